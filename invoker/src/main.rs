@@ -1,0 +1,3 @@
+//! The invoker.
+
+fn main() {}

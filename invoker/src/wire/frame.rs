@@ -1,0 +1,144 @@
+//! Frames: a fixed header that names protocol, version and kind, then a body of known length.
+//!
+//! ```text
+//! offset  bytes  field
+//!      0      4  magic "PSQK"
+//!      4      2  version, little-endian
+//!      6      2  kind, little-endian
+//!      8      4  length of the body in bytes, little-endian
+//!     12      …  body: JSON
+//! ```
+
+use serde::Serialize;
+
+use super::version::VERSION;
+
+const MAGIC: [u8; 4] = *b"PSQK";
+
+/// Length of a frame's header in bytes.
+pub const HEADER_BYTES: usize = 12;
+
+/// Longest body that either side accepts, in bytes: a payload of 6 MiB (AWS Lambda's limit for
+/// synchronous requests) as a JSON string in the worst case, and room for the rest.
+pub const MAX_FRAME_BYTES: u32 = 16 << 20;
+
+/// What a frame's body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub enum FrameKind {
+    /// A [`super::Request`], from the client.
+    Request = 1,
+    /// A [`super::Reply`], the last frame that answers a request.
+    Reply = 2,
+    /// A [`super::Progress`], any number of them before the reply.
+    Progress = 3,
+    /// A [`super::Refusal`]: the supervisor speaks another version.
+    Refusal = 4,
+}
+
+/// Why bytes are not a frame.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum FrameError {
+    /// The first bytes are not those of this protocol.
+    #[error("not a Pipsqueak message (it starts with {0:02x?})")]
+    Magic([u8; 4]),
+    /// The peer speaks another version.
+    #[error("the peer speaks version {0} of the protocol, this program version {VERSION}")]
+    Version(u16),
+    /// The kind is not one of [`FrameKind`].
+    #[error("unknown kind of message {0}")]
+    Kind(u16),
+    /// The body would be longer than [`MAX_FRAME_BYTES`].
+    #[error("a message of {0} bytes is over the limit of {MAX_FRAME_BYTES}")]
+    TooLong(u64),
+    /// The body is not the JSON that its kind says.
+    #[error("malformed message: {0}")]
+    Body(String),
+}
+
+/// A frame's header, checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// What the body is.
+    pub kind: FrameKind,
+    /// Length of the body in bytes, at most [`MAX_FRAME_BYTES`].
+    pub length: u32,
+}
+
+impl Header {
+    /// Reads a header. A refusal is accepted from a peer of any version.
+    pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Self, FrameError> {
+        let [m0, m1, m2, m3, v0, v1, k0, k1, l0, l1, l2, l3] = *bytes;
+        let magic = [m0, m1, m2, m3];
+        if magic != MAGIC {
+            return Err(FrameError::Magic(magic));
+        }
+        let kind = match u16::from_le_bytes([k0, k1]) {
+            1 => FrameKind::Request,
+            2 => FrameKind::Reply,
+            3 => FrameKind::Progress,
+            4 => FrameKind::Refusal,
+            other => return Err(FrameError::Kind(other)),
+        };
+        let version = u16::from_le_bytes([v0, v1]);
+        if version != VERSION && kind != FrameKind::Refusal {
+            return Err(FrameError::Version(version));
+        }
+        let length = u32::from_le_bytes([l0, l1, l2, l3]);
+        if length > MAX_FRAME_BYTES {
+            return Err(FrameError::TooLong(length.into()));
+        }
+        Ok(Self { kind, length })
+    }
+}
+
+/// A whole frame, ready to be written at once.
+pub fn encode<T: Serialize>(kind: FrameKind, message: &T) -> Result<Vec<u8>, FrameError> {
+    let mut bytes = vec![0; HEADER_BYTES];
+    serde_json::to_writer(&mut bytes, message)
+        .map_err(|error| FrameError::Body(error.to_string()))?;
+    let length = bytes.len() - HEADER_BYTES;
+    let length = u32::try_from(length)
+        .ok()
+        .filter(|length| *length <= MAX_FRAME_BYTES)
+        .ok_or(FrameError::TooLong(length as u64))?;
+    bytes[0..4].copy_from_slice(&MAGIC);
+    bytes[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[6..8].copy_from_slice(&(kind as u16).to_le_bytes());
+    bytes[8..12].copy_from_slice(&length.to_le_bytes());
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header_of(bytes: &[u8]) -> [u8; HEADER_BYTES] {
+        bytes[..HEADER_BYTES].try_into().unwrap()
+    }
+
+    #[test]
+    fn a_header_comes_back_as_it_was_written() {
+        let frame = encode(FrameKind::Reply, &"body").unwrap();
+        let header = Header::decode(&header_of(&frame)).unwrap();
+        assert_eq!(header, Header { kind: FrameKind::Reply, length: 6 });
+        assert_eq!(&frame[HEADER_BYTES..], b"\"body\"");
+    }
+
+    #[test]
+    fn another_version_is_named_and_only_its_refusal_is_read() {
+        let mut frame = encode(FrameKind::Request, &1).unwrap();
+        frame[4] = 9;
+        assert_eq!(Header::decode(&header_of(&frame)), Err(FrameError::Version(9)));
+        frame[6] = FrameKind::Refusal as u8;
+        assert!(Header::decode(&header_of(&frame)).is_ok());
+    }
+
+    #[test]
+    fn foreign_bytes_and_lying_lengths_are_refused() {
+        assert_eq!(Header::decode(b"GET / HTTP/1"), Err(FrameError::Magic(*b"GET ")));
+        let mut frame = encode(FrameKind::Request, &1).unwrap();
+        frame[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(Header::decode(&header_of(&frame)), Err(FrameError::TooLong(u32::MAX.into())));
+    }
+}

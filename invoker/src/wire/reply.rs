@@ -1,0 +1,276 @@
+//! What the supervisor answers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::request::Network;
+
+/// The last message that answers a request.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    /// Done; what was done, for the user.
+    Done {
+        /// One sentence.
+        message: String,
+    },
+    /// The request was refused or failed.
+    Fault(Fault),
+    /// One environment.
+    Environment(EnvironmentInfo),
+    /// All environments, by name.
+    Environments {
+        /// The environments.
+        environments: Vec<EnvironmentInfo>,
+    },
+    /// One function.
+    Function(FunctionInfo),
+    /// All functions, by name.
+    Functions {
+        /// The functions.
+        functions: Vec<FunctionInfo>,
+    },
+    /// An invocation has ended, well or not.
+    Invocation(Invocation),
+    /// What the supervisor keeps and does.
+    Status(Status),
+}
+
+/// Why a request was refused or failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    /// Which kind of failure; decides the exit code.
+    pub kind: FaultKind,
+    /// What was tried, on what, why it failed, and what to do.
+    pub message: String,
+}
+
+/// Kinds of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// The request itself is wrong: exit code 2.
+    BadInput,
+    /// What it names does not exist: exit code 4.
+    NotFound,
+    /// Refused for a limit: exit code 5.
+    Refused,
+    /// A fault of Pipsqueak or its machine: exit code 70.
+    Internal,
+}
+
+/// A step of a request that takes long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What is being done, such as `resolving` or `storing pandas 3.1.1`.
+    pub step: String,
+    /// How much of it is done.
+    pub done: u64,
+    /// How much there is to do; 0 where that is not known.
+    pub total: u64,
+}
+
+/// One environment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EnvironmentInfo {
+    /// Its name.
+    pub name: String,
+    /// Digest of its locked distributions and interpreter, in hexadecimal.
+    pub digest: String,
+    /// Where its view is mounted.
+    pub path: PathBuf,
+    /// Version of the interpreter, such as `3.11.7`.
+    pub python: String,
+    /// The interpreter's executable on the host.
+    pub interpreter: PathBuf,
+    /// Its distributions, by name.
+    pub distributions: Vec<DistributionInfo>,
+    /// Files in the view.
+    pub files: u64,
+    /// Sum of the files' sizes in bytes, before deduplication and compression.
+    pub bytes: u64,
+}
+
+/// One distribution of an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DistributionInfo {
+    /// Normalised name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Digest of its installed files, in hexadecimal.
+    pub digest: String,
+}
+
+/// One function.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FunctionInfo {
+    /// Its name.
+    pub name: String,
+    /// `module.function`.
+    pub handler: String,
+    /// The environment it runs in, where it was deployed with a named one.
+    pub environment: Option<String>,
+    /// Text of its requirements, where it was deployed with those.
+    pub requirements: Option<String>,
+    /// Counts deployments of this name, from 1.
+    pub version: u64,
+    /// Memory limit of one sandbox, in bytes.
+    pub memory: u64,
+    /// Longest time one invocation may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// Most invocations at the same time.
+    pub concurrency: u32,
+    /// What network its sandboxes have.
+    pub network: Network,
+    /// Environment variables.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// The best tier that a start found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// The function's own sandbox, frozen.
+    Paused,
+    /// A zygote with its packages imported.
+    Zygote,
+    /// Its packages in the mount.
+    Ssd,
+    /// Nothing.
+    Cold,
+}
+
+/// How an invocation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// With a result: exit code 0.
+    Done,
+    /// The function failed: exit code 1.
+    Failed,
+    /// Ended for a limit (timeout, memory): exit code 5.
+    Refused,
+}
+
+/// One invocation, as `invoke --json` prints it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Invocation {
+    /// What the handler returned; absent where it failed.
+    pub result: Option<Box<RawValue>>,
+    /// Why it failed; absent where it did not.
+    pub error: Option<FunctionError>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The best tier that this start found.
+    pub tier: Tier,
+    /// Time in the queue, in microseconds.
+    pub queue_us: u64,
+    /// From the end of the queue to the handler's first line, the function's own import included,
+    /// and back from the handler's return to the reply, in microseconds.
+    pub start_us: u64,
+    /// Time inside the handler, in microseconds.
+    pub run_us: u64,
+    /// From the request's arrival to its reply, in microseconds.
+    pub total_us: u64,
+    /// What the function wrote to stdout and stderr, as written.
+    pub logs: String,
+    /// Identifies this invocation.
+    pub request_id: String,
+}
+
+/// Why a function failed, in the form that AWS Lambda gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FunctionError {
+    /// The exception's class, or `Runtime.…` where the runtime itself tells.
+    pub error_type: String,
+    /// The exception's message.
+    pub error_message: String,
+    /// The traceback's lines.
+    pub stack_trace: Vec<String>,
+}
+
+/// What the supervisor keeps and does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The supervisor's process.
+    pub pid: u32,
+    /// Version of the supervisor.
+    pub version: String,
+    /// Where state is kept.
+    pub state: PathBuf,
+    /// Tiers in use, best first; `cold` is always there and not listed.
+    pub tiers: Vec<Tier>,
+    /// Budget for what is kept in memory, in bytes.
+    pub memory_budget: u64,
+    /// What is kept in memory now, in bytes.
+    pub memory_used: u64,
+    /// The mount.
+    pub mount: MountStatus,
+    /// Environments, by name.
+    pub environments: Vec<String>,
+    /// Number of functions.
+    pub functions: u64,
+    /// Zygotes.
+    pub zygotes: Vec<ZygoteInfo>,
+    /// Sandboxes of functions.
+    pub sandboxes: Vec<SandboxInfo>,
+    /// Starts since the supervisor's, by the tier they found.
+    pub starts: BTreeMap<String, u64>,
+}
+
+/// The mount and the process that serves it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MountStatus {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The process that serves it; absent for the moment between two.
+    pub pid: Option<u32>,
+    /// How many successors have taken the connection over.
+    pub successions: u64,
+    /// Requests of the kernel since the serving process began, by operation.
+    pub requests: BTreeMap<String, u64>,
+}
+
+/// One zygote.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ZygoteInfo {
+    /// Its number, counted from the supervisor's start.
+    pub id: u64,
+    /// Process on the host; absent while it is being started.
+    pub pid: Option<u32>,
+    /// Digest of the environment it serves.
+    pub environment: String,
+    /// `starting`, `ready`, `failed` or `gone`.
+    pub state: String,
+    /// Modules it has imported at the environment's top level.
+    pub modules: Vec<String>,
+    /// Why it failed, where it did.
+    pub reason: Option<String>,
+    /// Functions forked from it.
+    pub forks: u64,
+    /// Memory it uses, in bytes.
+    pub memory: u64,
+}
+
+/// One sandbox of a function.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SandboxInfo {
+    /// Its number, counted from the supervisor's start.
+    pub id: u64,
+    /// The function it belongs to.
+    pub function: String,
+    /// Process of the function on the host.
+    pub pid: u32,
+    /// `starting`, `running`, `paused` or `gone`.
+    pub state: String,
+    /// Invocations it has served.
+    pub invocations: u64,
+    /// Memory it uses, in bytes.
+    pub memory: u64,
+}

@@ -1,0 +1,110 @@
+//! What a client can ask for.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// One request. Its name is the verb of the command line that sends it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case")]
+pub enum Request {
+    /// What the supervisor keeps and does; answered by [`super::Reply::Status`].
+    Status,
+    /// Drain, unmount, leave nothing behind; answered by [`super::Reply::Done`] before the exit.
+    Down,
+    /// Make or replace an environment; answered by [`super::Reply::Environment`].
+    EnvAdd {
+        /// The environment's name.
+        name: String,
+        /// Text of a requirements file.
+        requirements: String,
+        /// Interpreter, where it is not the supervisor's default.
+        python: Option<PathBuf>,
+    },
+    /// All environments; answered by [`super::Reply::Environments`].
+    EnvLs,
+    /// One environment; answered by [`super::Reply::Environment`].
+    EnvShow {
+        /// The environment's name.
+        name: String,
+    },
+    /// Remove an environment's name and view; answered by [`super::Reply::Done`].
+    EnvRm {
+        /// The environment's name.
+        name: String,
+    },
+    /// Deploy a function; answered by [`super::Reply::Function`].
+    Deploy(Deploy),
+    /// All functions; answered by [`super::Reply::Functions`].
+    FunctionsLs,
+    /// One function; answered by [`super::Reply::Function`].
+    FunctionsShow {
+        /// The function's name.
+        name: String,
+    },
+    /// Remove a function and its sandboxes; answered by [`super::Reply::Done`].
+    FunctionsRm {
+        /// The function's name.
+        name: String,
+    },
+    /// Run a function once; answered by [`super::Reply::Invocation`].
+    Invoke {
+        /// The function's name.
+        function: String,
+        /// The event: any JSON.
+        payload: Box<RawValue>,
+    },
+    /// Drop what tiers keep; answered by [`super::Reply::Done`].
+    Evict(Evict),
+}
+
+/// A function to be deployed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Deploy {
+    /// The function's name.
+    pub name: String,
+    /// Absolute path of the folder or single file with its code; copied before the reply.
+    pub source: PathBuf,
+    /// `module.function`; found out where it is absent.
+    pub handler: Option<String>,
+    /// The environment it runs in.
+    pub environment: Option<String>,
+    /// Text of a requirements file. Its environment is made by the first start that finds none.
+    pub requirements: Option<String>,
+    /// Memory limit of one sandbox, in bytes.
+    pub memory: Option<u64>,
+    /// Longest time one invocation may take, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// Most invocations at the same time.
+    pub concurrency: Option<u32>,
+    /// What network its sandboxes have.
+    pub network: Network,
+    /// Environment variables.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// What network a sandbox has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// A loopback interface of its own and nothing else.
+    #[default]
+    None,
+    /// The host's network.
+    Host,
+    /// An address of its own behind the host's.
+    Nat,
+}
+
+/// What to drop. Neither `paused` nor `zygotes` means both.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Evict {
+    /// Only what this function has (and its environment's zygotes); all functions where absent.
+    pub function: Option<String>,
+    /// Paused sandboxes.
+    pub paused: bool,
+    /// Zygotes.
+    pub zygotes: bool,
+}

@@ -1,0 +1,16 @@
+//! The protocol's version, and the one message whose form never changes: the refusal of another.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the wire protocol. Client and supervisor must agree exactly; it is raised by every
+/// change to a frame, a request or a reply.
+pub const VERSION: u16 = 1;
+
+/// Sent instead of a reply to a client of another version, and by design readable by all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The version that the supervisor speaks.
+    pub version: u16,
+    /// What happened and what to do, for the user.
+    pub message: String,
+}
