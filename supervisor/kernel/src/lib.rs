@@ -1,0 +1,12 @@
+//! System calls around processes, namespaces and mounts, one family a module.
+//!
+//! Everything that needs `unsafe` for a sandbox is here, behind safe functions. The supervisor and
+//! the native part of the Python runtime both build on it, so it depends on nothing of ours.
+
+pub mod clone;
+pub mod descriptor;
+pub mod message;
+pub mod mount;
+pub mod network;
+pub mod pidfd;
+pub mod privilege;

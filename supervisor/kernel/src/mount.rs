@@ -1,0 +1,104 @@
+//! Mounts as descriptors: taken in one mount namespace, attached in another.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// What a mount forbids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing can be changed; set-uid bits and device nodes mean nothing.
+    ReadOnly,
+    /// As above, but device nodes work: for the root that has `/dev`.
+    ReadOnlyWithDevices,
+    /// Files can be changed; set-uid bits and device nodes mean nothing.
+    ReadWrite,
+}
+
+impl Access {
+    fn attributes(self) -> u64 {
+        match self {
+            Self::ReadOnly => {
+                libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV
+            }
+            Self::ReadOnlyWithDevices => libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID,
+            Self::ReadWrite => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
+        }
+    }
+}
+
+/// Takes a copy of the mount at a path, attached nowhere yet.
+pub fn take(path: &Path, access: Access) -> io::Result<OwnedFd> {
+    take_from(libc::AT_FDCWD, &c_path(path)?, 0, access)
+}
+
+/// Takes a copy of the mount that an open folder is in, from that folder down.
+pub fn take_open(folder: BorrowedFd<'_>, access: Access) -> io::Result<OwnedFd> {
+    take_from(folder.as_raw_fd(), c"", libc::AT_EMPTY_PATH, access)
+}
+
+fn take_from(at: RawFd, path: &CStr, flags: i32, access: Access) -> io::Result<OwnedFd> {
+    let flags = flags.cast_unsigned() | libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: the path is a C string that lives through the call.
+    let tree = unsafe { libc::syscall(libc::SYS_open_tree, at, path.as_ptr(), flags) };
+    let tree = owned(tree)?;
+    restrict_at(tree.as_raw_fd(), c"", libc::AT_EMPTY_PATH, access)?;
+    Ok(tree)
+}
+
+/// Forbids on the mount at `path` what `access` says.
+pub fn restrict(path: &Path, access: Access) -> io::Result<()> {
+    restrict_at(libc::AT_FDCWD, &c_path(path)?, 0, access)
+}
+
+fn restrict_at(at: RawFd, path: &CStr, flags: i32, access: Access) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: access.attributes(),
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: path and attributes live through the call, and the size is that of the structure.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            at,
+            path.as_ptr(),
+            flags,
+            std::ptr::from_ref(&attributes),
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Attaches a mount that [`take`] or [`take_open`] took at a path of this mount namespace.
+pub fn attach(tree: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    // SAFETY: both paths are C strings that live through the call.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            libc::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn owned(answer: libc::c_long) -> io::Result<OwnedFd> {
+    match RawFd::try_from(answer) {
+        // SAFETY: the kernel made this descriptor for this call; nobody else has it.
+        Ok(descriptor) if descriptor >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
+}

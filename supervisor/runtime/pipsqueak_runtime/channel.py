@@ -1,0 +1,20 @@
+"""Messages to and from the supervisor: a line of JSON, then bytes that belong to it."""
+
+import json
+
+import pipsqueak_native as native
+
+
+def receive(channel):
+    """Returns (header, body, descriptors), or None when the supervisor has closed the channel."""
+    message = native.receive(channel)
+    if message is None:
+        return None
+    frame, descriptors = message
+    header, _, body = frame.partition(b"\n")
+    return json.loads(header), body, descriptors
+
+
+def send(channel, header, body=b""):
+    """Sends a header and its body."""
+    native.send(channel, json.dumps(header).encode() + b"\n" + body)

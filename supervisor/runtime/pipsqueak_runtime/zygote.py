@@ -1,0 +1,57 @@
+"""A zygote: imports packages once, then forks children into the sandboxes it is given."""
+
+import importlib
+import os
+import signal
+
+import pipsqueak_native as native
+
+from pipsqueak_runtime import channel, preload, uniqueness
+
+
+def serve(control):
+    """Serves the supervisor. Returns only in a child, with the child's own channel."""
+    message = channel.receive(control)
+    if message is None:
+        os._exit(0)
+    imported, failed = preload.preload(message[0]["modules"])
+    hazards = preload.fork_hazards()
+    channel.send(control, {"ready": {"modules": imported, "failed": failed, "hazards": hazards}})
+    # Children that only lead to another one end at once, and nobody waits for them.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        message = channel.receive(control)
+        if message is None:
+            os._exit(0)
+        order, _, descriptors = message
+        pid = os.fork()
+        if pid == 0:
+            return _become_function(control, order, descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _become_function(control, order, descriptors):
+    """Moves a new child into the sandbox of `order`. Returns the function's channel."""
+    try:
+        own, logs, holder, *memberships = descriptors
+        native.enter(holder, memberships, order["own_network"])
+        # Joining a pid namespace means being forked in it.
+        pid = os.fork()
+        if pid:
+            channel.send(control, {"forked": {"id": order["id"], "pid": pid}})
+            os._exit(0)
+        native.become_user(order["uid"], order["gid"])
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.close(control)
+        os.dup2(logs, 1)
+        os.dup2(logs, 2)
+        os.close(logs)
+        os.chdir("/")
+        importlib.invalidate_caches()
+        uniqueness.reseed()
+        return own
+    except BaseException as error:
+        reason = f"{type(error).__name__}: {error}"
+        channel.send(control, {"refused": {"id": order["id"], "reason": reason}})
+        os._exit(70)
