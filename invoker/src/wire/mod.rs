@@ -12,3 +12,37 @@ pub use reply::{
 };
 pub use request::{Deploy, Evict, Network, Request};
 pub use version::{Refusal, VERSION};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_and_results_come_back_to_the_byte() {
+        let payload = r#"{"n": 1.10, "big": 123456789012345678901234567890}"#;
+        let raw = || serde_json::value::RawValue::from_string(payload.to_owned()).unwrap();
+        let request = Request::Invoke { function: "f".to_owned(), payload: raw() };
+        let text = serde_json::to_string(&request).unwrap();
+        let Request::Invoke { payload: back, .. } = serde_json::from_str(&text).unwrap() else {
+            panic!("another request came back");
+        };
+        assert_eq!(back.get(), payload);
+        let reply = Reply::Invocation(Invocation {
+            result: Some(raw()),
+            error: None,
+            outcome: Outcome::Done,
+            tier: Tier::Paused,
+            queue_us: 0,
+            start_us: 1,
+            run_us: 2,
+            total_us: 3,
+            logs: String::new(),
+            request_id: "1".to_owned(),
+        });
+        let text = serde_json::to_string(&reply).unwrap();
+        let Reply::Invocation(back) = serde_json::from_str(&text).unwrap() else {
+            panic!("another reply came back");
+        };
+        assert_eq!(back.result.unwrap().get(), payload);
+    }
+}

@@ -10,7 +10,7 @@ use super::request::Network;
 
 /// The last message that answers a request.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "reply", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Reply {
     /// Done; what was done, for the user.
     Done {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 /// One request. Its name is the verb of the command line that sends it.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "verb", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Request {
     /// What the supervisor keeps and does; answered by [`super::Reply::Status`].
     Status,
