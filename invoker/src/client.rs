@@ -1,0 +1,190 @@
+//! A blocking client of the supervisor: no thread and no runtime.
+
+use std::io::{self, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use serde::de::DeserializeOwned;
+
+use crate::wire::{
+    Fault, FrameError, FrameKind, HEADER_BYTES, Header, Progress, Refusal, Reply, Request, encode,
+};
+
+/// Where the supervisor's socket is, given the folder of its instance.
+pub fn socket_path(run: &Path) -> PathBuf {
+    run.join("supervisor.sock")
+}
+
+/// Why a request has no good answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is no socket, or nobody listens on it.
+    #[error(
+        "no supervisor answers on {}; `pipsqueak up` starts one, and --run or PIPSQUEAK_RUN \
+         names the folder of another",
+        socket.display()
+    )]
+    NoSupervisor {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// The socket may not be opened by this user.
+    #[error("this user may not talk to the supervisor on {}; try as root", socket.display())]
+    Denied {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// Connecting failed in another way.
+    #[error("connecting to {}: {error}", socket.display())]
+    Connect {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Somebody else listens on the socket.
+    #[error(
+        "{} belongs to user {uid}, who is neither root nor this user: not sending it anything",
+        socket.display()
+    )]
+    Untrusted {
+        /// The socket.
+        socket: PathBuf,
+        /// Who listens.
+        uid: u32,
+    },
+    /// The request cannot be put into a frame.
+    #[error("the request cannot be sent: {0}")]
+    Request(FrameError),
+    /// The connection broke.
+    #[error("talking to the supervisor: {0}")]
+    Broken(io::Error),
+    /// The supervisor went away with the request.
+    #[error(
+        "the supervisor closed the connection before it had answered; its log, pipsqueakd.log \
+         beside its socket, may tell why"
+    )]
+    Ended,
+    /// The answer is not of this protocol.
+    #[error("the supervisor's answer cannot be read: {0}")]
+    Malformed(FrameError),
+    /// The supervisor speaks another version of the protocol.
+    #[error("{}", .0.message)]
+    Refusal(Refusal),
+    /// The supervisor answers that the request failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// A connection to the supervisor.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+    peer_pid: Option<u32>,
+}
+
+impl Client {
+    /// Connects to the supervisor whose socket is in the folder `run`, and checks who it is.
+    pub fn connect(run: &Path) -> Result<Self, ClientError> {
+        let socket = socket_path(run);
+        let stream = match UnixStream::connect(&socket) {
+            Ok(stream) => stream,
+            Err(error) => return Err(connect_error(socket, error)),
+        };
+        let peer = match getsockopt(&stream, PeerCredentials) {
+            Ok(peer) => peer,
+            Err(error) => return Err(ClientError::Connect { socket, error: error.into() }),
+        };
+        if !is_trusted(peer.uid(), nix::unistd::geteuid().as_raw()) {
+            return Err(ClientError::Untrusted { socket, uid: peer.uid() });
+        }
+        // A process in a pid namespace that this one cannot see is given as 0.
+        let peer_pid = u32::try_from(peer.pid()).ok().filter(|pid| *pid != 0);
+        Ok(Self { stream: BufReader::new(stream), peer_pid })
+    }
+
+    /// The supervisor's process, where it can be seen from here.
+    pub fn peer_pid(&self) -> Option<u32> {
+        self.peer_pid
+    }
+
+    /// Sends a request, hands each [`Progress`] to `told`, and waits for the reply.
+    /// [`Reply::Fault`] comes as an error.
+    pub fn call(
+        &mut self,
+        request: &Request,
+        told: &mut dyn FnMut(Progress),
+    ) -> Result<Reply, ClientError> {
+        let frame = encode(FrameKind::Request, request).map_err(ClientError::Request)?;
+        if let Err(error) = self.stream.get_mut().write_all(&frame) {
+            // A supervisor that refuses a request may not read it to its end; what it says
+            // explains more than the broken pipe.
+            return self.answer(told).map_err(|answer| match answer {
+                ClientError::Ended | ClientError::Broken(_) => ClientError::Broken(error),
+                other => other,
+            });
+        }
+        self.answer(told)
+    }
+
+    fn answer(&mut self, told: &mut dyn FnMut(Progress)) -> Result<Reply, ClientError> {
+        loop {
+            let (kind, body) = self.frame()?;
+            match kind {
+                FrameKind::Progress => told(decode(&body)?),
+                FrameKind::Refusal => return Err(ClientError::Refusal(decode(&body)?)),
+                FrameKind::Reply => {
+                    return match decode(&body)? {
+                        Reply::Fault(fault) => Err(fault.into()),
+                        reply => Ok(reply),
+                    };
+                }
+                FrameKind::Request => {
+                    return Err(ClientError::Malformed(FrameError::Kind(kind as u16)));
+                }
+            }
+        }
+    }
+
+    fn frame(&mut self) -> Result<(FrameKind, Vec<u8>), ClientError> {
+        let mut header = [0; HEADER_BYTES];
+        self.stream.read_exact(&mut header).map_err(read_error)?;
+        let header = Header::decode(&header).map_err(ClientError::Malformed)?;
+        let mut body = vec![0; header.length as usize];
+        self.stream.read_exact(&mut body).map_err(read_error)?;
+        Ok((header.kind, body))
+    }
+}
+
+fn connect_error(socket: PathBuf, error: io::Error) -> ClientError {
+    match error.kind() {
+        // Refused: the file is what a killed supervisor has left.
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ClientError::NoSupervisor { socket }
+        }
+        io::ErrorKind::PermissionDenied => ClientError::Denied { socket },
+        _ => ClientError::Connect { socket, error },
+    }
+}
+
+fn read_error(error: io::Error) -> ClientError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => ClientError::Ended,
+        _ => ClientError::Broken(error),
+    }
+}
+
+/// Whether to talk to a server of user `peer` as user `own`: anybody can bind a socket in a folder
+/// that they may write to, and payloads are nobody else's business.
+fn is_trusted(peer: u32, own: u32) -> bool {
+    peer == 0 || peer == own
+}
+
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ClientError::Malformed(FrameError::Body(error.to_string())))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! The configuration file: TOML, every key optional, no key unknown.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::de::{Deserialize, Deserializer, Error};
+
+use super::{SettingsError, Tiers};
+use crate::size;
+
+/// What the configuration file says.
+#[derive(Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    #[serde(deserialize_with = "folder")]
+    pub(super) state: Option<PathBuf>,
+    #[serde(deserialize_with = "folder")]
+    pub(super) run: Option<PathBuf>,
+    #[serde(deserialize_with = "folder")]
+    pub(super) mount: Option<PathBuf>,
+    #[serde(deserialize_with = "folder")]
+    pub(super) cache: Option<PathBuf>,
+    #[serde(deserialize_with = "program")]
+    pub(super) uv: Option<PathBuf>,
+    #[serde(deserialize_with = "program")]
+    pub(super) python: Option<PathBuf>,
+    #[serde(deserialize_with = "tiers")]
+    pub(super) tiers: Option<Tiers>,
+    #[serde(deserialize_with = "memory")]
+    pub(super) memory: Option<u64>,
+}
+
+impl File {
+    /// Reads the file at `path`; one that is not there says nothing, unless it was asked for.
+    pub(super) fn read(path: &Path, asked_for: bool) -> Result<Self, SettingsError> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text).map_err(|(line, reason)| SettingsError::Content {
+                path: path.to_owned(),
+                line,
+                reason,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !asked_for => {
+                Ok(Self::default())
+            }
+            Err(error) => Err(SettingsError::File { path: path.to_owned(), error }),
+        }
+    }
+
+    /// Reads the file's text; an error is a line and what is wrong there.
+    fn parse(text: &str) -> Result<Self, (usize, String)> {
+        toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start.min(text.len()));
+            let line = text.as_bytes()[..start].iter().filter(|b| **b == b'\n').count() + 1;
+            (line, error.message().to_owned())
+        })
+    }
+}
+
+/// The file is read from any working directory, so that a relative path means nothing in it.
+fn folder<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = PathBuf::deserialize(from)?;
+    if !path.is_absolute() {
+        return Err(D::Error::custom(format!("`{}` is not an absolute path", path.display())));
+    }
+    Ok(Some(path))
+}
+
+/// An absolute path, or a bare name that is looked for on the PATH.
+fn program<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = PathBuf::deserialize(from)?;
+    if !path.is_absolute() && path.components().count() != 1 {
+        return Err(D::Error::custom(format!(
+            "`{}` is neither an absolute path nor a program's name",
+            path.display()
+        )));
+    }
+    Ok(Some(path))
+}
+
+fn tiers<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Tiers>, D::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged, expecting = "tiers are a list such as [\"paused\", \"zygote\", \"ssd\"]")]
+    enum Written {
+        Text(String),
+        List(Vec<String>),
+    }
+    let text = match Written::deserialize(from)? {
+        Written::List(names) if names.is_empty() => "none".to_owned(),
+        Written::List(names) => names.join(","),
+        Written::Text(text) => text,
+    };
+    text.parse().map(Some).map_err(D::Error::custom)
+}
+
+fn memory<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged, expecting = "a size is a number of bytes or a text such as \"512M\"")]
+    enum Written {
+        Bytes(u64),
+        Text(String),
+    }
+    match Written::deserialize(from)? {
+        Written::Bytes(bytes) => Ok(Some(bytes)),
+        Written::Text(text) => size::parse(&text).map(Some).map_err(D::Error::custom),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_read() {
+        let text = r#"
+            state = "/s"
+            run = "/r"
+            mount = "/m"
+            cache = "/c"
+            uv = "uv"
+            python = "/usr/bin/python3"
+            tiers = ["paused", "ssd"]
+            memory = "1.5G"
+        "#;
+        let path = |text: &str| Some(PathBuf::from(text));
+        let expected = File {
+            state: path("/s"),
+            run: path("/r"),
+            mount: path("/m"),
+            cache: path("/c"),
+            uv: path("uv"),
+            python: path("/usr/bin/python3"),
+            tiers: Some(Tiers { zygote: false, ..Tiers::ALL }),
+            memory: Some(3 << 29),
+        };
+        assert_eq!(File::parse(text), Ok(expected));
+        assert_eq!(File::parse(""), Ok(File::default()));
+        let other_ways = File::parse("tiers = \"none\"\nmemory = 7").unwrap();
+        assert_eq!((other_ways.tiers, other_ways.memory), (Some(Tiers::NONE), Some(7)));
+        assert_eq!(File::parse("tiers = []").unwrap().tiers, Some(Tiers::NONE));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        for (text, line, part) in [
+            ("state = \"/s\"\nstat = \"/t\"", 2, "unknown field `stat`"),
+            ("\n\nstate = \"relative\"", 3, "`relative` is not an absolute path"),
+            ("run = \"/r\"\nmemory = \"much\"", 2, "`much` is no size"),
+            ("memory = -1", 1, "a size is a number of bytes"),
+            ("tiers = [\"zygotes\"]", 1, "`zygotes` is no tier"),
+            ("tiers = 3", 1, "tiers are a list"),
+            ("uv = \"bin/uv\"", 1, "neither an absolute path nor"),
+            ("# ok\nstate = ", 2, ""),
+            ("state = \"/s\"\nstate = \"/t\"", 2, "duplicate key"),
+        ] {
+            let (found, reason) = File::parse(text).unwrap_err();
+            assert_eq!(found, line, "{text}: {reason}");
+            assert!(reason.contains(part), "{text}: {reason}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Where things are and how much may be used: by flag, then variable, then file, then default.
+
+mod file;
+mod program;
+mod tiers;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use file::File;
+pub use program::find_program;
+pub use tiers::{Tiers, TiersError};
+
+use crate::size;
+
+/// The configuration file that is read where `PIPSQUEAK_CONFIG` names no other.
+pub const CONFIG_FILE: &str = "/etc/pipsqueak/config.toml";
+
+const STATE: &str = "/var/lib/pipsqueak";
+const RUN: &str = "/run/pipsqueak";
+const MOUNT: &str = "/pipsqueak/packages";
+
+/// What flags say. Texts are read, and paths made absolute, when they are resolved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--state`
+    pub state: Option<PathBuf>,
+    /// `--run`
+    pub run: Option<PathBuf>,
+    /// `--mount`
+    pub mount: Option<PathBuf>,
+    /// `--cache`
+    pub cache: Option<PathBuf>,
+    /// `--tiers`
+    pub tiers: Option<String>,
+    /// `--memory`
+    pub memory: Option<String>,
+    /// `--uv`
+    pub uv: Option<PathBuf>,
+    /// `--python`
+    pub python: Option<PathBuf>,
+}
+
+/// The settings of one instance. Paths are absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where environments, functions and downloads are kept.
+    pub state: PathBuf,
+    /// Where the socket and the log are.
+    pub run: PathBuf,
+    /// Where packages are mounted.
+    pub mount: PathBuf,
+    /// Where downloads are kept.
+    pub cache: PathBuf,
+    /// The uv executable; absent where none was named and none is on the PATH.
+    pub uv: Option<PathBuf>,
+    /// The interpreter of environments that name none; absent where none was named and no
+    /// `python3` is on the PATH.
+    pub python: Option<PathBuf>,
+    /// The tiers in use.
+    pub tiers: Tiers,
+    /// Budget for what is kept in memory, in bytes.
+    pub memory: u64,
+}
+
+/// Why settings could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A flag or a variable has a bad value.
+    #[error("{from}: {reason}")]
+    Value {
+        /// The flag or variable.
+        from: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A program that was named is not there or cannot be run.
+    #[error("{what}: {}: {error}; name an executable file", path.display())]
+    Program {
+        /// Which program: `uv` or `python`.
+        what: &'static str,
+        /// What it was named as.
+        path: PathBuf,
+        /// Why it cannot be run.
+        error: io::Error,
+    },
+    /// The configuration file cannot be read.
+    #[error("reading the configuration file {}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The configuration file says something wrong.
+    #[error("{}:{line}: {reason}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A relative path, and no working directory to start it from.
+    #[error("{}: cannot be made absolute: {error}", path.display())]
+    Relative {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The size of the machine's memory is not known, and no budget was given.
+    #[error("asking for the size of memory: {0}; give a budget with --memory")]
+    Memory(io::Error),
+}
+
+impl Settings {
+    /// Resolves all settings of this process.
+    pub fn resolve(overrides: Overrides) -> Result<Self, SettingsError> {
+        Self::resolve_with(overrides, &Variables::OF_PROCESS)
+    }
+
+    fn resolve_with(flags: Overrides, variables: &Variables) -> Result<Self, SettingsError> {
+        let file = variables.file()?;
+        let place = |flag: Option<PathBuf>, variable, file: Option<PathBuf>, default: &Path| {
+            let path = flag.or_else(|| variables.path(variable)).or(file);
+            absolute(path.unwrap_or_else(|| default.to_owned()))
+        };
+        let state = place(flags.state, "PIPSQUEAK_STATE", file.state, STATE.as_ref())?;
+        let search = variables.get("PATH");
+        let program = |what, named: Option<PathBuf>, default: &str| match named {
+            Some(path) => find_program(&path, search.as_deref())
+                .map(Some)
+                .map_err(|error| SettingsError::Program { what, path, error }),
+            None => Ok(find_program(Path::new(default), search.as_deref()).ok()),
+        };
+        let uv = flags.uv.or_else(|| variables.path("PIPSQUEAK_UV")).or(file.uv);
+        let python = flags.python.or_else(|| variables.path("PIPSQUEAK_PYTHON")).or(file.python);
+        let tiers = variables
+            .read(("--tiers", flags.tiers), "PIPSQUEAK_TIERS", |text| text.parse::<Tiers>())?
+            .or(file.tiers);
+        let memory = variables
+            .read(("--memory", flags.memory), "PIPSQUEAK_MEMORY", size::parse)?
+            .or(file.memory);
+        Ok(Self {
+            run: place(flags.run, "PIPSQUEAK_RUN", file.run, RUN.as_ref())?,
+            mount: place(flags.mount, "PIPSQUEAK_MOUNT", file.mount, MOUNT.as_ref())?,
+            cache: place(flags.cache, "PIPSQUEAK_CACHE", file.cache, &state.join("cache"))?,
+            uv: program("uv", uv, "uv")?,
+            python: program("python", python, "python3")?,
+            tiers: tiers.unwrap_or(Tiers::ALL),
+            memory: memory.map_or_else(half_of_memory, Ok)?,
+            state,
+        })
+    }
+}
+
+/// Where the socket is: all that a client has to know. Reads the configuration file only where
+/// neither flag nor variable says it.
+pub fn run_folder(flag: Option<&Path>) -> Result<PathBuf, SettingsError> {
+    run_folder_with(flag, &Variables::OF_PROCESS)
+}
+
+fn run_folder_with(flag: Option<&Path>, variables: &Variables) -> Result<PathBuf, SettingsError> {
+    let said = flag.map(Path::to_owned).or_else(|| variables.path("PIPSQUEAK_RUN"));
+    let path = match said {
+        Some(path) => path,
+        None => variables.file()?.run.unwrap_or_else(|| PathBuf::from(RUN)),
+    };
+    absolute(path)
+}
+
+/// Environment variables; an empty one counts as none.
+struct Variables<'a>(&'a dyn Fn(&str) -> Option<OsString>);
+
+impl Variables<'_> {
+    const OF_PROCESS: Variables<'static> = Variables(&|name| std::env::var_os(name));
+
+    fn get(&self, name: &str) -> Option<OsString> {
+        (self.0)(name).filter(|value| !value.is_empty())
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.get(name).map(PathBuf::from)
+    }
+
+    fn file(&self) -> Result<File, SettingsError> {
+        match self.path("PIPSQUEAK_CONFIG") {
+            Some(path) => File::read(&path, true),
+            None => File::read(Path::new(CONFIG_FILE), false),
+        }
+    }
+
+    /// Reads a flag or else a variable, and names the one that is wrong.
+    fn read<T, E: std::fmt::Display>(
+        &self,
+        (flag, given): (&'static str, Option<String>),
+        variable: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, SettingsError> {
+        let (from, text) = match given {
+            Some(text) => (flag, text),
+            None => match self.get(variable) {
+                Some(text) => (variable, text.to_string_lossy().into_owned()),
+                None => return Ok(None),
+            },
+        };
+        let value = parse(&text);
+        value.map(Some).map_err(|e| SettingsError::Value { from, reason: e.to_string() })
+    }
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf, SettingsError> {
+    std::path::absolute(&path).map_err(|error| SettingsError::Relative { path, error })
+}
+
+fn half_of_memory() -> Result<u64, SettingsError> {
+    let system = nix::sys::sysinfo::sysinfo().map_err(|e| SettingsError::Memory(e.into()))?;
+    Ok(system.ram_total() / 2)
+}
+
+#[cfg(test)]
+mod tests;

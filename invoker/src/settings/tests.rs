@@ -1,0 +1,94 @@
+use std::collections::HashMap;
+use std::io::Write;
+
+use super::*;
+
+fn with_variables<T>(pairs: &[(&str, &str)], use_them: impl FnOnce(&Variables) -> T) -> T {
+    let map: HashMap<&str, &str> = pairs.iter().copied().collect();
+    use_them(&Variables(&|name| map.get(name).map(OsString::from)))
+}
+
+fn config(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+#[test]
+fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
+    let file = config("state = \"/file/s\"\nrun = \"/file/r\"\nmount = \"/file/m\"\nmemory = 1");
+    let variables = [
+        ("PIPSQUEAK_CONFIG", file.path().to_str().unwrap()),
+        ("PIPSQUEAK_STATE", "/variable/s"),
+        ("PIPSQUEAK_RUN", "/variable/r"),
+        ("PIPSQUEAK_TIERS", "ssd"),
+        ("PIPSQUEAK_MEMORY", ""),
+    ];
+    let flags = Overrides { state: Some("/flag/s".into()), ..Overrides::default() };
+    let settings = with_variables(&variables, |v| Settings::resolve_with(flags, v)).unwrap();
+    assert_eq!(settings.state, Path::new("/flag/s"));
+    assert_eq!(settings.run, Path::new("/variable/r"));
+    assert_eq!(settings.mount, Path::new("/file/m"));
+    assert_eq!(settings.cache, Path::new("/flag/s/cache"));
+    assert_eq!(settings.tiers, Tiers { ssd: true, ..Tiers::NONE });
+    assert_eq!(settings.memory, 1);
+    assert_eq!((settings.uv, settings.python), (None, None));
+}
+
+#[test]
+fn nothing_said_means_the_documented_defaults() {
+    let file = config("");
+    let variables =
+        [("PIPSQUEAK_CONFIG", file.path().to_str().unwrap()), ("PATH", "/nowhere:/bin")];
+    let settings =
+        with_variables(&variables, |v| Settings::resolve_with(Overrides::default(), v)).unwrap();
+    assert_eq!(settings.state, Path::new("/var/lib/pipsqueak"));
+    assert_eq!(settings.run, Path::new("/run/pipsqueak"));
+    assert_eq!(settings.mount, Path::new("/pipsqueak/packages"));
+    assert_eq!(settings.cache, Path::new("/var/lib/pipsqueak/cache"));
+    assert_eq!(settings.tiers, Tiers::ALL);
+    assert!(settings.memory > 0);
+}
+
+#[test]
+fn errors_name_where_the_value_came_from() {
+    let file = config("run = \"/r\"\nruns = \"/r\"");
+    let path = file.path().to_str().unwrap();
+    let empty = config("");
+    let empty_path = empty.path().to_str().unwrap();
+    let message = |flags: Overrides, variables: &[(&str, &str)]| {
+        with_variables(variables, |v| Settings::resolve_with(flags, v)).unwrap_err().to_string()
+    };
+    let flags = || Overrides { memory: Some("lots".to_owned()), ..Overrides::default() };
+    assert!(
+        message(flags(), &[("PIPSQUEAK_CONFIG", empty_path)]).starts_with("--memory: `lots` is no")
+    );
+    let variables = [("PIPSQUEAK_CONFIG", empty_path), ("PIPSQUEAK_TIERS", "disk")];
+    assert!(message(Overrides::default(), &variables).starts_with("PIPSQUEAK_TIERS: `disk` is no"));
+    let of_file = message(Overrides::default(), &[("PIPSQUEAK_CONFIG", path)]);
+    assert!(of_file.starts_with(&format!("{path}:2: unknown field `runs`")), "{of_file}");
+    let missing = message(Overrides::default(), &[("PIPSQUEAK_CONFIG", "/nowhere/c.toml")]);
+    assert!(missing.starts_with("reading the configuration file /nowhere/c.toml"), "{missing}");
+    let variables = [("PIPSQUEAK_CONFIG", empty_path), ("PIPSQUEAK_UV", "/nowhere/uv")];
+    assert!(message(Overrides::default(), &variables).starts_with("uv: /nowhere/uv: No such file"));
+}
+
+#[test]
+fn a_client_reads_the_file_only_where_it_must() {
+    let broken = config("nonsense");
+    let path = broken.path().to_str().unwrap();
+    with_variables(&[("PIPSQUEAK_CONFIG", path)], |variables| {
+        let flag = Some(Path::new("/flag/r"));
+        assert_eq!(run_folder_with(flag, variables).unwrap(), Path::new("/flag/r"));
+        assert!(run_folder_with(None, variables).is_err());
+    });
+    with_variables(&[("PIPSQUEAK_CONFIG", path), ("PIPSQUEAK_RUN", "/v/r")], |variables| {
+        assert_eq!(run_folder_with(None, variables).unwrap(), Path::new("/v/r"));
+    });
+}
+
+#[test]
+fn relative_paths_of_flags_start_from_the_working_directory() {
+    let found = with_variables(&[], |v| run_folder_with(Some(Path::new("r")), v)).unwrap();
+    assert_eq!(found, std::env::current_dir().unwrap().join("r"));
+}

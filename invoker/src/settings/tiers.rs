@@ -1,0 +1,75 @@
+//! Which tiers are in use.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The tiers that are in use. `cold` always is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tiers {
+    /// A function's own sandbox is kept, frozen.
+    pub paused: bool,
+    /// Interpreters with packages imported are kept.
+    pub zygote: bool,
+    /// Packages are kept in the mount.
+    pub ssd: bool,
+}
+
+impl Tiers {
+    /// Every tier.
+    pub const ALL: Self = Self { paused: true, zygote: true, ssd: true };
+    /// No tier: every start is cold.
+    pub const NONE: Self = Self { paused: false, zygote: false, ssd: false };
+}
+
+/// A text names no tiers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no tier; name some of paused,zygote,ssd, or none")]
+pub struct TiersError(String);
+
+impl FromStr for Tiers {
+    type Err = TiersError;
+
+    fn from_str(text: &str) -> Result<Self, TiersError> {
+        let mut tiers = Self::NONE;
+        if text.trim() == "none" {
+            return Ok(tiers);
+        }
+        for name in text.split(',').map(str::trim) {
+            match name {
+                "paused" => tiers.paused = true,
+                "zygote" => tiers.zygote = true,
+                "ssd" => tiers.ssd = true,
+                other => return Err(TiersError(other.to_owned())),
+            }
+        }
+        Ok(tiers)
+    }
+}
+
+impl fmt::Display for Tiers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = [(self.paused, "paused"), (self.zygote, "zygote"), (self.ssd, "ssd")];
+        let used: Vec<&str> = named.iter().filter(|(used, _)| *used).map(|(_, n)| *n).collect();
+        f.write_str(if used.is_empty() { "none".to_owned() } else { used.join(",") }.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for tiers in [Tiers::ALL, Tiers::NONE, Tiers { zygote: false, ..Tiers::ALL }] {
+            assert_eq!(tiers.to_string().parse(), Ok(tiers));
+        }
+        assert_eq!("ssd, paused".parse(), Ok(Tiers { zygote: false, ..Tiers::ALL }));
+    }
+
+    #[test]
+    fn unknown_and_empty_names_are_refused() {
+        assert_eq!("paused,zygotes".parse::<Tiers>(), Err(TiersError("zygotes".to_owned())));
+        assert!("".parse::<Tiers>().is_err());
+        assert!("none,ssd".parse::<Tiers>().is_err());
+    }
+}
