@@ -1,1 +1,33 @@
-//! The ssd tier.
+//! The ssd tier: packages once per machine.
+//!
+//! ```text
+//! requirements -> ingest (uv, in the caller's confinement) -> store (segments) + catalog (SQLite)
+//!                                                         -> view (an index per environment)
+//! kernel -> mount (FUSE) -> vfs -> view, store
+//! ```
+//!
+//! A [`Repository`] is what the supervisor adds environments with; [`mount`] is how it serves them.
+
+mod catalog;
+mod id;
+mod ingest;
+mod interpreter;
+pub mod mount;
+mod repository;
+mod store;
+mod vfs;
+mod view;
+
+pub use catalog::CatalogError;
+pub use ingest::confine::{Bind, Confine, ConfineError, Job, JobOutput};
+pub use ingest::{AddError, Step};
+pub use interpreter::Interpreter;
+pub use repository::{
+    Distribution, Environment, EnvironmentSpec, Plain, Repository, RepositoryError,
+};
+pub use store::StoreError;
+pub use view::plan::Conflict;
+
+/// Where every sandbox sees its environment: the same path in all of them, so that what a process
+/// has imported stays valid when it finds itself in another environment with the same packages.
+pub const FIXED_PREFIX: &str = "/pipsqueak/env";

@@ -1,1 +1,20 @@
-//! The supervisor.
+//! The supervisor, `pipsqueakd`: environments, zygotes, sandboxes, and the functions that run in
+//! them.
+//!
+//! A request comes in through [`dispatch`], which asks the [`supervisor`] for an answer. That
+//! takes a paused instance of the [`function`], or starts one: in the [`environment`] it needs,
+//! forked from a [`zygote`] where there is one, in a [`sandbox`] always.
+
+pub mod boot;
+pub mod channel;
+pub mod dispatch;
+pub mod environment;
+pub mod eviction;
+pub mod fault;
+pub mod function;
+pub mod kernel;
+pub mod mount;
+pub mod runtime;
+pub mod sandbox;
+pub mod supervisor;
+pub mod zygote;

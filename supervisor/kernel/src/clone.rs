@@ -15,18 +15,31 @@ pub enum Side {
     Parent(Pid),
 }
 
-/// Forks a process that has one thread.
+/// Says that this process has one thread, which makes forking it safe: no lock can be held by
+/// another one and stay locked in the child for ever.
 ///
-/// Refuses with `EDEADLK` where there are more: a lock that another thread holds would stay locked
-/// in the child for ever.
-pub fn fork_single_threaded() -> io::Result<Side> {
-    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
-        return Err(io::Error::from_raw_os_error(libc::EDEADLK));
+/// It is found out once and stays true in forks; a process that holds one must not start threads.
+#[derive(Debug, Clone, Copy)]
+pub struct OneThread(());
+
+impl OneThread {
+    /// Counts the threads of this process; `EDEADLK` where there are several.
+    pub fn check() -> io::Result<Self> {
+        if std::fs::read_dir("/proc/self/task")?.count() == 1 {
+            Ok(Self(()))
+        } else {
+            Err(io::Error::from_raw_os_error(libc::EDEADLK))
+        }
     }
-    // SAFETY: the process has one thread, so the child finds every lock and allocator state whole.
-    match unsafe { fork() }? {
-        ForkResult::Child => Ok(Side::Child),
-        ForkResult::Parent { child } => Ok(Side::Parent(child)),
+
+    /// Forks.
+    pub fn fork(self) -> io::Result<Side> {
+        // SAFETY: the process has one thread, so the child finds every lock and the allocator
+        // whole.
+        match unsafe { fork() }? {
+            ForkResult::Child => Ok(Side::Child),
+            ForkResult::Parent { child } => Ok(Side::Parent(child)),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -39,13 +40,18 @@ pub fn signal(process: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until the process has ended; `false` where `timeout_ms` passed first.
-pub fn wait_end(process: BorrowedFd<'_>, timeout_ms: u16) -> io::Result<bool> {
+/// Waits until the process has ended; `false` where `patience` passed first.
+pub fn wait_end(process: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
+    let until = Instant::now() + patience;
     let mut polled = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
     loop {
-        match poll(&mut polled, PollTimeout::from(timeout_ms)) {
-            Ok(ready) => return Ok(ready > 0),
-            Err(nix::errno::Errno::EINTR) => {}
+        let left = until.saturating_duration_since(Instant::now());
+        // A wait longer than poll(2) can be told is made of several.
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut polled, timeout) {
+            Ok(0) if left.is_zero() => return Ok(false),
+            Ok(0) | Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
             Err(error) => return Err(error.into()),
         }
     }

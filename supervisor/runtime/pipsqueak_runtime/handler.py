@@ -10,9 +10,14 @@ CODE = "/function"
 class Failure(Exception):
     """A failure of the function, as the supervisor is told it."""
 
-    def __init__(self, kind, message, trace=()):
+    def __init__(self, kind, message, trace=(), **rest):
         super().__init__(message)
-        self.header = {"errorType": kind, "errorMessage": message, "stackTrace": list(trace)}
+        self.header = {
+            "errorType": kind,
+            "errorMessage": message,
+            "stackTrace": list(trace),
+            **rest,
+        }
 
 
 class Context:
@@ -64,16 +69,16 @@ def call(function, payload, context):
     try:
         answer = function(event, context)
     except BaseException as error:
-        failure = Failure(type(error).__name__, str(error), _trace(error))
-        failure.header["run_us"] = (time.perf_counter_ns() - began) // 1000
-        raise failure from None
+        run_us = (time.perf_counter_ns() - began) // 1000
+        kind, trace = type(error).__name__, _trace(error)
+        # The process is fit to serve on: a handler that raises may well answer the next request.
+        raise Failure(kind, str(error), trace, run_us=run_us, fit=True) from None
     run_us = (time.perf_counter_ns() - began) // 1000
     try:
         return json.dumps(answer, allow_nan=False).encode(), run_us
     except (TypeError, ValueError, RecursionError) as error:
-        failure = Failure("Runtime.MarshalError", f"the answer is not JSON: {error}")
-        failure.header["run_us"] = run_us
-        raise failure from None
+        message = f"the answer is not JSON: {error}"
+        raise Failure("Runtime.MarshalError", message, run_us=run_us, fit=True) from None
 
 
 def _positional(function):

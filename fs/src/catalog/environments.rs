@@ -1,0 +1,191 @@
+//! Environments, views, and the numbers that nodes of the mount have.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::packages::read_distribution;
+use super::{Catalog, CatalogError, StoredDistribution};
+use crate::interpreter::Interpreter;
+
+/// An environment in the catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEnvironment {
+    /// Its name.
+    pub name: String,
+    /// Digest of its view.
+    pub view: String,
+    /// Text of the requirements it was made from.
+    pub requirements: String,
+    /// Text of its lock.
+    pub lock: String,
+    /// Its interpreter.
+    pub interpreter: Interpreter,
+    /// Its distributions by name, and whether each was asked for.
+    pub distributions: Vec<(StoredDistribution, bool)>,
+    /// Files in its view.
+    pub files: u64,
+    /// Sum of their sizes, in bytes.
+    pub bytes: u64,
+}
+
+/// What the mount is to show.
+#[derive(Debug)]
+pub struct Shown {
+    /// Raised by every change.
+    pub generation: u64,
+    /// Digest of the view of each environment, by name.
+    pub views: BTreeMap<String, String>,
+    /// Every distribution that some environment has.
+    pub distributions: Vec<StoredDistribution>,
+}
+
+impl Catalog {
+    /// Takes `count` node numbers that follow each other; the first.
+    pub fn take_numbers(&self, count: u64) -> Result<u64, CatalogError> {
+        self.write(|transaction| {
+            let first: i64 = transaction.query_row(
+                "SELECT value FROM counters WHERE name = 'node'",
+                [],
+                |row| row.get(0),
+            )?;
+            transaction.execute(
+                "UPDATE counters SET value = value + ? WHERE name = 'node'",
+                [count.cast_signed()],
+            )?;
+            Ok(first.cast_unsigned())
+        })
+    }
+
+    /// Enters an environment, or replaces the one of that name.
+    pub fn put_environment(&self, environment: &StoredEnvironment) -> Result<(), CatalogError> {
+        self.write(|transaction| {
+            transaction.execute(
+                "INSERT OR IGNORE INTO views (digest, files, bytes) VALUES (?, ?, ?)",
+                params![
+                    environment.view,
+                    environment.files.cast_signed(),
+                    environment.bytes.cast_signed()
+                ],
+            )?;
+            transaction.execute("DELETE FROM environments WHERE name = ?", [&environment.name])?;
+            transaction.execute(
+                "INSERT INTO environments (name, view, requirements, lock, interpreter)
+                 VALUES (?, ?, ?, ?, ?)",
+                params![
+                    environment.name,
+                    environment.view,
+                    environment.requirements,
+                    environment.lock,
+                    to_json(&environment.interpreter)?
+                ],
+            )?;
+            for (distribution, requested) in &environment.distributions {
+                transaction.execute(
+                    "INSERT INTO members (environment, distribution, requested) VALUES (?, ?, ?)",
+                    params![environment.name, distribution.id, requested],
+                )?;
+            }
+            raise_generation(transaction)
+        })
+    }
+
+    /// Removes an environment; whether there was one.
+    pub fn remove_environment(&self, name: &str) -> Result<bool, CatalogError> {
+        self.write(|transaction| {
+            let removed = transaction.execute("DELETE FROM environments WHERE name = ?", [name])?;
+            raise_generation(transaction)?;
+            Ok(removed > 0)
+        })
+    }
+
+    /// One environment.
+    pub fn environment(&self, name: &str) -> Result<Option<StoredEnvironment>, CatalogError> {
+        self.read(|connection| {
+            let found = connection
+                .prepare_cached(
+                    "SELECT e.name, e.view, e.requirements, e.lock, e.interpreter, v.files, v.bytes
+                     FROM environments e JOIN views v ON v.digest = e.view WHERE e.name = ?",
+                )?
+                .query_row([name], |row| {
+                    Ok(StoredEnvironment {
+                        name: row.get(0)?,
+                        view: row.get(1)?,
+                        requirements: row.get(2)?,
+                        lock: row.get(3)?,
+                        interpreter: from_json(&row.get::<_, String>(4)?)?,
+                        distributions: Vec::new(),
+                        files: row.get::<_, i64>(5)?.cast_unsigned(),
+                        bytes: row.get::<_, i64>(6)?.cast_unsigned(),
+                    })
+                })
+                .optional()?;
+            let Some(mut environment) = found else { return Ok(None) };
+            environment.distributions = members(connection, name)?;
+            Ok(Some(environment))
+        })
+    }
+
+    /// Names of all environments, in order.
+    pub fn environment_names(&self) -> Result<Vec<String>, CatalogError> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare("SELECT name FROM environments ORDER BY name")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect()
+        })
+    }
+
+    /// What the mount is to show.
+    pub fn shown(&self) -> Result<Shown, CatalogError> {
+        self.read(|connection| {
+            let generation: i64 = connection.query_row(
+                "SELECT value FROM counters WHERE name = 'generation'",
+                [],
+                |row| row.get(0),
+            )?;
+            let mut statement = connection.prepare("SELECT name, view FROM environments")?;
+            let views = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let views = views.collect::<rusqlite::Result<_>>()?;
+            let mut statement = connection.prepare(
+                "SELECT DISTINCT d.id, d.name, d.version, d.digest, d.modules
+                 FROM members m JOIN distributions d ON d.id = m.distribution",
+            )?;
+            let distributions = statement.query_map([], read_distribution)?;
+            let distributions = distributions.collect::<rusqlite::Result<_>>()?;
+            Ok(Shown { generation: generation.cast_unsigned(), views, distributions })
+        })
+    }
+}
+
+fn members(
+    connection: &Connection,
+    environment: &str,
+) -> rusqlite::Result<Vec<(StoredDistribution, bool)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT d.id, d.name, d.version, d.digest, d.modules, m.requested
+         FROM members m JOIN distributions d ON d.id = m.distribution
+         WHERE m.environment = ? ORDER BY d.name",
+    )?;
+    let rows =
+        statement.query_map([environment], |row| Ok((read_distribution(row)?, row.get(5)?)))?;
+    rows.collect()
+}
+
+fn raise_generation(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute("UPDATE counters SET value = value + 1 WHERE name = 'generation'", [])?;
+    Ok(())
+}
+
+/// Text of a column that holds JSON.
+fn to_json(interpreter: &Interpreter) -> rusqlite::Result<String> {
+    serde_json::to_string(interpreter)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+/// The value of such a column.
+fn from_json(text: &str) -> rusqlite::Result<Interpreter> {
+    serde_json::from_str(text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
+    })
+}

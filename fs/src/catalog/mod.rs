@@ -1,0 +1,99 @@
+//! The catalog: what is stored, in SQLite. The system of record, written by the supervisor alone;
+//! the mount reads only what is compiled from it.
+
+mod environments;
+mod objects;
+mod packages;
+mod schema;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, Transaction};
+
+pub use environments::{Shown, StoredEnvironment};
+pub use objects::NewObject;
+pub use packages::{FileContent, NewDistribution, StoredDistribution};
+
+/// Why the catalog could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// SQLite.
+    #[error("the catalog {}: {error}", path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: rusqlite::Error,
+    },
+    /// It was written by a later version.
+    #[error(
+        "the catalog {} has schema {found}, this program knows {known}; use the newer program",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+}
+
+/// The open catalog.
+#[derive(Debug)]
+pub struct Catalog {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
+
+impl Catalog {
+    /// Opens the catalog at `path`; makes it where it is not there.
+    pub fn open(path: &Path) -> Result<Self, CatalogError> {
+        let failed = |error| CatalogError::Database { path: path.to_owned(), error };
+        let connection = Connection::open(path).map_err(failed)?;
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+            )
+            .map_err(failed)?;
+        let found = schema::version(&connection).map_err(failed)?;
+        if found > schema::VERSION {
+            let known = schema::VERSION;
+            return Err(CatalogError::Newer { path: path.to_owned(), found, known });
+        }
+        schema::migrate(&connection, found).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
+    }
+
+    /// Reads.
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, CatalogError> {
+        work(&self.lock()).map_err(|error| self.failed(error))
+    }
+
+    /// Writes, all or nothing.
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, CatalogError> {
+        let mut connection = self.lock();
+        let written = connection.transaction().and_then(|transaction| {
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        });
+        written.map_err(|error| self.failed(error))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, error: rusqlite::Error) -> CatalogError {
+        CatalogError::Database { path: self.path.clone(), error }
+    }
+}

@@ -1,0 +1,112 @@
+//! Objects and segments.
+
+use std::collections::{HashMap, HashSet};
+
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::{Catalog, CatalogError};
+use crate::id::{Digest, ObjectId, SegmentId};
+use crate::view::index::Placed;
+
+/// An object that is being stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewObject {
+    /// Its content's digest.
+    pub digest: Digest,
+    /// Where it was written.
+    pub placed: Placed,
+}
+
+impl Catalog {
+    /// Takes the number of a new segment, which is not sealed yet.
+    pub fn begin_segment(&self) -> Result<SegmentId, CatalogError> {
+        self.write(|transaction| {
+            transaction.execute("INSERT INTO segments (bytes) VALUES (0)", [])?;
+            Ok(SegmentId::try_from(transaction.last_insert_rowid()).unwrap_or(SegmentId::MAX))
+        })
+    }
+
+    /// Segments that were sealed.
+    pub fn sealed_segments(&self) -> Result<HashSet<SegmentId>, CatalogError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare("SELECT id FROM segments WHERE bytes > 0")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect()
+        })
+    }
+
+    /// Digests of all objects.
+    pub fn known_objects(&self) -> Result<HashSet<Digest>, CatalogError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare("SELECT digest FROM objects")?;
+            let rows = statement.query_map([], |row| row.get(0).map(Digest))?;
+            rows.collect()
+        })
+    }
+
+    /// Where the objects of some distributions are.
+    pub fn placed_objects(
+        &self,
+        distributions: &[i64],
+    ) -> Result<HashMap<ObjectId, Placed>, CatalogError> {
+        self.read(|connection| {
+            let mut placed = HashMap::new();
+            let mut statement = connection.prepare(
+                "SELECT o.id, o.segment, o.offset, o.size, o.frames FROM files f
+                 JOIN objects o ON o.id = f.object WHERE f.distribution = ?",
+            )?;
+            for distribution in distributions {
+                let mut rows = statement.query([distribution])?;
+                while let Some(row) = rows.next()? {
+                    let frames: Vec<u8> = row.get(4)?;
+                    let (lengths, _) = frames.as_chunks::<4>();
+                    let place = Placed {
+                        segment: row.get(1)?,
+                        offset: row.get::<_, i64>(2)?.cast_unsigned(),
+                        size: row.get::<_, i64>(3)?.cast_unsigned(),
+                        frames: lengths.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect(),
+                    };
+                    placed.insert(row.get::<_, i64>(0)?.cast_unsigned(), place);
+                }
+            }
+            Ok(placed)
+        })
+    }
+}
+
+/// Enters a sealed segment's objects.
+pub fn insert(
+    transaction: &Transaction<'_>,
+    segment: SegmentId,
+    bytes: u64,
+    objects: &[NewObject],
+) -> rusqlite::Result<()> {
+    transaction.execute(
+        "UPDATE segments SET bytes = ? WHERE id = ?",
+        params![bytes.cast_signed(), segment],
+    )?;
+    let mut statement = transaction.prepare(
+        "INSERT OR IGNORE INTO objects (digest, size, segment, offset, frames)
+         VALUES (?, ?, ?, ?, ?)",
+    )?;
+    for NewObject { digest, placed } in objects {
+        let frames: Vec<u8> =
+            placed.frames.iter().flat_map(|length| length.to_le_bytes()).collect();
+        statement.execute(params![
+            digest.0,
+            placed.size.cast_signed(),
+            placed.segment,
+            placed.offset.cast_signed(),
+            frames
+        ])?;
+    }
+    Ok(())
+}
+
+/// The number of the object with a digest.
+pub fn find(transaction: &Transaction<'_>, digest: Digest) -> rusqlite::Result<Option<i64>> {
+    transaction
+        .prepare_cached("SELECT id FROM objects WHERE digest = ?")?
+        .query_row([digest.0], |row| row.get(0))
+        .optional()
+}

@@ -1,0 +1,144 @@
+//! Distributions and their files.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::objects::{self, NewObject};
+use super::{Catalog, CatalogError};
+use crate::id::{Digest, SegmentId};
+use crate::view::plan::{Content, Entry, Part};
+
+/// What a new distribution has at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileContent {
+    /// Digest of the content; none where it is empty.
+    pub object: Option<Digest>,
+    /// Whether it may be executed.
+    pub executable: bool,
+}
+
+/// A distribution that is being stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDistribution {
+    /// Digest of name, version and the lock's hashes.
+    pub artifact: String,
+    /// Cache tag and platform that it was installed for.
+    pub interpreter: String,
+    /// Normalised name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Digest of its files.
+    pub digest: Digest,
+    /// Top-level names that can be imported.
+    pub modules: Vec<String>,
+    /// Path from the environment's root, and what is there.
+    pub files: Vec<(String, FileContent)>,
+}
+
+/// A distribution in the catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDistribution {
+    /// Its number.
+    pub id: i64,
+    /// Normalised name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Digest of its files.
+    pub digest: String,
+    /// Top-level names that can be imported.
+    pub modules: Vec<String>,
+}
+
+impl Catalog {
+    /// The distribution that was installed from an artifact for an interpreter.
+    pub fn distribution(
+        &self,
+        artifact: &str,
+        interpreter: &str,
+    ) -> Result<Option<StoredDistribution>, CatalogError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT id, name, version, digest, modules FROM distributions
+                     WHERE artifact = ? AND interpreter = ?",
+                )?
+                .query_row([artifact, interpreter], read_distribution)
+                .optional()
+        })
+    }
+
+    /// Enters a sealed segment, its objects, and the distributions that have them.
+    pub fn store(
+        &self,
+        segment: SegmentId,
+        bytes: u64,
+        new_objects: &[NewObject],
+        distributions: &[NewDistribution],
+    ) -> Result<(), CatalogError> {
+        self.write(|transaction| {
+            objects::insert(transaction, segment, bytes, new_objects)?;
+            let mut insert = transaction.prepare(
+                "INSERT OR IGNORE INTO distributions
+                 (artifact, interpreter, name, version, digest, modules) VALUES (?, ?, ?, ?, ?, ?)",
+            )?;
+            let mut insert_file = transaction.prepare(
+                "INSERT INTO files (distribution, path, executable, object) VALUES (?, ?, ?, ?)",
+            )?;
+            for new in distributions {
+                let modules = serde_json::to_string(&new.modules).unwrap_or_default();
+                let inserted = insert.execute(params![
+                    new.artifact,
+                    new.interpreter,
+                    new.name,
+                    new.version,
+                    new.digest.to_string(),
+                    modules
+                ])?;
+                if inserted == 0 {
+                    continue;
+                }
+                let id = transaction.last_insert_rowid();
+                for (path, content) in &new.files {
+                    let object = match content.object {
+                        None => None,
+                        // An object that is missing is a constraint that fails, not an empty file.
+                        Some(digest) => Some(objects::find(transaction, digest)?.unwrap_or(-1)),
+                    };
+                    insert_file.execute(params![id, path, content.executable, object])?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// A distribution's files, as a part of a view.
+    pub fn part(&self, distribution: &StoredDistribution) -> Result<Part, CatalogError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT path, executable, object FROM files WHERE distribution = ? ORDER BY path",
+            )?;
+            let rows = statement.query_map([distribution.id], |row| {
+                let executable = row.get(1)?;
+                let content = match row.get::<_, Option<i64>>(2)? {
+                    Some(object) => Content::File { object: object.cast_unsigned(), executable },
+                    None => Content::Empty { executable },
+                };
+                Ok((row.get(0)?, content))
+            })?;
+            let entries = rows.collect::<rusqlite::Result<Vec<Entry>>>()?;
+            Ok(Part { label: format!("{} {}", distribution.name, distribution.version), entries })
+        })
+    }
+}
+
+pub(super) fn read_distribution(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredDistribution> {
+    let modules: String = row.get(4)?;
+    Ok(StoredDistribution {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        version: row.get(2)?,
+        digest: row.get(3)?,
+        modules: serde_json::from_str(&modules).unwrap_or_default(),
+    })
+}

@@ -1,0 +1,63 @@
+//! Where jobs run that handle what comes from elsewhere. This library says what they are; whoever
+//! uses it says where: the supervisor runs them in sandboxes.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Runs jobs where they can do no harm.
+pub trait Confine {
+    /// Runs a job to its end. When it returns nothing that the job has started runs any more.
+    fn run(&self, job: &Job) -> Result<JobOutput, ConfineError>;
+}
+
+/// A program to be run.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// What it does, for messages.
+    pub label: String,
+    /// Program and arguments; not empty.
+    pub argv: Vec<OsString>,
+    /// The whole environment.
+    pub variables: Vec<(OsString, OsString)>,
+    /// What it sees besides the system and the interpreter.
+    pub binds: Vec<Bind>,
+    /// Whether it may use the host's network.
+    pub network: bool,
+    /// Working directory inside.
+    pub directory: PathBuf,
+    /// Longest time that it may take.
+    pub timeout: Duration,
+}
+
+/// A folder of the host that a job sees.
+#[derive(Debug, Clone)]
+pub struct Bind {
+    /// Where it is on the host.
+    pub host: PathBuf,
+    /// Where the job sees it.
+    pub inside: PathBuf,
+    /// Whether the job may change it; then it is made the job's user's.
+    pub writable: bool,
+}
+
+/// What a job has left.
+#[derive(Debug)]
+pub struct JobOutput {
+    /// Exit status; 128 and the signal where it was killed.
+    pub status: i32,
+    /// What it wrote to stdout.
+    pub stdout: Vec<u8>,
+    /// What it wrote to stderr.
+    pub stderr: Vec<u8>,
+}
+
+/// A job could not be run.
+#[derive(Debug, thiserror::Error)]
+#[error("{label}: {reason}")]
+pub struct ConfineError {
+    /// The job.
+    pub label: String,
+    /// Why.
+    pub reason: String,
+}

@@ -1,0 +1,152 @@
+//! A lock: the distributions that were chosen, as `pylock.toml` (PEP 751) says it.
+
+use serde::Deserialize;
+
+use super::AddError;
+use crate::id::Digest;
+
+/// A distribution that was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Locked {
+    /// Normalised name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Address, where it does not come from an index.
+    pub url: Option<String>,
+    /// SHA-256 of each wheel that may be installed, in order.
+    pub hashes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    #[serde(default)]
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: Option<String>,
+    #[serde(default)]
+    wheels: Vec<Artifact>,
+    archive: Option<Artifact>,
+}
+
+#[derive(Deserialize)]
+struct Artifact {
+    url: Option<String>,
+    #[serde(default)]
+    hashes: Hashes,
+}
+
+#[derive(Deserialize, Default)]
+struct Hashes {
+    sha256: Option<String>,
+}
+
+impl Locked {
+    /// Tells artifacts apart: digest of name, version and hashes, in hexadecimal.
+    pub fn artifact(&self) -> String {
+        let text = format!("{}\n{}\n{}", self.name, self.version, self.hashes.join("\n"));
+        Digest::of(text.as_bytes()).to_string()
+    }
+
+    /// The line of a requirements file that asks for exactly this.
+    pub fn requirement(&self) -> String {
+        let what = match &self.url {
+            Some(url) => format!("{} @ {url}", self.name),
+            None => format!("{}=={}", self.name, self.version),
+        };
+        let hashes = self.hashes.iter().map(|hash| format!(" --hash=sha256:{hash}"));
+        what + &hashes.collect::<String>()
+    }
+}
+
+/// Reads a lock. Every distribution must have a wheel with a hash.
+pub fn parse(text: &str) -> Result<Vec<Locked>, AddError> {
+    let document: Document =
+        toml::from_str(text).map_err(|error| AddError::Lock(error.to_string()))?;
+    let locked = document.packages.into_iter().map(|package| {
+        let url = package.archive.as_ref().and_then(|archive| archive.url.clone());
+        let artifacts = package.wheels.iter().chain(&package.archive);
+        let mut hashes: Vec<_> =
+            artifacts.filter_map(|wheel| wheel.hashes.sha256.clone()).collect();
+        hashes.sort_unstable();
+        if hashes.is_empty() {
+            return Err(AddError::Unsatisfiable {
+                explanation: format!(
+                    "{} has no wheel with a hash for this interpreter, and building from source \
+                     is not allowed",
+                    package.name
+                ),
+            });
+        }
+        let version = package.version.unwrap_or_else(|| "0".to_owned());
+        Ok(Locked { name: normalise(&package.name), version, url, hashes })
+    });
+    let mut locked = locked.collect::<Result<Vec<_>, _>>()?;
+    locked.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(locked)
+}
+
+/// A name as PEP 503 compares them.
+pub fn normalise(name: &str) -> String {
+    let mut normal = String::with_capacity(name.len());
+    for character in name.chars() {
+        if matches!(character, '-' | '_' | '.') {
+            if !normal.ends_with('-') {
+                normal.push('-');
+            }
+        } else {
+            normal.extend(character.to_lowercase());
+        }
+    }
+    normal
+}
+
+/// Names that a requirements file asks for itself, normalised.
+pub fn requested(requirements: &str) -> Vec<String> {
+    let names = requirements.lines().filter_map(|line| {
+        let line = line.trim();
+        let end = line
+            .find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.'))
+            .unwrap_or(line.len());
+        let name = &line[..end];
+        name.starts_with(|c: char| c.is_ascii_alphanumeric()).then(|| normalise(name))
+    });
+    names.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_read_and_written_as_requirements() {
+        let text = r#"
+            lock-version = "1.0"
+            [[packages]]
+            name = "Typing_Extensions"
+            version = "4.1"
+            wheels = [{ url = "https://x/t.whl", hashes = { sha256 = "bb" } }, { hashes = { sha256 = "aa" } }]
+            [[packages]]
+            name = "direct"
+            archive = { url = "https://x/d.whl", hashes = { sha256 = "cc" } }
+        "#;
+        let locked = parse(text).unwrap();
+        assert_eq!(
+            locked[1].requirement(),
+            "typing-extensions==4.1 --hash=sha256:aa --hash=sha256:bb"
+        );
+        assert_eq!(locked[0].requirement(), "direct @ https://x/d.whl --hash=sha256:cc");
+        assert_ne!(locked[0].artifact(), locked[1].artifact());
+        assert!(parse("[[packages]]\nname = 'x'\nversion = '1'\n").is_err());
+    }
+
+    #[test]
+    fn requested_names_are_those_of_the_lines() {
+        let text = "numpy>=2\n# no\n-c x.txt\n  Requests[socks] ; python_version > '3'\npkg @ file:///x\n\n";
+        assert_eq!(requested(text), ["numpy", "requests", "pkg"]);
+    }
+}

@@ -1,0 +1,90 @@
+//! From requirements to stored distributions, in phases: `uv` resolves and installs into a staging
+//! folder, `lock` says what was chosen, `staged` reads what was installed as the hostile input it
+//! may be, `commit` stores it.
+
+pub mod commit;
+pub mod confine;
+pub mod lock;
+pub mod record;
+pub mod staged;
+pub mod uv;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::catalog::CatalogError;
+use crate::store::StoreError;
+use crate::view::plan::Conflict;
+use confine::ConfineError;
+
+/// Why an environment could not be added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// uv says that what is asked for cannot be had.
+    #[error("{explanation}")]
+    Unsatisfiable {
+        /// In uv's words.
+        explanation: String,
+    },
+    /// uv failed otherwise, such as for lack of a network.
+    #[error("uv could not {step}: {explanation}")]
+    Uv {
+        /// What it was to do.
+        step: &'static str,
+        /// In uv's words.
+        explanation: String,
+    },
+    /// A job could not be run at all.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    /// The lock is not as expected.
+    #[error("uv's lock cannot be used: {0}")]
+    Lock(String),
+    /// What was installed is not what a wheel may install.
+    #[error("{distribution} is refused: {reason}")]
+    Hostile {
+        /// The distribution, as far as it is known.
+        distribution: String,
+        /// Why.
+        reason: String,
+    },
+    /// Distributions that exclude each other.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The file system.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl AddError {
+    /// Whether whoever asked can mend it by asking for something else.
+    pub fn is_bad_input(&self) -> bool {
+        matches!(self, Self::Unsatisfiable { .. } | Self::Hostile { .. } | Self::Conflict(_))
+    }
+
+    pub(crate) fn at(path: &std::path::Path) -> impl Fn(io::Error) -> Self + use<'_> {
+        move |error| Self::File { path: path.to_owned(), error }
+    }
+}
+
+/// How far an addition is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What is being done.
+    pub step: String,
+    /// How much of it is done.
+    pub done: u64,
+    /// How much there is to do; 0 where that is not known.
+    pub total: u64,
+}

@@ -1,0 +1,201 @@
+//! uv: resolves, downloads, verifies, installs. The only file that knows how it is called.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::AddError;
+use super::confine::{Bind, Confine, Job, JobOutput};
+use crate::FIXED_PREFIX;
+use crate::interpreter::Interpreter;
+
+const UV_INSIDE: &str = "/pipsqueak/uv";
+const CACHE_INSIDE: &str = "/pipsqueak/cache";
+const WORK_INSIDE: &str = "/pipsqueak/work";
+
+/// Longest time that resolving or installing may take.
+const PATIENCE: Duration = Duration::from_secs(1800);
+
+/// Variables of the supervisor's environment that uv is given: where the index is and how to
+/// trust it. Their values may hold credentials: they are never logged nor stored.
+const PASSED_ON: [&str; 8] = [
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+];
+
+/// What uv says when it is not the request that is wrong.
+const NOT_THE_REQUEST: [&str; 6] = [
+    "Failed to fetch",
+    "error sending request",
+    "Request failed",
+    "dns error",
+    "Could not connect",
+    "No space left on device",
+];
+
+/// uv, for one interpreter and one folder of downloads.
+#[derive(Debug)]
+pub struct Uv<'a> {
+    /// Its executable.
+    pub binary: &'a Path,
+    /// Where downloads are kept; not at all where it is absent.
+    pub cache: Option<&'a Path>,
+    /// The interpreter that packages are for.
+    pub interpreter: &'a Interpreter,
+    /// A folder for inputs, of this use alone.
+    pub work: &'a Path,
+}
+
+impl Uv<'_> {
+    /// Resolves requirements; the lock's text.
+    pub fn resolve(&self, confine: &dyn Confine, requirements: &str) -> Result<String, AddError> {
+        let input = self.input("requirements.in", requirements)?;
+        let mut arguments = self.arguments(&["pip", "compile", "--format", "pylock.toml"]);
+        arguments.extend(["--no-header", "--only-binary", ":all:"].map(Into::into));
+        arguments.extend(["--python".into(), self.interpreter.executable.clone().into()]);
+        arguments.push(input);
+        let job = self.job("resolving", arguments, None);
+        let output = confine.run(&job)?;
+        if output.status != 0 {
+            return Err(failure("resolve the requirements", &output));
+        }
+        String::from_utf8(output.stdout).map_err(|error| AddError::Lock(error.to_string()))
+    }
+
+    /// Installs lines of a requirements file, each with its hashes, into `target` with bytecode.
+    pub fn install_locked(
+        &self,
+        confine: &dyn Confine,
+        lines: &str,
+        target: &Path,
+    ) -> Result<(), AddError> {
+        let flags = ["--no-deps", "--require-hashes", "--compile-bytecode"];
+        self.install(confine, lines, target, &flags)
+    }
+
+    /// Resolves and installs requirements into `target`, without bytecode.
+    pub fn install_plain(
+        &self,
+        confine: &dyn Confine,
+        requirements: &str,
+        target: &Path,
+    ) -> Result<(), AddError> {
+        self.install(confine, requirements, target, &[])
+    }
+
+    fn install(
+        &self,
+        confine: &dyn Confine,
+        requirements: &str,
+        target: &Path,
+        flags: &[&str],
+    ) -> Result<(), AddError> {
+        let mut venv = self.arguments(&["venv", "--relocatable", "--allow-existing"]);
+        venv.extend(["--python".into(), self.interpreter.executable.clone().into()]);
+        venv.push(FIXED_PREFIX.into());
+        let mut job = self.job("making a virtual environment", venv, Some(target));
+        job.network = false;
+        let output = confine.run(&job)?;
+        if output.status != 0 {
+            return Err(failure("make a virtual environment", &output));
+        }
+        if requirements.trim().is_empty() {
+            return Ok(());
+        }
+        let input = self.input("requirements.txt", requirements)?;
+        let mut install = self.arguments(&["pip", "install", "--link-mode", "copy"]);
+        install.extend(["--only-binary", ":all:"].map(Into::into));
+        install.extend(flags.iter().map(Into::into));
+        install.extend(["--python".into(), format!("{FIXED_PREFIX}/bin/python").into()]);
+        install.extend(["-r".into(), input]);
+        let output = confine.run(&self.job("installing", install, Some(target)))?;
+        if output.status == 0 { Ok(()) } else { Err(failure("install the packages", &output)) }
+    }
+
+    fn input(&self, name: &str, text: &str) -> Result<OsString, AddError> {
+        let path = self.work.join(name);
+        fs::write(&path, text).map_err(AddError::at(&path))?;
+        Ok(Path::new(WORK_INSIDE).join(name).into())
+    }
+
+    fn arguments(&self, verb: &[&str]) -> Vec<OsString> {
+        let name = self.binary.file_name().unwrap_or_default();
+        let mut arguments = vec![Path::new(UV_INSIDE).join(name).into_os_string()];
+        arguments.extend(verb.iter().map(Into::into));
+        arguments.extend(["--no-config", "--no-progress", "--color", "never"].map(Into::into));
+        match self.cache {
+            Some(_) => arguments.extend(["--cache-dir".into(), CACHE_INSIDE.into()]),
+            None => arguments.push("--no-cache".into()),
+        }
+        arguments
+    }
+
+    fn job(&self, label: &str, argv: Vec<OsString>, target: Option<&Path>) -> Job {
+        let folder = self.binary.parent().unwrap_or(Path::new("/"));
+        let mut binds = vec![bind(folder, UV_INSIDE, false), bind(self.work, WORK_INSIDE, false)];
+        binds.extend(self.cache.map(|cache| bind(cache, CACHE_INSIDE, true)));
+        binds.extend(target.map(|target| bind(target, FIXED_PREFIX, true)));
+        binds.extend(certificates());
+        Job {
+            label: label.to_owned(),
+            argv,
+            variables: variables(),
+            binds,
+            network: true,
+            directory: "/tmp".into(),
+            timeout: PATIENCE,
+        }
+    }
+}
+
+fn bind(host: &Path, inside: &str, writable: bool) -> Bind {
+    Bind { host: host.to_owned(), inside: PathBuf::from(inside), writable }
+}
+
+/// A certificate file of the user's own, where it is not among the system's.
+fn certificates() -> Option<Bind> {
+    let path = PathBuf::from(std::env::var_os("SSL_CERT_FILE")?);
+    let seen = path.starts_with("/etc/ssl/certs") || path.starts_with("/usr");
+    (!seen && path.is_file()).then(|| Bind { host: path.clone(), inside: path, writable: false })
+}
+
+fn variables() -> Vec<(OsString, OsString)> {
+    let passed = std::env::vars_os().filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        name.starts_with("UV_") || PASSED_ON.contains(&name.as_ref())
+    });
+    let fixed = [
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("HOME", "/tmp"),
+        ("LANG", "C.UTF-8"),
+        ("UV_PYTHON_DOWNLOADS", "never"),
+        // Valid whatever the modification time, which the mount makes the same for all files.
+        ("PYC_INVALIDATION_MODE", "UNCHECKED_HASH"),
+    ];
+    passed.chain(fixed.map(|(name, value)| (name.into(), value.into()))).collect()
+}
+
+fn failure(step: &'static str, output: &JobOutput) -> AddError {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let explanation = said
+        .lines()
+        .filter(|line| !line.starts_with("Using ") && !line.trim().is_empty())
+        .collect::<Vec<_>>()
+        .join("\n");
+    // uv ends with 1 where it has understood and found no way, with 2 for all else.
+    let is_request = matches!(output.status, 1 | 2)
+        && !NOT_THE_REQUEST.iter().any(|sign| explanation.contains(sign));
+    if is_request {
+        AddError::Unsatisfiable { explanation }
+    } else {
+        let explanation = format!("{explanation} (status {})", output.status);
+        AddError::Uv { step, explanation }
+    }
+}

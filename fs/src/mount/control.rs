@@ -1,0 +1,59 @@
+//! What the supervisor tells its `pipsqueak-fs` and asks of it: a line of JSON each way.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// A request of the supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// Show what is published now.
+    Publish,
+    /// How many requests the kernel has made.
+    Counters,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tell {
+    /// The mount is served; said once, unasked.
+    Serving,
+    /// Done.
+    Done,
+    /// Requests by operation.
+    Counters(BTreeMap<String, u64>),
+    /// Why it could not be done.
+    Failed(String),
+}
+
+/// One end of the conversation.
+#[derive(Debug)]
+pub struct Line {
+    reader: BufReader<UnixStream>,
+}
+
+impl Line {
+    /// Talks over a socket.
+    pub fn new(socket: UnixStream) -> Self {
+        Self { reader: BufReader::new(socket) }
+    }
+
+    /// Says something.
+    pub fn say(&mut self, message: &impl Serialize) -> io::Result<()> {
+        let mut text = serde_json::to_vec(message)?;
+        text.push(b'\n');
+        self.reader.get_mut().write_all(&text)
+    }
+
+    /// Hears something; `None` where the other end is gone.
+    pub fn hear<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+        let mut text = String::new();
+        if self.reader.read_line(&mut text)? == 0 {
+            return Ok(None);
+        }
+        Ok(Some(serde_json::from_str(&text)?))
+    }
+}

@@ -1,0 +1,236 @@
+//! The adapter to fuser: each request asks [`Vfs`] and replies, and the kernel is let cache all.
+
+use std::ffi::OsStr;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    Errno, FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo, InitFlags, IoctlFlags,
+    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+};
+
+use super::errno::errno;
+use crate::vfs::counters::Operation;
+use crate::vfs::{Attributes, FileKind, Vfs, VfsError};
+
+/// How long the kernel may keep what it was told: for ever, until it is told otherwise.
+const ALWAYS: Duration = Duration::from_secs(u32::MAX as u64);
+/// How many requests may wait in the background, such as readahead; the kernel's default is 12.
+const MAX_BACKGROUND: u16 = 64;
+/// Largest readahead in bytes; the mount's own `read_ahead_kb` bounds it further.
+const MAX_READAHEAD: u32 = 8 << 20;
+
+/// The file system as fuser calls it.
+#[derive(Debug, Clone)]
+pub struct Adapter(pub Arc<Vfs>);
+
+impl Adapter {
+    /// Counts an operation and answers it; a panic is an error like others, because fuser would
+    /// lose the thread for good.
+    fn answer<T>(
+        &self,
+        operation: Operation,
+        work: impl FnOnce(&Vfs) -> Result<T, VfsError>,
+    ) -> Result<T, Errno> {
+        self.0.counters.count(operation);
+        match catch_unwind(AssertUnwindSafe(|| work(&self.0))) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => {
+                if matches!(error, VfsError::Store(_) | VfsError::Index(_)) {
+                    tracing::error!(%error, ?operation, "a request failed");
+                }
+                Err(errno(&error))
+            }
+            Err(_) => {
+                self.0.counters.count(Operation::Panic);
+                tracing::error!(?operation, "a handler has panicked");
+                Err(Errno::EIO)
+            }
+        }
+    }
+}
+
+/// Wishes at the beginning of a connection. The kernel's older versions may not know all.
+pub const WISHES: [InitFlags; 4] = [
+    InitFlags::FUSE_NO_OPEN_SUPPORT,
+    InitFlags::FUSE_NO_OPENDIR_SUPPORT,
+    InitFlags::FUSE_PARALLEL_DIROPS,
+    InitFlags::FUSE_CACHE_SYMLINKS,
+];
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        for wish in WISHES {
+            if config.add_capabilities(wish).is_err() {
+                tracing::warn!(?wish, "the kernel does not know a capability");
+            }
+        }
+        // The nearest that the kernel takes is right for both.
+        let _ = config.set_max_background(MAX_BACKGROUND);
+        if let Err(nearest) = config.set_max_readahead(MAX_READAHEAD) {
+            let _ = config.set_max_readahead(nearest);
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        // A name that is not UTF-8 is none of ours.
+        let found = self.answer(Operation::Lookup, |vfs| match name.to_str() {
+            Some(name) => vfs.lookup(parent.0, name),
+            None => Ok(None),
+        });
+        match found {
+            Ok(Some(attributes)) => reply.entry(&ALWAYS, &attr(&attributes), Generation(0)),
+            // Inode 0 with a time to live: the kernel keeps that there is nothing.
+            Ok(None) => reply.entry(&ALWAYS, &nothing(), Generation(0)),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        match self.answer(Operation::Getattr, |vfs| vfs.attributes(ino.0)) {
+            Ok(attributes) => reply.attr(&ALWAYS, &attr(&attributes)),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        match self.answer(Operation::Readlink, |vfs| vfs.link(ino.0)) {
+            Ok(target) => reply.data(target.as_bytes()),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.0.counters.count(Operation::Open);
+        // Once, and the kernel opens without asking from then on.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.0.counters.count(Operation::Opendir);
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        match self.answer(Operation::Read, |vfs| vfs.read(ino.0, offset, size as usize)) {
+            Ok(content) => reply.data(&content),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn readdir(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let entries = match self.answer(Operation::Readdir, |vfs| vfs.list(ino.0)) {
+            Ok(entries) => entries,
+            Err(error) => return reply.error(error),
+        };
+        // Offsets count entries from 1, with the two that every folder has.
+        let own =
+            [(".", ino.0), ("..", ino.0)].map(|(name, inode)| (name, inode, FileType::Directory));
+        let rest = entries.iter().map(|e| (e.name.as_str(), e.inode, file_type(e.kind)));
+        let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
+        for (next, (name, inode, kind)) in (1..).zip(own.into_iter().chain(rest)).skip(skipped) {
+            if reply.add(INodeNo(inode), next, kind, name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        self.0.counters.count(Operation::Statfs);
+        reply.statfs(0, 0, 0, 0, 0, 4096, 255, 4096);
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
+        // CPython before 3.14 asks of each file whether it is a terminal.
+        self.0.counters.count(Operation::Ioctl);
+        reply.error(Errno::ENOTTY);
+    }
+
+    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
+        self.0.counters.count(Operation::Xattr);
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
+        self.0.counters.count(Operation::Xattr);
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        self.0.counters.count(Operation::Flush);
+        reply.error(Errno::ENOSYS);
+    }
+}
+
+fn file_type(kind: FileKind) -> FileType {
+    match kind {
+        FileKind::Folder => FileType::Directory,
+        FileKind::File => FileType::RegularFile,
+        FileKind::Link => FileType::Symlink,
+    }
+}
+
+fn attr(attributes: &Attributes) -> FileAttr {
+    let time = attributes.modified;
+    FileAttr {
+        ino: INodeNo(attributes.inode),
+        size: attributes.size,
+        blocks: attributes.size.div_ceil(512),
+        atime: time,
+        mtime: time,
+        ctime: time,
+        crtime: time,
+        kind: file_type(attributes.kind),
+        perm: attributes.mode,
+        nlink: attributes.links,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 4096,
+        flags: 0,
+    }
+}
+
+/// Attributes of what is not there.
+fn nothing() -> FileAttr {
+    attr(&Attributes {
+        inode: 0,
+        kind: FileKind::File,
+        size: 0,
+        mode: 0,
+        links: 0,
+        modified: SystemTime::UNIX_EPOCH,
+    })
+}

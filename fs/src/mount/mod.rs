@@ -1,0 +1,17 @@
+//! The mount: a thin adapter from the kernel to [`crate::vfs`], and the process that runs it.
+//!
+//! The supervisor holds an [`Attachment`], which is the connection to the kernel, and starts
+//! [`Server`]s on it, one after the other: each is a `pipsqueak-fs` process. When one dies, the
+//! next takes over the connection with every request that was not answered.
+
+mod adopt;
+mod attach;
+mod control;
+mod errno;
+mod fuse;
+mod server;
+mod session;
+
+pub use attach::Attachment;
+pub use server::{Role, Server};
+pub use session::serve;

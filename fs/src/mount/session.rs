@@ -1,0 +1,91 @@
+//! Serving: the `pipsqueak-fs` process from its start to its end.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
+use nix::mount::{MntFlags, umount2};
+
+use super::adopt::adopt;
+use super::control::{Ask, Line, Tell};
+use super::fuse::Adapter;
+use super::server::Role;
+use crate::vfs::Vfs;
+
+/// Threads that answer the kernel.
+const THREADS: usize = 4;
+
+/// Serves `state` on the connection at stdin until that ends, taking what the supervisor says from
+/// the socket at stdout. When the supervisor is gone, `mountpoint` is unmounted.
+pub fn serve(state: &Path, mountpoint: &Path, role: Role) -> io::Result<()> {
+    let connection = io::stdin().as_fd().try_clone_to_owned()?;
+    let socket = UnixStream::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let vfs = Arc::new(Vfs::open(state).map_err(io::Error::other)?);
+    let session = begin(Adapter(vfs.clone()), connection, role)?;
+    let notifier = session.notifier();
+    let mountpoint = mountpoint.to_owned();
+    // The first session is introduced to the kernel by now, and a successor has taken over.
+    let mut line = Line::new(socket);
+    line.say(&Tell::Serving)?;
+    thread::Builder::new().name("control".to_owned()).spawn(move || {
+        if let Err(error) = follow(line, &vfs, &notifier) {
+            tracing::error!(%error, "talking to the supervisor");
+        }
+        tracing::warn!("the supervisor is gone; unmounting");
+        if let Err(error) = umount2(&mountpoint, MntFlags::MNT_DETACH) {
+            tracing::warn!(%error, "unmounting");
+            std::process::exit(0);
+        }
+    })?;
+    session.run()
+}
+
+fn begin(adapter: Adapter, connection: OwnedFd, role: Role) -> io::Result<Session<Adapter>> {
+    let mut config = Config::default();
+    config.n_threads = Some(THREADS);
+    config.acl = SessionACL::All;
+    match role {
+        Role::First => Session::from_fd(adapter, connection, config.acl, config),
+        Role::Successor => adopt(adapter, &connection, config),
+    }
+}
+
+/// Does what the supervisor asks for until it is gone.
+fn follow(mut line: Line, vfs: &Vfs, notifier: &Notifier) -> io::Result<()> {
+    while let Some(ask) = line.hear()? {
+        let tell = match ask {
+            Ask::Counters => Tell::Counters(vfs.counters.snapshot()),
+            Ask::Publish => match publish(vfs, notifier) {
+                Ok(()) => Tell::Done,
+                Err(error) => Tell::Failed(error.to_string()),
+            },
+        };
+        line.say(&tell)?;
+    }
+    Ok(())
+}
+
+/// Shows what is published now and makes the kernel forget what it knew otherwise. Outside of any
+/// request: inside one the kernel would wait for itself.
+fn publish(vfs: &Vfs, notifier: &Notifier) -> io::Result<()> {
+    let changed = vfs.reload().map_err(io::Error::other)?;
+    for change in &changed {
+        let folder = INodeNo(change.folder);
+        forgotten(notifier.inval_entry(folder, change.name.as_ref()))?;
+        // A negative length keeps the content and drops the attributes; 0 drops the listing too.
+        forgotten(notifier.inval_inode(folder, 0, 0))?;
+    }
+    Ok(())
+}
+
+/// What the kernel did not know it need not forget.
+fn forgotten(told: io::Result<()>) -> io::Result<()> {
+    match told {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        told => told,
+    }
+}

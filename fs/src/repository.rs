@@ -1,0 +1,444 @@
+//! All of the ssd tier that is on disk: store, catalog, views. What the supervisor uses.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::catalog::{
+    Catalog, CatalogError, FileContent, NewDistribution, NewObject, Shown, StoredDistribution,
+    StoredEnvironment,
+};
+use crate::id::Digest;
+use crate::ingest::commit::{Incoming, commit};
+use crate::ingest::confine::Confine;
+use crate::ingest::lock::{self, Locked};
+use crate::ingest::staged::Staged;
+use crate::ingest::uv::Uv;
+use crate::ingest::{AddError, Step};
+use crate::interpreter::Interpreter;
+use crate::store::StoreError;
+use crate::store::append::Appender;
+use crate::store::segment::FrameWriter;
+use crate::view::index::{self, Placed};
+use crate::view::plan::{Content, merge};
+use crate::view::published::{Published, index_path};
+use crate::view::replace;
+
+/// Why a repository could not be opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The file system.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What an environment is to be.
+#[derive(Debug, Clone)]
+pub struct EnvironmentSpec {
+    /// Its name.
+    pub name: String,
+    /// Text of a requirements file.
+    pub requirements: String,
+    /// Its interpreter.
+    pub interpreter: Interpreter,
+}
+
+/// An environment as it is stored.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Its name.
+    pub name: String,
+    /// Digest of its distributions and interpreter.
+    pub digest: String,
+    /// Text of the requirements it was made from.
+    pub requirements: String,
+    /// Its interpreter.
+    pub interpreter: Interpreter,
+    /// Its distributions, by name.
+    pub distributions: Vec<Distribution>,
+    /// Files in its view.
+    pub files: u64,
+    /// Sum of their sizes in bytes.
+    pub bytes: u64,
+}
+
+/// A distribution of an environment.
+#[derive(Debug, Clone)]
+pub struct Distribution {
+    /// Normalised name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Digest of its files.
+    pub digest: String,
+    /// Whether the requirements ask for it themselves.
+    pub requested: bool,
+    /// Top-level names that can be imported.
+    pub modules: Vec<String>,
+}
+
+/// What a private installation has.
+#[derive(Debug, Clone)]
+pub struct Plain {
+    /// Top-level names of what was asked for.
+    pub modules: Vec<String>,
+}
+
+/// The repository in a state folder.
+#[derive(Debug)]
+pub struct Repository {
+    segments: PathBuf,
+    views: PathBuf,
+    staging: PathBuf,
+    cache: PathBuf,
+    uv: PathBuf,
+    catalog: Catalog,
+    /// One commit at a time; resolving and downloading go on beside it.
+    committing: Mutex<()>,
+}
+
+impl Repository {
+    /// Opens the repository in `state`, whose downloads are kept in `cache` by the executable `uv`.
+    ///
+    /// Clears what a killed predecessor has left half-made. Only one may be open for a folder.
+    pub fn open(state: &Path, cache: &Path, uv: PathBuf) -> Result<Self, RepositoryError> {
+        let repository = Self {
+            segments: state.join("segments"),
+            views: state.join("views"),
+            staging: state.join("staging"),
+            cache: cache.join("uv"),
+            uv,
+            catalog: {
+                fs::create_dir_all(state).map_err(StoreError::at(state))?;
+                Catalog::open(&state.join("catalog.sqlite"))?
+            },
+            committing: Mutex::new(()),
+        };
+        let _ = fs::remove_dir_all(&repository.staging);
+        let folders =
+            [&repository.segments, &repository.views, &repository.staging, &repository.cache];
+        for folder in folders {
+            fs::create_dir_all(folder).map_err(StoreError::at(folder))?;
+        }
+        repository.clear_unfinished()?;
+        Ok(repository)
+    }
+
+    fn clear_unfinished(&self) -> Result<(), RepositoryError> {
+        let sealed = self.catalog.sealed_segments()?;
+        let finished = |path: &Path| {
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("segment") => stem.parse().is_ok_and(|id| sealed.contains(&id)),
+                Some("new") => false,
+                _ => true,
+            }
+        };
+        for folder in [&self.segments, &self.views] {
+            for entry in fs::read_dir(folder).map_err(StoreError::at(folder))? {
+                let path = entry.map_err(StoreError::at(folder))?.path();
+                if !finished(&path) {
+                    fs::remove_file(&path).map_err(StoreError::at(&path))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an environment, or replaces what a name stands for: resolves, installs what is not
+    /// stored yet, stores it, and publishes the view. Blocks.
+    pub fn add(
+        &self,
+        confine: &dyn Confine,
+        spec: &EnvironmentSpec,
+        told: &mut dyn FnMut(Step),
+    ) -> Result<Environment, AddError> {
+        let step = |step: &str| Step { step: step.to_owned(), done: 0, total: 0 };
+        let work = self.folder()?;
+        let uv = Uv {
+            binary: &self.uv,
+            cache: Some(&self.cache),
+            interpreter: &spec.interpreter,
+            work: work.path(),
+        };
+        told(step("resolving"));
+        let lock_text = uv.resolve(confine, &spec.requirements)?;
+        let locked = lock::parse(&lock_text)?;
+        let missing = self.missing(&locked, &spec.interpreter)?;
+        if !missing.is_empty() {
+            told(step(&format!("installing {} distributions", missing.len())));
+            self.install(confine, &uv, &missing, told)?;
+        }
+        told(step("publishing"));
+        self.publish(spec, lock_text, &locked)
+    }
+
+    /// Installs requirements into `folder`, shared with nobody and nothing kept. Blocks.
+    pub fn install_plain(
+        &self,
+        confine: &dyn Confine,
+        spec: &EnvironmentSpec,
+        folder: &Path,
+    ) -> Result<Plain, AddError> {
+        let work = self.folder()?;
+        let interpreter = &spec.interpreter;
+        let uv = Uv { binary: &self.uv, cache: None, interpreter, work: work.path() };
+        uv.install_plain(confine, &spec.requirements, folder)?;
+        let staged =
+            Staged::open(folder, interpreter.site_packages(), interpreter.cache_tag.clone())?;
+        let requested = lock::requested(&spec.requirements);
+        let distributions = staged.distributions()?.into_iter();
+        let modules = distributions
+            .filter(|distribution| requested.contains(&distribution.name))
+            .flat_map(|distribution| distribution.modules);
+        Ok(Plain { modules: modules.collect() })
+    }
+
+    /// All environments, by name.
+    pub fn environments(&self) -> Result<Vec<Environment>, RepositoryError> {
+        let names = self.catalog.environment_names()?;
+        let all = names.iter().filter_map(|name| self.environment(name).transpose());
+        all.collect()
+    }
+
+    /// One environment.
+    pub fn environment(&self, name: &str) -> Result<Option<Environment>, RepositoryError> {
+        Ok(self.catalog.environment(name)?.map(Environment::of))
+    }
+
+    /// Removes an environment's name; whether there was one. Its objects stay.
+    pub fn remove(&self, name: &str) -> Result<bool, RepositoryError> {
+        let removed = self.catalog.remove_environment(name)?;
+        self.show()?;
+        Ok(removed)
+    }
+
+    fn missing<'a>(
+        &self,
+        locked: &'a [Locked],
+        interpreter: &Interpreter,
+    ) -> Result<Vec<&'a Locked>, AddError> {
+        let mut missing = Vec::new();
+        for one in locked {
+            if self.catalog.distribution(&one.artifact(), &interpreter.identity())?.is_none() {
+                missing.push(one);
+            }
+        }
+        Ok(missing)
+    }
+
+    fn install(
+        &self,
+        confine: &dyn Confine,
+        uv: &Uv<'_>,
+        missing: &[&Locked],
+        told: &mut dyn FnMut(Step),
+    ) -> Result<(), AddError> {
+        let lines: Vec<String> = missing.iter().map(|locked| locked.requirement()).collect();
+        let staging = self.folder()?;
+        uv.install_locked(confine, &lines.join("\n"), staging.path())?;
+        let interpreter = uv.interpreter;
+        let staged = Staged::open(
+            staging.path(),
+            interpreter.site_packages(),
+            interpreter.cache_tag.clone(),
+        )?;
+        let mut installed = staged.distributions()?;
+        let mut incoming = Vec::new();
+        for locked in missing {
+            let position = installed.iter().position(|one| one.name == locked.name);
+            let Some(position) = position else {
+                return Err(AddError::Hostile {
+                    distribution: locked.name.clone(),
+                    reason: "it has installed nothing under its own name".to_owned(),
+                });
+            };
+            let staged = installed.swap_remove(position);
+            incoming.push(Incoming { artifact: locked.artifact(), staged });
+        }
+        let _turn = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tell = |done, total| told(Step { step: "storing".to_owned(), done, total });
+        let identity = interpreter.identity();
+        commit(&self.catalog, &self.segments, &staged, incoming, &identity, &mut tell)
+    }
+
+    fn publish(
+        &self,
+        spec: &EnvironmentSpec,
+        lock_text: String,
+        locked: &[Locked],
+    ) -> Result<Environment, AddError> {
+        let _turn = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
+        let identity = spec.interpreter.identity();
+        let venv = self.venv(&spec.interpreter)?;
+        let mut members = Vec::new();
+        for one in locked {
+            let stored = self.catalog.distribution(&one.artifact(), &identity)?;
+            members.push(stored.ok_or_else(|| {
+                AddError::Lock(format!("{} is not stored although it was installed", one.name))
+            })?);
+        }
+        let mut parts = vec![self.catalog.part(&venv)?];
+        for member in &members {
+            parts.push(self.catalog.part(member)?);
+        }
+        let links = spec.interpreter.links();
+        parts[0].entries.extend(links.map(|(path, target)| (path, Content::Link(target))));
+        let entries = merge(&parts)?;
+        let digest = view_digest(&spec.interpreter, &members);
+        let mut ids: Vec<i64> = members.iter().map(|member| member.id).collect();
+        ids.push(venv.id);
+        let (files, bytes) = self.compile(&digest, &entries, &ids)?;
+        for member in &members {
+            let part = self.catalog.part(member)?;
+            let entries = part.entries.into_iter().collect();
+            self.compile(&distribution_view(member), &entries, &[member.id])?;
+        }
+        let requested = lock::requested(&spec.requirements);
+        let stored = StoredEnvironment {
+            name: spec.name.clone(),
+            view: digest,
+            requirements: spec.requirements.clone(),
+            lock: lock_text,
+            interpreter: spec.interpreter.clone(),
+            distributions: members
+                .into_iter()
+                .map(|member| {
+                    let requested = requested.contains(&member.name);
+                    (member, requested)
+                })
+                .collect(),
+            files,
+            bytes,
+        };
+        self.catalog.put_environment(&stored)?;
+        self.show()?;
+        Ok(Environment::of(stored))
+    }
+
+    /// Writes the index of a view where it is not there yet; its files and their bytes.
+    fn compile(
+        &self,
+        digest: &str,
+        entries: &BTreeMap<String, Content>,
+        distributions: &[i64],
+    ) -> Result<(u64, u64), AddError> {
+        let placed = self.catalog.placed_objects(distributions)?;
+        let sizes = entries.values().filter_map(|content| match content {
+            Content::File { object, .. } => placed.get(object).map(|place: &Placed| place.size),
+            Content::Empty { .. } => Some(0),
+            Content::Link(_) => None,
+        });
+        let (files, bytes) = sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
+        let path = index_path(&self.views, digest);
+        if !path.exists() {
+            let first = self.catalog.take_numbers(index::count_nodes(entries))?;
+            let compiled = index::compile(entries, &placed, first);
+            replace(&path, &compiled).map_err(AddError::at(&path))?;
+        }
+        Ok((files, bytes))
+    }
+
+    /// What every environment of an interpreter has besides packages.
+    fn venv(&self, interpreter: &Interpreter) -> Result<StoredDistribution, AddError> {
+        let text = interpreter.pyvenv_cfg();
+        let content = text.as_bytes();
+        let digest = Digest::of(content);
+        let (artifact, identity) = (format!("venv-{digest}"), interpreter.identity());
+        if let Some(stored) = self.catalog.distribution(&artifact, &identity)? {
+            return Ok(stored);
+        }
+        let zstd = Path::new("zstd");
+        let frames = FrameWriter::new().and_then(|mut writer| writer.frames(content));
+        let frames = frames.map_err(AddError::at(zstd))?;
+        let mut appender = Appender::begin(&self.segments, self.catalog.begin_segment()?)?;
+        let segment = appender.id();
+        let offset = appender.append(&frames)?;
+        let lengths = frames.iter().map(|frame| u32::try_from(frame.len()).unwrap_or(u32::MAX));
+        let placed =
+            Placed { segment, offset, size: content.len() as u64, frames: lengths.collect() };
+        let file = FileContent { object: Some(digest), executable: false };
+        let new = NewDistribution {
+            artifact: artifact.clone(),
+            interpreter: identity.clone(),
+            name: "venv".to_owned(),
+            version: interpreter.version.clone(),
+            digest,
+            modules: Vec::new(),
+            files: vec![("pyvenv.cfg".to_owned(), file)],
+        };
+        let bytes = appender.seal()?;
+        self.catalog.store(segment, bytes, &[NewObject { digest, placed }], &[new])?;
+        let stored = self.catalog.distribution(&artifact, &identity)?;
+        stored.ok_or_else(|| AddError::Lock("what was just stored is not there".to_owned()))
+    }
+
+    /// Lets the mount know what the catalog says.
+    fn show(&self) -> Result<(), StoreError> {
+        let failed = StoreError::at(&self.views);
+        let Shown { generation, views: envs, distributions } =
+            self.catalog.shown().map_err(std::io::Error::other).map_err(&failed)?;
+        let dists = distributions
+            .iter()
+            .map(|one| (distribution_name(one), distribution_view(one)))
+            .collect();
+        Published { generation, envs, dists }.write(&self.views).map_err(&failed)
+    }
+
+    fn folder(&self) -> Result<tempfile::TempDir, AddError> {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir_in(&self.staging).map_err(AddError::at(&self.staging))?;
+        let readable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(folder.path(), readable).map_err(AddError::at(folder.path()))?;
+        Ok(folder)
+    }
+}
+
+impl Environment {
+    fn of(stored: StoredEnvironment) -> Self {
+        let distributions =
+            stored.distributions.into_iter().map(|(stored, requested)| Distribution {
+                name: stored.name,
+                version: stored.version,
+                digest: stored.digest,
+                requested,
+                modules: stored.modules,
+            });
+        Self {
+            name: stored.name,
+            digest: stored.view,
+            requirements: stored.requirements,
+            interpreter: stored.interpreter,
+            distributions: distributions.collect(),
+            files: stored.files,
+            bytes: stored.bytes,
+        }
+    }
+}
+
+/// Digest of an environment: its interpreter and its distributions.
+fn view_digest(interpreter: &Interpreter, members: &[StoredDistribution]) -> String {
+    let mut text = interpreter.executable.to_string_lossy().into_owned();
+    text.push_str(&interpreter.pyvenv_cfg());
+    for member in members {
+        for part in [&member.name, &member.version, &member.digest] {
+            text.push_str(part);
+            text.push('\n');
+        }
+    }
+    Digest::of(text.as_bytes()).to_string()
+}
+
+fn distribution_name(distribution: &StoredDistribution) -> String {
+    let digest = &distribution.digest[..16.min(distribution.digest.len())];
+    format!("{}-{}-{digest}", distribution.name, distribution.version)
+}
+
+/// The view of a distribution alone. Two of the same digest have the same view.
+fn distribution_view(distribution: &StoredDistribution) -> String {
+    format!("d{}", distribution.digest)
+}

@@ -1,0 +1,51 @@
+//! The content-addressed store: file contents in sealed, append-only segments.
+//!
+//! ```text
+//! STATE/segments/N.segment    sealed: never changed again, mapped by readers
+//! STATE/segments/N.new        being written; removed at the next start if it is still there
+//! ```
+
+pub mod append;
+mod frame_cache;
+pub mod mapping;
+pub mod read;
+pub mod segment;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::id::SegmentId;
+
+/// Why the store could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A segment is not what was written.
+    #[error("segment {segment} is damaged at byte {offset}: {reason}")]
+    Damaged {
+        /// The segment.
+        segment: SegmentId,
+        /// Where in its file.
+        offset: u64,
+        /// How it was noticed.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> Self + use<'_> {
+        move |error| Self::File { path: path.to_owned(), error }
+    }
+}
+
+/// Where a sealed segment is.
+pub fn segment_path(segments: &Path, id: SegmentId) -> PathBuf {
+    segments.join(format!("{id}.segment"))
+}

@@ -1,0 +1,33 @@
+//! The file system's core: plain types in, plain types out, nothing of FUSE.
+
+pub mod counters;
+pub mod inode;
+mod ops;
+mod world;
+
+use std::io;
+
+pub use ops::{Attributes, FileKind, Vfs};
+
+use crate::store::StoreError;
+use crate::view::index::IndexError;
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum VfsError {
+    /// There is no such node.
+    #[error("there is no node {0}")]
+    NoNode(u64),
+    /// The node is of another kind than the operation is for.
+    #[error("node {0} is no {1}")]
+    Kind(u64, &'static str),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// What is published cannot be read.
+    #[error("reading what is published: {0}")]
+    Published(io::Error),
+}

@@ -1,0 +1,271 @@
+//! lookup, getattr, readdir, readlink, read.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use super::VfsError;
+use super::counters::Counters;
+use super::inode::{DISTS, ENVS, Inode};
+use super::world::World;
+use crate::store::read::Reader;
+use crate::view::index::{Index, Kind};
+
+/// Modification time of all that never changes, in seconds: 1980-01-02, which even a zip file can
+/// hold. A folder whose listing changes is as many seconds later as its generation.
+const EPOCH_SECONDS: u64 = 315_619_200;
+
+/// What a node is to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A folder.
+    Folder,
+    /// A regular file.
+    File,
+    /// A symbolic link.
+    Link,
+}
+
+/// A node's attributes; owner and times are the same for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attributes {
+    /// Inode number.
+    pub inode: u64,
+    /// What it is.
+    pub kind: FileKind,
+    /// Size in bytes.
+    pub size: u64,
+    /// Permission bits.
+    pub mode: u16,
+    /// Number of links.
+    pub links: u32,
+    /// When it was last modified.
+    pub modified: SystemTime,
+}
+
+/// An entry of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    /// Its name.
+    pub name: String,
+    /// Its inode number.
+    pub inode: u64,
+    /// What it is.
+    pub kind: FileKind,
+}
+
+/// The file system over a state folder.
+#[derive(Debug)]
+pub struct Vfs {
+    views: PathBuf,
+    reader: Reader,
+    world: RwLock<Arc<World>>,
+    /// Requests by operation.
+    pub counters: Counters,
+}
+
+/// A name that has come, gone, or stands for something else, and the folder it is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Inode of the folder.
+    pub folder: u64,
+    /// The name.
+    pub name: String,
+}
+
+impl Vfs {
+    /// Shows what is published in `state`.
+    pub fn open(state: &Path) -> Result<Self, VfsError> {
+        let views = state.join("views");
+        let world = World::load(&views, &World::default())?;
+        Ok(Self {
+            views,
+            reader: Reader::new(state.join("segments")),
+            world: RwLock::new(Arc::new(world)),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Shows what is published now; the names that have changed.
+    pub fn reload(&self) -> Result<Vec<Changed>, VfsError> {
+        let earlier = self.world();
+        let world = World::load(&self.views, &earlier)?;
+        let (old, new) = (&earlier.published, &world.published);
+        let mut changed = Vec::new();
+        for (folder, old, new) in [(ENVS, &old.envs, &new.envs), (DISTS, &old.dists, &new.dists)] {
+            let names = old.keys().chain(new.keys().filter(|name| !old.contains_key(*name)));
+            let differing = names.filter(|name| old.get(*name) != new.get(*name));
+            changed.extend(differing.map(|name| Changed { folder, name: name.clone() }));
+        }
+        *self.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
+        Ok(changed)
+    }
+
+    /// A folder's entry by name; `None` where there is none.
+    pub fn lookup(&self, folder: u64, name: &str) -> Result<Option<Attributes>, VfsError> {
+        let world = self.world();
+        let named = |names: &std::collections::BTreeMap<String, String>| {
+            let index = names.get(name).and_then(|digest| world.view(digest));
+            index.map(|index| Inode::Node(index.first_number()).encode())
+        };
+        let inode = match Inode::decode(folder).ok_or(VfsError::NoNode(folder))? {
+            Inode::Root => match name {
+                "envs" => Some(ENVS),
+                "dists" => Some(DISTS),
+                _ => None,
+            },
+            Inode::Envs => named(&world.published.envs),
+            Inode::Dists => named(&world.published.dists),
+            Inode::Object { .. } => return Err(VfsError::Kind(folder, "folder")),
+            Inode::Node(number) => {
+                let (index, node) = world.node(number).ok_or(VfsError::NoNode(folder))?;
+                let child = index.child(node, name);
+                child.and_then(|child| inode_of(index, child)).map(Inode::encode)
+            }
+        };
+        inode.map(|inode| attributes(&world, inode)).transpose()
+    }
+
+    /// A node's attributes.
+    pub fn attributes(&self, inode: u64) -> Result<Attributes, VfsError> {
+        attributes(&self.world(), inode)
+    }
+
+    /// All entries of a folder, in an order that does not change as long as it does not.
+    pub fn list(&self, folder: u64) -> Result<Vec<DirectoryEntry>, VfsError> {
+        let world = self.world();
+        let entry = |name: &str, inode| DirectoryEntry {
+            name: name.to_owned(),
+            inode,
+            kind: FileKind::Folder,
+        };
+        let named = |names: &std::collections::BTreeMap<String, String>| {
+            let known = names.iter().filter_map(|(name, digest)| {
+                let index = world.view(digest)?;
+                Some(entry(name, Inode::Node(index.first_number()).encode()))
+            });
+            known.collect()
+        };
+        Ok(match Inode::decode(folder).ok_or(VfsError::NoNode(folder))? {
+            Inode::Root => vec![entry("dists", DISTS), entry("envs", ENVS)],
+            Inode::Envs => named(&world.published.envs),
+            Inode::Dists => named(&world.published.dists),
+            Inode::Object { .. } => return Err(VfsError::Kind(folder, "folder")),
+            Inode::Node(number) => {
+                let (index, node) = world.node(number).ok_or(VfsError::NoNode(folder))?;
+                let Some(Kind::Folder { first, count }) = index.kind(node) else {
+                    return Err(VfsError::Kind(folder, "folder"));
+                };
+                let children = (first..first.saturating_add(count)).filter_map(|child| {
+                    Some(DirectoryEntry {
+                        name: index.name(child)?.to_owned(),
+                        inode: inode_of(index, child)?.encode(),
+                        kind: kind_of(index.kind(child)?),
+                    })
+                });
+                children.collect()
+            }
+        })
+    }
+
+    /// Where a link leads.
+    pub fn link(&self, inode: u64) -> Result<String, VfsError> {
+        let world = self.world();
+        if let Some(Inode::Node(number)) = Inode::decode(inode)
+            && let Some((index, node)) = world.node(number)
+            && let Some(Kind::Link(target)) = index.kind(node)
+        {
+            return Ok(target.to_owned());
+        }
+        Err(VfsError::Kind(inode, "link"))
+    }
+
+    /// Part of a file's content, shorter than asked for only at its end.
+    pub fn read(&self, inode: u64, offset: u64, length: usize) -> Result<Vec<u8>, VfsError> {
+        let world = self.world();
+        match Inode::decode(inode) {
+            Some(Inode::Object { id, .. }) => {
+                let (index, place) = world.object(id).ok_or(VfsError::NoNode(inode))?;
+                let location = index.location(place).ok_or(VfsError::NoNode(inode))?;
+                Ok(self.reader.read(location, offset, length)?)
+            }
+            Some(Inode::Node(number)) => match world.node(number).map(|(i, node)| i.kind(node)) {
+                Some(Some(Kind::Empty { .. })) => Ok(Vec::new()),
+                _ => Err(VfsError::Kind(inode, "file")),
+            },
+            _ => Err(VfsError::Kind(inode, "file")),
+        }
+    }
+
+    fn world(&self) -> Arc<World> {
+        self.world.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn inode_of(index: &Index, node: u32) -> Option<Inode> {
+    Some(match index.kind(node)? {
+        Kind::File { object, executable, .. } => Inode::Object { id: object, executable },
+        _ => Inode::Node(index.first_number() + u64::from(node)),
+    })
+}
+
+fn kind_of(kind: Kind<'_>) -> FileKind {
+    match kind {
+        Kind::Folder { .. } => FileKind::Folder,
+        Kind::File { .. } | Kind::Empty { .. } => FileKind::File,
+        Kind::Link(_) => FileKind::Link,
+    }
+}
+
+fn attributes(world: &World, inode: u64) -> Result<Attributes, VfsError> {
+    let missing = VfsError::NoNode(inode);
+    let folder = |links, seconds| Attributes {
+        inode,
+        kind: FileKind::Folder,
+        size: 4096,
+        mode: 0o555,
+        links,
+        modified: time(seconds),
+    };
+    let file = |size, executable| Attributes {
+        inode,
+        kind: FileKind::File,
+        size,
+        mode: if executable { 0o555 } else { 0o444 },
+        links: 1,
+        modified: time(0),
+    };
+    let published = &world.published;
+    Ok(match Inode::decode(inode).ok_or(VfsError::NoNode(inode))? {
+        Inode::Root => folder(4, 0),
+        Inode::Envs => folder(narrow(published.envs.len()), published.generation),
+        Inode::Dists => folder(narrow(published.dists.len()), published.generation),
+        Inode::Object { id, executable } => {
+            let (index, place) = world.object(id).ok_or(missing)?;
+            file(index.location(place).ok_or(VfsError::NoNode(inode))?.size, executable)
+        }
+        Inode::Node(number) => {
+            let (index, node) = world.node(number).ok_or(missing)?;
+            match index.kind(node).ok_or(VfsError::NoNode(inode))? {
+                Kind::Folder { first, count } => {
+                    folder(2 + World::count_folders(index, first, count), 0)
+                }
+                Kind::File { size, executable, .. } => file(size, executable),
+                Kind::Empty { executable } => file(0, executable),
+                Kind::Link(target) => Attributes {
+                    kind: FileKind::Link,
+                    mode: 0o777,
+                    ..file(target.len() as u64, false)
+                },
+            }
+        }
+    })
+}
+
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).map_or(u32::MAX, |count| count.saturating_add(2))
+}
+
+fn time(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(EPOCH_SECONDS + seconds)
+}

@@ -1,0 +1,95 @@
+//! Messages to and from the Python runtime: a line of JSON, then bytes that belong to it.
+//!
+//! The frame is that of `pipsqueak_kernel::message`; this is its asynchronous reader and writer.
+
+use std::io;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Longest message that is taken from a function's or zygote's process, in bytes: an answer of
+/// 6 MiB (AWS Lambda's limit) and its header.
+pub const MAX_MESSAGE_BYTES: u32 = (6 << 20) + (64 << 10);
+
+/// Joins a header and its body to what [`send`] and `pipsqueak_kernel::message::send` take.
+pub fn compose(header: &impl Serialize, body: &[u8]) -> io::Result<Vec<u8>> {
+    let mut message = serde_json::to_vec(header)?;
+    message.push(b'\n');
+    message.extend_from_slice(body);
+    Ok(message)
+}
+
+/// Sends messages, each made by [`compose`], in one write.
+pub async fn send(channel: &mut (impl AsyncWrite + Unpin), messages: &[Vec<u8>]) -> io::Result<()> {
+    let mut frames = Vec::with_capacity(messages.iter().map(|message| 4 + message.len()).sum());
+    for message in messages {
+        let length = u32::try_from(message.len()).map_err(io::Error::other)?;
+        frames.extend_from_slice(&length.to_le_bytes());
+        frames.extend_from_slice(message);
+    }
+    channel.write_all(&frames).await
+}
+
+/// Receives a message; `None` where the other side has closed, even half-way: a process that ends
+/// while it writes is no different from one that ends before.
+pub async fn receive<H: DeserializeOwned>(
+    channel: &mut (impl AsyncRead + Unpin),
+) -> io::Result<Option<(H, Vec<u8>)>> {
+    let mut length = [0; 4];
+    if ended(channel.read_exact(&mut length).await)? {
+        return Ok(None);
+    }
+    let length = u32::from_le_bytes(length);
+    if length > MAX_MESSAGE_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a message of {length} bytes is over the limit of {MAX_MESSAGE_BYTES}"),
+        ));
+    }
+    let mut message = vec![0; length as usize];
+    if ended(channel.read_exact(&mut message).await)? {
+        return Ok(None);
+    }
+    let end = message
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a message without a header"))?;
+    let header = serde_json::from_slice(&message[..end])?;
+    message.drain(..=end);
+    Ok(Some((header, message)))
+}
+
+fn ended(read: io::Result<usize>) -> io::Result<bool> {
+    match read {
+        Ok(_) => Ok(false),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+            ) =>
+        {
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn messages_come_back_and_lies_are_refused() {
+        let (mut near, mut far) = tokio::io::duplex(1024);
+        let message = compose(&"header", b"body\nbody").unwrap();
+        send(&mut near, &[message]).await.unwrap();
+        let received: (String, Vec<u8>) = receive(&mut far).await.unwrap().unwrap();
+        assert_eq!(received, ("header".to_owned(), b"body\nbody".to_vec()));
+        near.write_all(&u32::MAX.to_le_bytes()).await.unwrap();
+        assert!(receive::<String>(&mut far).await.is_err());
+        near.write_all(&[9, 0, 0, 0, b'x']).await.unwrap();
+        drop(near);
+        assert!(receive::<String>(&mut far).await.unwrap().is_none());
+    }
+}

@@ -1,0 +1,118 @@
+//! From a request to a reply: every verb, one arm.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pipsqueak::wire::{Fault, FaultKind, Network, Progress, Reply, Request};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::supervisor::{Kept, Supervisor};
+
+/// What is to be done once the reply is on its way.
+#[derive(Debug, Default)]
+pub struct After {
+    /// The instance that has answered.
+    pub kept: Option<Kept>,
+    /// Whether the supervisor is to stop.
+    pub stop: bool,
+}
+
+/// Carries a request out. A failure is a reply like any other.
+pub async fn route(
+    supervisor: &Arc<Supervisor>,
+    request: Request,
+    arrived: Instant,
+    progress: &UnboundedSender<Progress>,
+) -> (Reply, After) {
+    let mut after = After::default();
+    let reply = match carry_out(supervisor, request, arrived, progress, &mut after).await {
+        Ok(reply) => reply,
+        Err(fault) => {
+            if fault.kind == FaultKind::Internal {
+                tracing::error!(fault = fault.message, "a request failed");
+            }
+            Reply::Fault(fault)
+        }
+    };
+    (reply, after)
+}
+
+async fn carry_out(
+    supervisor: &Arc<Supervisor>,
+    request: Request,
+    arrived: Instant,
+    progress: &UnboundedSender<Progress>,
+    after: &mut After,
+) -> Result<Reply, Fault> {
+    Ok(match request {
+        Request::Status => Reply::Status(supervisor.status().await?),
+        Request::Down => {
+            after.stop = true;
+            Reply::Done { message: "stopping".to_owned() }
+        }
+        Request::EnvAdd { name, requirements, python } => {
+            check_name("an environment", &name)?;
+            let environments = &supervisor.environments;
+            Reply::Environment(environments.add(name, requirements, python, progress).await?)
+        }
+        Request::EnvLs => {
+            Reply::Environments { environments: supervisor.environments.list().await? }
+        }
+        Request::EnvShow { name } => Reply::Environment(supervisor.environments.show(name).await?),
+        Request::EnvRm { name } => {
+            let used =
+                |f: &Arc<crate::function::Function>| f.info.environment.as_ref() == Some(&name);
+            if let Some(function) = supervisor.functions.list().into_iter().find(used) {
+                return Err(Fault {
+                    kind: FaultKind::BadInput,
+                    message: format!(
+                        "environment {name} is used by function {0}; remove that first: \
+                         pipsqueak functions rm {0}",
+                        function.info.name
+                    ),
+                });
+            }
+            let message = format!("removed environment {name}");
+            supervisor.environments.remove(name).await?;
+            Reply::Done { message }
+        }
+        Request::Deploy(deploy) => {
+            check_name("a function", &deploy.name)?;
+            if deploy.network == Network::Nat {
+                return Err(Fault {
+                    kind: FaultKind::BadInput,
+                    message: "network nat is not there yet; use none or host".to_owned(),
+                });
+            }
+            if let Some(environment) = &deploy.environment {
+                supervisor.environments.show(environment.clone()).await?;
+            }
+            Reply::Function(supervisor.deploy(deploy).await?)
+        }
+        Request::FunctionsLs => {
+            let functions = supervisor.functions.list();
+            Reply::Functions { functions: functions.iter().map(|f| f.info.clone()).collect() }
+        }
+        Request::FunctionsShow { name } => {
+            Reply::Function(supervisor.functions.get(&name)?.info.clone())
+        }
+        Request::FunctionsRm { name } => {
+            supervisor.remove_function(&name).await?;
+            Reply::Done { message: format!("removed function {name}") }
+        }
+        Request::Invoke { function, payload } => {
+            let (invocation, kept) =
+                supervisor.invoke(&function, &payload, arrived, progress).await?;
+            after.kept = Some(kept);
+            Reply::Invocation(invocation)
+        }
+        Request::Evict(evict) => Reply::Done { message: supervisor.evict(&evict)? },
+    })
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), Fault> {
+    pipsqueak::name::check(name).map_err(|error| Fault {
+        kind: FaultKind::BadInput,
+        message: format!("{name:?} cannot name {what}: {error}"),
+    })
+}

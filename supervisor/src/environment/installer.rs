@@ -1,0 +1,132 @@
+//! Where resolving and installing run: a sandbox like a function's, with the network and a few
+//! folders of its own.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::lchown;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use pipsqueak_fs::{Confine, ConfineError, Interpreter, Job, JobOutput};
+use pipsqueak_kernel::mount::{self, Access};
+use pipsqueak_kernel::pidfd;
+use tokio::runtime::Handle;
+
+use super::tree::interpreter_mount;
+use crate::function::resolver_mount;
+use crate::kernel::cgroup::Limits;
+use crate::sandbox::{INSTALLER, Mounted, Plan, Program, Sandboxes, Standing, host_user};
+
+/// Most processes and threads of a job.
+const PIDS: u32 = 1024;
+/// Size limit of a job's `/tmp`, in bytes.
+const TMP_BYTES: u64 = 4 << 30;
+/// Most bytes of each output stream that are kept; the rest is read and dropped.
+const MAX_OUTPUT_BYTES: usize = 16 << 20;
+/// How long the report of a job's end is waited for.
+const EXIT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs jobs in sandboxes that see one interpreter.
+#[derive(Debug)]
+pub struct Installer {
+    sandboxes: Arc<Sandboxes>,
+    interpreter: Interpreter,
+    runtime: Handle,
+}
+
+impl Installer {
+    /// An installer for environments of `interpreter`.
+    pub fn new(sandboxes: Arc<Sandboxes>, interpreter: Interpreter, runtime: Handle) -> Self {
+        Self { sandboxes, interpreter, runtime }
+    }
+
+    fn mounts(&self, job: &Job) -> io::Result<Vec<Mounted>> {
+        let mut mounts: Vec<Mounted> = interpreter_mount(&self.interpreter)?.into_iter().collect();
+        if job.network {
+            mounts.extend(resolver_mount()?);
+        }
+        for bind in &job.binds {
+            let access = if bind.writable {
+                let user = host_user(INSTALLER);
+                lchown(&bind.host, Some(user), Some(user))?;
+                Access::ReadWrite
+            } else {
+                Access::ReadOnly
+            };
+            let taken = mount::take(&bind.host, access).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", bind.host.display()))
+            })?;
+            mounts.push((bind.inside.clone(), taken));
+        }
+        Ok(mounts)
+    }
+
+    fn run_job(&self, job: &Job) -> io::Result<JobOutput> {
+        let plan = Plan {
+            standing: Standing::Installer,
+            limits: Limits { memory: None, pids: Some(PIDS) },
+            own_network: !job.network,
+            mounts: self.mounts(job)?,
+            tmp_bytes: TMP_BYTES,
+        };
+        let sandbox = self.sandboxes.make(plan, None).map_err(io::Error::other)?;
+        let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+        let null = File::open("/dev/null")?;
+        let (stdout, out) = io::pipe()?;
+        let (stderr, err) = io::pipe()?;
+        let (out, err) = (OwnedFd::from(out), OwnedFd::from(err));
+        let program = Program {
+            arguments: job.argv.iter().map(|argument| text(argument)).collect(),
+            variables: job.variables.iter().map(|(n, v)| (text(n), text(v))).collect(),
+            directory: job.directory.clone(),
+            descriptors: vec![null.as_fd(), out.as_fd(), err.as_fd()],
+        };
+        let process = self.sandboxes.launch(&sandbox, program).map_err(io::Error::other)?;
+        drop((out, err));
+        let stdout = thread::spawn(|| read_bounded(stdout));
+        let stderr = thread::spawn(|| read_bounded(stderr));
+        let in_time = pidfd::wait_end(process.pidfd.as_fd(), job.timeout)?;
+        let exit = if in_time {
+            self.runtime.block_on(self.sandboxes.exits().of(process.pid, EXIT_PATIENCE))
+        } else {
+            None
+        };
+        // What the job has left running would hold the pipes and could change what it has made.
+        sandbox.end()?;
+        let collect = |reader: thread::JoinHandle<io::Result<Vec<u8>>>| {
+            reader.join().unwrap_or_else(|_| Err(io::Error::other("reading a job's output")))
+        };
+        let (stdout, stderr) = (collect(stdout)?, collect(stderr)?);
+        if !in_time {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("it did not end within {:?}", job.timeout),
+            ));
+        }
+        let exit = exit.ok_or_else(|| io::Error::other("its end was not reported"))?;
+        Ok(JobOutput { status: exit.code(), stdout, stderr })
+    }
+}
+
+impl Confine for Installer {
+    fn run(&self, job: &Job) -> Result<JobOutput, ConfineError> {
+        self.run_job(job)
+            .map_err(|error| ConfineError { label: job.label.clone(), reason: error.to_string() })
+    }
+}
+
+fn read_bounded(mut stream: io::PipeReader) -> io::Result<Vec<u8>> {
+    let mut kept = Vec::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match stream.read(&mut buffer)? {
+            0 => return Ok(kept),
+            bytes => {
+                let room = MAX_OUTPUT_BYTES - kept.len();
+                kept.extend_from_slice(&buffer[..bytes.min(room)]);
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Environments: found where they are installed, made where they are not.
+//!
+//! With the ssd tier an environment is in the store and served by the mount. Without it each
+//! start that finds no zygote installs into a folder of its own: what is measured as no sharing.
+
+mod installer;
+mod table;
+mod tree;
+
+pub use table::{Environments, EnvironmentsError};
+pub use tree::Tree;

@@ -1,0 +1,317 @@
+//! Which environments there are, and which one a function runs in.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pipsqueak::wire::{DistributionInfo, EnvironmentInfo, Progress};
+use pipsqueak_fs::{AddError, Environment, EnvironmentSpec, Interpreter, Repository};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::installer::Installer;
+use super::tree::Tree;
+use crate::function::Function;
+use crate::mount::Keeper;
+use crate::sandbox::Sandboxes;
+
+/// Why an environment could not be found or made.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvironmentsError {
+    /// There is none of that name.
+    #[error("there is no environment {0}; `pipsqueak env ls` lists those there are")]
+    Unknown(String),
+    /// The interpreter cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Interpreter {
+        /// Its executable.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Resolving, installing or storing failed.
+    #[error(transparent)]
+    Add(#[from] AddError),
+    /// The store or its catalog.
+    #[error(transparent)]
+    Repository(#[from] pipsqueak_fs::RepositoryError),
+    /// The mount, or a folder.
+    #[error("environment {name}: {error}")]
+    Io {
+        /// The environment.
+        name: String,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// The environments.
+#[derive(Debug)]
+pub struct Environments {
+    shared: Arc<Shared>,
+    trees: Mutex<HashMap<String, Arc<Tree>>>,
+    making: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// What blocking work on environments needs.
+#[derive(Debug)]
+struct Shared {
+    repository: Repository,
+    keeper: Arc<Keeper>,
+    sandboxes: Arc<Sandboxes>,
+    python: PathBuf,
+    private: Option<PathBuf>,
+    runtime: Handle,
+}
+
+impl Environments {
+    /// Environments of `repository`, of the interpreter `python` where none is named.
+    ///
+    /// `private` is the folder for private installs; where it is given, the ssd tier is off.
+    pub fn new(
+        repository: Repository,
+        keeper: Arc<Keeper>,
+        sandboxes: Arc<Sandboxes>,
+        python: PathBuf,
+        private: Option<PathBuf>,
+        runtime: Handle,
+    ) -> Self {
+        let shared = Shared { repository, keeper, sandboxes, python, private, runtime };
+        Self { shared: Arc::new(shared), trees: Mutex::default(), making: Mutex::default() }
+    }
+
+    /// Makes an environment, or replaces the one of that name.
+    pub async fn add(
+        &self,
+        name: String,
+        requirements: String,
+        python: Option<PathBuf>,
+        progress: &UnboundedSender<Progress>,
+    ) -> Result<EnvironmentInfo, EnvironmentsError> {
+        let environment = self.add_locked(name, requirements, python, progress).await?;
+        Ok(self.info(environment))
+    }
+
+    async fn add_locked(
+        &self,
+        name: String,
+        requirements: String,
+        python: Option<PathBuf>,
+        progress: &UnboundedSender<Progress>,
+    ) -> Result<Environment, EnvironmentsError> {
+        let turn = lock(&self.making).entry(name.clone()).or_default().clone();
+        let _turn = turn.lock().await;
+        let (shared, progress, wanted) = (self.shared.clone(), progress.clone(), name.clone());
+        let environment = blocking(&name, move || {
+            shared.add(&wanted, requirements, python.as_deref(), &progress)
+        })
+        .await?;
+        lock(&self.trees).remove(&name);
+        Ok(environment)
+    }
+
+    /// All environments that were given a name, by name.
+    pub async fn list(&self) -> Result<Vec<EnvironmentInfo>, EnvironmentsError> {
+        let shared = self.shared.clone();
+        let all = blocking("list", move || Ok(shared.repository.environments()?)).await?;
+        Ok(all.into_iter().map(|environment| self.info(environment)).collect())
+    }
+
+    /// One environment.
+    pub async fn show(&self, name: String) -> Result<EnvironmentInfo, EnvironmentsError> {
+        Ok(self.info(self.stored(&name).await?.ok_or(EnvironmentsError::Unknown(name))?))
+    }
+
+    /// Removes an environment's name; what runs in it goes on.
+    pub async fn remove(&self, name: String) -> Result<(), EnvironmentsError> {
+        lock(&self.trees).remove(&name);
+        let (shared, wanted) = (self.shared.clone(), name.clone());
+        let removed = blocking(&name, move || {
+            let removed = shared.repository.remove(&wanted)?;
+            if removed {
+                let io = |error| EnvironmentsError::Io { name: wanted.clone(), error };
+                shared.keeper.publish().map_err(io)?;
+            }
+            Ok(removed)
+        });
+        if removed.await? { Ok(()) } else { Err(EnvironmentsError::Unknown(name)) }
+    }
+
+    /// The environment of a function, where it is installed already.
+    pub async fn find(&self, function: &Function) -> Result<Option<Arc<Tree>>, EnvironmentsError> {
+        let name = name_of(function);
+        if self.shared.private.is_some() {
+            return Ok(None);
+        }
+        if let Some(tree) = lock(&self.trees).get(&name) {
+            return Ok(Some(tree.clone()));
+        }
+        match self.stored(&name).await? {
+            Some(environment) => Ok(Some(self.open(environment).await?)),
+            None if function.info.environment.is_some() => Err(EnvironmentsError::Unknown(name)),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes the environment of a function that has none yet.
+    pub async fn make(
+        &self,
+        function: &Function,
+        progress: &UnboundedSender<Progress>,
+    ) -> Result<Arc<Tree>, EnvironmentsError> {
+        let name = name_of(function);
+        if self.shared.private.is_some() {
+            return self.make_private(function, name).await;
+        }
+        let requirements = function.info.requirements.clone().unwrap_or_default();
+        let environment = self.add_locked(name, requirements, None, progress).await?;
+        self.open(environment).await
+    }
+
+    /// The key that the tree of a function has, where that is known without making it.
+    pub fn known_key(&self, function: &Function) -> Option<String> {
+        let name = name_of(function);
+        match self.shared.private {
+            Some(_) => Some(name),
+            None => lock(&self.trees).get(&name).map(|tree| tree.key.clone()),
+        }
+    }
+
+    async fn make_private(
+        &self,
+        function: &Function,
+        name: String,
+    ) -> Result<Arc<Tree>, EnvironmentsError> {
+        let requirements = match (&function.info.environment, &function.info.requirements) {
+            (Some(environment), _) => {
+                let stored = self.stored(environment).await?;
+                stored.ok_or_else(|| EnvironmentsError::Unknown(name.clone()))?.requirements
+            }
+            (None, requirements) => requirements.clone().unwrap_or_default(),
+        };
+        let (shared, wanted) = (self.shared.clone(), name.clone());
+        blocking(&name, move || shared.install_private(wanted, requirements)).await
+    }
+
+    async fn stored(&self, name: &str) -> Result<Option<Environment>, EnvironmentsError> {
+        let (shared, wanted) = (self.shared.clone(), name.to_owned());
+        blocking(name, move || Ok(shared.repository.environment(&wanted)?)).await
+    }
+
+    async fn open(&self, environment: Environment) -> Result<Arc<Tree>, EnvironmentsError> {
+        let name = environment.name.clone();
+        let path = self.path(&name);
+        let opened = blocking(&name, move || open_view(environment, &path)).await?;
+        let tree = Arc::new(opened);
+        Ok(lock(&self.trees).entry(name).or_insert(tree).clone())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.shared.keeper.path().join("envs").join(name)
+    }
+
+    fn info(&self, environment: Environment) -> EnvironmentInfo {
+        EnvironmentInfo {
+            path: self.path(&environment.name),
+            name: environment.name,
+            digest: environment.digest.to_string(),
+            python: environment.interpreter.version,
+            interpreter: environment.interpreter.executable,
+            distributions: environment
+                .distributions
+                .into_iter()
+                .map(|distribution| DistributionInfo {
+                    name: distribution.name,
+                    version: distribution.version,
+                    digest: distribution.digest.to_string(),
+                })
+                .collect(),
+            files: environment.files,
+            bytes: environment.bytes,
+        }
+    }
+}
+
+impl Shared {
+    fn add(
+        &self,
+        name: &str,
+        requirements: String,
+        python: Option<&Path>,
+        progress: &UnboundedSender<Progress>,
+    ) -> Result<Environment, EnvironmentsError> {
+        let interpreter = inspect(python.unwrap_or(&self.python))?;
+        let installer =
+            Installer::new(self.sandboxes.clone(), interpreter.clone(), self.runtime.clone());
+        let spec = EnvironmentSpec { name: name.to_owned(), requirements, interpreter };
+        let environment = self.repository.add(&installer, &spec, &mut |step| {
+            let told = Progress { step: step.step, done: step.done, total: step.total };
+            // Whoever asked may be gone; the environment is made all the same.
+            let _ = progress.send(told);
+        })?;
+        let io = |error| EnvironmentsError::Io { name: name.to_owned(), error };
+        self.keeper.publish().map_err(io)?;
+        Ok(environment)
+    }
+
+    fn install_private(
+        &self,
+        name: String,
+        requirements: String,
+    ) -> Result<Arc<Tree>, EnvironmentsError> {
+        let io = |error| EnvironmentsError::Io { name: name.clone(), error };
+        let interpreter = inspect(&self.python)?;
+        let installer =
+            Installer::new(self.sandboxes.clone(), interpreter.clone(), self.runtime.clone());
+        let place = self.private.as_deref().unwrap_or(Path::new("/nonexistent"));
+        let folder = tempfile::Builder::new().prefix("install-").tempdir_in(place).map_err(io)?;
+        let spec =
+            EnvironmentSpec { name: name.clone(), requirements, interpreter: interpreter.clone() };
+        let plain = self.repository.install_plain(&installer, &spec, folder.path())?;
+        Ok(Arc::new(Tree::private(name, plain.modules, interpreter, Arc::new(folder))))
+    }
+}
+
+fn inspect(python: &Path) -> Result<Interpreter, EnvironmentsError> {
+    Interpreter::inspect(python).map_err(|error| EnvironmentsError::Interpreter {
+        path: python.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn open_view(environment: Environment, path: &Path) -> Result<Tree, EnvironmentsError> {
+    let modules = environment
+        .distributions
+        .iter()
+        .filter(|distribution| distribution.requested)
+        .flat_map(|distribution| distribution.modules.iter().cloned())
+        .collect();
+    let key = environment.digest.to_string();
+    Tree::view(key, modules, environment.interpreter, path)
+        .map_err(|error| EnvironmentsError::Io { name: environment.name, error })
+}
+
+/// The name of a function's environment: its own, or one that all functions with the same
+/// requirements share.
+fn name_of(function: &Function) -> String {
+    if let Some(name) = &function.info.environment {
+        return name.clone();
+    }
+    let requirements = function.info.requirements.as_deref().unwrap_or_default();
+    let digest = blake3::hash(requirements.as_bytes()).to_hex();
+    format!("requirements-{}", &digest[..16])
+}
+
+async fn blocking<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T, EnvironmentsError> + Send + 'static,
+) -> Result<T, EnvironmentsError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(EnvironmentsError::Io { name: name.to_owned(), error: io::Error::other(error) })
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

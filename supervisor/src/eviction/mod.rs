@@ -1,0 +1,3 @@
+//! What is dropped, and when.
+
+pub mod lru;

@@ -1,0 +1,40 @@
+//! What clients are told of failures: which kind each error is, decided in one place.
+
+use pipsqueak::wire::{Fault, FaultKind};
+
+use crate::environment::EnvironmentsError;
+use crate::function::{DeployError, FunctionsError};
+
+/// A fault of Pipsqueak or its machine.
+pub fn internal(error: impl std::fmt::Display) -> Fault {
+    Fault { kind: FaultKind::Internal, message: error.to_string() }
+}
+
+impl From<FunctionsError> for Fault {
+    fn from(error: FunctionsError) -> Self {
+        let kind = match &error {
+            FunctionsError::Unknown(_) => FaultKind::NotFound,
+            FunctionsError::Invalid(_) | FunctionsError::Deploy(DeployError::Source(_)) => {
+                FaultKind::BadInput
+            }
+            FunctionsError::Deploy(DeployError::Copy(..)) | FunctionsError::Record { .. } => {
+                FaultKind::Internal
+            }
+        };
+        Self { kind, message: error.to_string() }
+    }
+}
+
+impl From<EnvironmentsError> for Fault {
+    fn from(error: EnvironmentsError) -> Self {
+        let kind = match &error {
+            EnvironmentsError::Unknown(_) => FaultKind::NotFound,
+            EnvironmentsError::Interpreter { .. } => FaultKind::BadInput,
+            EnvironmentsError::Add(error) if error.is_bad_input() => FaultKind::BadInput,
+            EnvironmentsError::Add(_)
+            | EnvironmentsError::Repository(_)
+            | EnvironmentsError::Io { .. } => FaultKind::Internal,
+        };
+        Self { kind, message: error.to_string() }
+    }
+}

@@ -1,0 +1,109 @@
+//! One request and its answer on a function's channel, with what is printed meanwhile.
+
+use std::fmt::Write;
+use std::io;
+
+use serde::Deserialize;
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+
+use crate::channel;
+
+/// Most bytes of a single invocation's output that are kept; the rest is read and dropped, so that
+/// a function that prints much goes on.
+const MAX_LOG_BYTES: usize = 256 << 10;
+
+/// The header of a function's answer.
+#[derive(Debug, Deserialize)]
+pub struct Answer {
+    /// Time in the handler, in microseconds.
+    #[serde(default)]
+    pub run_us: u64,
+    /// Why it failed, where it did.
+    pub error: Option<Failure>,
+}
+
+/// A failure as the runtime tells it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// The exception's class, or `Runtime.…`.
+    pub error_type: String,
+    /// Its message.
+    pub error_message: String,
+    /// The traceback's lines.
+    pub stack_trace: Vec<String>,
+    /// Time in the handler, in microseconds.
+    #[serde(default, rename = "run_us")]
+    pub run_us: u64,
+    /// Whether the process can serve another invocation.
+    #[serde(default)]
+    pub fit: bool,
+}
+
+/// What a function printed, within bounds.
+#[derive(Debug, Default)]
+pub struct Logs {
+    bytes: Vec<u8>,
+    dropped: usize,
+}
+
+impl Logs {
+    fn add(&mut self, bytes: &[u8]) {
+        let room = MAX_LOG_BYTES - self.bytes.len();
+        let kept = bytes.len().min(room);
+        self.bytes.extend_from_slice(&bytes[..kept]);
+        self.dropped += bytes.len() - kept;
+    }
+
+    /// As text; what is not UTF-8 is replaced, what was dropped is told.
+    pub fn into_text(self) -> String {
+        let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
+        if self.dropped > 0 {
+            let _ = writeln!(text, "\n[{} more bytes were not kept]", self.dropped);
+        }
+        text
+    }
+}
+
+/// Sends `messages` and waits for one answer, reading `printed` all the while.
+///
+/// `None` where the function's process closed the channel instead.
+pub async fn exchange(
+    function: &mut UnixStream,
+    printed: &mut pipe::Receiver,
+    messages: &[Vec<u8>],
+    logs: &mut Logs,
+) -> io::Result<Option<(Answer, Vec<u8>)>> {
+    let mut buffer = vec![0; 16 << 10];
+    let (mut reader, mut writer) = function.split();
+    let talk = async {
+        // Reading the answer at the same time would not help: a function answers at the end.
+        match channel::send(&mut writer, messages).await {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            sent => sent?,
+        }
+        channel::receive::<Answer>(&mut reader).await
+    };
+    tokio::pin!(talk);
+    let mut open = true;
+    let answer = loop {
+        tokio::select! {
+            biased;
+            read = printed.read(&mut buffer), if open => match read? {
+                0 => open = false,
+                bytes => logs.add(&buffer[..bytes]),
+            },
+            answer = &mut talk => break answer?,
+        }
+    };
+    // What was printed before the answer is in the pipe by now.
+    while let Ok(bytes) = printed.try_read(&mut buffer) {
+        if bytes == 0 {
+            break;
+        }
+        logs.add(&buffer[..bytes]);
+    }
+    Ok(answer)
+}

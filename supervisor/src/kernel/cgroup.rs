@@ -1,0 +1,352 @@
+//! Control groups: one group a sandbox, in whichever hierarchies the machine has.
+//!
+//! Three layouts are found in the field, and all are served:
+//!
+//! | layout | freeze, kill | memory, pids |
+//! |---|---|---|
+//! | v2 | `cgroup.freeze`, `cgroup.kill` | v2 |
+//! | hybrid | v2 at `/sys/fs/cgroup/unified` | v1 |
+//! | v1 | `freezer`, signals | v1 |
+//!
+//! An instance's groups are below `pipsqueak-ID` at the root of each hierarchy, because a group
+//! with processes of its own (such as the one that `up` was called in) cannot delegate
+//! controllers.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// What a group may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory, in bytes.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
+}
+
+/// The hierarchies that this machine has and that we use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// The v2 hierarchy.
+    unified: Option<PathBuf>,
+    /// Mounts of v1 controllers: `memory`, `pids`, `freezer`.
+    legacy: Vec<(String, PathBuf)>,
+}
+
+const CONTROLLERS: [&str; 2] = ["memory", "pids"];
+
+impl Layout {
+    /// Reads the layout from the text of `/proc/self/mounts`.
+    pub fn parse(mounts: &str) -> Self {
+        let mut unified = None;
+        let mut legacy: Vec<(String, PathBuf)> = Vec::new();
+        for line in mounts.lines() {
+            let mut fields = line.split(' ').skip(1);
+            let (Some(path), Some(kind), Some(options)) =
+                (fields.next(), fields.next(), fields.next())
+            else {
+                continue;
+            };
+            match kind {
+                "cgroup2" if unified.is_none() => unified = Some(PathBuf::from(path)),
+                "cgroup" => {
+                    let named = CONTROLLERS.iter().chain(&["freezer"]);
+                    for name in named.filter(|name| options.split(',').any(|o| o == **name)) {
+                        if legacy.iter().all(|(known, _)| known != name) {
+                            legacy.push(((*name).to_owned(), PathBuf::from(path)));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        // The v1 freezer is for kernels without `cgroup.freeze` only.
+        if unified.is_some() {
+            legacy.retain(|(name, _)| name != "freezer");
+        }
+        Self { unified, legacy }
+    }
+
+    fn roots(&self) -> impl Iterator<Item = &PathBuf> {
+        self.unified.iter().chain(self.legacy.iter().map(|(_, path)| path))
+    }
+}
+
+/// The groups of one running instance.
+#[derive(Debug)]
+pub struct Instance {
+    layout: Layout,
+    name: String,
+}
+
+impl Instance {
+    /// Makes the groups of the instance `id`, after ending and clearing what an earlier run of it
+    /// has left.
+    pub fn create(id: &str) -> io::Result<Self> {
+        let layout = Layout::parse(&fs::read_to_string("/proc/self/mounts")?);
+        let instance = Self { layout, name: format!("pipsqueak-{id}") };
+        instance.clear()?;
+        for root in instance.layout.roots() {
+            create(&root.join(&instance.name))?;
+        }
+        if let Some(root) = &instance.layout.unified {
+            let available = fs::read_to_string(root.join("cgroup.controllers"))?;
+            for controller in CONTROLLERS {
+                if available.split_whitespace().any(|name| name == controller) {
+                    for group in [root.clone(), root.join(&instance.name)] {
+                        write(&group.join("cgroup.subtree_control"), &format!("+{controller}"))?;
+                    }
+                }
+            }
+        }
+        Ok(instance)
+    }
+
+    /// Opens `cgroup.kill` of the whole instance, where the kernel has one.
+    pub fn kill_switch(&self) -> io::Result<Option<File>> {
+        let Some(root) = &self.layout.unified else { return Ok(None) };
+        let path = root.join(&self.name).join("cgroup.kill");
+        match OpenOptions::new().write(true).open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(with_path(&error, &path)),
+        }
+    }
+
+    /// Makes a group for one sandbox.
+    pub fn group(&self, name: &str, limits: Limits) -> io::Result<Group> {
+        let inside = |root: &PathBuf| root.join(&self.name).join(name);
+        let unified = self.layout.unified.as_ref().map(inside);
+        let legacy: Vec<_> =
+            self.layout.legacy.iter().map(|(name, root)| (name.clone(), inside(root))).collect();
+        for path in unified.iter().chain(legacy.iter().map(|(_, path)| path)) {
+            create(path)?;
+        }
+        let freezer = match (&unified, legacy.iter().find(|(name, _)| name == "freezer")) {
+            (Some(path), _) => Some((path.join("cgroup.freeze"), ["0", "1"])),
+            (None, Some((_, path))) => Some((path.join("freezer.state"), ["THAWED", "FROZEN"])),
+            (None, None) => None,
+        };
+        let freezer = freezer
+            .map(|(path, words)| {
+                let file = OpenOptions::new().write(true).open(&path);
+                file.map(|file| (file, words)).map_err(|error| with_path(&error, &path))
+            })
+            .transpose()?;
+        let group = Group { unified, legacy, freezer };
+        group.limit(limits)?;
+        Ok(group)
+    }
+
+    /// Ends every process of the instance and removes its groups.
+    pub fn clear(&self) -> io::Result<()> {
+        for root in self.layout.roots() {
+            let top = root.join(&self.name);
+            if top.exists() {
+                for group in subgroups(&top)?.iter().chain([&top]) {
+                    end_processes(group)?;
+                    remove(group)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The group of one sandbox.
+#[derive(Debug)]
+pub struct Group {
+    unified: Option<PathBuf>,
+    legacy: Vec<(String, PathBuf)>,
+    freezer: Option<(File, [&'static str; 2])>,
+}
+
+impl Group {
+    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.unified.iter().chain(self.legacy.iter().map(|(_, path)| path))
+    }
+
+    fn legacy(&self, controller: &str) -> Option<&PathBuf> {
+        self.legacy.iter().find(|(name, _)| name == controller).map(|(_, path)| path)
+    }
+
+    /// Sets limits. Those whose controller the machine does not have are left out; `doctor` tells.
+    pub fn limit(&self, limits: Limits) -> io::Result<()> {
+        if let Some(bytes) = limits.memory {
+            let bytes = bytes.to_string();
+            if let Some(path) = self.legacy("memory") {
+                write(&path.join("memory.limit_in_bytes"), &bytes)?;
+            } else if let Some(path) = &self.unified {
+                write_if_there(&path.join("memory.max"), &bytes)?;
+                write_if_there(&path.join("memory.swap.max"), "0")?;
+            }
+        }
+        if let Some(count) = limits.pids {
+            let file = self.legacy("pids").or(self.unified.as_ref()).map(|p| p.join("pids.max"));
+            if let Some(path) = file {
+                write_if_there(&path, &count.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens `cgroup.procs` of each hierarchy: whoever writes `0` there joins, with the rights of
+    /// the process that opened it.
+    pub fn memberships(&self) -> io::Result<Vec<File>> {
+        self.paths()
+            .map(|path| {
+                let path = path.join("cgroup.procs");
+                let opened = OpenOptions::new().write(true).open(&path);
+                opened.map_err(|error| with_path(&error, &path))
+            })
+            .collect()
+    }
+
+    /// Stops all processes where they are. Takes effect for each when it next leaves the kernel.
+    pub fn freeze(&self) -> io::Result<()> {
+        self.set_frozen(1)
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&self) -> io::Result<()> {
+        self.set_frozen(0)
+    }
+
+    fn set_frozen(&self, state: usize) -> io::Result<()> {
+        match &self.freezer {
+            Some((file, words)) => file.write_all_at(words[state].as_bytes(), 0),
+            None => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "no freezer: mount cgroup2 or the v1 freezer",
+            )),
+        }
+    }
+
+    /// Memory charged to it, in bytes; 0 where the machine does not count.
+    pub fn memory(&self) -> u64 {
+        let path = match (self.legacy("memory"), &self.unified) {
+            (Some(path), _) => path.join("memory.usage_in_bytes"),
+            (None, Some(path)) => path.join("memory.current"),
+            (None, None) => return 0,
+        };
+        read_number(&path)
+    }
+
+    /// How many of its processes were ended for going over the memory limit.
+    pub fn oom_kills(&self) -> u64 {
+        let path = match (self.legacy("memory"), &self.unified) {
+            (Some(path), _) => path.join("memory.oom_control"),
+            (None, Some(path)) => path.join("memory.events"),
+            (None, None) => return 0,
+        };
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines()
+            .find_map(|line| line.strip_prefix("oom_kill "))
+            .and_then(|count| count.trim().parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// Its processes, numbered as on the host.
+    pub fn processes(&self) -> Vec<u32> {
+        self.paths().next().map(|path| processes(path)).unwrap_or_default()
+    }
+
+    /// Removes it; its processes must have ended, but may still be on their way out.
+    pub fn remove(&self) -> io::Result<()> {
+        self.paths().try_for_each(|path| remove(path))
+    }
+}
+
+fn subgroups(top: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut groups = Vec::new();
+    for entry in fs::read_dir(top)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            groups.extend(subgroups(&entry.path())?);
+            groups.push(entry.path());
+        }
+    }
+    Ok(groups)
+}
+
+fn end_processes(group: &Path) -> io::Result<()> {
+    // A v1 freezer holds back even the last signal.
+    write_if_there(&group.join("freezer.state"), "THAWED")?;
+    for pid in processes(group) {
+        match kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL) {
+            Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn processes(group: &Path) -> Vec<u32> {
+    let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+fn create(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(with_path(&error, path)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes one group, waiting for processes that are on their way out.
+fn remove(path: &Path) -> io::Result<()> {
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        match fs::remove_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(with_path(&error, path));
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    fs::write(path, text).map_err(|error| with_path(&error, path))
+}
+
+fn write_if_there(path: &Path, text: &str) -> io::Result<()> {
+    if path.exists() { write(path, text) } else { Ok(()) }
+}
+
+fn read_number(path: &Path) -> u64 {
+    fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+fn with_path(error: &io::Error, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_are_told_apart() {
+        let pure = Layout::parse("cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n");
+        assert_eq!(pure, Layout { unified: Some("/sys/fs/cgroup".into()), legacy: vec![] });
+        let hybrid = Layout::parse(
+            "cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n\
+             cgroup /sys/fs/cgroup/freezer cgroup rw,freezer 0 0\n\
+             cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n",
+        );
+        assert_eq!(hybrid.unified, Some("/sys/fs/cgroup/unified".into()));
+        assert_eq!(hybrid.legacy, [("memory".to_owned(), "/sys/fs/cgroup/memory".into())]);
+        let legacy = Layout::parse("cgroup /c/freezer cgroup rw,freezer 0 0\n");
+        assert_eq!(legacy.legacy, [("freezer".to_owned(), "/c/freezer".into())]);
+    }
+}

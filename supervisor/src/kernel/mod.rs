@@ -1,0 +1,3 @@
+//! The machine's control groups. (System calls are the crate `pipsqueak-kernel`.)
+
+pub mod cgroup;

@@ -1,0 +1,133 @@
+//! `pipsqueakd`: started by `pipsqueak up`, or by a service manager.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::RawFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use pipsqueak::settings::{Overrides, Settings};
+use pipsqueak_kernel::descriptor;
+use pipsqueakd::{boot, sandbox};
+
+#[derive(Parser)]
+#[command(version, about = "The supervisor of Pipsqueak", args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The process that makes sandboxes; started by the supervisor itself
+    #[command(hide = true)]
+    MakeSandboxes {
+        #[arg(long)]
+        orders: RawFd,
+        #[arg(long)]
+        kill_switch: Option<RawFd>,
+        #[arg(long)]
+        root: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Where environments, functions and downloads are kept
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// Where the socket is
+    #[arg(long)]
+    run: Option<PathBuf>,
+    /// Where packages are mounted
+    #[arg(long)]
+    mount: Option<PathBuf>,
+    /// Where downloads are kept
+    #[arg(long)]
+    cache: Option<PathBuf>,
+    /// Tiers in use: some of paused,zygote,ssd, or none
+    #[arg(long)]
+    tiers: Option<String>,
+    /// Budget for what is kept in memory
+    #[arg(long)]
+    memory: Option<String>,
+    /// The uv executable
+    #[arg(long)]
+    uv: Option<PathBuf>,
+    /// The interpreter of environments that name none
+    #[arg(long)]
+    python: Option<PathBuf>,
+    /// Descriptor that is told when requests are served, or why not
+    #[arg(long, hide = true)]
+    ready_fd: Option<RawFd>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    match arguments.command {
+        Some(Command::MakeSandboxes { orders, kill_switch, root }) => {
+            make_sandboxes(orders, kill_switch, &root)
+        }
+        None => serve(arguments.serve),
+    }
+}
+
+fn make_sandboxes(orders: RawFd, kill_switch: Option<RawFd>, root: &std::path::Path) -> ExitCode {
+    let made = descriptor::inherited(orders).and_then(|orders| {
+        let kill_switch = kill_switch.map(descriptor::inherited).transpose()?;
+        sandbox::run_maker(&UnixStream::from(orders), kill_switch.map(File::from), root)
+    });
+    match made {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the process that makes sandboxes ends");
+            ExitCode::from(70)
+        }
+    }
+}
+
+fn serve(serve: Serve) -> ExitCode {
+    let mut ready = serve.ready_fd.and_then(|fd| descriptor::inherited(fd).map(File::from).ok());
+    let overrides = Overrides {
+        state: serve.state,
+        run: serve.run,
+        mount: serve.mount,
+        cache: serve.cache,
+        tiers: serve.tiers,
+        memory: serve.memory,
+        uv: serve.uv,
+        python: serve.python,
+    };
+    let mut tell = |line: String| {
+        // Nobody may be listening: a service manager reads the log.
+        if let Some(mut ready) = ready.take() {
+            let _ = writeln!(ready, "{line}");
+        }
+    };
+    let failed = match Settings::resolve(overrides) {
+        Err(error) => (2, error.to_string()),
+        Ok(settings) => {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            let run = match &runtime {
+                Err(error) => Err((70, format!("starting the runtime: {error}"))),
+                Ok(runtime) => runtime
+                    .block_on(boot::run(settings, || tell("ready".to_owned())))
+                    .map_err(|error| (error.exit_code(), error.to_string())),
+            };
+            match run {
+                Ok(()) => return ExitCode::SUCCESS,
+                Err(failed) => failed,
+            }
+        }
+    };
+    let (code, message) = failed;
+    tracing::error!("{message}");
+    tell(format!("{code} {message}"));
+    ExitCode::from(code)
+}

@@ -1,0 +1,112 @@
+//! The Python side of sandboxes: where it comes from, and how an interpreter is started with it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::sandbox::{ENVIRONMENT, RUNTIME};
+
+const PACKAGE: &str = "pipsqueak_runtime";
+const NATIVE: &str = "pipsqueak_native";
+
+macro_rules! modules {
+    ($($name:literal),*) => {
+        [$(($name, include_str!(concat!("../runtime/pipsqueak_runtime/", $name)))),*]
+    };
+}
+
+const MODULES: [(&str, &str); 8] = modules!(
+    "__init__.py",
+    "__main__.py",
+    "channel.py",
+    "function.py",
+    "handler.py",
+    "preload.py",
+    "uniqueness.py",
+    "zygote.py"
+);
+
+/// What an interpreter in a sandbox is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Imports packages and forks.
+    Zygote,
+    /// Runs a handler.
+    Function,
+}
+
+/// Puts the runtime into `folder`, readable by everybody, with bytecode for `python`.
+pub fn install(folder: &Path, python: &Path) -> io::Result<()> {
+    let native = native_module()?;
+    let package = folder.join(PACKAGE);
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir_all(&package)?;
+    for (name, text) in MODULES {
+        fs::write(package.join(name), text)?;
+    }
+    fs::copy(native, folder.join(format!("{NATIVE}.abi3.so")))?;
+    for path in [folder, &package] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    }
+    // Bytecode that names the path it will be found at is not rewritten at each start.
+    let compiled = Command::new(python)
+        .args(["-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"])
+        .arg("-s")
+        .arg(folder)
+        .args(["-p", RUNTIME])
+        .arg(&package)
+        .status()?;
+    if !compiled.success() {
+        return Err(io::Error::other(format!(
+            "{} could not compile {}: {compiled}",
+            python.display(),
+            package.display()
+        )));
+    }
+    Ok(())
+}
+
+/// The native module is built beside the supervisor.
+fn native_module() -> io::Result<PathBuf> {
+    let executable = std::env::current_exe()?;
+    let path = executable.with_file_name(format!("lib{NATIVE}.so"));
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("{} is missing; build the whole workspace: cargo build --release", path.display()),
+    ))
+}
+
+/// Program and arguments that start an environment's interpreter in a sandbox.
+pub fn arguments(role: Role) -> Vec<String> {
+    let role = match role {
+        Role::Zygote => "zygote",
+        Role::Function => "function",
+    };
+    [
+        &format!("{ENVIRONMENT}/bin/python"),
+        "-I",
+        "-X",
+        "utf8",
+        &format!("{RUNTIME}/{PACKAGE}/__main__.py"),
+        role,
+    ]
+    .map(ToOwned::to_owned)
+    .to_vec()
+}
+
+/// Environment variables of every interpreter in a sandbox.
+pub fn variables() -> Vec<(String, String)> {
+    [
+        ("PATH", format!("{ENVIRONMENT}/bin:/usr/local/bin:/usr/bin:/bin")),
+        ("VIRTUAL_ENV", ENVIRONMENT.to_owned()),
+        ("HOME", "/tmp".to_owned()),
+        ("LANG", "C.UTF-8".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
+}

@@ -1,0 +1,178 @@
+//! The root that all sandboxes share: the interpreter's system, and nothing of the host's own.
+//!
+//! The maker lives in a mount namespace of its own with only this in it, so that the copy which
+//! each new sandbox gets of it is small:
+//!
+//! ```text
+//! /          tmpfs, the maker's root; nobody else sees it
+//! /proc      the host's pid namespace: a fresh proc can be mounted only where one is visible
+//! /new       where a holder puts its sandbox's root together
+//! /base      what becomes the root of every sandbox, read-only there:
+//!   usr bin lib lib64 sbin    the host's, read-only
+//!   etc        a few generated and copied files, the host's public certificates
+//!   dev        null zero full random urandom, links to /proc/self/fd
+//!   proc tmp dev/shm function pipsqueak/…    where mounts go
+//! ```
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::unistd::{chdir, pivot_root};
+use pipsqueak_kernel::mount::{self as tree, Access};
+
+/// Where the environment is in every sandbox.
+pub const ENVIRONMENT: &str = pipsqueak_fs::FIXED_PREFIX;
+/// Where the function's code is.
+pub const FUNCTION: &str = "/function";
+/// Where the Python side of the runtime is.
+pub const RUNTIME: &str = "/pipsqueak/runtime";
+
+const BASE: &str = "/base";
+
+/// Folders of the system that an interpreter and its libraries need.
+const SYSTEM: [&str; 5] = ["usr", "bin", "sbin", "lib", "lib64"];
+
+/// Files of `/etc` that are the same for everybody and hold no secret.
+const COPIED: [&str; 7] = [
+    "ld.so.cache",
+    "ld.so.conf",
+    "localtime",
+    "mime.types",
+    "protocols",
+    "services",
+    "ssl/openssl.cnf",
+];
+
+/// `/dev/` name, major and minor number.
+const DEVICES: [(&str, u64, u64); 5] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9)];
+
+/// Moves this process into a mount namespace of its own whose root, at `root`, is as above.
+pub fn enter(root: &Path) -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    mount(Some("pipsqueak"), root, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755"))?;
+    for folder in ["proc", "new", "base"] {
+        create_folder(&root.join(folder))?;
+    }
+    mount(Some("proc"), &root.join("proc"), Some("proc"), quiet(), none)?;
+    fill(&root.join("base"))?;
+    chdir(root)?;
+    pivot_root(".", ".")?;
+    umount2(".", MntFlags::MNT_DETACH)?;
+    Ok(chdir("/")?)
+}
+
+/// Flags of mounts that run nothing and hold no device.
+pub fn quiet() -> MsFlags {
+    MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC
+}
+
+fn fill(base: &Path) -> io::Result<()> {
+    for name in SYSTEM {
+        let host = Path::new("/").join(name);
+        let Ok(metadata) = fs::symlink_metadata(&host) else { continue };
+        if metadata.is_symlink() {
+            symlink(fs::read_link(&host)?, base.join(name))?;
+        } else {
+            create_folder(&base.join(name))?;
+            tree::attach(
+                std::os::fd::AsFd::as_fd(&tree::take(&host, Access::ReadOnly)?),
+                &base.join(name),
+            )?;
+        }
+    }
+    fill_etc(&base.join("etc"))?;
+    fill_dev(&base.join("dev"))?;
+    for folder in ["proc", "tmp", "dev/shm", "function", "pipsqueak/env", "pipsqueak/runtime"] {
+        create_folder(&base.join(folder))?;
+    }
+    Ok(())
+}
+
+fn fill_etc(etc: &Path) -> io::Result<()> {
+    create_folder(&etc.join("ssl/certs"))?;
+    let files = [
+        ("passwd", "root:x:0:0:root:/tmp:/bin/false\nfunction:x:1000:1000:function:/tmp:/bin/sh\n"),
+        ("group", "root:x:0:\nfunction:x:1000:\n"),
+        ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+        ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
+        // Only sandboxes in the host's network have the host's mounted here.
+        ("resolv.conf", ""),
+    ];
+    for (name, content) in files {
+        write_file(&etc.join(name), content.as_bytes())?;
+    }
+    for name in COPIED {
+        if let Ok(content) = fs::read(Path::new("/etc").join(name)) {
+            write_file(&etc.join(name), &content)?;
+        }
+    }
+    let certificates = Path::new("/etc/ssl/certs");
+    if certificates.is_dir() {
+        let taken = tree::take(certificates, Access::ReadOnly)?;
+        tree::attach(std::os::fd::AsFd::as_fd(&taken), &etc.join("ssl/certs"))?;
+    }
+    Ok(())
+}
+
+fn fill_dev(dev: &Path) -> io::Result<()> {
+    create_folder(dev)?;
+    for (name, major, minor) in DEVICES {
+        let path = dev.join(name);
+        mknod(&path, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(major, minor))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
+    }
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ] {
+        symlink(target, dev.join(name))?;
+    }
+    Ok(())
+}
+
+/// Makes sure that there is something to mount on at `inside`, a path in a sandbox.
+///
+/// Refuses a path that is not absolute or leads elsewhere by `..`.
+pub fn prepare_mountpoint(inside: &Path, is_folder: bool) -> io::Result<()> {
+    let plain = |part: &Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
+    if !inside.is_absolute() || !inside.components().all(|part| plain(&part)) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} is no place to mount on in a sandbox", inside.display()),
+        ));
+    }
+    let path = in_base(inside);
+    if fs::symlink_metadata(&path).is_ok() {
+        return Ok(());
+    }
+    if is_folder {
+        return create_folder(&path);
+    }
+    if let Some(parent) = path.parent() {
+        create_folder(parent)?;
+    }
+    write_file(&path, b"")
+}
+
+fn in_base(inside: &Path) -> PathBuf {
+    Path::new(BASE).join(inside.strip_prefix("/").unwrap_or(inside))
+}
+
+fn create_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    fs::write(path, content)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
+}

@@ -1,0 +1,303 @@
+//! The supervisor's side of making sandboxes.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use pipsqueak_kernel::{descriptor, message};
+use tokio::runtime::Handle;
+
+use super::exits::Exits;
+use super::order::{Answer, Order, ProcessOrder, SandboxOrder};
+use super::teardown::{self, Remains};
+use super::users::{COUNT, User, Users};
+use super::{Mounted, Sandbox, SandboxError};
+use crate::kernel::cgroup::{Instance, Limits};
+
+/// Longest answer of the maker, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 << 10;
+
+/// Whose code runs in a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// A function's.
+    Function,
+    /// A zygote's: it may be entered by forks of what runs in it.
+    Zygote,
+    /// Resolving and installing.
+    Installer,
+}
+
+/// What a sandbox is to be.
+#[derive(Debug)]
+pub struct Plan {
+    /// Whose code runs in it.
+    pub standing: Standing,
+    /// What it may use.
+    pub limits: Limits,
+    /// Whether it has a network namespace of its own, with a loopback interface alone.
+    pub own_network: bool,
+    /// What it sees besides the base.
+    pub mounts: Vec<Mounted>,
+    /// Size limit of its `/tmp`, in bytes.
+    pub tmp_bytes: u64,
+}
+
+/// A program to be started in a sandbox.
+#[derive(Debug)]
+pub struct Program<'a> {
+    /// Program and arguments; not empty.
+    pub arguments: Vec<String>,
+    /// The whole environment.
+    pub variables: Vec<(String, String)>,
+    /// Working directory inside.
+    pub directory: PathBuf,
+    /// Its descriptors, from 0 on: at least three.
+    pub descriptors: Vec<BorrowedFd<'a>>,
+}
+
+/// A process that was started in a sandbox.
+#[derive(Debug)]
+pub struct Process {
+    /// Its number on the host.
+    pub pid: i32,
+    /// Itself.
+    pub pidfd: OwnedFd,
+}
+
+/// Makes sandboxes.
+#[derive(Debug)]
+pub struct Sandboxes {
+    groups: Instance,
+    orders: Mutex<UnixStream>,
+    maker: Mutex<Child>,
+    exits: Arc<Exits>,
+    users: Arc<Users>,
+    runtime: Handle,
+    next: AtomicU64,
+    teardown: Sender<Option<Remains>>,
+    teardown_thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Sandboxes {
+    /// Starts the maker, whose root is put together at `root`, an empty folder. Blocks.
+    ///
+    /// `binary` is `pipsqueakd` itself, of which the maker is a hidden command.
+    /// `runtime` is what follows the reports of holders.
+    pub fn start(
+        binary: &Path,
+        groups: Instance,
+        root: &Path,
+        runtime: Handle,
+    ) -> io::Result<Self> {
+        let (mut near, far) = UnixStream::pair()?;
+        let far = OwnedFd::from(far);
+        descriptor::set_close_on_exec(&far, false)?;
+        let switch = groups.kill_switch()?.map(OwnedFd::from);
+        if let Some(switch) = &switch {
+            descriptor::set_close_on_exec(switch, false)?;
+        }
+        let number = |fd: &OwnedFd| std::os::fd::AsRawFd::as_raw_fd(fd).to_string();
+        let mut command = Command::new(binary);
+        command.arg("make-sandboxes").args(["--orders", &number(&far)]).arg("--root").arg(root);
+        if let Some(switch) = &switch {
+            command.args(["--kill-switch", &number(switch)]);
+        }
+        let maker = command.spawn()?;
+        drop((far, switch));
+        near.read_exact(&mut [0]).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                "the process that makes sandboxes did not start; see the log",
+            )
+        })?;
+        let exits = Arc::new(Exits::default());
+        let reports = near.try_clone()?;
+        let followed = exits.clone();
+        // On a thread because orders are written, blocking, to the same socket.
+        std::thread::Builder::new()
+            .name("maker-reports".to_owned())
+            .spawn(move || followed.follow_blocking(reports))?;
+        let (teardown, remains) = channel();
+        let teardown_thread = std::thread::Builder::new()
+            .name("teardown".to_owned())
+            .spawn(move || teardown::run(&remains))?;
+        Ok(Self {
+            groups,
+            orders: Mutex::new(near),
+            maker: Mutex::new(maker),
+            exits,
+            users: Arc::default(),
+            runtime,
+            next: AtomicU64::new(1),
+            teardown,
+            teardown_thread: Mutex::new(Some(teardown_thread)),
+        })
+    }
+
+    /// Makes a sandbox, inside the one of a zygote where there is a `parent`. Blocks.
+    pub fn make(&self, plan: Plan, parent: Option<&Arc<Sandbox>>) -> Result<Sandbox, SandboxError> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let name = format!("s{id}");
+        let user = self.user(plan.standing)?;
+        let (inside, mounts): (Vec<_>, Vec<_>) = plan.mounts.into_iter().unzip();
+        let group = self
+            .groups
+            .group(&name, plan.limits)
+            .map_err(|error| SandboxError::Group { name: name.clone(), error })?;
+        let cleared = |error| {
+            let _ = group.remove();
+            error
+        };
+        let memberships = group
+            .memberships()
+            .map_err(|error| SandboxError::Group { name: name.clone(), error })
+            .map_err(cleared)?;
+        let (reports, report) = UnixStream::pair().map_err(SandboxError::Maker).map_err(cleared)?;
+        let order = SandboxOrder {
+            hostname: name.clone(),
+            memberships: memberships.len(),
+            owner: parent.map(|parent| parent.user()),
+            users: user.map(parent.is_some()),
+            own_network: plan.own_network,
+            mounts: inside,
+            tmp_bytes: plan.tmp_bytes,
+        };
+        let mut descriptors = vec![report.as_fd()];
+        descriptors.extend(memberships.iter().map(AsFd::as_fd));
+        descriptors.extend(parent.map(|parent| parent.holder().as_fd()));
+        descriptors.extend(mounts.iter().map(AsFd::as_fd));
+        let (holder_pid, holder) =
+            match self.carry_out(&name, &Order::Sandbox(order), &descriptors).map_err(cleared)? {
+                (Answer::Sandbox { holder }, pidfd) => (holder, pidfd),
+                (other, _) => return Err(cleared(unexpected(&name, &other))),
+            };
+        drop(report);
+        let exits = Arc::new(Exits::default());
+        self.follow(reports, exits.clone()).map_err(SandboxError::Maker)?;
+        Ok(Sandbox {
+            id,
+            name,
+            group: Arc::new(group),
+            holder: Arc::new(holder),
+            holder_pid,
+            user,
+            own_network: plan.own_network,
+            exits,
+            parent: parent.cloned(),
+            keeps: None,
+            teardown: self.teardown.clone(),
+        })
+    }
+
+    /// Starts a program in a sandbox that is in no other. Blocks until it has been executed.
+    pub fn launch(&self, sandbox: &Sandbox, program: Program<'_>) -> Result<Process, SandboxError> {
+        let memberships = sandbox.memberships()?;
+        let order = ProcessOrder {
+            memberships: memberships.len(),
+            own_network: sandbox.own_network,
+            user: sandbox.user(),
+            arguments: program.arguments,
+            variables: program.variables,
+            directory: program.directory,
+        };
+        let mut descriptors = vec![sandbox.holder().as_fd()];
+        descriptors.extend(memberships.iter().map(AsFd::as_fd));
+        descriptors.extend(program.descriptors);
+        match self.carry_out(&sandbox.name, &Order::Process(order), &descriptors)? {
+            (Answer::Process { pid }, pidfd) => Ok(Process { pid, pidfd }),
+            (other, _) => Err(unexpected(&sandbox.name, &other)),
+        }
+    }
+
+    /// What the maker has reaped: the ends of programs that [`Self::launch`] has started.
+    pub fn exits(&self) -> &Arc<Exits> {
+        &self.exits
+    }
+
+    /// Ends the maker and everything that is left, and removes the control groups. Blocks.
+    pub fn stop(&self) -> io::Result<()> {
+        let thread = self.teardown_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // What is dropped after this word is ended with the groups.
+        let stopping = self.teardown.send(None).is_ok();
+        self.orders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .shutdown(std::net::Shutdown::Both)?;
+        self.maker.lock().unwrap_or_else(PoisonError::into_inner).wait()?;
+        if let Some(thread) = thread.filter(|_| stopping)
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that takes sandboxes down has panicked");
+        }
+        self.groups.clear()
+    }
+
+    fn user(&self, standing: Standing) -> Result<User, SandboxError> {
+        let take = || self.users.take().map(Arc::new).ok_or(SandboxError::Users(COUNT));
+        Ok(match standing {
+            Standing::Function => User::One(take()?),
+            Standing::Zygote => User::Range(take()?),
+            Standing::Installer => User::Installer,
+        })
+    }
+
+    fn follow(&self, reports: UnixStream, exits: Arc<Exits>) -> io::Result<()> {
+        reports.set_nonblocking(true)?;
+        let _inside = self.runtime.enter();
+        let reports = tokio::net::UnixStream::from_std(reports)?;
+        self.runtime.spawn(async move { exits.follow(reports).await });
+        Ok(())
+    }
+
+    fn carry_out(
+        &self,
+        name: &str,
+        order: &Order,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(Answer, OwnedFd), SandboxError> {
+        let (near, far) = UnixStream::pair().map_err(SandboxError::Maker)?;
+        let body = serde_json::to_vec(order)
+            .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
+        let mut all = vec![far.as_fd()];
+        all.extend(descriptors);
+        {
+            let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+            message::send(orders.as_fd(), &body, &all).map_err(SandboxError::Maker)?;
+        }
+        drop(far);
+        let answer = message::receive(near.as_fd(), MAX_ANSWER_BYTES)
+            .map_err(SandboxError::Maker)?
+            .ok_or_else(|| SandboxError::Maker(io::ErrorKind::UnexpectedEof.into()))?;
+        let told: Answer = serde_json::from_slice(&answer.body)
+            .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
+        match (told, answer.descriptors.into_iter().next()) {
+            (Answer::Failed { reason }, _) => {
+                Err(SandboxError::Failed { name: name.to_owned(), reason })
+            }
+            (told, Some(process)) => Ok((told, process)),
+            (told, None) => Err(unexpected(name, &told)),
+        }
+    }
+}
+
+fn unexpected(name: &str, answer: &Answer) -> SandboxError {
+    SandboxError::Failed {
+        name: name.to_owned(),
+        reason: format!("the maker's answer does not fit the order: {answer:?}"),
+    }
+}
+
+impl Drop for Sandboxes {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            tracing::error!(%error, "ending what sandboxes are left");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! A holder: pid 1 of a sandbox. It puts the root together, then only reaps and reports.
+//!
+//! It outlives whatever runs in the sandbox and whichever zygote that was forked from. When the
+//! supervisor closes the report socket it ends, and the kernel ends everything in its sandbox.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::prctl;
+use nix::unistd::{Gid, Uid, chdir, pivot_root, sethostname, setresgid, setresuid};
+use pipsqueak_kernel::mount::{self as tree, Access};
+use pipsqueak_kernel::{descriptor, network, privilege};
+
+use super::base;
+use super::order::SandboxOrder;
+use super::reaper::Reaper;
+
+/// What a holder is given.
+#[derive(Debug)]
+pub struct Holding {
+    /// What to make.
+    pub order: SandboxOrder,
+    /// The detached mounts, one for each of the order's.
+    pub mounts: Vec<OwnedFd>,
+    /// Readable once the user maps are written.
+    pub mapped: OwnedFd,
+    /// Takes one byte when the sandbox is ready, a reason when it failed.
+    pub ready: OwnedFd,
+    /// Takes the exits of what is reaped.
+    pub report: OwnedFd,
+}
+
+/// Runs a holder in its new namespaces, to the end of the process.
+pub fn run(holding: Holding) -> ! {
+    let Holding { order, mounts, mapped, ready, report } = holding;
+    let mut ready = File::from(ready);
+    let failure = match set_up(&order, &mounts, File::from(mapped)) {
+        Ok(()) => match ready.write_all(b"\0").and_then(|()| hold(&report)) {
+            Ok(()) => std::process::exit(0),
+            Err(error) => error,
+        },
+        Err((step, error)) => {
+            let _ = write!(ready, "{step}: {error}");
+            error
+        }
+    };
+    std::process::exit(failure.raw_os_error().unwrap_or(1));
+}
+
+type Step<'a> = (&'a str, io::Error);
+
+/// Tags an error with the step that failed.
+fn at<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Step<'static> {
+    move |error| (step, error.into())
+}
+
+fn set_up(order: &SandboxOrder, mounts: &[OwnedFd], mut mapped: File) -> Result<(), Step<'static>> {
+    let none = None::<&str>;
+    mapped.read_exact(&mut [0]).map_err(at("waiting for the user maps"))?;
+    setresgid(Gid::from_raw(0), Gid::from_raw(0), Gid::from_raw(0)).map_err(at("setresgid"))?;
+    setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).map_err(at("setresuid"))?;
+    // A change of user makes a process unreadable, and then nobody could join its namespaces.
+    prctl::set_dumpable(true).map_err(at("becoming readable"))?;
+    sethostname(&order.hostname).map_err(at("sethostname"))?;
+    if order.own_network {
+        network::raise_loopback().map_err(at("raising the loopback interface"))?;
+    }
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .map_err(at("making mounts private"))?;
+    mount(Some("/base"), "/new", none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
+        .map_err(at("mounting the base"))?;
+    tree::restrict(Path::new("/new"), Access::ReadOnlyWithDevices)
+        .map_err(at("making the root read-only"))?;
+    let size = format!("mode=1777,size={}", order.tmp_bytes);
+    for place in ["/new/tmp", "/new/dev/shm"] {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some(size.as_str()))
+            .map_err(at("mounting a private /tmp"))?;
+    }
+    // Before the pivot: a new user namespace may mount proc only while another one is visible.
+    mount(Some("proc"), "/new/proc", Some("proc"), base::quiet(), none)
+        .map_err(at("mounting /proc"))?;
+    for (inside, taken) in order.mounts.iter().zip(mounts) {
+        let place = Path::new("/new").join(inside.strip_prefix("/").unwrap_or(inside));
+        tree::attach(taken.as_fd(), &place).map_err(at("mounting what the sandbox is to see"))?;
+    }
+    chdir("/new").map_err(at("entering the new root"))?;
+    pivot_root(".", ".").map_err(at("pivot_root"))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(at("leaving the old root"))?;
+    chdir("/").map_err(at("entering the root"))?;
+    // Nothing that follows needs one; who may enter does so by owning the user namespace.
+    privilege::drop_capabilities().map_err(at("dropping capabilities"))?;
+    prctl::set_no_new_privs().map_err(at("forbidding new privileges"))?;
+    Ok(())
+}
+
+/// Reaps and reports until the supervisor closes the report socket.
+fn hold(report: &OwnedFd) -> io::Result<()> {
+    let null = File::open("/dev/null")?;
+    descriptor::arrange(&[null.as_fd(), null.as_fd(), null.as_fd()], Some(report.as_fd()))?;
+    // The number behind it is another one by now.
+    std::mem::forget(null);
+    let mut report = File::from(descriptor::inherited(3)?);
+    let reaper = Reaper::new()?;
+    loop {
+        for exit in Reaper::exits()? {
+            report.write_all(&exit.encode())?;
+        }
+        if reaper.wait(report.as_fd())? {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The process that makes sandboxes: one thread, few mounts, little memory.
+//!
+//! The supervisor has threads and a mount namespace as large as the host's; a fork of it would be
+//! slow and would hold other threads' locks. So `pipsqueakd` starts this once, and each order is
+//! carried out by a fork of it, a *hand*, which enters the parent sandbox's namespaces, does the
+//! one thing, answers, and exits.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::sys::wait::waitpid;
+use pipsqueak_kernel::clone::{self, OneThread, Side};
+use pipsqueak_kernel::{message, pidfd, privilege};
+
+use super::holder::{self, Holding};
+use super::order::{Answer, Order, SandboxOrder};
+use super::reaper::Reaper;
+use super::{base, launch};
+
+/// Longest order, in bytes: arguments and variables of a process at worst.
+const MAX_ORDER_BYTES: usize = 4 << 20;
+
+/// Runs the maker until the supervisor closes `orders`, then ends what is left through
+/// `kill_switch`, the `cgroup.kill` of the instance, where the kernel has one.
+///
+/// Reports of exits go out on `orders` as they come.
+pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::Result<()> {
+    let alone = OneThread::check()?;
+    prctl::set_child_subreaper(true)?;
+    base::enter(root)?;
+    let reaper = Reaper::new()?;
+    (&*orders).write_all(b"\0")?;
+    loop {
+        for exit in Reaper::exits()? {
+            (&*orders).write_all(&exit.encode())?;
+        }
+        if reaper.wait(orders.as_fd())? {
+            let Some(received) = message::receive(orders.as_fd(), MAX_ORDER_BYTES)? else { break };
+            let mut descriptors = received.descriptors.into_iter();
+            let Some(answers) = descriptors.next() else { continue };
+            if let Err(reason) = carry_out(alone, &received.body, &answers, descriptors.collect()) {
+                // A supervisor that has given up waiting is no reason to end.
+                let _ = answer(answers.as_fd(), &Answer::Failed { reason }, &[]);
+            }
+        }
+    }
+    if let Some(mut kill_switch) = kill_switch {
+        kill_switch.write_all(b"1")?;
+    }
+    Ok(())
+}
+
+fn carry_out(
+    alone: OneThread,
+    body: &[u8],
+    answers: &OwnedFd,
+    descriptors: Vec<OwnedFd>,
+) -> Result<(), String> {
+    let order: Order =
+        serde_json::from_slice(body).map_err(|error| format!("unreadable order: {error}"))?;
+    if let Order::Sandbox(order) = &order {
+        let mounts = descriptors.len().saturating_sub(order.mounts.len());
+        for (inside, taken) in order.mounts.iter().zip(&descriptors[mounts..]) {
+            let metadata = taken.try_clone().map(File::from).and_then(|file| file.metadata());
+            metadata
+                .and_then(|metadata| base::prepare_mountpoint(inside, metadata.is_dir()))
+                .map_err(|error| format!("preparing {}: {error}", inside.display()))?;
+        }
+    }
+    match alone.fork() {
+        Ok(Side::Parent(_)) => Ok(()),
+        Err(error) => Err(format!("forking: {error}")),
+        Ok(Side::Child) => {
+            let outcome = match order {
+                Order::Sandbox(order) => make_sandbox(alone, order, descriptors),
+                Order::Process(order) => launch::launch(alone, &order, descriptors),
+            };
+            let sent = match outcome {
+                Ok((told, process)) => answer(answers.as_fd(), &told, &[process.as_fd()]),
+                Err(reason) => answer(answers.as_fd(), &Answer::Failed { reason }, &[]),
+            };
+            std::process::exit(i32::from(sent.is_err()));
+        }
+    }
+}
+
+fn answer(answers: BorrowedFd<'_>, told: &Answer, with: &[BorrowedFd<'_>]) -> io::Result<()> {
+    message::send(answers, &serde_json::to_vec(told)?, with)
+}
+
+/// In a hand: makes a sandbox; its holder's pidfd.
+fn make_sandbox(
+    alone: OneThread,
+    order: SandboxOrder,
+    mut descriptors: Vec<OwnedFd>,
+) -> Result<(Answer, OwnedFd), String> {
+    let expected = 1 + order.memberships + usize::from(order.owner.is_some()) + order.mounts.len();
+    if descriptors.len() != expected {
+        return Err(format!("{} descriptors where {expected} belong", descriptors.len()));
+    }
+    let mounts = descriptors.split_off(expected - order.mounts.len());
+    let parent = order.owner.and_then(|_| descriptors.pop());
+    let memberships = descriptors.split_off(1);
+    let report = descriptors.remove(0);
+
+    let tell = |step: &'static str| move |error: io::Error| format!("{step}: {error}");
+    if let Some(parent) = &parent {
+        setns(parent, CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID)
+            .map_err(|error| format!("entering the parent sandbox: {error}"))?;
+    }
+    let (mapped, mut maps_written) = io::pipe().map_err(tell("pipe"))?;
+    let (mut ready_seen, ready) = io::pipe().map_err(tell("pipe"))?;
+    let (near, far) = UnixStream::pair().map_err(tell("socketpair"))?;
+    let (uid_map, gid_map, users) = ("uid_map", "gid_map", map_lines(&order.users));
+    let middle = match alone.fork().map_err(tell("forking"))? {
+        Side::Parent(middle) => middle,
+        Side::Child => {
+            drop((near, maps_written, ready_seen));
+            let holding =
+                Holding { order, mounts, mapped: mapped.into(), ready: ready.into(), report };
+            let outcome = beget(holding, &memberships).and_then(|holder| {
+                message::send(far.as_fd(), b"", &[holder.as_fd()])
+                    .map_err(tell("passing the holder on"))
+            });
+            if let Err(reason) = &outcome {
+                let _ = message::send(far.as_fd(), reason.as_bytes(), &[]);
+            }
+            std::process::exit(i32::from(outcome.is_err()));
+        }
+    };
+    drop((far, mapped, ready));
+    let begotten = message::receive(near.as_fd(), 4096).map_err(tell("hearing of the holder"));
+    waitpid(middle, None).map_err(|error| format!("waiting for the holder's maker: {error}"))?;
+    let begotten = begotten?.ok_or("the holder's maker ended without a word")?;
+    let Some(holder) = begotten.descriptors.into_iter().next() else {
+        return Err(String::from_utf8_lossy(&begotten.body).into_owned());
+    };
+    let give_up = |reason: String| {
+        let _ = pidfd::signal(holder.as_fd(), Signal::SIGKILL);
+        reason
+    };
+    let number = pidfd::number(holder.as_fd())
+        .map_err(|error| give_up(format!("finding the holder's number: {error}")))?;
+    for map in [uid_map, gid_map] {
+        let path = format!("/proc/{number}/{map}");
+        std::fs::write(&path, &users)
+            .map_err(|error| give_up(format!("writing {path}: {error}")))?;
+    }
+    maps_written.write_all(b"\0").map_err(tell("waking the holder")).map_err(give_up)?;
+    let mut said = Vec::new();
+    let mut first = [0];
+    // The holder keeps its end open until it has said one byte or failed with a reason.
+    match ready_seen.read(&mut first).map_err(tell("hearing from the holder")).map_err(give_up)? {
+        1 if first == *b"\0" => {}
+        _ => {
+            let _ = ready_seen.read_to_end(&mut said);
+            said.splice(0..0, first);
+            return Err(give_up(String::from_utf8_lossy(&said).into_owned()));
+        }
+    }
+    Ok((Answer::Sandbox { holder: number.as_raw() }, holder))
+}
+
+/// In the fork of a hand that is in the parent's pid namespace: begets the holder, a sibling.
+fn beget(holding: Holding, memberships: &[OwnedFd]) -> Result<OwnedFd, String> {
+    // First, so that the new cgroup namespace has the sandbox's cgroup for a root.
+    for membership in memberships {
+        let joined = membership.try_clone().map(File::from).and_then(|mut f| f.write_all(b"0"));
+        joined.map_err(|error| format!("joining the sandbox's cgroup: {error}"))?;
+    }
+    if let Some(owner) = holding.order.owner {
+        privilege::change_user(owner, owner)
+            .map_err(|error| format!("becoming user {owner} of the parent: {error}"))?;
+    }
+    let mut namespaces = privilege::NAMESPACES;
+    if holding.order.own_network {
+        namespaces |= CloneFlags::CLONE_NEWNET;
+    }
+    match clone::sibling(namespaces) {
+        Ok(Some(pidfd)) => Ok(pidfd),
+        Ok(None) => holder::run(holding),
+        Err(error) => Err(format!("making the sandbox's namespaces: {error}")),
+    }
+}
+
+fn map_lines(users: &[(u32, u32, u32)]) -> String {
+    let lines =
+        users.iter().map(|(inside, outside, count)| format!("{inside} {outside} {count}\n"));
+    lines.collect::<Vec<_>>().concat()
+}

@@ -1,0 +1,143 @@
+//! What the supervisor asks of the process that makes sandboxes, as plain data.
+//!
+//! An order travels as JSON, its descriptors beside it in the order of the fields that name them;
+//! the first descriptor is always the socket for the answer.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One order.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// Make an empty sandbox. Answered with [`Answer::Sandbox`] and the holder's pidfd.
+    Sandbox(SandboxOrder),
+    /// Start a program in a sandbox whose parent is the host. Answered with [`Answer::Process`] and
+    /// the process's pidfd.
+    Process(ProcessOrder),
+}
+
+/// An empty sandbox: namespaces, a root, and a holder as pid 1.
+///
+/// Descriptors: answer socket, holder's report socket, `cgroup.procs` of each hierarchy, the
+/// parent's pidfd where `owner` is some, one detached mount for each of `mounts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxOrder {
+    /// Host name inside.
+    pub hostname: String,
+    /// How many descriptors are `cgroup.procs`.
+    pub memberships: usize,
+    /// For a sandbox inside a zygote's: the user there that may enter it.
+    pub owner: Option<u32>,
+    /// Users inside: first inside, first outside (in the parent's namespace), count.
+    pub users: Vec<(u32, u32, u32)>,
+    /// Whether it has a network namespace of its own; else it is in the host's.
+    pub own_network: bool,
+    /// Where the detached mounts go.
+    pub mounts: Vec<PathBuf>,
+    /// Size limit of `/tmp`, in bytes.
+    pub tmp_bytes: u64,
+}
+
+/// A program to be started in a sandbox.
+///
+/// Descriptors: answer socket, holder's pidfd, `cgroup.procs` of each hierarchy, stdin, stdout,
+/// stderr, and those that follow them from 3 on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessOrder {
+    /// How many descriptors are `cgroup.procs`.
+    pub memberships: usize,
+    /// Whether the sandbox has a network namespace of its own.
+    pub own_network: bool,
+    /// User and group inside.
+    pub user: u32,
+    /// Program and arguments; not empty.
+    pub arguments: Vec<String>,
+    /// The whole environment.
+    pub variables: Vec<(String, String)>,
+    /// Working directory inside.
+    pub directory: PathBuf,
+}
+
+/// The answer to an order.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// A sandbox is ready; the holder's number on the host.
+    Sandbox {
+        /// Process number.
+        holder: i32,
+    },
+    /// A process runs; its number on the host.
+    Process {
+        /// Process number.
+        pid: i32,
+    },
+    /// It failed, and nothing of it is left.
+    Failed {
+        /// Which step, on what, and why.
+        reason: String,
+    },
+}
+
+/// A process has ended: what a holder or the maker reports of what it reaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// Its number, in the reporter's pid namespace.
+    pub pid: i32,
+    /// Its wait status, as from waitpid(2).
+    pub status: i32,
+}
+
+impl Exit {
+    /// Length of an exit's encoding.
+    pub const BYTES: usize = 8;
+
+    /// The encoding: pid, then status, little-endian.
+    pub fn encode(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..4].copy_from_slice(&self.pid.to_le_bytes());
+        bytes[4..].copy_from_slice(&self.status.to_le_bytes());
+        bytes
+    }
+
+    /// Reads an encoding.
+    pub fn decode(bytes: [u8; Self::BYTES]) -> Self {
+        let [p0, p1, p2, p3, s0, s1, s2, s3] = bytes;
+        Self {
+            pid: i32::from_le_bytes([p0, p1, p2, p3]),
+            status: i32::from_le_bytes([s0, s1, s2, s3]),
+        }
+    }
+
+    /// The status as a shell gives it: the exit status, or 128 and the signal.
+    pub fn code(self) -> i32 {
+        let signal = self.status & 0x7f;
+        if signal == 0 { (self.status >> 8) & 0xff } else { 128 + signal }
+    }
+
+    /// The status in words: `exited with status 3`, `was killed by signal 11 (SIGSEGV)`.
+    pub fn describe(self) -> String {
+        use nix::sys::signal::Signal;
+        let signal = self.status & 0x7f;
+        if signal == 0 {
+            return format!("exited with status {}", (self.status >> 8) & 0xff);
+        }
+        match Signal::try_from(signal) {
+            Ok(name) => format!("was killed by signal {signal} ({name})"),
+            Err(_) => format!("was killed by signal {signal}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exits_are_told_in_words() {
+        let exit = |status| Exit { pid: 1, status };
+        assert_eq!(exit(3 << 8).describe(), "exited with status 3");
+        assert_eq!(exit(11).describe(), "was killed by signal 11 (SIGSEGV)");
+        assert_eq!(Exit::decode(exit(9).encode()), exit(9));
+    }
+}

@@ -1,0 +1,394 @@
+//! The supervisor itself: what it keeps, and the path of an invocation through it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use pipsqueak::settings::Settings;
+use pipsqueak::wire::{
+    Deploy, Evict, Fault, FaultKind, FunctionInfo, Invocation, Progress, SandboxInfo, Status, Tier,
+    ZygoteInfo,
+};
+use serde_json::value::RawValue;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+
+use crate::dispatch::{After, Pass};
+use crate::environment::{Environments, Tree};
+use crate::eviction::lru::Lru;
+use crate::fault::internal;
+use crate::function::{Born, Function, Functions, Instance, Paused};
+use crate::mount::Keeper;
+use crate::sandbox::Sandboxes;
+use crate::zygote::{self, Pool};
+
+/// Everything that a running supervisor has.
+#[derive(Debug)]
+pub struct Supervisor {
+    /// Where things are and what is in use.
+    pub settings: Settings,
+    /// The environments.
+    pub environments: Environments,
+    /// The functions.
+    pub functions: Functions,
+    /// What makes sandboxes.
+    pub sandboxes: Arc<Sandboxes>,
+    /// The mount.
+    pub keeper: Arc<Keeper>,
+    /// The zygotes.
+    pub zygotes: Arc<Pool>,
+    runtime: PathBuf,
+    paused: Mutex<Lru<Paused>>,
+    running: Arc<Mutex<BTreeMap<u64, SandboxInfo>>>,
+    starts: Mutex<BTreeMap<Tier, u64>>,
+    requests: AtomicU64,
+    stopping: watch::Sender<bool>,
+}
+
+/// What is left of an invocation when its reply is sent.
+#[derive(Debug)]
+pub struct Kept {
+    instance: Option<Instance>,
+    tree: Arc<Tree>,
+    _pass: Pass,
+}
+
+/// An instance that is ready to be asked, the tier that its start found, and its environment.
+struct Obtained {
+    instance: Instance,
+    tier: Tier,
+    tree: Arc<Tree>,
+}
+
+impl Supervisor {
+    /// Puts a supervisor together. `runtime` is the folder of the Python runtime; `stopping` is set
+    /// when a client asks for the end.
+    pub fn new(
+        settings: Settings,
+        parts: (Environments, Functions, Arc<Sandboxes>, Arc<Keeper>),
+        runtime: PathBuf,
+        stopping: watch::Sender<bool>,
+    ) -> Self {
+        let (environments, functions, sandboxes, keeper) = parts;
+        let zygotes = Arc::new(Pool::new(sandboxes.clone(), runtime.clone()));
+        Self {
+            settings,
+            environments,
+            functions,
+            sandboxes,
+            keeper,
+            zygotes,
+            runtime,
+            paused: Mutex::default(),
+            running: Arc::default(),
+            starts: Mutex::default(),
+            requests: AtomicU64::new(0),
+            stopping,
+        }
+    }
+
+    /// Runs a function once: queue, start, handler. The instance comes back in [`Kept`], to be
+    /// given to [`Self::after`] when the reply has been sent.
+    pub async fn invoke(
+        &self,
+        name: &str,
+        payload: &RawValue,
+        arrived: Instant,
+        progress: &UnboundedSender<Progress>,
+    ) -> Result<(Invocation, Kept), Fault> {
+        let function = self.functions.get(name)?;
+        let pass = function.gate.enter().await.ok_or_else(|| Fault {
+            kind: FaultKind::Refused,
+            message: format!("too many invocations of {name} are waiting; try again later"),
+        })?;
+        let began = Instant::now();
+        let queue_us = micros(began - arrived);
+        let obtained = self.obtain(&function, progress).await?;
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let request_id = format!("{}-{number}", std::process::id());
+        let noted = self.note_running(number, &obtained.instance);
+        let answered = obtained.instance.invoke(&request_id, payload).await.map_err(internal)?;
+        drop(noted);
+        *lock(&self.starts).entry(obtained.tier).or_default() += 1;
+        let total_us = micros(arrived.elapsed());
+        let (result, error) = match answered.result {
+            Ok(result) => (Some(result), None),
+            Err(error) => (None, Some(error)),
+        };
+        let invocation = Invocation {
+            result,
+            error,
+            outcome: answered.outcome,
+            tier: obtained.tier,
+            queue_us,
+            start_us: total_us.saturating_sub(queue_us).saturating_sub(answered.run_us),
+            run_us: answered.run_us,
+            total_us,
+            logs: answered.logs,
+            request_id,
+        };
+        let kept = Kept { instance: answered.instance, tree: obtained.tree, _pass: pass };
+        Ok((invocation, kept))
+    }
+
+    /// What follows a reply: the instance is frozen and kept, its environment gets a zygote.
+    pub fn after(&self, after: After) {
+        if let Some(kept) = after.kept {
+            let Kept { instance, tree, _pass } = kept;
+            if let Some(instance) = instance {
+                self.keep(instance, &tree);
+            }
+            if self.settings.tiers.zygote {
+                self.zygotes.want(&tree);
+            }
+            self.shrink();
+        }
+        if after.stop {
+            self.stopping.send_replace(true);
+        }
+    }
+
+    /// The best start that there is for a function.
+    async fn obtain(
+        &self,
+        function: &Arc<Function>,
+        progress: &UnboundedSender<Progress>,
+    ) -> Result<Obtained, Fault> {
+        if let Some((instance, tree)) = self.resume(function) {
+            return Ok(Obtained { instance, tier: Tier::Paused, tree });
+        }
+        let known = self.environments.find(function).await?;
+        let key = known.as_ref().map(|tree| tree.key.clone());
+        let key = key.or_else(|| self.environments.known_key(function));
+        let ready = key.as_deref().and_then(|key| self.zygotes.ready(key));
+        if let Some(zygote) = ready {
+            let tree = zygote.tree().clone();
+            match self.start(function, Born::Forked(zygote.clone())).await {
+                Ok(instance) => return Ok(Obtained { instance, tier: Tier::Zygote, tree }),
+                Err(error) => {
+                    tracing::warn!(%error, function = function.info.name, "forking a zygote");
+                    self.zygotes.discard(&tree.key, &zygote);
+                }
+            }
+        }
+        let (tree, tier) = match known {
+            Some(tree) => (tree, Tier::Ssd),
+            None => (self.environments.make(function, progress).await?, Tier::Cold),
+        };
+        let instance = self.start(function, Born::Fresh(tree.clone())).await?;
+        Ok(Obtained { instance, tier, tree })
+    }
+
+    async fn start(&self, function: &Arc<Function>, born: Born) -> Result<Instance, Fault> {
+        Instance::start(&self.sandboxes, function.clone(), &born, &self.runtime)
+            .await
+            .map_err(internal)
+    }
+
+    fn resume(&self, function: &Arc<Function>) -> Option<(Instance, Arc<Tree>)> {
+        loop {
+            let paused = lock(&self.paused).take(&function.info.name)?;
+            if paused.instance().function().info.version != function.info.version {
+                continue;
+            }
+            match paused.resume() {
+                Ok(resumed) => return Some(resumed),
+                Err(error) => tracing::warn!(%error, "resuming a paused sandbox"),
+            }
+        }
+    }
+
+    fn keep(&self, instance: Instance, tree: &Arc<Tree>) {
+        let name = instance.function().info.name.clone();
+        let is_current = self
+            .functions
+            .get(&name)
+            .is_ok_and(|current| current.info.version == instance.function().info.version);
+        if !self.settings.tiers.paused || !is_current {
+            return;
+        }
+        match instance.pause(tree.clone()) {
+            Ok(paused) => {
+                let bytes = paused.instance().sandbox().group().memory();
+                lock(&self.paused).keep(&name, bytes, paused);
+            }
+            Err(error) => tracing::warn!(%error, function = name, "pausing a sandbox"),
+        }
+    }
+
+    /// Drops what was not used for longest until the memory budget is kept: paused sandboxes
+    /// first, because a zygote serves every function of its environment.
+    fn shrink(&self) {
+        let zygotes = self.zygotes.bytes();
+        while lock(&self.paused).bytes() + zygotes > self.settings.memory {
+            if lock(&self.paused).take_oldest().is_none() {
+                break;
+            }
+        }
+        if zygotes > self.settings.memory {
+            self.zygotes.evict_oldest();
+        }
+    }
+
+    /// Deploys a function and drops the paused sandboxes of its earlier version.
+    pub async fn deploy(self: &Arc<Self>, deploy: Deploy) -> Result<FunctionInfo, Fault> {
+        let supervisor = self.clone();
+        let deployed = tokio::task::spawn_blocking(move || supervisor.functions.deploy(deploy));
+        let function = deployed.await.map_err(internal)??;
+        lock(&self.paused).take_all(|owner, _| owner == function.info.name);
+        Ok(function.info.clone())
+    }
+
+    /// Removes a function and its paused sandboxes.
+    pub async fn remove_function(self: &Arc<Self>, name: &str) -> Result<(), Fault> {
+        let supervisor = self.clone();
+        let owned = name.to_owned();
+        let removed = tokio::task::spawn_blocking(move || supervisor.functions.remove(&owned));
+        removed.await.map_err(internal)??;
+        lock(&self.paused).take_all(|owner, _| owner == name);
+        Ok(())
+    }
+
+    /// Drops what tiers keep; says what was dropped.
+    pub fn evict(&self, evict: &Evict) -> Result<String, Fault> {
+        let both = !evict.paused && !evict.zygotes;
+        let function = match &evict.function {
+            Some(name) => Some(self.functions.get(name)?),
+            None => None,
+        };
+        let mut paused = 0;
+        if evict.paused || both {
+            let chosen =
+                |owner: &str| function.as_ref().is_none_or(|function| function.info.name == owner);
+            paused = lock(&self.paused).take_all(|owner, _| chosen(owner)).len();
+        }
+        let mut zygotes = 0;
+        if evict.zygotes || both {
+            let chosen = function.as_ref().map(|function| self.environments.known_key(function));
+            zygotes = self
+                .zygotes
+                .evict(|key| chosen.as_ref().is_none_or(|chosen| chosen.as_deref() == Some(key)));
+        }
+        Ok(format!("evicted {paused} paused sandboxes and {zygotes} zygotes"))
+    }
+
+    /// What is kept and done.
+    pub async fn status(&self) -> Result<Status, Fault> {
+        let tiers = &self.settings.tiers;
+        let used =
+            [(tiers.paused, Tier::Paused), (tiers.zygote, Tier::Zygote), (tiers.ssd, Tier::Ssd)];
+        let environments = self.environments.list().await?;
+        let keeper = self.keeper.clone();
+        let mount = tokio::task::spawn_blocking(move || keeper.status()).await.map_err(internal)?;
+        let mut sandboxes: Vec<_> = lock(&self.running).values().cloned().collect();
+        sandboxes.extend(lock(&self.paused).iter().map(|(_, bytes, paused)| SandboxInfo {
+            memory: bytes,
+            ..info(paused.instance(), "paused")
+        }));
+        Ok(Status {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            state: self.settings.state.clone(),
+            tiers: used.into_iter().filter_map(|(on, tier)| on.then_some(tier)).collect(),
+            memory_budget: self.settings.memory,
+            memory_used: lock(&self.paused).bytes() + self.zygotes.bytes(),
+            mount,
+            environments: environments.into_iter().map(|environment| environment.name).collect(),
+            functions: self.functions.list().len() as u64,
+            zygotes: self
+                .zygotes
+                .slots()
+                .into_iter()
+                .map(|(key, slot)| zygote_info(key, slot))
+                .collect(),
+            sandboxes,
+            starts: lock(&self.starts)
+                .iter()
+                .map(|(tier, count)| (name_of(*tier), *count))
+                .collect(),
+        })
+    }
+
+    /// Drops everything that is kept, ahead of the end.
+    pub fn clear(&self) {
+        lock(&self.paused).take_all(|_, _| true);
+        self.zygotes.evict(|_| true);
+    }
+
+    /// How many invocations are running.
+    pub fn running(&self) -> usize {
+        lock(&self.running).len()
+    }
+
+    fn note_running(&self, number: u64, instance: &Instance) -> Noted {
+        lock(&self.running).insert(number, info(instance, "running"));
+        Noted { running: self.running.clone(), number }
+    }
+}
+
+/// An invocation in the list of those that run; leaves it when dropped.
+struct Noted {
+    running: Arc<Mutex<BTreeMap<u64, SandboxInfo>>>,
+    number: u64,
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        lock(&self.running).remove(&self.number);
+    }
+}
+
+fn info(instance: &Instance, state: &str) -> SandboxInfo {
+    SandboxInfo {
+        id: instance.sandbox().id(),
+        function: instance.function().info.name.clone(),
+        pid: instance.sandbox().process().unwrap_or(0),
+        state: state.to_owned(),
+        invocations: instance.invocations(),
+        memory: 0,
+    }
+}
+
+fn zygote_info(key: String, slot: zygote::Slot) -> ZygoteInfo {
+    let mut info = ZygoteInfo {
+        id: slot.id,
+        pid: None,
+        environment: key,
+        state: String::new(),
+        modules: Vec::new(),
+        reason: None,
+        forks: 0,
+        memory: 0,
+    };
+    match slot.state {
+        zygote::State::Starting => "starting".clone_into(&mut info.state),
+        zygote::State::Failed(reason) => {
+            "failed".clone_into(&mut info.state);
+            info.reason = Some(reason);
+        }
+        zygote::State::Ready(zygote) => {
+            "ready".clone_into(&mut info.state);
+            info.pid = Some(zygote.pid().cast_unsigned());
+            info.modules = zygote.modules().to_vec();
+            let remarks = zygote.remarks();
+            info.reason = (!remarks.is_empty()).then(|| remarks.join("; "));
+            info.forks = zygote.forks();
+            info.memory = zygote.sandbox().group().memory();
+        }
+    }
+    info
+}
+
+fn name_of(tier: Tier) -> String {
+    format!("{tier:?}").to_lowercase()
+}
+
+fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

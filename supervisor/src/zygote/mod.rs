@@ -1,0 +1,7 @@
+//! Zygotes: interpreters with an environment's packages imported, asleep, ready to fork.
+
+mod node;
+mod pool;
+
+pub use node::{Forked, Zygote, ZygoteError};
+pub use pool::{Pool, Slot, State};

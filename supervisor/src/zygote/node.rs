@@ -1,0 +1,246 @@
+//! One zygote: started, then asked to fork.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use pipsqueak_kernel::{message, pidfd};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::channel;
+use crate::environment::Tree;
+use crate::kernel::cgroup::Limits;
+use crate::runtime::{self, Role};
+use crate::sandbox::{Exit, Plan, Process, Program, Sandbox, SandboxError, Sandboxes, Standing};
+
+/// Longest time that a zygote may take to import its modules.
+const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
+/// Longest time that a fork may take.
+const FORK_PATIENCE: Duration = Duration::from_secs(10);
+/// Size limit of a zygote's `/tmp`, in bytes.
+const TMP_BYTES: u64 = 64 << 20;
+/// Most processes and threads while importing.
+const PIDS: u32 = 256;
+
+/// Why a zygote could not be started or did not fork.
+#[derive(Debug, thiserror::Error)]
+pub enum ZygoteError {
+    /// Its sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// Its process or channel.
+    #[error("talking to the zygote: {0}")]
+    Channel(#[from] io::Error),
+    /// It ended while importing.
+    #[error("the zygote {0} while importing {1}")]
+    Ended(String, String),
+    /// It did not answer in time.
+    #[error("the zygote did not {0} within {1:?}")]
+    Slow(&'static str, Duration),
+    /// A child could not enter its sandbox.
+    #[error("the zygote's child could not enter its sandbox: {0}")]
+    Refused(String),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Answer {
+    Ready { modules: Vec<String>, failed: HashMap<String, String>, hazards: Vec<String> },
+    Forked { id: u64, pid: i32 },
+    Refused { id: u64, reason: String },
+}
+
+#[derive(Serialize)]
+struct ForkOrder {
+    id: u64,
+    uid: u32,
+    gid: u32,
+    own_network: bool,
+}
+
+type Waiting = Mutex<HashMap<u64, oneshot::Sender<Result<i32, String>>>>;
+
+/// A zygote that is ready. Its process ends when this is dropped; its sandbox lives on as long as
+/// others are inside it.
+#[derive(Debug)]
+pub struct Zygote {
+    sandbox: Arc<Sandbox>,
+    process: Process,
+    control: Mutex<UnixStream>,
+    waiting: Arc<Waiting>,
+    forks: AtomicU64,
+    tree: Arc<Tree>,
+    modules: Vec<String>,
+    remarks: Vec<String>,
+}
+
+/// A process that was forked from a zygote.
+#[derive(Debug)]
+pub struct Forked {
+    /// Its number in the zygote's pid namespace: whom the zygote's holder reports the end of.
+    pub pid: i32,
+}
+
+impl Zygote {
+    /// Starts a zygote of `tree` and waits until it has imported the tree's modules.
+    pub async fn start(
+        sandboxes: Arc<Sandboxes>,
+        tree: Arc<Tree>,
+        runtime: &Path,
+    ) -> Result<Self, ZygoteError> {
+        let (near, far) = UnixStream::pair()?;
+        let mounts = tree.mounts(runtime)?;
+        let making = sandboxes.clone();
+        let keeps = tree.keeps();
+        let launched = tokio::task::spawn_blocking(move || -> Result<_, ZygoteError> {
+            let plan = Plan {
+                standing: Standing::Zygote,
+                limits: Limits { memory: None, pids: Some(PIDS) },
+                own_network: true,
+                mounts,
+                tmp_bytes: TMP_BYTES,
+            };
+            let mut sandbox = making.make(plan, None)?;
+            if let Some(folder) = keeps {
+                sandbox.keep(folder);
+            }
+            let null = File::options().read(true).write(true).open("/dev/null")?;
+            let null = null.as_fd();
+            let program = Program {
+                arguments: runtime::arguments(Role::Zygote),
+                variables: runtime::variables(),
+                directory: "/".into(),
+                descriptors: vec![null, null, null, far.as_fd()],
+            };
+            let process = making.launch(&sandbox, program)?;
+            Ok((sandbox, process))
+        });
+        let (sandbox, process) = launched.await.map_err(io::Error::other)??;
+
+        near.set_nonblocking(true)?;
+        let mut reader = tokio::net::UnixStream::from_std(near.try_clone()?)?;
+        let order = channel::compose(&serde_json::json!({ "modules": tree.modules }), b"")?;
+        channel::send(&mut reader, &[order]).await?;
+        let ready = tokio::time::timeout(IMPORT_PATIENCE, channel::receive(&mut reader)).await;
+        let answer = match ready {
+            Err(_) => return Err(ZygoteError::Slow("import its modules", IMPORT_PATIENCE)),
+            Ok(answer) => answer?,
+        };
+        let Some((Answer::Ready { modules, failed, hazards }, _)) = answer else {
+            let exit = sandboxes.exits().of(process.pid, Duration::from_secs(1)).await;
+            let how = exit.map_or_else(|| "closed its channel".to_owned(), Exit::describe);
+            return Err(ZygoteError::Ended(how, tree.modules.join(", ")));
+        };
+        let failed = failed.into_iter().map(|(name, why)| format!("{name} not imported: {why}"));
+        let waiting = Arc::new(Waiting::default());
+        tokio::spawn(follow(reader, waiting.clone()));
+        Ok(Self {
+            sandbox: Arc::new(sandbox),
+            process,
+            control: Mutex::new(near),
+            waiting,
+            forks: AtomicU64::new(0),
+            tree,
+            modules,
+            remarks: failed.chain(hazards).collect(),
+        })
+    }
+
+    /// Forks a child into `sandbox`, one made with this zygote's as its parent. The child serves
+    /// `channel` and writes what it prints to `logs`.
+    pub async fn fork(
+        &self,
+        sandbox: &Sandbox,
+        channel: &OwnedFd,
+        logs: &OwnedFd,
+    ) -> Result<Forked, ZygoteError> {
+        let id = self.forks.fetch_add(1, Ordering::Relaxed);
+        let user = sandbox.user();
+        let order = ForkOrder { id, uid: user, gid: user, own_network: sandbox.own_network() };
+        let order = channel::compose(&order, b"")?;
+        let memberships = sandbox.memberships()?;
+        let mut descriptors = vec![channel.as_fd(), logs.as_fd(), sandbox.holder().as_fd()];
+        descriptors.extend(memberships.iter().map(AsFd::as_fd));
+        let (answer, answered) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
+        {
+            let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+            message::send(control.as_fd(), &order, &descriptors)?;
+        }
+        match tokio::time::timeout(FORK_PATIENCE, answered).await {
+            Err(_) => Err(ZygoteError::Slow("fork", FORK_PATIENCE)),
+            Ok(Err(_)) => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            Ok(Ok(Err(reason))) => Err(ZygoteError::Refused(reason)),
+            Ok(Ok(Ok(pid))) => Ok(Forked { pid }),
+        }
+    }
+
+    /// The sandbox it runs in.
+    pub fn sandbox(&self) -> &Arc<Sandbox> {
+        &self.sandbox
+    }
+
+    /// The environment it has imported.
+    pub fn tree(&self) -> &Arc<Tree> {
+        &self.tree
+    }
+
+    /// Its process on the host.
+    pub fn pid(&self) -> i32 {
+        self.process.pid
+    }
+
+    /// How often it was asked to fork.
+    pub fn forks(&self) -> u64 {
+        self.forks.load(Ordering::Relaxed)
+    }
+
+    /// Modules that it has imported.
+    pub fn modules(&self) -> &[String] {
+        &self.modules
+    }
+
+    /// Modules that it could not import, threads and children that imports have left.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        if let Err(error) = pidfd::signal(self.process.pidfd.as_fd(), Signal::SIGKILL) {
+            tracing::error!(pid = self.process.pid, %error, "ending a zygote");
+        }
+    }
+}
+
+/// Hands answers to those who wait for them until the zygote ends; then nobody waits any more.
+async fn follow(mut reader: tokio::net::UnixStream, waiting: Arc<Waiting>) {
+    loop {
+        let answered = match channel::receive(&mut reader).await {
+            Ok(Some((Answer::Forked { id, pid }, _))) => (id, Ok(pid)),
+            Ok(Some((Answer::Refused { id, reason }, _))) => (id, Err(reason)),
+            Ok(Some((Answer::Ready { .. }, _))) => continue,
+            Ok(None) => break,
+            Err(error) => {
+                tracing::warn!(%error, "a zygote's answer is unreadable");
+                break;
+            }
+        };
+        let (id, outcome) = answered;
+        let waiter = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if let Some(waiter) = waiter {
+            // Whoever asked may have given up.
+            let _ = waiter.send(outcome);
+        }
+    }
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}

@@ -1,0 +1,140 @@
+//! Which zygotes there are: one for each environment, made when it is first asked for.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::node::Zygote;
+use crate::environment::Tree;
+use crate::sandbox::Sandboxes;
+
+/// A zygote's life.
+#[derive(Debug, Clone)]
+pub enum State {
+    /// Importing.
+    Starting,
+    /// Asleep, ready to fork.
+    Ready(Arc<Zygote>),
+    /// It could not be started; functions of this environment start from the ssd tier.
+    Failed(String),
+}
+
+/// A zygote's place in the pool.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    /// Counts zygotes from the supervisor's start.
+    pub id: u64,
+    /// What it is doing.
+    pub state: State,
+}
+
+/// The zygotes, by the key of their environment's tree.
+///
+/// A function may be forked from a zygote only if its environment has the zygote's distributions,
+/// by digest; here both have the same key.
+#[derive(Debug)]
+pub struct Pool {
+    sandboxes: Arc<Sandboxes>,
+    runtime: PathBuf,
+    slots: Mutex<Slots>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    by_key: BTreeMap<String, Slot>,
+    last_id: u64,
+}
+
+impl Pool {
+    /// A pool without zygotes. `runtime` is the folder of the Python runtime.
+    pub fn new(sandboxes: Arc<Sandboxes>, runtime: PathBuf) -> Self {
+        Self { sandboxes, runtime, slots: Mutex::default() }
+    }
+
+    /// The zygote of an environment, where it is ready.
+    pub fn ready(&self, key: &str) -> Option<Arc<Zygote>> {
+        match self.lock().by_key.get(key) {
+            Some(Slot { state: State::Ready(zygote), .. }) => Some(zygote.clone()),
+            _ => None,
+        }
+    }
+
+    /// Starts a zygote of an environment in the background, unless there is or was one.
+    pub fn want(self: &Arc<Self>, tree: &Arc<Tree>) {
+        let mut slots = self.lock();
+        if slots.by_key.contains_key(&tree.key) {
+            return;
+        }
+        slots.last_id += 1;
+        let id = slots.last_id;
+        slots.by_key.insert(tree.key.clone(), Slot { id, state: State::Starting });
+        drop(slots);
+        let (pool, tree) = (self.clone(), tree.clone());
+        tokio::spawn(async move {
+            let key = tree.key.clone();
+            let started = Zygote::start(pool.sandboxes.clone(), tree, &pool.runtime).await;
+            let state = match started {
+                Ok(zygote) => State::Ready(Arc::new(zygote)),
+                Err(error) => {
+                    tracing::warn!(environment = key, %error, "a zygote could not be started");
+                    State::Failed(error.to_string())
+                }
+            };
+            // Evicted while it was starting: it is dropped here, and ends.
+            if let Some(slot) = pool.lock().by_key.get_mut(&key).filter(|slot| slot.id == id) {
+                slot.state = state;
+            }
+        });
+    }
+
+    /// Forgets a zygote that does not fork any more; the next start makes another.
+    pub fn discard(&self, key: &str, zygote: &Arc<Zygote>) {
+        let mut slots = self.lock();
+        let same =
+            |slot: &Slot| matches!(&slot.state, State::Ready(kept) if Arc::ptr_eq(kept, zygote));
+        if slots.by_key.get(key).is_some_and(same) {
+            slots.by_key.remove(key);
+        }
+    }
+
+    /// Drops the zygotes whose key `choose` chooses; how many.
+    pub fn evict(&self, mut choose: impl FnMut(&str) -> bool) -> usize {
+        let mut slots = self.lock();
+        let before = slots.by_key.len();
+        slots.by_key.retain(|key, _| !choose(key));
+        before - slots.by_key.len()
+    }
+
+    /// Drops the oldest ready zygote; whether there was one.
+    pub fn evict_oldest(&self) -> bool {
+        let mut slots = self.lock();
+        let oldest = slots
+            .by_key
+            .iter()
+            .filter(|(_, slot)| matches!(slot.state, State::Ready(_)))
+            .min_by_key(|(_, slot)| slot.id)
+            .map(|(key, _)| key.clone());
+        oldest.is_some_and(|key| slots.by_key.remove(&key).is_some())
+    }
+
+    /// All of them, by key.
+    pub fn slots(&self) -> Vec<(String, Slot)> {
+        self.lock().by_key.iter().map(|(key, slot)| (key.clone(), slot.clone())).collect()
+    }
+
+    /// Memory of all of them, in bytes.
+    pub fn bytes(&self) -> u64 {
+        let slots = self.slots();
+        slots
+            .iter()
+            .map(|(_, slot)| match &slot.state {
+                State::Ready(zygote) => zygote.sandbox().group().memory(),
+                _ => 0,
+            })
+            .sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
