@@ -1,3 +1,32 @@
-//! The invoker.
+//! `pipsqueak`: every verb is one request to the supervisor.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::args::{Arguments, Verb};
+use cli::{deploy, doctor, down, env, evict, functions, invoke, output, status, up, zygotes};
+
+fn main() -> ExitCode {
+    let Arguments { places, verb } = Arguments::parse();
+    let done = match verb {
+        Verb::Up(up) => up::run(places, up),
+        Verb::Down => down::run(&places),
+        Verb::Doctor(doctor) => doctor::run(places, &doctor),
+        Verb::Env { verb } => env::run(&places, verb),
+        Verb::Deploy(deploy) => deploy::run(&places, deploy),
+        Verb::Functions { verb } => functions::run(&places, verb),
+        Verb::Invoke(invoke) => invoke::run(&places, invoke),
+        Verb::Evict(evict) => evict::run(&places, evict),
+        Verb::Status(status) => status::run(&places, &status),
+        Verb::Zygotes { verb } => zygotes::run(&places, verb),
+        Verb::Detach { program } => up::detach(&program),
+        Verb::TryNamespaces => doctor::try_namespaces(),
+    };
+    done.unwrap_or_else(|failure| {
+        output::complain(&failure);
+        failure.exit()
+    })
+    .into()
+}

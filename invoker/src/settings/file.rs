@@ -50,7 +50,7 @@ impl File {
     fn parse(text: &str) -> Result<Self, (usize, String)> {
         toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start.min(text.len()));
-            let line = text.as_bytes()[..start].iter().filter(|b| **b == b'\n').count() + 1;
+            let line = text.get(..start).unwrap_or_default().split('\n').count();
             (line, error.message().to_owned())
         })
     }

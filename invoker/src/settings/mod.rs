@@ -139,7 +139,7 @@ impl Settings {
         let uv = flags.uv.or_else(|| variables.path("PIPSQUEAK_UV")).or(file.uv);
         let python = flags.python.or_else(|| variables.path("PIPSQUEAK_PYTHON")).or(file.python);
         let tiers = variables
-            .read(("--tiers", flags.tiers), "PIPSQUEAK_TIERS", |text| text.parse::<Tiers>())?
+            .read(("--tiers", flags.tiers), "PIPSQUEAK_TIERS", str::parse::<Tiers>)?
             .or(file.tiers);
         let memory = variables
             .read(("--memory", flags.memory), "PIPSQUEAK_MEMORY", size::parse)?

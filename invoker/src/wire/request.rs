@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+/// Longest payload of an invocation, in bytes: AWS Lambda's limit for synchronous requests.
+pub const MAX_PAYLOAD_BYTES: usize = 6 << 20;
+
 /// One request. Its name is the verb of the command line that sends it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

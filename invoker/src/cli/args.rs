@@ -1,0 +1,369 @@
+//! What can be typed. Values are checked here as far as they can be without looking at anything.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use pipsqueak::wire::Network;
+use pipsqueak::{name, size};
+
+/// Import Python packages once per machine, and run functions on them
+#[derive(Debug, Parser)]
+#[command(name = "pipsqueak", version, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub places: Places,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Which instance is meant.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Instance")]
+pub struct Places {
+    /// Where environments, functions and downloads are kept [/var/lib/pipsqueak]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Where the supervisor's socket and log are [/run/pipsqueak]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+    /// Where packages are mounted [/pipsqueak/packages]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub mount: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Start the supervisor; returns when requests are served
+    Up(Up),
+    /// Stop the supervisor; returns when nothing is left
+    Down,
+    /// Check what this machine has of what is needed
+    Doctor(Format),
+    /// Make, list and remove environments
+    Env {
+        #[command(subcommand)]
+        verb: EnvVerb,
+    },
+    /// Deploy a function from a folder or a file
+    Deploy(Deploy),
+    /// List and remove functions
+    Functions {
+        #[command(subcommand)]
+        verb: FunctionsVerb,
+    },
+    /// Run a function once and print its result
+    Invoke(Invoke),
+    /// Drop what tiers keep, to measure the one below; by default paused sandboxes and zygotes
+    Evict(Evict),
+    /// Show what the supervisor keeps and does
+    Status(Format),
+    /// List zygotes
+    Zygotes {
+        #[command(subcommand)]
+        verb: ZygotesVerb,
+    },
+    /// Run a program in a session of its own
+    #[command(hide = true)]
+    Detach {
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        program: Vec<OsString>,
+    },
+    /// Make the namespaces that a sandbox needs, and end
+    #[command(hide = true)]
+    TryNamespaces,
+}
+
+#[derive(Debug, Args)]
+pub struct Format {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Where downloads are kept [STATE/cache]
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Tiers in use: some of paused,zygote,ssd, or none [all]
+    #[arg(long, value_name = "LIST")]
+    pub tiers: Option<String>,
+    /// Budget for what is kept in memory [half of it]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// The uv executable [uv on the PATH]
+    #[arg(long, value_name = "PATH")]
+    pub uv: Option<PathBuf>,
+    /// The interpreter of environments that name none [python3 on the PATH]
+    #[arg(long, value_name = "PATH")]
+    pub python: Option<PathBuf>,
+    /// Become the supervisor instead of starting one, for service managers
+    #[arg(long)]
+    pub foreground: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EnvVerb {
+    /// Make or replace an environment
+    Add {
+        #[arg(value_parser = named)]
+        name: String,
+        #[command(flatten)]
+        packages: Packages,
+        /// Its interpreter [the supervisor's]
+        #[arg(long, value_name = "PATH")]
+        python: Option<PathBuf>,
+    },
+    /// List environments
+    Ls(Format),
+    /// Show an environment and its distributions
+    Show {
+        #[arg(value_parser = named)]
+        name: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Print where an environment is mounted
+    Path {
+        #[arg(value_parser = named)]
+        name: String,
+    },
+    /// Print an environment's distributions as requirements
+    Freeze {
+        #[arg(value_parser = named)]
+        name: String,
+    },
+    /// Remove an environment
+    Rm {
+        #[arg(value_parser = named)]
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Packages {
+    /// Requirements, such as pandas or 'numpy<3'
+    #[arg(value_name = "PKG")]
+    pub packages: Vec<String>,
+    /// A requirements file; - is stdin
+    #[arg(short, long, value_name = "FILE")]
+    pub requirements: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Deploy {
+    #[arg(value_parser = named)]
+    pub name: String,
+    /// Folder or single file with the function's code
+    #[arg(value_name = "DIR|FILE")]
+    pub source: PathBuf,
+    /// The entry point, module.function [found out]
+    #[arg(long, value_name = "M.F")]
+    pub handler: Option<String>,
+    /// The environment it runs in
+    #[arg(long, value_name = "NAME", value_parser = named, conflicts_with = "requirements")]
+    pub env: Option<String>,
+    /// A requirements file for an environment of its own; - is stdin
+    #[arg(short, long, value_name = "FILE")]
+    pub requirements: Option<PathBuf>,
+    /// Memory limit of one sandbox, such as 512M
+    #[arg(long, value_name = "SIZE", value_parser = some_memory)]
+    pub memory: Option<u64>,
+    /// Longest time one invocation may take, in seconds
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+    /// Most invocations at the same time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub concurrency: Option<u32>,
+    /// What network its sandboxes have
+    #[arg(long, value_name = "none|host|nat", value_parser = network, default_value = "none")]
+    pub network: Network,
+    /// An environment variable; can be given again
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = variable)]
+    pub variables: Vec<(String, String)>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum FunctionsVerb {
+    /// List functions
+    Ls(Format),
+    /// Show a function
+    Show {
+        #[arg(value_parser = named)]
+        name: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Remove a function
+    Rm {
+        #[arg(value_parser = named)]
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Invoke {
+    #[arg(value_parser = named)]
+    pub name: String,
+    /// The event: JSON, a file with it, or - for stdin
+    #[arg(
+        short,
+        long,
+        value_name = "JSON|@FILE|-",
+        default_value = "{}",
+        allow_hyphen_values = true
+    )]
+    pub data: OsString,
+    /// Print one object with result, error, tier, times and logs
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Evict {
+    /// Only what this function has [all functions]
+    #[arg(value_parser = named)]
+    pub name: Option<String>,
+    /// Drop paused sandboxes
+    #[arg(long)]
+    pub paused: bool,
+    /// Drop zygotes
+    #[arg(long)]
+    pub zygotes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ZygotesVerb {
+    /// List zygotes
+    Ls(Format),
+}
+
+fn named(text: &str) -> Result<String, name::NameError> {
+    name::check(text).map(|()| text.to_owned())
+}
+
+fn some_memory(text: &str) -> Result<u64, String> {
+    match size::parse(text) {
+        Ok(0) => Err("no function runs in no memory".to_owned()),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds
+        .filter(|duration| duration.as_millis() > 0 && u64::try_from(duration.as_millis()).is_ok())
+        .ok_or_else(|| "a timeout is a number of seconds, such as 30 or 0.5".to_owned())
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    match text {
+        "none" => Ok(Network::None),
+        "host" => Ok(Network::Host),
+        "nat" => Err("this version has no NAT yet; use none or host".to_owned()),
+        _ => Err("a network is none or host".to_owned()),
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    let begins_well = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !begins_well || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return Err(format!("`{key}` cannot name a variable; use letters, digits and _"));
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_takes_the_place_of_its_instance() {
+        for verb in [
+            "up",
+            "down",
+            "doctor",
+            "env ls",
+            "env add e flask",
+            "deploy f d",
+            "functions ls",
+            "invoke f",
+            "evict",
+            "status",
+            "zygotes ls",
+        ] {
+            let arguments = parse(&format!("pipsqueak {verb} --run /r --state /s")).unwrap();
+            assert_eq!(arguments.places.run, Some("/r".into()), "{verb}");
+            assert!(parse(&format!("pipsqueak --run /r {verb}")).is_ok(), "{verb}");
+        }
+    }
+
+    #[test]
+    fn an_environment_has_packages_or_a_file() {
+        assert!(parse("pipsqueak env add e flask numpy<3 --python python3.12").is_ok());
+        assert!(parse("pipsqueak env add e -r requirements.txt").is_ok());
+        for (line, kind) in [
+            ("pipsqueak env add e", ErrorKind::MissingRequiredArgument),
+            ("pipsqueak env add e flask -r r.txt", ErrorKind::ArgumentConflict),
+            ("pipsqueak deploy f d --env e -r r.txt", ErrorKind::ArgumentConflict),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!((error.kind(), error.exit_code()), (kind, 2), "{line}");
+        }
+    }
+
+    #[test]
+    fn bad_values_are_wrong_usage() {
+        for line in [
+            "pipsqueak invoke ../f",
+            "pipsqueak env show a/b",
+            "pipsqueak deploy f d --memory 0",
+            "pipsqueak deploy f d --timeout 0",
+            "pipsqueak deploy f d --timeout -1",
+            "pipsqueak deploy f d --timeout nan",
+            "pipsqueak deploy f d --timeout 1e300",
+            "pipsqueak deploy f d --concurrency 0",
+            "pipsqueak deploy f d --network nat",
+            "pipsqueak deploy f d --set 1A=b",
+            "pipsqueak deploy f d --set A",
+            "pipsqueak evict --sandboxes",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn values_are_read() {
+        let line = "pipsqueak deploy f d --memory 1.5G --timeout 0.5 --set A=b=c --set B=";
+        let Verb::Deploy(deploy) = parse(line).unwrap().verb else { panic!("another verb") };
+        assert_eq!(deploy.memory, Some(3 << 29));
+        assert_eq!(deploy.timeout, Some(Duration::from_millis(500)));
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(deploy.variables, [pair("A", "b=c"), pair("B", "")]);
+        for data in ["-", "-5", "@f"] {
+            let Verb::Invoke(invoke) =
+                parse(&format!("pipsqueak invoke f -d {data}")).unwrap().verb
+            else {
+                panic!("another verb")
+            };
+            assert_eq!(invoke.data, data);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `pipsqueak deploy`: a function from a folder or a file.
+
+use pipsqueak::wire::{self, Reply, Request};
+
+use super::args::{Deploy, Places};
+use super::failure::{Exit, Failure};
+use super::progress::Meter;
+use super::{ask, output, read_requirements};
+
+/// Carries the verb out.
+pub fn run(places: &Places, deploy: Deploy) -> Result<Exit, Failure> {
+    let request = Request::Deploy(plan(deploy)?);
+    let Reply::Function(function) = ask(places, &request, Meter::spinning())? else {
+        return Err(Failure::WrongReply);
+    };
+    output::line(format!(
+        "deployed {}, version {}, handler {}",
+        function.name, function.version, function.handler
+    ))
+}
+
+fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
+    // The supervisor has another working directory.
+    let source = deploy
+        .source
+        .canonicalize()
+        .map_err(|error| Failure::Input(format!("{}: {error}", deploy.source.display())))?;
+    if source.to_str().is_none() {
+        return Err(Failure::Input(format!("{}: the path is not UTF-8", source.display())));
+    }
+    let requirements = deploy.requirements.as_deref().map(read_requirements).transpose()?;
+    let timeout_ms = deploy.timeout.map(|timeout| timeout.as_millis().try_into());
+    Ok(wire::Deploy {
+        name: deploy.name,
+        source,
+        handler: deploy.handler,
+        environment: deploy.env,
+        requirements,
+        memory: deploy.memory,
+        timeout_ms: timeout_ms
+            .transpose()
+            .map_err(|_| Failure::Input("--timeout: too long".into()))?,
+        concurrency: deploy.concurrency,
+        network: deploy.network,
+        variables: deploy.variables.into_iter().collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::{Arguments, Verb};
+
+    fn parsed(line: &[&str]) -> Deploy {
+        let all = ["pipsqueak", "deploy", "f"].iter().chain(line);
+        let Verb::Deploy(deploy) = Arguments::try_parse_from(all).unwrap().verb else {
+            panic!("another verb")
+        };
+        deploy
+    }
+
+    #[test]
+    fn what_is_sent_means_the_same_in_another_working_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        let file = folder.path().join("r.txt");
+        std::fs::write(&file, "flask\n").unwrap();
+        let line = [&format!("{path}/../{}", folder.path().file_name().unwrap().display())];
+        let line: Vec<&str> = line.iter().map(|s| s.as_str()).collect();
+        let options =
+            ["-r", file.to_str().unwrap(), "--timeout", "1.5", "--set", "A=1", "--set", "A=2"];
+        let deploy = plan(parsed(&[line.as_slice(), &options].concat())).unwrap();
+        assert_eq!(deploy.source, folder.path().canonicalize().unwrap());
+        assert_eq!(deploy.requirements.as_deref(), Some("flask\n"));
+        assert_eq!(deploy.timeout_ms, Some(1500));
+        assert_eq!(deploy.variables["A"], "2");
+        assert_eq!(deploy.network, wire::Network::None);
+    }
+
+    #[test]
+    fn what_is_not_there_is_bad_input() {
+        assert_eq!(plan(parsed(&["/nowhere"])).unwrap_err().exit(), Exit::BadInput);
+        let error = plan(parsed(&["/", "-r", "/nowhere.txt"])).unwrap_err();
+        assert!(error.to_string().starts_with("requirements /nowhere.txt: "), "{error}");
+    }
+}

@@ -1,0 +1,110 @@
+//! `pipsqueak doctor`: what this machine has of what is needed, and what to do about the rest.
+
+mod cgroups;
+mod kernel;
+mod places;
+mod programs;
+
+pub use kernel::try_namespaces;
+use pipsqueak::settings::{Overrides, Settings};
+use serde::Serialize;
+
+use super::args::{Format, Places};
+use super::failure::{Exit, Failure};
+use super::output;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    /// As it should be.
+    Ok,
+    /// Works, but worse than it could.
+    Warning,
+    /// Pipsqueak does not work like this.
+    Missing,
+}
+
+/// What one check has found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Finding {
+    check: &'static str,
+    verdict: Verdict,
+    found: String,
+    advice: Option<String>,
+}
+
+impl Finding {
+    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Ok, found: found.into(), advice: None }
+    }
+
+    fn warning(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        let advice = Some(advice.into());
+        Self { check, verdict: Verdict::Warning, found: found.into(), advice }
+    }
+
+    fn missing(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Missing, ..Self::warning(check, found, advice) }
+    }
+}
+
+/// Carries the verb out.
+pub fn run(places: Places, format: &Format) -> Result<Exit, Failure> {
+    let Places { state, run, mount } = places;
+    let settings = Settings::resolve(Overrides { state, run, mount, ..Overrides::default() })?;
+    let findings = examine(&settings);
+    if format.json {
+        output::json(&findings)?;
+    } else {
+        output::print(&describe(&findings))?;
+    }
+    Ok(exit_of(&findings))
+}
+
+fn examine(settings: &Settings) -> Vec<Finding> {
+    let mut findings = kernel::examine();
+    findings.extend(cgroups::examine());
+    findings.extend(programs::examine(settings));
+    findings.extend(places::examine(settings));
+    findings
+}
+
+fn exit_of(findings: &[Finding]) -> Exit {
+    let lacks = findings.iter().any(|finding| finding.verdict == Verdict::Missing);
+    if lacks { Exit::Internal } else { Exit::Done }
+}
+
+fn describe(findings: &[Finding]) -> String {
+    let line = |finding: &Finding| {
+        let verdict = match finding.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warning => "warning",
+            Verdict::Missing => "MISSING",
+        };
+        let advice = finding.advice.as_ref();
+        let advice = advice.map_or_else(String::new, |text| format!("{:10}-> {text}\n", ""));
+        format!("{verdict:8}  {}: {}\n{advice}", finding.check, finding.found)
+    };
+    findings.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_missing_fails() {
+        let ok = Finding::ok("a", "x");
+        let warning = Finding::warning("b", "y", "do z");
+        let missing = Finding::missing("c", "no", "get it");
+        assert_eq!(exit_of(&[ok.clone(), warning.clone()]), Exit::Done);
+        let all = [ok, warning, missing];
+        assert_eq!(exit_of(&all), Exit::Internal);
+        let text = describe(&all);
+        assert!(text.starts_with("ok        a: x\nwarning   b: y\n          -> do z\n"), "{text}");
+        let json = serde_json::to_value(&all).unwrap();
+        assert_eq!(json[0]["advice"], serde_json::Value::Null);
+        assert_eq!(json[2]["verdict"], "missing");
+    }
+}

@@ -1,0 +1,133 @@
+//! The programs that are used: CPython, uv, and the rest of Pipsqueak.
+
+use std::io;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use pipsqueak::settings::{Settings, find_program};
+
+use super::Finding;
+use crate::cli::up;
+
+/// The oldest CPython whose interface the runtime is built for.
+const OLDEST: (u32, u32) = (3, 9);
+
+/// Prints implementation, version, executable, and whether it belongs to a virtual environment.
+const QUESTION: &str = "import sys; print(sys.implementation.name, \
+                        '.'.join(map(str, sys.version_info[:3])), \
+                        sys.prefix != sys.base_prefix, sys.executable, sep='\\n')";
+
+pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
+    let ask = |path: &Path| Command::new(path).args(["-I", "-S", "-c", QUESTION]).output();
+    let version = |path: &Path| Command::new(path).arg("--version").output();
+    let python = settings.python.as_deref();
+    let uv = settings.uv.as_deref();
+    vec![
+        interpreter(python.map(|path| (path, ask(path)))),
+        installer(uv.map(|path| (path, version(path)))),
+        rest(),
+    ]
+}
+
+fn interpreter(asked: Option<(&Path, io::Result<Output>)>) -> Finding {
+    const CHECK: &str = "python";
+    let advice = "install CPython 3.9 or later, or name one with PIPSQUEAK_PYTHON";
+    let Some((path, asked)) = asked else {
+        return Finding::missing(CHECK, "no python3 on the PATH", advice);
+    };
+    let answer = match text_of(asked) {
+        Ok(answer) => answer,
+        Err(error) => {
+            return Finding::missing(CHECK, format!("{}: {error}", path.display()), advice);
+        }
+    };
+    let lines: Vec<&str> = answer.lines().collect();
+    let [name, version, venv, executable] = lines[..] else {
+        let found = format!("{}: unreadable answer `{answer}`", path.display());
+        return Finding::missing(CHECK, found, advice);
+    };
+    let found = format!("{name} {version} at {executable}");
+    let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
+    let is_new_enough = (numbers.next(), numbers.next()) >= (Some(OLDEST.0), Some(OLDEST.1));
+    if name != "cpython" || !is_new_enough {
+        return Finding::missing(CHECK, found, advice);
+    }
+    if venv == "True" {
+        let found = format!("{found}, in a virtual environment");
+        return Finding::warning(CHECK, found, "name the interpreter it was made from");
+    }
+    Finding::ok(CHECK, found)
+}
+
+fn installer(asked: Option<(&Path, io::Result<Output>)>) -> Finding {
+    const CHECK: &str = "uv";
+    let advice = "install it (pip install uv), or name it with PIPSQUEAK_UV";
+    let Some((path, asked)) = asked else {
+        return Finding::missing(CHECK, "no uv on the PATH", advice);
+    };
+    match text_of(asked) {
+        Ok(version) => Finding::ok(CHECK, format!("{version} at {}", path.display())),
+        Err(error) => Finding::missing(CHECK, format!("{}: {error}", path.display()), advice),
+    }
+}
+
+fn rest() -> Finding {
+    const CHECK: &str = "pipsqueakd";
+    let advice = "install pipsqueakd and pipsqueak-fs beside this program";
+    let daemon = match up::find_daemon() {
+        Ok(daemon) => daemon,
+        Err(failure) => return Finding::missing(CHECK, failure.to_string(), advice),
+    };
+    match find_program(&daemon.with_file_name("pipsqueak-fs"), None) {
+        Ok(_) => Finding::ok(CHECK, daemon.display().to_string()),
+        Err(error) => {
+            let found = format!("{}, without pipsqueak-fs beside it: {error}", daemon.display());
+            Finding::missing(CHECK, found, advice)
+        }
+    }
+}
+
+fn text_of(asked: io::Result<Output>) -> Result<String, String> {
+    let output = asked.map_err(|error| error.to_string())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() {
+        return Ok(text(&output.stdout));
+    }
+    Err(format!("{}: {}", output.status, text(&output.stderr)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+
+    fn answering(answer: &str) -> Finding {
+        let output = Command::new("printf").arg(answer).output();
+        interpreter(Some((Path::new("/p"), output)))
+    }
+
+    #[test]
+    fn interpreters_are_judged_by_what_they_say() {
+        let good = answering("cpython\n3.11.7\nFalse\n/usr/bin/python3\n");
+        assert_eq!(good, Finding::ok("python", "cpython 3.11.7 at /usr/bin/python3"));
+        for (answer, verdict) in [
+            ("cpython\n3.9.0\nFalse\n/p", Verdict::Ok),
+            ("cpython\n3.8.18\nFalse\n/p", Verdict::Missing),
+            ("pypy\n3.11.7\nFalse\n/p", Verdict::Missing),
+            ("cpython\n3.12.1\nTrue\n/v/bin/python", Verdict::Warning),
+            ("hello", Verdict::Missing),
+        ] {
+            assert_eq!(answering(answer).verdict, verdict, "{answer}");
+        }
+        assert_eq!(interpreter(None).verdict, Verdict::Missing);
+    }
+
+    #[test]
+    fn a_program_that_fails_is_told_with_what_it_said() {
+        let output = Command::new("sh").args(["-c", "echo broken >&2; exit 3"]).output();
+        let finding = installer(Some((Path::new("/uv"), output)));
+        assert_eq!(finding.verdict, Verdict::Missing);
+        assert_eq!(finding.found, "/uv: exit status: 3: broken");
+        assert_eq!(installer(None).verdict, Verdict::Missing);
+    }
+}

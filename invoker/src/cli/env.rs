@@ -1,0 +1,156 @@
+//! `pipsqueak env`: environments.
+
+use pipsqueak::settings::find_program;
+use pipsqueak::size;
+use pipsqueak::wire::{EnvironmentInfo, Reply, Request};
+
+use super::args::{EnvVerb, Packages, Places};
+use super::failure::{Exit, Failure};
+use super::progress::Meter;
+use super::{ask, output, read_requirements};
+
+/// Carries the verb out.
+pub fn run(places: &Places, verb: EnvVerb) -> Result<Exit, Failure> {
+    match verb {
+        EnvVerb::Add { name, packages, python } => {
+            let search = std::env::var_os("PATH");
+            let python = python.map(|path| {
+                find_program(&path, search.as_deref())
+                    .map_err(|e| Failure::Input(format!("--python {}: {e}", path.display())))
+            });
+            let python = python.transpose()?;
+            let requirements = requirements_of(packages)?;
+            let request = Request::EnvAdd { name, requirements, python };
+            let environment = one(ask(places, &request, Meter::spinning())?)?;
+            output::print(&summary(&environment))
+        }
+        EnvVerb::Ls(format) => {
+            let Reply::Environments { environments } =
+                ask(places, &Request::EnvLs, Meter::still())?
+            else {
+                return Err(Failure::WrongReply);
+            };
+            if format.json {
+                output::json(&environments)
+            } else {
+                output::print(&list(&environments))
+            }
+        }
+        EnvVerb::Show { name, format } => {
+            let environment = show(places, name)?;
+            if format.json {
+                return output::json(&environment);
+            }
+            output::print(&(summary(&environment) + &distributions(&environment)))
+        }
+        EnvVerb::Path { name } => {
+            output::line(show(places, name)?.path.to_string_lossy().into_owned())
+        }
+        EnvVerb::Freeze { name } => output::print(&freeze(&show(places, name)?)),
+        EnvVerb::Rm { name } => match ask(places, &Request::EnvRm { name }, Meter::still())? {
+            Reply::Done { message } => output::line(message),
+            _ => Err(Failure::WrongReply),
+        },
+    }
+}
+
+fn requirements_of(packages: Packages) -> Result<String, Failure> {
+    match packages.requirements {
+        Some(path) => read_requirements(&path),
+        None => Ok(packages.packages.join("\n") + "\n"),
+    }
+}
+
+fn show(places: &Places, name: String) -> Result<EnvironmentInfo, Failure> {
+    one(ask(places, &Request::EnvShow { name }, Meter::still())?)
+}
+
+fn one(reply: Reply) -> Result<EnvironmentInfo, Failure> {
+    match reply {
+        Reply::Environment(environment) => Ok(environment),
+        _ => Err(Failure::WrongReply),
+    }
+}
+
+fn summary(environment: &EnvironmentInfo) -> String {
+    format!(
+        "{}: CPython {}, {} distributions, {} files, {}\n{}\n",
+        environment.name,
+        environment.python,
+        environment.distributions.len(),
+        environment.files,
+        size::format(environment.bytes),
+        environment.path.display()
+    )
+}
+
+fn list(environments: &[EnvironmentInfo]) -> String {
+    let rows: Vec<_> = environments
+        .iter()
+        .map(|e| {
+            [
+                e.name.clone(),
+                e.python.clone(),
+                e.distributions.len().to_string(),
+                e.files.to_string(),
+                size::format(e.bytes),
+                e.path.display().to_string(),
+            ]
+        })
+        .collect();
+    output::table(["NAME", "PYTHON", "DISTRIBUTIONS", "FILES", "SIZE", "PATH"], &rows)
+}
+
+fn distributions(environment: &EnvironmentInfo) -> String {
+    let rows: Vec<_> = environment
+        .distributions
+        .iter()
+        .map(|d| [d.name.clone(), d.version.clone(), d.digest.chars().take(12).collect()])
+        .collect();
+    output::table(["DISTRIBUTION", "VERSION", "DIGEST"], &rows)
+}
+
+fn freeze(environment: &EnvironmentInfo) -> String {
+    let lines = environment.distributions.iter().map(|d| format!("{}=={}", d.name, d.version));
+    lines.chain([String::new()]).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use pipsqueak::wire::DistributionInfo;
+
+    use super::*;
+
+    #[test]
+    fn freeze_prints_what_pip_and_uv_read() {
+        let distribution = |name: &str, version: &str| DistributionInfo {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            digest: "0123456789abcdef".to_owned(),
+        };
+        let environment = EnvironmentInfo {
+            name: "web".to_owned(),
+            digest: "00".to_owned(),
+            path: "/pipsqueak/packages/envs/web".into(),
+            python: "3.11.7".to_owned(),
+            interpreter: "/usr/bin/python3".into(),
+            distributions: vec![distribution("flask", "3.1.0"), distribution("jinja2", "3.1.6")],
+            files: 12,
+            bytes: 2048,
+        };
+        assert_eq!(freeze(&environment), "flask==3.1.0\njinja2==3.1.6\n");
+        assert!(
+            summary(&environment).starts_with("web: CPython 3.11.7, 2 distributions, 12 files")
+        );
+        assert!(distributions(&environment).contains("flask         3.1.0    0123456789ab\n"));
+    }
+
+    #[test]
+    fn packages_become_the_lines_of_a_requirements_file() {
+        let packages = Packages {
+            packages: vec!["flask".to_owned(), "numpy<3".to_owned()],
+            requirements: None,
+        };
+        assert_eq!(requirements_of(packages).unwrap(), "flask\nnumpy<3\n");
+    }
+}

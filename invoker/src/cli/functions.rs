@@ -1,0 +1,136 @@
+//! `pipsqueak functions`: what is deployed.
+
+use std::fmt::Write;
+
+use pipsqueak::size;
+use pipsqueak::wire::{FunctionInfo, Network, Reply, Request};
+
+use super::args::{FunctionsVerb, Places};
+use super::failure::{Exit, Failure};
+use super::progress::Meter;
+use super::{ask, output};
+
+/// Carries the verb out.
+pub fn run(places: &Places, verb: FunctionsVerb) -> Result<Exit, Failure> {
+    match verb {
+        FunctionsVerb::Ls(format) => {
+            let Reply::Functions { functions } =
+                ask(places, &Request::FunctionsLs, Meter::still())?
+            else {
+                return Err(Failure::WrongReply);
+            };
+            if format.json { output::json(&functions) } else { output::print(&list(&functions)) }
+        }
+        FunctionsVerb::Show { name, format } => {
+            let request = Request::FunctionsShow { name };
+            let Reply::Function(function) = ask(places, &request, Meter::still())? else {
+                return Err(Failure::WrongReply);
+            };
+            if format.json { output::json(&function) } else { output::print(&describe(&function)) }
+        }
+        FunctionsVerb::Rm { name } => {
+            match ask(places, &Request::FunctionsRm { name }, Meter::still())? {
+                Reply::Done { message } => output::line(message),
+                _ => Err(Failure::WrongReply),
+            }
+        }
+    }
+}
+
+fn list(functions: &[FunctionInfo]) -> String {
+    let rows: Vec<_> = functions
+        .iter()
+        .map(|f| {
+            [
+                f.name.clone(),
+                f.handler.clone(),
+                environment(f),
+                f.version.to_string(),
+                size::format(f.memory),
+                seconds(f.timeout_ms),
+                f.concurrency.to_string(),
+                network(f.network).to_owned(),
+            ]
+        })
+        .collect();
+    let header = [
+        "NAME",
+        "HANDLER",
+        "ENVIRONMENT",
+        "VERSION",
+        "MEMORY",
+        "TIMEOUT",
+        "CONCURRENCY",
+        "NETWORK",
+    ];
+    output::table(header, &rows)
+}
+
+fn describe(f: &FunctionInfo) -> String {
+    let mut text = format!(
+        "{}, version {}\nhandler      {}\nenvironment  {}\nmemory       {}\ntimeout      {}\n\
+         concurrency  {}\nnetwork      {}\n",
+        f.name,
+        f.version,
+        f.handler,
+        environment(f),
+        size::format(f.memory),
+        seconds(f.timeout_ms),
+        f.concurrency,
+        network(f.network)
+    );
+    for (key, value) in &f.variables {
+        let _ = writeln!(text, "variable     {key}={value}");
+    }
+    for line in f.requirements.iter().flat_map(|text| text.lines()) {
+        let _ = writeln!(text, "requires     {line}");
+    }
+    text
+}
+
+fn environment(function: &FunctionInfo) -> String {
+    match (&function.environment, &function.requirements) {
+        (Some(name), _) => name.clone(),
+        (None, Some(_)) => "(its own)".to_owned(),
+        (None, None) => "(no packages)".to_owned(),
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "printed with three digits after the point")]
+fn seconds(milliseconds: u64) -> String {
+    format!("{} s", milliseconds as f64 / 1000.0)
+}
+
+fn network(network: Network) -> &'static str {
+    match network {
+        Network::None => "none",
+        Network::Host => "host",
+        Network::Nat => "nat",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_is_described_with_what_it_was_deployed_with() {
+        let function = FunctionInfo {
+            name: "f".to_owned(),
+            handler: "app.handler".to_owned(),
+            environment: None,
+            requirements: Some("flask\nnumpy\n".to_owned()),
+            version: 3,
+            memory: 128 << 20,
+            timeout_ms: 1500,
+            concurrency: 4,
+            network: Network::None,
+            variables: [("A".to_owned(), "b".to_owned())].into(),
+        };
+        let text = describe(&function);
+        for part in ["f, version 3\n", "128.0 MiB", "1.5 s", "A=b\n", "requires     numpy\n"] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        assert!(list(&[function]).lines().nth(1).unwrap().contains("(its own)"));
+    }
+}

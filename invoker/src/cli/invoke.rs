@@ -1,0 +1,148 @@
+//! `pipsqueak invoke`: run a function once. No thread, no runtime.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use pipsqueak::wire::{FunctionError, Invocation, MAX_PAYLOAD_BYTES, Outcome, Reply, Request};
+use serde_json::value::RawValue;
+
+use super::args::{Invoke, Places};
+use super::failure::{Exit, Failure};
+use super::progress::Meter;
+use super::{ask, output};
+
+/// Carries the verb out.
+pub fn run(places: &Places, invoke: Invoke) -> Result<Exit, Failure> {
+    let payload = check(read(&invoke.data)?)?;
+    let request = Request::Invoke { function: invoke.name, payload };
+    let Reply::Invocation(invocation) = ask(places, &request, Meter::still())? else {
+        return Err(Failure::WrongReply);
+    };
+    if invoke.json {
+        let json = serde_json::to_string(&invocation).map_err(Failure::system("writing JSON"))?;
+        output::line(json)?;
+    } else {
+        show(&invocation)?;
+    }
+    Ok(match invocation.outcome {
+        Outcome::Done => Exit::Done,
+        Outcome::Failed => Exit::FunctionFailed,
+        Outcome::Refused => Exit::Refused,
+    })
+}
+
+fn read(data: &OsStr) -> Result<Vec<u8>, Failure> {
+    match data.as_bytes() {
+        b"-" => read_all(std::io::stdin().lock(), "stdin"),
+        [b'@', path @ ..] => {
+            let path = Path::new(OsStr::from_bytes(path));
+            let file = File::open(path).map_err(|error| unreadable(path.display(), &error))?;
+            read_all(file, path.display())
+        }
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// Reads one byte past the limit at most: what is longer is refused, however long it is.
+fn read_all(from: impl Read, name: impl std::fmt::Display) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let most = MAX_PAYLOAD_BYTES as u64 + 1;
+    from.take(most).read_to_end(&mut bytes).map_err(|error| unreadable(name, &error))?;
+    Ok(bytes)
+}
+
+fn unreadable(name: impl std::fmt::Display, error: &std::io::Error) -> Failure {
+    Failure::Input(format!("reading the payload from {name}: {error}"))
+}
+
+fn check(payload: Vec<u8>) -> Result<Box<RawValue>, Failure> {
+    if payload.len() > MAX_PAYLOAD_BYTES {
+        return Err(Failure::PayloadTooLong);
+    }
+    let text = String::from_utf8(payload)
+        .map_err(|error| Failure::Input(format!("the payload is not UTF-8: {error}")))?;
+    RawValue::from_string(text)
+        .map_err(|error| Failure::Input(format!("the payload is not JSON: {error}")))
+}
+
+/// Result to stdout, all else to stderr.
+fn show(invocation: &Invocation) -> Result<Exit, Failure> {
+    output::aside(&invocation.logs);
+    if let Some(error) = &invocation.error {
+        output::aside(&describe(error));
+    }
+    match invocation.outcome {
+        Outcome::Done => output::line(invocation.result.as_ref().map_or("null", |r| r.get())),
+        Outcome::Failed | Outcome::Refused => Ok(Exit::Done),
+    }
+}
+
+fn describe(error: &FunctionError) -> String {
+    let lines = error.stack_trace.iter().map(|line| line.trim_end_matches('\n'));
+    let last = format!("{}: {}", error.error_type, error.error_message);
+    lines.chain([last.as_str()]).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn checked(text: &str) -> Result<Box<RawValue>, Failure> {
+        check(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn a_payload_is_json_to_the_byte() {
+        for text in ["{}", "1.10", "null", "[1,\n 2]", "\"ä\"", "-5"] {
+            assert_eq!(checked(text).unwrap().get(), text);
+        }
+        assert_eq!(checked(" {} \n").unwrap().get(), "{}");
+    }
+
+    #[test]
+    fn what_is_not_json_is_told_with_line_and_column() {
+        for text in ["", "{", "{'a': 1}", "1 2", "nul", "[1,]"] {
+            let failure = checked(text).unwrap_err();
+            assert_eq!(failure.exit(), Exit::BadInput, "{text}");
+            assert!(failure.to_string().contains("at line 1 column"), "{failure}");
+        }
+        let failure = checked("{\n\"a\": }").unwrap_err();
+        assert!(failure.to_string().ends_with("at line 2 column 6"), "{failure}");
+        assert_eq!(check(vec![b'"', 0xff, b'"']).unwrap_err().exit(), Exit::BadInput);
+    }
+
+    #[test]
+    fn a_payload_may_have_6_mib_and_no_byte_more() {
+        let most = format!("\"{}\"", "x".repeat(MAX_PAYLOAD_BYTES - 2));
+        assert!(checked(&most).is_ok());
+        let failure = checked(&format!("{most} ")).unwrap_err();
+        assert_eq!(failure.exit(), Exit::Refused);
+        assert_eq!(read_all(std::io::repeat(b'1'), "x").unwrap().len(), MAX_PAYLOAD_BYTES + 1);
+    }
+
+    #[test]
+    fn a_file_is_named_with_an_at_sign() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"[1]").unwrap();
+        let name = format!("@{}", file.path().display());
+        assert_eq!(read(OsStr::new(&name)).unwrap(), b"[1]");
+        let failure = read(OsStr::new("@/nowhere")).unwrap_err();
+        assert!(failure.to_string().starts_with("reading the payload from /nowhere: No such file"));
+        assert_eq!(read(OsStr::new("[2]")).unwrap(), b"[2]");
+    }
+
+    #[test]
+    fn an_error_ends_with_type_and_message() {
+        let error = FunctionError {
+            error_type: "ValueError".to_owned(),
+            error_message: "no".to_owned(),
+            stack_trace: vec!["  File \"f.py\", line 1, in f\n    raise\n".to_owned()],
+        };
+        assert_eq!(describe(&error), "  File \"f.py\", line 1, in f\n    raise\nValueError: no");
+    }
+}

@@ -1,0 +1,147 @@
+//! `pipsqueak status`: what the supervisor keeps and does.
+
+use std::fmt::Write;
+
+use pipsqueak::size;
+use pipsqueak::wire::{Reply, Request, SandboxInfo, Status, Tier};
+
+use super::args::{Format, Places};
+use super::failure::{Exit, Failure};
+use super::progress::Meter;
+use super::{ask, output, zygotes};
+
+/// Carries the verb out.
+pub fn run(places: &Places, format: &Format) -> Result<Exit, Failure> {
+    let status = ask_status(places)?;
+    if format.json { output::json(&status) } else { output::print(&describe(&status)) }
+}
+
+/// Asks the supervisor for its status.
+pub fn ask_status(places: &Places) -> Result<Status, Failure> {
+    match ask(places, &Request::Status, Meter::still())? {
+        Reply::Status(status) => Ok(status),
+        _ => Err(Failure::WrongReply),
+    }
+}
+
+fn describe(status: &Status) -> String {
+    let mount = &status.mount;
+    let server = match mount.pid {
+        Some(pid) => format!("served by process {pid}"),
+        None => "between two servers".to_owned(),
+    };
+    let mut text = format!(
+        "supervisor    {}, process {}\nstate         {}\nmount         {}, {server}, {} kernel \
+         requests, {} successions\ntiers         {}\nmemory        {} of {}\nstarts        {}\n\
+         functions     {}\nenvironments  {}\n",
+        status.version,
+        status.pid,
+        status.state.display(),
+        mount.path.display(),
+        mount.requests.values().sum::<u64>(),
+        mount.successions,
+        tiers(&status.tiers),
+        size::format(status.memory_used),
+        size::format(status.memory_budget),
+        starts(status),
+        status.functions,
+        or_none(status.environments.join(", ")),
+    );
+    if !status.zygotes.is_empty() {
+        let _ = write!(text, "\n{}", zygotes::list(&status.zygotes));
+    }
+    if !status.sandboxes.is_empty() {
+        let _ = write!(text, "\n{}", sandboxes(&status.sandboxes));
+    }
+    text
+}
+
+fn or_none(text: String) -> String {
+    if text.is_empty() { "none".to_owned() } else { text }
+}
+
+fn tiers(tiers: &[Tier]) -> String {
+    let all = tiers.iter().chain(&[Tier::Cold]).map(|tier| match tier {
+        Tier::Paused => "paused",
+        Tier::Zygote => "zygote",
+        Tier::Ssd => "ssd",
+        Tier::Cold => "cold",
+    });
+    all.collect::<Vec<_>>().join(", ")
+}
+
+fn starts(status: &Status) -> String {
+    let found = ["paused", "zygote", "ssd", "cold"]
+        .iter()
+        .filter_map(|tier| status.starts.get(*tier).map(|count| format!("{count} {tier}")));
+    or_none(found.collect::<Vec<_>>().join(", "))
+}
+
+fn sandboxes(sandboxes: &[SandboxInfo]) -> String {
+    let rows: Vec<_> = sandboxes
+        .iter()
+        .map(|s| {
+            [
+                s.id.to_string(),
+                s.function.clone(),
+                s.pid.to_string(),
+                s.state.clone(),
+                s.invocations.to_string(),
+                size::format(s.memory),
+            ]
+        })
+        .collect();
+    output::table(["SANDBOX", "FUNCTION", "PID", "STATE", "INVOCATIONS", "MEMORY"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use pipsqueak::wire::{MountStatus, ZygoteInfo};
+
+    use super::*;
+
+    #[test]
+    fn a_status_reads_well_full_and_empty() {
+        let mut status = Status {
+            pid: 12,
+            version: "0.1.0".to_owned(),
+            state: "/s".into(),
+            tiers: vec![Tier::Zygote],
+            memory_budget: 2 << 30,
+            memory_used: 0,
+            mount: MountStatus {
+                path: "/m".into(),
+                pid: None,
+                successions: 1,
+                requests: [("lookup".to_owned(), 3), ("read".to_owned(), 4)].into(),
+            },
+            environments: Vec::new(),
+            functions: 0,
+            zygotes: Vec::new(),
+            sandboxes: Vec::new(),
+            starts: [].into(),
+        };
+        let text = describe(&status);
+        for part in
+            ["0.1.0, process 12\n", "7 kernel requests", "zygote, cold\n", "starts        none"]
+        {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        status.starts = [("cold".to_owned(), 1), ("paused".to_owned(), 8)].into();
+        status.zygotes.push(ZygoteInfo {
+            id: 1,
+            pid: None,
+            environment: "0123456789abcdef".to_owned(),
+            state: "failed".to_owned(),
+            modules: Vec::new(),
+            reason: Some("leaves a thread".to_owned()),
+            forks: 0,
+            memory: 0,
+        });
+        let text = describe(&status);
+        assert!(
+            text.contains("8 paused, 1 cold\n") && text.contains("leaves a thread\n"),
+            "{text}"
+        );
+    }
+}

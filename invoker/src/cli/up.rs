@@ -1,0 +1,234 @@
+//! `pipsqueak up`: start the supervisor, and wait until it serves.
+
+mod ready;
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, pipe2, setsid};
+use pipsqueak::client::{Client, ClientError, socket_path};
+use pipsqueak::settings::{Overrides, Settings, find_program};
+use ready::Word;
+
+use super::args::{Places, Up};
+use super::failure::{Exit, Failure};
+use super::output;
+
+/// The supervisor's log, in the folder of its socket.
+pub const LOG: &str = "pipsqueakd.log";
+
+/// How much of the log is shown when the supervisor ends without a word.
+const TAIL_LINES: usize = 20;
+
+/// Carries the verb out.
+pub fn run(places: Places, up: Up) -> Result<Exit, Failure> {
+    let foreground = up.foreground;
+    let settings = Settings::resolve(overrides(places, up))?;
+    refuse_if_running(&settings.run)?;
+    let daemon = find_daemon()?;
+    let arguments = daemon_arguments(&settings);
+    if foreground {
+        let error = Command::new(&daemon).args(arguments).exec();
+        return Err(Failure::system(format!("starting {}", daemon.display()))(error));
+    }
+    start(&settings, &daemon, arguments)?;
+    output::line(format!(
+        "ready: packages at {}, socket {}, state in {}",
+        settings.mount.display(),
+        socket_path(&settings.run).display(),
+        settings.state.display()
+    ))
+}
+
+/// Becomes `program` in a session of its own, so that it outlives the terminal.
+pub fn detach(program: &[OsString]) -> Result<Exit, Failure> {
+    let [name, arguments @ ..] = program else { return Err(Failure::Input("no program".into())) };
+    setsid().map_err(Failure::system("making a session"))?;
+    let error = Command::new(name).args(arguments).exec();
+    Err(Failure::system(format!("starting {}", name.display()))(error))
+}
+
+/// Flags as overrides of settings.
+pub fn overrides(places: Places, up: Up) -> Overrides {
+    Overrides {
+        state: places.state,
+        run: places.run,
+        mount: places.mount,
+        cache: up.cache,
+        tiers: up.tiers,
+        memory: up.memory,
+        uv: up.uv,
+        python: up.python,
+    }
+}
+
+fn refuse_if_running(run: &Path) -> Result<(), Failure> {
+    match Client::connect(run) {
+        Err(ClientError::NoSupervisor { .. }) => Ok(()),
+        Err(other) => Err(other.into()),
+        Ok(client) => Err(Failure::Input(format!(
+            "a supervisor{} serves {} already; `pipsqueak down` stops it, --run names another place",
+            client.peer_pid().map_or_else(String::new, |pid| format!(" (process {pid})")),
+            socket_path(run).display()
+        ))),
+    }
+}
+
+/// The supervisor that was installed with this program, or else one on the PATH.
+pub fn find_daemon() -> Result<PathBuf, Failure> {
+    let beside = std::env::current_exe().map(|own| own.with_file_name("pipsqueakd"));
+    if let Ok(path) = beside.and_then(|path| find_program(&path, None)) {
+        return Ok(path);
+    }
+    find_program(Path::new("pipsqueakd"), std::env::var_os("PATH").as_deref()).map_err(|error| {
+        let step = "pipsqueakd, which is not beside this program either; install it there";
+        Failure::system(step)(error)
+    })
+}
+
+fn daemon_arguments(settings: &Settings) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = Vec::new();
+    let mut add = |flag: &str, value: OsString| arguments.extend([flag.into(), value]);
+    add("--state", settings.state.clone().into());
+    add("--run", settings.run.clone().into());
+    add("--mount", settings.mount.clone().into());
+    add("--cache", settings.cache.clone().into());
+    add("--tiers", settings.tiers.to_string().into());
+    add("--memory", settings.memory.to_string().into());
+    for (flag, program) in [("--uv", &settings.uv), ("--python", &settings.python)] {
+        if let Some(path) = program {
+            add(flag, path.clone().into());
+        }
+    }
+    arguments
+}
+
+fn start(settings: &Settings, daemon: &Path, arguments: Vec<OsString>) -> Result<(), Failure> {
+    let log_path = settings.run.join(LOG);
+    let log = open_log(&log_path).map_err(Failure::system(log_path.display().to_string()))?;
+    let log_start = log.metadata().map_or(0, |metadata| metadata.len());
+    let (reader, writer) = ready_pipe().map_err(Failure::system("making a pipe"))?;
+    let step = || format!("starting {}", daemon.display());
+    let child = Command::new("/proc/self/exe")
+        .args(["detach", "--"])
+        .arg(daemon)
+        .args(arguments)
+        .arg("--ready-fd")
+        .arg(writer.as_raw_fd().to_string())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().map_err(Failure::system(step()))?)
+        .stderr(log)
+        .spawn()
+        .map_err(Failure::system(step()))?;
+    // Only the child's copy may be left, or its end goes unnoticed.
+    drop(writer);
+    let failed = |exit, message| Err(Failure::Start { exit, message });
+    match ready::wait(&reader).map_err(Failure::system("waiting for the supervisor"))? {
+        Word::Ready => Ok(()),
+        Word::Failed { exit, message } => failed(exit, message),
+        Word::Silence => {
+            let message = format!(
+                "the supervisor ended before it was ready; the end of its log {}:\n{}",
+                log_path.display(),
+                tail(&log_path, log_start)
+            );
+            failed(Exit::Internal, message)
+        }
+        Word::Late => {
+            let id = child.id();
+            if let Ok(pid) = i32::try_from(id) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            }
+            let message = format!(
+                "the supervisor (process {id}) was not ready after {} s and was told to end; the \
+                 end of its log {}:\n{}",
+                ready::PATIENCE.as_secs(),
+                log_path.display(),
+                tail(&log_path, log_start)
+            );
+            failed(Exit::Internal, message)
+        }
+    }
+}
+
+fn open_log(path: &Path) -> io::Result<File> {
+    if let Some(run) = path.parent() {
+        std::fs::create_dir_all(run)?;
+    }
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// A pipe whose writing end, and only that, a child inherits.
+fn ready_pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+    fcntl(&writer, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok((reader, writer))
+}
+
+/// The last lines of a log, from `start` on: what an earlier run wrote explains nothing.
+fn tail(path: &Path, start: u64) -> String {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let begin = start.max(file.metadata()?.len().saturating_sub(64 << 10));
+        file.seek(SeekFrom::Start(begin))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    match read() {
+        Ok(bytes) if bytes.is_empty() => "(nothing)".to_owned(),
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+        }
+        Err(error) => format!("(cannot be read: {error})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use pipsqueak::settings::Tiers;
+
+    use super::*;
+
+    #[test]
+    fn the_daemon_is_told_every_setting() {
+        let settings = Settings {
+            state: "/s".into(),
+            run: "/r".into(),
+            mount: "/m".into(),
+            cache: "/c".into(),
+            uv: None,
+            python: Some("/p".into()),
+            tiers: Tiers::NONE,
+            memory: 1024,
+        };
+        let line = daemon_arguments(&settings).join(&OsString::from(" "));
+        let expected = "--state /s --run /r --mount /m --cache /c --tiers none --memory 1024 \
+                        --python /p";
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn only_what_the_last_run_wrote_is_shown() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"old\n").unwrap();
+        assert_eq!(tail(file.path(), 4), "(nothing)");
+        for number in 0..30 {
+            writeln!(file, "line {number}").unwrap();
+        }
+        let shown = tail(file.path(), 4);
+        assert!(shown.starts_with("line 10\n") && shown.ends_with("line 29"), "{shown}");
+        assert!(tail(Path::new("/nowhere"), 0).starts_with("(cannot be read"));
+    }
+}
