@@ -107,6 +107,7 @@ pub struct Up {
 #[derive(Debug, Subcommand)]
 pub enum EnvVerb {
     /// Make or replace an environment
+    #[command(override_usage = "pipsqueak env add [OPTIONS] <NAME> <PKG...|-r FILE>")]
     Add {
         #[arg(value_parser = named)]
         name: String,

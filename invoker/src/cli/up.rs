@@ -87,9 +87,11 @@ pub fn find_daemon() -> Result<PathBuf, Failure> {
     if let Ok(path) = beside.and_then(|path| find_program(&path, None)) {
         return Ok(path);
     }
-    find_program(Path::new("pipsqueakd"), std::env::var_os("PATH").as_deref()).map_err(|error| {
-        let step = "pipsqueakd, which is not beside this program either; install it there";
-        Failure::system(step)(error)
+    let search = std::env::var_os("PATH");
+    find_program(Path::new("pipsqueakd"), search.as_deref()).map_err(|_| Failure::Start {
+        exit: Exit::Internal,
+        message: "pipsqueakd is neither beside this program nor on the PATH; install it beside it"
+            .to_owned(),
     })
 }
 

@@ -76,8 +76,7 @@ fn judge_disk(place: &Path, kind: FsType, free: u64) -> Finding {
     Finding::ok(CHECK, found)
 }
 
-/// Whether something is mounted at `path`, by the text of `/proc/self/mountinfo`. Asking the path
-/// itself could wait for a server that is gone.
+/// Whether something is mounted at `path`, by the text of `/proc/self/mountinfo`.
 fn is_mounted(mounts: &str, path: &Path) -> bool {
     let escaped = path.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040");
     mounts.lines().any(|line| line.split(' ').nth(4) == Some(&escaped))

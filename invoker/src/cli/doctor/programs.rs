@@ -73,7 +73,7 @@ fn installer(asked: Option<(&Path, io::Result<Output>)>) -> Finding {
 
 fn rest() -> Finding {
     const CHECK: &str = "pipsqueakd";
-    let advice = "install pipsqueakd and pipsqueak-fs beside this program";
+    let advice = "install pipsqueakd and pipsqueak-fs together, beside this program";
     let daemon = match up::find_daemon() {
         Ok(daemon) => daemon,
         Err(failure) => return Finding::missing(CHECK, failure.to_string(), advice),
