@@ -98,11 +98,9 @@ pub async fn exchange(
             answer = &mut talk => break answer?,
         }
     };
-    // What was printed before the answer is in the pipe by now.
-    while let Ok(bytes) = printed.try_read(&mut buffer) {
-        if bytes == 0 {
-            break;
-        }
+    // What was printed before the answer is in the pipe by now. Asked of the kernel, because the
+    // runtime may not have heard of it yet.
+    while let Ok(bytes @ 1..) = nix::unistd::read(&*printed, &mut buffer) {
         logs.add(&buffer[..bytes]);
     }
     Ok(answer)

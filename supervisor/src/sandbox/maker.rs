@@ -53,7 +53,8 @@ pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::R
     if let Some(mut kill_switch) = kill_switch {
         kill_switch.write_all(b"1")?;
     }
-    Ok(())
+    // Holders end for want of a supervisor, if not by the switch; none is left for others to reap.
+    Reaper::wait_for_all()
 }
 
 fn carry_out(

@@ -44,6 +44,17 @@ impl Reaper {
         }
     }
 
+    /// Waits until there is no child left.
+    pub fn wait_for_all() -> io::Result<()> {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::__WALL)) {
+                Err(Errno::ECHILD) => return Ok(()),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// Waits until a child ends or the socket has something to say; whether it was the socket.
     pub fn wait(&self, socket: BorrowedFd<'_>) -> io::Result<bool> {
         let mut polled = [
