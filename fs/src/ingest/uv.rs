@@ -189,6 +189,7 @@ fn failure(step: &'static str, output: &JobOutput) -> AddError {
         .filter(|line| !line.starts_with("Using ") && !line.trim().is_empty())
         .collect::<Vec<_>>()
         .join("\n");
+    let explanation = explanation.strip_prefix("error: ").unwrap_or(&explanation).to_owned();
     // uv ends with 1 where it has understood and found no way, with 2 for all else.
     let is_request = matches!(output.status, 1 | 2)
         && !NOT_THE_REQUEST.iter().any(|sign| explanation.contains(sign));
