@@ -384,7 +384,9 @@ impl Repository {
             self.catalog.shown().map_err(std::io::Error::other).map_err(&failed)?;
         let dists = distributions
             .iter()
-            .map(|one| (distribution_name(one), distribution_view(one)))
+            .map(|one| {
+                (distribution_name(&one.name, &one.version, &one.digest), distribution_view(one))
+            })
             .collect();
         Published { generation, envs, dists }.write(&self.views).map_err(&failed)
     }
@@ -398,7 +400,20 @@ impl Repository {
     }
 }
 
+impl Distribution {
+    /// What it is called in the mount's folder of distributions.
+    pub fn mount_name(&self) -> String {
+        distribution_name(&self.name, &self.version, &self.digest)
+    }
+}
+
 impl Environment {
+    /// The names in the mount that it brings: its own and those of its distributions.
+    pub fn mount_names(&self) -> Vec<String> {
+        let distributions = self.distributions.iter().map(Distribution::mount_name);
+        distributions.chain([self.name.clone()]).collect()
+    }
+
     fn of(stored: StoredEnvironment) -> Self {
         let distributions =
             stored.distributions.into_iter().map(|(stored, requested)| Distribution {
@@ -433,9 +448,9 @@ fn view_digest(interpreter: &Interpreter, members: &[StoredDistribution]) -> Str
     Digest::of(text.as_bytes()).to_string()
 }
 
-fn distribution_name(distribution: &StoredDistribution) -> String {
-    let digest = &distribution.digest[..16.min(distribution.digest.len())];
-    format!("{}-{}-{digest}", distribution.name, distribution.version)
+/// What a distribution is called in the mount's folder of them.
+fn distribution_name(name: &str, version: &str, digest: &str) -> String {
+    format!("{name}-{version}-{}", &digest[..16.min(digest.len())])
 }
 
 /// The view of a distribution alone. Two of the same digest have the same view.

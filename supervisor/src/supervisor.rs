@@ -190,7 +190,8 @@ impl Supervisor {
     fn resume(&self, function: &Arc<Function>) -> Option<(Instance, Arc<Tree>)> {
         loop {
             let paused = lock(&self.paused).take(&function.info.name)?;
-            if paused.instance().function().info.version != function.info.version {
+            let is_current = paused.instance().function().info.version == function.info.version;
+            if !is_current || !paused.instance().is_alive() {
                 continue;
             }
             match paused.resume() {

@@ -1,1 +1,1 @@
-//! tests
+//! Integration tests are in the test target `integration`; this crate has nothing else.

@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// A request of the supervisor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
-    /// Show what is published now.
-    Publish,
+    /// Show what is published now, and let the kernel forget what it knows of these names.
+    Publish(Vec<String>),
     /// How many requests the kernel has made.
     Counters,
 }

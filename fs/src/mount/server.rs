@@ -74,8 +74,11 @@ impl Server {
     }
 
     /// Lets it show what is published now. Blocks until it does.
-    pub fn publish(&self) -> io::Result<()> {
-        match self.ask(Ask::Publish)? {
+    ///
+    /// `names` are those of environments and distributions that may have come, gone or changed: a
+    /// successor cannot know what the kernel was told before it.
+    pub fn publish(&self, names: &[String]) -> io::Result<()> {
+        match self.ask(&Ask::Publish(names.to_vec()))? {
             Tell::Done => Ok(()),
             Tell::Failed(reason) => Err(io::Error::other(reason)),
             other => Err(io::Error::other(format!("unexpected answer {other:?}"))),
@@ -84,7 +87,7 @@ impl Server {
 
     /// Requests of the kernel since it began, by operation. Blocks.
     pub fn counters(&self) -> io::Result<BTreeMap<String, u64>> {
-        match self.ask(Ask::Counters)? {
+        match self.ask(&Ask::Counters)? {
             Tell::Counters(counters) => Ok(counters),
             other => Err(io::Error::other(format!("unexpected answer {other:?}"))),
         }
@@ -116,8 +119,8 @@ impl Server {
         Ok(())
     }
 
-    fn ask(&self, ask: Ask) -> io::Result<Tell> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner).say(&ask)?;
+    fn ask(&self, ask: &Ask) -> io::Result<Tell> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner).say(ask)?;
         self.hear()
     }
 

@@ -15,6 +15,7 @@ use super::control::{Ask, Line, Tell};
 use super::fuse::Adapter;
 use super::server::Role;
 use crate::vfs::Vfs;
+use crate::vfs::inode::{DISTS, ENVS};
 
 /// Threads that answer the kernel.
 const THREADS: usize = 4;
@@ -59,7 +60,7 @@ fn follow(mut line: Line, vfs: &Vfs, notifier: &Notifier) -> io::Result<()> {
     while let Some(ask) = line.hear()? {
         let tell = match ask {
             Ask::Counters => Tell::Counters(vfs.counters.snapshot()),
-            Ask::Publish => match publish(vfs, notifier) {
+            Ask::Publish(names) => match publish(vfs, notifier, &names) {
                 Ok(()) => Tell::Done,
                 Err(error) => Tell::Failed(error.to_string()),
             },
@@ -69,14 +70,15 @@ fn follow(mut line: Line, vfs: &Vfs, notifier: &Notifier) -> io::Result<()> {
     Ok(())
 }
 
-/// Shows what is published now and makes the kernel forget what it knew otherwise. Outside of any
-/// request: inside one the kernel would wait for itself.
-fn publish(vfs: &Vfs, notifier: &Notifier) -> io::Result<()> {
-    let changed = vfs.reload().map_err(io::Error::other)?;
-    for change in &changed {
-        let folder = INodeNo(change.folder);
-        forgotten(notifier.inval_entry(folder, change.name.as_ref()))?;
-        // A negative length keeps the content and drops the attributes; 0 drops the listing too.
+/// Shows what is published now and makes the kernel forget what it knew of `names`, in whichever
+/// folder. Outside of any request: inside one the kernel would wait for itself.
+fn publish(vfs: &Vfs, notifier: &Notifier, names: &[String]) -> io::Result<()> {
+    vfs.reload().map_err(io::Error::other)?;
+    for folder in [INodeNo(ENVS), INodeNo(DISTS)] {
+        for name in names {
+            forgotten(notifier.inval_entry(folder, name.as_ref()))?;
+        }
+        // The folder's attributes and its listing.
         forgotten(notifier.inval_inode(folder, 0, 0))?;
     }
     Ok(())

@@ -64,15 +64,6 @@ pub struct Vfs {
     pub counters: Counters,
 }
 
-/// A name that has come, gone, or stands for something else, and the folder it is in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changed {
-    /// Inode of the folder.
-    pub folder: u64,
-    /// The name.
-    pub name: String,
-}
-
 impl Vfs {
     /// Shows what is published in `state`.
     pub fn open(state: &Path) -> Result<Self, VfsError> {
@@ -86,19 +77,11 @@ impl Vfs {
         })
     }
 
-    /// Shows what is published now; the names that have changed.
-    pub fn reload(&self) -> Result<Vec<Changed>, VfsError> {
-        let earlier = self.world();
-        let world = World::load(&self.views, &earlier)?;
-        let (old, new) = (&earlier.published, &world.published);
-        let mut changed = Vec::new();
-        for (folder, old, new) in [(ENVS, &old.envs, &new.envs), (DISTS, &old.dists, &new.dists)] {
-            let names = old.keys().chain(new.keys().filter(|name| !old.contains_key(*name)));
-            let differing = names.filter(|name| old.get(*name) != new.get(*name));
-            changed.extend(differing.map(|name| Changed { folder, name: name.clone() }));
-        }
+    /// Shows what is published now.
+    pub fn reload(&self) -> Result<(), VfsError> {
+        let world = World::load(&self.views, &self.world())?;
         *self.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
-        Ok(changed)
+        Ok(())
     }
 
     /// A folder's entry by name; `None` where there is none.

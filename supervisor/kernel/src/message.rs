@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_message_brings_its_descriptors() {
         let (near, far) = UnixStream::pair().unwrap();
-        let (mut reader, writer) = std::io::pipe().unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
         send(near.as_fd(), b"take this", &[writer.as_fd()]).unwrap();
         drop(writer);
         let message = receive(far.as_fd(), 100).unwrap().unwrap();

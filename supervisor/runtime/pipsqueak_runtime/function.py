@@ -8,6 +8,9 @@ from pipsqueak_runtime import channel, handler
 
 def serve(own):
     """Serves the supervisor until it closes the channel; never returns."""
+    os.set_inheritable(own, False)
+    # A function that is killed has told what it has printed.
+    sys.stdout.reconfigure(line_buffering=True)
     message = channel.receive(own)
     if message is None:
         os._exit(0)

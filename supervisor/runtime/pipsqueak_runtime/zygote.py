@@ -32,7 +32,8 @@ def serve(control):
 
 
 def _become_function(control, order, descriptors):
-    """Moves a new child into the sandbox of `order`. Returns the function's channel."""
+    """Moves a new child into the sandbox of `order`. Returns the function's channel, which takes
+    the place of `control`."""
     try:
         own, logs, holder, *memberships = descriptors
         native.enter(holder, memberships, order["own_network"])
@@ -43,14 +44,15 @@ def _become_function(control, order, descriptors):
             os._exit(0)
         native.become_user(order["uid"], order["gid"])
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.close(control)
-        os.dup2(logs, 1)
-        os.dup2(logs, 2)
+        # The same numbers as in a process that was started for a function.
+        for source, target in ((own, control), (logs, 1), (logs, 2)):
+            os.dup2(source, target)
+        os.close(own)
         os.close(logs)
         os.chdir("/")
         importlib.invalidate_caches()
         uniqueness.reseed()
-        return own
+        return control
     except BaseException as error:
         reason = f"{type(error).__name__}: {error}"
         channel.send(control, {"refused": {"id": order["id"], "reason": reason}})

@@ -128,12 +128,13 @@ impl Environments {
         lock(&self.trees).remove(&name);
         let (shared, wanted) = (self.shared.clone(), name.clone());
         let removed = blocking(&name, move || {
-            let removed = shared.repository.remove(&wanted)?;
-            if removed {
-                let io = |error| EnvironmentsError::Io { name: wanted.clone(), error };
-                shared.keeper.publish().map_err(io)?;
-            }
-            Ok(removed)
+            let Some(environment) = shared.repository.environment(&wanted)? else {
+                return Ok(false);
+            };
+            shared.repository.remove(&wanted)?;
+            let io = |error| EnvironmentsError::Io { name: wanted.clone(), error };
+            shared.keeper.publish(&environment.mount_names()).map_err(io)?;
+            Ok(true)
         });
         if removed.await? { Ok(()) } else { Err(EnvironmentsError::Unknown(name)) }
     }
@@ -215,7 +216,7 @@ impl Environments {
         EnvironmentInfo {
             path: self.path(&environment.name),
             name: environment.name,
-            digest: environment.digest.to_string(),
+            digest: environment.digest,
             python: environment.interpreter.version,
             interpreter: environment.interpreter.executable,
             distributions: environment
@@ -224,7 +225,7 @@ impl Environments {
                 .map(|distribution| DistributionInfo {
                     name: distribution.name,
                     version: distribution.version,
-                    digest: distribution.digest.to_string(),
+                    digest: distribution.digest,
                 })
                 .collect(),
             files: environment.files,
@@ -251,7 +252,7 @@ impl Shared {
             let _ = progress.send(told);
         })?;
         let io = |error| EnvironmentsError::Io { name: name.to_owned(), error };
-        self.keeper.publish().map_err(io)?;
+        self.keeper.publish(&environment.mount_names()).map_err(io)?;
         Ok(environment)
     }
 
@@ -287,7 +288,7 @@ fn open_view(environment: Environment, path: &Path) -> Result<Tree, Environments
         .filter(|distribution| distribution.requested)
         .flat_map(|distribution| distribution.modules.iter().cloned())
         .collect();
-    let key = environment.digest.to_string();
+    let key = environment.digest.clone();
     Tree::view(key, modules, environment.interpreter, path)
         .map_err(|error| EnvironmentsError::Io { name: environment.name, error })
 }

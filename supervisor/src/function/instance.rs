@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use pipsqueak::wire::{FunctionError, Network, Outcome};
 use pipsqueak_kernel::mount::{self, Access};
 use serde_json::json;
@@ -223,6 +225,12 @@ impl Instance {
     pub fn pause(self, tree: Arc<Tree>) -> io::Result<Paused> {
         self.sandbox.group().freeze()?;
         Ok(Paused { instance: self, tree })
+    }
+
+    /// Whether its process still holds the channel: it may have been killed while it was frozen.
+    pub fn is_alive(&self) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        recv(self.channel.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN)
     }
 
     /// The function it belongs to.

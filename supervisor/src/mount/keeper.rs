@@ -60,14 +60,15 @@ impl Keeper {
         &self.shared.path
     }
 
-    /// Lets the mount show what the catalog says now. Blocks until it does.
-    pub fn publish(&self) -> io::Result<()> {
+    /// Lets the mount show what the catalog says now, of these names above all. Blocks until it
+    /// does.
+    pub fn publish(&self, names: &[String]) -> io::Result<()> {
         // A server that dies meanwhile is followed by one that reads the catalog anew.
         let until = Instant::now() + Duration::from_secs(10);
         loop {
             let server = self.shared.server().clone();
             let published = match server {
-                Some(server) => server.publish(),
+                Some(server) => server.publish(names),
                 None => Err(io::ErrorKind::NotConnected.into()),
             };
             match published {

@@ -1,0 +1,108 @@
+//! The socket: versions, frames that are none, users who may not.
+
+use std::fs::Permissions;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::Duration;
+
+use pipsqueak::wire::{FrameKind, HEADER_BYTES, Header, Refusal, Request, VERSION, encode};
+
+use crate::harness::{Instance, Options, shared};
+use crate::tests;
+
+tests!(
+    another_version_is_refused_clearly,
+    what_is_no_frame_hurts_nobody,
+    a_frame_may_come_in_pieces,
+    other_users_are_refused,
+);
+
+fn connect(instance: &Instance) -> UnixStream {
+    let stream = UnixStream::connect(instance.run().join("supervisor.sock")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+}
+
+/// The kind and body of the frame that comes next.
+fn answer(stream: &mut UnixStream) -> (FrameKind, Vec<u8>) {
+    let mut header = [0; HEADER_BYTES];
+    stream.read_exact(&mut header).unwrap();
+    let header = Header::decode(&header).unwrap();
+    let mut body = vec![0; header.length as usize];
+    stream.read_exact(&mut body).unwrap();
+    (header.kind, body)
+}
+
+fn another_version_is_refused_clearly() {
+    let instance = shared();
+    let mut stream = connect(&instance);
+    let mut frame = encode(FrameKind::Request, &Request::Status).unwrap();
+    frame[4..6].copy_from_slice(&(VERSION + 1).to_le_bytes());
+    stream.write_all(&frame).unwrap();
+    let (kind, body) = answer(&mut stream);
+    assert_eq!(kind, FrameKind::Refusal);
+    let refusal: Refusal = serde_json::from_slice(&body).unwrap();
+    assert_eq!(refusal.version, VERSION);
+    assert!(refusal.message.contains(&(VERSION + 1).to_string()), "{refusal:?}");
+}
+
+fn what_is_no_frame_hurts_nobody() {
+    let instance = shared();
+    let good = encode(FrameKind::Request, &Request::Status).unwrap();
+    let mut huge = good.clone();
+    huge[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+    let mut other = good.clone();
+    other[6] = 77;
+    let mut no_json = good.clone();
+    no_json[HEADER_BYTES] = b'{';
+    for bytes in [b"GET / HTTP/1.1\r\n\r\n".to_vec(), huge, other, no_json] {
+        let mut stream = connect(&instance);
+        stream.write_all(&bytes).unwrap();
+        let (kind, body) = answer(&mut stream);
+        assert_eq!(kind, FrameKind::Reply);
+        assert!(String::from_utf8_lossy(&body).contains("bad-input"), "{body:?}");
+        // And the connection is closed, not left to guess.
+        assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
+    }
+    let mut cut = connect(&instance);
+    cut.write_all(&good[..HEADER_BYTES + 2]).unwrap();
+    drop(cut);
+    instance.status();
+}
+
+fn a_frame_may_come_in_pieces() {
+    let instance = shared();
+    let mut stream = connect(&instance);
+    for _ in 0..2 {
+        for byte in encode(FrameKind::Request, &Request::EnvLs).unwrap() {
+            stream.write_all(&[byte]).unwrap();
+        }
+        let (kind, body) = answer(&mut stream);
+        assert_eq!(kind, FrameKind::Reply);
+        assert!(String::from_utf8_lossy(&body).contains("science"));
+    }
+}
+
+fn other_users_are_refused() {
+    let instance = Instance::start(&Options::default());
+    let nobody = 65534;
+    let output = instance.call_as(nobody, &["status"]);
+    assert_ne!(output.code, 0, "{output:?}");
+    // Also where the file's mode would let them.
+    let socket = instance.run().join("supervisor.sock");
+    std::fs::set_permissions(&socket, Permissions::from_mode(0o666)).unwrap();
+    std::fs::set_permissions(instance.path(), Permissions::from_mode(0o755)).unwrap();
+    let script = "
+import os, socket, sys
+os.setgid(65534), os.setuid(65534)
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.send(b'PSQK\\1\\0\\1\\0\\x08\\0\\0\\0\"status\"')
+print(s.recv(4096)[12:].decode())
+";
+    let said = Command::new("python3").args(["-c", script]).arg(&socket).output().unwrap();
+    let said = String::from_utf8_lossy(&said.stdout);
+    assert!(said.contains("65534 may not") && !said.contains("\"pid\""), "{said}");
+}

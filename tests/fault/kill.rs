@@ -1,0 +1,139 @@
+//! `kill -9` of each process: what goes on, and what the next `up` clears.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::harness::{Instance, Options, eventually};
+use crate::tests;
+
+tests!(
+    imports_survive_the_death_of_the_mounts_server,
+    names_and_listings_are_right_after_a_succession,
+    a_killed_supervisor_takes_everything_with_it,
+    a_stale_mount_is_cleared_by_the_next_up,
+    a_killed_zygote_is_replaced,
+    a_killed_function_is_no_loss,
+);
+
+fn kill_9(pid: &Value) {
+    let pid = i32::try_from(pid.as_i64().unwrap()).unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+}
+
+fn drop_caches() {
+    std::fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
+}
+
+fn imports_survive_the_death_of_the_mounts_server() {
+    let instance = Instance::start(&Options::default());
+    instance.ok(&["env", "add", "science", "pandas"]);
+    let python = instance.mount().join("envs/science/bin/python");
+    for round in 1..=6 {
+        drop_caches();
+        let imports: Vec<_> = (0..2)
+            .map(|_| {
+                Command::new(&python)
+                    .args(["-c", "import pandas; print(pandas.Series([1, 2]).sum())"])
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .unwrap()
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(60 * round));
+        kill_9(&instance.status()["mount"]["pid"]);
+        for import in imports {
+            let output = import.wait_with_output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "3\n", "{output:?}");
+        }
+        eventually("a successor serves", || instance.status()["mount"]["successions"] == round);
+    }
+}
+
+fn names_and_listings_are_right_after_a_succession() {
+    let instance = Instance::start(&Options::default());
+    instance.ok(&["env", "add", "first", "six"]);
+    let names = || {
+        let entries = std::fs::read_dir(instance.mount().join("envs")).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(), ["first"]);
+    kill_9(&instance.status()["mount"]["pid"]);
+    assert_eq!(names(), ["first"]);
+    instance.ok(&["env", "add", "second", "idna"]);
+    assert_eq!(names(), ["first", "second"]);
+    kill_9(&instance.status()["mount"]["pid"]);
+    instance.ok(&["env", "rm", "first"]);
+    assert_eq!(names(), ["second"]);
+    assert!(!instance.mount().join("envs/first/bin").exists());
+    let six = instance.mount().join("envs/second/lib/python3.11/site-packages/idna/core.py");
+    assert!(std::fs::read_to_string(six).unwrap().contains("def "));
+}
+
+fn a_killed_supervisor_takes_everything_with_it() {
+    let instance = Instance::start(&Options::default());
+    instance.deploy("kept", "def handler(event): return 1\n", &[]);
+    instance.invoke("kept", &json!({}));
+    instance.await_zygotes();
+    let mut footprint = instance.footprint();
+    kill_9(&instance.status()["pid"]);
+    // Its control groups are left for the next `up`, which finds and removes them.
+    footprint.groups.clear();
+    crate::harness::wait_until_gone(&footprint);
+    assert_eq!(instance.call(&["invoke", "kept"]).code, 3);
+    instance.up();
+    assert_eq!(instance.invoke("kept", &json!({}))["result"], 1);
+}
+
+fn a_stale_mount_is_cleared_by_the_next_up() {
+    let instance = Instance::start(&Options::default());
+    instance.deploy("kept", "def handler(event): return 1\n", &[]);
+    instance.invoke("kept", &json!({}));
+    let footprint = instance.footprint();
+    // All at once, so that none can clean up after another. Some end with those before them.
+    for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
+        for pid in &footprint.processes {
+            let _ = kill(Pid::from_raw(*pid), signal);
+        }
+    }
+    eventually("the mount is stale", || std::fs::read_dir(instance.mount()).is_err());
+    instance.up();
+    assert_eq!(instance.invoke("kept", &json!({}))["result"], 1);
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let place = instance.mount();
+    assert_eq!(mounts.matches(place.to_str().unwrap()).count(), 1, "{mounts}");
+}
+
+fn a_killed_zygote_is_replaced() {
+    let instance = Instance::start(&Options::default());
+    instance.deploy("child", "def handler(event): return 1\n", &[]);
+    instance.invoke("child", &json!({}));
+    instance.await_zygotes();
+    instance.ok(&["evict", "--paused"]);
+    assert_eq!(instance.invoke("child", &json!({}))["tier"], "zygote");
+    let zygote = instance.status()["zygotes"][0]["pid"].clone();
+    kill_9(&zygote);
+    // What was forked from it lives on.
+    assert_eq!(instance.invoke("child", &json!({}))["tier"], "paused");
+    instance.ok(&["evict", "--paused"]);
+    assert_eq!(instance.invoke("child", &json!({}))["result"], 1);
+    instance.await_zygotes();
+    assert_ne!(instance.status()["zygotes"][0]["pid"], zygote);
+    instance.ok(&["evict", "--paused"]);
+    assert_eq!(instance.invoke("child", &json!({}))["tier"], "zygote");
+}
+
+fn a_killed_function_is_no_loss() {
+    let instance = Instance::start(&Options::default());
+    instance.deploy("victim", "def handler(event): return event\n", &[]);
+    assert_eq!(instance.invoke("victim", &json!(1))["result"], 1);
+    kill_9(&instance.status()["sandboxes"][0]["pid"]);
+    let answer = instance.invoke("victim", &json!(2));
+    assert_eq!(answer["result"], 2, "{answer}");
+}

@@ -1,0 +1,70 @@
+//! Instances of Pipsqueak for tests, and what they may not leave behind.
+
+mod instance;
+mod leftovers;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+pub use instance::{Instance, Options, Output};
+pub use leftovers::wait_until_gone;
+
+static CACHE: OnceLock<Mutex<Option<tempfile::TempDir>>> = OnceLock::new();
+static SHARED: Mutex<Option<Arc<Instance>>> = Mutex::new(None);
+
+/// The folder of downloads that all tests of a run share.
+pub fn cache() -> PathBuf {
+    let cache = CACHE.get_or_init(|| Mutex::new(Some(folder())));
+    cache.lock().unwrap().as_ref().expect("tests are over").path().to_owned()
+}
+
+/// An instance with an environment `science` of pandas and requests, shared by tests that do not
+/// change it.
+pub fn shared() -> Arc<Instance> {
+    let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    shared
+        .get_or_insert_with(|| {
+            let instance = Instance::start(&Options::default());
+            instance.ok(&["env", "add", "science", "pandas", "requests"]);
+            Arc::new(instance)
+        })
+        .clone()
+}
+
+/// Ends what tests share.
+pub fn end_shared() {
+    drop(SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
+    if let Some(cache) = CACHE.get() {
+        drop(cache.lock().unwrap().take());
+    }
+}
+
+/// A temporary folder.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("pipsqueak-test-").tempdir().unwrap()
+}
+
+/// Where the binaries are: beside the tests'.
+pub fn binary(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let folder = tests.ancestors().nth(2).unwrap();
+    let path = folder.join(name);
+    assert!(path.exists(), "{} is not built: cargo build --release", path.display());
+    path
+}
+
+/// Writes a function of one file into a folder; its path.
+pub fn write(folder: &Path, name: &str, code: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, code).unwrap();
+    path
+}
+
+/// Repeats a question until it is answered with `true`, for 30 seconds.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !holds() {
+        assert!(std::time::Instant::now() < until, "not within 30 seconds: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}

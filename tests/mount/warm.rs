@@ -1,0 +1,29 @@
+//! A warm import asks the mount for nothing.
+
+use std::process::Command;
+
+use crate::harness::{Instance, Options};
+use crate::tests;
+
+tests!(a_warm_import_sends_no_request);
+
+fn a_warm_import_sends_no_request() {
+    let instance = Instance::start(&Options::default());
+    instance.ok(&["env", "add", "science", "pandas"]);
+    let python = instance.mount().join("envs/science/bin/python");
+    let import = || {
+        let done = Command::new(&python).args(["-c", "import pandas"]).status().unwrap();
+        assert!(done.success());
+    };
+    let requests = || instance.status()["mount"]["requests"].clone();
+    import();
+    import();
+    let before = requests();
+    import();
+    let after = requests();
+    for operation in ["lookup", "getattr", "open", "opendir", "read", "readdir", "readlink"] {
+        assert_eq!(before[operation], after[operation], "{operation}: {before} {after}");
+    }
+    assert!(before["lookup"].as_u64().unwrap() > 100, "the counters count: {before}");
+    assert_eq!(after["panic"], 0);
+}

@@ -1,0 +1,48 @@
+//! What once broke.
+
+use serde_json::json;
+
+use crate::harness::{Instance, Options};
+use crate::tests;
+
+tests!(what_is_printed_comes_with_its_own_invocation, a_payload_crosses_to_the_byte);
+
+/// Output that was in the pipe when the answer came was taken for the next invocation's.
+fn what_is_printed_comes_with_its_own_invocation() {
+    let instance = Instance::start(&Options::default());
+    let code = "
+import os, sys
+
+def handler(event):
+    print('out', event)
+    print('err', event, file=sys.stderr)
+    os.system(f'echo child {event}')
+    return event
+";
+    instance.deploy("chatty", code, &[]);
+    for n in 0..30 {
+        let answer = instance.invoke("chatty", &json!(n));
+        let mut lines: Vec<_> = answer["logs"].as_str().unwrap().lines().collect();
+        lines.sort_unstable();
+        let expected = ["child", "err", "out"].map(|word| format!("{word} {n}"));
+        assert_eq!(lines, expected, "{answer}");
+    }
+    let code = "def handler(event): print('x' * event)\n";
+    instance.deploy("flood", code, &[]);
+    let much = instance.invoke("flood", &json!(1 << 20));
+    let logs = much["logs"].as_str().unwrap();
+    assert!(logs.len() < 300 << 10 && logs.contains("more bytes were not kept"));
+}
+
+/// A tagged enum buffered the payload, and could not give it back.
+fn a_payload_crosses_to_the_byte() {
+    let instance = Instance::start(&Options::default());
+    instance.deploy("echo", "def handler(event): return event\n", &[]);
+    let text = "\"\\u00e9 \\ud83e\\uddc0 \\\\ \\\" \\u0000\"";
+    let output = instance.call(&["invoke", "echo", "-d", text]);
+    assert_eq!(output.stdout.trim(), text);
+    let large = format!("\"{}\"", "x".repeat(5 << 20));
+    assert_eq!(instance.call_with(&["invoke", "echo", "-d", "-"], &large).stdout.trim(), large);
+    let too_large = format!("\"{}\"", "x".repeat(6 << 20));
+    assert_eq!(instance.call_with(&["invoke", "echo", "-d", "-"], &too_large).code, 5);
+}

@@ -1,0 +1,3 @@
+//! What code in a sandbox sees and can do.
+
+pub mod inside;
