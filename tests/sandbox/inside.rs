@@ -44,7 +44,8 @@ struct Probed(Instance);
 impl Probed {
     fn start() -> Self {
         let instance = Instance::start(&Options::default());
-        instance.deploy("prober", PROBER, &["--set", "GIVEN=value"]);
+        // More memory than /tmp may have, which counts as memory.
+        instance.deploy("prober", PROBER, &["--set", "GIVEN=value", "--memory", "2G"]);
         Self(instance)
     }
 
