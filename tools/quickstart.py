@@ -32,6 +32,7 @@ class Instance:
     def __init__(self, folder):
         self.folder = folder
         self.mount = folder / "packages"
+        self.groups = []
         self.variables = {
             "PIPSQUEAK_STATE": str(folder / "state"),
             "PIPSQUEAK_RUN": str(folder / "run"),
@@ -77,23 +78,15 @@ class Instance:
                 continue
             if str(self.folder) in command:
                 found.append(f"process {process.name}: {command}")
-        found += [f"cgroup {group}" for group in self.groups() if group.exists()]
+        found += [f"cgroup {group}" for group in self.groups if group.exists()]
         return found
 
     def note_groups(self):
-        """Remembers the control groups of the running instance, found by its supervisor's."""
-        roots = [pathlib.Path(line.split()[1])
-                 for line in pathlib.Path("/proc/self/mounts").read_text().splitlines()
-                 if line.split()[2].startswith("cgroup")]
-        pids = [box["pid"] for box in json.loads(self.call("status", "--json"))["sandboxes"]]
-        names = set()
-        for line in pathlib.Path(f"/proc/{pids[0]}/cgroup").read_text().splitlines():
-            names.update(part for part in line.split("/") if part.startswith("pipsqueak-"))
-        check(bool(names), "the function is in no control group")
-        self._groups = [root / name for root in roots for name in names]
-
-    def groups(self):
-        return getattr(self, "_groups", [])
+        """Remembers the control groups of the running instance."""
+        name = json.loads(self.call("status", "--json"))["group"]
+        mounts = pathlib.Path("/proc/self/mounts").read_text().splitlines()
+        roots = [line.split()[1] for line in mounts if line.split()[2].startswith("cgroup")]
+        self.groups = [pathlib.Path(root) / name for root in roots]
 
 
 def check(holds, otherwise):

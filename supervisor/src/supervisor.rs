@@ -52,6 +52,7 @@ pub struct Supervisor {
 pub struct Kept {
     instance: Option<Instance>,
     tree: Arc<Tree>,
+    own_network: bool,
     _pass: Pass,
 }
 
@@ -129,19 +130,21 @@ impl Supervisor {
             logs: answered.logs,
             request_id,
         };
-        let kept = Kept { instance: answered.instance, tree: obtained.tree, _pass: pass };
+        let own_network = function.own_network();
+        let kept =
+            Kept { instance: answered.instance, tree: obtained.tree, own_network, _pass: pass };
         Ok((invocation, kept))
     }
 
     /// What follows a reply: the instance is frozen and kept, its environment gets a zygote.
     pub fn after(&self, after: After) {
         if let Some(kept) = after.kept {
-            let Kept { instance, tree, _pass } = kept;
+            let Kept { instance, tree, own_network, _pass } = kept;
             if let Some(instance) = instance {
                 self.keep(instance, &tree);
             }
             if self.settings.tiers.zygote {
-                self.zygotes.want(&tree);
+                self.zygotes.want(&tree, own_network);
             }
             self.shrink();
         }
@@ -162,14 +165,16 @@ impl Supervisor {
         let known = self.environments.find(function).await?;
         let key = known.as_ref().map(|tree| tree.key.clone());
         let key = key.or_else(|| self.environments.known_key(function));
-        let ready = key.as_deref().and_then(|key| self.zygotes.ready(key));
-        if let Some(zygote) = ready {
+        let key = key.map(|tree| zygote::Key { tree, own_network: function.own_network() });
+        if let Some(key) = key
+            && let Some(zygote) = self.zygotes.ready(&key)
+        {
             let tree = zygote.tree().clone();
             match self.start(function, Born::Forked(zygote.clone())).await {
                 Ok(instance) => return Ok(Obtained { instance, tier: Tier::Zygote, tree }),
                 Err(error) => {
                     tracing::warn!(%error, function = function.info.name, "forking a zygote");
-                    self.zygotes.discard(&tree.key, &zygote);
+                    self.zygotes.discard(&key, &zygote);
                 }
             }
         }
@@ -292,6 +297,7 @@ impl Supervisor {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             state: self.settings.state.clone(),
+            group: self.sandboxes.group().to_owned(),
             tiers: used.into_iter().filter_map(|(on, tier)| on.then_some(tier)).collect(),
             memory_budget: self.settings.memory,
             memory_used: lock(&self.paused).bytes() + self.zygotes.bytes(),
@@ -352,11 +358,11 @@ fn info(instance: &Instance, state: &str) -> SandboxInfo {
     }
 }
 
-fn zygote_info(key: String, slot: zygote::Slot) -> ZygoteInfo {
+fn zygote_info(key: zygote::Key, slot: zygote::Slot) -> ZygoteInfo {
     let mut info = ZygoteInfo {
         id: slot.id,
         pid: None,
-        environment: key,
+        environment: key.tree,
         state: String::new(),
         modules: Vec::new(),
         reason: None,

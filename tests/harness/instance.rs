@@ -35,6 +35,7 @@ pub struct Output {
 pub struct Instance {
     folder: tempfile::TempDir,
     options: Vec<String>,
+    group: String,
 }
 
 impl Instance {
@@ -44,8 +45,9 @@ impl Instance {
         for (flag, value) in [("--tiers", options.tiers), ("--memory", options.memory)] {
             flags.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value.to_owned()]));
         }
-        let instance = Self { folder: folder(), options: flags };
+        let mut instance = Self { folder: folder(), options: flags, group: String::new() };
         instance.up();
+        instance.status()["group"].as_str().unwrap().clone_into(&mut instance.group);
         instance
     }
 
@@ -148,6 +150,11 @@ impl Instance {
     /// What of the machine it uses now.
     pub fn footprint(&self) -> Footprint {
         Footprint::of(self)
+    }
+
+    /// Name of its control groups.
+    pub fn group(&self) -> &str {
+        &self.group
     }
 
     /// Its folder, which is in the command line of each of its processes.

@@ -28,16 +28,13 @@ impl Footprint {
     /// What an instance uses now.
     pub fn of(instance: &Instance) -> Self {
         let folder = instance.path().to_owned();
-        let mut footprint = Self { folder, ..Self::default() };
-        footprint.look();
-        footprint.groups = footprint.find_groups();
-        // Interpreters in sandboxes are known by their groups alone.
+        let groups = hierarchies().into_iter().map(|root| root.join(instance.group()));
+        let mut footprint = Self { folder, groups: groups.collect(), ..Self::default() };
         footprint.look();
         footprint
     }
 
-    /// Looks for processes and mounts anew. Control groups are found through processes, so those
-    /// that were found before are kept as long as they are there.
+    /// Looks anew at what is left.
     fn look(&mut self) {
         let folder = self.folder.to_string_lossy().into_owned();
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
@@ -46,7 +43,8 @@ impl Footprint {
         let mut processes = all_processes();
         processes.retain(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let in_group = groups_of(*pid).iter().any(|group| self.groups.contains(group));
+            // Interpreters in sandboxes are known by their groups alone.
+            let in_group = self.groups.first().is_some_and(|group| is_in(*pid, group));
             in_group || String::from_utf8_lossy(&line).contains(&folder)
         });
         self.namespaces = processes.iter().flat_map(|pid| namespaces_of(*pid)).collect();
@@ -56,14 +54,6 @@ impl Footprint {
         self.namespaces.retain(|namespace| !own.contains(namespace));
         self.processes = processes;
         self.groups.retain(|group| group.exists());
-    }
-
-    /// Groups of the instance: those of the same name as the one that a sandbox of it is in.
-    fn find_groups(&self) -> Vec<PathBuf> {
-        let mut groups: Vec<_> = self.processes.iter().flat_map(|pid| groups_of(*pid)).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        groups
     }
 
     fn is_empty(&self) -> bool {
@@ -101,20 +91,22 @@ fn all_processes() -> Vec<i32> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// The instance's groups that a process is in, in each hierarchy.
-fn groups_of(pid: i32) -> Vec<PathBuf> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    let names = text.lines().filter_map(|line| {
-        line.splitn(3, ':').nth(2)?.split('/').find(|part| part.starts_with("pipsqueak-"))
-    });
-    let Some(name) = names.into_iter().next() else { return Vec::new() };
+/// Where control group hierarchies are mounted.
+fn hierarchies() -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let roots = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
         let place = fields.next()?;
-        fields.next()?.starts_with("cgroup").then(|| Path::new(place).join(name))
+        fields.next()?.starts_with("cgroup").then(|| place.into())
     });
-    roots.filter(|group| group.exists()).collect()
+    roots.collect()
+}
+
+/// Whether a process is in a group of an instance, in any hierarchy.
+fn is_in(pid: i32, group: &Path) -> bool {
+    let name = group.file_name().unwrap().to_string_lossy();
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    text.split(['/', '\n']).any(|part| part == name)
 }
 
 fn namespaces_of(pid: i32) -> Vec<String> {

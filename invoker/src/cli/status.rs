@@ -109,6 +109,7 @@ mod tests {
             tiers: vec![Tier::Zygote],
             memory_budget: 2 << 30,
             memory_used: 0,
+            group: "pipsqueak-0".to_owned(),
             mount: MountStatus {
                 path: "/m".into(),
                 pid: None,

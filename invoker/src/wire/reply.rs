@@ -204,6 +204,8 @@ pub struct Status {
     pub version: String,
     /// Where state is kept.
     pub state: PathBuf,
+    /// Name of its control group, at the root of each hierarchy.
+    pub group: String,
     /// Tiers in use, best first; `cold` is always there and not listed.
     pub tiers: Vec<Tier>,
     /// Budget for what is kept in memory, in bytes.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
-use pipsqueak::wire::{FunctionError, Network, Outcome};
+use pipsqueak::wire::{FunctionError, Outcome};
 use pipsqueak_kernel::mount::{self, Access};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -283,7 +283,7 @@ fn told(kind: &str, message: String) -> FunctionError {
 fn plan(function: &Function, tree: &Tree, runtime: &Path) -> io::Result<Plan> {
     let mut mounts = tree.mounts(runtime)?;
     mounts.push((PathBuf::from(FUNCTION), mount::take(&function.code, Access::ReadOnly)?));
-    let own_network = function.info.network != Network::Host;
+    let own_network = function.own_network();
     if !own_network {
         mounts.extend(resolver_mount()?);
     }

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pipsqueak::wire::{Deploy, FunctionInfo};
+use pipsqueak::wire::{Deploy, FunctionInfo, Network};
 
 use super::deploy::{self, DeployError};
 use super::entry;
@@ -55,6 +55,11 @@ pub struct Function {
 }
 
 impl Function {
+    /// Whether its sandboxes have a network namespace of their own.
+    pub fn own_network(&self) -> bool {
+        self.info.network != Network::Host
+    }
+
     fn new(info: FunctionInfo, code: PathBuf) -> Self {
         let gate = Gate::new(info.concurrency);
         Self { info, code, gate }
@@ -219,7 +224,6 @@ fn at(path: &Path) -> impl Fn(io::Error) -> FunctionsError + use<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pipsqueak::wire::Network;
 
     fn wanted(name: &str, source: &Path) -> Deploy {
         Deploy {

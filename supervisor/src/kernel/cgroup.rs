@@ -108,6 +108,11 @@ impl Instance {
         Ok(instance)
     }
 
+    /// Name of the group that all others are in, at the root of each hierarchy.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Opens `cgroup.kill` of the whole instance, where the kernel has one.
     pub fn kill_switch(&self) -> io::Result<Option<File>> {
         let Some(root) = &self.layout.unified else { return Ok(None) };

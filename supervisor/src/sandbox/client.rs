@@ -216,6 +216,11 @@ impl Sandboxes {
         }
     }
 
+    /// Name of the control group that all sandboxes' groups are in.
+    pub fn group(&self) -> &str {
+        self.groups.name()
+    }
+
     /// What the maker has reaped: the ends of programs that [`Self::launch`] has started.
     pub fn exits(&self) -> &Arc<Exits> {
         &self.exits

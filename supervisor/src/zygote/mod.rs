@@ -4,4 +4,4 @@ mod node;
 mod pool;
 
 pub use node::{Forked, Zygote, ZygoteError};
-pub use pool::{Pool, Slot, State};
+pub use pool::{Key, Pool, Slot, State};

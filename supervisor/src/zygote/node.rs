@@ -94,6 +94,7 @@ impl Zygote {
     pub async fn start(
         sandboxes: Arc<Sandboxes>,
         tree: Arc<Tree>,
+        own_network: bool,
         runtime: &Path,
     ) -> Result<Self, ZygoteError> {
         let (near, far) = UnixStream::pair()?;
@@ -104,7 +105,7 @@ impl Zygote {
             let plan = Plan {
                 standing: Standing::Zygote,
                 limits: Limits { memory: None, pids: Some(PIDS) },
-                own_network: true,
+                own_network,
                 mounts,
                 tmp_bytes: TMP_BYTES,
             };

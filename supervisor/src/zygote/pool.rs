@@ -8,6 +8,17 @@ use super::node::Zygote;
 use crate::environment::Tree;
 use crate::sandbox::Sandboxes;
 
+/// Whom a zygote may serve: functions whose environment has the distributions of its own, by
+/// digest, and whose sandboxes are in the same network. A child cannot change to the host's, which
+/// its user has no say over.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Key of the environment's tree.
+    pub tree: String,
+    /// Whether it is in a network namespace of its own.
+    pub own_network: bool,
+}
+
 /// A zygote's life.
 #[derive(Debug, Clone)]
 pub enum State {
@@ -28,10 +39,7 @@ pub struct Slot {
     pub state: State,
 }
 
-/// The zygotes, by the key of their environment's tree.
-///
-/// A function may be forked from a zygote only if its environment has the zygote's distributions,
-/// by digest; here both have the same key.
+/// The zygotes, by whom they may serve.
 #[derive(Debug)]
 pub struct Pool {
     sandboxes: Arc<Sandboxes>,
@@ -41,7 +49,7 @@ pub struct Pool {
 
 #[derive(Debug, Default)]
 struct Slots {
-    by_key: BTreeMap<String, Slot>,
+    by_key: BTreeMap<Key, Slot>,
     last_id: u64,
 }
 
@@ -51,8 +59,8 @@ impl Pool {
         Self { sandboxes, runtime, slots: Mutex::default() }
     }
 
-    /// The zygote of an environment, where it is ready.
-    pub fn ready(&self, key: &str) -> Option<Arc<Zygote>> {
+    /// The zygote of a key, where it is ready.
+    pub fn ready(&self, key: &Key) -> Option<Arc<Zygote>> {
         match self.lock().by_key.get(key) {
             Some(Slot { state: State::Ready(zygote), .. }) => Some(zygote.clone()),
             _ => None,
@@ -60,23 +68,24 @@ impl Pool {
     }
 
     /// Starts a zygote of an environment in the background, unless there is or was one.
-    pub fn want(self: &Arc<Self>, tree: &Arc<Tree>) {
+    pub fn want(self: &Arc<Self>, tree: &Arc<Tree>, own_network: bool) {
+        let key = Key { tree: tree.key.clone(), own_network };
         let mut slots = self.lock();
-        if slots.by_key.contains_key(&tree.key) {
+        if slots.by_key.contains_key(&key) {
             return;
         }
         slots.last_id += 1;
         let id = slots.last_id;
-        slots.by_key.insert(tree.key.clone(), Slot { id, state: State::Starting });
+        slots.by_key.insert(key.clone(), Slot { id, state: State::Starting });
         drop(slots);
         let (pool, tree) = (self.clone(), tree.clone());
         tokio::spawn(async move {
-            let key = tree.key.clone();
-            let started = Zygote::start(pool.sandboxes.clone(), tree, &pool.runtime).await;
+            let sandboxes = pool.sandboxes.clone();
+            let started = Zygote::start(sandboxes, tree, own_network, &pool.runtime).await;
             let state = match started {
                 Ok(zygote) => State::Ready(Arc::new(zygote)),
                 Err(error) => {
-                    tracing::warn!(environment = key, %error, "a zygote could not be started");
+                    tracing::warn!(environment = key.tree, %error, "a zygote could not be started");
                     State::Failed(error.to_string())
                 }
             };
@@ -88,7 +97,7 @@ impl Pool {
     }
 
     /// Forgets a zygote that does not fork any more; the next start makes another.
-    pub fn discard(&self, key: &str, zygote: &Arc<Zygote>) {
+    pub fn discard(&self, key: &Key, zygote: &Arc<Zygote>) {
         let mut slots = self.lock();
         let same =
             |slot: &Slot| matches!(&slot.state, State::Ready(kept) if Arc::ptr_eq(kept, zygote));
@@ -97,11 +106,11 @@ impl Pool {
         }
     }
 
-    /// Drops the zygotes whose key `choose` chooses; how many.
+    /// Drops the zygotes whose tree `choose` chooses by its key; how many.
     pub fn evict(&self, mut choose: impl FnMut(&str) -> bool) -> usize {
         let mut slots = self.lock();
         let before = slots.by_key.len();
-        slots.by_key.retain(|key, _| !choose(key));
+        slots.by_key.retain(|key, _| !choose(&key.tree));
         before - slots.by_key.len()
     }
 
@@ -118,7 +127,7 @@ impl Pool {
     }
 
     /// All of them, by key.
-    pub fn slots(&self) -> Vec<(String, Slot)> {
+    pub fn slots(&self) -> Vec<(Key, Slot)> {
         self.lock().by_key.iter().map(|(key, slot)| (key.clone(), slot.clone())).collect()
     }
 
