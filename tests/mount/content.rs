@@ -1,7 +1,7 @@
 //! A view is what uv would have installed.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -40,7 +40,7 @@ fn files(root: &Path) -> BTreeMap<String, Content> {
                 found.insert(name, Ok(target.to_string_lossy().into_owned()));
             } else if metadata.is_dir() {
                 walk(root, &path, found);
-            } else if !name.ends_with(".pyc") && !name.ends_with("/REQUESTED") {
+            } else if !is_of_an_installer(&name) {
                 let content = if name.ends_with("/RECORD") {
                     without_own_lines(&std::fs::read_to_string(&path).unwrap())
                 } else {
@@ -56,11 +56,17 @@ fn files(root: &Path) -> BTreeMap<String, Content> {
     found
 }
 
+/// Whether a file is made at installation: bytecode, and uv's mark of what was asked for.
+fn is_of_an_installer(path: &str) -> bool {
+    let path = Path::new(path);
+    path.extension().is_some_and(|extension| extension == "pyc") || path.ends_with("REQUESTED")
+}
+
 /// A RECORD without its lines for bytecode and for the installer's own mark.
 fn without_own_lines(record: &str) -> Vec<u8> {
     let lines = record.lines().filter(|line| {
         let path = line.split(',').next().unwrap();
-        !path.ends_with(".pyc") && !path.ends_with("/REQUESTED")
+        !is_of_an_installer(path)
     });
     lines.collect::<Vec<_>>().join("\n").into_bytes()
 }
@@ -159,6 +165,5 @@ fn nothing_in_it_can_be_changed() {
     read_only(std::fs::rename(&file, site.join("pandas/other.py")));
     read_only(std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o777)));
     let metadata = std::fs::metadata(&file).unwrap();
-    use std::os::unix::fs::MetadataExt;
     assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o7777), (0, 0, 0o444));
 }

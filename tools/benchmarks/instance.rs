@@ -1,0 +1,138 @@
+//! A private instance to be measured, and ordinary environments to measure against.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use pipsqueak::client::Client;
+use pipsqueak::wire::{Evict, Invocation, Reply, Request, Status};
+use serde_json::value::RawValue;
+
+use crate::Failure;
+
+/// An instance in a temporary folder; stopped when dropped.
+#[derive(Debug)]
+pub struct Instance {
+    folder: tempfile::TempDir,
+}
+
+impl Instance {
+    /// Starts one with some tiers, such as `paused,zygote,ssd` or `none`.
+    pub fn start(tiers: &str) -> Result<Self, Failure> {
+        let folder = tempfile::Builder::new().prefix("pipsqueak-bench-").tempdir()?;
+        let instance = Self { folder };
+        instance.call(&["up", "--tiers", tiers])?;
+        Ok(instance)
+    }
+
+    /// A folder for files of the benchmark's own.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where an environment's view is.
+    pub fn view(&self, environment: &str) -> PathBuf {
+        self.folder().join("packages/envs").join(environment)
+    }
+
+    /// Runs a command of the invoker.
+    pub fn call(&self, arguments: &[&str]) -> Result<(), Failure> {
+        let output = Command::new("pipsqueak")
+            .args(arguments)
+            .env("PIPSQUEAK_STATE", self.folder().join("state"))
+            .env("PIPSQUEAK_RUN", self.folder().join("run"))
+            .env("PIPSQUEAK_MOUNT", self.folder().join("packages"))
+            .output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(format!("pipsqueak {arguments:?}: {}", said.trim()).into())
+    }
+
+    /// Deploys a function of one file.
+    pub fn deploy(&self, name: &str, code: &str, flags: &[&str]) -> Result<(), Failure> {
+        let path = self.folder().join(format!("{}.py", name.replace('-', "_")));
+        std::fs::write(&path, code)?;
+        let path = path.to_str().ok_or("the temporary folder is not UTF-8")?;
+        self.call(&[&["deploy", name, path], flags].concat())
+    }
+
+    /// A request over a connection of its own, as each call of the invoker is.
+    pub fn request(&self, request: &Request) -> Result<Reply, Failure> {
+        let mut client = Client::connect(&self.folder().join("run"))?;
+        Ok(client.call(request, &mut |_| {})?)
+    }
+
+    /// Invokes a function; what it answered, and how long that took as seen from here.
+    pub fn invoke(&self, function: &str) -> Result<(Invocation, Duration), Failure> {
+        let payload = RawValue::from_string("{}".to_owned())?;
+        let request = Request::Invoke { function: function.to_owned(), payload };
+        let began = Instant::now();
+        match self.request(&request)? {
+            Reply::Invocation(invocation) => Ok((invocation, began.elapsed())),
+            other => Err(format!("unexpected answer {other:?}").into()),
+        }
+    }
+
+    /// Drops paused sandboxes.
+    pub fn evict_paused(&self) -> Result<(), Failure> {
+        self.request(&Request::Evict(Evict { function: None, paused: true, zygotes: false }))?;
+        Ok(())
+    }
+
+    /// What it keeps and does.
+    pub fn status(&self) -> Result<Status, Failure> {
+        match self.request(&Request::Status)? {
+            Reply::Status(status) => Ok(status),
+            other => Err(format!("unexpected answer {other:?}").into()),
+        }
+    }
+
+    /// Waits until there is a zygote and all are ready.
+    pub fn await_zygotes(&self) -> Result<(), Failure> {
+        let until = Instant::now() + Duration::from_secs(120);
+        while Instant::now() < until {
+            let zygotes = self.status()?.zygotes;
+            if !zygotes.is_empty() && zygotes.iter().all(|zygote| zygote.state == "ready") {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Err("no zygote within two minutes".into())
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // Where the benchmark has stopped it itself, there is nobody to talk to.
+        if Client::connect(&self.folder().join("run")).is_ok()
+            && let Err(error) = self.call(&["down"])
+        {
+            eprintln!("bench: {error}");
+        }
+    }
+}
+
+/// An ordinary environment of some packages with bytecode, made by uv; its interpreter.
+pub fn plain_environment(folder: &Path, packages: &[&str]) -> Result<PathBuf, Failure> {
+    let uv = std::env::var_os("PIPSQUEAK_UV").unwrap_or_else(|| "uv".into());
+    let python = folder.join("bin/python");
+    let mut venv = Command::new(&uv);
+    venv.args(["venv", "--quiet", "--no-config"]).arg(folder);
+    let mut install = Command::new(&uv);
+    install.args(["pip", "install", "--quiet", "--compile-bytecode", "--link-mode", "copy"]);
+    install.arg("--python").arg(&python).args(packages);
+    for mut command in [venv, install] {
+        let status = command.status()?;
+        if !status.success() {
+            return Err(format!("{command:?} ended with {status}").into());
+        }
+    }
+    Ok(python)
+}
+
+/// A duration in milliseconds.
+pub fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

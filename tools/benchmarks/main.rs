@@ -1,0 +1,66 @@
+//! Benchmarks. Each is a file here, a variant below, and an arm of the one match.
+//!
+//! The two sides of a figure are interleaved in one run, because the machine is never quiet;
+//! medians and ratios are what is told.
+
+mod experiment;
+mod instance;
+mod paused;
+mod report;
+mod statistics;
+mod zygote;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use report::Row;
+
+/// What a benchmark can fail with: it tells a person, who reads the message.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Parser)]
+#[command(name = "tools/bench", about = "Our figures beside their floors")]
+struct Arguments {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+    /// Also write the figures there, a JSON object a line
+    #[arg(long, global = true)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// A paused function's round trip, against thaw and echo alone
+    Paused(paused::Flags),
+    /// A new function's start, against a fork of the same zygote and a plain import
+    Zygote(zygote::Flags),
+    /// Functions that import the same package, random requests, each combination of tiers
+    Experiment(experiment::Flags),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let rows = match &arguments.benchmark {
+        Benchmark::Paused(flags) => paused::run(flags),
+        Benchmark::Zygote(flags) => zygote::run(flags),
+        Benchmark::Experiment(flags) => experiment::run(flags),
+    };
+    let told = rows.and_then(|rows| tell(&rows, arguments.json));
+    match told {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tell(rows: &[Row], json: Option<PathBuf>) -> Result<(), Failure> {
+    report::print(rows);
+    match json {
+        Some(path) => report::write(rows, &path),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,116 @@
+//! A paused function, against what is left without a supervisor: thaw the control group, send,
+//! receive. Both sides are Python processes that read JSON and answer with it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use pipsqueak::wire::Tier;
+
+use crate::Failure;
+use crate::instance::{Instance, milliseconds};
+use crate::report::{Better, Row};
+use crate::statistics::{median, percentile};
+
+/// What can be set.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// Round trips of each side
+    #[arg(long, default_value_t = 1000)]
+    rounds: usize,
+}
+
+const ECHO: &str = "
+import json, socket, sys
+own = socket.socket(fileno=0)
+while True:
+    message = own.recv(65536)
+    if not message:
+        break
+    own.sendall(json.dumps(json.loads(message)).encode())
+";
+
+/// A process that echoes, in a control group that can be frozen.
+struct Floor {
+    child: Child,
+    socket: UnixStream,
+    group: PathBuf,
+}
+
+impl Floor {
+    fn start() -> Result<Self, Failure> {
+        let mounts = fs::read_to_string("/proc/self/mounts")?;
+        let root = mounts
+            .lines()
+            .find_map(|line| {
+                let mut fields = line.split(' ').skip(1);
+                let place = fields.next()?;
+                (fields.next()? == "cgroup2").then_some(place)
+            })
+            .ok_or("the floor is measured with cgroup2, which is not mounted")?;
+        let group = PathBuf::from(root).join(format!("pipsqueak-bench-{}", std::process::id()));
+        fs::create_dir(&group)?;
+        let (socket, far) = UnixStream::pair()?;
+        let child = Command::new("python3")
+            .args(["-c", ECHO])
+            .stdin(Stdio::from(OwnedFd::from(far)))
+            .spawn()?;
+        fs::write(group.join("cgroup.procs"), child.id().to_string())?;
+        Ok(Self { child, socket, group })
+    }
+
+    fn freeze(&self, frozen: bool) -> Result<(), Failure> {
+        Ok(fs::write(self.group.join("cgroup.freeze"), if frozen { "1" } else { "0" })?)
+    }
+
+    fn round_trip(&mut self) -> Result<f64, Failure> {
+        let began = Instant::now();
+        self.freeze(false)?;
+        self.socket.write_all(b"{}")?;
+        let mut answer = [0; 16];
+        let length = self.socket.read(&mut answer)?;
+        let took = began.elapsed();
+        self.freeze(true)?;
+        if &answer[..length] == b"{}" {
+            Ok(milliseconds(took))
+        } else {
+            Err("the floor's process did not echo".into())
+        }
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        let _ = self.freeze(false);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir(&self.group);
+    }
+}
+
+/// Measures.
+pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
+    let instance = Instance::start("paused,ssd")?;
+    instance.deploy("echo", "def handler(event):\n    return event\n", &[])?;
+    instance.invoke("echo")?;
+    let mut floor = Floor::start()?;
+    floor.round_trip()?;
+    let (mut floors, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..flags.rounds {
+        floors.push(floor.round_trip()?);
+        let (invocation, took) = instance.invoke("echo")?;
+        if invocation.tier != Tier::Paused {
+            return Err(format!("the {:?} tier answered", invocation.tier).into());
+        }
+        ours.push(milliseconds(took));
+    }
+    let p99 = |values: &[f64]| percentile(values, 0.99);
+    Ok(vec![
+        Row::milliseconds("paused p50", median(&floors), median(&ours), 2.5, Better::Lower),
+        Row::milliseconds("paused p99", p99(&floors), p99(&ours), 4.0, Better::Lower),
+    ])
+}

@@ -1,0 +1,79 @@
+//! Figures, for people and for programs.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::Failure;
+
+/// Which way is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Better {
+    /// The budget is a ceiling of the ratio.
+    Lower,
+    /// The budget is a floor of the ratio.
+    Higher,
+}
+
+/// One figure.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// What was measured.
+    pub name: String,
+    /// Unit of floor and ours.
+    pub unit: &'static str,
+    /// What it is measured against.
+    pub floor: f64,
+    /// Our figure.
+    pub ours: f64,
+    /// Ours by floor.
+    pub ratio: f64,
+    /// What the ratio is to keep to.
+    pub budget: f64,
+    /// Which way is good.
+    pub better: Better,
+}
+
+impl Row {
+    /// A figure in milliseconds.
+    pub fn milliseconds(name: &str, floor: f64, ours: f64, budget: f64, better: Better) -> Self {
+        let ratio = ours / floor;
+        Self { name: name.to_owned(), unit: "ms", floor, ours, ratio, budget, better }
+    }
+
+    fn is_kept(&self) -> bool {
+        match self.better {
+            Better::Lower => self.ratio <= self.budget,
+            Better::Higher => self.ratio >= self.budget,
+        }
+    }
+}
+
+/// Prints figures as a table.
+pub fn print(rows: &[Row]) {
+    println!("\n| figure | floor | ours | ratio | budget | |\n|---|---|---|---|---|---|");
+    for row in rows {
+        let sign = if row.better == Better::Lower { "≤" } else { "≥" };
+        let kept = if row.is_kept() { "kept" } else { "missed" };
+        println!(
+            "| {} | {:.3} {unit} | {:.3} {unit} | {:.4}x | {sign} {}x | {kept} |",
+            row.name,
+            row.floor,
+            row.ours,
+            row.ratio,
+            row.budget,
+            unit = row.unit
+        );
+    }
+}
+
+/// Writes figures as JSON, a line each.
+pub fn write(rows: &[Row], path: &Path) -> Result<(), Failure> {
+    let mut file = std::fs::File::create(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    for row in rows {
+        writeln!(file, "{}", serde_json::to_string(row)?)?;
+    }
+    Ok(())
+}
