@@ -9,6 +9,7 @@
 //! A [`Repository`] is what the supervisor adds environments with; [`mount`] is how it serves them.
 
 mod catalog;
+mod environment;
 mod id;
 mod ingest;
 mod interpreter;
@@ -19,12 +20,11 @@ mod vfs;
 mod view;
 
 pub use catalog::CatalogError;
+pub use environment::{Distribution, Environment, EnvironmentSpec, Plain};
 pub use ingest::confine::{Bind, Confine, ConfineError, Job, JobOutput};
 pub use ingest::{AddError, Step};
 pub use interpreter::Interpreter;
-pub use repository::{
-    Distribution, Environment, EnvironmentSpec, Plain, Repository, RepositoryError,
-};
+pub use repository::{Repository, RepositoryError};
 pub use store::StoreError;
 pub use view::plan::Conflict;
 

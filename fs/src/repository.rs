@@ -9,6 +9,7 @@ use crate::catalog::{
     Catalog, CatalogError, FileContent, NewDistribution, NewObject, Shown, StoredDistribution,
     StoredEnvironment,
 };
+use crate::environment::{Environment, EnvironmentSpec, Plain, distribution_name};
 use crate::id::Digest;
 use crate::ingest::commit::{Incoming, commit};
 use crate::ingest::confine::Confine;
@@ -20,7 +21,7 @@ use crate::interpreter::Interpreter;
 use crate::store::StoreError;
 use crate::store::append::Appender;
 use crate::store::segment::FrameWriter;
-use crate::view::index::{self, Placed};
+use crate::view::compile::{Placed, compile, count_nodes};
 use crate::view::plan::{Content, merge};
 use crate::view::published::{Published, index_path};
 use crate::view::replace;
@@ -34,58 +35,6 @@ pub enum RepositoryError {
     /// The file system.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// What an environment is to be.
-#[derive(Debug, Clone)]
-pub struct EnvironmentSpec {
-    /// Its name.
-    pub name: String,
-    /// Text of a requirements file.
-    pub requirements: String,
-    /// Its interpreter.
-    pub interpreter: Interpreter,
-}
-
-/// An environment as it is stored.
-#[derive(Debug, Clone)]
-pub struct Environment {
-    /// Its name.
-    pub name: String,
-    /// Digest of its distributions and interpreter.
-    pub digest: String,
-    /// Text of the requirements it was made from.
-    pub requirements: String,
-    /// Its interpreter.
-    pub interpreter: Interpreter,
-    /// Its distributions, by name.
-    pub distributions: Vec<Distribution>,
-    /// Files in its view.
-    pub files: u64,
-    /// Sum of their sizes in bytes.
-    pub bytes: u64,
-}
-
-/// A distribution of an environment.
-#[derive(Debug, Clone)]
-pub struct Distribution {
-    /// Normalised name.
-    pub name: String,
-    /// Version.
-    pub version: String,
-    /// Digest of its files.
-    pub digest: String,
-    /// Whether the requirements ask for it themselves.
-    pub requested: bool,
-    /// Top-level names that can be imported.
-    pub modules: Vec<String>,
-}
-
-/// What a private installation has.
-#[derive(Debug, Clone)]
-pub struct Plain {
-    /// Top-level names of what was asked for.
-    pub modules: Vec<String>,
 }
 
 /// The repository in a state folder.
@@ -336,8 +285,8 @@ impl Repository {
         let (files, bytes) = sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
         let path = index_path(&self.views, digest);
         if !path.exists() {
-            let first = self.catalog.take_numbers(index::count_nodes(entries))?;
-            let compiled = index::compile(entries, &placed, first);
+            let first = self.catalog.take_numbers(count_nodes(entries))?;
+            let compiled = compile(entries, &placed, first);
             replace(&path, &compiled).map_err(AddError::at(&path))?;
         }
         Ok((files, bytes))
@@ -400,41 +349,6 @@ impl Repository {
     }
 }
 
-impl Distribution {
-    /// What it is called in the mount's folder of distributions.
-    pub fn mount_name(&self) -> String {
-        distribution_name(&self.name, &self.version, &self.digest)
-    }
-}
-
-impl Environment {
-    /// The names in the mount that it brings: its own and those of its distributions.
-    pub fn mount_names(&self) -> Vec<String> {
-        let distributions = self.distributions.iter().map(Distribution::mount_name);
-        distributions.chain([self.name.clone()]).collect()
-    }
-
-    fn of(stored: StoredEnvironment) -> Self {
-        let distributions =
-            stored.distributions.into_iter().map(|(stored, requested)| Distribution {
-                name: stored.name,
-                version: stored.version,
-                digest: stored.digest,
-                requested,
-                modules: stored.modules,
-            });
-        Self {
-            name: stored.name,
-            digest: stored.view,
-            requirements: stored.requirements,
-            interpreter: stored.interpreter,
-            distributions: distributions.collect(),
-            files: stored.files,
-            bytes: stored.bytes,
-        }
-    }
-}
-
 /// Digest of an environment: its interpreter and its distributions.
 fn view_digest(interpreter: &Interpreter, members: &[StoredDistribution]) -> String {
     let mut text = interpreter.executable.to_string_lossy().into_owned();
@@ -446,11 +360,6 @@ fn view_digest(interpreter: &Interpreter, members: &[StoredDistribution]) -> Str
         }
     }
     Digest::of(text.as_bytes()).to_string()
-}
-
-/// What a distribution is called in the mount's folder of them.
-fn distribution_name(name: &str, version: &str, digest: &str) -> String {
-    format!("{name}-{version}-{}", &digest[..16.min(digest.len())])
 }
 
 /// The view of a distribution alone. Two of the same digest have the same view.

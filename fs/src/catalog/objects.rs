@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{Catalog, CatalogError};
 use crate::id::{Digest, ObjectId, SegmentId};
-use crate::view::index::Placed;
+use crate::view::compile::Placed;
 
 /// An object that is being stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use crate::catalog::{Catalog, FileContent, NewDistribution, NewObject};
 use crate::id::Digest;
 use crate::store::append::Appender;
 use crate::store::segment::FrameWriter;
-use crate::view::index::Placed;
+use crate::view::compile::Placed;
 
 /// Objects that wait for the appending thread, at most: bounds memory to a few large files.
 const WAITING: usize = 8;

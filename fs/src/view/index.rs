@@ -1,27 +1,17 @@
-//! A view's index: immutable, checksummed, mapped. All numbers are little-endian.
-//!
-//! ```text
-//! header    magic, version, counts, number of the first node, BLAKE3 of all the rest
-//! nodes     breadth first, so that a folder's children follow each other, sorted by name
-//! objects   where the contents are
-//! frames    lengths of the objects' frames
-//! names     names and link targets, UTF-8, without separators
-//! ```
+//! Reading a view's index: checked whole when it is opened, then looked up in place.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
-use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-use super::plan::Content;
+use super::format::{
+    EMPTY, FILE, FOLDER, Header, LINK, MAGIC, RawNode, RawObject, VERSION, checksum,
+};
 use crate::id::ObjectId;
 use crate::store::StoreError;
 use crate::store::mapping::Mapping;
 use crate::store::read::Location;
-
-const MAGIC: [u8; 8] = *b"PSQKIDX\0";
-const VERSION: u32 = 1;
 
 /// Why an index cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,63 +27,6 @@ pub enum IndexError {
         /// How it was noticed.
         reason: &'static str,
     },
-}
-
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct Header {
-    magic: [u8; 8],
-    version: U32,
-    nodes: U32,
-    objects: U32,
-    frames: U32,
-    names: U32,
-    padding: U32,
-    first_number: U64,
-    checksum: [u8; 32],
-}
-
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct RawNode {
-    name: U32,
-    name_length: U16,
-    kind: u8,
-    executable: u8,
-    /// First child, object, or the target's place among the names.
-    first: U32,
-    /// Number of children, or the target's length.
-    count: U32,
-}
-
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct RawObject {
-    id: U64,
-    size: U64,
-    offset: U64,
-    segment: U32,
-    frames: U32,
-    frame_count: U32,
-    padding: U32,
-}
-
-const FOLDER: u8 = 0;
-const FILE: u8 = 1;
-const EMPTY: u8 = 2;
-const LINK: u8 = 3;
-
-/// Where an object of a view is: what an index needs to know of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
-    /// The segment.
-    pub segment: u32,
-    /// Offset of its first frame.
-    pub offset: u64,
-    /// Size of its content.
-    pub size: u64,
-    /// Lengths of its frames.
-    pub frames: Vec<u32>,
 }
 
 /// What a node is.
@@ -132,172 +65,6 @@ pub struct Index {
     objects: u32,
     frames: u32,
     first_number: u64,
-}
-
-/// Compiles a view: its entries, where their objects are, and the first of as many numbers as
-/// [`count_nodes`] says.
-pub fn compile(
-    entries: &BTreeMap<String, Content>,
-    placed: &HashMap<ObjectId, Placed>,
-    first_number: u64,
-) -> Vec<u8> {
-    let mut builder = Builder::default();
-    builder.add_tree(&Folder::of(entries), placed);
-    builder.finish(first_number)
-}
-
-/// How many nodes a view has: one for each entry and each folder, the root included.
-pub fn count_nodes(entries: &BTreeMap<String, Content>) -> u64 {
-    Folder::of(entries).count()
-}
-
-/// A folder while a view is compiled.
-#[derive(Default)]
-struct Folder<'a> {
-    folders: BTreeMap<&'a str, Folder<'a>>,
-    others: BTreeMap<&'a str, &'a Content>,
-}
-
-impl<'a> Folder<'a> {
-    fn of(entries: &'a BTreeMap<String, Content>) -> Self {
-        let mut root = Self::default();
-        for (path, content) in entries {
-            let mut folder = &mut root;
-            let mut parts = path.split('/').peekable();
-            while let Some(part) = parts.next() {
-                if parts.peek().is_some() {
-                    folder = folder.folders.entry(part).or_default();
-                } else {
-                    folder.others.insert(part, content);
-                }
-            }
-        }
-        root
-    }
-
-    fn count(&self) -> u64 {
-        1 + self.others.len() as u64 + self.folders.values().map(Folder::count).sum::<u64>()
-    }
-
-    /// Children of both sorts in the order of their names.
-    fn children(&self) -> BTreeMap<&'a str, Result<&Folder<'a>, &'a Content>> {
-        let folders = self.folders.iter().map(|(name, folder)| (*name, Ok(folder)));
-        let others = self.others.iter().map(|(name, content)| (*name, Err(*content)));
-        folders.chain(others).collect()
-    }
-}
-
-#[derive(Default)]
-struct Builder {
-    nodes: Vec<RawNode>,
-    objects: Vec<RawObject>,
-    frames: Vec<U32>,
-    names: Vec<u8>,
-    known: HashMap<ObjectId, u32>,
-}
-
-fn narrow(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-impl Builder {
-    fn add_tree(&mut self, root: &Folder<'_>, placed: &HashMap<ObjectId, Placed>) {
-        self.add_node("", FOLDER, false, 0, 0);
-        let mut waiting = VecDeque::from([(0_usize, root)]);
-        while let Some((number, folder)) = waiting.pop_front() {
-            let first = self.nodes.len();
-            let children = folder.children();
-            self.nodes[number].first = narrow(first).into();
-            self.nodes[number].count = narrow(children.len()).into();
-            for (name, child) in children {
-                match child {
-                    Ok(folder) => {
-                        waiting.push_back((self.nodes.len(), folder));
-                        self.add_node(name, FOLDER, false, 0, 0);
-                    }
-                    Err(Content::File { object, executable }) => {
-                        let object = self.add_object(*object, placed);
-                        self.add_node(name, FILE, *executable, object, 0);
-                    }
-                    Err(Content::Empty { executable }) => {
-                        self.add_node(name, EMPTY, *executable, 0, 0);
-                    }
-                    Err(Content::Link(target)) => {
-                        let at = self.add_name(target);
-                        self.add_node(name, LINK, false, at, narrow(target.len()));
-                    }
-                }
-            }
-        }
-    }
-
-    fn add_name(&mut self, name: &str) -> u32 {
-        let at = narrow(self.names.len());
-        self.names.extend_from_slice(name.as_bytes());
-        at
-    }
-
-    fn add_node(&mut self, name: &str, kind: u8, executable: bool, first: u32, count: u32) {
-        let at = self.add_name(name);
-        self.nodes.push(RawNode {
-            name: at.into(),
-            name_length: u16::try_from(name.len()).unwrap_or(u16::MAX).into(),
-            kind,
-            executable: executable.into(),
-            first: first.into(),
-            count: count.into(),
-        });
-    }
-
-    fn add_object(&mut self, id: ObjectId, placed: &HashMap<ObjectId, Placed>) -> u32 {
-        if let Some(number) = self.known.get(&id) {
-            return *number;
-        }
-        let number = narrow(self.objects.len());
-        if let Some(place) = placed.get(&id) {
-            self.objects.push(RawObject {
-                id: id.into(),
-                size: place.size.into(),
-                offset: place.offset.into(),
-                segment: place.segment.into(),
-                frames: narrow(self.frames.len()).into(),
-                frame_count: narrow(place.frames.len()).into(),
-                padding: 0.into(),
-            });
-            self.frames.extend(place.frames.iter().map(|length| U32::new(*length)));
-            self.known.insert(id, number);
-        }
-        number
-    }
-
-    fn finish(self, first_number: u64) -> Vec<u8> {
-        let mut body = Vec::new();
-        body.extend_from_slice(self.nodes.as_bytes());
-        body.extend_from_slice(self.objects.as_bytes());
-        body.extend_from_slice(self.frames.as_bytes());
-        body.extend_from_slice(&self.names);
-        let mut header = Header {
-            magic: MAGIC,
-            version: VERSION.into(),
-            nodes: narrow(self.nodes.len()).into(),
-            objects: narrow(self.objects.len()).into(),
-            frames: narrow(self.frames.len()).into(),
-            names: narrow(self.names.len()).into(),
-            padding: 0.into(),
-            first_number: first_number.into(),
-            checksum: [0; 32],
-        };
-        header.checksum = checksum(&header, &body);
-        [header.as_bytes(), &body].concat()
-    }
-}
-
-/// Digest of an index, its own place left out.
-fn checksum(header: &Header, body: &[u8]) -> [u8; 32] {
-    let before = std::mem::offset_of!(Header, checksum);
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&header.as_bytes()[..before]).update(body);
-    *hasher.finalize().as_bytes()
 }
 
 impl Index {
@@ -426,6 +193,10 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
+    use super::super::compile::{Placed, compile, count_nodes};
+    use super::super::plan::Content;
     use super::*;
     use proptest::prelude::*;
 

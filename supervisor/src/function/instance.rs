@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -75,6 +75,7 @@ pub struct Instance {
     printed: pipe::Receiver,
     exits: Arc<Exits>,
     pid: i32,
+    host_pid: OnceLock<Option<u32>>,
     invocations: u64,
 }
 
@@ -157,6 +158,7 @@ impl Instance {
             printed: pipe::Receiver::from_owned_fd(printed.into())?,
             exits,
             pid,
+            host_pid: OnceLock::new(),
             invocations: 0,
         })
     }
@@ -223,6 +225,8 @@ impl Instance {
 
     /// Freezes it. Called when the answer is on its way, never before.
     pub fn pause(self, tree: Arc<Tree>) -> io::Result<Paused> {
+        // Found out here because nobody waits for it here.
+        self.host_pid.get_or_init(|| self.sandbox.process());
         self.sandbox.group().freeze()?;
         Ok(Paused { instance: self, tree })
     }
@@ -241,6 +245,11 @@ impl Instance {
     /// Its sandbox.
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
+    }
+
+    /// Its process's number on the host, where that is known: of a fork not before its first pause.
+    pub fn host_pid(&self) -> Option<u32> {
+        self.host_pid.get().copied().flatten()
     }
 
     /// How many invocations it has served.

@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::dynmods::{self, Favored};
+
 /// What a group may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -83,6 +85,7 @@ impl Layout {
 pub struct Instance {
     layout: Layout,
     name: String,
+    _favored: Option<Favored>,
 }
 
 impl Instance {
@@ -90,7 +93,13 @@ impl Instance {
     /// has left.
     pub fn create(id: &str) -> io::Result<Self> {
         let layout = Layout::parse(&fs::read_to_string("/proc/self/mounts")?);
-        let instance = Self { layout, name: format!("pipsqueak-{id}") };
+        let favored = layout.unified.as_deref().and_then(|root| {
+            dynmods::favor(root).unwrap_or_else(|error| {
+                tracing::warn!(%error, "starts will be slower: cgroup2 without favordynmods");
+                None
+            })
+        });
+        let instance = Self { layout, name: format!("pipsqueak-{id}"), _favored: favored };
         instance.clear()?;
         for root in instance.layout.roots() {
             create(&root.join(&instance.name))?;

@@ -1,19 +1,20 @@
 //! The supervisor itself: what it keeps, and the path of an invocation through it.
 
+mod status;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pipsqueak::settings::Settings;
 use pipsqueak::wire::{
-    Deploy, Evict, Fault, FaultKind, FunctionInfo, Invocation, Progress, SandboxInfo, Status, Tier,
-    ZygoteInfo,
+    Deploy, Evict, Fault, FaultKind, FunctionInfo, Invocation, Progress, SandboxInfo, Tier,
 };
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::dispatch::{After, Pass};
 use crate::environment::{Environments, Tree};
@@ -44,6 +45,9 @@ pub struct Supervisor {
     running: Arc<Mutex<BTreeMap<u64, SandboxInfo>>>,
     starts: Mutex<BTreeMap<Tier, u64>>,
     requests: AtomicU64,
+    /// As many environments are made for waiting requests at once as there are processors: more at
+    /// once would all be done later.
+    makings: Semaphore,
     stopping: watch::Sender<bool>,
 }
 
@@ -61,6 +65,8 @@ struct Obtained {
     instance: Instance,
     tier: Tier,
     tree: Arc<Tree>,
+    /// How long it had to wait for its turn to make its environment.
+    waited: Duration,
 }
 
 impl Supervisor {
@@ -86,6 +92,7 @@ impl Supervisor {
             running: Arc::default(),
             starts: Mutex::default(),
             requests: AtomicU64::new(0),
+            makings: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
             stopping,
         }
     }
@@ -105,8 +112,8 @@ impl Supervisor {
             message: format!("too many invocations of {name} are waiting; try again later"),
         })?;
         let began = Instant::now();
-        let queue_us = micros(began - arrived);
         let obtained = self.obtain(&function, progress).await?;
+        let queue_us = micros(began - arrived + obtained.waited);
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let request_id = format!("{}-{number}", std::process::id());
         let noted = self.note_running(number, &obtained.instance);
@@ -160,7 +167,7 @@ impl Supervisor {
         progress: &UnboundedSender<Progress>,
     ) -> Result<Obtained, Fault> {
         if let Some((instance, tree)) = self.resume(function) {
-            return Ok(Obtained { instance, tier: Tier::Paused, tree });
+            return Ok(Obtained { instance, tier: Tier::Paused, tree, waited: Duration::ZERO });
         }
         let known = self.environments.find(function).await?;
         let key = known.as_ref().map(|tree| tree.key.clone());
@@ -171,19 +178,33 @@ impl Supervisor {
         {
             let tree = zygote.tree().clone();
             match self.start(function, Born::Forked(zygote.clone())).await {
-                Ok(instance) => return Ok(Obtained { instance, tier: Tier::Zygote, tree }),
+                Ok(instance) => {
+                    let (tier, waited) = (Tier::Zygote, Duration::ZERO);
+                    return Ok(Obtained { instance, tier, tree, waited });
+                }
                 Err(error) => {
                     tracing::warn!(%error, function = function.info.name, "forking a zygote");
                     self.zygotes.discard(&key, &zygote);
                 }
             }
         }
+        let mut waited = Duration::ZERO;
         let (tree, tier) = match known {
             Some(tree) => (tree, Tier::Ssd),
-            None => (self.environments.make(function, progress).await?, Tier::Cold),
+            None => {
+                let queued = Instant::now();
+                let _turn = self.makings.acquire().await.map_err(internal)?;
+                waited = queued.elapsed();
+                let tree = match self.environments.find(function).await? {
+                    // Somebody else has made it meanwhile.
+                    Some(tree) => tree,
+                    None => self.environments.make(function, progress).await?,
+                };
+                (tree, Tier::Cold)
+            }
         };
         let instance = self.start(function, Born::Fresh(tree.clone())).await?;
-        Ok(Obtained { instance, tier, tree })
+        Ok(Obtained { instance, tier, tree, waited })
     }
 
     async fn start(&self, function: &Arc<Function>, born: Born) -> Result<Instance, Fault> {
@@ -280,44 +301,6 @@ impl Supervisor {
         Ok(format!("evicted {paused} paused sandboxes and {zygotes} zygotes"))
     }
 
-    /// What is kept and done.
-    pub async fn status(&self) -> Result<Status, Fault> {
-        let tiers = &self.settings.tiers;
-        let used =
-            [(tiers.paused, Tier::Paused), (tiers.zygote, Tier::Zygote), (tiers.ssd, Tier::Ssd)];
-        let environments = self.environments.list().await?;
-        let keeper = self.keeper.clone();
-        let mount = tokio::task::spawn_blocking(move || keeper.status()).await.map_err(internal)?;
-        let mut sandboxes: Vec<_> = lock(&self.running).values().cloned().collect();
-        sandboxes.extend(lock(&self.paused).iter().map(|(_, bytes, paused)| SandboxInfo {
-            memory: bytes,
-            ..info(paused.instance(), "paused")
-        }));
-        Ok(Status {
-            pid: std::process::id(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            state: self.settings.state.clone(),
-            group: self.sandboxes.group().to_owned(),
-            tiers: used.into_iter().filter_map(|(on, tier)| on.then_some(tier)).collect(),
-            memory_budget: self.settings.memory,
-            memory_used: lock(&self.paused).bytes() + self.zygotes.bytes(),
-            mount,
-            environments: environments.into_iter().map(|environment| environment.name).collect(),
-            functions: self.functions.list().len() as u64,
-            zygotes: self
-                .zygotes
-                .slots()
-                .into_iter()
-                .map(|(key, slot)| zygote_info(key, slot))
-                .collect(),
-            sandboxes,
-            starts: lock(&self.starts)
-                .iter()
-                .map(|(tier, count)| (name_of(*tier), *count))
-                .collect(),
-        })
-    }
-
     /// Drops everything that is kept, ahead of the end.
     pub fn clear(&self) {
         lock(&self.paused).take_all(|_, _| true);
@@ -330,7 +313,7 @@ impl Supervisor {
     }
 
     fn note_running(&self, number: u64, instance: &Instance) -> Noted {
-        lock(&self.running).insert(number, info(instance, "running"));
+        lock(&self.running).insert(number, status::info(instance, "running"));
         Noted { running: self.running.clone(), number }
     }
 }
@@ -347,52 +330,7 @@ impl Drop for Noted {
     }
 }
 
-fn info(instance: &Instance, state: &str) -> SandboxInfo {
-    SandboxInfo {
-        id: instance.sandbox().id(),
-        function: instance.function().info.name.clone(),
-        pid: instance.sandbox().process().unwrap_or(0),
-        state: state.to_owned(),
-        invocations: instance.invocations(),
-        memory: 0,
-    }
-}
-
-fn zygote_info(key: zygote::Key, slot: zygote::Slot) -> ZygoteInfo {
-    let mut info = ZygoteInfo {
-        id: slot.id,
-        pid: None,
-        environment: key.tree,
-        state: String::new(),
-        modules: Vec::new(),
-        reason: None,
-        forks: 0,
-        memory: 0,
-    };
-    match slot.state {
-        zygote::State::Starting => "starting".clone_into(&mut info.state),
-        zygote::State::Failed(reason) => {
-            "failed".clone_into(&mut info.state);
-            info.reason = Some(reason);
-        }
-        zygote::State::Ready(zygote) => {
-            "ready".clone_into(&mut info.state);
-            info.pid = Some(zygote.pid().cast_unsigned());
-            info.modules = zygote.modules().to_vec();
-            let remarks = zygote.remarks();
-            info.reason = (!remarks.is_empty()).then(|| remarks.join("; "));
-            info.forks = zygote.forks();
-            info.memory = zygote.sandbox().group().memory();
-        }
-    }
-    info
-}
-
-fn name_of(tier: Tier) -> String {
-    format!("{tier:?}").to_lowercase()
-}
-
-fn micros(duration: std::time::Duration) -> u64 {
+fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -1,0 +1,94 @@
+//! What the supervisor tells of itself.
+
+use pipsqueak::wire::{Fault, SandboxInfo, Status, Tier, ZygoteInfo};
+
+use super::{Supervisor, lock};
+use crate::fault::internal;
+use crate::function::Instance;
+use crate::zygote;
+
+impl Supervisor {
+    /// What is kept and done.
+    pub async fn status(&self) -> Result<Status, Fault> {
+        let tiers = &self.settings.tiers;
+        let used =
+            [(tiers.paused, Tier::Paused), (tiers.zygote, Tier::Zygote), (tiers.ssd, Tier::Ssd)];
+        let environments = self.environments.list().await?;
+        let keeper = self.keeper.clone();
+        let mount = tokio::task::spawn_blocking(move || keeper.status()).await.map_err(internal)?;
+        let mut sandboxes: Vec<_> = lock(&self.running).values().cloned().collect();
+        sandboxes.extend(lock(&self.paused).iter().map(|(_, bytes, paused)| SandboxInfo {
+            memory: bytes,
+            ..info(paused.instance(), "paused")
+        }));
+        Ok(Status {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            state: self.settings.state.clone(),
+            group: self.sandboxes.group().to_owned(),
+            tiers: used.into_iter().filter_map(|(on, tier)| on.then_some(tier)).collect(),
+            memory_budget: self.settings.memory,
+            memory_used: lock(&self.paused).bytes() + self.zygotes.bytes(),
+            mount,
+            environments: environments.into_iter().map(|environment| environment.name).collect(),
+            functions: self.functions.list().len() as u64,
+            zygotes: self
+                .zygotes
+                .slots()
+                .into_iter()
+                .map(|(key, slot)| zygote_info(key, slot))
+                .collect(),
+            sandboxes,
+            starts: lock(&self.starts)
+                .iter()
+                .map(|(tier, count)| (name_of(*tier), *count))
+                .collect(),
+        })
+    }
+}
+
+/// An instance as it is told.
+pub(super) fn info(instance: &Instance, state: &str) -> SandboxInfo {
+    SandboxInfo {
+        id: instance.sandbox().id(),
+        function: instance.function().info.name.clone(),
+        pid: instance.host_pid().unwrap_or(0),
+        state: state.to_owned(),
+        invocations: instance.invocations(),
+        memory: 0,
+    }
+}
+
+fn zygote_info(key: zygote::Key, slot: zygote::Slot) -> ZygoteInfo {
+    let mut info = ZygoteInfo {
+        id: slot.id,
+        pid: None,
+        environment: key.tree,
+        state: String::new(),
+        modules: Vec::new(),
+        reason: None,
+        forks: 0,
+        memory: 0,
+    };
+    match slot.state {
+        zygote::State::Starting => "starting".clone_into(&mut info.state),
+        zygote::State::Failed(reason) => {
+            "failed".clone_into(&mut info.state);
+            info.reason = Some(reason);
+        }
+        zygote::State::Ready(zygote) => {
+            "ready".clone_into(&mut info.state);
+            info.pid = Some(zygote.pid().cast_unsigned());
+            info.modules = zygote.modules().to_vec();
+            let remarks = zygote.remarks();
+            info.reason = (!remarks.is_empty()).then(|| remarks.join("; "));
+            info.forks = zygote.forks();
+            info.memory = zygote.sandbox().group().memory();
+        }
+    }
+    info
+}
+
+fn name_of(tier: Tier) -> String {
+    format!("{tier:?}").to_lowercase()
+}
