@@ -22,8 +22,9 @@ pub type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let groups: [(&str, Vec<Test>); 11] = [
+    let groups: [(&str, Vec<Test>); 12] = [
         ("calls::bad_input", calls::bad_input::tests()),
+        ("calls::documentation", calls::documentation::tests()),
         ("calls::lifecycle", calls::lifecycle::tests()),
         ("calls::limits", calls::limits::tests()),
         ("calls::protocol", calls::protocol::tests()),

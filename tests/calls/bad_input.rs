@@ -7,6 +7,7 @@ use crate::tests;
 
 tests!(
     packages_that_cannot_be_had,
+    requirements_that_cannot_be_had,
     names_that_lead_elsewhere,
     things_that_do_not_exist,
     payloads_that_are_not_json,
@@ -30,6 +31,29 @@ fn packages_that_cannot_be_had() {
     refused(&add("six =!= 3"), 2, "requirement");
     assert_eq!(instance.call(&["env", "show", "refused"]).code, 4);
     assert!(!instance.mount().join("envs/refused").exists());
+}
+
+/// Requirements are taken as they are; the first start is when they are resolved.
+fn requirements_that_cannot_be_had() {
+    let instance = Instance::start(&Options::default());
+    let requirements = instance.scratch().join("requirements.txt");
+    for (lines, says) in [
+        ("pipsqueak-no-such-package\n", "pipsqueak-no-such-package was not found"),
+        ("six<1.10\nsix>1.10\n", "unsatisfiable"),
+    ] {
+        std::fs::write(&requirements, lines).unwrap();
+        let flags = ["-r", requirements.to_str().unwrap()];
+        instance.deploy("wanting", "def handler(event): return 1\n", &flags);
+        refused(&instance.call(&["invoke", "wanting"]), 2, says);
+        let status = instance.status();
+        assert_eq!([&status["sandboxes"], &status["zygotes"]], [&json!([]), &json!([])]);
+    }
+    assert_eq!(std::fs::read_dir(instance.mount().join("envs")).unwrap().count(), 0);
+    // Once they can be had, it answers.
+    std::fs::write(&requirements, "six\n").unwrap();
+    let flags = ["-r", requirements.to_str().unwrap()];
+    instance.deploy("wanting", "import six\ndef handler(event): return six.PY3\n", &flags);
+    assert_eq!(instance.invoke("wanting", &json!({}))["result"], true);
 }
 
 fn names_that_lead_elsewhere() {

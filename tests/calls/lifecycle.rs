@@ -1,7 +1,10 @@
 //! Instances, environments and functions come, change and go.
 
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::harness::{Instance, Options, eventually};
@@ -12,6 +15,8 @@ tests!(
     a_stale_socket_is_no_obstacle,
     without_a_supervisor,
     down_leaves_nothing,
+    down_leaves_nothing_of_what_is_just_being_made,
+    a_signal_lets_running_functions_answer,
     functions_and_environments_outlive_the_supervisor,
     deploying_again_is_a_new_version,
     environments_come_change_and_go,
@@ -64,6 +69,50 @@ fn down_leaves_nothing() {
     assert!(left.iter().all(|entry| entry.file_name() == "pipsqueakd.log"), "{left:?}");
 }
 
+/// The first start of an environment is followed by the making of its zygote, beside everything.
+fn down_leaves_nothing_of_what_is_just_being_made() {
+    let instance = Instance::start(&Options::default());
+    instance.deploy("kept", "def handler(event): return 1\n", &[]);
+    let footprint = instance.footprint();
+    for pause in 0..20 {
+        instance.invoke("kept", &json!({}));
+        std::thread::sleep(Duration::from_micros(500 * pause));
+        instance.ok(&["down"]);
+        crate::harness::wait_until_gone(&footprint);
+        instance.up();
+    }
+}
+
+fn a_signal_lets_running_functions_answer() {
+    let instance = Instance::start(&Options::default());
+    let code = "
+import time
+
+def handler(event):
+    print('begun', flush=True)
+    time.sleep(event)
+    return 'done'
+";
+    instance.deploy("slow", code, &[]);
+    instance.invoke("slow", &json!(0));
+    let footprint = instance.footprint();
+    let pid = i32::try_from(instance.status()["pid"].as_i64().unwrap()).unwrap();
+    std::thread::scope(|scope| {
+        let calls: Vec<_> =
+            (0..2).map(|_| scope.spawn(|| instance.invoke("slow", &json!(1.5)))).collect();
+        eventually("both are running", || {
+            let status = instance.status();
+            let boxes = status["sandboxes"].as_array().unwrap();
+            boxes.iter().filter(|sandbox| sandbox["state"] == "running").count() == 2
+        });
+        kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+        for call in calls {
+            assert_eq!(call.join().unwrap()["result"], "done");
+        }
+    });
+    crate::harness::wait_until_gone(&footprint);
+}
+
 fn functions_and_environments_outlive_the_supervisor() {
     let instance = Instance::start(&Options::default());
     instance.ok(&["env", "add", "kept", "six"]);
@@ -101,13 +150,22 @@ fn environments_come_change_and_go() {
         names
     };
     assert_eq!(packages(), ["six.py"]);
+    let code = "
+import importlib.util
+
+def handler(event):
+    return importlib.util.find_spec('six') is not None
+";
+    instance.deploy("user", code, &["--env", "tools"]);
+    assert_eq!(instance.invoke("user", &json!({}))["result"], true);
     instance.ok(&["env", "add", "tools", "idna"]);
     assert_eq!(packages(), ["idna"]);
+    // Not even a sandbox that was kept has the old one.
+    assert_eq!(instance.invoke("user", &json!({}))["result"], false);
     let shown = instance.json(&["env", "show", "tools", "--json"]);
     assert_eq!(shown["distributions"][0]["name"], "idna");
     let frozen = instance.ok(&["env", "freeze", "tools"]);
     assert!(frozen.starts_with("idna==") && frozen.lines().count() == 1, "{frozen}");
-    instance.deploy("user", "def handler(event): return 1\n", &["--env", "tools"]);
     let used = instance.call(&["env", "rm", "tools"]);
     assert!(used.code == 2 && used.stderr.contains("user"), "{used:?}");
     instance.ok(&["functions", "rm", "user"]);

@@ -3,20 +3,27 @@
 use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
-use std::process::Command;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use pipsqueak::wire::{FrameKind, HEADER_BYTES, Header, Refusal, Request, VERSION, encode};
 
-use crate::harness::{Instance, Options, shared};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use crate::harness::{Instance, Options, binary, eventually, shared};
 use crate::tests;
 
 tests!(
     another_version_is_refused_clearly,
+    a_refused_client_says_why,
     what_is_no_frame_hurts_nobody,
     a_frame_may_come_in_pieces,
     other_users_are_refused,
+    a_client_that_leaves_hurts_nobody,
+    clients_that_say_nothing_do_not_hold_up_the_end,
 );
 
 fn connect(instance: &Instance) -> UnixStream {
@@ -46,6 +53,25 @@ fn another_version_is_refused_clearly() {
     let refusal: Refusal = serde_json::from_slice(&body).unwrap();
     assert_eq!(refusal.version, VERSION);
     assert!(refusal.message.contains(&(VERSION + 1).to_string()), "{refusal:?}");
+}
+
+/// What the invoker makes of a supervisor of another version.
+fn a_refused_client_says_why() {
+    let folder = crate::harness::folder();
+    let listener = UnixListener::bind(folder.path().join("supervisor.sock")).unwrap();
+    let supervisor = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        answer(&mut stream);
+        let message = format!("this supervisor speaks version {}", VERSION + 1);
+        let refusal = Refusal { version: VERSION + 1, message };
+        stream.write_all(&encode(FrameKind::Refusal, &refusal).unwrap()).unwrap();
+    });
+    let mut status = Command::new(binary("pipsqueak"));
+    let output = status.arg("status").env("PIPSQUEAK_RUN", folder.path()).output().unwrap();
+    supervisor.join().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(70), "{said}");
+    assert!(said.contains(&format!("version {}", VERSION + 1)), "{said}");
 }
 
 fn what_is_no_frame_hurts_nobody() {
@@ -105,4 +131,37 @@ print(s.recv(4096)[12:].decode())
     let said = Command::new("python3").args(["-c", script]).arg(&socket).output().unwrap();
     let said = String::from_utf8_lossy(&said.stdout);
     assert!(said.contains("65534 may not") && !said.contains("\"pid\""), "{said}");
+}
+
+fn a_client_that_leaves_hurts_nobody() {
+    let instance = Instance::start(&Options::default());
+    let code = "
+import time
+
+def handler(event):
+    time.sleep(event)
+    return event
+";
+    instance.deploy("slow", code, &["--concurrency", "1"]);
+    instance.invoke("slow", &json!(0));
+    let mut client = instance.command();
+    client.args(["invoke", "slow", "-d", "0.5"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut client = client.spawn().unwrap();
+    eventually("it is running", || instance.status()["sandboxes"][0]["state"] == "running");
+    kill(Pid::from_raw(i32::try_from(client.id()).unwrap()), Signal::SIGKILL).unwrap();
+    client.wait().unwrap();
+    // The one place is free again, and what was for the client that left is not told to this one.
+    assert_eq!(instance.invoke("slow", &json!(0.001))["result"], 0.001);
+}
+
+fn clients_that_say_nothing_do_not_hold_up_the_end() {
+    let instance = Instance::start(&Options::default());
+    let silent = connect(&instance);
+    let mut half = connect(&instance);
+    let frame = encode(FrameKind::Request, &Request::Status).unwrap();
+    half.write_all(&frame[..HEADER_BYTES + 2]).unwrap();
+    let footprint = instance.footprint();
+    instance.ok(&["down"]);
+    crate::harness::wait_until_gone(&footprint);
+    drop((silent, half));
 }

@@ -4,11 +4,15 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::leftovers::{Footprint, wait_until_gone};
+use super::leftovers::Footprint;
 use super::{binary, cache, eventually, folder};
+
+/// How long a supervisor may take to end; `down` itself gives up after 60 seconds.
+const DOWN_PATIENCE: Duration = Duration::from_secs(70);
 
 /// How an instance is started.
 #[derive(Debug, Default)]
@@ -35,7 +39,7 @@ pub struct Output {
 pub struct Instance {
     folder: tempfile::TempDir,
     options: Vec<String>,
-    group: String,
+    group: Option<String>,
 }
 
 impl Instance {
@@ -45,9 +49,9 @@ impl Instance {
         for (flag, value) in [("--tiers", options.tiers), ("--memory", options.memory)] {
             flags.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value.to_owned()]));
         }
-        let mut instance = Self { folder: folder(), options: flags, group: String::new() };
+        let mut instance = Self { folder: folder(), options: flags, group: None };
         instance.up();
-        instance.status()["group"].as_str().unwrap().clone_into(&mut instance.group);
+        instance.group = instance.status()["group"].as_str().map(ToOwned::to_owned);
         instance
     }
 
@@ -147,14 +151,29 @@ impl Instance {
         });
     }
 
+    /// Stops it; the exit code, or `None` where that did not end.
+    fn end(&self) -> Option<i32> {
+        let mut down = self.command().arg("down").stdout(Stdio::null()).spawn().unwrap();
+        let until = Instant::now() + DOWN_PATIENCE;
+        while Instant::now() < until {
+            if let Some(status) = down.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = down.kill();
+        let _ = down.wait();
+        None
+    }
+
     /// What of the machine it uses now.
     pub fn footprint(&self) -> Footprint {
         Footprint::of(self)
     }
 
-    /// Name of its control groups.
-    pub fn group(&self) -> &str {
-        &self.group
+    /// Name of its control groups; absent where it never came up.
+    pub fn group(&self) -> Option<&str> {
+        self.group.as_deref()
     }
 
     /// Its folder, which is in the command line of each of its processes.
@@ -166,14 +185,20 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         let footprint = self.footprint();
-        let output = self.call(&["down"]);
-        if std::thread::panicking() {
-            footprint.clear();
-            return;
-        }
+        let code = self.end();
         // 3: the test has stopped it already.
-        assert!(matches!(output.code, 0 | 3), "{output:?}");
-        wait_until_gone(&footprint);
+        let left = if matches!(code, Some(0 | 3)) && footprint.is_soon_gone() {
+            None
+        } else {
+            Some(footprint.clear())
+        };
+        if std::thread::panicking() || left.is_some() {
+            let log = std::fs::read_to_string(self.run().join("pipsqueakd.log"));
+            eprintln!("the supervisor's log:\n{}", log.unwrap_or_default());
+        }
+        if !std::thread::panicking() {
+            assert_eq!(left, None, "left behind, and cleared now; down ended with {code:?}");
+        }
     }
 }
 

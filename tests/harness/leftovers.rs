@@ -2,15 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::eventually;
 use super::instance::Instance;
 
-/// Processes, mounts and control groups.
+/// Processes, mounts, control groups and namespaces.
+///
+/// Namespaces are not looked for by themselves: their numbers are given to others at once, and one
+/// lives no longer than the processes in it and the mounts and descriptors that pin it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Footprint {
     /// Process numbers.
@@ -22,73 +25,96 @@ pub struct Footprint {
     /// Namespaces that processes of it are in and this one is not.
     pub namespaces: Vec<String>,
     folder: PathBuf,
+    name: Option<String>,
 }
 
 impl Footprint {
     /// What an instance uses now.
     pub fn of(instance: &Instance) -> Self {
-        let folder = instance.path().to_owned();
-        let groups = hierarchies().into_iter().map(|root| root.join(instance.group()));
-        let mut footprint = Self { folder, groups: groups.collect(), ..Self::default() };
-        footprint.look();
-        footprint
+        let name = instance.group().map(ToOwned::to_owned);
+        let groups = name.iter().flat_map(|name| {
+            let roots = hierarchies().into_iter();
+            roots.map(move |root| root.join(name))
+        });
+        let (folder, groups) = (instance.path().to_owned(), groups.collect());
+        Self { groups, folder, name, ..Self::default() }.left()
     }
 
-    /// Looks anew at what is left.
-    fn look(&mut self) {
-        let folder = self.folder.to_string_lossy().into_owned();
+    /// What is there now of what it was.
+    fn left(&self) -> Self {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
-        self.mounts = places.filter(|place| place.starts_with(&folder)).map(Into::into).collect();
-        let mut processes = all_processes();
-        processes.retain(|pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            // Interpreters in sandboxes are known by their groups alone.
-            let in_group = self.groups.first().is_some_and(|group| is_in(*pid, group));
-            in_group || String::from_utf8_lossy(&line).contains(&folder)
-        });
-        self.namespaces = processes.iter().flat_map(|pid| namespaces_of(*pid)).collect();
-        self.namespaces.sort_unstable();
-        self.namespaces.dedup();
+        let places = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(PathBuf::from);
+        let processes: Vec<_> = all_processes().filter(|pid| self.is_ours(*pid)).collect();
         let own = namespaces_of(i32::try_from(std::process::id()).unwrap());
-        self.namespaces.retain(|namespace| !own.contains(namespace));
-        self.processes = processes;
-        self.groups.retain(|group| group.exists());
+        let mut namespaces: Vec<_> = processes.iter().flat_map(|pid| namespaces_of(*pid)).collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        namespaces.retain(|namespace| !own.contains(namespace));
+        Self {
+            mounts: places.filter(|place| place.starts_with(&self.folder)).collect(),
+            groups: self.groups.iter().filter(|group| group.exists()).cloned().collect(),
+            processes,
+            namespaces,
+            ..self.clone()
+        }
+    }
+
+    /// Whether a process is of this instance: by its command line, or by its control group alone,
+    /// as interpreters in sandboxes are.
+    fn is_ours(&self, pid: i32) -> bool {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let of_name = |name: &String| {
+            line.contains(name.as_str()) || groups.split(['/', '\n']).any(|part| part == name)
+        };
+        line.contains(self.folder.to_str().unwrap()) || self.name.as_ref().is_some_and(of_name)
     }
 
     fn is_empty(&self) -> bool {
         self.processes.is_empty() && self.mounts.is_empty() && self.groups.is_empty()
     }
 
-    /// Ends and removes what a failed test has left.
-    pub fn clear(&self) {
-        let mut left = self.clone();
-        left.look();
+    /// Ends and removes what is left; what that was.
+    pub fn clear(&self) -> Self {
+        let left = self.left();
         for pid in &left.processes {
             let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
         for mount in left.mounts.iter().rev() {
             let _ = umount2(mount, MntFlags::MNT_DETACH);
         }
-        std::thread::sleep(std::time::Duration::from_millis(500));
-        for group in &left.groups {
-            remove_group(group);
+        let until = Instant::now() + Duration::from_secs(5);
+        while left.groups.iter().any(|group| !remove_group(group)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
         }
+        left
+    }
+
+    /// Waits until nothing of it is left, for ten seconds; whether that came.
+    pub fn is_soon_gone(&self) -> bool {
+        let until = Instant::now() + Duration::from_secs(10);
+        while !self.left().is_empty() {
+            if Instant::now() > until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        true
     }
 }
 
 /// Waits until nothing of what an instance has used is left.
 pub fn wait_until_gone(footprint: &Footprint) {
-    let mut left = footprint.clone();
-    eventually(&format!("{footprint:?} is gone"), || {
-        left.look();
-        left.is_empty()
-    });
+    assert!(footprint.is_soon_gone(), "left behind: {:?}", footprint.left());
 }
 
-fn all_processes() -> Vec<i32> {
+/// All processes but the first and this one.
+fn all_processes() -> impl Iterator<Item = i32> {
+    let own = i32::try_from(std::process::id()).unwrap();
     let entries = fs::read_dir("/proc").unwrap();
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(move |pid| *pid != 1 && *pid != own)
 }
 
 /// Where control group hierarchies are mounted.
@@ -102,13 +128,6 @@ fn hierarchies() -> Vec<PathBuf> {
     roots.collect()
 }
 
-/// Whether a process is in a group of an instance, in any hierarchy.
-fn is_in(pid: i32, group: &Path) -> bool {
-    let name = group.file_name().unwrap().to_string_lossy();
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    text.split(['/', '\n']).any(|part| part == name)
-}
-
 fn namespaces_of(pid: i32) -> Vec<String> {
     let kinds = ["user", "mnt", "pid", "ipc", "uts", "net", "cgroup"];
     let links =
@@ -116,11 +135,12 @@ fn namespaces_of(pid: i32) -> Vec<String> {
     links.map(|link| link.to_string_lossy().into_owned()).collect()
 }
 
-fn remove_group(group: &Path) {
+/// Removes a group and those in it; whether it is gone.
+fn remove_group(group: &Path) -> bool {
     for entry in fs::read_dir(group).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             remove_group(&entry.path());
         }
     }
-    let _ = fs::remove_dir(group);
+    fs::remove_dir(group).is_ok() || !group.exists()
 }

@@ -10,10 +10,12 @@ tests!(
     it_sees_its_own_processes_only,
     its_root_is_its_own,
     it_can_change_nothing_but_its_tmp,
+    packages_are_read_only_whatever_the_way,
     it_reaches_no_process_outside,
     its_network_is_its_own,
     functions_share_nothing_they_write,
     forked_and_fresh_are_the_same,
+    installing_is_contained_too,
 );
 
 const PROBER: &str = "
@@ -164,12 +166,24 @@ fn its_root_is_its_own() {
     expected.dedup();
     let names: Vec<_> = root.as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
     assert!(names.iter().all(|name| expected.iter().any(|e| e == name)), "{names:?}");
-    for secret in ["/etc/shadow", "/etc/hostname", "/root/.profile", "/var", "/home", "/sys/kernel"]
-    {
+    // This file is one that anybody may read on the host.
+    let readable = concat!(env!("CARGO_MANIFEST_DIR"), "/sandbox/inside.rs");
+    for secret in [
+        "/etc/shadow",
+        "/etc/hostname",
+        "/root/.profile",
+        "/root/.ssh",
+        "/var",
+        "/home",
+        "/sys/kernel",
+        readable,
+    ] {
         probed.refused(&format!("open('{secret}').read()"), &[ENOENT, EACCES]);
     }
     let state = probed.0.state();
     probed.refused(&format!("os.listdir('{}')", state.display()), &[ENOENT, EACCES]);
+    let holder = probed.done("open('/proc/1/cmdline').read()");
+    assert!(!holder.as_str().unwrap().contains(probed.0.path().to_str().unwrap()), "{holder}");
     let outside = probed.done("os.path.exists('/proc/1/root/etc/shadow')");
     assert_eq!(outside, false);
     assert_eq!(probed.done("os.getcwd()"), "/function");
@@ -179,8 +193,6 @@ fn its_root_is_its_own() {
 fn it_can_change_nothing_but_its_tmp() {
     for probed in [Probed::start(), Probed::forked()] {
         for path in [
-            "/pipsqueak/env/x.py",
-            "/pipsqueak/env/pyvenv.cfg",
             "/pipsqueak/runtime/x",
             "/function/x.py",
             "/function/prober.py",
@@ -198,6 +210,32 @@ fn it_can_change_nothing_but_its_tmp() {
         assert_eq!(probed.done("open('/dev/null', 'w').write('gone')"), 4);
         probed.refused("[open('/tmp/y', 'wb').write(bytes(600 << 20))]", &[ENOSPC]);
         probed.refused("os.mknod('/tmp/z', 0o20666, 0x101)", &[EPERM]);
+    }
+}
+
+fn packages_are_read_only_whatever_the_way() {
+    let probed = Probed::start();
+    probed.0.ok(&["env", "add", "tools", "six"]);
+    probed.0.deploy("prober", PROBER, &["--env", "tools"]);
+    let site = "/pipsqueak/env/lib/python3.11/site-packages";
+    let six = format!("{site}/six.py");
+    assert_eq!(probed.done("__import__('six').__file__"), six);
+    for act in [
+        format!("open('{six}', 'w')"),
+        format!("open('{six}', 'r+b')"),
+        format!("open('{site}/new.py', 'w')"),
+        format!("os.mkdir('{site}/new')"),
+        format!("os.unlink('{six}')"),
+        format!("os.rename('{six}', '{site}/other.py')"),
+        format!("os.link('{six}', '{site}/other.py')"),
+        format!("os.symlink('/tmp', '{site}/other')"),
+        format!("os.chmod('{six}', 0o777)"),
+        format!("os.chown('{six}', 1000, 1000)"),
+        format!("os.utime('{six}')"),
+        format!("os.truncate('{six}', 0)"),
+        format!("os.setxattr('{six}', 'user.x', b'x')"),
+    ] {
+        probed.refused(&act, &[EROFS]);
     }
 }
 
@@ -260,4 +298,19 @@ fn forked_and_fresh_are_the_same() {
     }
     let draws = |probed: &Probed| probed.done("__import__('random').random()");
     assert_ne!(draws(&fresh), draws(&forked));
+}
+
+/// Downloads belong to the user that installs, which is nobody on the host.
+fn installing_is_contained_too() {
+    let instance = crate::harness::shared();
+    let user =
+        |path: &std::path::Path| std::os::unix::fs::MetadataExt::uid(&path.metadata().unwrap());
+    let cache = crate::harness::cache().join("uv");
+    assert_eq!(user(&cache), 1_879_048_193);
+    let made = std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path());
+    assert!(made.map(|path| user(&path)).all(|uid| uid == 1_879_048_193));
+    // What was stored of it is root's, and nobody else's to change.
+    for entry in std::fs::read_dir(instance.state().join("segments")).unwrap() {
+        assert_eq!(user(&entry.unwrap().path()), 0);
+    }
 }

@@ -1,0 +1,53 @@
+//! What the README tells people to type works.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::{Instance, Options, binary, cache};
+use crate::tests;
+
+tests!(the_readmes_commands_work);
+
+/// The lines of the code block that follows a heading, without their comments.
+fn block(text: &str, heading: &str) -> Vec<String> {
+    let after = text.split(heading).nth(1).unwrap_or_else(|| panic!("no {heading:?}"));
+    let lines = after.split("```").nth(1).unwrap().lines();
+    lines.map(|line| line.split('#').next().unwrap().trim().to_owned()).collect()
+}
+
+fn the_readmes_commands_work() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let readme = std::fs::read_to_string(repository.join("README.md")).unwrap();
+    let instance = Instance::start(&Options::default());
+    let folder = instance.scratch();
+    std::os::unix::fs::symlink(repository.join("tools"), folder.join("tools")).unwrap();
+    let sales = r#"{"sales": [{"product": "bread", "price": 2, "count": 2}]}"#;
+    std::fs::write(folder.join("sales.json"), sales).unwrap();
+    let path = format!(
+        "{}:{}",
+        binary("pipsqueak").parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    // The instance of this test is up already, and goes down by itself.
+    let commands = block(&readme, "## Use")
+        .into_iter()
+        .chain(block(&readme, "## From an ordinary interpreter"))
+        .filter(|line| !line.is_empty() && line != "pipsqueak up" && line != "pipsqueak down");
+    let mut count = 0;
+    for command in commands {
+        let command = command.replace("/pipsqueak/packages", instance.mount().to_str().unwrap());
+        let output = Command::new("sh")
+            .args(["-c", &command])
+            .current_dir(&folder)
+            .env("PATH", &path)
+            .env("PIPSQUEAK_STATE", instance.state())
+            .env("PIPSQUEAK_RUN", instance.run())
+            .env("PIPSQUEAK_MOUNT", instance.mount())
+            .env("PIPSQUEAK_CACHE", cache())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}: {output:?}");
+        count += 1;
+    }
+    assert!(count >= 7, "only {count} commands found");
+}
