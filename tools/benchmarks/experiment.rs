@@ -65,11 +65,12 @@ const COMBINATIONS: [&str; 8] = [
     "paused,zygote,ssd",
 ];
 
-/// An answered request; times in milliseconds.
+/// An answered request; times in milliseconds, `due` since the first could be.
 #[derive(Debug, Clone, Serialize)]
 struct Answer {
     tiers: String,
     function: u32,
+    due: f64,
     tier: Tier,
     start: f64,
     total: f64,
@@ -80,6 +81,7 @@ struct Run {
     tiers: String,
     requests: usize,
     answers: Vec<Answer>,
+    failures: usize,
 }
 
 /// Measures.
@@ -142,32 +144,43 @@ fn run_combination(flags: &Flags, tiers: &str) -> Result<Run, Failure> {
         let flags = [&source[..], &["--timeout", "120"]].concat();
         instance.deploy(&format!("f{number}"), &code, &flags)?;
     }
-    let answers = ask_all(flags, tiers, &Arc::new(instance))?;
-    Ok(Run { tiers: tiers.to_owned(), requests: schedule(flags).len(), answers })
+    let requests = schedule(flags);
+    let ended = ask_all(flags, tiers, &requests, &Arc::new(instance))?;
+    let (answers, failures): (Vec<_>, Vec<_>) = ended.into_iter().partition(Result::is_ok);
+    if let Some(Err(failure)) = failures.first() {
+        eprintln!("tiers {tiers}: {} failed, the first with: {failure}", failures.len());
+    }
+    Ok(Run {
+        tiers: tiers.to_owned(),
+        requests: requests.len(),
+        answers: answers.into_iter().flatten().collect(),
+        failures: failures.len(),
+    })
 }
 
-/// Sends each request when it is due; the answers that came in time. Stops the instance.
-fn ask_all(flags: &Flags, tiers: &str, instance: &Arc<Instance>) -> Result<Vec<Answer>, Failure> {
-    let answers = Arc::new(Mutex::new(Vec::new()));
+/// Sends each request when it is due; how those ended that did in time. Stops the instance.
+fn ask_all(
+    flags: &Flags,
+    tiers: &str,
+    schedule: &[(Duration, u32)],
+    instance: &Arc<Instance>,
+) -> Result<Vec<Result<Answer, Failure>>, Failure> {
+    let ended = Arc::new(Mutex::new(Vec::new()));
     let began = Instant::now();
     let until = began + Duration::from_secs_f64(flags.minutes * 60.0 + flags.grace);
-    let requests: Vec<_> = schedule(flags)
-        .into_iter()
-        .map(|(due, function)| {
-            let (due, tiers) = (began + due, tiers.to_owned());
-            let (instance, answers) = (instance.clone(), answers.clone());
-            thread::spawn(move || {
-                thread::sleep(due.saturating_duration_since(Instant::now()));
-                if let Some(answer) = ask(&instance, &tiers, function, due) {
-                    lock(&answers).push(answer);
-                }
-            })
-        })
-        .collect();
+    let mut requests = Vec::new();
+    for &(due, function) in schedule {
+        thread::sleep((began + due).saturating_duration_since(Instant::now()));
+        let (tiers, instance, ended) = (tiers.to_owned(), instance.clone(), ended.clone());
+        requests.push(thread::spawn(move || {
+            let answer = ask(&instance, &tiers, function, began, due);
+            lock(&ended).push(answer);
+        }));
+    }
     while requests.iter().any(|request| !request.is_finished()) && Instant::now() < until {
         thread::sleep(Duration::from_millis(50));
     }
-    let in_time = std::mem::take(&mut *lock(&answers));
+    let in_time = std::mem::take(&mut *lock(&ended));
     // The end of the instance is the end of every request that still waits.
     instance.call(&["down"])?;
     for request in requests {
@@ -180,17 +193,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn ask(instance: &Instance, tiers: &str, function: u32, due: Instant) -> Option<Answer> {
-    let (invocation, _) = instance.invoke(&format!("f{function}")).ok()?;
+fn ask(
+    instance: &Instance,
+    tiers: &str,
+    function: u32,
+    began: Instant,
+    due: Duration,
+) -> Result<Answer, Failure> {
+    let (invocation, _) = instance.invoke(&format!("f{function}"))?;
+    let total = milliseconds(began.elapsed().saturating_sub(due));
     let expected = function.to_string();
     let right = invocation.outcome == Outcome::Done
-        && invocation.result.is_some_and(|result| result.get() == expected);
-    right.then(|| Answer {
+        && invocation.result.as_ref().is_some_and(|result| result.get() == expected);
+    if !right {
+        return Err(format!("f{function} answered {invocation:?}").into());
+    }
+    Ok(Answer {
         tiers: tiers.to_owned(),
         function,
+        due: milliseconds(due),
         tier: invocation.tier,
         start: milliseconds(Duration::from_micros(invocation.start_us)),
-        total: milliseconds(due.elapsed()),
+        total,
     })
 }
 
@@ -208,9 +232,10 @@ fn print(runs: &[Run]) {
             .iter()
             .map(|(tier, count)| format!("{count} {tier:?}").to_lowercase())
             .collect();
-        if run.answers.len() < run.requests {
-            by.push(format!("{} not in time", run.requests - run.answers.len()));
-        }
+        let late = run.requests - run.answers.len() - run.failures;
+        let others = [(run.failures, "failed"), (late, "not in time")];
+        let others = others.into_iter().filter(|(count, _)| *count > 0);
+        by.extend(others.map(|(count, how)| format!("{count} {how}")));
         let starts: Vec<f64> = run.answers.iter().map(|answer| answer.start).collect();
         let totals: Vec<f64> = run.answers.iter().map(|answer| answer.total).collect();
         println!(

@@ -122,6 +122,8 @@ pub fn plain_environment(folder: &Path, packages: &[&str]) -> Result<PathBuf, Fa
     venv.args(["venv", "--quiet", "--no-config"]).arg(folder);
     let mut install = Command::new(&uv);
     install.args(["pip", "install", "--quiet", "--compile-bytecode", "--link-mode", "copy"]);
+    // Not the user's cache, which this would leave something in.
+    install.arg("--cache-dir").arg(folder.with_extension("downloads"));
     install.arg("--python").arg(&python).args(packages);
     for mut command in [venv, install] {
         let status = command.status()?;

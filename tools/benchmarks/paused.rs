@@ -53,14 +53,15 @@ impl Floor {
             })
             .ok_or("the floor is measured with cgroup2, which is not mounted")?;
         let group = PathBuf::from(root).join(format!("pipsqueak-bench-{}", std::process::id()));
-        fs::create_dir(&group)?;
         let (socket, far) = UnixStream::pair()?;
         let child = Command::new("python3")
             .args(["-c", ECHO])
             .stdin(Stdio::from(OwnedFd::from(far)))
             .spawn()?;
-        fs::write(group.join("cgroup.procs"), child.id().to_string())?;
-        Ok(Self { child, socket, group })
+        let floor = Self { child, socket, group };
+        fs::create_dir(&floor.group)?;
+        fs::write(floor.group.join("cgroup.procs"), floor.child.id().to_string())?;
+        Ok(floor)
     }
 
     fn freeze(&self, frozen: bool) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 //! the same packages, and against importing them.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
@@ -24,7 +25,7 @@ pub struct Flags {
     /// New functions started, and forks
     #[arg(long, default_value_t = 60)]
     rounds: usize,
-    /// Plain imports
+    /// Plain imports among them, spread evenly
     #[arg(long, default_value_t = 8)]
     imports: usize,
 }
@@ -59,7 +60,7 @@ struct Forker {
 }
 
 impl Forker {
-    fn start(python: &std::path::Path, module: &str) -> Result<Self, Failure> {
+    fn start(python: &Path, module: &str) -> Result<Self, Failure> {
         let mut child = Command::new(python)
             .args(["-c", FORKER, module])
             .stdin(Stdio::piped())
@@ -93,6 +94,17 @@ impl Drop for Forker {
     }
 }
 
+/// How long an interpreter takes to start, import a module and end, in milliseconds.
+fn import(python: &Path, module: &str) -> Result<f64, Failure> {
+    let began = Instant::now();
+    let status = Command::new(python).args(["-c", &format!("import {module}")]).status()?;
+    if status.success() {
+        Ok(milliseconds(began.elapsed()))
+    } else {
+        Err(format!("python -c 'import {module}' ended with {status}").into())
+    }
+}
+
 /// Measures.
 pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     let module = flags.module.as_ref().unwrap_or(&flags.package);
@@ -105,8 +117,12 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     let plain = plain_environment(&instance.folder().join("plain"), &[&flags.package])?;
     let mut forker = Forker::start(&instance.view("bench").join("bin/python"), module)?;
 
-    let (mut forks, mut ours) = (Vec::new(), Vec::new());
-    for _ in 0..flags.rounds {
+    let (mut forks, mut ours, mut imports) = (Vec::new(), Vec::new(), Vec::new());
+    let between_imports = (flags.rounds / flags.imports.max(1)).max(1);
+    for round in 0..flags.rounds {
+        if round % between_imports == 0 {
+            imports.push(import(&plain, module)?);
+        }
         forks.push(forker.fork()?);
         instance.evict_paused()?;
         // What was evicted is taken down beside the next start, as it is in use.
@@ -115,15 +131,6 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
             return Err(format!("the {:?} tier answered", invocation.tier).into());
         }
         ours.push(milliseconds(took));
-    }
-    let mut imports = Vec::new();
-    for _ in 0..flags.imports {
-        let began = Instant::now();
-        let status = Command::new(&plain).args(["-c", &format!("import {module}")]).status()?;
-        if !status.success() {
-            return Err(format!("python -c 'import {module}' ended with {status}").into());
-        }
-        imports.push(milliseconds(began.elapsed()));
     }
     let p99 = |values: &[f64]| percentile(values, 0.99);
     let (fork, import, start) = (median(&forks), median(&imports), median(&ours));
