@@ -153,7 +153,8 @@ impl Instance {
 
     /// Stops it; the exit code, or `None` where that did not end.
     fn end(&self) -> Option<i32> {
-        let mut down = self.command().arg("down").stdout(Stdio::null()).spawn().unwrap();
+        let mut down =
+            self.command().arg("down").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let until = Instant::now() + DOWN_PATIENCE;
         while Instant::now() < until {
             if let Some(status) = down.try_wait().unwrap() {

@@ -29,9 +29,9 @@ def fork_hazards():
     hazards = []
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1:
-        hazards.append(f"{threads - 1} threads")
+        hazards.append(f"threads left running: {threads - 1}")
     with open("/proc/self/task/%d/children" % os.getpid()) as children:
         count = len(children.read().split())
     if count:
-        hazards.append(f"{count} child processes")
+        hazards.append(f"child processes left running: {count}")
     return hazards
