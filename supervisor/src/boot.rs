@@ -23,7 +23,7 @@ use crate::runtime;
 use crate::sandbox::Sandboxes;
 use crate::supervisor::Supervisor;
 
-/// How long running invocations are waited for at the end.
+/// How long requests that were read are waited for at the end.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why a supervisor could not start.
@@ -145,10 +145,10 @@ fn build(
     Ok(Arc::new(Supervisor::new(settings, parts, runtime_folder, stopping)))
 }
 
-/// Waits for what runs, within bounds.
+/// Waits until all requests that were read are answered, within bounds.
 async fn drain(supervisor: &Supervisor) {
     let until = Instant::now() + DRAIN_PATIENCE;
-    while supervisor.running() > 0 && Instant::now() < until {
+    while supervisor.in_flight() > 0 && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

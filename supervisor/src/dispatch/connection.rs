@@ -44,10 +44,12 @@ pub async fn serve(mut stream: UnixStream, supervisor: &Arc<Supervisor>) -> io::
                 return write(&mut stream, FrameKind::Reply, &fault).await;
             }
         };
+        let in_flight = supervisor.begin_request();
         let (reply, after) = answer(&mut stream, supervisor, request, arrived).await?;
         let written = write(&mut stream, FrameKind::Reply, &reply).await;
         // Also where the client is gone: its function's sandbox is as good as before.
         supervisor.after(after);
+        drop(in_flight);
         written?;
     }
 }

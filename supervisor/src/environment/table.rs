@@ -89,7 +89,7 @@ impl Environments {
         python: Option<PathBuf>,
         progress: &UnboundedSender<Progress>,
     ) -> Result<EnvironmentInfo, EnvironmentsError> {
-        let environment = self.add_locked(name, requirements, python, progress).await?;
+        let (environment, _) = self.add_locked(name, requirements, python, progress).await?;
         Ok(self.info(environment))
     }
 
@@ -99,7 +99,7 @@ impl Environments {
         requirements: String,
         python: Option<PathBuf>,
         progress: &UnboundedSender<Progress>,
-    ) -> Result<Environment, EnvironmentsError> {
+    ) -> Result<(Environment, Arc<Tree>), EnvironmentsError> {
         let turn = lock(&self.making).entry(name.clone()).or_default().clone();
         let _turn = turn.lock().await;
         let (shared, progress, wanted) = (self.shared.clone(), progress.clone(), name.clone());
@@ -108,7 +108,8 @@ impl Environments {
         })
         .await?;
         lock(&self.trees).remove(&name);
-        Ok(environment)
+        let tree = self.open(environment.clone()).await?;
+        Ok((environment, tree))
     }
 
     /// All environments that were given a name, by name.
@@ -166,8 +167,8 @@ impl Environments {
             return self.make_private(function, name).await;
         }
         let requirements = function.info.requirements.clone().unwrap_or_default();
-        let environment = self.add_locked(name, requirements, None, progress).await?;
-        self.open(environment).await
+        let (_, tree) = self.add_locked(name, requirements, None, progress).await?;
+        Ok(tree)
     }
 
     /// The key that the tree of a function has, where that is known without making it.

@@ -278,6 +278,11 @@ impl Paused {
         Ok((self.instance, self.tree))
     }
 
+    /// Its environment.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
     /// The instance, to look at.
     pub fn instance(&self) -> &Instance {
         &self.instance

@@ -4,7 +4,7 @@ mod status;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,10 +45,21 @@ pub struct Supervisor {
     running: Arc<Mutex<BTreeMap<u64, SandboxInfo>>>,
     starts: Mutex<BTreeMap<Tier, u64>>,
     requests: AtomicU64,
+    in_flight: AtomicUsize,
     /// As many environments are made for waiting requests at once as there are processors: more at
     /// once would all be done later.
     makings: Semaphore,
     stopping: watch::Sender<bool>,
+}
+
+/// A request that has been read and not been answered.
+#[derive(Debug)]
+pub struct InFlight(Arc<Supervisor>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// What is left of an invocation when its reply is sent.
@@ -92,6 +103,7 @@ impl Supervisor {
             running: Arc::default(),
             starts: Mutex::default(),
             requests: AtomicU64::new(0),
+            in_flight: AtomicUsize::new(0),
             makings: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
             stopping,
         }
@@ -189,19 +201,18 @@ impl Supervisor {
             }
         }
         let mut waited = Duration::ZERO;
-        let (tree, tier) = match known {
-            Some(tree) => (tree, Tier::Ssd),
-            None => {
-                let queued = Instant::now();
-                let _turn = self.makings.acquire().await.map_err(internal)?;
-                waited = queued.elapsed();
-                let tree = match self.environments.find(function).await? {
-                    // Somebody else has made it meanwhile.
-                    Some(tree) => tree,
-                    None => self.environments.make(function, progress).await?,
-                };
-                (tree, Tier::Cold)
-            }
+        let (tree, tier) = if let Some(tree) = known {
+            (tree, Tier::Ssd)
+        } else {
+            let queued = Instant::now();
+            let _turn = self.makings.acquire().await.map_err(internal)?;
+            waited = queued.elapsed();
+            let tree = match self.environments.find(function).await? {
+                // Somebody else has made it meanwhile.
+                Some(tree) => tree,
+                None => self.environments.make(function, progress).await?,
+            };
+            (tree, Tier::Cold)
         };
         let instance = self.start(function, Born::Fresh(tree.clone())).await?;
         Ok(Obtained { instance, tier, tree, waited })
@@ -214,9 +225,11 @@ impl Supervisor {
     }
 
     fn resume(&self, function: &Arc<Function>) -> Option<(Instance, Arc<Tree>)> {
+        let key = self.environments.known_key(function);
         loop {
             let paused = lock(&self.paused).take(&function.info.name)?;
-            let is_current = paused.instance().function().info.version == function.info.version;
+            let is_current = paused.instance().function().info.version == function.info.version
+                && key.as_ref() == Some(&paused.tree().key);
             if !is_current || !paused.instance().is_alive() {
                 continue;
             }
@@ -307,9 +320,15 @@ impl Supervisor {
         self.zygotes.evict(|_| true);
     }
 
-    /// How many invocations are running.
-    pub fn running(&self) -> usize {
-        lock(&self.running).len()
+    /// Counts a request until what this returns is dropped.
+    pub fn begin_request(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        InFlight(self.clone())
+    }
+
+    /// How many requests have been read and not been answered.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
     }
 
     fn note_running(&self, number: u64, instance: &Instance) -> Noted {
