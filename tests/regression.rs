@@ -1,11 +1,17 @@
 //! What once broke.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::harness::{Instance, Options};
 use crate::tests;
 
-tests!(what_is_printed_comes_with_its_own_invocation, a_payload_crosses_to_the_byte);
+tests!(
+    what_is_printed_comes_with_its_own_invocation,
+    a_payload_crosses_to_the_byte,
+    a_sandbox_that_is_being_made_does_not_hold_up_the_end,
+);
 
 /// Output that was in the pipe when the answer came was taken for the next invocation's.
 fn what_is_printed_comes_with_its_own_invocation() {
@@ -45,4 +51,20 @@ fn a_payload_crosses_to_the_byte() {
     assert_eq!(instance.call_with(&["invoke", "echo", "-d", "-"], &large).stdout.trim(), large);
     let too_large = format!("\"{}\"", "x".repeat(6 << 20));
     assert_eq!(instance.call_with(&["invoke", "echo", "-d", "-"], &too_large).code, 5);
+}
+
+/// The holder of a sandbox that was finished after the last word to the thread that takes sandboxes
+/// down was waited for by its maker, that by the supervisor, and the supervisor by the holder.
+fn a_sandbox_that_is_being_made_does_not_hold_up_the_end() {
+    let instance = Instance::start(&Options::default());
+    instance.deploy("echo", "def handler(event): return event\n", &[]);
+    instance.invoke("echo", &json!(1));
+    for round in 0..20 {
+        // What follows the answer: a zygote's sandbox and its interpreter are being made.
+        instance.ok(&["evict"]);
+        instance.invoke("echo", &json!(1));
+        std::thread::sleep(Duration::from_millis(round / 2));
+        instance.ok(&["down"]);
+        instance.up();
+    }
 }

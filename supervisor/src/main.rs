@@ -23,15 +23,16 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The process that makes sandboxes; started by the supervisor itself
+    /// The process that makes sandboxes; started by the supervisor itself, in an empty folder
     #[command(hide = true)]
     MakeSandboxes {
+        /// Whose sandboxes they are, for those who read the list of processes
+        #[arg(long)]
+        instance: String,
         #[arg(long)]
         orders: RawFd,
         #[arg(long)]
         kill_switch: Option<RawFd>,
-        #[arg(long)]
-        root: PathBuf,
     },
 }
 
@@ -70,17 +71,18 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     match arguments.command {
-        Some(Command::MakeSandboxes { orders, kill_switch, root }) => {
-            make_sandboxes(orders, kill_switch, &root)
+        Some(Command::MakeSandboxes { orders, kill_switch, .. }) => {
+            make_sandboxes(orders, kill_switch)
         }
         None => serve(arguments.serve),
     }
 }
 
-fn make_sandboxes(orders: RawFd, kill_switch: Option<RawFd>, root: &std::path::Path) -> ExitCode {
+fn make_sandboxes(orders: RawFd, kill_switch: Option<RawFd>) -> ExitCode {
     let made = descriptor::inherited(orders).and_then(|orders| {
         let kill_switch = kill_switch.map(descriptor::inherited).transpose()?;
-        sandbox::run_maker(&UnixStream::from(orders), kill_switch.map(File::from), root)
+        let root = std::env::current_dir()?;
+        sandbox::run_maker(&UnixStream::from(orders), kill_switch.map(File::from), &root)
     });
     match made {
         Ok(()) => ExitCode::SUCCESS,

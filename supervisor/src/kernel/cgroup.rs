@@ -160,16 +160,15 @@ impl Instance {
 
     /// Ends every process of the instance and removes its groups.
     pub fn clear(&self) -> io::Result<()> {
-        for root in self.layout.roots() {
-            let top = root.join(&self.name);
-            if top.exists() {
-                for group in subgroups(&top)?.iter().chain([&top]) {
-                    end_processes(group)?;
-                    remove(group)?;
-                }
-            }
+        let tops = self.layout.roots().map(|root| root.join(&self.name));
+        let mut groups = Vec::new();
+        for top in tops.filter(|top| top.exists()) {
+            groups.extend(subgroups(&top)?);
+            groups.push(top);
         }
-        Ok(())
+        // First all of them: the end of a pid namespace waits for those inside it.
+        groups.iter().try_for_each(|group| end_processes(group))?;
+        groups.iter().try_for_each(|group| remove(group))
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use pipsqueak_kernel::{descriptor, message};
@@ -75,7 +75,8 @@ pub struct Process {
 #[derive(Debug)]
 pub struct Sandboxes {
     groups: Instance,
-    orders: Mutex<UnixStream>,
+    /// Read-locked while an order is carried out; none once it stops.
+    orders: RwLock<Option<Mutex<UnixStream>>>,
     maker: Mutex<Child>,
     exits: Arc<Exits>,
     users: Arc<Users>,
@@ -105,7 +106,14 @@ impl Sandboxes {
         }
         let number = |fd: &OwnedFd| std::os::fd::AsRawFd::as_raw_fd(fd).to_string();
         let mut command = Command::new(binary);
-        command.arg("make-sandboxes").args(["--orders", &number(&far)]).arg("--root").arg(root);
+        command.arg("make-sandboxes").args([
+            "--instance",
+            groups.name(),
+            "--orders",
+            &number(&far),
+        ]);
+        // Not an argument: holders keep the command line, and what runs in sandboxes can read it.
+        command.current_dir(root);
         if let Some(switch) = &switch {
             command.args(["--kill-switch", &number(switch)]);
         }
@@ -130,7 +138,7 @@ impl Sandboxes {
             .spawn(move || teardown::run(&remains))?;
         Ok(Self {
             groups,
-            orders: Mutex::new(near),
+            orders: RwLock::new(Some(Mutex::new(near))),
             maker: Mutex::new(maker),
             exits,
             users: Arc::default(),
@@ -227,21 +235,27 @@ impl Sandboxes {
     }
 
     /// Ends the maker and everything that is left, and removes the control groups. Blocks.
+    ///
+    /// Orders that are being carried out are waited for, later ones are refused: so every process
+    /// there is is in its control group when those are cleared.
     pub fn stop(&self) -> io::Result<()> {
+        let Some(orders) = self.orders.write().unwrap_or_else(PoisonError::into_inner).take()
+        else {
+            return Ok(());
+        };
         let thread = self.teardown_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // What is dropped after this word is ended with the groups.
         let stopping = self.teardown.send(None).is_ok();
-        self.orders
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .shutdown(std::net::Shutdown::Both)?;
-        self.maker.lock().unwrap_or_else(PoisonError::into_inner).wait()?;
         if let Some(thread) = thread.filter(|_| stopping)
             && thread.join().is_err()
         {
             tracing::error!("the thread that takes sandboxes down has panicked");
         }
-        self.groups.clear()
+        let cleared = self.groups.clear();
+        let orders = orders.into_inner().unwrap_or_else(PoisonError::into_inner);
+        orders.shutdown(std::net::Shutdown::Both)?;
+        self.maker.lock().unwrap_or_else(PoisonError::into_inner).wait()?;
+        cleared
     }
 
     fn user(&self, standing: Standing) -> Result<User, SandboxError> {
@@ -272,8 +286,10 @@ impl Sandboxes {
             .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
         let mut all = vec![far.as_fd()];
         all.extend(descriptors);
+        let open = self.orders.read().unwrap_or_else(PoisonError::into_inner);
         {
-            let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+            let orders = open.as_ref().ok_or(SandboxError::Stopping)?;
+            let orders = orders.lock().unwrap_or_else(PoisonError::into_inner);
             message::send(orders.as_fd(), &body, &all).map_err(SandboxError::Maker)?;
         }
         drop(far);

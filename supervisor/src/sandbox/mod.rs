@@ -63,6 +63,9 @@ pub enum SandboxError {
     /// The process that makes sandboxes does not answer.
     #[error("the process that makes sandboxes does not answer: {0}; restart the supervisor")]
     Maker(io::Error),
+    /// No sandbox is made any more.
+    #[error("the supervisor is stopping")]
+    Stopping,
     /// No user number is free.
     #[error("all {0} user numbers for sandboxes are in use; evict some sandboxes")]
     Users(u32),

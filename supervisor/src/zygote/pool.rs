@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::node::Zygote;
+use super::node::{Zygote, ZygoteError};
 use crate::environment::Tree;
-use crate::sandbox::Sandboxes;
+use crate::sandbox::{SandboxError, Sandboxes};
 
 /// Whom a zygote may serve: functions whose environment has the distributions of its own, by
 /// digest, and whose sandboxes are in the same network. A child cannot change to the host's, which
@@ -84,6 +84,7 @@ impl Pool {
             let started = Zygote::start(sandboxes, tree, own_network, &pool.runtime).await;
             let state = match started {
                 Ok(zygote) => State::Ready(Arc::new(zygote)),
+                Err(ZygoteError::Sandbox(SandboxError::Stopping)) => return,
                 Err(error) => {
                     tracing::warn!(environment = key.tree, %error, "a zygote could not be started");
                     State::Failed(error.to_string())
