@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::leftovers::Footprint;
 use super::{binary, cache, eventually, folder};
 
-/// How long a supervisor may take to end; `down` itself gives up after 60 seconds.
+/// How long a supervisor may take to end.
 const DOWN_PATIENCE: Duration = Duration::from_secs(70);
 
 /// How an instance is started.

@@ -15,8 +15,9 @@ use super::args::Places;
 use super::failure::{Exit, Failure};
 use super::{output, up};
 
-/// Twice as long as the supervisor waits for invocations that run.
-const PATIENCE_SECONDS: u16 = 60;
+/// The supervisor waits for invocations that run, then removes what was installed for sandboxes that
+/// end with it: without the ssd tier that is an environment each.
+const PATIENCE_SECONDS: u16 = 300;
 
 /// Carries the verb out.
 pub fn run(places: &Places) -> Result<Exit, Failure> {
