@@ -4,10 +4,14 @@
 //! medians and ratios are what is told.
 
 mod experiment;
+mod import;
+mod import_cold;
 mod instance;
 mod paused;
 mod report;
+mod sides;
 mod statistics;
+mod throttle;
 mod zygote;
 
 use std::path::PathBuf;
@@ -36,6 +40,10 @@ enum Benchmark {
     Paused(paused::Flags),
     /// A new function's start, against a fork of the same zygote and a plain import
     Zygote(zygote::Flags),
+    /// A warm import from the mount, against the same files in a folder
+    Import(import::Flags),
+    /// A cold import from the mount, against the same files in a folder, also with a slow disk
+    ImportCold(import_cold::Flags),
     /// Functions that import the same package, random requests, each combination of tiers
     Experiment(experiment::Flags),
 }
@@ -45,6 +53,8 @@ fn main() -> ExitCode {
     let rows = match &arguments.benchmark {
         Benchmark::Paused(flags) => paused::run(flags),
         Benchmark::Zygote(flags) => zygote::run(flags),
+        Benchmark::Import(flags) => import::run(flags),
+        Benchmark::ImportCold(flags) => import_cold::run(flags),
         Benchmark::Experiment(flags) => experiment::run(flags),
     };
     let told = rows.and_then(|rows| tell(&rows, arguments.json));
