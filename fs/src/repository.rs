@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -15,13 +16,13 @@ use crate::ingest::commit::{Incoming, commit};
 use crate::ingest::confine::Confine;
 use crate::ingest::lock::{self, Locked};
 use crate::ingest::staged::Staged;
+use crate::ingest::trace::{self, Wanted};
 use crate::ingest::uv::Uv;
-use crate::ingest::{AddError, Step};
+use crate::ingest::{AddError, Step, pack};
 use crate::interpreter::Interpreter;
 use crate::store::StoreError;
 use crate::store::append::Appender;
-use crate::store::segment::FrameWriter;
-use crate::view::compile::{Placed, compile, count_nodes};
+use crate::view::compile::{compile, count_nodes};
 use crate::view::plan::{Content, merge};
 use crate::view::published::{Published, index_path};
 use crate::view::replace;
@@ -45,22 +46,30 @@ pub struct Repository {
     staging: PathBuf,
     cache: PathBuf,
     uv: PathBuf,
+    mount: PathBuf,
     catalog: Catalog,
     /// One commit at a time; resolving and downloading go on beside it.
     committing: Mutex<()>,
 }
 
 impl Repository {
-    /// Opens the repository in `state`, whose downloads are kept in `cache` by the executable `uv`.
+    /// Opens the repository in `state`, whose downloads are kept in `cache` by the executable `uv`,
+    /// and which is shown at `mount`.
     ///
     /// Clears what a killed predecessor has left half-made. Only one may be open for a folder.
-    pub fn open(state: &Path, cache: &Path, uv: PathBuf) -> Result<Self, RepositoryError> {
+    pub fn open(
+        state: &Path,
+        cache: &Path,
+        uv: PathBuf,
+        mount: PathBuf,
+    ) -> Result<Self, RepositoryError> {
         let repository = Self {
             segments: state.join("segments"),
             views: state.join("views"),
             staging: state.join("staging"),
             cache: cache.join("uv"),
             uv,
+            mount,
             catalog: {
                 fs::create_dir_all(state).map_err(StoreError::at(state))?;
                 Catalog::open(&state.join("catalog.sqlite"))?
@@ -120,7 +129,9 @@ impl Repository {
         let missing = self.missing(&locked, &spec.interpreter)?;
         if !missing.is_empty() {
             told(step(&format!("installing {} distributions", missing.len())));
-            self.install(confine, &uv, &missing, told)?;
+            let requested = lock::requested(&spec.requirements);
+            let present = self.present(&locked, &spec.interpreter)?;
+            self.install(confine, &uv, &missing, &requested, &present, told)?;
         }
         told(step("publishing"));
         self.publish(spec, lock_text, &locked)
@@ -180,11 +191,32 @@ impl Repository {
         Ok(missing)
     }
 
+    /// Where the mount shows those of the locked distributions that are stored.
+    fn present(
+        &self,
+        locked: &[Locked],
+        interpreter: &Interpreter,
+    ) -> Result<Vec<PathBuf>, AddError> {
+        let mut present = Vec::new();
+        for one in locked {
+            let stored = self.catalog.distribution(&one.artifact(), &interpreter.identity())?;
+            if let Some(stored) = stored {
+                let name = distribution_name(&stored.name, &stored.version, &stored.digest);
+                present.push(self.mount.join("dists").join(name));
+            }
+        }
+        // One that no environment has now is not shown.
+        present.retain(|path| path.exists());
+        Ok(present)
+    }
+
     fn install(
         &self,
         confine: &dyn Confine,
         uv: &Uv<'_>,
         missing: &[&Locked],
+        requested: &[String],
+        present: &[PathBuf],
         told: &mut dyn FnMut(Step),
     ) -> Result<(), AddError> {
         let lines: Vec<String> = missing.iter().map(|locked| locked.requirement()).collect();
@@ -209,10 +241,19 @@ impl Repository {
             let staged = installed.swap_remove(position);
             incoming.push(Incoming { artifact: locked.artifact(), staged });
         }
+        told(Step { step: "tracing imports".to_owned(), done: 0, total: 0 });
+        let trace = trace::record(
+            confine,
+            staging.path(),
+            present,
+            uv.work,
+            &interpreter.site_packages(),
+            &to_import(&incoming, requested),
+        );
         let _turn = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut tell = |done, total| told(Step { step: "storing".to_owned(), done, total });
         let identity = interpreter.identity();
-        commit(&self.catalog, &self.segments, &staged, incoming, &identity, &mut tell)
+        commit(&self.catalog, &self.segments, &staged, &incoming, &trace, &identity, &mut tell)
     }
 
     fn publish(
@@ -276,9 +317,9 @@ impl Repository {
         entries: &BTreeMap<String, Content>,
         distributions: &[i64],
     ) -> Result<(u64, u64), AddError> {
-        let placed = self.catalog.placed_objects(distributions)?;
+        let locations = self.catalog.locations(distributions)?;
         let sizes = entries.values().filter_map(|content| match content {
-            Content::File { object, .. } => placed.get(object).map(|place: &Placed| place.size),
+            Content::File { object, .. } => locations.get(object).map(|location| location.size),
             Content::Empty { .. } => Some(0),
             Content::Link(_) => None,
         });
@@ -286,7 +327,7 @@ impl Repository {
         let path = index_path(&self.views, digest);
         if !path.exists() {
             let first = self.catalog.take_numbers(count_nodes(entries))?;
-            let compiled = compile(entries, &placed, first);
+            let compiled = compile(entries, &locations, first);
             replace(&path, &compiled).map_err(AddError::at(&path))?;
         }
         Ok((files, bytes))
@@ -301,15 +342,17 @@ impl Repository {
         if let Some(stored) = self.catalog.distribution(&artifact, &identity)? {
             return Ok(stored);
         }
-        let zstd = Path::new("zstd");
-        let frames = FrameWriter::new().and_then(|mut writer| writer.frames(content));
-        let frames = frames.map_err(AddError::at(zstd))?;
-        let mut appender = Appender::begin(&self.segments, self.catalog.begin_segment()?)?;
+        let appender = Appender::begin(&self.segments, self.catalog.begin_segment()?)?;
         let segment = appender.id();
-        let offset = appender.append(&frames)?;
-        let lengths = frames.iter().map(|frame| u32::try_from(frame.len()).unwrap_or(u32::MAX));
-        let placed =
-            Placed { segment, offset, size: content.len() as u64, frames: lengths.collect() };
+        let read = |_, from, part: &mut [u8]| {
+            let from = usize::try_from(from).unwrap_or(usize::MAX);
+            content.get(from..).and_then(|mut rest| rest.read_exact(part).ok());
+            Ok(())
+        };
+        let sizes = [content.len() as u64];
+        let (locations, bytes) = pack::write(appender, &sizes, read, &mut |_, _| {})?;
+        let objects: Vec<_> =
+            locations.into_iter().map(|location| NewObject { digest, location }).collect();
         let file = FileContent { object: Some(digest), executable: false };
         let new = NewDistribution {
             artifact: artifact.clone(),
@@ -320,8 +363,7 @@ impl Repository {
             modules: Vec::new(),
             files: vec![("pyvenv.cfg".to_owned(), file)],
         };
-        let bytes = appender.seal()?;
-        self.catalog.store(segment, bytes, &[NewObject { digest, placed }], &[new])?;
+        self.catalog.store(segment, bytes, &objects, &[new])?;
         let stored = self.catalog.distribution(&artifact, &identity)?;
         stored.ok_or_else(|| AddError::Lock("what was just stored is not there".to_owned()))
     }
@@ -347,6 +389,17 @@ impl Repository {
         fs::set_permissions(folder.path(), readable).map_err(AddError::at(folder.path()))?;
         Ok(folder)
     }
+}
+
+/// What to import of new distributions to see what that reads: what was asked for first, as
+/// functions will.
+fn to_import(incoming: &[Incoming], requested: &[String]) -> Wanted {
+    let modules_of = |one: &Incoming| one.staged.modules.clone();
+    let (asked, other): (Vec<_>, Vec<_>) =
+        incoming.iter().partition(|one| requested.contains(&one.staged.name));
+    let explored: Vec<String> = asked.into_iter().flat_map(modules_of).collect();
+    let modules = explored.iter().cloned().chain(other.into_iter().flat_map(modules_of));
+    Wanted { modules: modules.collect(), explored }
 }
 
 /// Digest of an environment: its interpreter and its distributions.

@@ -123,7 +123,8 @@ fn build(
 
     let groups = cgroup::Instance::create(&instance_id(&settings.run))
         .map_err(machine("making control groups"))?;
-    let repository = Repository::open(&settings.state, &settings.cache, uv)?;
+    let repository =
+        Repository::open(&settings.state, &settings.cache, uv, settings.mount.clone())?;
     let functions = Functions::open(settings.state.join("functions"))?;
     let keeper = Keeper::start(&settings.mount, &settings.state).map_err(machine("mounting"))?;
     let runtime_folder = settings.run.join("runtime");

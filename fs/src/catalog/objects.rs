@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{Catalog, CatalogError};
 use crate::id::{Digest, ObjectId, SegmentId};
-use crate::view::compile::Placed;
+use crate::store::Location;
 
 /// An object that is being stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct NewObject {
     /// Its content's digest.
     pub digest: Digest,
     /// Where it was written.
-    pub placed: Placed,
+    pub location: Location,
 }
 
 impl Catalog {
@@ -45,31 +45,28 @@ impl Catalog {
     }
 
     /// Where the objects of some distributions are.
-    pub fn placed_objects(
+    pub fn locations(
         &self,
         distributions: &[i64],
-    ) -> Result<HashMap<ObjectId, Placed>, CatalogError> {
+    ) -> Result<HashMap<ObjectId, Location>, CatalogError> {
         self.read(|connection| {
-            let mut placed = HashMap::new();
+            let mut locations = HashMap::new();
             let mut statement = connection.prepare(
-                "SELECT o.id, o.segment, o.offset, o.size, o.frames FROM files f
+                "SELECT o.id, o.segment, o.position, o.size FROM files f
                  JOIN objects o ON o.id = f.object WHERE f.distribution = ?",
             )?;
             for distribution in distributions {
                 let mut rows = statement.query([distribution])?;
                 while let Some(row) = rows.next()? {
-                    let frames: Vec<u8> = row.get(4)?;
-                    let (lengths, _) = frames.as_chunks::<4>();
-                    let place = Placed {
+                    let location = Location {
                         segment: row.get(1)?,
-                        offset: row.get::<_, i64>(2)?.cast_unsigned(),
+                        position: row.get::<_, i64>(2)?.cast_unsigned(),
                         size: row.get::<_, i64>(3)?.cast_unsigned(),
-                        frames: lengths.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect(),
                     };
-                    placed.insert(row.get::<_, i64>(0)?.cast_unsigned(), place);
+                    locations.insert(row.get::<_, i64>(0)?.cast_unsigned(), location);
                 }
             }
-            Ok(placed)
+            Ok(locations)
         })
     }
 }
@@ -86,18 +83,15 @@ pub fn insert(
         params![bytes.cast_signed(), segment],
     )?;
     let mut statement = transaction.prepare(
-        "INSERT OR IGNORE INTO objects (digest, size, segment, offset, frames)
-         VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO objects (digest, size, segment, position)
+         VALUES (?, ?, ?, ?)",
     )?;
-    for NewObject { digest, placed } in objects {
-        let frames: Vec<u8> =
-            placed.frames.iter().flat_map(|length| length.to_le_bytes()).collect();
+    for NewObject { digest, location } in objects {
         statement.execute(params![
             digest.0,
-            placed.size.cast_signed(),
-            placed.segment,
-            placed.offset.cast_signed(),
-            frames
+            location.size.cast_signed(),
+            location.segment,
+            location.position.cast_signed(),
         ])?;
     }
     Ok(())

@@ -6,15 +6,14 @@ use rusqlite::Connection;
 const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE segments (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
-        bytes INTEGER NOT NULL          -- 0 until it is sealed
+        bytes INTEGER NOT NULL          -- of its file; 0 until it is sealed
     );
     CREATE TABLE objects (
         id INTEGER PRIMARY KEY AUTOINCREMENT,  -- the inode number is made from it: never reused
         digest BLOB NOT NULL UNIQUE,
         size INTEGER NOT NULL,
         segment INTEGER NOT NULL REFERENCES segments,
-        offset INTEGER NOT NULL,
-        frames BLOB NOT NULL            -- length of each frame, 4 bytes little-endian
+        position INTEGER NOT NULL       -- of its first byte in the segment's content
     );
     CREATE TABLE distributions (
         id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -1,23 +1,19 @@
-//! Storing what was staged: read, digest and compress on several threads, append on one, then one
-//! transaction. Whatever fails before that leaves nothing that anybody sees.
+//! Storing what was staged: digest on several threads, write what is new in the order in which
+//! imports read it, then one transaction. Whatever fails before that leaves nothing that anybody
+//! sees.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::AddError;
 use super::staged::{Staged, StagedDistribution};
+use super::{AddError, pack};
 use crate::catalog::{Catalog, FileContent, NewDistribution, NewObject};
 use crate::id::Digest;
 use crate::store::append::Appender;
-use crate::store::segment::FrameWriter;
-use crate::view::compile::Placed;
-
-/// Objects that wait for the appending thread, at most: bounds memory to a few large files.
-const WAITING: usize = 8;
+use crate::store::segment::FRAME_BYTES;
 
 /// A distribution to be stored, and which artifact it was installed from.
 #[derive(Debug)]
@@ -28,125 +24,161 @@ pub struct Incoming {
     pub staged: StagedDistribution,
 }
 
-/// A new object's content, compressed.
-struct Packed {
-    digest: Digest,
-    size: u64,
-    frames: Vec<Vec<u8>>,
+/// A staged file.
+#[derive(Clone, Copy)]
+struct File<'a> {
+    owner: &'a StagedDistribution,
+    /// Its place among the distributions.
+    place: usize,
+    path: &'a str,
 }
 
-/// Stores distributions of one staging folder. `told` hears of each file that is done.
+/// A file whose content is known.
+struct Digested<'a> {
+    file: File<'a>,
+    content: FileContent,
+    size: u64,
+}
+
+/// Stores distributions of one staging folder. `trace` is the files that imports read, in order,
+/// from the environment's root; `told` hears how many frames are written, and of how many.
 ///
 /// One at a time for a catalog: what is known must not change meanwhile.
 pub fn commit(
     catalog: &Catalog,
     segments: &Path,
     staged: &Staged,
-    incoming: Vec<Incoming>,
+    incoming: &[Incoming],
+    trace: &[String],
     interpreter: &str,
     told: &mut dyn FnMut(u64, u64),
 ) -> Result<(), AddError> {
-    let files: Vec<(usize, &str)> = incoming
-        .iter()
-        .enumerate()
-        .flat_map(|(owner, one)| one.staged.files.iter().map(move |path| (owner, path.as_str())))
-        .collect();
-    let known = Mutex::new(catalog.known_objects()?);
-    let mut appender = Appender::begin(segments, catalog.begin_segment()?)?;
-    let total = files.len() as u64;
-    let next = AtomicUsize::new(0);
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-
-    let mut objects = Vec::new();
-    let contents = thread::scope(|scope| -> Result<Vec<_>, AddError> {
-        let (packed, arriving) = sync_channel::<Packed>(WAITING);
-        let readers: Vec<_> = (0..workers)
-            .map(|_| {
-                let (packed, files, known, next, incoming) =
-                    (packed.clone(), &files, &known, &next, &incoming);
-                scope.spawn(move || pack(staged, incoming, files, next, known, &packed))
-            })
-            .collect();
-        drop(packed);
-        for Packed { digest, size, frames } in arriving {
-            let offset = appender.append(&frames)?;
-            let lengths = frames.iter().map(|frame| u32::try_from(frame.len()).unwrap_or(u32::MAX));
-            let placed = Placed { segment: appender.id(), offset, size, frames: lengths.collect() };
-            objects.push(NewObject { digest, placed });
-            told(next.load(Ordering::Relaxed).min(files.len()) as u64, total);
+    let files = incoming.iter().enumerate().flat_map(|(place, one)| {
+        let owner = &one.staged;
+        owner.files.iter().map(move |path| File { owner, place, path })
+    });
+    let mut digested = digest_all(staged, &files.collect::<Vec<_>>())?;
+    sort_as_read(&mut digested, trace);
+    let mut known = catalog.known_objects()?;
+    let mut fresh = Vec::new();
+    for one in &digested {
+        if let Some(digest) = one.content.object.filter(|digest| known.insert(*digest)) {
+            fresh.push((digest, one));
         }
-        let mut contents = Vec::with_capacity(files.len());
-        for reader in readers {
-            let read = reader.join().unwrap_or_else(|_| {
-                Err(AddError::Lock("reading the staged files has panicked".to_owned()))
-            });
-            contents.extend(read?);
-        }
-        Ok(contents)
-    })?;
-
-    let distributions = assemble(incoming, contents, interpreter);
+    }
+    let sizes: Vec<u64> = fresh.iter().map(|(_, one)| one.size).collect();
+    let read = |object: usize, from: u64, part: &mut [u8]| {
+        fresh.get(object).map_or(Ok(()), |(_, one)| one.file.read(staged, from, part))
+    };
+    let appender = Appender::begin(segments, catalog.begin_segment()?)?;
     let segment = appender.id();
-    let bytes = appender.seal()?;
+    let (locations, bytes) = pack::write(appender, &sizes, read, told)?;
+    let objects = fresh.iter().zip(locations);
+    let objects: Vec<NewObject> =
+        objects.map(|((digest, _), location)| NewObject { digest: *digest, location }).collect();
+    let distributions = assemble(incoming, &digested, interpreter);
     Ok(catalog.store(segment, bytes, &objects, &distributions)?)
 }
 
-/// One thread's share: the owner, path and content of each file that it has read.
-fn pack(
-    staged: &Staged,
-    incoming: &[Incoming],
-    files: &[(usize, &str)],
-    next: &AtomicUsize,
-    known: &Mutex<HashSet<Digest>>,
-    packed: &SyncSender<Packed>,
-) -> Result<Vec<(usize, String, FileContent)>, AddError> {
-    let mut writer = FrameWriter::new().map_err(AddError::at(Path::new("zstd")))?;
-    let mut read = Vec::new();
-    while let Some((owner, path)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-        let distribution = &incoming[*owner].staged;
-        let (mut content, executable) = staged.read(path).map_err(|error| AddError::Hostile {
-            distribution: distribution.name.clone(),
-            reason: format!("{path}: {error}"),
-        })?;
-        if *path == distribution.record.0 {
-            content.clone_from(&distribution.record.1);
+/// First what was seen to be read, in that order, but large files, of which only parts are, after
+/// small ones; then bytecode, then the rest, each by path.
+fn sort_as_read(files: &mut [Digested<'_>], trace: &[String]) {
+    let ranks: HashMap<&str, usize> = trace.iter().map(String::as_str).zip(0..).collect();
+    files.sort_by_cached_key(|one| {
+        let path = one.file.path;
+        let rank = ranks.get(path).copied();
+        let is_large = rank.is_some() && one.size >= FRAME_BYTES as u64;
+        (rank.is_none(), is_large, rank, !is_bytecode(path), path)
+    });
+}
+
+impl File<'_> {
+    /// What RECORD is to say instead of what it says, where this file is that.
+    fn replaced(&self) -> Option<&[u8]> {
+        let (path, content) = &self.owner.record;
+        (self.path == path).then_some(content)
+    }
+
+    /// Digest and size of its content, and whether it may be executed.
+    fn digest(&self, staged: &Staged) -> Result<(FileContent, u64), AddError> {
+        let (mut file, mut size, executable) =
+            staged.open_file(self.path).map_err(|error| self.hostile(&error))?;
+        let mut hasher = blake3::Hasher::new();
+        if let Some(content) = self.replaced() {
+            hasher.update(content);
+            size = content.len() as u64;
+        } else {
+            hasher.update_reader(&mut file).map_err(|error| self.hostile(&error))?;
         }
-        let object = (!content.is_empty()).then(|| Digest::of(&content));
-        read.push((*owner, (*path).to_owned(), FileContent { object, executable }));
-        let Some(digest) = object else { continue };
-        if !known.lock().unwrap_or_else(PoisonError::into_inner).insert(digest) {
-            continue;
+        let object = (size > 0).then(|| Digest(*hasher.finalize().as_bytes()));
+        Ok((FileContent { object, executable }, size))
+    }
+
+    fn read(&self, staged: &Staged, from: u64, part: &mut [u8]) -> Result<(), AddError> {
+        if let Some(content) = self.replaced() {
+            let from = usize::try_from(from).unwrap_or(usize::MAX);
+            if let Some(wanted) = content.get(from..from.saturating_add(part.len())) {
+                part.copy_from_slice(wanted);
+            }
+            return Ok(());
         }
-        let frames = writer.frames(&content).map_err(AddError::at(Path::new(path)))?;
-        let size = content.len() as u64;
-        if packed.send(Packed { digest, size, frames }).is_err() {
-            // The appending thread has failed, and says why.
-            break;
+        let read =
+            staged.open_file(self.path).and_then(|(file, ..)| file.read_exact_at(part, from));
+        read.map_err(|error| self.hostile(&error))
+    }
+
+    fn hostile(&self, error: &std::io::Error) -> AddError {
+        AddError::Hostile {
+            distribution: self.owner.name.clone(),
+            reason: format!("{}: {error}", self.path),
         }
     }
-    Ok(read)
+}
+
+/// All files with their digests, in no order.
+fn digest_all<'a>(staged: &Staged, files: &[File<'a>]) -> Result<Vec<Digested<'a>>, AddError> {
+    let next = AtomicUsize::new(0);
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let share = || -> Result<Vec<Digested<'a>>, AddError> {
+        let mut done = Vec::new();
+        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let (content, size) = file.digest(staged)?;
+            done.push(Digested { file: *file, content, size });
+        }
+        Ok(done)
+    };
+    thread::scope(|scope| {
+        let shares: Vec<_> = (0..workers).map(|_| scope.spawn(share)).collect();
+        let mut all = Vec::with_capacity(files.len());
+        for share in shares {
+            all.extend(share.join().unwrap_or_else(|_| {
+                Err(AddError::Lock("reading the staged files has panicked".to_owned()))
+            })?);
+        }
+        Ok(all)
+    })
 }
 
 fn assemble(
-    incoming: Vec<Incoming>,
-    contents: Vec<(usize, String, FileContent)>,
+    incoming: &[Incoming],
+    digested: &[Digested<'_>],
     interpreter: &str,
 ) -> Vec<NewDistribution> {
-    let mut files: Vec<Vec<(String, FileContent)>> = vec![Vec::new(); incoming.len()];
-    for (owner, path, content) in contents {
-        files[owner].push((path, content));
+    let mut contents: Vec<Vec<(String, FileContent)>> = vec![Vec::new(); incoming.len()];
+    for Digested { file, content, .. } in digested {
+        contents[file.place].push((file.path.to_owned(), *content));
     }
-    let with_files = incoming.into_iter().zip(files);
+    let with_files = incoming.iter().zip(contents);
     with_files
         .map(|(Incoming { artifact, staged }, mut files)| {
             files.sort_unstable_by(|a, b| a.0.cmp(&b.0));
             NewDistribution {
-                artifact,
+                artifact: artifact.clone(),
                 interpreter: interpreter.to_owned(),
                 digest: digest_of(&files),
-                name: staged.name,
-                version: staged.version,
-                modules: staged.modules,
+                name: staged.name.clone(),
+                version: staged.version.clone(),
+                modules: staged.modules.clone(),
                 files,
             }
         })

@@ -5,8 +5,10 @@
 pub mod commit;
 pub mod confine;
 pub mod lock;
+pub mod pack;
 pub mod record;
 pub mod staged;
+pub mod trace;
 pub mod uv;
 
 use std::io;

@@ -55,14 +55,22 @@ impl Staged {
     ///
     /// Refuses whatever is reached by a link or is no plain file.
     pub fn read(&self, path: &str) -> io::Result<(Vec<u8>, bool)> {
-        let mut file = File::from(self.open_below(path, OFlag::O_NONBLOCK)?);
+        let (mut file, size, executable) = self.open_file(path)?;
+        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        file.read_to_end(&mut content)?;
+        Ok((content, executable))
+    }
+
+    /// Opens a file below the root: itself, its size in bytes, and whether it may be executed.
+    ///
+    /// Refuses what [`Self::read`] does.
+    pub fn open_file(&self, path: &str) -> io::Result<(File, u64, bool)> {
+        let file = File::from(self.open_below(path, OFlag::O_NONBLOCK)?);
         let metadata = file.metadata()?;
         if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
             return Err(io::Error::other("it is no plain file, or too large a one"));
         }
-        let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-        file.read_to_end(&mut content)?;
-        Ok((content, metadata.permissions().mode() & 0o111 != 0))
+        Ok((file, metadata.len(), metadata.permissions().mode() & 0o111 != 0))
     }
 
     /// All distributions, by name.

@@ -11,6 +11,9 @@ pub fn errno(error: &VfsError) -> Errno {
         VfsError::NoNode(_) => Errno::ESTALE,
         VfsError::Kind(_, "folder") => Errno::ENOTDIR,
         VfsError::Kind(..) => Errno::EINVAL,
-        VfsError::Store(_) | VfsError::Index(_) | VfsError::Published(_) => Errno::EIO,
+        VfsError::Store(_)
+        | VfsError::Index(_)
+        | VfsError::Readahead(_)
+        | VfsError::Published(_) => Errno::EIO,
     }
 }

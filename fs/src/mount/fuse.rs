@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo, InitFlags, IoctlFlags,
-    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 
 use super::errno::errno;
 use crate::vfs::counters::Operation;
-use crate::vfs::{Attributes, FileKind, Vfs, VfsError};
+use crate::vfs::{Attributes, DirectoryEntry, FileKind, Vfs, VfsError};
 
 /// How long the kernel may keep what it was told: for ever, until it is told otherwise.
 const ALWAYS: Duration = Duration::from_secs(u32::MAX as u64);
@@ -54,11 +54,13 @@ impl Adapter {
 }
 
 /// Wishes at the beginning of a connection. The kernel's older versions may not know all.
-pub const WISHES: [InitFlags; 4] = [
+pub const WISHES: [InitFlags; 5] = [
     InitFlags::FUSE_NO_OPEN_SUPPORT,
     InitFlags::FUSE_NO_OPENDIR_SUPPORT,
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_CACHE_SYMLINKS,
+    // A folder that is listed is one that is imported from: its entries are wanted next.
+    InitFlags::FUSE_DO_READDIRPLUS,
 ];
 
 impl Filesystem for Adapter {
@@ -127,7 +129,10 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         match self.answer(Operation::Read, |vfs| vfs.read(ino.0, offset, size as usize)) {
-            Ok(content) => reply.data(&content),
+            Ok(content) => {
+                self.0.counters.add(Operation::ReadBytes, content.len() as u64);
+                reply.data(&content);
+            }
             Err(error) => reply.error(error),
         }
     }
@@ -140,17 +145,33 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let entries = match self.answer(Operation::Readdir, |vfs| vfs.list(ino.0)) {
+        let entries = match self.answer(Operation::Readdir, |vfs| vfs.list(ino.0, offset)) {
             Ok(entries) => entries,
             Err(error) => return reply.error(error),
         };
-        // Offsets count entries from 1, with the two that every folder has.
-        let own =
-            [(".", ino.0), ("..", ino.0)].map(|(name, inode)| (name, inode, FileType::Directory));
-        let rest = entries.iter().map(|e| (e.name.as_str(), e.inode, file_type(e.kind)));
-        let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
-        for (next, (name, inode, kind)) in (1..).zip(own.into_iter().chain(rest)).skip(skipped) {
-            if reply.add(INodeNo(inode), next, kind, name) {
+        for (next, DirectoryEntry { name, attributes }) in (offset + 1..).zip(entries) {
+            if reply.add(INodeNo(attributes.inode), next, file_type(attributes.kind), name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let entries = match self.answer(Operation::Readdir, |vfs| vfs.list(ino.0, offset)) {
+            Ok(entries) => entries,
+            Err(error) => return reply.error(error),
+        };
+        for (next, DirectoryEntry { name, attributes }) in (offset + 1..).zip(entries) {
+            let inode = INodeNo(attributes.inode);
+            if reply.add(inode, next, name, &ALWAYS, &attr(&attributes), Generation(0)) {
                 break;
             }
         }

@@ -59,7 +59,7 @@ fn begin(adapter: Adapter, connection: OwnedFd, role: Role) -> io::Result<Sessio
 fn follow(mut line: Line, vfs: &Vfs, notifier: &Notifier) -> io::Result<()> {
     while let Some(ask) = line.hear()? {
         let tell = match ask {
-            Ask::Counters => Tell::Counters(vfs.counters.snapshot()),
+            Ask::Counters => Tell::Counters(vfs.counted()),
             Ask::Publish(names) => match publish(vfs, notifier, &names) {
                 Ok(()) => Tell::Done,
                 Err(error) => Tell::Failed(error.to_string()),

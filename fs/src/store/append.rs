@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::segment::{HEADER_BYTES, header};
+use super::segment::{Directory, header};
 use super::{StoreError, segment_path};
 use crate::id::SegmentId;
 
@@ -15,7 +15,7 @@ pub struct Appender {
     segments: PathBuf,
     path: PathBuf,
     file: BufWriter<File>,
-    length: u64,
+    lengths: Vec<u32>,
     sealed: bool,
 }
 
@@ -26,8 +26,8 @@ impl Appender {
         let mut file =
             BufWriter::with_capacity(1 << 20, File::create(&path).map_err(StoreError::at(&path))?);
         file.write_all(&header()).map_err(StoreError::at(&path))?;
-        let length = HEADER_BYTES as u64;
-        Ok(Self { id, segments: segments.to_owned(), path, file, length, sealed: false })
+        let segments = segments.to_owned();
+        Ok(Self { id, segments, path, file, lengths: Vec::new(), sealed: false })
     }
 
     /// Its number.
@@ -35,27 +35,28 @@ impl Appender {
         self.id
     }
 
-    /// Appends an object's frames; the offset of the first.
-    pub fn append(&mut self, frames: &[Vec<u8>]) -> Result<u64, StoreError> {
-        let offset = self.length;
-        for frame in frames {
-            self.file.write_all(frame).map_err(StoreError::at(&self.path))?;
-            self.length += frame.len() as u64;
-        }
-        Ok(offset)
+    /// Appends the next frame of the content.
+    pub fn append(&mut self, frame: &[u8]) -> Result<(), StoreError> {
+        self.file.write_all(frame).map_err(StoreError::at(&self.path))?;
+        self.lengths.push(u32::try_from(frame.len()).unwrap_or(u32::MAX));
+        Ok(())
     }
 
-    /// Makes it durable and gives it its final name; its length in bytes.
-    pub fn seal(mut self) -> Result<u64, StoreError> {
+    /// Makes it durable and gives it its final name. `content` is the bytes of content of all its
+    /// frames. Returns the file's length in bytes.
+    pub fn seal(mut self, content: u64) -> Result<u64, StoreError> {
         let at = StoreError::at(&self.path);
+        let directory = Directory::new(content, &self.lengths).encode();
+        self.file.write_all(&directory).map_err(&at)?;
         self.file.flush().map_err(&at)?;
         self.file.get_ref().sync_all().map_err(&at)?;
+        let length = self.file.get_ref().metadata().map_err(&at)?.len();
         fs::rename(&self.path, segment_path(&self.segments, self.id)).map_err(&at)?;
         let folder = File::open(&self.segments).map_err(StoreError::at(&self.segments))?;
         folder.sync_all().map_err(StoreError::at(&self.segments))?;
         drop(at);
         self.sealed = true;
-        Ok(self.length)
+        Ok(length)
     }
 }
 

@@ -1,40 +1,131 @@
-//! A few decoded frames: the kernel reads a file in pieces smaller than a frame.
+//! Decoded frames for a short while: those that were read ahead, and those that several readers
+//! read parts of.
+//!
+//! What is read goes to the kernel's page cache, which is the one that lasts.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::id::SegmentId;
 
-/// How many frames are kept: with [`super::segment::FRAME_BYTES`] each, 8 MiB. What was read goes
-/// to the page cache, so this only has to outlive the reading of one frame by several readers.
-const KEPT: usize = 32;
+/// A frame: its segment and its number there.
+pub type Place = (SegmentId, u32);
 
-/// A frame's place: segment and offset.
-pub type Place = (SegmentId, u64);
+/// Content of a frame.
+pub type Frame = Arc<Vec<u8>>;
 
-/// Decoded frames by place, least recently decoded first.
+/// Parts that are locked one at a time, so that readers seldom meet.
+const SHARDS: usize = 8;
+
+/// Locked while the frame is decoded: who comes second waits for it instead of decoding it too.
+type Slot = Arc<Mutex<Option<Frame>>>;
+
 #[derive(Debug, Default)]
-pub struct FrameCache(Mutex<VecDeque<(Place, Arc<Vec<u8>>)>>);
+struct Shard {
+    /// Each with when it was last asked for.
+    slots: HashMap<Place, (Slot, u64)>,
+    clock: u64,
+}
+
+/// Decoded frames by place.
+#[derive(Debug)]
+pub struct FrameCache {
+    shards: [Mutex<Shard>; SHARDS],
+    /// Frames kept in each shard.
+    kept: usize,
+}
 
 impl FrameCache {
+    /// A cache of about `frames` frames.
+    pub fn new(frames: usize) -> Self {
+        Self { shards: Default::default(), kept: frames.div_ceil(SHARDS).max(1) }
+    }
+
     /// The frame at `place`, decoded now if it is not kept.
     pub fn get<E>(
         &self,
         place: Place,
         decode: impl FnOnce() -> Result<Vec<u8>, E>,
-    ) -> Result<Arc<Vec<u8>>, E> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, frame)) = kept.iter().find(|(known, _)| *known == place) {
+    ) -> Result<Frame, E> {
+        let slot = self.slot(place);
+        let mut held = lock(&slot);
+        if let Some(frame) = &*held {
             return Ok(frame.clone());
         }
-        // Two readers may decode the same frame at once; nobody waits for the other's.
-        drop(kept);
         let frame = Arc::new(decode()?);
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == KEPT {
-            kept.pop_front();
-        }
-        kept.push_back((place, frame.clone()));
+        *held = Some(frame.clone());
         Ok(frame)
+    }
+
+    /// Forgets all frames.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            lock(shard).slots.clear();
+        }
+    }
+
+    fn slot(&self, place: Place) -> Slot {
+        // Neighbours are in different shards.
+        let mut shard = lock(&self.shards[(place.0 ^ place.1) as usize % SHARDS]);
+        shard.clock += 1;
+        let now = shard.clock;
+        if let Some((slot, asked)) = shard.slots.get_mut(&place) {
+            *asked = now;
+            return slot.clone();
+        }
+        if shard.slots.len() >= self.kept {
+            let oldest = shard.slots.iter().min_by_key(|(_, (_, asked))| *asked);
+            if let Some(oldest) = oldest.map(|(place, _)| *place) {
+                shard.slots.remove(&oldest);
+            }
+        }
+        let slot = Slot::default();
+        shard.slots.insert(place, (slot.clone(), now));
+        slot
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_last_is_kept_and_a_failure_is_not() {
+        let cache = FrameCache::new(2 * SHARDS);
+        let content =
+            |place, content: u8| cache.get(place, || Ok::<_, ()>(vec![content])).unwrap()[0];
+        assert!(cache.get((1, 0), || Err::<Vec<u8>, _>("no")).is_err());
+        // Three frames of one shard, which keeps two.
+        assert_eq!(content((1, 0), 1), 1);
+        assert_eq!(content((1, 8), 2), 2);
+        assert_eq!(content((1, 0), 9), 1);
+        assert_eq!(content((1, 16), 3), 3);
+        assert_eq!(content((1, 0), 9), 1);
+        assert_eq!(content((1, 8), 4), 4);
+        cache.clear();
+        assert_eq!(content((1, 0), 5), 5);
+    }
+
+    #[test]
+    fn a_frame_that_many_want_is_decoded_once() {
+        let cache = FrameCache::new(8);
+        let times = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let decode = || {
+                        times.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        std::thread::sleep(std::time::Duration::from_millis(5));
+                        Ok::<_, ()>(vec![7])
+                    };
+                    assert_eq!(*cache.get((3, 3), decode).unwrap(), [7]);
+                });
+            }
+        });
+        assert_eq!(times.into_inner(), 1);
     }
 }

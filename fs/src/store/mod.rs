@@ -1,7 +1,7 @@
 //! The content-addressed store: file contents in sealed, append-only segments.
 //!
 //! ```text
-//! STATE/segments/N.segment    sealed: never changed again, mapped by readers
+//! STATE/segments/N.segment    sealed: never changed again
 //! STATE/segments/N.new        being written; removed at the next start if it is still there
 //! ```
 
@@ -9,12 +9,24 @@ pub mod append;
 mod frame_cache;
 pub mod mapping;
 pub mod read;
+mod readahead;
 pub mod segment;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::id::SegmentId;
+
+/// Where an object's content is: a range of a segment's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Where it begins in the segment's content, in bytes.
+    pub position: u64,
+    /// Its size in bytes.
+    pub size: u64,
+}
 
 /// Why the store could not be read or written.
 #[derive(Debug, thiserror::Error)]

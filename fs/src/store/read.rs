@@ -1,98 +1,261 @@
 //! Reading objects from sealed segments.
+//!
+//! By pread: a segment that cannot be read or has been cut is an error to one reader, where a
+//! mapping would end the process for all of them. What a frame's compressed bytes leave in the page
+//! cache is given back once it is decoded: its content goes there as the mount's.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::fs::File;
+use std::io;
+use std::ops::{Deref, Range};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
 
-use zerocopy::little_endian::U32;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use super::frame_cache::FrameCache;
-use super::mapping::Mapping;
-use super::segment::{self, FRAME_BYTES, frame_content};
-use super::{StoreError, segment_path};
+use super::frame_cache::{Frame, FrameCache};
+use super::readahead::{Streams, WIDEST_BYTES};
+use super::segment::{self, Directory, FOOTER_BYTES, FRAME_BYTES, HEADER_BYTES};
+use super::{Location, StoreError, segment_path};
 use crate::id::SegmentId;
 
-/// Where an object's content is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Location<'a> {
-    /// The segment.
-    pub segment: SegmentId,
-    /// Where its first frame begins in the segment's file.
-    pub offset: u64,
-    /// Size of the content in bytes.
-    pub size: u64,
-    /// Length of each frame in bytes, as in a mapped index.
-    pub frames: &'a [U32],
+/// Orders to read ahead that may wait; what does not fit is read when it is asked for.
+const WAITING: usize = 64;
+/// Decoded frames are forgotten when nothing was read ahead for so long.
+const IDLE: Duration = Duration::from_secs(10);
+/// Frames that are kept: the widest of three streams.
+const KEPT: usize = 3 * WIDEST_BYTES / FRAME_BYTES;
+
+/// A sealed segment, open.
+#[derive(Debug)]
+pub struct Segment {
+    id: SegmentId,
+    path: PathBuf,
+    file: File,
+    directory: Directory,
 }
 
-/// Reads from the segments in a folder; each is mapped when it is first needed.
+impl Segment {
+    /// Opens a segment and checks its directory.
+    pub fn open(segments: &Path, id: SegmentId) -> Result<Self, StoreError> {
+        let path = segment_path(segments, id);
+        let at = StoreError::at(&path);
+        let damaged = |offset, reason: &str| StoreError::Damaged {
+            segment: id,
+            offset,
+            reason: reason.to_owned(),
+        };
+        let file = File::open(&path).map_err(&at)?;
+        let length = file.metadata().map_err(&at)?.len();
+        let least = (HEADER_BYTES + FOOTER_BYTES) as u64;
+        if length < least {
+            return Err(damaged(0, "it is too short to be a segment"));
+        }
+        let mut header = [0; HEADER_BYTES];
+        file.read_exact_at(&mut header, 0).map_err(&at)?;
+        if !segment::has_header(&header) {
+            return Err(damaged(0, "it does not begin as a segment does"));
+        }
+        let mut footer = [0; FOOTER_BYTES];
+        file.read_exact_at(&mut footer, length - FOOTER_BYTES as u64).map_err(&at)?;
+        let whole = Directory::length(&footer).filter(|whole| *whole <= length);
+        let whole = whole.ok_or_else(|| damaged(length, "its parts do not add up"))?;
+        let mut bytes = vec![0; usize::try_from(whole).unwrap_or(usize::MAX)];
+        file.read_exact_at(&mut bytes, length - whole).map_err(&at)?;
+        let directory =
+            Directory::decode(&bytes, length).map_err(|reason| damaged(length - whole, reason))?;
+        drop(at);
+        Ok(Self { id, path, file, directory })
+    }
+
+    /// Reads and decodes a frame.
+    pub fn frame(&self, number: u32) -> Result<Vec<u8>, StoreError> {
+        let damaged = |offset, reason| StoreError::Damaged { segment: self.id, offset, reason };
+        let (offset, length) = self
+            .directory
+            .frame(number)
+            .ok_or_else(|| damaged(0, format!("it has no frame {number}")))?;
+        let mut frame = vec![0; length];
+        self.file.read_exact_at(&mut frame, offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                damaged(offset, "the file ends before its frame".to_owned())
+            }
+            _ => StoreError::File { path: self.path.clone(), error },
+        })?;
+        segment::decode_frame(&frame, self.directory.frame_content(number))
+            .map_err(|reason| damaged(offset, reason))
+    }
+
+    fn advise(&self, frames: &Range<u32>, advice: PosixFadviseAdvice) {
+        let from = self.directory.frame(frames.start).map(|(offset, _)| offset);
+        let to = frames.end.checked_sub(1).and_then(|last| self.directory.frame(last));
+        if let (Some(from), Some((last, length))) = (from, to) {
+            let bytes = last + length as u64 - from;
+            // Advice that is not taken costs time alone.
+            let _ = posix_fadvise(&self.file, from.cast_signed(), bytes.cast_signed(), advice);
+        }
+    }
+}
+
+/// Content that was read.
+#[derive(Debug)]
+pub enum Content {
+    /// Part of one frame.
+    Within(Frame, Range<usize>),
+    /// Joined from several.
+    Joined(Vec<u8>),
+}
+
+impl Deref for Content {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Within(frame, range) => frame.get(range.clone()).unwrap_or_default(),
+            Self::Joined(bytes) => bytes,
+        }
+    }
+}
+
+/// Reads from the segments in a folder; each is opened when it is first needed.
 #[derive(Debug)]
 pub struct Reader {
+    shared: Arc<Shared>,
+    streams: Mutex<Streams>,
+    orders: SyncSender<(Arc<Segment>, Range<u32>)>,
+}
+
+#[derive(Debug)]
+struct Shared {
     segments: PathBuf,
-    mapped: RwLock<HashMap<SegmentId, Arc<Mapping>>>,
+    open: RwLock<HashMap<SegmentId, Arc<Segment>>>,
     cache: FrameCache,
+    decoded: AtomicU64,
 }
 
 impl Reader {
-    /// A reader of the segments in `segments`.
-    pub fn new(segments: PathBuf) -> Self {
-        Self { segments, mapped: RwLock::default(), cache: FrameCache::default() }
+    /// A reader of the segments in `segments`, and a thread that reads ahead for it.
+    pub fn new(segments: PathBuf) -> io::Result<Self> {
+        let cache = FrameCache::new(KEPT);
+        let shared = Arc::new(Shared {
+            segments,
+            open: RwLock::default(),
+            cache,
+            decoded: AtomicU64::new(0),
+        });
+        let (orders, ordered) = sync_channel(WAITING);
+        let ahead = shared.clone();
+        thread::Builder::new()
+            .name("readahead".to_owned())
+            .spawn(move || ahead.read_ahead(&ordered))?;
+        Ok(Self { shared, streams: Mutex::default(), orders })
     }
 
     /// Reads up to `length` bytes of an object's content from `offset` on, fewer only at its end.
     pub fn read(
         &self,
-        location: Location<'_>,
+        location: Location,
         offset: u64,
         length: usize,
-    ) -> Result<Vec<u8>, StoreError> {
-        let end = location.size.min(offset.saturating_add(length as u64));
-        let mut content =
-            Vec::with_capacity(usize::try_from(end.saturating_sub(offset)).unwrap_or(0));
-        let mut position = offset;
-        while position < end {
-            let number = usize::try_from(position / FRAME_BYTES as u64).unwrap_or(usize::MAX);
-            let begin = number as u64 * FRAME_BYTES as u64;
-            let frame = self.frame(location, number)?;
-            let from = usize::try_from(position - begin).unwrap_or(usize::MAX);
-            let to = frame.len().min(usize::try_from(end - begin).unwrap_or(usize::MAX));
-            content.extend_from_slice(&frame[from..to]);
-            position = begin + to as u64;
+    ) -> Result<Content, StoreError> {
+        let size = location.size.saturating_sub(offset).min(length as u64);
+        if size == 0 {
+            return Ok(Content::Joined(Vec::new()));
         }
-        Ok(content)
+        let segment = self.shared.segment(location.segment)?;
+        let from = location.position.saturating_add(offset);
+        let end = from.saturating_add(size);
+        if end > segment.directory.content() {
+            let reason = "an object lies beyond its end".to_owned();
+            return Err(StoreError::Damaged { segment: segment.id, offset: from, reason });
+        }
+        let (first, last) = (frame_of(from), frame_of(end - 1));
+        if location.size < FRAME_BYTES as u64 {
+            self.read_ahead(&segment, first);
+        } else {
+            // One read of the disk instead of one a frame.
+            segment.advise(&(first..last + 1), PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+        }
+        let within = usize::try_from(from % FRAME_BYTES as u64).unwrap_or(0);
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        if first == last {
+            let frame = self.shared.frame(&segment, first)?;
+            return Ok(Content::Within(frame, within..within + size));
+        }
+        let mut content = Vec::with_capacity(size);
+        for number in first..=last {
+            let frame = self.shared.frame(&segment, number)?;
+            let from = if number == first { within } else { 0 };
+            let left = size - content.len();
+            let part = frame.get(from..).unwrap_or_default();
+            content.extend_from_slice(&part[..part.len().min(left)]);
+        }
+        Ok(Content::Joined(content))
     }
 
-    fn frame(&self, location: Location<'_>, number: usize) -> Result<Arc<Vec<u8>>, StoreError> {
-        let before = location.frames.iter().take(number);
-        let offset = location.offset + before.map(|length| u64::from(length.get())).sum::<u64>();
-        let damaged =
-            |reason: String| StoreError::Damaged { segment: location.segment, offset, reason };
-        let length =
-            location.frames.get(number).map(|length| length.get()).ok_or_else(|| {
-                damaged("the catalog knows too few frames of an object".to_owned())
-            })?;
-        self.cache.get((location.segment, offset), || {
-            let segment = self.segment(location.segment)?;
-            let from = usize::try_from(offset).unwrap_or(usize::MAX);
-            let frame = segment
-                .get(from..from.saturating_add(length as usize))
-                .ok_or_else(|| damaged("the file ends before it".to_owned()))?;
-            segment::decode_frame(frame, frame_content(location.size, number)).map_err(damaged)
+    /// Takes note that a small object's frame is read, and orders those after it to be decoded.
+    fn read_ahead(&self, segment: &Arc<Segment>, frame: u32) {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let ahead = streams.read((segment.id, frame), segment.directory.frames());
+        drop(streams);
+        if !ahead.is_empty() {
+            // A queue that is full has enough to do.
+            let _ = self.orders.try_send((segment.clone(), ahead));
+        }
+    }
+
+    /// Frames that were decoded so far.
+    pub fn decoded(&self) -> u64 {
+        self.shared.decoded.load(Ordering::Relaxed)
+    }
+}
+
+/// The frame with the byte at a position of a segment's content.
+fn frame_of(position: u64) -> u32 {
+    u32::try_from(position / FRAME_BYTES as u64).unwrap_or(u32::MAX)
+}
+
+impl Shared {
+    fn segment(&self, id: SegmentId) -> Result<Arc<Segment>, StoreError> {
+        let known = self.open.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        if let Some(segment) = known {
+            return Ok(segment);
+        }
+        let segment = Arc::new(Segment::open(&self.segments, id)?);
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(open.entry(id).or_insert(segment).clone())
+    }
+
+    fn frame(&self, segment: &Segment, number: u32) -> Result<Frame, StoreError> {
+        self.cache.get((segment.id, number), || {
+            self.decoded.fetch_add(1, Ordering::Relaxed);
+            segment.frame(number)
         })
     }
 
-    fn segment(&self, id: SegmentId) -> Result<Arc<Mapping>, StoreError> {
-        let known = self.mapped.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-        if let Some(mapping) = known {
-            return Ok(mapping);
+    /// Decodes what is ordered until nobody orders any more.
+    fn read_ahead(&self, orders: &Receiver<(Arc<Segment>, Range<u32>)>) {
+        loop {
+            match orders.recv_timeout(IDLE) {
+                Ok((segment, frames)) => {
+                    segment.advise(&frames, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+                    for number in frames.clone() {
+                        // Whoever reads it is told.
+                        if self.frame(&segment, number).is_err() {
+                            break;
+                        }
+                    }
+                    segment.advise(&frames, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+                }
+                Err(RecvTimeoutError::Timeout) => self.cache.clear(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
         }
-        let mapping = Arc::new(Mapping::open(&segment_path(&self.segments, id))?);
-        if !segment::has_header(&mapping) {
-            let reason = "it does not begin as a segment does".to_owned();
-            return Err(StoreError::Damaged { segment: id, offset: 0, reason });
-        }
-        let mut mapped = self.mapped.write().unwrap_or_else(PoisonError::into_inner);
-        Ok(mapped.entry(id).or_insert(mapping).clone())
     }
 }
 
@@ -103,6 +266,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn write(segments: &Path, id: SegmentId, content: &[u8]) {
+        let mut appender = Appender::begin(segments, id).unwrap();
+        let mut writer = FrameWriter::new().unwrap();
+        for chunk in content.chunks(FRAME_BYTES) {
+            appender.append(&writer.frame(chunk).unwrap()).unwrap();
+        }
+        appender.seal(content.len() as u64).unwrap();
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
@@ -111,25 +283,22 @@ mod tests {
             parts in proptest::collection::vec((any::<prop::sample::Index>(), 0..(3 * FRAME_BYTES as u64), 0..400_000_usize), 1..20),
         ) {
             let folder = tempfile::tempdir().unwrap();
-            let mut appender = Appender::begin(folder.path(), 7).unwrap();
-            let mut writer = FrameWriter::new().unwrap();
-            let mut objects = Vec::new();
-            for (seed, size) in sizes.iter().enumerate() {
+            let mut stream = Vec::new();
+            let objects: Vec<_> = sizes.iter().enumerate().map(|(seed, size)| {
                 let content: Vec<u8> = (0..*size).map(|i| u8::try_from((i * i / 7 + seed) % 251).unwrap()).collect();
-                let frames = writer.frames(&content).unwrap();
-                let offset = appender.append(&frames).unwrap();
-                let lengths: Vec<U32> = frames.iter().map(|f| U32::new(u32::try_from(f.len()).unwrap())).collect();
-                objects.push((content, offset, lengths));
-            }
-            appender.seal().unwrap();
-            let reader = Reader::new(folder.path().to_owned());
+                let position = stream.len() as u64;
+                stream.extend_from_slice(&content);
+                (content, position)
+            }).collect();
+            write(folder.path(), 7, &stream);
+            let reader = Reader::new(folder.path().to_owned()).unwrap();
             for (which, from, length) in parts {
-                let (content, offset, frames) = which.get(&objects);
-                let location = Location { segment: 7, offset: *offset, size: content.len() as u64, frames };
+                let (content, position) = which.get(&objects);
+                let location = Location { segment: 7, position: *position, size: content.len() as u64 };
                 let read = reader.read(location, from, length).unwrap();
                 let from = usize::try_from(from).unwrap().min(content.len());
                 let to = (from + length).min(content.len());
-                prop_assert_eq!(&read, &content[from..to]);
+                prop_assert_eq!(&*read, &content[from..to]);
             }
         }
     }
@@ -137,21 +306,35 @@ mod tests {
     #[test]
     fn damage_is_an_error_and_an_unsealed_segment_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let frames = FrameWriter::new().unwrap().frames(&[9; 1000]).unwrap();
-        let mut appender = Appender::begin(folder.path(), 1).unwrap();
-        let offset = appender.append(&frames).unwrap();
-        appender.seal().unwrap();
+        write(folder.path(), 1, &[9; 1000]);
         drop(Appender::begin(folder.path(), 2).unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         let path = segment_path(folder.path(), 1);
-        let mut bytes = std::fs::read(&path).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
-        std::fs::write(&path, bytes).unwrap();
-        let lengths = [U32::new(u32::try_from(frames[0].len()).unwrap())];
-        let location = Location { segment: 1, offset, size: 1000, frames: &lengths };
-        let reader = Reader::new(folder.path().to_owned());
-        assert!(matches!(reader.read(location, 0, 10), Err(StoreError::Damaged { .. })));
-        let beyond = Location { offset: 1 << 40, ..location };
-        assert!(matches!(reader.read(beyond, 0, 10), Err(StoreError::Damaged { .. })));
+        let whole = std::fs::read(&path).unwrap();
+        let location = Location { segment: 1, position: 0, size: 1000 };
+        let read = |location| {
+            let reader = Reader::new(folder.path().to_owned()).unwrap();
+            reader.read(location, 0, 10).map(|content| content.to_vec())
+        };
+        assert_eq!(read(location).unwrap(), [9; 10]);
+        let beyond = Location { position: 1 << 40, ..location };
+        assert!(matches!(read(beyond), Err(StoreError::Damaged { .. })));
+        for at in [0, HEADER_BYTES + 4, whole.len() - 1] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            assert!(matches!(read(location), Err(StoreError::Damaged { .. })), "{at}");
+        }
+        std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        assert!(matches!(read(location), Err(StoreError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_segment_that_is_cut_while_it_is_open_is_an_error_to_its_reader() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 1, &[9; 1000]);
+        let segment = Segment::open(folder.path(), 1).unwrap();
+        std::fs::write(segment_path(folder.path(), 1), b"short").unwrap();
+        assert!(matches!(segment.frame(0), Err(StoreError::Damaged { .. })));
     }
 }

@@ -19,10 +19,12 @@ pub enum Operation {
     Flush,
     /// Not a request: a handler that has panicked.
     Panic,
+    /// Not a request: bytes that reads were answered with.
+    ReadBytes,
 }
 
 /// Every operation and its name.
-const NAMES: [(Operation, &str); 12] = [
+const NAMES: [(Operation, &str); 13] = [
     (Operation::Lookup, "lookup"),
     (Operation::Getattr, "getattr"),
     (Operation::Open, "open"),
@@ -35,6 +37,7 @@ const NAMES: [(Operation, &str); 12] = [
     (Operation::Xattr, "xattr"),
     (Operation::Flush, "flush"),
     (Operation::Panic, "panic"),
+    (Operation::ReadBytes, "read-bytes"),
 ];
 
 /// How often each operation was asked for.
@@ -44,7 +47,12 @@ pub struct Counters([AtomicU64; NAMES.len()]);
 impl Counters {
     /// Counts one.
     pub fn count(&self, operation: Operation) {
-        self.0[operation as usize].fetch_add(1, Ordering::Relaxed);
+        self.add(operation, 1);
+    }
+
+    /// Counts several at once.
+    pub fn add(&self, operation: Operation, times: u64) {
+        self.0[operation as usize].fetch_add(times, Ordering::Relaxed);
     }
 
     /// All counts by name.

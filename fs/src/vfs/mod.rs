@@ -7,7 +7,7 @@ mod world;
 
 use std::io;
 
-pub use ops::{Attributes, FileKind, Vfs};
+pub use ops::{Attributes, DirectoryEntry, FileKind, Vfs};
 
 use crate::store::StoreError;
 use crate::view::index::IndexError;
@@ -27,6 +27,9 @@ pub enum VfsError {
     /// An index.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The thread that reads ahead cannot be started.
+    #[error("starting the thread that reads ahead: {0}")]
+    Readahead(io::Error),
     /// What is published cannot be read.
     #[error("reading what is published: {0}")]
     Published(io::Error),

@@ -1,5 +1,6 @@
 //! lookup, getattr, readdir, readlink, read.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -8,7 +9,7 @@ use super::VfsError;
 use super::counters::Counters;
 use super::inode::{DISTS, ENVS, Inode};
 use super::world::World;
-use crate::store::read::Reader;
+use crate::store::read::{Content, Reader};
 use crate::view::index::{Index, Kind};
 
 /// Modification time of all that never changes, in seconds: 1980-01-02, which even a zip file can
@@ -48,10 +49,8 @@ pub struct Attributes {
 pub struct DirectoryEntry {
     /// Its name.
     pub name: String,
-    /// Its inode number.
-    pub inode: u64,
     /// What it is.
-    pub kind: FileKind,
+    pub attributes: Attributes,
 }
 
 /// The file system over a state folder.
@@ -71,7 +70,7 @@ impl Vfs {
         let world = World::load(&views, &World::default())?;
         Ok(Self {
             views,
-            reader: Reader::new(state.join("segments")),
+            reader: Reader::new(state.join("segments")).map_err(VfsError::Readahead)?,
             world: RwLock::new(Arc::new(world)),
             counters: Counters::default(),
         })
@@ -87,7 +86,7 @@ impl Vfs {
     /// A folder's entry by name; `None` where there is none.
     pub fn lookup(&self, folder: u64, name: &str) -> Result<Option<Attributes>, VfsError> {
         let world = self.world();
-        let named = |names: &std::collections::BTreeMap<String, String>| {
+        let named = |names: &BTreeMap<String, String>| {
             let index = names.get(name).and_then(|digest| world.view(digest));
             index.map(|index| Inode::Node(index.first_number()).encode())
         };
@@ -114,41 +113,18 @@ impl Vfs {
         attributes(&self.world(), inode)
     }
 
-    /// All entries of a folder, in an order that does not change as long as it does not.
-    pub fn list(&self, folder: u64) -> Result<Vec<DirectoryEntry>, VfsError> {
+    /// Entries of a folder after the first `skipped`, in an order that does not change as long as
+    /// it does not: itself and its parent as `.` and `..`, then all others by name.
+    pub fn list(&self, folder: u64, skipped: u64) -> Result<Vec<DirectoryEntry>, VfsError> {
         let world = self.world();
-        let entry = |name: &str, inode| DirectoryEntry {
-            name: name.to_owned(),
-            inode,
-            kind: FileKind::Folder,
-        };
-        let named = |names: &std::collections::BTreeMap<String, String>| {
-            let known = names.iter().filter_map(|(name, digest)| {
-                let index = world.view(digest)?;
-                Some(entry(name, Inode::Node(index.first_number()).encode()))
-            });
-            known.collect()
-        };
-        Ok(match Inode::decode(folder).ok_or(VfsError::NoNode(folder))? {
-            Inode::Root => vec![entry("dists", DISTS), entry("envs", ENVS)],
-            Inode::Envs => named(&world.published.envs),
-            Inode::Dists => named(&world.published.dists),
-            Inode::Object { .. } => return Err(VfsError::Kind(folder, "folder")),
-            Inode::Node(number) => {
-                let (index, node) = world.node(number).ok_or(VfsError::NoNode(folder))?;
-                let Some(Kind::Folder { first, count }) = index.kind(node) else {
-                    return Err(VfsError::Kind(folder, "folder"));
-                };
-                let children = (first..first.saturating_add(count)).filter_map(|child| {
-                    Some(DirectoryEntry {
-                        name: index.name(child)?.to_owned(),
-                        inode: inode_of(index, child)?.encode(),
-                        kind: kind_of(index.kind(child)?),
-                    })
-                });
-                children.collect()
-            }
-        })
+        let own = [(".".to_owned(), folder), ("..".to_owned(), folder)];
+        let children = children(&world, folder)?;
+        let all = own.into_iter().chain(children);
+        let rest = all.skip(usize::try_from(skipped).unwrap_or(usize::MAX));
+        let entries = rest.map(|(name, inode)| {
+            Ok(DirectoryEntry { name, attributes: attributes(&world, inode)? })
+        });
+        entries.collect()
     }
 
     /// Where a link leads.
@@ -164,7 +140,7 @@ impl Vfs {
     }
 
     /// Part of a file's content, shorter than asked for only at its end.
-    pub fn read(&self, inode: u64, offset: u64, length: usize) -> Result<Vec<u8>, VfsError> {
+    pub fn read(&self, inode: u64, offset: u64, length: usize) -> Result<Content, VfsError> {
         let world = self.world();
         match Inode::decode(inode) {
             Some(Inode::Object { id, .. }) => {
@@ -173,11 +149,18 @@ impl Vfs {
                 Ok(self.reader.read(location, offset, length)?)
             }
             Some(Inode::Node(number)) => match world.node(number).map(|(i, node)| i.kind(node)) {
-                Some(Some(Kind::Empty { .. })) => Ok(Vec::new()),
+                Some(Some(Kind::Empty { .. })) => Ok(Content::Joined(Vec::new())),
                 _ => Err(VfsError::Kind(inode, "file")),
             },
             _ => Err(VfsError::Kind(inode, "file")),
         }
+    }
+
+    /// How often each operation was asked for, and what that has cost.
+    pub fn counted(&self) -> BTreeMap<String, u64> {
+        let mut counted = self.counters.snapshot();
+        counted.insert("decoded-frames".to_owned(), self.reader.decoded());
+        counted
     }
 
     fn world(&self) -> Arc<World> {
@@ -185,19 +168,38 @@ impl Vfs {
     }
 }
 
+/// Names and inode numbers of what a folder has.
+fn children(world: &World, folder: u64) -> Result<Vec<(String, u64)>, VfsError> {
+    let named = |names: &BTreeMap<String, String>| {
+        let known = names.iter().filter_map(|(name, digest)| {
+            let index = world.view(digest)?;
+            Some((name.clone(), Inode::Node(index.first_number()).encode()))
+        });
+        known.collect()
+    };
+    Ok(match Inode::decode(folder).ok_or(VfsError::NoNode(folder))? {
+        Inode::Root => vec![("dists".to_owned(), DISTS), ("envs".to_owned(), ENVS)],
+        Inode::Envs => named(&world.published.envs),
+        Inode::Dists => named(&world.published.dists),
+        Inode::Object { .. } => return Err(VfsError::Kind(folder, "folder")),
+        Inode::Node(number) => {
+            let (index, node) = world.node(number).ok_or(VfsError::NoNode(folder))?;
+            let Some(Kind::Folder { first, count }) = index.kind(node) else {
+                return Err(VfsError::Kind(folder, "folder"));
+            };
+            let children = (first..first.saturating_add(count)).filter_map(|child| {
+                Some((index.name(child)?.to_owned(), inode_of(index, child)?.encode()))
+            });
+            children.collect()
+        }
+    })
+}
+
 fn inode_of(index: &Index, node: u32) -> Option<Inode> {
     Some(match index.kind(node)? {
         Kind::File { object, executable, .. } => Inode::Object { id: object, executable },
         _ => Inode::Node(index.first_number() + u64::from(node)),
     })
-}
-
-fn kind_of(kind: Kind<'_>) -> FileKind {
-    match kind {
-        Kind::Folder { .. } => FileKind::Folder,
-        Kind::File { .. } | Kind::Empty { .. } => FileKind::File,
-        Kind::Link(_) => FileKind::Link,
-    }
 }
 
 fn attributes(world: &World, inode: u64) -> Result<Attributes, VfsError> {

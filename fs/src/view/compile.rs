@@ -3,36 +3,23 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use zerocopy::IntoBytes;
-use zerocopy::little_endian::U32;
 
 use super::format::{
     EMPTY, FILE, FOLDER, Header, LINK, MAGIC, RawNode, RawObject, VERSION, checksum,
 };
 use super::plan::Content;
 use crate::id::ObjectId;
-
-/// Where an object of a view is: what an index needs to know of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
-    /// The segment.
-    pub segment: u32,
-    /// Offset of its first frame.
-    pub offset: u64,
-    /// Size of its content.
-    pub size: u64,
-    /// Lengths of its frames.
-    pub frames: Vec<u32>,
-}
+use crate::store::Location;
 
 /// Compiles a view: its entries, where their objects are, and the first of as many numbers as
 /// [`count_nodes`] says.
 pub fn compile(
     entries: &BTreeMap<String, Content>,
-    placed: &HashMap<ObjectId, Placed>,
+    locations: &HashMap<ObjectId, Location>,
     first_number: u64,
 ) -> Vec<u8> {
     let mut builder = Builder::default();
-    builder.add_tree(&Folder::of(entries), placed);
+    builder.add_tree(&Folder::of(entries), locations);
     builder.finish(first_number)
 }
 
@@ -81,7 +68,6 @@ impl<'a> Folder<'a> {
 struct Builder {
     nodes: Vec<RawNode>,
     objects: Vec<RawObject>,
-    frames: Vec<U32>,
     names: Vec<u8>,
     known: HashMap<ObjectId, u32>,
 }
@@ -91,7 +77,7 @@ fn narrow(number: usize) -> u32 {
 }
 
 impl Builder {
-    fn add_tree(&mut self, root: &Folder<'_>, placed: &HashMap<ObjectId, Placed>) {
+    fn add_tree(&mut self, root: &Folder<'_>, locations: &HashMap<ObjectId, Location>) {
         self.add_node("", FOLDER, false, 0, 0);
         let mut waiting = VecDeque::from([(0_usize, root)]);
         while let Some((number, folder)) = waiting.pop_front() {
@@ -106,7 +92,7 @@ impl Builder {
                         self.add_node(name, FOLDER, false, 0, 0);
                     }
                     Err(Content::File { object, executable }) => {
-                        let object = self.add_object(*object, placed);
+                        let object = self.add_object(*object, locations);
                         self.add_node(name, FILE, *executable, object, 0);
                     }
                     Err(Content::Empty { executable }) => {
@@ -139,22 +125,19 @@ impl Builder {
         });
     }
 
-    fn add_object(&mut self, id: ObjectId, placed: &HashMap<ObjectId, Placed>) -> u32 {
+    fn add_object(&mut self, id: ObjectId, locations: &HashMap<ObjectId, Location>) -> u32 {
         if let Some(number) = self.known.get(&id) {
             return *number;
         }
         let number = narrow(self.objects.len());
-        if let Some(place) = placed.get(&id) {
+        if let Some(location) = locations.get(&id) {
             self.objects.push(RawObject {
                 id: id.into(),
-                size: place.size.into(),
-                offset: place.offset.into(),
-                segment: place.segment.into(),
-                frames: narrow(self.frames.len()).into(),
-                frame_count: narrow(place.frames.len()).into(),
+                size: location.size.into(),
+                position: location.position.into(),
+                segment: location.segment.into(),
                 padding: 0.into(),
             });
-            self.frames.extend(place.frames.iter().map(|length| U32::new(*length)));
             self.known.insert(id, number);
         }
         number
@@ -164,16 +147,13 @@ impl Builder {
         let mut body = Vec::new();
         body.extend_from_slice(self.nodes.as_bytes());
         body.extend_from_slice(self.objects.as_bytes());
-        body.extend_from_slice(self.frames.as_bytes());
         body.extend_from_slice(&self.names);
         let mut header = Header {
             magic: MAGIC,
             version: VERSION.into(),
             nodes: narrow(self.nodes.len()).into(),
             objects: narrow(self.objects.len()).into(),
-            frames: narrow(self.frames.len()).into(),
             names: narrow(self.names.len()).into(),
-            padding: 0.into(),
             first_number: first_number.into(),
             checksum: [0; 32],
         };

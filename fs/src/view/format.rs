@@ -4,7 +4,6 @@
 //! header    magic, version, counts, number of the first node, BLAKE3 of all the rest
 //! nodes     breadth first, so that a folder's children follow each other, sorted by name
 //! objects   where the contents are
-//! frames    lengths of the objects' frames
 //! names     names and link targets, UTF-8, without separators
 //! ```
 
@@ -22,9 +21,7 @@ pub struct Header {
     pub version: U32,
     pub nodes: U32,
     pub objects: U32,
-    pub frames: U32,
     pub names: U32,
-    pub padding: U32,
     pub first_number: U64,
     pub checksum: [u8; 32],
 }
@@ -43,16 +40,14 @@ pub struct RawNode {
     pub count: U32,
 }
 
-/// An object, and where among the frames its own are.
+/// An object, and where its content is.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct RawObject {
     pub id: U64,
     pub size: U64,
-    pub offset: U64,
+    pub position: U64,
     pub segment: U32,
-    pub frames: U32,
-    pub frame_count: U32,
     pub padding: U32,
 }
 

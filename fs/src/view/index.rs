@@ -2,16 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use super::format::{
     EMPTY, FILE, FOLDER, Header, LINK, MAGIC, RawNode, RawObject, VERSION, checksum,
 };
 use crate::id::ObjectId;
-use crate::store::StoreError;
 use crate::store::mapping::Mapping;
-use crate::store::read::Location;
+use crate::store::{Location, StoreError};
 
 /// Why an index cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +61,6 @@ pub struct Index {
     mapping: Mapping,
     nodes: u32,
     objects: u32,
-    frames: u32,
     first_number: u64,
 }
 
@@ -80,17 +77,15 @@ impl Index {
         if checksum(header, body) != header.checksum {
             return Err(damaged("its checksum is wrong"));
         }
-        let (nodes, objects, frames) =
-            (header.nodes.get(), header.objects.get(), header.frames.get());
+        let (nodes, objects) = (header.nodes.get(), header.objects.get());
         let sizes = u64::from(nodes) * size_of::<RawNode>() as u64
             + u64::from(objects) * size_of::<RawObject>() as u64
-            + u64::from(frames) * size_of::<U32>() as u64
             + u64::from(header.names.get());
         if nodes == 0 || body.len() as u64 != sizes {
             return Err(damaged("its parts do not add up"));
         }
         let first_number = header.first_number.get();
-        Ok(Self { mapping, nodes, objects, frames, first_number })
+        Ok(Self { mapping, nodes, objects, first_number })
     }
 
     /// Number of the root: node `n` has this and `n`.
@@ -146,15 +141,12 @@ impl Index {
     }
 
     /// Where an object is, by its place in this index.
-    pub fn location(&self, object: u32) -> Option<Location<'_>> {
+    pub fn location(&self, object: u32) -> Option<Location> {
         let raw = self.raw_objects().get(object as usize)?;
-        let first = raw.frames.get() as usize;
-        let frames = self.raw_frames().get(first..first + raw.frame_count.get() as usize)?;
         Some(Location {
             segment: raw.segment.get(),
-            offset: raw.offset.get(),
+            position: raw.position.get(),
             size: raw.size.get(),
-            frames,
         })
     }
 
@@ -174,18 +166,13 @@ impl Index {
         self.nodes_end() + self.objects as usize * size_of::<RawObject>()
     }
 
-    fn raw_frames(&self) -> &[U32] {
-        self.part(self.objects_end(), self.frames)
-    }
-
     fn part<T: FromBytes + Immutable + KnownLayout>(&self, from: usize, count: u32) -> &[T] {
         let rest = self.mapping.get(from..).unwrap_or_default();
         <[T]>::ref_from_prefix_with_elems(rest, count as usize).map_or(&[], |(part, _)| part)
     }
 
     fn text(&self, at: u32, length: u32) -> Option<&str> {
-        let names = self.objects_end() + self.frames as usize * size_of::<U32>();
-        let from = names.checked_add(at as usize)?;
+        let from = self.objects_end().checked_add(at as usize)?;
         let bytes = self.mapping.get(from..from.checked_add(length as usize)?)?;
         std::str::from_utf8(bytes).ok()
     }
@@ -195,7 +182,7 @@ impl Index {
 mod tests {
     use std::collections::{BTreeMap, HashMap};
 
-    use super::super::compile::{Placed, compile, count_nodes};
+    use super::super::compile::{compile, count_nodes};
     use super::super::plan::Content;
     use super::*;
     use proptest::prelude::*;
@@ -211,13 +198,9 @@ mod tests {
         proptest::collection::btree_map("([a-cé]{1,2}/){0,3}[a-d]{1,3}\\.f", content, 0..40)
     }
 
-    fn placed() -> HashMap<ObjectId, Placed> {
-        (1..50_u64)
-            .map(|id| {
-                let place = Placed { segment: 3, offset: id * 10, size: id, frames: vec![7; 2] };
-                (id, place)
-            })
-            .collect()
+    fn locations() -> HashMap<ObjectId, Location> {
+        let location = |id| Location { segment: 3, position: id * 10, size: id };
+        (1..50_u64).map(|id| (id, location(id))).collect()
     }
 
     fn open(bytes: &[u8]) -> Result<Index, IndexError> {
@@ -233,7 +216,7 @@ mod tests {
     proptest! {
         #[test]
         fn everything_is_found_and_nothing_else(entries in entries(), other in "[a-d/]{1,6}") {
-            let index = open(&compile(&entries, &placed(), 100)).unwrap();
+            let index = open(&compile(&entries, &locations(), 100)).unwrap();
             prop_assert_eq!(u64::from(index.count()), count_nodes(&entries));
             for (path, content) in &entries {
                 let node = find(&index, path).unwrap();
@@ -250,7 +233,7 @@ mod tests {
             prop_assert_eq!(find(&index, &other).is_some(), known);
             for (object, number) in index.objects() {
                 let location = index.location(number).unwrap();
-                prop_assert_eq!((location.offset, location.frames.len()), (object * 10, 2));
+                prop_assert_eq!(location, Location { segment: 3, position: object * 10, size: object });
             }
         }
 
@@ -260,7 +243,7 @@ mod tests {
             flip in any::<prop::sample::Index>(),
             cut in any::<prop::sample::Index>(),
         ) {
-            let bytes = compile(&entries, &placed(), 100);
+            let bytes = compile(&entries, &locations(), 100);
             let mut flipped = bytes.clone();
             flipped[flip.index(bytes.len())] ^= 0x10;
             prop_assert!(open(&flipped).is_err());
