@@ -22,7 +22,7 @@ pub type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let groups: [(&str, Vec<Test>); 12] = [
+    let groups: [(&str, Vec<Test>); 13] = [
         ("calls::bad_input", calls::bad_input::tests()),
         ("calls::documentation", calls::documentation::tests()),
         ("calls::lifecycle", calls::lifecycle::tests()),
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         ("calls::protocol", calls::protocol::tests()),
         ("calls::tiers", calls::tiers::tests()),
         ("fault::kill", fault::kill::tests()),
+        ("mount::cold", mount::cold::tests()),
         ("mount::content", mount::content::tests()),
         ("mount::sharing", mount::sharing::tests()),
         ("mount::warm", mount::warm::tests()),

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{Instance, Options, eventually};
+use crate::harness::{Instance, Options, drop_caches, eventually, kill_9};
 use crate::tests;
 
 tests!(
@@ -18,15 +18,6 @@ tests!(
     a_killed_zygote_is_replaced,
     a_killed_function_is_no_loss,
 );
-
-fn kill_9(pid: &Value) {
-    let pid = i32::try_from(pid.as_i64().unwrap()).unwrap();
-    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-}
-
-fn drop_caches() {
-    std::fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
-}
 
 fn imports_survive_the_death_of_the_mounts_server() {
     let instance = Instance::start(&Options::default());

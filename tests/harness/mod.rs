@@ -6,6 +6,9 @@ mod leftovers;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 pub use instance::{Instance, Options, Output};
 pub use leftovers::wait_until_gone;
 
@@ -67,4 +70,15 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(std::time::Instant::now() < until, "not within 30 seconds: {what}");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
+}
+
+/// Ends a process, by its number in a reply.
+pub fn kill_9(pid: &serde_json::Value) {
+    let pid = i32::try_from(pid.as_i64().unwrap()).unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+}
+
+/// Drops all that the kernel caches of files.
+pub fn drop_caches() {
+    std::fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
 }

@@ -1,5 +1,6 @@
 //! What the mount shows to anybody.
 
+pub mod cold;
 pub mod content;
 pub mod sharing;
 pub mod warm;

@@ -1,10 +1,11 @@
 //! Files that are sealed, as memory.
 
 use std::fs::File;
+use std::io;
 use std::ops::Deref;
 use std::path::Path;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 use super::StoreError;
 
@@ -20,6 +21,13 @@ impl Mapping {
         // in a folder that only root can write to; removing one leaves its pages valid.
         let map = unsafe { Mmap::map(&file) }.map_err(StoreError::at(path))?;
         Ok(Self(map))
+    }
+
+    /// Gives back the memory of what was looked at; it is read again when it is needed again.
+    pub fn forget(&self) -> io::Result<()> {
+        // SAFETY: the mapping is shared and read-only, so its pages are the file's and come back as
+        // they were.
+        unsafe { self.0.unchecked_advise(UncheckedAdvice::DontNeed) }
     }
 }
 

@@ -49,6 +49,7 @@ impl World {
         for (object, place) in index.objects() {
             self.objects.entry(object).or_insert_with(|| (index.clone(), place));
         }
+        index.forget();
         self.by_number.insert(index.first_number(), index.clone());
         self.views.insert(digest, index);
     }

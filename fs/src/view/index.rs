@@ -135,6 +135,13 @@ impl Index {
         None
     }
 
+    /// Gives back the memory that checking the index took: most of it is never looked at again.
+    pub fn forget(&self) {
+        if let Err(error) = self.mapping.forget() {
+            tracing::debug!(%error, "keeping the pages of an index");
+        }
+    }
+
     /// Numbers of all objects, and how to find each again in this index.
     pub fn objects(&self) -> impl Iterator<Item = (ObjectId, u32)> {
         self.raw_objects().iter().zip(0..).map(|(object, number)| (object.id.get(), number))
