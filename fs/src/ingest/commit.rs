@@ -3,10 +3,13 @@
 //! sees.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+
+use sha2::{Digest as _, Sha256};
 
 use super::staged::{Staged, StagedDistribution};
 use super::{AddError, pack};
@@ -14,6 +17,9 @@ use crate::catalog::{Catalog, FileContent, NewDistribution, NewObject};
 use crate::id::Digest;
 use crate::store::append::Appender;
 use crate::store::segment::FRAME_BYTES;
+
+/// Bytes that are read at once.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// A distribution to be stored, and which artifact it was installed from.
 #[derive(Debug)]
@@ -102,13 +108,26 @@ impl File<'_> {
     /// Digest and size of its content, and whether it may be executed.
     fn digest(&self, staged: &Staged) -> Result<(FileContent, u64), AddError> {
         let (mut file, mut size, executable) =
-            staged.open_file(self.path).map_err(|error| self.hostile(&error))?;
+            staged.open_file(self.path).map_err(|error| self.hostile(error))?;
         let mut hasher = blake3::Hasher::new();
         if let Some(content) = self.replaced() {
             hasher.update(content);
             size = content.len() as u64;
         } else {
-            hasher.update_reader(&mut file).map_err(|error| self.hostile(&error))?;
+            let mut sum = Sha256::new();
+            let mut buffer = vec![0; BUFFER_BYTES];
+            loop {
+                let read = file.read(&mut buffer).map_err(|error| self.hostile(error))?;
+                if read == 0 {
+                    break;
+                }
+                hasher.update(&buffer[..read]);
+                sum.update(&buffer[..read]);
+            }
+            let claim = self.owner.claims.get(self.path);
+            if claim.is_some_and(|claim| !claim.holds(size, &sum.finalize())) {
+                return Err(self.hostile("it is not what its RECORD says it is"));
+            }
         }
         let object = (size > 0).then(|| Digest(*hasher.finalize().as_bytes()));
         Ok((FileContent { object, executable }, size))
@@ -124,10 +143,10 @@ impl File<'_> {
         }
         let read =
             staged.open_file(self.path).and_then(|(file, ..)| file.read_exact_at(part, from));
-        read.map_err(|error| self.hostile(&error))
+        read.map_err(|error| self.hostile(error))
     }
 
-    fn hostile(&self, error: &std::io::Error) -> AddError {
+    fn hostile(&self, error: impl std::fmt::Display) -> AddError {
         AddError::Hostile {
             distribution: self.owner.name.clone(),
             reason: format!("{}: {error}", self.path),

@@ -1,5 +1,8 @@
 //! RECORD: the list of files that a distribution has installed.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 /// One line: a path relative to site-packages, hash and size as they stand there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -7,6 +10,30 @@ pub struct Line {
     pub path: String,
     /// The line as it stands in the file, without its end.
     pub text: String,
+    /// What it says of the file's content.
+    pub claim: Claim,
+}
+
+/// What a RECORD says of a file's content. Nothing but SHA-256 is looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// SHA-256 in URL-safe Base64 without padding.
+    pub sha256: Option<String>,
+    /// Size in bytes.
+    pub size: Option<u64>,
+}
+
+impl Claim {
+    /// Whether content of this size and SHA-256 is what is claimed of it.
+    pub fn holds(&self, size: u64, sha256: &[u8]) -> bool {
+        self.size.is_none_or(|claimed| claimed == size)
+            && self.sha256.as_ref().is_none_or(|claimed| *claimed == URL_SAFE_NO_PAD.encode(sha256))
+    }
+
+    /// Whether two are certain to be of the same content.
+    pub fn agrees(&self, other: &Self) -> bool {
+        self.sha256.is_some() && self.sha256 == other.sha256
+    }
 }
 
 /// Reads a RECORD: CSV with `"` around fields that hold commas, quotes or line ends.
@@ -18,7 +45,7 @@ pub fn parse(text: &str) -> Vec<Line> {
         rest = after;
         let path = first_field(line);
         if !path.is_empty() {
-            lines.push(Line { path, text: line.to_owned() });
+            lines.push(Line { path, text: line.to_owned(), claim: claim_of(line) });
         }
     }
     lines
@@ -58,6 +85,18 @@ fn first_field(line: &str) -> String {
     field
 }
 
+/// The last two fields, which hold no comma.
+fn claim_of(line: &str) -> Claim {
+    let mut fields = line.rsplitn(3, ',');
+    let (size, hash, path) = (fields.next(), fields.next(), fields.next());
+    if path.is_none() {
+        return Claim::default();
+    }
+    let sha256 = hash.and_then(|hash| hash.strip_prefix("sha256="));
+    let sha256 = sha256.map(|digest| digest.trim_end_matches('=').to_owned());
+    Claim { sha256, size: size.and_then(|size| size.parse().ok()) }
+}
+
 /// Where a RECORD's path is from the environment's root, for a RECORD in `site_packages` (itself
 /// from the root). `None` where it is absolute, leads outside, or is no plain path.
 pub fn resolve(site_packages: &str, path: &str) -> Option<String> {
@@ -81,12 +120,27 @@ pub fn resolve(site_packages: &str, path: &str) -> Option<String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use sha2::{Digest, Sha256};
 
     #[test]
     fn fields_may_be_quoted() {
         let text = "a/b.py,sha256=x,3\r\n\"odd, \"\"name\"\"\n.py\",,\nlast,,";
         let paths: Vec<_> = parse(text).into_iter().map(|line| line.path).collect();
         assert_eq!(paths, ["a/b.py", "odd, \"name\"\n.py", "last"]);
+    }
+
+    #[test]
+    fn claims_are_told_from_lies() {
+        let text =
+            "a,sha256=LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ,5\n\"b,c\",,5\nd,sha512=x,\n";
+        let claims: Vec<_> = parse(text).into_iter().map(|line| line.claim).collect();
+        let holds = |which: usize, content: &[u8]| {
+            claims[which].holds(content.len() as u64, &Sha256::digest(content))
+        };
+        assert!(holds(0, b"hello") && !holds(0, b"hullo"));
+        assert!(holds(1, b"hullo") && !holds(1, b"longer"));
+        assert_eq!(claims[2], Claim::default());
+        assert!(claims[0].agrees(&claims[0]) && !claims[1].agrees(&claims[1]));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A staging folder that package code may have had its hands in: read without following a link,
 //! and told apart into distributions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,7 +13,9 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 
 use super::lock::normalise;
+use super::record::Claim;
 use super::{AddError, record};
+use crate::view::plan::Conflict;
 
 /// Largest file that is taken, in bytes.
 const MAX_FILE_BYTES: u64 = 4 << 30;
@@ -38,6 +40,8 @@ pub struct StagedDistribution {
     pub version: String,
     /// Its files from the environment's root, RECORD's own and its bytecode included, in order.
     pub files: Vec<String>,
+    /// What RECORD says of those of them that it has a line for.
+    pub claims: BTreeMap<String, Claim>,
     /// Path of its RECORD and what that says with the installer's own lines left out.
     pub record: (String, Vec<u8>),
     /// Top-level names that can be imported.
@@ -83,7 +87,7 @@ impl Staged {
             }
         }
         found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Ok(found)
+        disagreement(&found).map_or(Ok(found), |conflict| Err(conflict.into()))
     }
 
     fn distribution(&self, folder: &str, stem: &str) -> Result<StagedDistribution, AddError> {
@@ -95,6 +99,7 @@ impl Staged {
         let (text, _) = self.read(&path).map_err(|error| hostile(format!("{path}: {error}")))?;
         let text = String::from_utf8(text).map_err(|_| hostile(format!("{path} is not UTF-8")))?;
         let mut files = BTreeSet::from([path.clone()]);
+        let mut claims = BTreeMap::new();
         let mut kept = String::new();
         for line in record::parse(&text) {
             let resolved = record::resolve(&self.site_packages, &line.path)
@@ -106,6 +111,7 @@ impl Staged {
             kept.push_str(&line.text);
             kept.push('\n');
             files.extend(self.bytecode_of(&resolved));
+            claims.insert(resolved.clone(), line.claim);
             files.insert(resolved);
         }
         // RECORD may list bytecode that was not made, and signatures that are not installed.
@@ -116,6 +122,7 @@ impl Staged {
             version: version.to_owned(),
             record: (path, kept.into_bytes()),
             files,
+            claims,
             modules,
         })
     }
@@ -172,6 +179,27 @@ impl Staged {
             .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
         Ok(openat2(self.root.as_fd(), path, how)?)
     }
+}
+
+/// Two distributions that have installed one path and do not both say the same of its content:
+/// only one of them has it there now.
+fn disagreement(all: &[StagedDistribution]) -> Option<Conflict> {
+    let mut owners: HashMap<&str, (&StagedDistribution, &Claim)> = HashMap::new();
+    for one in all {
+        for (path, claim) in &one.claims {
+            if let Some((other, known)) = owners.insert(path, (one, claim))
+                && !known.agrees(claim)
+            {
+                let label = |one: &StagedDistribution| format!("{} {}", one.name, one.version);
+                return Some(Conflict {
+                    path: path.clone(),
+                    first: label(other),
+                    second: label(one),
+                });
+            }
+        }
+    }
+    None
 }
 
 #[cfg(test)]
