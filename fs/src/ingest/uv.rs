@@ -70,14 +70,36 @@ impl Uv<'_> {
     }
 
     /// Installs lines of a requirements file, each with its hashes, into `target` with bytecode.
+    ///
+    /// The bytecode is not made by uv, which does it with the environment's own interpreter: that
+    /// runs the `.pth` files of all that was installed, which could then change each other.
     pub fn install_locked(
         &self,
         confine: &dyn Confine,
         lines: &str,
         target: &Path,
     ) -> Result<(), AddError> {
-        let flags = ["--no-deps", "--require-hashes", "--compile-bytecode"];
-        self.install(confine, lines, target, &flags)
+        self.install(confine, lines, target, &["--no-deps", "--require-hashes"])?;
+        self.compile(confine, target)
+    }
+
+    /// Makes the bytecode of all that is installed in `target`, running nothing of it.
+    fn compile(&self, confine: &dyn Confine, target: &Path) -> Result<(), AddError> {
+        let site = Path::new(FIXED_PREFIX).join(self.interpreter.site_packages());
+        let mut argv = vec![self.interpreter.executable.clone().into_os_string()];
+        argv.extend(["-I", "-S", "-m", "compileall", "-q", "-j", "0"].map(Into::into));
+        argv.extend(["--invalidation-mode", "unchecked-hash"].map(Into::into));
+        argv.push(site.into());
+        let mut job = self.job("compiling", argv, Some(target));
+        job.network = false;
+        job.binds.retain(|bind| bind.inside == Path::new(FIXED_PREFIX));
+        let output = confine.run(&job)?;
+        // 1: there is a file that is not for this version of Python, which is nothing to stop at.
+        if matches!(output.status, 0 | 1) {
+            Ok(())
+        } else {
+            Err(failure("compile the packages", &output))
+        }
     }
 
     /// Resolves and installs requirements into `target`, without bytecode.
@@ -176,8 +198,6 @@ fn variables() -> Vec<(OsString, OsString)> {
         ("HOME", "/tmp"),
         ("LANG", "C.UTF-8"),
         ("UV_PYTHON_DOWNLOADS", "never"),
-        // Valid whatever the modification time, which the mount makes the same for all files.
-        ("PYC_INVALIDATION_MODE", "UNCHECKED_HASH"),
     ];
     passed.chain(fixed.map(|(name, value)| (name.into(), value.into()))).collect()
 }
