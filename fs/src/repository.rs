@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use crate::catalog::{
     Catalog, CatalogError, FileContent, NewDistribution, NewObject, Shown, StoredDistribution,
@@ -50,6 +50,8 @@ pub struct Repository {
     catalog: Catalog,
     /// One commit at a time; resolving and downloading go on beside it.
     committing: Mutex<()>,
+    /// Held by whoever has uv write to the cache; alone by whoever clears there.
+    downloading: RwLock<()>,
 }
 
 impl Repository {
@@ -75,6 +77,7 @@ impl Repository {
                 Catalog::open(&state.join("catalog.sqlite"))?
             },
             committing: Mutex::new(()),
+            downloading: RwLock::new(()),
         };
         let _ = fs::remove_dir_all(&repository.staging);
         let folders =
@@ -83,7 +86,19 @@ impl Repository {
             fs::create_dir_all(folder).map_err(StoreError::at(folder))?;
         }
         repository.clear_unfinished()?;
+        repository.clear_unpacked();
         Ok(repository)
+    }
+
+    /// Removes what a uv that was killed has half unpacked, unless another may be at work.
+    fn clear_unpacked(&self) {
+        let Ok(_alone) = self.downloading.try_write() else { return };
+        let Ok(entries) = fs::read_dir(&self.cache) else { return };
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(".tmp") {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     fn clear_unfinished(&self) -> Result<(), RepositoryError> {
@@ -110,6 +125,22 @@ impl Repository {
     /// Makes an environment, or replaces what a name stands for: resolves, installs what is not
     /// stored yet, stores it, and publishes the view. Blocks.
     pub fn add(
+        &self,
+        confine: &dyn Confine,
+        spec: &EnvironmentSpec,
+        told: &mut dyn FnMut(Step),
+    ) -> Result<Environment, AddError> {
+        let added = {
+            let _turn = self.downloading.read().unwrap_or_else(PoisonError::into_inner);
+            self.add_once(confine, spec, told)
+        };
+        if added.is_err() {
+            self.clear_unpacked();
+        }
+        added
+    }
+
+    fn add_once(
         &self,
         confine: &dyn Confine,
         spec: &EnvironmentSpec,

@@ -52,12 +52,26 @@ pub struct JobOutput {
     pub stderr: Vec<u8>,
 }
 
-/// A job could not be run.
+/// Why a job has no result.
 #[derive(Debug, thiserror::Error)]
-#[error("{label}: {reason}")]
-pub struct ConfineError {
-    /// The job.
-    pub label: String,
-    /// Why.
-    pub reason: String,
+pub enum ConfineError {
+    /// It could not be run, or not to its end.
+    #[error("{label}: {reason}")]
+    Failed {
+        /// The job.
+        label: String,
+        /// Why.
+        reason: String,
+    },
+    /// It was ended before it filled a disk.
+    #[error(
+        "{label} was ended because it took more than half of the free space at {}; free some, or \
+         leave out what unpacks to so much", folder.display()
+    )]
+    Space {
+        /// The job.
+        label: String,
+        /// Where it wrote.
+        folder: PathBuf,
+    },
 }

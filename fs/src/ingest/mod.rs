@@ -72,7 +72,13 @@ pub enum AddError {
 impl AddError {
     /// Whether whoever asked can mend it by asking for something else.
     pub fn is_bad_input(&self) -> bool {
-        matches!(self, Self::Unsatisfiable { .. } | Self::Hostile { .. } | Self::Conflict(_))
+        matches!(
+            self,
+            Self::Unsatisfiable { .. }
+                | Self::Hostile { .. }
+                | Self::Conflict(_)
+                | Self::Confine(ConfineError::Space { .. })
+        )
     }
 
     pub(crate) fn at(path: &std::path::Path) -> impl Fn(io::Error) -> Self + use<'_> {

@@ -5,10 +5,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::lchown;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::sys::statvfs::statvfs;
 use pipsqueak_fs::{Confine, ConfineError, Interpreter, Job, JobOutput};
 use pipsqueak_kernel::mount::{self, Access};
 use pipsqueak_kernel::pidfd;
@@ -25,6 +27,8 @@ const PIDS: u32 = 1024;
 const TMP_BYTES: u64 = 4 << 30;
 /// Most bytes of each output stream that are kept; the rest is read and dropped.
 const MAX_OUTPUT_BYTES: usize = 16 << 20;
+/// How often the free space is looked at.
+const SPACE_PACE: Duration = Duration::from_millis(50);
 /// How long the report of a job's end is waited for.
 const EXIT_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -63,7 +67,8 @@ impl Installer {
         Ok(mounts)
     }
 
-    fn run_job(&self, job: &Job) -> io::Result<JobOutput> {
+    /// What the job has left, or the folder where it took too much space.
+    fn run_job(&self, job: &Job) -> io::Result<Result<JobOutput, PathBuf>> {
         let plan = Plan {
             standing: Standing::Installer,
             limits: Limits { memory: None, pids: Some(PIDS) },
@@ -83,12 +88,17 @@ impl Installer {
             directory: job.directory.clone(),
             descriptors: vec![null.as_fd(), out.as_fd(), err.as_fd()],
         };
+        let space = Space::before(job)?;
         let process = self.sandboxes.launch(&sandbox, program).map_err(io::Error::other)?;
         drop((out, err));
         let stdout = thread::spawn(|| read_bounded(stdout));
         let stderr = thread::spawn(|| read_bounded(stderr));
-        let in_time = pidfd::wait_end(process.pidfd.as_fd(), job.timeout)?;
-        let exit = if in_time {
+        let until = Instant::now() + job.timeout;
+        let mut ended = false;
+        while !ended && space.is_left()? && Instant::now() < until {
+            ended = pidfd::wait_end(process.pidfd.as_fd(), SPACE_PACE)?;
+        }
+        let exit = if ended {
             self.runtime.block_on(self.sandboxes.exits().of(process.pid, EXIT_PATIENCE))
         } else {
             None
@@ -99,22 +109,63 @@ impl Installer {
             reader.join().unwrap_or_else(|_| Err(io::Error::other("reading a job's output")))
         };
         let (stdout, stderr) = (collect(stdout)?, collect(stderr)?);
-        if !in_time {
+        // Whether it was noticed or the disk was full before that.
+        let is_done = exit.is_some_and(|exit| exit.code() == 0);
+        if !is_done && let Some(folder) = space.taken()? {
+            return Ok(Err(folder));
+        }
+        if !ended {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!("it did not end within {:?}", job.timeout),
             ));
         }
         let exit = exit.ok_or_else(|| io::Error::other("its end was not reported"))?;
-        Ok(JobOutput { status: exit.code(), stdout, stderr })
+        Ok(Ok(JobOutput { status: exit.code(), stdout, stderr }))
     }
 }
 
 impl Confine for Installer {
     fn run(&self, job: &Job) -> Result<JobOutput, ConfineError> {
-        self.run_job(job)
-            .map_err(|error| ConfineError { label: job.label.clone(), reason: error.to_string() })
+        let label = job.label.clone();
+        match self.run_job(job) {
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(folder)) => Err(ConfineError::Space { label, folder }),
+            Err(error) => Err(ConfineError::Failed { label, reason: error.to_string() }),
+        }
     }
+}
+
+/// The free space where a job may write. A job may take half of it: what it unpacks is stored once
+/// more, and the machine has other uses for its disk.
+struct Space(Vec<(PathBuf, u64)>);
+
+impl Space {
+    fn before(job: &Job) -> io::Result<Self> {
+        let writable = job.binds.iter().filter(|bind| bind.writable);
+        let free = writable.map(|bind| Ok((bind.host.clone(), free(&bind.host)?)));
+        Ok(Self(free.collect::<io::Result<_>>()?))
+    }
+
+    fn is_left(&self) -> io::Result<bool> {
+        Ok(self.taken()?.is_none())
+    }
+
+    /// Where more than half of what was free is taken.
+    fn taken(&self) -> io::Result<Option<PathBuf>> {
+        for (folder, before) in &self.0 {
+            if free(folder)? < before / 2 {
+                return Ok(Some(folder.clone()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Free bytes on a folder's file system.
+fn free(folder: &Path) -> io::Result<u64> {
+    let told = statvfs(folder)?;
+    Ok(told.blocks_available() * told.fragment_size())
 }
 
 fn read_bounded(mut stream: io::PipeReader) -> io::Result<Vec<u8>> {
