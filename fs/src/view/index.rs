@@ -103,7 +103,16 @@ impl Index {
         let raw = self.raw_nodes().get(node as usize)?;
         let executable = raw.executable != 0;
         Some(match raw.kind {
-            FOLDER => Kind::Folder { first: raw.first.get(), count: raw.count.get() },
+            FOLDER => {
+                let (first, count) = (raw.first.get(), raw.count.get());
+                // Children follow their folder, so that no path leads in a circle.
+                let is_whole =
+                    count == 0 || (first > node && count <= self.nodes - first.min(self.nodes));
+                if !is_whole {
+                    return None;
+                }
+                Kind::Folder { first, count }
+            }
             FILE => {
                 let object = self.raw_objects().get(raw.first.get() as usize)?;
                 Kind::File { object: object.id.get(), size: object.size.get(), executable }

@@ -1,6 +1,7 @@
 //! What a view holds: pure data, from the lists of its distributions' files.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::id::ObjectId;
 
@@ -49,6 +50,9 @@ pub struct Conflict {
 
 /// The union of the parts, by path. The same content at the same path is no conflict; a file where
 /// another part has a folder is.
+///
+/// Bytecode of one source may differ from one time that it is made to the next, and of different
+/// sources it is the sources that are told of.
 pub fn merge(parts: &[Part]) -> Result<BTreeMap<String, Content>, Conflict> {
     let mut merged: BTreeMap<String, (Content, &str)> = BTreeMap::new();
     let conflict = |path: &str, first: &str, second: &str| Conflict {
@@ -59,7 +63,7 @@ pub fn merge(parts: &[Part]) -> Result<BTreeMap<String, Content>, Conflict> {
     for part in parts {
         for (path, content) in &part.entries {
             match merged.get(path) {
-                Some((known, _)) if known == content => {}
+                Some((known, _)) if known == content || is_cached_bytecode(path) => {}
                 Some((_, first)) => return Err(conflict(path, first, &part.label)),
                 None => {
                     merged.insert(path.clone(), (content.clone(), &part.label));
@@ -78,6 +82,12 @@ pub fn merge(parts: &[Part]) -> Result<BTreeMap<String, Content>, Conflict> {
     Ok(merged.into_iter().map(|(path, (content, _))| (path, content)).collect())
 }
 
+fn is_cached_bytecode(path: &str) -> bool {
+    let path = Path::new(path);
+    path.parent().is_some_and(|folder| folder.ends_with("__pycache__"))
+        && path.extension().is_some_and(|extension| extension == "pyc")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +104,11 @@ mod tests {
         let one = part("one 1", &[("a/x", 1), ("a/y", 2)]);
         let two = part("two 1", &[("a/x", 1), ("b", 3)]);
         assert_eq!(merge(&[one.clone(), two]).unwrap().len(), 3);
+        let again = part("two 1", &[("a/x", 1), ("a/__pycache__/x.cpython-311.pyc", 8)]);
+        let compiled = part("one 1", &[("a/x", 1), ("a/__pycache__/x.cpython-311.pyc", 7)]);
+        assert_eq!(merge(&[compiled.clone(), again]).unwrap().len(), 2);
+        let other = part("two 1", &[("a/__pycache__/x.cpython-311.pyc", 8), ("a/x", 2)]);
+        assert_eq!(merge(&[compiled, other]).unwrap_err().path, "a/x");
         let three = part("three 1", &[("a/y", 9)]);
         let conflict = merge(&[one.clone(), three]).unwrap_err();
         assert_eq!((conflict.first.as_str(), conflict.second.as_str()), ("one 1", "three 1"));
