@@ -10,6 +10,8 @@
 
 mod catalog;
 mod environment;
+#[doc(hidden)]
+pub mod fuzzing;
 mod id;
 mod ingest;
 mod interpreter;

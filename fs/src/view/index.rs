@@ -194,6 +194,13 @@ impl Index {
     }
 }
 
+/// Gives the bytes of an index the checksum that belongs to them, where they are long enough for one.
+pub(crate) fn reseal(bytes: &mut [u8]) {
+    if let Ok((header, body)) = Header::mut_from_prefix(bytes) {
+        header.checksum = checksum(header, body);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, HashMap};

@@ -1,0 +1,164 @@
+//! Doors for the fuzz harness: the readers of what may be damaged or hostile, and a small state
+//! folder to damage.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::ingest::{lock, record};
+use crate::store::Location;
+use crate::store::append::Appender;
+use crate::store::segment::{self, FRAME_BYTES, FrameWriter};
+use crate::vfs::inode::ROOT;
+use crate::vfs::{FileKind, Vfs};
+use crate::view::compile::compile;
+use crate::view::index;
+use crate::view::plan::Content;
+use crate::view::published::{Published, index_path};
+
+/// Most nodes that a walk visits, and deepest folder: a damaged index may lead in circles.
+const MOST_NODES: usize = 2000;
+const DEEPEST: usize = 32;
+/// Bytes asked for at once, as the kernel does.
+const PIECE: usize = 128 << 10;
+/// Most bytes that are read of one file; none of the sample has as many.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// What a walk found, by path: a file's content, a link's target, or why it cannot be had.
+pub type Found = BTreeMap<String, Result<Vec<u8>, String>>;
+
+/// Writes a state folder that has one environment; what is in it.
+pub fn write_sample(state: &Path) -> io::Result<Found> {
+    let (segments, views) = (state.join("segments"), state.join("views"));
+    fs::create_dir_all(&segments)?;
+    fs::create_dir_all(&views)?;
+    let large: Vec<u8> =
+        (0..2 * FRAME_BYTES / 8 + 1000).flat_map(|n| (n / 3).to_le_bytes()).collect();
+    let contents = [
+        ("lib/package/__init__.py", b"import this\n".to_vec()),
+        ("lib/package/data/größe.txt", b"x".repeat(5000)),
+        ("lib/package/library.so", large),
+        ("bin/script", b"#!/bin/sh\nexit 0\n".to_vec()),
+    ];
+    let (mut entries, mut locations) = (BTreeMap::new(), HashMap::new());
+    let (mut found, mut stream) = (Found::new(), Vec::new());
+    for (id, (path, content)) in (1..).zip(contents) {
+        let (position, size) = (stream.len() as u64, content.len() as u64);
+        stream.extend_from_slice(&content);
+        locations.insert(id, Location { segment: 1, position, size });
+        let executable = path.starts_with("bin/");
+        entries.insert(path.to_owned(), Content::File { object: id, executable });
+        found.insert(path.to_owned(), Ok(content));
+    }
+    let mut appender = Appender::begin(&segments, 1).map_err(io::Error::other)?;
+    let mut writer = FrameWriter::new()?;
+    for part in stream.chunks(FRAME_BYTES) {
+        appender.append(&writer.frame(part)?).map_err(io::Error::other)?;
+    }
+    appender.seal(stream.len() as u64).map_err(io::Error::other)?;
+    entries.insert("lib64".to_owned(), Content::Link("lib".to_owned()));
+    found.insert("lib64".to_owned(), Ok(b"lib".to_vec()));
+    entries.insert("lib/package/py.typed".to_owned(), Content::Empty { executable: false });
+    found.insert("lib/package/py.typed".to_owned(), Ok(Vec::new()));
+    fs::write(index_path(&views, "sample"), compile(&entries, &locations, 100))?;
+    let envs = BTreeMap::from([("sample".to_owned(), "sample".to_owned())]);
+    Published { generation: 1, envs, dists: BTreeMap::new() }.write(&views)?;
+    Ok(found)
+}
+
+/// Reads everything in the environment of a state folder, as the kernel would: listing, looking
+/// up and reading in pieces. Fails where the state cannot be served at all.
+pub fn walk(state: &Path) -> Result<Found, String> {
+    let vfs = Vfs::open(state).map_err(|error| error.to_string())?;
+    let envs = vfs.lookup(ROOT, "envs").ok().flatten().ok_or("no envs")?;
+    let sample = vfs.lookup(envs.inode, "sample").map_err(|error| error.to_string())?;
+    let mut found = Found::new();
+    if let Some(sample) = sample {
+        let mut left = MOST_NODES;
+        walk_folder(&vfs, sample.inode, "", 0, &mut left, &mut found);
+    }
+    Ok(found)
+}
+
+fn walk_folder(
+    vfs: &Vfs,
+    folder: u64,
+    path: &str,
+    depth: usize,
+    left: &mut usize,
+    found: &mut Found,
+) {
+    let entries = match vfs.list(folder, 2) {
+        Ok(entries) => entries,
+        Err(error) => {
+            found.insert(path.to_owned(), Err(error.to_string()));
+            return;
+        }
+    };
+    for entry in entries {
+        if *left == 0 || depth == DEEPEST {
+            return;
+        }
+        *left -= 1;
+        let path =
+            if path.is_empty() { entry.name.clone() } else { format!("{path}/{}", entry.name) };
+        // Names out of order are found in a listing and not by a lookup; both must come to an end.
+        let inode = entry.attributes.inode;
+        let known = vfs.lookup(folder, &entry.name).and_then(|_| vfs.attributes(inode));
+        let content = match (known, entry.attributes.kind) {
+            (Err(error), _) => Err(error.to_string()),
+            (Ok(_), FileKind::Folder) => {
+                walk_folder(vfs, inode, &path, depth + 1, left, found);
+                continue;
+            }
+            (Ok(_), FileKind::Link) => {
+                let target = vfs.link(inode).map(String::into_bytes);
+                target.map_err(|error| error.to_string())
+            }
+            (Ok(attributes), FileKind::File) => read(vfs, inode, attributes.size),
+        };
+        found.insert(path, content);
+    }
+}
+
+fn read(vfs: &Vfs, inode: u64, size: u64) -> Result<Vec<u8>, String> {
+    let mut content = Vec::new();
+    let end = size.min(MOST_BYTES);
+    while (content.len() as u64) < end {
+        let piece = vfs.read(inode, content.len() as u64, PIECE).map_err(|e| e.to_string())?;
+        if piece.is_empty() {
+            return Err(format!("it ends after {} of {size} bytes", content.len()));
+        }
+        content.extend_from_slice(&piece);
+    }
+    // Where a large file ends, which may be anywhere.
+    vfs.read(inode, size.saturating_sub(1), PIECE).map_err(|error| error.to_string())?;
+    Ok(content)
+}
+
+/// Gives a changed index the checksum that belongs to it, so that what it says is looked at.
+pub fn reseal_index(bytes: &mut [u8]) {
+    index::reseal(bytes);
+}
+
+/// The paths that a RECORD names, each from the environment's root where it stays inside.
+pub fn record_paths(text: &str) -> Vec<Option<String>> {
+    let lines = record::parse(text).into_iter();
+    lines.map(|line| record::resolve("lib/python3.11/site-packages", &line.path)).collect()
+}
+
+/// Reads a lock; whether it could be used.
+pub fn is_lock(text: &str) -> bool {
+    lock::parse(text).is_ok()
+}
+
+/// Compresses content of one frame at most.
+pub fn frame_of(content: &[u8]) -> io::Result<Vec<u8>> {
+    FrameWriter::new()?.frame(content)
+}
+
+/// Decodes a frame that is to hold `expected` bytes.
+pub fn decode_frame(frame: &[u8], expected: usize) -> Result<Vec<u8>, String> {
+    segment::decode_frame(frame, expected)
+}

@@ -1,0 +1,160 @@
+//! The readers, each with a sound input to begin from and what must hold of any other.
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use fastrand::Rng;
+use pipsqueak_fs::fuzzing::{self, Found};
+
+use crate::Failure;
+use crate::mutation::{mutate, mutate_text};
+
+/// A reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// RECORD files of installed distributions.
+    Record,
+    /// Locks, as uv prints them.
+    Lock,
+    /// One compressed frame.
+    Frame,
+    /// A segment's file.
+    Segment,
+    /// A view's index whose checksum is wrong.
+    Index,
+    /// A view's index whose checksum is right although what it says is not.
+    Resealed,
+    /// The list of what is published.
+    Published,
+}
+
+/// All of them.
+pub const TARGETS: [Target; 7] = [
+    Target::Record,
+    Target::Lock,
+    Target::Frame,
+    Target::Segment,
+    Target::Index,
+    Target::Resealed,
+    Target::Published,
+];
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}
+
+const RECORD: &str = "thing/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\r\n\
+    \"thing/a,\"\"b\"\"\n.py\",,\n../../../bin/thing,sha256=x,12\nthing-1.0.dist-info/RECORD,,\n";
+
+const LOCK: &str = r#"lock-version = "1.0"
+[[packages]]
+name = "Typing_Extensions"
+version = "4.1"
+wheels = [{ url = "https://x/t.whl", hashes = { sha256 = "bb" } }, { hashes = { sha256 = "aa" } }]
+[[packages]]
+name = "direct"
+archive = { url = "https://x/d.whl", hashes = { sha256 = "cc" } }
+"#;
+
+const PIECES: [&str; 14] =
+    ["\"", ",", "\n", "\r\n", "/", "..", "../", "\0", "[[", "=", "é", "{", "\\", "//"];
+
+/// A reader and its sound input.
+pub struct Bench {
+    target: Target,
+    state: tempfile::TempDir,
+    /// The file that is damaged, where there is one, and what it holds.
+    file: PathBuf,
+    sound: Vec<u8>,
+    sample: Found,
+}
+
+impl Bench {
+    /// Prepares a target.
+    pub fn new(target: Target) -> Result<Self, Failure> {
+        let state = tempfile::Builder::new().prefix("pipsqueak-fuzz-").tempdir()?;
+        let sample = fuzzing::write_sample(state.path())?;
+        let (file, sound) = match target {
+            Target::Record => (None, RECORD.as_bytes().to_vec()),
+            Target::Lock => (None, LOCK.as_bytes().to_vec()),
+            Target::Frame => (None, fuzzing::frame_of(&content())?),
+            Target::Segment => (Some("segments/1.segment"), Vec::new()),
+            Target::Index | Target::Resealed => (Some("views/sample.index"), Vec::new()),
+            Target::Published => (Some("views/published.json"), Vec::new()),
+        };
+        let path = state.path().join(file.unwrap_or_default());
+        let sound = if file.is_some() { fs::read(&path)? } else { sound };
+        let read = fuzzing::walk(state.path())?;
+        if read != sample {
+            return Err("what is not damaged is not read as it was written".into());
+        }
+        Ok(Self { target, state, file: path, sound, sample })
+    }
+
+    /// Damages the input and reads it; the error says what must not be.
+    pub fn try_one(&mut self, seed: u64) -> Result<(), String> {
+        let mut random = Rng::with_seed(seed);
+        let mut input = self.sound.clone();
+        match self.target {
+            Target::Record | Target::Lock | Target::Published => {
+                mutate_text(&mut random, &mut input, &PIECES);
+            }
+            _ => mutate(&mut random, &mut input),
+        }
+        match self.target {
+            Target::Record => records_stay_inside(&String::from_utf8_lossy(&input)),
+            Target::Lock => {
+                let _ = fuzzing::is_lock(&String::from_utf8_lossy(&input));
+                Ok(())
+            }
+            Target::Frame => match fuzzing::decode_frame(&input, content().len()) {
+                Ok(decoded) if decoded != content() => Err("a damaged frame is decoded".to_owned()),
+                _ => Ok(()),
+            },
+            Target::Segment | Target::Index | Target::Published => self.read(&input, true),
+            Target::Resealed => {
+                fuzzing::reseal_index(&mut input);
+                self.read(&input, false)
+            }
+        }
+    }
+
+    /// Reads the state with its damaged file. Whatever can be read must be right, if it `is_known`
+    /// what is.
+    fn read(&self, input: &[u8], is_known: bool) -> Result<(), String> {
+        // A new file: a file system may write out at once what replaces the content of an old one.
+        let written = fs::remove_file(&self.file).and_then(|()| fs::write(&self.file, input));
+        written.map_err(|error| error.to_string())?;
+        let Ok(found) = fuzzing::walk(self.state.path()) else { return Ok(()) };
+        if !is_known {
+            return Ok(());
+        }
+        for (path, content) in found {
+            match (self.sample.get(&path), content) {
+                (None, _) => return Err(format!("{path:?} is there, and never was")),
+                (Some(Ok(written)), Ok(read)) if read != *written => {
+                    return Err(format!("{path} is read wrong"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn content() -> Vec<u8> {
+    (0..20_000_u32).flat_map(|n| (n / 7).to_le_bytes()).collect()
+}
+
+fn records_stay_inside(text: &str) -> Result<(), String> {
+    for path in fuzzing::record_paths(text).into_iter().flatten() {
+        if path.starts_with('/') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(format!("{path:?} leads outside"));
+        }
+    }
+    Ok(())
+}
