@@ -9,6 +9,7 @@
 mod calls;
 mod fault;
 mod harness;
+mod ingest;
 mod mount;
 mod regression;
 mod sandbox;
@@ -17,32 +18,44 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-/// A test and its name.
-pub type Test = (&'static str, fn());
+/// A test.
+pub struct Test {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub run: fn(),
+    /// Whether it is for `tools/test --long` alone.
+    pub is_long: bool,
+}
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let groups: [(&str, Vec<Test>); 13] = [
+    let groups: Vec<(&str, Vec<Test>)> = vec![
         ("calls::bad_input", calls::bad_input::tests()),
         ("calls::documentation", calls::documentation::tests()),
         ("calls::lifecycle", calls::lifecycle::tests()),
         ("calls::limits", calls::limits::tests()),
         ("calls::protocol", calls::protocol::tests()),
         ("calls::tiers", calls::tiers::tests()),
+        ("fault::damage", fault::damage::tests()),
         ("fault::kill", fault::kill::tests()),
+        ("fault::succession", fault::succession::tests()),
+        ("ingest::hostile", ingest::hostile::tests()),
         ("mount::cold", mount::cold::tests()),
         ("mount::content", mount::content::tests()),
+        ("mount::popular", mount::popular::tests()),
         ("mount::sharing", mount::sharing::tests()),
         ("mount::warm", mount::warm::tests()),
         ("regression", regression::tests()),
         ("sandbox::inside", sandbox::inside::tests()),
     ];
     let trials = groups.into_iter().flat_map(|(group, tests)| {
-        tests.into_iter().map(move |(name, test)| {
-            Trial::test(format!("{group}::{name}"), move || {
-                test();
+        tests.into_iter().map(move |Test { name, run, is_long }| {
+            let trial = Trial::test(format!("{group}::{name}"), move || {
+                run();
                 Ok(())
-            })
+            });
+            trial.with_ignored_flag(is_long)
         })
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
@@ -50,12 +63,15 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// Names tests after their functions.
+/// Names tests after their functions; those after `long` run with `tools/test --long` alone.
 #[macro_export]
 macro_rules! tests {
-    ($($name:ident),* $(,)?) => {
+    ($($name:ident),* $(,)? $(; long $($long:ident),* $(,)?)?) => {
         pub fn tests() -> Vec<$crate::Test> {
-            vec![$((stringify!($name), $name as fn())),*]
+            vec![
+                $($crate::Test { name: stringify!($name), run: $name, is_long: false },)*
+                $($($crate::Test { name: stringify!($long), run: $long, is_long: true },)*)?
+            ]
         }
     };
 }

@@ -91,7 +91,8 @@ def handler(event):
 }
 
 fn the_memory_budget_evicts_the_oldest() {
-    let instance = Instance::start(&Options { memory: Some("60M"), tiers: Some("paused,ssd") });
+    let options = Options { memory: Some("60M"), tiers: Some("paused,ssd"), ..Options::default() };
+    let instance = Instance::start(&options);
     let code = "
 kept = bytearray(20 << 20)
 for at in range(0, len(kept), 4096):

@@ -1,3 +1,5 @@
 //! Processes that are killed.
 
+pub mod damage;
 pub mod kill;
+pub mod succession;

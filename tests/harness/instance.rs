@@ -21,6 +21,10 @@ pub struct Options {
     pub tiers: Option<&'static str>,
     /// Memory budget.
     pub memory: Option<&'static str>,
+    /// Variables of its commands and its supervisor, those that say where it is included.
+    pub variables: Vec<(&'static str, String)>,
+    /// The folder with its programs; that of the tests' where it is absent.
+    pub programs: Option<PathBuf>,
 }
 
 /// What a command has said.
@@ -39,6 +43,8 @@ pub struct Output {
 pub struct Instance {
     folder: tempfile::TempDir,
     options: Vec<String>,
+    variables: Vec<(&'static str, String)>,
+    invoker: PathBuf,
     group: Option<String>,
 }
 
@@ -49,7 +55,13 @@ impl Instance {
         for (flag, value) in [("--tiers", options.tiers), ("--memory", options.memory)] {
             flags.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value.to_owned()]));
         }
-        let mut instance = Self { folder: folder(), options: flags, group: None };
+        let invoker = match &options.programs {
+            Some(programs) => programs.join("pipsqueak"),
+            None => binary("pipsqueak"),
+        };
+        let variables = options.variables.clone();
+        let mut instance =
+            Self { folder: folder(), options: flags, variables, invoker, group: None };
         instance.up();
         instance.group = instance.status()["group"].as_str().map(ToOwned::to_owned);
         instance
@@ -69,7 +81,8 @@ impl Instance {
 
     /// Where its state is.
     pub fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
+        let said = self.variables.iter().find(|(name, _)| *name == "PIPSQUEAK_STATE");
+        said.map_or_else(|| self.folder.path().join("state"), |(_, place)| place.into())
     }
 
     /// Where its packages are mounted.
@@ -86,12 +99,13 @@ impl Instance {
 
     /// The invoker, told where this instance is.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(binary("pipsqueak"));
+        let mut command = Command::new(&self.invoker);
         command
             .env("PIPSQUEAK_STATE", self.state())
             .env("PIPSQUEAK_RUN", self.run())
             .env("PIPSQUEAK_MOUNT", self.mount())
-            .env("PIPSQUEAK_CACHE", cache());
+            .env("PIPSQUEAK_CACHE", cache())
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -2,5 +2,7 @@
 
 pub mod cold;
 pub mod content;
+mod peer;
+pub mod popular;
 pub mod sharing;
 pub mod warm;

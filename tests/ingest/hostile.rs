@@ -1,0 +1,226 @@
+//! Wheels made to do harm: refused with a reason, or harmless, and nothing is left of them.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use super::index::Index;
+use crate::harness::{Instance, Options, folder};
+use crate::tests;
+
+tests!(
+    wheels_that_break_the_rules_are_refused,
+    a_wheel_cannot_configure_the_environment,
+    what_cannot_do_harm_is_installed_without_it,
+    code_in_a_pth_file_reaches_nothing_but_its_own_sandbox,
+    one_distribution_cannot_change_another,
+    two_distributions_that_disagree_are_both_named,
+    a_bomb_is_ended_before_the_disk_is_full,
+);
+
+/// An instance that knows one index only, with downloads of its own.
+fn instance(index: &Index) -> Instance {
+    let mut variables = index.variables();
+    let downloads = index.mark().with_file_name("downloads");
+    variables.push(("PIPSQUEAK_CACHE", downloads.to_str().unwrap().to_owned()));
+    Instance::start(&Options { variables, ..Options::default() })
+}
+
+/// Everything that the state folder and the downloads hold of environments and half-made work.
+fn kept(instance: &Instance) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for folder in ["segments", "views", "staging", "private"] {
+        let entries = std::fs::read_dir(instance.state().join(folder)).unwrap();
+        found.extend(entries.map(|entry| entry.unwrap().path()));
+    }
+    found.sort();
+    found
+}
+
+fn site(instance: &Instance, environment: &str) -> PathBuf {
+    instance.mount().join("envs").join(environment).join("lib/python3.11/site-packages")
+}
+
+fn wheels_that_break_the_rules_are_refused() {
+    // Each wheel, and what the message must say besides its name.
+    let cases = [
+        ("through", "extract"),
+        ("twice", "twice/__init__.py"),
+        ("lying_hash", "lying_hash/data.txt"),
+        ("lying_size", "lying_size/data.txt"),
+        ("no_record", "RECORD"),
+        ("not_utf8", "zip file"),
+        ("takeover", "reserved name"),
+        ("impostor", ".dist-info"),
+    ];
+    let names: Vec<_> = cases.iter().map(|(name, _)| *name).chain(["sound"]).collect();
+    let index = Index::of(&names);
+    let instance = instance(&index);
+    instance.ok(&["env", "add", "before", "sound"]);
+    let (supervisor, before) = (instance.status()["pid"].clone(), kept(&instance));
+    for (name, says) in cases {
+        let output = instance.call(&["env", "add", "refused", name]);
+        assert_eq!(output.code, 2, "{name}: {output:?}");
+        let wanted = name.replace('_', "-");
+        let names_it = output.stderr.contains(name) || output.stderr.contains(&wanted);
+        assert!(names_it && output.stderr.contains(says), "{name}: {output:?}");
+        assert_eq!(instance.call(&["env", "show", "refused"]).code, 4, "{name}");
+        assert!(!instance.mount().join("envs/refused").exists(), "{name}");
+        assert_eq!(kept(&instance), before, "{name}");
+        assert!(!index.mark().exists(), "{name}");
+    }
+    assert_eq!(instance.status()["pid"], supervisor);
+    instance.ok(&["env", "add", "after", "sound"]);
+}
+
+/// What it brings is no harm by itself, so that only the environment is refused.
+fn a_wheel_cannot_configure_the_environment() {
+    let index = Index::of(&["configure"]);
+    let instance = instance(&index);
+    let output = instance.call(&["env", "add", "refused", "configure"]);
+    assert_eq!(output.code, 2, "{output:?}");
+    assert!(output.stderr.contains("configure 1.0 both bring pyvenv.cfg"), "{output:?}");
+    assert_eq!(instance.call(&["env", "show", "refused"]).code, 4);
+    assert!(!instance.mount().join("envs/refused").exists());
+}
+
+fn what_cannot_do_harm_is_installed_without_it() {
+    let names = [
+        "symlink",
+        "setuid",
+        "fifo",
+        "extra",
+        "missing",
+        "backslash",
+        "traversal",
+        "above",
+        "absolute",
+        "record_outside",
+    ];
+    let index = Index::of(&names);
+    let instance = instance(&index);
+    instance.ok(&[["env", "add", "odd"].as_slice(), &names].concat());
+    let site = site(&instance, "odd");
+    // A link is a file that holds its target.
+    let link = std::fs::symlink_metadata(site.join("symlink/passwd")).unwrap();
+    assert!(link.is_file());
+    assert_eq!(std::fs::read_to_string(site.join("symlink/passwd")).unwrap(), "/etc/passwd");
+    for tool in [site.join("setuid/tool"), instance.mount().join("envs/odd/bin/setuid-tool")] {
+        let mode = std::fs::metadata(&tool).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o555, "{}", tool.display());
+    }
+    assert!(std::fs::symlink_metadata(site.join("fifo/pipe")).unwrap().is_file());
+    // Names that lead elsewhere, and lines for files that are not there, are left out.
+    for name in ["traversal", "above", "absolute", "record_outside", "missing", "extra"] {
+        assert!(site.join(name).join("__init__.py").exists(), "{name}");
+        let record = site.join(format!("{name}-1.0.dist-info/RECORD"));
+        for line in std::fs::read_to_string(record).unwrap().lines() {
+            let path = line.split(',').next().unwrap();
+            assert!(site.join(path).exists() && !path.contains(".."), "{name}: {line}");
+        }
+    }
+    let above = site.parent().unwrap();
+    assert!(!above.join("above.py").exists() && !above.parent().unwrap().join("above.py").exists());
+    // Not a separator here: one odd name in the folder of packages.
+    assert!(site.join("backslash\\..\\..\\..\\above.py").exists());
+    assert!(!index.mark().exists());
+}
+
+fn code_in_a_pth_file_reaches_nothing_but_its_own_sandbox() {
+    let index = Index::of(&["pth"]);
+    let instance = instance(&index);
+    instance.ok(&["env", "add", "pth", "pth"]);
+    instance.deploy("f", "import pth\ndef handler(event): return pth.x\n", &["--env", "pth"]);
+    assert_eq!(instance.invoke("f", &serde_json::json!({}))["result"], 1);
+    assert!(!index.mark().exists());
+}
+
+/// Both are installed in one go, and one has code that runs in each interpreter from then on.
+fn one_distribution_cannot_change_another() {
+    let index = Index::of(&["poison", "victim"]);
+    let instance = instance(&index);
+    instance.ok(&["env", "add", "both", "poison", "victim"]);
+    let read = |env| std::fs::read_to_string(site(&instance, env).join("victim/__init__.py"));
+    assert_eq!(read("both").unwrap(), "x = 'as published'\n");
+    // Its bytecode neither: without `site`, so that nothing else runs.
+    let place = site(&instance, "both");
+    let code = format!(
+        "import sys; sys.path.insert(0, '{}'); import victim; print(victim.x)",
+        place.display()
+    );
+    let python = instance.mount().join("envs/both/bin/python");
+    let output = Command::new(python).args(["-I", "-S", "-c", &code]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "as published\n", "{output:?}");
+}
+
+fn two_distributions_that_disagree_are_both_named() {
+    let index = Index::of(&["clash_one", "clash_two"]);
+    let instance = instance(&index);
+    let both = |name| instance.call(&["env", "add", name, "clash_one", "clash_two"]);
+    let is_refused = |output: &crate::harness::Output| {
+        assert_eq!(output.code, 2, "{output:?}");
+        for says in ["clash-one 1.0", "clash-two 1.0", "clash/shared.py"] {
+            assert!(output.stderr.contains(says), "{says}: {output:?}");
+        }
+    };
+    // Neither is stored yet; then both are.
+    is_refused(&both("together"));
+    instance.ok(&["env", "add", "one", "clash_one"]);
+    instance.ok(&["env", "add", "two", "clash_two"]);
+    is_refused(&both("stored"));
+    let shared = |env| std::fs::read_to_string(site(&instance, env).join("clash/shared.py"));
+    assert_eq!(
+        (shared("one").unwrap(), shared("two").unwrap()),
+        ("x = 1\n".into(), "x = 2\n".into())
+    );
+}
+
+/// A disk of its own. Unmounted when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new(size: &str) -> Self {
+        let folder = folder();
+        let options = format!("size={size}");
+        let flags = MsFlags::empty();
+        mount(Some("tmpfs"), folder.path(), Some("tmpfs"), flags, Some(options.as_str())).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        umount2(self.0.path(), MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+/// Bytes that a folder and all in it take.
+fn taken(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let sizes = entries.map(|entry| {
+        let metadata = entry.metadata().unwrap();
+        if metadata.is_dir() { taken(&entry.path()) } else { metadata.len() }
+    });
+    sizes.sum()
+}
+
+fn a_bomb_is_ended_before_the_disk_is_full() {
+    let index = Index::of(&["bomb", "sound"]);
+    let disk = SmallDisk::new("512M");
+    let place = |name| disk.0.path().join(name).to_str().unwrap().to_owned();
+    let mut variables = index.variables();
+    variables.extend([("PIPSQUEAK_STATE", place("state")), ("PIPSQUEAK_CACHE", place("cache"))]);
+    let instance = Instance::start(&Options { variables, ..Options::default() });
+    instance.ok(&["env", "add", "before", "sound"]);
+    let before = taken(disk.0.path());
+    let output = instance.call(&["env", "add", "bomb", "bomb"]);
+    assert_eq!(output.code, 2, "{output:?}");
+    assert!(output.stderr.contains("half of the free space"), "{output:?}");
+    // The wheel itself may stay among the downloads; nothing that came out of it does.
+    let grown = taken(disk.0.path()) - before;
+    assert!(grown < 8 << 20, "{grown} bytes are left");
+    assert!(!instance.mount().join("envs/bomb").exists());
+    instance.ok(&["env", "add", "after", "sound"]);
+}
