@@ -63,15 +63,8 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
             product *= ours / floor;
             count += 1;
         }
-        rows.push(Row {
-            name: "geometric mean, cold, throttled".to_owned(),
-            unit: "x",
-            floor: 1.0,
-            ours: product.powf(1.0 / f64::from(count.max(1))),
-            ratio: product.powf(1.0 / f64::from(count.max(1))),
-            budget: 0.6,
-            better: Better::Lower,
-        });
+        let mean = product.powf(1.0 / f64::from(count.max(1)));
+        rows.push(Row::new("geometric mean, cold, throttled", "x", 1.0, mean, Some(0.6)));
     }
     Ok(rows)
 }

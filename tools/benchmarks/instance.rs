@@ -14,13 +14,19 @@ use crate::Failure;
 #[derive(Debug)]
 pub struct Instance {
     folder: tempfile::TempDir,
+    downloads: Option<PathBuf>,
 }
 
 impl Instance {
     /// Starts one with some tiers, such as `paused,zygote,ssd` or `none`.
     pub fn start(tiers: &str) -> Result<Self, Failure> {
+        Self::start_with(tiers, None)
+    }
+
+    /// Starts one whose downloads are kept in a folder that outlives it.
+    pub fn start_with(tiers: &str, downloads: Option<&Path>) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("pipsqueak-bench-").tempdir()?;
-        let instance = Self { folder };
+        let instance = Self { folder, downloads: downloads.map(ToOwned::to_owned) };
         instance.call(&["up", "--tiers", tiers])?;
         Ok(instance)
     }
@@ -30,6 +36,11 @@ impl Instance {
         self.folder.path()
     }
 
+    /// Where its state is.
+    pub fn state(&self) -> PathBuf {
+        self.folder().join("state")
+    }
+
     /// Where an environment's view is.
     pub fn view(&self, environment: &str) -> PathBuf {
         self.folder().join("packages/envs").join(environment)
@@ -37,11 +48,13 @@ impl Instance {
 
     /// Runs a command of the invoker.
     pub fn call(&self, arguments: &[&str]) -> Result<(), Failure> {
+        let downloads = self.downloads.clone().unwrap_or_else(|| self.folder().join("cache"));
         let output = Command::new("pipsqueak")
             .args(arguments)
             .env("PIPSQUEAK_STATE", self.folder().join("state"))
             .env("PIPSQUEAK_RUN", self.folder().join("run"))
             .env("PIPSQUEAK_MOUNT", self.folder().join("packages"))
+            .env("PIPSQUEAK_CACHE", downloads)
             .output()?;
         if output.status.success() {
             return Ok(());
@@ -112,6 +125,23 @@ impl Drop for Instance {
             eprintln!("bench: {error}");
         }
     }
+}
+
+/// The uv that is measured against, with a folder of downloads of its own.
+pub fn uv(downloads: &Path) -> Command {
+    let mut uv = Command::new(std::env::var_os("PIPSQUEAK_UV").unwrap_or_else(|| "uv".into()));
+    // Whether the user's is on another file system must not matter.
+    uv.env("UV_CACHE_DIR", downloads).env("UV_NO_CONFIG", "1").env("UV_NO_PROGRESS", "1");
+    uv
+}
+
+/// Runs a command that must succeed; what it said otherwise is the failure.
+pub fn succeed(command: &mut Command) -> Result<(), Failure> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()).into())
 }
 
 /// An ordinary environment of some packages with bytecode, made by uv; its interpreter.

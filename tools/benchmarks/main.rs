@@ -3,14 +3,20 @@
 //! The two sides of a figure are interleaved in one run, because the machine is never quiet;
 //! medians and ratios are what is told.
 
+mod disk;
+mod env_add;
 mod experiment;
+mod image;
 mod import;
 mod import_cold;
 mod instance;
+mod memory;
+mod mount_ops;
 mod paused;
 mod report;
 mod sides;
 mod statistics;
+mod store;
 mod throttle;
 mod zygote;
 
@@ -46,6 +52,14 @@ enum Benchmark {
     ImportCold(import_cold::Flags),
     /// Functions that import the same package, random requests, each combination of tiers
     Experiment(experiment::Flags),
+    /// Bytes on disk of many environments, against copies, hardlinks and images
+    Store(store::Flags),
+    /// Adding an environment, new and already stored, against uv
+    EnvAdd(env_add::Flags),
+    /// stat, readdir and reads on the mount, against ext4 and an EROFS image
+    MountOps(mount_ops::Flags),
+    /// Memory of the mount's server with many environments
+    Memory(memory::Flags),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +70,10 @@ fn main() -> ExitCode {
         Benchmark::Import(flags) => import::run(flags),
         Benchmark::ImportCold(flags) => import_cold::run(flags),
         Benchmark::Experiment(flags) => experiment::run(flags),
+        Benchmark::Store(flags) => store::run(flags),
+        Benchmark::EnvAdd(flags) => env_add::run(flags),
+        Benchmark::MountOps(flags) => mount_ops::run(flags),
+        Benchmark::Memory(flags) => memory::run(flags),
     };
     let told = rows.and_then(|rows| tell(&rows, arguments.json));
     match told {

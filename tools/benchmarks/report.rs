@@ -30,8 +30,8 @@ pub struct Row {
     pub ours: f64,
     /// Ours by floor.
     pub ratio: f64,
-    /// What the ratio is to keep to.
-    pub budget: f64,
+    /// What the ratio is to keep to; absent where it is told for its own sake.
+    pub budget: Option<f64>,
     /// Which way is good.
     pub better: Better,
 }
@@ -39,15 +39,23 @@ pub struct Row {
 impl Row {
     /// A figure in milliseconds.
     pub fn milliseconds(name: &str, floor: f64, ours: f64, budget: f64, better: Better) -> Self {
-        let ratio = ours / floor;
-        Self { name: name.to_owned(), unit: "ms", floor, ours, ratio, budget, better }
+        Self { better, ..Self::new(name, "ms", floor, ours, Some(budget)) }
     }
 
-    fn is_kept(&self) -> bool {
-        match self.better {
-            Better::Lower => self.ratio <= self.budget,
-            Better::Higher => self.ratio >= self.budget,
-        }
+    /// A figure of which less is better.
+    pub fn new(name: &str, unit: &'static str, floor: f64, ours: f64, budget: Option<f64>) -> Self {
+        let (ratio, better) = (ours / floor, Better::Lower);
+        Self { name: name.to_owned(), unit, floor, ours, ratio, budget, better }
+    }
+
+    /// The budget and whether it is kept, in words.
+    fn verdict(&self) -> (String, &'static str) {
+        let Some(budget) = self.budget else { return ("–".to_owned(), "") };
+        let (sign, is_kept) = match self.better {
+            Better::Lower => ("≤", self.ratio <= budget),
+            Better::Higher => ("≥", self.ratio >= budget),
+        };
+        (format!("{sign} {budget}x"), if is_kept { "kept" } else { "missed" })
     }
 }
 
@@ -55,15 +63,13 @@ impl Row {
 pub fn print(rows: &[Row]) {
     println!("\n| figure | floor | ours | ratio | budget | |\n|---|---|---|---|---|---|");
     for row in rows {
-        let sign = if row.better == Better::Lower { "≤" } else { "≥" };
-        let kept = if row.is_kept() { "kept" } else { "missed" };
+        let (budget, kept) = row.verdict();
         println!(
-            "| {} | {:.3} {unit} | {:.3} {unit} | {:.4}x | {sign} {}x | {kept} |",
+            "| {} | {:.3} {unit} | {:.3} {unit} | {:.4}x | {budget} | {kept} |",
             row.name,
             row.floor,
             row.ours,
             row.ratio,
-            row.budget,
             unit = row.unit
         );
     }

@@ -1,0 +1,48 @@
+//! How much of a disk trees of files take, and which files are in them.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::Failure;
+
+/// Bytes that a tree takes, in whole blocks as the file system gives them out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage {
+    /// All of it, as if no file had a second name.
+    pub all: u64,
+    /// Folders, links, and files that have no second name elsewhere.
+    pub own: u64,
+}
+
+/// What a tree takes.
+pub fn usage(root: &Path) -> Result<Usage, Failure> {
+    let mut usage = Usage::default();
+    walk(root, &mut |_, metadata| {
+        let bytes = metadata.blocks() * 512;
+        usage.all += bytes;
+        if metadata.is_dir() || metadata.nlink() == 1 {
+            usage.own += bytes;
+        }
+    })?;
+    Ok(usage)
+}
+
+/// Everything below a folder, and the folder itself: each path and whether it is a file.
+pub fn paths(root: &Path) -> Result<Vec<(PathBuf, fs::Metadata)>, Failure> {
+    let mut found = Vec::new();
+    walk(root, &mut |path, metadata| found.push((path.to_owned(), metadata.clone())))?;
+    Ok(found)
+}
+
+fn walk(path: &Path, visit: &mut dyn FnMut(&Path, &fs::Metadata)) -> Result<(), Failure> {
+    let named = |error| format!("{}: {error}", path.display());
+    let metadata = fs::symlink_metadata(path).map_err(named)?;
+    visit(path, &metadata);
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path).map_err(named)? {
+            walk(&entry?.path(), visit)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! Memory of the process that serves the mount, once everything in many environments was read.
+
+use std::fs;
+use std::io::Read;
+
+use crate::Failure;
+use crate::disk::paths;
+use crate::instance::Instance;
+use crate::report::Row;
+
+/// What can be set.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// How many environments
+    #[arg(long, default_value_t = 50)]
+    environments: usize,
+    /// Packages in each
+    #[arg(long, default_value_t = 4)]
+    each: usize,
+}
+
+/// What the environments are made of: each has a few that follow each other.
+const PACKAGES: [&str; 12] = [
+    "numpy",
+    "requests",
+    "pandas",
+    "flask",
+    "boto3",
+    "scipy",
+    "pydantic",
+    "scikit-learn",
+    "rich",
+    "sqlalchemy",
+    "jinja2",
+    "pyyaml",
+];
+
+/// What it may have, in MiB.
+const FLOOR: f64 = 64.0;
+
+/// Measures.
+pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
+    let instance = Instance::start("ssd")?;
+    for number in 0..flags.environments {
+        // Twice through the list, each has other neighbours.
+        let stride = 1 + number / PACKAGES.len();
+        let chosen = (0..flags.each).map(|n| PACKAGES[(number + n * stride) % PACKAGES.len()]);
+        let name = format!("e{number}");
+        let mut arguments = vec!["env", "add", &name];
+        arguments.extend(chosen);
+        instance.call(&arguments)?;
+    }
+    let mut bytes = 0;
+    for number in 0..flags.environments {
+        bytes += read_all(&instance, &format!("e{number}"))?;
+    }
+    let pid = instance.status()?.mount.pid.ok_or("nobody serves the mount")?;
+    let pss = pss(pid)?;
+    eprintln!(
+        "{} environments, {:.1} GiB in them read: PSS {pss:.1} MiB",
+        flags.environments,
+        gibibytes(bytes)
+    );
+    let name = format!("PSS of pipsqueak-fs, {} environments", flags.environments);
+    Ok(vec![Row::new(&name, "MiB", FLOOR, pss, Some(1.0))])
+}
+
+/// Reads every file of an environment; how many bytes that were.
+fn read_all(instance: &Instance, environment: &str) -> Result<u64, Failure> {
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    for (path, metadata) in paths(&instance.view(environment))? {
+        if !metadata.is_file() {
+            continue;
+        }
+        let mut file = fs::File::open(&path)?;
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                read => bytes += read as u64,
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+/// Proportional set size of a process, in MiB: what it shares is counted in part.
+fn pss(pid: u32) -> Result<f64, Failure> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let kibibytes = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix("kB"))
+        .ok_or("smaps_rollup does not say it")?;
+    Ok(kibibytes.trim().parse::<f64>()? / 1024.0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "told with one decimal")]
+fn gibibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
