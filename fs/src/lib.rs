@@ -9,9 +9,12 @@
 //! A [`Repository`] is what the supervisor adds environments with; [`mount`] is how it serves them.
 
 mod catalog;
+mod durable;
 mod environment;
+mod fsck;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gc;
 mod id;
 mod ingest;
 mod interpreter;
@@ -23,10 +26,17 @@ mod view;
 
 pub use catalog::CatalogError;
 pub use environment::{Distribution, Environment, EnvironmentSpec, Plain};
+pub use fsck::Finding;
+pub use fsck::repair::Repaired;
+pub use gc::Mounted;
+pub use gc::collect::Collected;
+pub use gc::mark::Roots;
+pub use gc::usage::{Cost, Usage};
+pub use id::ObjectId;
 pub use ingest::confine::{Bind, Confine, ConfineError, Job, JobOutput};
 pub use ingest::{AddError, Step};
 pub use interpreter::Interpreter;
-pub use repository::{Repository, RepositoryError};
+pub use repository::{Lease, Repository, RepositoryError};
 pub use store::StoreError;
 pub use view::plan::Conflict;
 

@@ -1,16 +1,19 @@
 //! All of the ssd tier that is on disk: store, catalog, views. What the supervisor uses.
 
-use std::collections::BTreeMap;
+mod keep;
+
+use std::collections::HashSet;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::catalog::{
-    Catalog, CatalogError, FileContent, NewDistribution, NewObject, Shown, StoredDistribution,
+    Catalog, CatalogError, FileContent, NewDistribution, NewObject, StoredDistribution,
     StoredEnvironment,
 };
 use crate::environment::{Environment, EnvironmentSpec, Plain, distribution_name};
+use crate::gc::hold::Holds;
 use crate::id::Digest;
 use crate::ingest::commit::{Incoming, commit};
 use crate::ingest::confine::Confine;
@@ -22,10 +25,9 @@ use crate::ingest::{AddError, Step, pack};
 use crate::interpreter::Interpreter;
 use crate::store::StoreError;
 use crate::store::append::Appender;
-use crate::view::compile::{compile, count_nodes};
-use crate::view::plan::{Content, merge};
-use crate::view::published::{Published, index_path};
-use crate::view::replace;
+use crate::view::publish::{ViewError, Views, own_view};
+
+pub use keep::Lease;
 
 /// Why a repository could not be opened or read.
 #[derive(Debug, thiserror::Error)]
@@ -36,22 +38,40 @@ pub enum RepositoryError {
     /// The file system.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A view.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// Writing a segment anew.
+    #[error(transparent)]
+    Write(#[from] AddError),
+    /// The mount, or who uses it.
+    #[error("the mount: {0}")]
+    Mount(io::Error),
+    /// There is nothing of that name.
+    #[error(
+        "there is no environment or distribution {0}; `pipsqueak store du` lists those there are"
+    )]
+    Unknown(String),
 }
 
 /// The repository in a state folder.
 #[derive(Debug)]
 pub struct Repository {
-    segments: PathBuf,
-    views: PathBuf,
-    staging: PathBuf,
-    cache: PathBuf,
-    uv: PathBuf,
+    pub(crate) segments: PathBuf,
+    pub(crate) views: PathBuf,
+    pub(crate) staging: PathBuf,
+    pub(crate) cache: PathBuf,
+    pub(crate) uv: PathBuf,
     mount: PathBuf,
-    catalog: Catalog,
-    /// One commit at a time; resolving and downloading go on beside it.
+    pub(crate) catalog: Catalog,
+    /// One change at a time; resolving and downloading go on beside it.
     committing: Mutex<()>,
     /// Held by whoever has uv write to the cache; alone by whoever clears there.
     downloading: RwLock<()>,
+    /// Artifacts, and the interpreters that they are for, which additions count on.
+    pub(crate) wanted: Holds<(String, String)>,
+    /// Digests of the views that something runs in.
+    pub(crate) leased: Holds<String>,
 }
 
 impl Repository {
@@ -78,6 +98,8 @@ impl Repository {
             },
             committing: Mutex::new(()),
             downloading: RwLock::new(()),
+            wanted: Holds::default(),
+            leased: Holds::default(),
         };
         let _ = fs::remove_dir_all(&repository.staging);
         let folders =
@@ -87,6 +109,12 @@ impl Repository {
         }
         repository.clear_unfinished()?;
         repository.clear_unpacked();
+        // What was moved, or was to be shown, when a predecessor was killed. Old indexes still lead
+        // to what is there.
+        if let Err(error) = repository.views().write_stale() {
+            tracing::error!(%error, "writing the indexes that a predecessor has not");
+        }
+        repository.views().show()?;
         Ok(repository)
     }
 
@@ -102,11 +130,14 @@ impl Repository {
     }
 
     fn clear_unfinished(&self) -> Result<(), RepositoryError> {
+        self.catalog.forget_unsealed()?;
         let sealed = self.catalog.sealed_segments()?;
+        let views: HashSet<String> = self.catalog.view_digests()?.into_iter().collect();
         let finished = |path: &Path| {
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("segment") => stem.parse().is_ok_and(|id| sealed.contains(&id)),
+                Some("index") => views.contains(stem),
                 Some("new") => false,
                 _ => true,
             }
@@ -157,6 +188,7 @@ impl Repository {
         told(step("resolving"));
         let lock_text = uv.resolve(confine, &spec.requirements)?;
         let locked = lock::parse(&lock_text)?;
+        let _wanted = self.want(&locked, &spec.interpreter);
         let missing = self.missing(&locked, &spec.interpreter)?;
         if !missing.is_empty() {
             told(step(&format!("installing {} distributions", missing.len())));
@@ -203,9 +235,15 @@ impl Repository {
 
     /// Removes an environment's name; whether there was one. Its objects stay.
     pub fn remove(&self, name: &str) -> Result<bool, RepositoryError> {
+        let _turn = self.turn();
         let removed = self.catalog.remove_environment(name)?;
-        self.show()?;
+        self.views().show()?;
         Ok(removed)
+    }
+
+    /// Waits for the turn to change what is stored.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.committing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn missing<'a>(
@@ -281,19 +319,19 @@ impl Repository {
             &interpreter.site_packages(),
             &to_import(&incoming, requested),
         );
-        let _turn = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn();
         let mut tell = |done, total| told(Step { step: "storing".to_owned(), done, total });
         let identity = interpreter.identity();
         commit(&self.catalog, &self.segments, &staged, &incoming, &trace, &identity, &mut tell)
     }
 
-    fn publish(
+    pub(crate) fn publish(
         &self,
         spec: &EnvironmentSpec,
         lock_text: String,
         locked: &[Locked],
     ) -> Result<Environment, AddError> {
-        let _turn = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn();
         let identity = spec.interpreter.identity();
         let venv = self.venv(&spec.interpreter)?;
         let mut members = Vec::new();
@@ -303,21 +341,12 @@ impl Repository {
                 AddError::Lock(format!("{} is not stored although it was installed", one.name))
             })?);
         }
-        let mut parts = vec![self.catalog.part(&venv)?];
-        for member in &members {
-            parts.push(self.catalog.part(member)?);
-        }
-        let links = spec.interpreter.links();
-        parts[0].entries.extend(links.map(|(path, target)| (path, Content::Link(target))));
-        let entries = merge(&parts)?;
         let digest = view_digest(&spec.interpreter, &members);
-        let mut ids: Vec<i64> = members.iter().map(|member| member.id).collect();
-        ids.push(venv.id);
-        let (files, bytes) = self.compile(&digest, &entries, &ids)?;
+        let parts: Vec<_> = [&venv].into_iter().chain(&members).cloned().collect();
+        let views = self.views();
+        views.make(&digest, &parts, Some(&spec.interpreter))?;
         for member in &members {
-            let part = self.catalog.part(member)?;
-            let entries = part.entries.into_iter().collect();
-            self.compile(&distribution_view(member), &entries, &[member.id])?;
+            views.make(&own_view(&member.digest), std::slice::from_ref(member), None)?;
         }
         let requested = lock::requested(&spec.requirements);
         let stored = StoredEnvironment {
@@ -333,35 +362,13 @@ impl Repository {
                     (member, requested)
                 })
                 .collect(),
-            files,
-            bytes,
+            files: 0,
+            bytes: 0,
         };
         self.catalog.put_environment(&stored)?;
-        self.show()?;
+        views.show()?;
+        let stored = self.catalog.environment(&spec.name)?.unwrap_or(stored);
         Ok(Environment::of(stored))
-    }
-
-    /// Writes the index of a view where it is not there yet; its files and their bytes.
-    fn compile(
-        &self,
-        digest: &str,
-        entries: &BTreeMap<String, Content>,
-        distributions: &[i64],
-    ) -> Result<(u64, u64), AddError> {
-        let locations = self.catalog.locations(distributions)?;
-        let sizes = entries.values().filter_map(|content| match content {
-            Content::File { object, .. } => locations.get(object).map(|location| location.size),
-            Content::Empty { .. } => Some(0),
-            Content::Link(_) => None,
-        });
-        let (files, bytes) = sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
-        let path = index_path(&self.views, digest);
-        if !path.exists() {
-            let first = self.catalog.take_numbers(count_nodes(entries))?;
-            let compiled = compile(entries, &locations, first);
-            replace(&path, &compiled).map_err(AddError::at(&path))?;
-        }
-        Ok((files, bytes))
     }
 
     /// What every environment of an interpreter has besides packages.
@@ -394,26 +401,18 @@ impl Repository {
             modules: Vec::new(),
             files: vec![("pyvenv.cfg".to_owned(), file)],
         };
-        self.catalog.store(segment, bytes, &objects, &[new])?;
+        let stored = self.catalog.store(segment, bytes, &objects, &[new]);
+        pack::entered(&self.segments, segment, stored)?;
         let stored = self.catalog.distribution(&artifact, &identity)?;
         stored.ok_or_else(|| AddError::Lock("what was just stored is not there".to_owned()))
     }
 
-    /// Lets the mount know what the catalog says.
-    fn show(&self) -> Result<(), StoreError> {
-        let failed = StoreError::at(&self.views);
-        let Shown { generation, views: envs, distributions } =
-            self.catalog.shown().map_err(std::io::Error::other).map_err(&failed)?;
-        let dists = distributions
-            .iter()
-            .map(|one| {
-                (distribution_name(&one.name, &one.version, &one.digest), distribution_view(one))
-            })
-            .collect();
-        Published { generation, envs, dists }.write(&self.views).map_err(&failed)
+    /// The views of this repository.
+    pub(crate) fn views(&self) -> Views<'_> {
+        Views { catalog: &self.catalog, folder: &self.views }
     }
 
-    fn folder(&self) -> Result<tempfile::TempDir, AddError> {
+    pub(crate) fn folder(&self) -> Result<tempfile::TempDir, AddError> {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir_in(&self.staging).map_err(AddError::at(&self.staging))?;
         let readable = fs::Permissions::from_mode(0o755);
@@ -446,7 +445,5 @@ fn view_digest(interpreter: &Interpreter, members: &[StoredDistribution]) -> Str
     Digest::of(text.as_bytes()).to_string()
 }
 
-/// The view of a distribution alone. Two of the same digest have the same view.
-fn distribution_view(distribution: &StoredDistribution) -> String {
-    format!("d{}", distribution.digest)
-}
+#[cfg(test)]
+mod tests;

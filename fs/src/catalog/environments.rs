@@ -41,33 +41,9 @@ pub struct Shown {
 }
 
 impl Catalog {
-    /// Takes `count` node numbers that follow each other; the first.
-    pub fn take_numbers(&self, count: u64) -> Result<u64, CatalogError> {
-        self.write(|transaction| {
-            let first: i64 = transaction.query_row(
-                "SELECT value FROM counters WHERE name = 'node'",
-                [],
-                |row| row.get(0),
-            )?;
-            transaction.execute(
-                "UPDATE counters SET value = value + ? WHERE name = 'node'",
-                [count.cast_signed()],
-            )?;
-            Ok(first.cast_unsigned())
-        })
-    }
-
-    /// Enters an environment, or replaces the one of that name.
+    /// Enters an environment, or replaces the one of that name. Its view is there already.
     pub fn put_environment(&self, environment: &StoredEnvironment) -> Result<(), CatalogError> {
         self.write(|transaction| {
-            transaction.execute(
-                "INSERT OR IGNORE INTO views (digest, files, bytes) VALUES (?, ?, ?)",
-                params![
-                    environment.view,
-                    environment.files.cast_signed(),
-                    environment.bytes.cast_signed()
-                ],
-            )?;
             transaction.execute("DELETE FROM environments WHERE name = ?", [&environment.name])?;
             transaction.execute(
                 "INSERT INTO environments (name, view, requirements, lock, interpreter)
@@ -172,19 +148,19 @@ fn members(
     rows.collect()
 }
 
-fn raise_generation(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn raise_generation(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("UPDATE counters SET value = value + 1 WHERE name = 'generation'", [])?;
     Ok(())
 }
 
 /// Text of a column that holds JSON.
-fn to_json(interpreter: &Interpreter) -> rusqlite::Result<String> {
+pub(super) fn to_json(interpreter: &Interpreter) -> rusqlite::Result<String> {
     serde_json::to_string(interpreter)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
 /// The value of such a column.
-fn from_json(text: &str) -> rusqlite::Result<Interpreter> {
+pub(super) fn from_json(text: &str) -> rusqlite::Result<Interpreter> {
     serde_json::from_str(text).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
     })

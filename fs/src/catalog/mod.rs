@@ -2,18 +2,27 @@
 //! the mount reads only what is compiled from it.
 
 mod environments;
+mod leases;
 mod objects;
 mod packages;
 mod schema;
+mod snapshot;
+mod sweep;
+mod views;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction};
 
+use crate::durable::crash;
+
 pub use environments::{Shown, StoredEnvironment};
 pub use objects::NewObject;
 pub use packages::{FileContent, NewDistribution, StoredDistribution};
+pub use snapshot::{DistributionRow, Snapshot};
+pub use sweep::Things;
+pub use views::{NewView, StoredView};
 
 /// Why the catalog could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +48,14 @@ pub enum CatalogError {
         /// Ours.
         known: i64,
     },
+}
+
+impl CatalogError {
+    /// Whether there was no room on the disk; then nothing was written.
+    pub fn is_full(&self) -> bool {
+        let Self::Database { error, .. } = self else { return false };
+        error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+    }
 }
 
 /// The open catalog.
@@ -67,6 +84,32 @@ impl Catalog {
         Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What SQLite finds wrong with the file, and rows that refer to what is not there.
+    pub fn integrity(&self) -> Result<Vec<String>, CatalogError> {
+        self.read(|connection| {
+            let mut wrong = Vec::new();
+            let mut statement = connection.prepare("PRAGMA integrity_check")?;
+            let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+            for row in rows {
+                wrong.extend(Some(row?).filter(|text| text != "ok"));
+            }
+            let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
+            let rows = statement.query_map([], |row| {
+                let (table, parent): (String, String) = (row.get(0)?, row.get(2)?);
+                Ok(format!("a row of {table} refers to one of {parent} that is not there"))
+            })?;
+            for row in rows {
+                wrong.push(row?);
+            }
+            Ok(wrong)
+        })
+    }
+
     /// Reads.
     fn read<T>(
         &self,
@@ -83,7 +126,9 @@ impl Catalog {
         let mut connection = self.lock();
         let written = connection.transaction().and_then(|transaction| {
             let value = work(&transaction)?;
+            crash::point();
             transaction.commit()?;
+            crash::point();
             Ok(value)
         });
         written.map_err(|error| self.failed(error))

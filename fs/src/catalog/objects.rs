@@ -26,6 +26,36 @@ impl Catalog {
         })
     }
 
+    /// Forgets segments that were never sealed.
+    pub fn forget_unsealed(&self) -> Result<(), CatalogError> {
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM segments WHERE bytes = 0", [])?;
+            Ok(())
+        })
+    }
+
+    /// A segment's objects in the order of their places, with the digests of their content.
+    pub fn objects_in(
+        &self,
+        segment: SegmentId,
+    ) -> Result<Vec<(ObjectId, Location, Digest)>, CatalogError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare(
+                "SELECT id, position, size, digest FROM objects WHERE segment = ?
+                 ORDER BY position",
+            )?;
+            let rows = statement.query_map([segment], |row| {
+                let location = Location {
+                    segment,
+                    position: row.get::<_, i64>(1)?.cast_unsigned(),
+                    size: row.get::<_, i64>(2)?.cast_unsigned(),
+                };
+                Ok((row.get::<_, i64>(0)?.cast_unsigned(), location, Digest(row.get(3)?)))
+            })?;
+            rows.collect()
+        })
+    }
+
     /// Segments that were sealed.
     pub fn sealed_segments(&self) -> Result<HashSet<SegmentId>, CatalogError> {
         self.read(|connection| {

@@ -1,10 +1,12 @@
 //! Distributions and their files.
 
+use std::collections::HashMap;
+
 use rusqlite::{OptionalExtension, params};
 
 use super::objects::{self, NewObject};
 use super::{Catalog, CatalogError};
-use crate::id::{Digest, SegmentId};
+use crate::id::{Digest, ObjectId, SegmentId};
 use crate::view::plan::{Content, Entry, Part};
 
 /// What a new distribution has at a path.
@@ -109,6 +111,36 @@ impl Catalog {
                 }
             }
             Ok(())
+        })
+    }
+
+    /// A distribution's files, as they were stored, in the order of their paths.
+    pub fn files(&self, distribution: i64) -> Result<Vec<(String, FileContent)>, CatalogError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT f.path, f.executable, o.digest
+                 FROM files f LEFT JOIN objects o ON o.id = f.object
+                 WHERE f.distribution = ? ORDER BY f.path",
+            )?;
+            let rows = statement.query_map([distribution], |row| {
+                let object: Option<[u8; 32]> = row.get(2)?;
+                let object = object.map(Digest);
+                Ok((row.get(0)?, FileContent { object, executable: row.get(1)? }))
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// The object of each file of a distribution that is not empty, by its path.
+    pub fn objects_of(&self, distribution: i64) -> Result<HashMap<String, ObjectId>, CatalogError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT path, object FROM files WHERE distribution = ? AND object IS NOT NULL",
+            )?;
+            let rows = statement.query_map([distribution], |row| {
+                Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()))
+            })?;
+            rows.collect()
         })
     }
 

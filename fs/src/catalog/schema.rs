@@ -3,7 +3,10 @@
 use rusqlite::Connection;
 
 /// What makes each version from the one before; the first from nothing.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [STORED, CARE];
+
+/// What is stored.
+const STORED: &str = "
     CREATE TABLE segments (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         bytes INTEGER NOT NULL          -- of its file; 0 until it is sealed
@@ -55,7 +58,36 @@ const MIGRATIONS: [&str; 1] = ["
         value INTEGER NOT NULL
     ) WITHOUT ROWID;
     INSERT INTO counters VALUES ('node', 1), ('generation', 1);
-"];
+";
+
+/// What must stay, what is to go, and what is damaged. Times are in milliseconds since 1970.
+const CARE: &str = "
+    CREATE TABLE parts (                -- the distributions that a view is made of
+        view TEXT NOT NULL REFERENCES views ON DELETE CASCADE,
+        distribution INTEGER NOT NULL REFERENCES distributions,
+        PRIMARY KEY (view, distribution)
+    ) WITHOUT ROWID;
+    ALTER TABLE views ADD COLUMN interpreter TEXT;  -- JSON; NULL where it links to none
+    ALTER TABLE views ADD COLUMN first_node INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE views ADD COLUMN nodes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE views ADD COLUMN stale INTEGER NOT NULL DEFAULT 1;  -- its index is to be written
+    -- Since when nothing has reached it; NULL as long as something does.
+    ALTER TABLE environments ADD COLUMN unreached INTEGER;
+    ALTER TABLE views ADD COLUMN unreached INTEGER;
+    ALTER TABLE distributions ADD COLUMN unreached INTEGER;
+    CREATE TABLE pins (
+        name TEXT PRIMARY KEY,
+        view TEXT NOT NULL REFERENCES views
+    ) WITHOUT ROWID;
+    CREATE TABLE leases (               -- of those who outlive the supervisor
+        holder TEXT PRIMARY KEY,
+        view TEXT NOT NULL REFERENCES views
+    ) WITHOUT ROWID;
+    CREATE TABLE damage (               -- never read again until it is repaired
+        object INTEGER PRIMARY KEY REFERENCES objects ON DELETE CASCADE,
+        reason TEXT NOT NULL
+    );
+";
 
 /// Version of the schema.
 pub const VERSION: i64 = MIGRATIONS.len().cast_signed() as i64;

@@ -83,7 +83,8 @@ pub fn commit(
     let objects: Vec<NewObject> =
         objects.map(|((digest, _), location)| NewObject { digest: *digest, location }).collect();
     let distributions = assemble(incoming, &digested, interpreter);
-    Ok(catalog.store(segment, bytes, &objects, &distributions)?)
+    let stored = catalog.store(segment, bytes, &objects, &distributions);
+    Ok(pack::entered(segments, segment, stored)?)
 }
 
 /// First what was seen to be read, in that order, but large files, of which only parts are, after
@@ -206,7 +207,7 @@ fn assemble(
 
 /// Digest of a distribution's files. Bytecode is made from them and left out: CPython does not
 /// promise to make the same twice.
-fn digest_of(files: &[(String, FileContent)]) -> Digest {
+pub fn digest_of(files: &[(String, FileContent)]) -> Digest {
     let mut hasher = blake3::Hasher::new();
     for (path, content) in files.iter().filter(|(path, _)| !is_bytecode(path)) {
         hasher.update(path.as_bytes()).update(&[0, content.executable.into()]);
@@ -215,6 +216,7 @@ fn digest_of(files: &[(String, FileContent)]) -> Digest {
     Digest(*hasher.finalize().as_bytes())
 }
 
-fn is_bytecode(path: &str) -> bool {
+/// Whether a file is bytecode, which CPython does not promise to make the same twice.
+pub fn is_bytecode(path: &str) -> bool {
     Path::new(path).extension().is_some_and(|extension| extension == "pyc")
 }

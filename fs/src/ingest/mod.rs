@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use crate::catalog::CatalogError;
 use crate::store::StoreError;
 use crate::view::plan::Conflict;
+use crate::view::publish::ViewError;
 use confine::ConfineError;
 
 /// Why an environment could not be added.
@@ -53,6 +54,9 @@ pub enum AddError {
     /// Distributions that exclude each other.
     #[error(transparent)]
     Conflict(#[from] Conflict),
+    /// A view.
+    #[error(transparent)]
+    View(ViewError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -67,6 +71,15 @@ pub enum AddError {
         /// Why.
         error: io::Error,
     },
+}
+
+impl From<ViewError> for AddError {
+    fn from(error: ViewError) -> Self {
+        match error {
+            ViewError::Conflict(conflict) => Self::Conflict(conflict),
+            other => Self::View(other),
+        }
+    }
 }
 
 impl AddError {

@@ -8,9 +8,11 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use super::AddError;
-use crate::store::Location;
+use crate::catalog::CatalogError;
+use crate::id::SegmentId;
 use crate::store::append::Appender;
 use crate::store::segment::{FRAME_BYTES, FrameWriter};
+use crate::store::{Location, segment_path};
 
 /// Frames that wait for the appending thread, at most.
 const WAITING: usize = 64;
@@ -118,6 +120,19 @@ pub fn write(
         |(position, size): (&u64, &u64)| Location { segment, position: *position, size: *size };
     let locations = positions.iter().zip(sizes).map(location).collect();
     Ok((locations, appender.seal(end)?))
+}
+
+/// What entering a sealed segment in the catalog has led to. On a disk that is full, a segment that
+/// was not entered is in the way; after other failures the next start knows whether it was.
+pub fn entered(
+    segments: &Path,
+    id: SegmentId,
+    entered: Result<(), CatalogError>,
+) -> Result<(), CatalogError> {
+    if entered.as_ref().is_err_and(CatalogError::is_full) {
+        let _ = std::fs::remove_file(segment_path(segments, id));
+    }
+    entered
 }
 
 /// Compresses a frame; only the last one may be less than full.

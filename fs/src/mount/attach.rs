@@ -87,8 +87,8 @@ fn is_ours(path: &Path) -> io::Result<bool> {
     }))
 }
 
-/// Undoes the octal escapes of `/proc/self/mounts`.
-fn unescape(field: &str) -> String {
+/// Undoes the octal escapes of the kernel's lists of mounts.
+pub fn unescape(field: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
         .fold(field.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))

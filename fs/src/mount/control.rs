@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::id::ObjectId;
+
 /// A request of the supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
@@ -14,6 +16,8 @@ pub enum Ask {
     Publish(Vec<String>),
     /// How many requests the kernel has made.
     Counters,
+    /// Which objects were found damaged since this was asked last.
+    Suspects,
 }
 
 /// The answer.
@@ -25,6 +29,8 @@ pub enum Tell {
     Done,
     /// Requests by operation.
     Counters(BTreeMap<String, u64>),
+    /// Numbers of objects that were found damaged.
+    Suspects(Vec<ObjectId>),
     /// Why it could not be done.
     Failed(String),
 }

@@ -14,6 +14,8 @@ pub fn errno(error: &VfsError) -> Errno {
         VfsError::Store(_)
         | VfsError::Index(_)
         | VfsError::Readahead(_)
+        | VfsError::Unreadable(_)
+        | VfsError::Quarantined(_)
         | VfsError::Published(_) => Errno::EIO,
     }
 }

@@ -12,6 +12,6 @@ mod fuse;
 mod server;
 mod session;
 
-pub use attach::Attachment;
+pub use attach::{Attachment, unescape};
 pub use server::{Role, Server};
 pub use session::serve;

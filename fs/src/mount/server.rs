@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::control::{Ask, Line, Tell};
+use crate::id::ObjectId;
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -89,6 +90,14 @@ impl Server {
     pub fn counters(&self) -> io::Result<BTreeMap<String, u64>> {
         match self.ask(&Ask::Counters)? {
             Tell::Counters(counters) => Ok(counters),
+            other => Err(io::Error::other(format!("unexpected answer {other:?}"))),
+        }
+    }
+
+    /// Objects that it has found damaged since it was asked last. Blocks.
+    pub fn suspects(&self) -> io::Result<Vec<ObjectId>> {
+        match self.ask(&Ask::Suspects)? {
+            Tell::Suspects(suspects) => Ok(suspects),
             other => Err(io::Error::other(format!("unexpected answer {other:?}"))),
         }
     }

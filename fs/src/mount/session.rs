@@ -15,7 +15,7 @@ use super::control::{Ask, Line, Tell};
 use super::fuse::Adapter;
 use super::server::Role;
 use crate::vfs::Vfs;
-use crate::vfs::inode::{DISTS, ENVS};
+use crate::vfs::inode::{DISTS, ENVS, Inode};
 
 /// Threads that answer the kernel.
 const THREADS: usize = 4;
@@ -60,6 +60,7 @@ fn follow(mut line: Line, vfs: &Vfs, notifier: &Notifier) -> io::Result<()> {
     while let Some(ask) = line.hear()? {
         let tell = match ask {
             Ask::Counters => Tell::Counters(vfs.counted()),
+            Ask::Suspects => Tell::Suspects(vfs.take_suspects()),
             Ask::Publish(names) => match publish(vfs, notifier, &names) {
                 Ok(()) => Tell::Done,
                 Err(error) => Tell::Failed(error.to_string()),
@@ -73,7 +74,16 @@ fn follow(mut line: Line, vfs: &Vfs, notifier: &Notifier) -> io::Result<()> {
 /// Shows what is published now and makes the kernel forget what it knew of `names`, in whichever
 /// folder. Outside of any request: inside one the kernel would wait for itself.
 fn publish(vfs: &Vfs, notifier: &Notifier, names: &[String]) -> io::Result<()> {
-    vfs.reload().map_err(io::Error::other)?;
+    let change = vfs.reload().map_err(io::Error::other)?;
+    for (folder, name) in change.iter().flat_map(|change| &change.entries) {
+        forgotten(notifier.inval_entry(INodeNo(*folder), name.as_ref()))?;
+    }
+    for id in change.iter().flat_map(|change| &change.objects) {
+        for executable in [false, true] {
+            let inode = Inode::Object { id: *id, executable }.encode();
+            forgotten(notifier.inval_inode(INodeNo(inode), 0, 0))?;
+        }
+    }
     for folder in [INodeNo(ENVS), INodeNo(DISTS)] {
         for name in names {
             forgotten(notifier.inval_entry(folder, name.as_ref()))?;

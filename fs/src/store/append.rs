@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::segment::{Directory, header};
 use super::{StoreError, segment_path};
+use crate::durable::crash;
 use crate::id::SegmentId;
 
 /// A segment that is being written. Its file goes where it is dropped unsealed.
@@ -51,11 +52,13 @@ impl Appender {
         self.file.flush().map_err(&at)?;
         self.file.get_ref().sync_all().map_err(&at)?;
         let length = self.file.get_ref().metadata().map_err(&at)?.len();
+        crash::point();
         fs::rename(&self.path, segment_path(&self.segments, self.id)).map_err(&at)?;
         let folder = File::open(&self.segments).map_err(StoreError::at(&self.segments))?;
         folder.sync_all().map_err(StoreError::at(&self.segments))?;
         drop(at);
         self.sealed = true;
+        crash::point();
         Ok(length)
     }
 }

@@ -28,6 +28,16 @@ pub struct Location {
     pub size: u64,
 }
 
+impl Location {
+    /// Where it ends in the segment's content; of what cannot be, at the end of numbers.
+    pub fn end(&self) -> u64 {
+        self.position.saturating_add(self.size)
+    }
+}
+
+/// No segment has this number: where what is quarantined is said to be.
+pub const NOWHERE: SegmentId = 0;
+
 /// Why the store could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

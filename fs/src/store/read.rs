@@ -4,7 +4,7 @@
 //! mapping would end the process for all of them. What a frame's compressed bytes leave in the page
 //! cache is given back once it is decoded: its content goes there as the mount's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, Range};
@@ -71,6 +71,11 @@ impl Segment {
             Directory::decode(&bytes, length).map_err(|reason| damaged(length - whole, reason))?;
         drop(at);
         Ok(Self { id, path, file, directory })
+    }
+
+    /// Where its frames are.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// Reads and decodes a frame.
@@ -196,6 +201,12 @@ impl Reader {
             content.extend_from_slice(&part[..part.len().min(left)]);
         }
         Ok(Content::Joined(content))
+    }
+
+    /// Closes segments that are not among these: removed files are on disk as long as they are open.
+    pub fn retain(&self, segments: &HashSet<SegmentId>) {
+        let mut open = self.shared.open.write().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|id, _| segments.contains(id));
     }
 
     /// Takes note that a small object's frame is read, and orders those after it to be decoded.

@@ -9,6 +9,7 @@ use std::io;
 
 pub use ops::{Attributes, DirectoryEntry, FileKind, Vfs};
 
+use crate::id::ObjectId;
 use crate::store::StoreError;
 use crate::view::index::IndexError;
 
@@ -30,6 +31,12 @@ pub enum VfsError {
     /// The thread that reads ahead cannot be started.
     #[error("starting the thread that reads ahead: {0}")]
     Readahead(io::Error),
+    /// A view's index is not there or is damaged.
+    #[error("the index of view {0} cannot be read")]
+    Unreadable(String),
+    /// An object is quarantined.
+    #[error("object {0} is damaged and quarantined")]
+    Quarantined(ObjectId),
     /// What is published cannot be read.
     #[error("reading what is published: {0}")]
     Published(io::Error),

@@ -1,20 +1,27 @@
 //! lookup, getattr, readdir, readlink, read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use super::VfsError;
 use super::counters::Counters;
 use super::inode::{DISTS, ENVS, Inode};
-use super::world::World;
+use super::world::{Change, World, inode_of};
+use crate::id::ObjectId;
 use crate::store::read::{Content, Reader};
-use crate::view::index::{Index, Kind};
+use crate::store::{NOWHERE, StoreError};
+use crate::view::index::Kind;
+use crate::view::published::Published;
 
 /// Modification time of all that never changes, in seconds: 1980-01-02, which even a zip file can
 /// hold. A folder whose listing changes is as many seconds later as its generation.
 const EPOCH_SECONDS: u64 = 315_619_200;
+
+/// Objects that are remembered as damaged until somebody asks; a scrub finds the others.
+const MOST_SUSPECTS: usize = 1 << 16;
 
 /// What a node is to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +66,8 @@ pub struct Vfs {
     views: PathBuf,
     reader: Reader,
     world: RwLock<Arc<World>>,
+    /// Objects that were found damaged.
+    suspects: Mutex<BTreeSet<ObjectId>>,
     /// Requests by operation.
     pub counters: Counters,
 }
@@ -72,23 +81,35 @@ impl Vfs {
             views,
             reader: Reader::new(state.join("segments")).map_err(VfsError::Readahead)?,
             world: RwLock::new(Arc::new(world)),
+            suspects: Mutex::default(),
             counters: Counters::default(),
         })
     }
 
-    /// Shows what is published now.
-    pub fn reload(&self) -> Result<(), VfsError> {
-        let world = World::load(&self.views, &self.world())?;
-        *self.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
-        Ok(())
+    /// Shows what is published now; what is shown otherwise than before, if anything is.
+    pub fn reload(&self) -> Result<Option<Change>, VfsError> {
+        let earlier = self.world();
+        let world = Arc::new(World::load(&self.views, &earlier)?);
+        let change = world.change_from(&earlier);
+        *self.world.write().unwrap_or_else(PoisonError::into_inner) = world.clone();
+        if change.is_some() {
+            self.reader.retain(&world.segments());
+        }
+        Ok(change)
+    }
+
+    /// Objects that were found damaged since this was asked last.
+    pub fn take_suspects(&self) -> Vec<ObjectId> {
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *suspects).into_iter().collect()
     }
 
     /// A folder's entry by name; `None` where there is none.
     pub fn lookup(&self, folder: u64, name: &str) -> Result<Option<Attributes>, VfsError> {
         let world = self.world();
         let named = |names: &BTreeMap<String, String>| {
-            let index = names.get(name).and_then(|digest| world.view(digest));
-            index.map(|index| Inode::Node(index.first_number()).encode())
+            let index = world.named(names, name)?;
+            Ok::<_, VfsError>(index.map(|index| Inode::Node(index.first_number()).encode()))
         };
         let inode = match Inode::decode(folder).ok_or(VfsError::NoNode(folder))? {
             Inode::Root => match name {
@@ -96,8 +117,8 @@ impl Vfs {
                 "dists" => Some(DISTS),
                 _ => None,
             },
-            Inode::Envs => named(&world.published.envs),
-            Inode::Dists => named(&world.published.dists),
+            Inode::Envs => named(&world.published()?.envs)?,
+            Inode::Dists => named(&world.published()?.dists)?,
             Inode::Object { .. } => return Err(VfsError::Kind(folder, "folder")),
             Inode::Node(number) => {
                 let (index, node) = world.node(number).ok_or(VfsError::NoNode(folder))?;
@@ -143,11 +164,7 @@ impl Vfs {
     pub fn read(&self, inode: u64, offset: u64, length: usize) -> Result<Content, VfsError> {
         let world = self.world();
         match Inode::decode(inode) {
-            Some(Inode::Object { id, .. }) => {
-                let (index, place) = world.object(id).ok_or(VfsError::NoNode(inode))?;
-                let location = index.location(place).ok_or(VfsError::NoNode(inode))?;
-                Ok(self.reader.read(location, offset, length)?)
-            }
+            Some(Inode::Object { id, .. }) => self.read_object(world, id, offset, length),
             Some(Inode::Node(number)) => match world.node(number).map(|(i, node)| i.kind(node)) {
                 Some(Some(Kind::Empty { .. })) => Ok(Content::Joined(Vec::new())),
                 _ => Err(VfsError::Kind(inode, "file")),
@@ -161,6 +178,46 @@ impl Vfs {
         let mut counted = self.counters.snapshot();
         counted.insert("decoded-frames".to_owned(), self.reader.decoded());
         counted
+    }
+
+    fn read_object(
+        &self,
+        mut world: Arc<World>,
+        id: ObjectId,
+        offset: u64,
+        length: usize,
+    ) -> Result<Content, VfsError> {
+        let inode = Inode::Object { id, executable: false }.encode();
+        loop {
+            let (index, place) = world.object(id).ok_or(VfsError::NoNode(inode))?;
+            let location = index.location(place).ok_or(VfsError::NoNode(inode))?;
+            if location.segment == NOWHERE {
+                return Err(VfsError::Quarantined(id));
+            }
+            let error = match self.reader.read(location, offset, length) {
+                Ok(content) => return Ok(content),
+                Err(error) => error,
+            };
+            let now = self.world();
+            if Arc::ptr_eq(&world, &now) {
+                self.suspect(id, &error);
+                return Err(error.into());
+            }
+            // It was moved meanwhile, and where it was is gone.
+            world = now;
+        }
+    }
+
+    fn suspect(&self, id: ObjectId, error: &StoreError) {
+        let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        let is_damage = match error {
+            StoreError::Damaged { .. } => true,
+            StoreError::File { error, .. } => is_missing(error),
+        };
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_damage && suspects.len() < MOST_SUSPECTS {
+            suspects.insert(id);
+        }
     }
 
     fn world(&self) -> Arc<World> {
@@ -179,8 +236,8 @@ fn children(world: &World, folder: u64) -> Result<Vec<(String, u64)>, VfsError> 
     };
     Ok(match Inode::decode(folder).ok_or(VfsError::NoNode(folder))? {
         Inode::Root => vec![("dists".to_owned(), DISTS), ("envs".to_owned(), ENVS)],
-        Inode::Envs => named(&world.published.envs),
-        Inode::Dists => named(&world.published.dists),
+        Inode::Envs => named(&world.published()?.envs),
+        Inode::Dists => named(&world.published()?.dists),
         Inode::Object { .. } => return Err(VfsError::Kind(folder, "folder")),
         Inode::Node(number) => {
             let (index, node) = world.node(number).ok_or(VfsError::NoNode(folder))?;
@@ -192,13 +249,6 @@ fn children(world: &World, folder: u64) -> Result<Vec<(String, u64)>, VfsError> 
             });
             children.collect()
         }
-    })
-}
-
-fn inode_of(index: &Index, node: u32) -> Option<Inode> {
-    Some(match index.kind(node)? {
-        Kind::File { object, executable, .. } => Inode::Object { id: object, executable },
-        _ => Inode::Node(index.first_number() + u64::from(node)),
     })
 }
 
@@ -220,11 +270,13 @@ fn attributes(world: &World, inode: u64) -> Result<Attributes, VfsError> {
         links: 1,
         modified: time(0),
     };
-    let published = &world.published;
+    let names = |names: &BTreeMap<String, String>, published: &Published| {
+        folder(narrow(names.len()), published.generation)
+    };
     Ok(match Inode::decode(inode).ok_or(VfsError::NoNode(inode))? {
         Inode::Root => folder(4, 0),
-        Inode::Envs => folder(narrow(published.envs.len()), published.generation),
-        Inode::Dists => folder(narrow(published.dists.len()), published.generation),
+        Inode::Envs => world.published().map(|published| names(&published.envs, published))?,
+        Inode::Dists => world.published().map(|published| names(&published.dists, published))?,
         Inode::Object { id, executable } => {
             let (index, place) = world.object(id).ok_or(missing)?;
             file(index.location(place).ok_or(VfsError::NoNode(inode))?.size, executable)

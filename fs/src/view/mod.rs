@@ -12,18 +12,5 @@ pub mod compile;
 mod format;
 pub mod index;
 pub mod plan;
+pub mod publish;
 pub mod published;
-
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::Path;
-
-/// Writes a file so that there is always the old or the new one, whole and durable.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-}

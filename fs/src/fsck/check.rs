@@ -1,0 +1,192 @@
+//! Comparing catalog, segments and views with each other.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Finding, REPAIR, RESTORE};
+use crate::catalog::{DistributionRow, Snapshot};
+use crate::gc::Mounted;
+use crate::ingest::commit::digest_of;
+use crate::ingest::lock;
+use crate::repository::{Repository, RepositoryError};
+use crate::store::read::Segment;
+use crate::store::{StoreError, segment_path};
+use crate::view::index::Index;
+use crate::view::published::{Published, index_path};
+
+/// What to do about files that nobody knows.
+const RESTART: &str = "nothing needs it; the next `pipsqueak up` removes it";
+/// What to do about an index that could not be written, as on a disk that was full.
+const WRITE: &str = "`pipsqueak store gc` writes it";
+
+impl Repository {
+    /// Compares catalog, segments and views; what is wrong, and how many bytes were compared.
+    /// What readers have found damaged is quarantined first. Blocks.
+    pub fn check(&self, mount: &dyn Mounted) -> Result<(Vec<Finding>, u64), RepositoryError> {
+        let suspects = mount.suspects().map_err(RepositoryError::Mount)?;
+        self.quarantine(suspects, mount)?;
+        let _turn = self.turn();
+        let mut checking = Checking { repository: self, findings: Vec::new(), bytes: 0 };
+        checking.catalog()?;
+        let snapshot = self.catalog.snapshot()?;
+        checking.segments(&snapshot)?;
+        checking.views(&snapshot)?;
+        checking.published();
+        checking.distributions(&snapshot)?;
+        checking.environments(&snapshot)?;
+        checking.strangers(&snapshot)?;
+        let Checking { mut findings, bytes, .. } = checking;
+        findings.extend(self.quarantine_findings()?);
+        findings.sort_unstable();
+        findings.dedup();
+        Ok((findings, bytes))
+    }
+}
+
+struct Checking<'a> {
+    repository: &'a Repository,
+    findings: Vec<Finding>,
+    bytes: u64,
+}
+
+impl Checking<'_> {
+    fn find(&mut self, file: &Path, what: impl Into<String>, advice: &'static str) {
+        self.findings.push(Finding { file: file.to_owned(), what: what.into(), advice });
+    }
+
+    fn catalog(&mut self) -> Result<(), RepositoryError> {
+        let path = self.repository.catalog.path().to_owned();
+        for what in self.repository.catalog.integrity()? {
+            self.find(&path, what, RESTORE);
+        }
+        Ok(())
+    }
+
+    fn segments(&mut self, snapshot: &Snapshot) -> Result<(), RepositoryError> {
+        for (id, length) in &snapshot.segments {
+            let path = segment_path(&self.repository.segments, *id);
+            let segment = match Segment::open(&self.repository.segments, *id) {
+                Ok(segment) => segment,
+                Err(error) => {
+                    self.find(&path, error.to_string(), REPAIR);
+                    continue;
+                }
+            };
+            self.bytes += length;
+            let found = path.metadata().map_or(0, |metadata| metadata.len());
+            if found != *length {
+                self.find(&path, format!("it has {found} bytes and should have {length}"), REPAIR);
+            }
+            let mut end = 0;
+            for (object, location, _) in self.repository.catalog.objects_in(*id)? {
+                let until = location.end();
+                if location.position < end || until > segment.directory().content() {
+                    let file = self.repository.catalog.path();
+                    let what = format!("object {object} cannot be where it is said to be");
+                    self.find(file, what, RESTORE);
+                }
+                end = until;
+            }
+        }
+        Ok(())
+    }
+
+    fn views(&mut self, snapshot: &Snapshot) -> Result<(), RepositoryError> {
+        for (digest, row) in &snapshot.views {
+            let path = index_path(&self.repository.views, digest);
+            if row.unreached.is_some() && !path.exists() {
+                // On its way out.
+                continue;
+            }
+            let view = self.repository.catalog.view(digest)?;
+            if view.is_none_or(|view| view.stale) {
+                self.find(&path, "it is not written yet", WRITE);
+                continue;
+            }
+            if let Err(error) = Index::open(&path) {
+                self.find(&path, error.to_string(), REPAIR);
+                continue;
+            }
+            let compiled = self.repository.views().compiled(digest)?;
+            let written = fs::read(&path).map_err(StoreError::at(&path))?;
+            self.bytes += written.len() as u64;
+            if compiled != written {
+                let what = "index and catalog say different things, and the index is as it was \
+                            written";
+                self.find(&path, what, RESTORE);
+            }
+        }
+        Ok(())
+    }
+
+    fn published(&mut self) {
+        let folder = &self.repository.views;
+        let path = folder.join(Published::FILE);
+        let expected = self.repository.views().published();
+        match (Published::read(folder), expected) {
+            (Ok(found), Ok(expected)) if found == expected => {}
+            (Ok(_), Ok(_)) => self.find(&path, "it does not say what the catalog says", REPAIR),
+            (Err(error), _) => self.find(&path, error.to_string(), REPAIR),
+            (_, Err(error)) => self.find(&path, error.to_string(), RESTORE),
+        }
+    }
+
+    fn distributions(&mut self, snapshot: &Snapshot) -> Result<(), RepositoryError> {
+        let file = self.repository.catalog.path().to_owned();
+        for (id, row) in &snapshot.distributions {
+            let files = self.repository.catalog.files(*id)?;
+            if !is_venv(row) && digest_of(&files).to_string() != row.digest {
+                let what =
+                    format!("the files of {} {} are not what was stored", row.name, row.version);
+                self.find(&file, what, RESTORE);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every locked distribution must be a member.
+    fn environments(&mut self, snapshot: &Snapshot) -> Result<(), RepositoryError> {
+        let file = self.repository.catalog.path().to_owned();
+        for (name, row) in &snapshot.environments {
+            let Some(environment) = self.repository.catalog.environment(name)? else { continue };
+            let members = row.members.iter().filter_map(|id| snapshot.distributions.get(id));
+            let mut artifacts: Vec<&str> = members.map(|row| row.artifact.as_str()).collect();
+            artifacts.sort_unstable();
+            let locked = lock::parse(&environment.lock).map(|locked| {
+                let mut locked: Vec<_> = locked.iter().map(lock::Locked::artifact).collect();
+                locked.sort_unstable();
+                locked
+            });
+            if !locked.is_ok_and(|locked| locked == artifacts) {
+                let what = format!("the lock of environment {name} is not what it is made of");
+                self.find(&file, what, RESTORE);
+            }
+        }
+        Ok(())
+    }
+
+    /// Files that nobody knows.
+    fn strangers(&mut self, snapshot: &Snapshot) -> Result<(), RepositoryError> {
+        let segments = &self.repository.segments;
+        let views = &self.repository.views;
+        let mut known: HashSet<PathBuf> =
+            snapshot.segments.keys().map(|id| segment_path(segments, *id)).collect();
+        known.extend(snapshot.views.keys().map(|digest| index_path(views, digest)));
+        known.insert(views.join(Published::FILE));
+        for folder in [segments, views] {
+            for entry in fs::read_dir(folder).map_err(StoreError::at(folder))? {
+                let path = entry.map_err(StoreError::at(folder))?.path();
+                if !known.contains(&path) {
+                    self.find(&path, "the catalog does not know it", RESTART);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a row is what every environment of an interpreter has besides packages.
+fn is_venv(row: &DistributionRow) -> bool {
+    row.artifact.starts_with("venv-")
+}

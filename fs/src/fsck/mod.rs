@@ -1,0 +1,30 @@
+//! Whether what is stored is sound, and making it so again.
+//!
+//! `check` compares catalog, segments and views without reading all content, `scrub` reads all of
+//! it, `repair` gets again what is damaged. What is found damaged is quarantined: entered in the
+//! catalog, and led to by no index until it is repaired.
+
+pub mod check;
+pub mod repair;
+pub mod scrub;
+
+use std::path::PathBuf;
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub what: String,
+    /// What to do.
+    pub advice: &'static str,
+}
+
+/// What to do about what can be had again.
+const REPAIR: &str = "`pipsqueak store repair` gets it again";
+/// What to do about what is not needed.
+const COLLECT: &str = "`pipsqueak store gc` removes it";
+/// What to do where the catalog itself is wrong.
+const RESTORE: &str = "the catalog is damaged: stop the supervisor and restore the state folder from a backup, \
+                       or remove it and add the environments again";

@@ -1,0 +1,360 @@
+//! Getting again what is damaged: distributions are installed again from their index, by the hashes
+//! in the locks that have them, and what is damaged is taken from there.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::{COLLECT, Finding};
+use crate::catalog::{DistributionRow, NewObject};
+use crate::gc::Mounted;
+use crate::id::{Digest, ObjectId};
+use crate::ingest::commit::is_bytecode;
+use crate::ingest::confine::Confine;
+use crate::ingest::lock::{self, Locked};
+use crate::ingest::staged::{Staged, StagedDistribution};
+use crate::ingest::uv::Uv;
+use crate::ingest::{AddError, Step, pack};
+use crate::interpreter::Interpreter;
+use crate::repository::{Repository, RepositoryError};
+use crate::store::append::Appender;
+use crate::store::read::Segment;
+use crate::store::segment_path;
+use crate::view::index::Index;
+use crate::view::published::index_path;
+
+/// What was repaired.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// Distributions that were installed again: name and version.
+    pub distributions: Vec<String>,
+    /// Objects that are whole again.
+    pub objects: u64,
+    /// Indexes that were written anew.
+    pub indexes: u64,
+    /// What is still wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// Where jobs for an interpreter run.
+pub type Confining<'a> = &'a dyn Fn(&Interpreter) -> Box<dyn Confine>;
+
+/// Installs a locked distribution for an interpreter into an empty folder.
+pub type Install<'a> = &'a dyn Fn(&Locked, &Interpreter, &Path) -> Result<(), AddError>;
+
+/// A damaged file of a distribution.
+#[derive(Debug, Clone)]
+struct Lost {
+    object: ObjectId,
+    digest: Digest,
+    path: String,
+}
+
+/// A file's content as it was installed again.
+struct Again<'a> {
+    lost: &'a Lost,
+    digest: Digest,
+    size: u64,
+    source: Source<'a>,
+}
+
+enum Source<'a> {
+    Text(&'a [u8]),
+    File(std::fs::File),
+}
+
+impl Repository {
+    /// Gets again what is damaged, as far as it can be had. Blocks.
+    pub fn repair(
+        &self,
+        confining: Confining<'_>,
+        mount: &dyn Mounted,
+        told: &mut dyn FnMut(Step),
+    ) -> Result<Repaired, RepositoryError> {
+        let install = |locked: &Locked, interpreter: &Interpreter, staging: &Path| {
+            let work = self.folder()?;
+            let cache = Some(self.cache.as_path());
+            let uv = Uv { binary: &self.uv, cache, interpreter, work: work.path() };
+            let confine = confining(interpreter);
+            uv.install_locked(confine.as_ref(), &locked.requirement(), staging)
+        };
+        self.repair_with(&install, mount, told)
+    }
+
+    /// The same, where `install` says how a distribution is installed.
+    pub(crate) fn repair_with(
+        &self,
+        install: Install<'_>,
+        mount: &dyn Mounted,
+        told: &mut dyn FnMut(Step),
+    ) -> Result<Repaired, RepositoryError> {
+        let mut repaired = Repaired::default();
+        let step = |step: String| Step { step, done: 0, total: 0 };
+        self.quarantine_suspects(mount)?;
+        let snapshot = self.catalog.snapshot()?;
+        let mut lost: HashSet<ObjectId> =
+            self.catalog.quarantined()?.into_iter().map(|(object, _)| object).collect();
+        let mut hopeless = Vec::new();
+        for (id, row) in &snapshot.distributions {
+            let files = self.lost_files(*id, row, &lost)?;
+            if files.is_empty() {
+                continue;
+            }
+            let name = format!("{} {}", row.name, row.version);
+            told(step(format!("installing {name} again")));
+            let again = match self.how_to_install(row)? {
+                Some(Origin::Wheel(wheel)) => {
+                    let (locked, interpreter) = *wheel;
+                    self.install_again(*id, &locked, &interpreter, install, &files)
+                }
+                Some(Origin::Text(text)) => self.write_again(*id, &text, &files),
+                None => Err(AddError::Lock("no environment has it any more".to_owned())),
+            };
+            match again {
+                Ok(objects) => {
+                    repaired.objects += objects;
+                    repaired.distributions.push(name);
+                    for file in &files {
+                        lost.remove(&file.object);
+                    }
+                }
+                Err(error) => hopeless.push((name, error)),
+            }
+        }
+        told(step("writing indexes".to_owned()));
+        repaired.indexes = self.write_damaged_indexes()?;
+        mount.reload(&[]).map_err(RepositoryError::Mount)?;
+        self.remove_empty(mount)?;
+        repaired.findings = hopeless
+            .into_iter()
+            .map(|(name, error)| Finding {
+                file: self.segments.clone(),
+                what: format!("{name} cannot be had again: {error}"),
+                advice: COLLECT,
+            })
+            .collect();
+        repaired.findings.extend(self.check(mount)?.0);
+        Ok(repaired)
+    }
+
+    /// Quarantines what readers have found damaged, and all in segments that cannot be opened.
+    fn quarantine_suspects(&self, mount: &dyn Mounted) -> Result<(), RepositoryError> {
+        let mut suspects = mount.suspects().map_err(RepositoryError::Mount)?;
+        for (id, length) in self.catalog.snapshot()?.segments {
+            let found = segment_path(&self.segments, id).metadata().map_or(0, |file| file.len());
+            if found != length || Segment::open(&self.segments, id).is_err() {
+                suspects.extend(self.catalog.objects_in(id)?.into_iter().map(|(id, ..)| id));
+            }
+        }
+        self.quarantine(suspects, mount)
+    }
+
+    fn lost_files(
+        &self,
+        id: i64,
+        row: &DistributionRow,
+        lost: &HashSet<ObjectId>,
+    ) -> Result<Vec<Lost>, RepositoryError> {
+        if !row.objects.iter().any(|object| lost.contains(object)) {
+            return Ok(Vec::new());
+        }
+        let files = self.catalog.files(id)?;
+        let objects = self.catalog.objects_of(id)?;
+        let mut found = Vec::new();
+        let mut seen = HashSet::new();
+        for (path, content) in files {
+            let object = objects.get(&path).copied();
+            if let (Some(object), Some(digest)) = (object, content.object)
+                && lost.contains(&object)
+                && (seen.insert(object) || is_bytecode(&path))
+            {
+                found.push(Lost { object, digest, path });
+            }
+        }
+        Ok(found)
+    }
+
+    /// How a distribution came to be: what some environment's lock says.
+    fn how_to_install(&self, row: &DistributionRow) -> Result<Option<Origin>, RepositoryError> {
+        for name in self.catalog.environment_names()? {
+            let Some(environment) = self.catalog.environment(&name)? else { continue };
+            let interpreter = environment.interpreter;
+            if interpreter.identity() != row.interpreter {
+                continue;
+            }
+            let text = interpreter.pyvenv_cfg();
+            if row.digest == Digest::of(text.as_bytes()).to_string() {
+                return Ok(Some(Origin::Text(text)));
+            }
+            let locked = lock::parse(&environment.lock)?.into_iter();
+            if let Some(locked) = locked.into_iter().find(|one| one.artifact() == row.artifact) {
+                return Ok(Some(Origin::Wheel(Box::new((locked, interpreter)))));
+            }
+        }
+        Ok(None)
+    }
+
+    fn install_again(
+        &self,
+        distribution: i64,
+        locked: &Locked,
+        interpreter: &Interpreter,
+        install: Install<'_>,
+        files: &[Lost],
+    ) -> Result<u64, AddError> {
+        let staging = self.folder()?;
+        install(locked, interpreter, staging.path())?;
+        let staged = Staged::open(
+            staging.path(),
+            interpreter.site_packages(),
+            interpreter.cache_tag.clone(),
+        )?;
+        let installed = staged.distributions()?;
+        let owner = installed.iter().find(|one| one.name == locked.name).ok_or_else(|| {
+            AddError::Lock("it has installed nothing under its own name".to_owned())
+        })?;
+        self.take_again(distribution, &staged, owner, files)
+    }
+
+    /// Takes what is lost of a distribution from where it is installed again; how many objects.
+    fn take_again(
+        &self,
+        distribution: i64,
+        staged: &Staged,
+        owner: &StagedDistribution,
+        files: &[Lost],
+    ) -> Result<u64, AddError> {
+        let mut again = Vec::with_capacity(files.len());
+        for lost in files {
+            again.push(Again::read(staged, owner, lost)?);
+        }
+        let _turn = self.turn();
+        self.store_again(distribution, &again)
+    }
+
+    fn write_again(&self, distribution: i64, text: &str, files: &[Lost]) -> Result<u64, AddError> {
+        let again: Vec<_> = files
+            .iter()
+            .map(|lost| Again {
+                lost,
+                digest: Digest::of(text.as_bytes()),
+                size: text.len() as u64,
+                source: Source::Text(text.as_bytes()),
+            })
+            .collect();
+        let _turn = self.turn();
+        self.store_again(distribution, &again)
+    }
+
+    /// Writes contents anew: what is as it was stored under its old number; bytecode, which may be
+    /// made differently each time, in place of what was there.
+    fn store_again(&self, distribution: i64, again: &[Again<'_>]) -> Result<u64, AddError> {
+        if let Some(other) = again.iter().find(|one| !one.is_same() && !is_bytecode(&one.lost.path))
+        {
+            let path = &other.lost.path;
+            return Err(AddError::Lock(format!("{path} is not what was stored")));
+        }
+        let (same, made): (Vec<_>, Vec<_>) = again.iter().partition(|one| one.is_same());
+        if !same.is_empty() {
+            let (locations, segment, bytes) = self.write_segment(&same)?;
+            let moved: Vec<_> = same.iter().map(|one| one.lost.object).zip(locations).collect();
+            let entered = self.catalog.move_objects(segment, bytes, &moved);
+            pack::entered(&self.segments, segment, entered)?;
+        }
+        if !made.is_empty() {
+            let (locations, segment, bytes) = self.write_segment(&made)?;
+            let new = made.iter().zip(locations);
+            let new: Vec<_> =
+                new.map(|(one, location)| NewObject { digest: one.digest, location }).collect();
+            let files: Vec<_> =
+                made.iter().map(|one| (one.lost.path.clone(), one.digest)).collect();
+            let entered = self.catalog.replace_files((segment, bytes), &new, distribution, &files);
+            pack::entered(&self.segments, segment, entered)?;
+        }
+        Ok(again.len() as u64)
+    }
+
+    fn write_segment(
+        &self,
+        contents: &[&Again<'_>],
+    ) -> Result<(Vec<crate::store::Location>, u32, u64), AddError> {
+        let sizes: Vec<u64> = contents.iter().map(|one| one.size).collect();
+        let read = |number: usize, from: u64, part: &mut [u8]| {
+            let path = Path::new("staging");
+            contents
+                .get(number)
+                .map_or(Ok(()), |one| one.source.read(from, part))
+                .map_err(AddError::at(path))
+        };
+        let appender = Appender::begin(&self.segments, self.catalog.begin_segment()?)?;
+        let segment = appender.id();
+        let (locations, bytes) = pack::write(appender, &sizes, read, &mut |_, _| {})?;
+        Ok((locations, segment, bytes))
+    }
+
+    /// Writes the indexes that are stale or cannot be read, and the names; how many indexes.
+    fn write_damaged_indexes(&self) -> Result<u64, RepositoryError> {
+        let _turn = self.turn();
+        let mut written = self.views().write_stale()?;
+        for (digest, row) in self.catalog.snapshot()?.views {
+            let path = index_path(&self.views, &digest);
+            let is_going = row.unreached.is_some() && !path.exists();
+            if !is_going && Index::open(&path).is_err() {
+                self.views().write(&digest)?;
+                written += 1;
+            }
+        }
+        self.views().show()?;
+        Ok(written)
+    }
+}
+
+/// How a distribution came to be.
+enum Origin {
+    /// A wheel, for an interpreter.
+    Wheel(Box<(Locked, Interpreter)>),
+    /// Its only file.
+    Text(String),
+}
+
+impl<'a> Again<'a> {
+    fn read(
+        staged: &Staged,
+        owner: &'a StagedDistribution,
+        lost: &'a Lost,
+    ) -> Result<Self, AddError> {
+        let hostile = |error: io::Error| AddError::Hostile {
+            distribution: owner.name.clone(),
+            reason: format!("{}: {error}", lost.path),
+        };
+        if lost.path == owner.record.0 {
+            let text = owner.record.1.as_slice();
+            let (digest, size) = (Digest::of(text), text.len() as u64);
+            return Ok(Self { lost, digest, size, source: Source::Text(text) });
+        }
+        let (file, size, _) = staged.open_file(&lost.path).map_err(hostile)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(&file).map_err(hostile)?;
+        let digest = Digest(*hasher.finalize().as_bytes());
+        Ok(Self { lost, digest, size, source: Source::File(file) })
+    }
+
+    fn is_same(&self) -> bool {
+        self.digest == self.lost.digest
+    }
+}
+
+impl Source<'_> {
+    fn read(&self, from: u64, part: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.read_exact_at(part, from),
+            Self::Text(text) => {
+                let from = usize::try_from(from).unwrap_or(usize::MAX);
+                let wanted = text.get(from..from.saturating_add(part.len()));
+                part.copy_from_slice(wanted.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
+}

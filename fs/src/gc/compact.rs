@@ -1,0 +1,81 @@
+//! Writing what lives in segments that are mostly dead anew, so that their files can go.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::fsck::scrub::read_segment;
+use crate::id::{ObjectId, SegmentId};
+use crate::ingest::pack;
+use crate::repository::{Repository, RepositoryError};
+use crate::store::Location;
+use crate::store::append::Appender;
+use crate::store::read::Reader;
+
+use super::plan::is_sparse;
+
+impl Repository {
+    /// Moves what is in sparse segments to a new one; how many are empty then. Their objects keep
+    /// their numbers, and the indexes that lead to them are stale.
+    pub(crate) fn compact(&self) -> Result<u64, RepositoryError> {
+        let _turn = self.turn();
+        let snapshot = self.catalog.snapshot()?;
+        let contents = self.disk(&snapshot).contents();
+        let mut living: BTreeMap<SegmentId, u64> = BTreeMap::new();
+        for location in snapshot.objects.values() {
+            let living = living.entry(location.segment).or_default();
+            *living = living.saturating_add(location.size);
+        }
+        let sparse = living.into_iter().filter(|(id, living)| {
+            contents.get(id).is_some_and(|content| is_sparse(*living, *content))
+        });
+        let mut moving = Vec::new();
+        let mut emptied = 0;
+        for (id, _) in sparse {
+            let sound = self.sound_objects(id)?;
+            emptied += u64::from(sound.is_whole);
+            moving.extend(sound.objects);
+        }
+        if moving.is_empty() {
+            return Ok(0);
+        }
+        self.rewrite(&moving)?;
+        Ok(emptied)
+    }
+
+    /// Writes objects into a new segment, in this order.
+    fn rewrite(&self, moving: &[(ObjectId, Location)]) -> Result<(), RepositoryError> {
+        let reader = Reader::new(self.segments.clone()).map_err(RepositoryError::Mount)?;
+        let read = |number: usize, from: u64, part: &mut [u8]| {
+            let Some((_, location)) = moving.get(number) else { return Ok(()) };
+            let content = reader.read(*location, from, part.len())?;
+            part.copy_from_slice(content.get(..part.len()).unwrap_or_default());
+            Ok(())
+        };
+        let sizes: Vec<u64> = moving.iter().map(|(_, location)| location.size).collect();
+        let appender = Appender::begin(&self.segments, self.catalog.begin_segment()?)?;
+        let segment = appender.id();
+        let (locations, bytes) = pack::write(appender, &sizes, read, &mut |_, _| {})?;
+        let moved: Vec<_> = moving.iter().map(|(id, _)| *id).zip(locations).collect();
+        let entered = self.catalog.move_objects(segment, bytes, &moved);
+        Ok(pack::entered(&self.segments, segment, entered)?)
+    }
+
+    /// A segment's objects that are what was stored. The others stay where they are: what is
+    /// damaged is not written anew as if it were not.
+    fn sound_objects(&self, id: SegmentId) -> Result<Sound, RepositoryError> {
+        let quarantined: HashSet<ObjectId> =
+            self.catalog.quarantined()?.into_iter().map(|(object, _)| object).collect();
+        let all = self.catalog.objects_in(id)?;
+        let damaged = read_segment(&self.segments, id, &all, &mut |_| {});
+        let is_sound =
+            |object: &ObjectId| !quarantined.contains(object) && !damaged.contains_key(object);
+        let sound = all.iter().filter(|(object, ..)| is_sound(object));
+        let objects: Vec<_> = sound.map(|(object, location, _)| (*object, *location)).collect();
+        Ok(Sound { is_whole: objects.len() == all.len(), objects })
+    }
+}
+
+struct Sound {
+    objects: Vec<(ObjectId, Location)>,
+    /// Whether these are all.
+    is_whole: bool,
+}

@@ -1,0 +1,245 @@
+//! A repository with made-up distributions, and the core of the mount that shows it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::environment::EnvironmentSpec;
+use crate::fsck::Finding;
+use crate::gc::Mounted;
+use crate::gc::collect::Collected;
+use crate::gc::mark::Roots;
+use crate::id::{Digest, ObjectId};
+use crate::ingest::AddError;
+use crate::ingest::commit::{Incoming, commit};
+use crate::ingest::lock;
+use crate::ingest::staged::Staged;
+use crate::interpreter::Interpreter;
+use crate::repository::Repository;
+use crate::store::segment::FRAME_BYTES;
+use crate::vfs::inode::ENVS;
+use crate::vfs::{FileKind, Vfs, VfsError};
+
+const SITE: &str = "lib/python3.11/site-packages";
+
+/// A made-up distribution: a name and a version.
+pub type Package = (u8, u8);
+/// Content by path.
+pub type Tree = BTreeMap<String, Vec<u8>>;
+
+/// A repository, and what shows it.
+#[derive(Debug)]
+pub struct Store {
+    pub folder: tempfile::TempDir,
+    pub repository: Repository,
+    pub shown: Shown,
+}
+
+/// The core of the mount.
+#[derive(Debug)]
+pub struct Shown(pub Vfs);
+
+impl Mounted for Shown {
+    fn reload(&self, _: &[String]) -> io::Result<()> {
+        self.0.reload().map(|_| ()).map_err(io::Error::other)
+    }
+
+    fn suspects(&self) -> io::Result<Vec<ObjectId>> {
+        Ok(self.0.take_suspects())
+    }
+}
+
+impl Store {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap())
+    }
+
+    fn in_folder(folder: tempfile::TempDir) -> Self {
+        let repository = open(folder.path());
+        let shown = Shown(Vfs::open(&folder.path().join("state")).unwrap());
+        Self { folder, repository, shown }
+    }
+
+    /// What the next start finds.
+    pub fn restart(self) -> Self {
+        let Self { folder, repository, shown } = self;
+        drop((repository, shown));
+        Self::in_folder(folder)
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// Adds an environment of packages, as one would be whose packages uv has installed.
+    pub fn add(&self, name: &str, packages: &BTreeSet<Package>) -> Result<(), AddError> {
+        let repository = &self.repository;
+        let spec = EnvironmentSpec {
+            name: name.to_owned(),
+            requirements: String::new(),
+            interpreter: interpreter(),
+        };
+        let text = lock_of(packages);
+        let locked = lock::parse(&text)?;
+        let _wanted = repository.want(&locked, &spec.interpreter);
+        let missing = repository.missing(&locked, &spec.interpreter)?;
+        if !missing.is_empty() {
+            let staging = repository.folder()?;
+            let staged = stage(staging.path(), packages);
+            let mut incoming = Vec::new();
+            for staged in staged.distributions()? {
+                if let Some(locked) = missing.iter().find(|one| one.name == staged.name) {
+                    incoming.push(Incoming { artifact: locked.artifact(), staged });
+                }
+            }
+            let _turn = repository.turn();
+            let identity = spec.interpreter.identity();
+            let (catalog, segments) = (&repository.catalog, &repository.segments);
+            commit(catalog, segments, &staged, &incoming, &[], &identity, &mut |_, _| {})?;
+        }
+        repository.publish(&spec, text, &locked)?;
+        self.shown.reload(&[]).unwrap();
+        Ok(())
+    }
+
+    pub fn remove(&self, name: &str) {
+        self.repository.remove(name).unwrap();
+        self.shown.reload(&[]).unwrap();
+    }
+
+    /// Collects without a grace period.
+    pub fn collect(&self) -> Collected {
+        self.collect_but(&Roots::default())
+    }
+
+    /// Collects all but what is reached from these.
+    pub fn collect_but(&self, roots: &Roots) -> Collected {
+        self.repository.collect(roots, Duration::ZERO, &self.shown).unwrap()
+    }
+
+    pub fn check(&self) -> Vec<Finding> {
+        self.repository.check(&self.shown).unwrap().0
+    }
+
+    pub fn scrub(&self) -> Vec<Finding> {
+        self.repository.scrub(None, &self.shown, &mut |_| {}).unwrap().0
+    }
+
+    /// Names of all environments that are shown.
+    pub fn names(&self) -> BTreeSet<String> {
+        let entries = self.shown.0.list(ENVS, 2).unwrap();
+        entries.into_iter().map(|entry| entry.name).collect()
+    }
+
+    /// The packages' files of an environment, read through the mount.
+    pub fn tree(&self, name: &str) -> Result<Tree, VfsError> {
+        let vfs = &self.shown.0;
+        let root = vfs.lookup(ENVS, name)?.expect("it is there").inode;
+        self.tree_of(root)
+    }
+
+    /// The packages' files of the folder with an inode.
+    pub fn tree_of(&self, root: u64) -> Result<Tree, VfsError> {
+        let vfs = &self.shown.0;
+        let mut tree = Tree::new();
+        let mut waiting = vec![(root, String::new())];
+        while let Some((folder, path)) = waiting.pop() {
+            for entry in vfs.list(folder, 2)? {
+                let path = format!("{path}/{}", entry.name);
+                let attributes = entry.attributes;
+                match attributes.kind {
+                    FileKind::Folder => waiting.push((attributes.inode, path)),
+                    FileKind::File if !path.contains("dist-info") && path != "/pyvenv.cfg" => {
+                        let content = vfs.read(attributes.inode, 0, 1 << 30)?;
+                        tree.insert(path, content.to_vec());
+                    }
+                    FileKind::File => drop(vfs.read(attributes.inode, 0, 1 << 30)?),
+                    FileKind::Link => drop(vfs.link(attributes.inode)?),
+                }
+            }
+        }
+        Ok(tree)
+    }
+}
+
+/// Opens the repository in a folder.
+pub fn open(folder: &Path) -> Repository {
+    let (state, cache) = (folder.join("state"), folder.join("cache"));
+    Repository::open(&state, &cache, "/nowhere/uv".into(), folder.join("mount")).unwrap()
+}
+
+/// What an environment of packages has.
+pub fn tree(packages: &BTreeSet<Package>) -> Tree {
+    packages.iter().flat_map(|package| files(*package)).collect()
+}
+
+/// Files of a package, from the root: some that its other versions have too, and some that all
+/// have, of sizes around a frame's.
+fn files((name, version): Package) -> Vec<(String, Vec<u8>)> {
+    let site = |file: &str| format!("/{SITE}/p{name}/{file}");
+    let noise = |seed: u64, length: usize| {
+        let mut reader = blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();
+        let mut content = vec![0; length];
+        reader.fill(&mut content);
+        content
+    };
+    let (name, version) = (u64::from(name), u64::from(version));
+    vec![
+        (site("__init__.py"), format!("version = {version}\n").into_bytes()),
+        (site("empty.py"), Vec::new()),
+        (site("common.py"), b"def common(): ...\n".to_vec()),
+        (site("old.py"), noise(name, 3000)),
+        (site("new.py"), noise(name << 8 | version, 5000)),
+        (site("large.so"), noise(name << 16 | version, FRAME_BYTES * 3 / 2)),
+        (site("__pycache__/new.cpython-311.pyc"), noise(name << 24 | version, 700)),
+    ]
+}
+
+/// A staging folder with packages installed in it.
+pub fn stage(root: &Path, packages: &BTreeSet<Package>) -> Staged {
+    for package @ (name, version) in packages {
+        let mut record = String::new();
+        for (path, content) in files(*package) {
+            let file = root.join(&path[1..]);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, content).unwrap();
+            let mode = if path.ends_with("large.so") { 0o755 } else { 0o644 };
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            let listed = path.strip_prefix(&format!("/{SITE}/")).unwrap();
+            writeln!(record, "{listed},,").unwrap();
+        }
+        let info = root.join(SITE).join(format!("p{name}-{version}.dist-info"));
+        fs::create_dir_all(&info).unwrap();
+        writeln!(record, "p{name}-{version}.dist-info/RECORD,,").unwrap();
+        fs::write(info.join("RECORD"), record).unwrap();
+    }
+    fs::create_dir_all(root.join(SITE)).unwrap();
+    Staged::open(root, SITE.to_owned(), "cpython-311".to_owned()).unwrap()
+}
+
+fn lock_of(packages: &BTreeSet<Package>) -> String {
+    let lines = packages.iter().map(|(name, version)| {
+        let hash = Digest::of(format!("{name} {version}").as_bytes());
+        format!(
+            "[[packages]]\nname = \"p{name}\"\nversion = \"{version}\"\n\
+             wheels = [{{ hashes = {{ sha256 = \"{hash}\" }} }}]\n"
+        )
+    });
+    lines.collect()
+}
+
+pub fn interpreter() -> Interpreter {
+    Interpreter {
+        executable: "/usr/bin/python3.11".into(),
+        version: "3.11.2".to_owned(),
+        base_prefix: "/usr".into(),
+        cache_tag: "cpython-311".to_owned(),
+        implementation: "cpython".to_owned(),
+        platform: "linux-x86_64".to_owned(),
+    }
+}

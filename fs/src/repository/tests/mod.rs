@@ -1,0 +1,8 @@
+//! Store, catalog and views as a whole, against a plain model; crashes at every step; damage.
+
+mod crash;
+mod damage;
+mod fixture;
+mod keep;
+mod model;
+mod usage;

@@ -1,0 +1,36 @@
+//! What is used is what is on disk.
+
+use super::fixture::{Store, tree};
+use crate::gc::mark::Roots;
+use crate::gc::usage::Usage;
+
+fn usage(store: &Store) -> Usage {
+    store.repository.usage(&Roots::default()).unwrap()
+}
+
+#[test]
+fn what_an_environment_costs_alone_is_dead_without_it() {
+    let store = Store::new();
+    let (large, small) = ([(1, 1), (2, 1)].into(), [(1, 1)].into());
+    store.add("large", &large).unwrap();
+    store.add("small", &small).unwrap();
+    let before = usage(&store);
+    let cost = |name: &str| before.environments[name].clone();
+    assert_eq!((cost("small").alone, cost("small").shared), (0, cost("large").shared));
+    assert!(cost("large").alone > 100_000, "{before:?}");
+    let packages: usize = tree(&large).values().map(Vec::len).sum();
+    let rest = cost("large").content - packages as u64;
+    assert!(rest > 0 && rest < 2000, "RECORDs and pyvenv.cfg have {rest} bytes");
+    // Headers and directories of segments, and what is lost in sharing frames out.
+    assert!(before.dead < 1000, "{before:?}");
+
+    store.remove("large");
+    let after = usage(&store);
+    assert_eq!(after.on_disk, before.on_disk);
+    let snapshot = store.repository.catalog.snapshot().unwrap();
+    let disk = store.repository.disk(&snapshot);
+    let reached = crate::gc::mark::mark(&snapshot, &Roots::default());
+    let gone = disk.indexes.iter().filter(|(digest, _)| !reached.views.contains(*digest));
+    let indexes: u64 = gone.map(|(_, bytes)| bytes).sum();
+    assert_eq!(after.dead - before.dead, cost("large").alone + indexes);
+}

@@ -1,0 +1,149 @@
+//! Making views visible: entered in the catalog, their indexes written, their names shown.
+//!
+//! An index is written from the catalog alone, so that it can be written again at any time: when
+//! objects have moved, or when it is damaged. Its nodes keep their numbers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::compile::{compile, count_nodes};
+use super::plan::{Conflict, Content, merge};
+use super::published::{Published, index_path};
+use crate::catalog::{Catalog, CatalogError, NewView, Shown, StoredDistribution, StoredView};
+use crate::durable::replace;
+use crate::environment::distribution_name;
+use crate::id::ObjectId;
+use crate::interpreter::Interpreter;
+use crate::store::{Location, NOWHERE};
+
+/// Why a view could not be made visible.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// Distributions that exclude each other.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// There is no such view.
+    #[error("the catalog knows no view {0}")]
+    Unknown(String),
+    /// The file system.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// What is at each path of a view, and where its objects are.
+type Laid = (BTreeMap<String, Content>, HashMap<ObjectId, Location>);
+
+/// The views of a catalog, in a folder.
+#[derive(Debug, Clone, Copy)]
+pub struct Views<'a> {
+    /// The catalog.
+    pub catalog: &'a Catalog,
+    /// The folder.
+    pub folder: &'a Path,
+}
+
+impl Views<'_> {
+    /// Makes the view of distributions, unless it is there; its index is written when it returns.
+    pub fn make(
+        &self,
+        digest: &str,
+        parts: &[StoredDistribution],
+        interpreter: Option<&Interpreter>,
+    ) -> Result<(), ViewError> {
+        let known = self.catalog.view(digest)?;
+        if known.is_some_and(|view| !view.stale) && index_path(self.folder, digest).exists() {
+            return Ok(());
+        }
+        let (entries, locations) = self.content(parts, interpreter)?;
+        let sizes = entries.values().filter_map(|content| match content {
+            Content::File { object, .. } => locations.get(object).map(|location| location.size),
+            Content::Empty { .. } => Some(0),
+            Content::Link(_) => None,
+        });
+        let (files, bytes) = sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
+        let nodes = count_nodes(&entries);
+        let new = NewView { digest, parts, interpreter, nodes, files, bytes };
+        self.catalog.enter_view(&new)?;
+        self.write(digest)
+    }
+
+    /// Writes a view's index.
+    pub fn write(&self, digest: &str) -> Result<(), ViewError> {
+        let compiled = self.compiled(digest)?;
+        let path = index_path(self.folder, digest);
+        replace(&path, &compiled).map_err(at(&path))?;
+        Ok(self.catalog.view_is_written(digest)?)
+    }
+
+    /// Writes the indexes of all views that are stale; how many.
+    pub fn write_stale(&self) -> Result<u64, ViewError> {
+        let stale = self.catalog.stale_views()?;
+        stale.iter().try_for_each(|digest| self.write(digest))?;
+        Ok(stale.len() as u64)
+    }
+
+    /// The bytes of a view's index, as the catalog says them.
+    pub fn compiled(&self, digest: &str) -> Result<Vec<u8>, ViewError> {
+        let view = self.catalog.view(digest)?;
+        let StoredView { parts, interpreter, first_node, .. } =
+            view.ok_or_else(|| ViewError::Unknown(digest.to_owned()))?;
+        let (entries, locations) = self.content(&parts, interpreter.as_ref())?;
+        Ok(compile(&entries, &locations, first_node))
+    }
+
+    /// Lets the mount know which names there are.
+    pub fn show(&self) -> Result<(), ViewError> {
+        self.published()?.write(self.folder).map_err(at(self.folder))
+    }
+
+    /// The names that there are.
+    pub fn published(&self) -> Result<Published, ViewError> {
+        let Shown { generation, views: envs, distributions } = self.catalog.shown()?;
+        let name =
+            |one: &StoredDistribution| distribution_name(&one.name, &one.version, &one.digest);
+        let dists = distributions.iter().map(|one| (name(one), own_view(&one.digest))).collect();
+        Ok(Published { generation, envs, dists })
+    }
+
+    fn content(
+        &self,
+        distributions: &[StoredDistribution],
+        interpreter: Option<&Interpreter>,
+    ) -> Result<Laid, ViewError> {
+        let mut parts = Vec::with_capacity(distributions.len());
+        for distribution in distributions {
+            parts.push(self.catalog.part(distribution)?);
+        }
+        let links = interpreter.into_iter().flat_map(Interpreter::links);
+        if let Some(first) = parts.first_mut() {
+            first.entries.extend(links.map(|(path, target)| (path, Content::Link(target))));
+        }
+        let entries = merge(&parts)?;
+        let ids: Vec<i64> = distributions.iter().map(|distribution| distribution.id).collect();
+        let mut locations = self.catalog.locations(&ids)?;
+        for (object, _) in self.catalog.quarantined()? {
+            if let Some(location) = locations.get_mut(&object) {
+                *location = Location { segment: NOWHERE, position: 0, ..*location };
+            }
+        }
+        Ok((entries, locations))
+    }
+}
+
+/// The name of a distribution's own view. Two distributions with the same files share it.
+pub fn own_view(digest: &str) -> String {
+    format!("d{digest}")
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> ViewError + use<'_> {
+    move |error| ViewError::File { path: path.to_owned(), error }
+}
