@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod name;
+pub mod seconds;
 pub mod settings;
 pub mod size;
 pub mod wire;

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cli::args::{Arguments, Verb};
-use cli::{deploy, doctor, down, env, evict, functions, invoke, output, status, up, zygotes};
+use cli::{
+    deploy, doctor, down, env, evict, functions, invoke, output, status, store, up, zygotes,
+};
 
 fn main() -> ExitCode {
     let Arguments { places, verb } = Arguments::parse();
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
         Verb::Evict(evict) => evict::run(&places, evict),
         Verb::Status(status) => status::run(&places, &status),
         Verb::Zygotes { verb } => zygotes::run(&places, verb),
+        Verb::Store { verb } => store::run(&places, verb),
         Verb::Detach { program } => up::detach(&program),
         Verb::TryNamespaces => doctor::try_namespaces(),
     };

@@ -2,6 +2,8 @@
 
 use pipsqueak::wire::{Fault, FaultKind};
 
+use pipsqueak_fs::RepositoryError;
+
 use crate::environment::EnvironmentsError;
 use crate::function::{DeployError, FunctionsError};
 
@@ -28,7 +30,9 @@ impl From<FunctionsError> for Fault {
 impl From<EnvironmentsError> for Fault {
     fn from(error: EnvironmentsError) -> Self {
         let kind = match &error {
-            EnvironmentsError::Unknown(_) => FaultKind::NotFound,
+            EnvironmentsError::Unknown(_)
+            | EnvironmentsError::Repository(RepositoryError::Unknown(_)) => FaultKind::NotFound,
+            EnvironmentsError::Busy(_) => FaultKind::Refused,
             EnvironmentsError::Interpreter { .. } => FaultKind::BadInput,
             EnvironmentsError::Add(error) if error.is_bad_input() => FaultKind::BadInput,
             EnvironmentsError::Add(_)

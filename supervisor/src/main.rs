@@ -56,6 +56,9 @@ struct Serve {
     /// Budget for what is kept in memory
     #[arg(long)]
     memory: Option<String>,
+    /// How long something must have been out of reach before a collection takes it, in seconds
+    #[arg(long)]
+    grace: Option<String>,
     /// The uv executable
     #[arg(long)]
     uv: Option<PathBuf>,
@@ -102,6 +105,7 @@ fn serve(serve: Serve) -> ExitCode {
         cache: serve.cache,
         tiers: serve.tiers,
         memory: serve.memory,
+        grace: serve.grace,
         uv: serve.uv,
         python: serve.python,
     };

@@ -64,6 +64,11 @@ pub enum Verb {
         #[command(subcommand)]
         verb: ZygotesVerb,
     },
+    /// See what the store costs, reclaim, check and repair it
+    Store {
+        #[command(subcommand)]
+        verb: StoreVerb,
+    },
     /// Run a program in a session of its own
     #[command(hide = true)]
     Detach {
@@ -93,6 +98,9 @@ pub struct Up {
     /// Budget for what is kept in memory [half of it]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
+    /// How long something must have been out of reach before `store gc` takes it, in seconds [300]
+    #[arg(long, value_name = "S")]
+    pub grace: Option<String>,
     /// The uv executable [uv on the PATH]
     #[arg(long, value_name = "PATH")]
     pub uv: Option<PathBuf>,
@@ -242,6 +250,45 @@ pub enum ZygotesVerb {
     Ls(Format),
 }
 
+#[derive(Debug, Subcommand)]
+pub enum StoreVerb {
+    /// Show what each environment and distribution costs, alone and shared
+    Du(Format),
+    /// Reclaim what no environment, function, pin, sandbox or mount needs
+    Gc {
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        /// How long something must have been out of reach, in seconds [the supervisor's]
+        #[arg(long, value_name = "S", value_parser = pipsqueak::seconds::parse)]
+        grace: Option<Duration>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Compare catalog, segments and views; exit code 1 where something is wrong
+    Fsck(Format),
+    /// Read and check everything that is stored; exit code 1 where something is wrong
+    Scrub {
+        /// Most bytes to read per second, such as 50M [no bound]
+        #[arg(long, value_name = "SIZE", value_parser = some_rate)]
+        rate: Option<u64>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Get again what is damaged; exit code 1 where something stays wrong
+    Repair(Format),
+    /// Keep an environment or a distribution, whatever is removed
+    Pin {
+        /// An environment, or a distribution as MOUNT/dists names it
+        name: String,
+    },
+    /// Keep it no longer
+    Unpin {
+        /// As it was pinned
+        name: String,
+    },
+}
+
 fn named(text: &str) -> Result<String, name::NameError> {
     name::check(text).map(|()| text.to_owned())
 }
@@ -254,10 +301,18 @@ fn some_memory(text: &str) -> Result<u64, String> {
     }
 }
 
+fn some_rate(text: &str) -> Result<u64, String> {
+    match size::parse(text) {
+        Ok(0) => Err("nothing is read at that rate".to_owned()),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let seconds = pipsqueak::seconds::parse(text).ok();
     seconds
-        .filter(|duration| duration.as_millis() > 0 && u64::try_from(duration.as_millis()).is_ok())
+        .filter(|duration| duration.as_millis() > 0)
         .ok_or_else(|| "a timeout is a number of seconds, such as 30 or 0.5".to_owned())
 }
 
@@ -309,6 +364,9 @@ mod tests {
             "evict",
             "status",
             "zygotes ls",
+            "store du",
+            "store gc --dry-run --grace 0",
+            "store scrub --rate 50M",
         ] {
             let arguments = parse(&format!("pipsqueak {verb} --run /r --state /s")).unwrap();
             assert_eq!(arguments.places.run, Some("/r".into()), "{verb}");
@@ -345,6 +403,8 @@ mod tests {
             "pipsqueak deploy f d --set 1A=b",
             "pipsqueak deploy f d --set A",
             "pipsqueak evict --sandboxes",
+            "pipsqueak store gc --grace -1",
+            "pipsqueak store scrub --rate 0",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

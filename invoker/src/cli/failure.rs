@@ -14,8 +14,8 @@ use pipsqueak::wire::{FaultKind, FrameError, MAX_PAYLOAD_BYTES};
 pub enum Exit {
     /// Done.
     Done = 0,
-    /// The function failed.
-    FunctionFailed = 1,
+    /// The function failed, or a check has found something.
+    Failed = 1,
     /// Wrong usage or bad input.
     BadInput = 2,
     /// No supervisor.

@@ -29,7 +29,7 @@ pub fn run(places: &Places, invoke: Invoke) -> Result<Exit, Failure> {
     }
     Ok(match invocation.outcome {
         Outcome::Done => Exit::Done,
-        Outcome::Failed => Exit::FunctionFailed,
+        Outcome::Failed => Exit::Failed,
         Outcome::Refused => Exit::Refused,
     })
 }

@@ -12,6 +12,7 @@ pub mod invoke;
 pub mod output;
 pub mod progress;
 pub mod status;
+pub mod store;
 pub mod up;
 pub mod zygotes;
 

@@ -47,6 +47,11 @@ fn describe(status: &Status) -> String {
         status.functions,
         or_none(status.environments.join(", ")),
     );
+    if status.damaged > 0 {
+        let count = status.damaged;
+        let _ =
+            writeln!(text, "damaged       {count} objects; `pipsqueak store repair` mends them");
+    }
     if !status.zygotes.is_empty() {
         let _ = write!(text, "\n{}", zygotes::list(&status.zygotes));
     }
@@ -121,6 +126,7 @@ mod tests {
             zygotes: Vec::new(),
             sandboxes: Vec::new(),
             starts: [].into(),
+            damaged: 0,
         };
         let text = describe(&status);
         for part in
@@ -139,7 +145,9 @@ mod tests {
             forks: 0,
             memory: 0,
         });
+        status.damaged = 2;
         let text = describe(&status);
+        assert!(text.contains("damaged       2 objects"), "{text}");
         assert!(
             text.contains("8 paused, 1 cold\n") && text.contains("leaves a thread\n"),
             "{text}"

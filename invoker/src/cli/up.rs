@@ -64,6 +64,7 @@ pub fn overrides(places: Places, up: Up) -> Overrides {
         cache: up.cache,
         tiers: up.tiers,
         memory: up.memory,
+        grace: up.grace,
         uv: up.uv,
         python: up.python,
     }
@@ -104,6 +105,7 @@ fn daemon_arguments(settings: &Settings) -> Vec<OsString> {
     add("--cache", settings.cache.clone().into());
     add("--tiers", settings.tiers.to_string().into());
     add("--memory", settings.memory.to_string().into());
+    add("--grace", settings.grace.as_secs_f64().to_string().into());
     for (flag, program) in [("--uv", &settings.uv), ("--python", &settings.python)] {
         if let Some(path) = program {
             add(flag, path.clone().into());
@@ -214,10 +216,11 @@ mod tests {
             python: Some("/p".into()),
             tiers: Tiers::NONE,
             memory: 1024,
+            grace: std::time::Duration::from_millis(1500),
         };
         let line = daemon_arguments(&settings).join(&OsString::from(" "));
         let expected = "--state /s --run /r --mount /m --cache /c --tiers none --memory 1024 \
-                        --python /p";
+                        --grace 1.5 --python /p";
         assert_eq!(line, expected);
     }
 

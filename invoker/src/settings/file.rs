@@ -2,11 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
 
 use super::{SettingsError, Tiers};
-use crate::size;
+use crate::{seconds, size};
 
 /// What the configuration file says.
 #[derive(Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -28,6 +29,8 @@ pub(super) struct File {
     pub(super) tiers: Option<Tiers>,
     #[serde(deserialize_with = "memory")]
     pub(super) memory: Option<u64>,
+    #[serde(deserialize_with = "grace")]
+    pub(super) grace: Option<Duration>,
 }
 
 impl File {
@@ -105,6 +108,20 @@ fn memory<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     }
 }
 
+fn grace<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged, expecting = "a time is a number of seconds")]
+    enum Written {
+        Whole(u64),
+        Part(f64),
+    }
+    let text = match Written::deserialize(from)? {
+        Written::Whole(number) => number.to_string(),
+        Written::Part(number) => number.to_string(),
+    };
+    seconds::parse(&text).map(Some).map_err(D::Error::custom)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +137,7 @@ mod tests {
             python = "/usr/bin/python3"
             tiers = ["paused", "ssd"]
             memory = "1.5G"
+            grace = 0.5
         "#;
         let path = |text: &str| Some(PathBuf::from(text));
         let expected = File {
@@ -131,6 +149,7 @@ mod tests {
             python: path("/usr/bin/python3"),
             tiers: Some(Tiers { zygote: false, ..Tiers::ALL }),
             memory: Some(3 << 29),
+            grace: Some(Duration::from_millis(500)),
         };
         assert_eq!(File::parse(text), Ok(expected));
         assert_eq!(File::parse(""), Ok(File::default()));
@@ -145,6 +164,7 @@ mod tests {
             ("state = \"/s\"\nstat = \"/t\"", 2, "unknown field `stat`"),
             ("\n\nstate = \"relative\"", 3, "`relative` is not an absolute path"),
             ("run = \"/r\"\nmemory = \"much\"", 2, "`much` is no size"),
+            ("grace = \"5m\"", 1, "a time is a number of seconds"),
             ("memory = -1", 1, "a size is a number of bytes"),
             ("tiers = [\"zygotes\"]", 1, "`zygotes` is no tier"),
             ("tiers = 3", 1, "tiers are a list"),

@@ -7,12 +7,13 @@ mod tiers;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use file::File;
 pub use program::find_program;
 pub use tiers::{Tiers, TiersError};
 
-use crate::size;
+use crate::{seconds, size};
 
 /// The configuration file that is read where `PIPSQUEAK_CONFIG` names no other.
 pub const CONFIG_FILE: &str = "/etc/pipsqueak/config.toml";
@@ -20,6 +21,8 @@ pub const CONFIG_FILE: &str = "/etc/pipsqueak/config.toml";
 const STATE: &str = "/var/lib/pipsqueak";
 const RUN: &str = "/run/pipsqueak";
 const MOUNT: &str = "/pipsqueak/packages";
+/// Long enough for whoever has read a path from the mount to open it.
+const GRACE: Duration = Duration::from_secs(300);
 
 /// What flags say. Texts are read, and paths made absolute, when they are resolved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub struct Overrides {
     pub tiers: Option<String>,
     /// `--memory`
     pub memory: Option<String>,
+    /// `--grace`
+    pub grace: Option<String>,
     /// `--uv`
     pub uv: Option<PathBuf>,
     /// `--python`
@@ -62,6 +67,8 @@ pub struct Settings {
     pub tiers: Tiers,
     /// Budget for what is kept in memory, in bytes.
     pub memory: u64,
+    /// How long something must have been out of reach before a collection takes it.
+    pub grace: Duration,
 }
 
 /// Why settings could not be read.
@@ -144,6 +151,9 @@ impl Settings {
         let memory = variables
             .read(("--memory", flags.memory), "PIPSQUEAK_MEMORY", size::parse)?
             .or(file.memory);
+        let grace = variables
+            .read(("--grace", flags.grace), "PIPSQUEAK_GRACE", seconds::parse)?
+            .or(file.grace);
         Ok(Self {
             run: place(flags.run, "PIPSQUEAK_RUN", file.run, RUN.as_ref())?,
             mount: place(flags.mount, "PIPSQUEAK_MOUNT", file.mount, MOUNT.as_ref())?,
@@ -152,6 +162,7 @@ impl Settings {
             python: program("python", python, "python3")?,
             tiers: tiers.unwrap_or(Tiers::ALL),
             memory: memory.map_or_else(half_of_memory, Ok)?,
+            grace: grace.unwrap_or(GRACE),
             state,
         })
     }

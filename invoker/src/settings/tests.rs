@@ -48,6 +48,7 @@ fn nothing_said_means_the_documented_defaults() {
     assert_eq!(settings.cache, Path::new("/var/lib/pipsqueak/cache"));
     assert_eq!(settings.tiers, Tiers::ALL);
     assert!(settings.memory > 0);
+    assert_eq!(settings.grace, Duration::from_secs(300));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod frame;
 mod reply;
 mod request;
+mod store;
 mod version;
 
 pub use frame::{FrameError, FrameKind, HEADER_BYTES, Header, MAX_FRAME_BYTES, encode};
@@ -11,6 +12,7 @@ pub use reply::{
     MountStatus, Outcome, Progress, Reply, SandboxInfo, Status, Tier, ZygoteInfo,
 };
 pub use request::{Deploy, Evict, MAX_PAYLOAD_BYTES, Network, Request};
+pub use store::{Checked, Collected, Cost, Finding, LeaseInfo, Repaired, StoreRequest, Usage};
 pub use version::{Refusal, VERSION};
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::request::Network;
+use super::store::{Checked, Collected, Repaired, Usage};
 
 /// The last message that answers a request.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +38,14 @@ pub enum Reply {
     Invocation(Invocation),
     /// What the supervisor keeps and does.
     Status(Status),
+    /// What is stored and what it costs.
+    Usage(Usage),
+    /// What a collection has done.
+    Collected(Collected),
+    /// What a check has found.
+    Checked(Checked),
+    /// What was repaired.
+    Repaired(Repaired),
 }
 
 /// Why a request was refused or failed.
@@ -224,6 +233,8 @@ pub struct Status {
     pub sandboxes: Vec<SandboxInfo>,
     /// Starts since the supervisor's, by the tier they found.
     pub starts: BTreeMap<String, u64>,
+    /// Objects of the store that are known to be damaged.
+    pub damaged: u64,
 }
 
 /// The mount and the process that serves it.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::store::StoreRequest;
+
 /// Longest payload of an invocation, in bytes: AWS Lambda's limit for synchronous requests.
 pub const MAX_PAYLOAD_BYTES: usize = 6 << 20;
 
@@ -61,6 +63,8 @@ pub enum Request {
     },
     /// Drop what tiers keep; answered by [`super::Reply::Done`].
     Evict(Evict),
+    /// Care of the store.
+    Store(StoreRequest),
 }
 
 /// A function to be deployed.

@@ -106,6 +106,7 @@ async fn carry_out(
             after.kept = Some(kept);
             Reply::Invocation(invocation)
         }
+        Request::Store(request) => supervisor.care(request, progress).await?,
         Request::Evict(evict) => Reply::Done { message: supervisor.evict(&evict)? },
     })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pipsqueak::wire::{DistributionInfo, EnvironmentInfo, Progress};
-use pipsqueak_fs::{AddError, Environment, EnvironmentSpec, Interpreter, Repository};
+use pipsqueak_fs::{AddError, Environment, EnvironmentSpec, Interpreter, Lease, Repository};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -36,6 +36,9 @@ pub enum EnvironmentsError {
     /// The store or its catalog.
     #[error(transparent)]
     Repository(#[from] pipsqueak_fs::RepositoryError),
+    /// Care that is one at a time.
+    #[error("{0} is running; wait for its end")]
+    Busy(&'static str),
     /// The mount, or a folder.
     #[error("environment {name}: {error}")]
     Io {
@@ -49,20 +52,23 @@ pub enum EnvironmentsError {
 /// The environments.
 #[derive(Debug)]
 pub struct Environments {
-    shared: Arc<Shared>,
-    trees: Mutex<HashMap<String, Arc<Tree>>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) trees: Mutex<HashMap<String, Arc<Tree>>>,
     making: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// What blocking work on environments needs.
 #[derive(Debug)]
-struct Shared {
-    repository: Repository,
-    keeper: Arc<Keeper>,
-    sandboxes: Arc<Sandboxes>,
+pub(super) struct Shared {
+    pub(super) repository: Repository,
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) sandboxes: Arc<Sandboxes>,
     python: PathBuf,
     private: Option<PathBuf>,
-    runtime: Handle,
+    pub(super) runtime: Handle,
+    /// Collecting and repairing are one at a time; so is scrubbing, which may take a day.
+    pub(super) caring: Mutex<()>,
+    pub(super) scrubbing: Mutex<()>,
 }
 
 impl Environments {
@@ -77,7 +83,9 @@ impl Environments {
         private: Option<PathBuf>,
         runtime: Handle,
     ) -> Self {
-        let shared = Shared { repository, keeper, sandboxes, python, private, runtime };
+        let (caring, scrubbing) = (Mutex::default(), Mutex::default());
+        let shared =
+            Shared { repository, keeper, sandboxes, python, private, runtime, caring, scrubbing };
         Self { shared: Arc::new(shared), trees: Mutex::default(), making: Mutex::default() }
     }
 
@@ -204,7 +212,12 @@ impl Environments {
     async fn open(&self, environment: Environment) -> Result<Arc<Tree>, EnvironmentsError> {
         let name = environment.name.clone();
         let path = self.path(&name);
-        let opened = blocking(&name, move || open_view(environment, &path)).await?;
+        let shared = self.shared.clone();
+        let opened = blocking(&name, move || {
+            let lease = shared.repository.lease(&environment.digest);
+            open_view(environment, lease, &path)
+        })
+        .await?;
         let tree = Arc::new(opened);
         Ok(lock(&self.trees).entry(name).or_insert(tree).clone())
     }
@@ -282,7 +295,11 @@ fn inspect(python: &Path) -> Result<Interpreter, EnvironmentsError> {
     })
 }
 
-fn open_view(environment: Environment, path: &Path) -> Result<Tree, EnvironmentsError> {
+fn open_view(
+    environment: Environment,
+    lease: Lease,
+    path: &Path,
+) -> Result<Tree, EnvironmentsError> {
     let modules = environment
         .distributions
         .iter()
@@ -290,22 +307,34 @@ fn open_view(environment: Environment, path: &Path) -> Result<Tree, Environments
         .flat_map(|distribution| distribution.modules.iter().cloned())
         .collect();
     let key = environment.digest.clone();
-    Tree::view(key, modules, environment.interpreter, path)
+    Tree::view(key, modules, environment.interpreter, path, lease)
         .map_err(|error| EnvironmentsError::Io { name: environment.name, error })
 }
 
 /// The name of a function's environment: its own, or one that all functions with the same
 /// requirements share.
-fn name_of(function: &Function) -> String {
+pub(super) fn name_of(function: &Function) -> String {
     if let Some(name) = &function.info.environment {
         return name.clone();
     }
     let requirements = function.info.requirements.as_deref().unwrap_or_default();
     let digest = blake3::hash(requirements.as_bytes()).to_hex();
-    format!("requirements-{}", &digest[..16])
+    format!("{OF_REQUIREMENTS}{}", &digest[..OF_REQUIREMENTS_DIGITS])
 }
 
-async fn blocking<T: Send + 'static>(
+/// What names of environments begin with that functions have by their requirements alone.
+const OF_REQUIREMENTS: &str = "requirements-";
+/// Digits of the requirements' digest that follow.
+const OF_REQUIREMENTS_DIGITS: usize = 16;
+
+/// Whether a name is that of an environment which functions have by their requirements alone.
+pub(super) fn is_of_requirements(name: &str) -> bool {
+    name.strip_prefix(OF_REQUIREMENTS).is_some_and(|digits| {
+        digits.len() == OF_REQUIREMENTS_DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit())
+    })
+}
+
+pub(super) async fn blocking<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> Result<T, EnvironmentsError> + Send + 'static,
 ) -> Result<T, EnvironmentsError> {
@@ -314,6 +343,6 @@ async fn blocking<T: Send + 'static>(
     })
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

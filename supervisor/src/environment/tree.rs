@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pipsqueak_fs::Interpreter;
+use pipsqueak_fs::{Interpreter, Lease};
 use pipsqueak_kernel::mount::{self, Access};
 use tempfile::TempDir;
 
@@ -26,8 +26,9 @@ pub struct Tree {
 
 #[derive(Debug)]
 enum Place {
-    /// A folder of the mount, held open: a later view of the same name is another folder.
-    View(OwnedFd),
+    /// A folder of the mount, held open: a later view of the same name is another folder. It is
+    /// not collected meanwhile.
+    View(OwnedFd, #[expect(dead_code, reason = "held for its drop")] Lease),
     /// A folder of its own, removed with its last user: the ssd tier is off.
     Private(Arc<TempDir>),
 }
@@ -39,11 +40,12 @@ impl Tree {
         modules: Vec<String>,
         interpreter: Interpreter,
         path: &Path,
+        lease: Lease,
     ) -> io::Result<Self> {
         let folder = File::open(path).map_err(|error| {
             io::Error::new(error.kind(), format!("{}: {error}", path.display()))
         })?;
-        Ok(Self { key, modules, interpreter, place: Place::View(folder.into()) })
+        Ok(Self { key, modules, interpreter, place: Place::View(folder.into(), lease) })
     }
 
     /// An environment installed in `folder`.
@@ -59,7 +61,7 @@ impl Tree {
     /// What a sandbox needs to see of it, detached and read-only.
     pub fn mounts(&self, runtime: &Path) -> io::Result<Vec<Mounted>> {
         let environment = match &self.place {
-            Place::View(folder) => mount::take_open(folder.as_fd(), Access::ReadOnly)?,
+            Place::View(folder, _) => mount::take_open(folder.as_fd(), Access::ReadOnly)?,
             Place::Private(folder) => mount::take(folder.path(), Access::ReadOnly)?,
         };
         let mut mounts = vec![
@@ -73,7 +75,7 @@ impl Tree {
     /// What must be kept as long as a sandbox sees it.
     pub fn keeps(&self) -> Option<Arc<TempDir>> {
         match &self.place {
-            Place::View(_) => None,
+            Place::View(..) => None,
             Place::Private(folder) => Some(folder.clone()),
         }
     }

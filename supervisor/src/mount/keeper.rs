@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use pipsqueak::wire::MountStatus;
 use pipsqueak_fs::mount::{Attachment, Role, Server};
+use pipsqueak_fs::{Mounted, ObjectId};
 
 /// A server that lives shorter than this is not followed at once, or a broken one would be
 /// restarted in a busy loop.
@@ -78,6 +79,13 @@ impl Keeper {
         }
     }
 
+    /// Objects that readers have found damaged. Blocks.
+    pub fn suspects(&self) -> io::Result<Vec<ObjectId>> {
+        let server = self.shared.server().clone();
+        // A successor finds by itself what its predecessor found.
+        server.map_or(Ok(Vec::new()), |server| server.suspects())
+    }
+
     /// What serves the mount and what it was asked. Blocks.
     pub fn status(&self) -> MountStatus {
         let server = self.shared.server().clone();
@@ -103,6 +111,16 @@ impl Keeper {
             tracing::error!("the thread that keeps the mount has panicked");
         }
         unmounted
+    }
+}
+
+impl Mounted for Keeper {
+    fn reload(&self, names: &[String]) -> io::Result<()> {
+        self.publish(names)
+    }
+
+    fn suspects(&self) -> io::Result<Vec<ObjectId>> {
+        Keeper::suspects(self)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The supervisor itself: what it keeps, and the path of an invocation through it.
 
+mod care;
 mod status;
 
 use std::collections::BTreeMap;

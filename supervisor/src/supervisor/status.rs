@@ -16,6 +16,7 @@ impl Supervisor {
         let environments = self.environments.list().await?;
         let keeper = self.keeper.clone();
         let mount = tokio::task::spawn_blocking(move || keeper.status()).await.map_err(internal)?;
+        let damaged = self.environments.damaged().await?;
         let mut sandboxes: Vec<_> = lock(&self.running).values().cloned().collect();
         sandboxes.extend(lock(&self.paused).iter().map(|(_, bytes, paused)| SandboxInfo {
             memory: bytes,
@@ -43,6 +44,7 @@ impl Supervisor {
                 .iter()
                 .map(|(tier, count)| (name_of(*tier), *count))
                 .collect(),
+            damaged,
         })
     }
 }

@@ -1,0 +1,202 @@
+//! Care of the store: what it costs, collecting, checking, repairing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipsqueak::wire::{Checked, Collected, Cost, Finding, LeaseInfo, Progress, Repaired, Usage};
+use pipsqueak_fs::{Confine, Interpreter, RepositoryError, Roots};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::installer::Installer;
+use super::table::{
+    Environments, EnvironmentsError, Shared, blocking, is_of_requirements, lock, name_of,
+};
+use crate::function::Function;
+use crate::mount::inodes_in_use;
+
+/// What messages call the store as a whole.
+const STORE: &str = "store";
+
+impl Environments {
+    /// What is stored and what it costs.
+    pub async fn usage(&self, functions: &[Arc<Function>]) -> Result<Usage, EnvironmentsError> {
+        let (shared, needed) = (self.shared.clone(), needed(functions));
+        blocking(STORE, move || {
+            let roots = shared.roots(&needed)?;
+            Ok(told_usage(shared.repository.usage(&roots)?))
+        })
+        .await
+    }
+
+    /// Reclaims what nothing has reached for `grace`, or says what that would be.
+    pub async fn collect(
+        &self,
+        functions: &[Arc<Function>],
+        grace: Duration,
+        dry_run: bool,
+    ) -> Result<Collected, EnvironmentsError> {
+        let (shared, needed) = (self.shared.clone(), needed(functions));
+        let collected = blocking(STORE, move || {
+            let _turn = shared.care("a collection or a repair")?;
+            let roots = shared.roots(&needed)?;
+            let collected = if dry_run {
+                shared.repository.would_collect(&roots, grace)?
+            } else {
+                shared.repository.collect(&roots, grace, &*shared.keeper)?
+            };
+            Ok(told_collected(collected, dry_run))
+        })
+        .await?;
+        if !dry_run {
+            let mut trees = lock(&self.trees);
+            collected.environments.iter().for_each(|name| drop(trees.remove(name)));
+        }
+        Ok(collected)
+    }
+
+    /// Compares catalog, segments and views.
+    pub async fn check(&self) -> Result<Checked, EnvironmentsError> {
+        let shared = self.shared.clone();
+        blocking(STORE, move || Ok(told_checked(shared.repository.check(&*shared.keeper)?))).await
+    }
+
+    /// Reads and checks everything at no more than `rate` bytes per second.
+    pub async fn scrub(
+        &self,
+        rate: Option<u64>,
+        progress: &UnboundedSender<Progress>,
+    ) -> Result<Checked, EnvironmentsError> {
+        let (shared, progress) = (self.shared.clone(), progress.clone());
+        blocking(STORE, move || {
+            let Ok(_turn) = shared.scrubbing.try_lock() else {
+                return Err(EnvironmentsError::Busy("a scrub"));
+            };
+            let mut told = teller(&progress);
+            Ok(told_checked(shared.repository.scrub(rate, &*shared.keeper, &mut told)?))
+        })
+        .await
+    }
+
+    /// Gets again what is damaged.
+    pub async fn repair(
+        &self,
+        progress: &UnboundedSender<Progress>,
+    ) -> Result<Repaired, EnvironmentsError> {
+        let (shared, progress) = (self.shared.clone(), progress.clone());
+        blocking(STORE, move || {
+            let _turn = shared.care("a collection or a repair")?;
+            let confining = |interpreter: &Interpreter| -> Box<dyn Confine> {
+                let (sandboxes, runtime) = (shared.sandboxes.clone(), shared.runtime.clone());
+                Box::new(Installer::new(sandboxes, interpreter.clone(), runtime))
+            };
+            let mut told = teller(&progress);
+            let repaired = shared.repository.repair(&confining, &*shared.keeper, &mut told)?;
+            Ok(told_repaired(repaired))
+        })
+        .await
+    }
+
+    /// Keeps an environment or a distribution, whatever is removed.
+    pub async fn pin(&self, name: String) -> Result<(), EnvironmentsError> {
+        let shared = self.shared.clone();
+        blocking(STORE, move || Ok(shared.repository.pin(&name)?)).await
+    }
+
+    /// Keeps it no longer; whether it was kept.
+    pub async fn unpin(&self, name: String) -> Result<bool, EnvironmentsError> {
+        let shared = self.shared.clone();
+        blocking(STORE, move || Ok(shared.repository.unpin(&name)?)).await
+    }
+
+    /// How many objects are known to be damaged.
+    pub async fn damaged(&self) -> Result<u64, EnvironmentsError> {
+        let shared = self.shared.clone();
+        blocking(STORE, move || Ok(shared.repository.damaged(&*shared.keeper)?)).await
+    }
+}
+
+impl Shared {
+    fn care(&self, what: &'static str) -> Result<impl Drop + '_, EnvironmentsError> {
+        self.caring.try_lock().map_err(|_| EnvironmentsError::Busy(what))
+    }
+
+    /// What keeps other things besides what the catalog knows. `needed` are the environments of
+    /// functions.
+    fn roots(&self, needed: &BTreeSet<String>) -> Result<Roots, EnvironmentsError> {
+        let inodes = inodes_in_use(self.keeper.path()).map_err(RepositoryError::Mount)?;
+        let names = self.repository.environments()?.into_iter().map(|one| one.name);
+        let abandoned = names.filter(|name| is_of_requirements(name) && !needed.contains(name));
+        Ok(Roots { abandoned: abandoned.collect(), inodes, ..Roots::default() })
+    }
+}
+
+fn needed(functions: &[Arc<Function>]) -> BTreeSet<String> {
+    functions.iter().map(|function| name_of(function)).collect()
+}
+
+fn teller(progress: &UnboundedSender<Progress>) -> impl FnMut(pipsqueak_fs::Step) {
+    move |step| {
+        let told = Progress { step: step.step, done: step.done, total: step.total };
+        // Whoever asked may be gone; the work is done all the same.
+        let _ = progress.send(told);
+    }
+}
+
+fn told_usage(usage: pipsqueak_fs::Usage) -> Usage {
+    let costs = |costs: std::collections::BTreeMap<String, pipsqueak_fs::Cost>| {
+        let told = costs.into_iter().map(|(name, cost)| Cost {
+            name,
+            content: cost.content,
+            alone: cost.alone,
+            shared: cost.shared,
+        });
+        told.collect()
+    };
+    Usage {
+        environments: costs(usage.environments),
+        distributions: costs(usage.distributions),
+        pins: usage.pins,
+        leases: usage.leases.into_iter().map(|(holder, view)| LeaseInfo { holder, view }).collect(),
+        content: usage.content,
+        objects: usage.objects,
+        on_disk: usage.on_disk,
+        dead: usage.dead,
+    }
+}
+
+fn told_collected(collected: pipsqueak_fs::Collected, dry_run: bool) -> Collected {
+    Collected {
+        dry_run,
+        environments: collected.environments,
+        distributions: collected.distributions,
+        views: collected.views,
+        objects: collected.objects,
+        segments_removed: collected.segments_removed,
+        segments_rewritten: collected.segments_rewritten,
+        bytes: collected.bytes,
+        waiting: collected.waiting,
+    }
+}
+
+fn told_findings(findings: Vec<pipsqueak_fs::Finding>) -> Vec<Finding> {
+    let told = findings.into_iter().map(|finding| Finding {
+        file: finding.file,
+        what: finding.what,
+        advice: finding.advice.to_owned(),
+    });
+    told.collect()
+}
+
+fn told_checked((findings, bytes): (Vec<pipsqueak_fs::Finding>, u64)) -> Checked {
+    Checked { findings: told_findings(findings), bytes }
+}
+
+fn told_repaired(repaired: pipsqueak_fs::Repaired) -> Repaired {
+    Repaired {
+        distributions: repaired.distributions,
+        objects: repaired.objects,
+        indexes: repaired.indexes,
+        findings: told_findings(repaired.findings),
+    }
+}

@@ -1,0 +1,43 @@
+//! Care of the store, as clients ask for it.
+
+use std::time::Duration;
+
+use pipsqueak::wire::{Fault, FaultKind, Progress, Reply, StoreRequest};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::Supervisor;
+
+impl Supervisor {
+    /// Carries out a request of `pipsqueak store`.
+    pub async fn care(
+        &self,
+        request: StoreRequest,
+        progress: &UnboundedSender<Progress>,
+    ) -> Result<Reply, Fault> {
+        let environments = &self.environments;
+        let functions = self.functions.list();
+        Ok(match request {
+            StoreRequest::Du => Reply::Usage(environments.usage(&functions).await?),
+            StoreRequest::Gc { dry_run, grace_ms } => {
+                let grace = grace_ms.map_or(self.settings.grace, Duration::from_millis);
+                Reply::Collected(environments.collect(&functions, grace, dry_run).await?)
+            }
+            StoreRequest::Fsck => Reply::Checked(environments.check().await?),
+            StoreRequest::Scrub { rate } => {
+                Reply::Checked(environments.scrub(rate, progress).await?)
+            }
+            StoreRequest::Repair => Reply::Repaired(environments.repair(progress).await?),
+            StoreRequest::Pin { name } => {
+                environments.pin(name.clone()).await?;
+                Reply::Done { message: format!("pinned {name}") }
+            }
+            StoreRequest::Unpin { name } => {
+                if !environments.unpin(name.clone()).await? {
+                    let message = format!("{name} is not pinned; `pipsqueak store du` lists pins");
+                    return Err(Fault { kind: FaultKind::NotFound, message });
+                }
+                Reply::Done { message: format!("unpinned {name}") }
+            }
+        })
+    }
+}
