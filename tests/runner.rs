@@ -13,6 +13,7 @@ mod ingest;
 mod mount;
 mod regression;
 mod sandbox;
+mod store;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,9 @@ fn main() -> ExitCode {
         ("mount::warm", mount::warm::tests()),
         ("regression", regression::tests()),
         ("sandbox::inside", sandbox::inside::tests()),
+        ("store::collecting", store::collecting::tests()),
+        ("store::damage", store::damage::tests()),
+        ("store::full", store::full::tests()),
     ];
     let trials = groups.into_iter().flat_map(|(group, tests)| {
         tests.into_iter().map(move |Test { name, run, is_long }| {

@@ -32,6 +32,7 @@ fn the_readmes_commands_work() {
     let commands = block(&readme, "## Use")
         .into_iter()
         .chain(block(&readme, "## From an ordinary interpreter"))
+        .chain(block(&readme, "## Care of the store"))
         .filter(|line| !line.is_empty() && line != "pipsqueak up" && line != "pipsqueak down");
     let mut count = 0;
     for command in commands {
@@ -49,5 +50,5 @@ fn the_readmes_commands_work() {
         assert!(output.status.success(), "{command}: {output:?}");
         count += 1;
     }
-    assert!(count >= 7, "only {count} commands found");
+    assert!(count >= 14, "only {count} commands found");
 }

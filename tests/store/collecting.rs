@@ -1,0 +1,227 @@
+//! What a collection takes and what it keeps, while everything runs.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use serde_json::{Value, json};
+
+use super::{python, read_all, site};
+use crate::harness::{Instance, Options, drop_caches, kill_9, wait_until_gone};
+use crate::tests;
+
+tests!(
+    what_no_environment_needs_goes_and_readers_notice_nothing,
+    what_is_out_of_reach_stays_for_the_grace_period,
+    a_functions_environment_goes_with_its_last_user,
+    what_is_mounted_elsewhere_or_mapped_stays,
+    what_is_pinned_stays,
+    a_collection_that_is_killed_takes_nothing_that_is_needed,
+);
+
+fn collect(instance: &Instance) -> Value {
+    instance.json(&["store", "gc", "--grace", "0", "--json"])
+}
+
+fn names(of: &Value) -> Vec<String> {
+    let of = of.as_array().unwrap();
+    of.iter().map(|one| one["name"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+fn sound(instance: &Instance) {
+    let output = instance.call(&["store", "fsck"]);
+    assert_eq!(output.code, 0, "{output:?}");
+}
+
+fn what_no_environment_needs_goes_and_readers_notice_nothing() {
+    let instance = Instance::start(&Options::default());
+    // One segment, of which little stays: it is rewritten under its readers.
+    instance.ok(&["env", "add", "all", "six", "idna", "certifi", "requests"]);
+    instance.ok(&["env", "add", "kept", "six"]);
+    let before = instance.json(&["store", "du", "--json"]);
+    assert_eq!(names(&before["environments"]), ["all", "kept"]);
+    let six = |usage: &Value| {
+        let rows = usage["distributions"].as_array().unwrap().clone();
+        rows.into_iter().find(|row| row["name"].as_str().unwrap().starts_with("six-")).unwrap()
+    };
+    assert!(six(&before)["alone"].as_u64().unwrap() > 0, "{before}");
+    let kept = &before["environments"][1];
+    assert_eq!(kept["alone"], 0, "{before}");
+    assert!(
+        kept["shared"].as_u64() > Some(0) && before["dead"].as_u64() < before["on_disk"].as_u64()
+    );
+
+    instance.ok(&["env", "rm", "all"]);
+    let would = instance.json(&["store", "gc", "--dry-run", "--grace", "0", "--json"]);
+    assert_eq!(instance.json(&["store", "du", "--json"])["on_disk"], before["on_disk"]);
+    let stop = AtomicBool::new(false);
+    let folder = site(&instance, "kept");
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut rounds = 0;
+            while !stop.load(Ordering::Relaxed) {
+                drop_caches();
+                read_all(&folder).unwrap();
+                rounds += 1;
+            }
+            rounds
+        });
+        let collected = collect(&instance);
+        assert_eq!(collected["distributions"], would["distributions"]);
+        assert_eq!(collected["distributions"].as_array().unwrap().len(), 5, "{collected}");
+        assert!(collected["segments_rewritten"].as_u64() > Some(0), "{collected}");
+        assert!(collected["bytes"].as_u64() > Some(0), "{collected}");
+        stop.store(true, Ordering::Relaxed);
+        assert!(reader.join().unwrap() > 0);
+    });
+    drop_caches();
+    read_all(&folder).unwrap();
+    let after = instance.json(&["store", "du", "--json"]);
+    assert_eq!(names(&after["environments"]), ["kept"]);
+    assert!(after["on_disk"].as_u64() < before["on_disk"].as_u64(), "{before} {after}");
+    assert_eq!(collect(&instance)["bytes"], 0);
+    sound(&instance);
+    // What went can come again, and is as new.
+    instance.ok(&["env", "add", "again", "idna"]);
+    read_all(&site(&instance, "again")).unwrap();
+    sound(&instance);
+    let segments = std::fs::read_dir(instance.state().join("segments")).unwrap().count();
+    assert!(segments < 6, "{segments}");
+}
+
+fn what_is_out_of_reach_stays_for_the_grace_period() {
+    let instance = Instance::start(&Options::default());
+    instance.ok(&["env", "add", "gone", "six"]);
+    instance.ok(&["env", "rm", "gone"]);
+    let before = instance.json(&["store", "du", "--json"]);
+    assert!(before["dead"].as_u64() > Some(0), "{before}");
+    let collected = instance.json(&["store", "gc", "--json"]);
+    assert_eq!(collected["distributions"], json!([]), "{collected}");
+    assert!(collected["waiting"].as_u64() > Some(0), "{collected}");
+    assert_eq!(instance.json(&["store", "du", "--json"])["on_disk"], before["on_disk"]);
+    // Found again in time, it need not be downloaded.
+    instance.ok(&["env", "add", "back", "six"]);
+    assert_eq!(instance.json(&["store", "gc", "--json"])["waiting"], 0);
+    sound(&instance);
+}
+
+fn a_functions_environment_goes_with_its_last_user() {
+    let instance = Instance::start(&Options::default());
+    let requirements = instance.scratch().join("requirements.txt");
+    std::fs::write(&requirements, "six\n").unwrap();
+    let code = "import six\n\ndef handler(event): return six.PY3\n";
+    instance.deploy("user", code, &["-r", requirements.to_str().unwrap()]);
+    assert_eq!(instance.invoke("user", &json!({}))["result"], true);
+    instance.await_zygotes();
+    let environments = |collected: &Value| collected["environments"].as_array().unwrap().len();
+    assert_eq!(environments(&collect(&instance)), 0);
+    assert_eq!(instance.invoke("user", &json!({}))["tier"], "paused");
+    instance.ok(&["functions", "rm", "user"]);
+    // The name goes; the zygote that lives in it keeps what is behind.
+    let collected = collect(&instance);
+    assert_eq!(environments(&collected), 1, "{collected}");
+    assert_eq!(collected["distributions"], json!([]), "{collected}");
+    instance.ok(&["evict"]);
+    crate::harness::eventually("the zygote's sandbox is gone", || {
+        !collect(&instance)["distributions"].as_array().unwrap().is_empty()
+    });
+    assert_eq!(instance.status()["environments"], json!([]));
+    sound(&instance);
+}
+
+/// A place where something is mounted; unmounted when dropped.
+struct Bound(std::path::PathBuf);
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+fn what_is_mounted_elsewhere_or_mapped_stays() {
+    let instance = Instance::start(&Options::default());
+    instance.ok(&["env", "add", "bound", "six"]);
+    instance.ok(&["env", "add", "mapped", "markupsafe"]);
+    let place = instance.scratch().join("place");
+    std::fs::create_dir(&place).unwrap();
+    let view = instance.mount().join("envs/bound");
+    mount(Some(&view), &place, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    let bound = Bound(place.clone());
+    let mut process = Command::new(python(&instance, "mapped"))
+        .args(["-c", "import markupsafe._speedups\nprint('ready', flush=True)\ninput()\nimport markupsafe\nprint(markupsafe.escape('<'))"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "ready");
+    let files = read_all(&place.join("lib")).unwrap();
+    instance.ok(&["env", "rm", "bound"]);
+    instance.ok(&["env", "rm", "mapped"]);
+    assert_eq!(collect(&instance)["distributions"], json!([]));
+    drop_caches();
+    assert_eq!(read_all(&place.join("lib")).unwrap(), files);
+    process.stdin.take().unwrap().write_all(b"\n").unwrap();
+    assert_eq!(said.next().unwrap().unwrap(), "&lt;");
+    assert!(process.wait().unwrap().success());
+    drop(bound);
+    assert_eq!(collect(&instance)["distributions"].as_array().unwrap().len(), 3);
+    sound(&instance);
+}
+
+fn what_is_pinned_stays() {
+    let instance = Instance::start(&Options::default());
+    instance.ok(&["env", "add", "first", "six"]);
+    instance.ok(&["store", "pin", "first"]);
+    assert_eq!(instance.call(&["store", "pin", "nothing"]).code, 4);
+    assert_eq!(instance.call(&["store", "unpin", "nothing"]).code, 4);
+    instance.ok(&["env", "rm", "first"]);
+    assert_eq!(collect(&instance)["bytes"], 0);
+    assert_eq!(instance.json(&["store", "du", "--json"])["pins"], json!(["first"]));
+    instance.ok(&["store", "unpin", "first"]);
+    assert!(collect(&instance)["bytes"].as_u64() > Some(0));
+    assert_eq!(instance.json(&["store", "du", "--json"])["on_disk"], 0);
+    sound(&instance);
+}
+
+fn a_collection_that_is_killed_takes_nothing_that_is_needed() {
+    let instance = Instance::start(&Options::default());
+    instance.ok(&["env", "add", "kept", "six"]);
+    for round in 0..8_u64 {
+        instance.ok(&[
+            "env",
+            "add",
+            "changing",
+            if round % 2 == 0 { "idna" } else { "certifi" },
+            "six",
+        ]);
+        instance.ok(&["env", "rm", "changing"]);
+        let mut collecting = instance
+            .command()
+            .args(["store", "gc", "--grace", "0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut adding = instance
+            .command()
+            .args(["env", "add", "changing", "idna"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(12 * round));
+        let mut footprint = instance.footprint();
+        kill_9(&instance.status()["pid"]);
+        collecting.wait().unwrap();
+        adding.wait().unwrap();
+        footprint.groups.clear();
+        wait_until_gone(&footprint);
+        instance.up();
+        sound(&instance);
+        drop_caches();
+        read_all(&site(&instance, "kept")).unwrap();
+    }
+    assert_eq!(instance.call(&["store", "scrub"]).code, 0);
+}

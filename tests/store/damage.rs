@@ -1,0 +1,138 @@
+//! Damage on disk: an error to its reader, told, and repaired.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{read_all, site};
+use crate::harness::{Instance, Options, drop_caches, eventually, kill_9};
+use crate::tests;
+
+tests!(
+    a_damaged_segment_is_an_error_to_its_readers_and_repaired,
+    a_damaged_index_is_repaired,
+    a_damaged_list_of_names_is_repaired,
+    a_damaged_catalog_is_told,
+);
+
+fn flip(path: &Path, at: u64) {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+}
+
+/// The largest file with an extension in a folder of the state.
+fn largest(instance: &Instance, folder: &str, extension: &str) -> PathBuf {
+    let entries = std::fs::read_dir(instance.state().join(folder)).unwrap();
+    let files = entries.map(|entry| entry.unwrap().path());
+    files
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .max_by_key(|path| path.metadata().unwrap().len())
+        .unwrap()
+}
+
+fn findings(instance: &Instance, verb: &str) -> Vec<Value> {
+    let output = instance.call(&["store", verb, "--json"]);
+    let answer: Value = serde_json::from_str(&output.stdout).unwrap();
+    let findings = answer["findings"].as_array().unwrap().clone();
+    assert_eq!(output.code, i32::from(!findings.is_empty()), "{output:?}");
+    findings
+}
+
+fn restart_the_mounts_server(instance: &Instance) {
+    let before = instance.status()["mount"]["successions"].as_u64().unwrap();
+    kill_9(&instance.status()["mount"]["pid"]);
+    eventually("a successor serves", || {
+        instance.status()["mount"]["successions"].as_u64() > Some(before)
+    });
+}
+
+fn a_damaged_segment_is_an_error_to_its_readers_and_repaired() {
+    let instance = Instance::start(&Options::default());
+    instance.ok(&["env", "add", "science", "requests"]);
+    let folder = site(&instance, "science");
+    let files = read_all(&folder).unwrap();
+    let segment = largest(&instance, "segments", "segment");
+    let length = segment.metadata().unwrap().len();
+    for at in (1000..length - 1000).step_by(20_000) {
+        flip(&segment, at);
+    }
+    restart_the_mounts_server(&instance);
+    drop_caches();
+    let error = read_all(&folder).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(nix::libc::EIO), "{error}");
+    assert!(instance.status()["damaged"].as_u64() > Some(0));
+    assert!(!findings(&instance, "fsck").is_empty());
+    assert!(findings(&instance, "scrub").len() > 10);
+    let repaired = instance.json(&["store", "repair", "--json"]);
+    assert!(repaired["objects"].as_u64() > Some(10), "{repaired}");
+    assert_eq!(instance.status()["damaged"], 0);
+    assert_eq!(read_all(&folder).unwrap(), files);
+    assert!(findings(&instance, "fsck").is_empty());
+    assert!(findings(&instance, "scrub").is_empty());
+    // As it would be read by the next.
+    restart_the_mounts_server(&instance);
+    drop_caches();
+    assert_eq!(read_all(&folder).unwrap(), files);
+}
+
+fn a_damaged_index_is_repaired() {
+    let instance = Instance::start(&Options::default());
+    instance.ok(&["env", "add", "science", "six"]);
+    let folder = site(&instance, "science");
+    let files = read_all(&folder).unwrap();
+    instance.ok(&["down"]);
+    flip(&largest(&instance, "views", "index"), 700);
+    instance.up();
+    let error = std::fs::metadata(instance.mount().join("envs/science")).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(nix::libc::EIO), "{error}");
+    assert_eq!(findings(&instance, "fsck").len(), 1);
+    instance.ok(&["store", "repair"]);
+    assert!(findings(&instance, "fsck").is_empty());
+    assert_eq!(read_all(&folder).unwrap(), files);
+}
+
+fn a_damaged_list_of_names_is_repaired() {
+    let instance = Instance::start(&Options::default());
+    instance.ok(&["env", "add", "science", "six"]);
+    flip(&instance.state().join("views/published.json"), 40);
+    assert_eq!(findings(&instance, "fsck").len(), 1);
+    restart_the_mounts_server(&instance);
+    // A name that the kernel does not know yet: it cannot be said that there is none.
+    let error = std::fs::metadata(instance.mount().join("envs/other")).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(nix::libc::EIO), "{error}");
+    // Whoever is in an environment goes on.
+    read_all(&site(&instance, "science")).unwrap();
+    instance.ok(&["store", "repair"]);
+    assert!(findings(&instance, "fsck").is_empty());
+    let error = std::fs::metadata(instance.mount().join("envs/other")).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+    drop_caches();
+    read_all(&site(&instance, "science")).unwrap();
+}
+
+fn a_damaged_catalog_is_told() {
+    let instance = Instance::start(&Options::default());
+    instance.ok(&["env", "add", "science", "six"]);
+    instance.ok(&["down"]);
+    let catalog = instance.state().join("catalog.sqlite");
+    let whole = std::fs::read(&catalog).unwrap();
+    // The name of a file of six's, wherever it stands, and the beginning of the file.
+    let at = whole.windows(18).position(|part| part == b"site-packages/six.").unwrap() as u64;
+    flip(&catalog, at + 14);
+    instance.up();
+    let found = findings(&instance, "fsck");
+    assert!(found.iter().any(|one| one["file"].as_str() == catalog.to_str()), "{found:?}");
+    instance.ok(&["down"]);
+    std::fs::write(&catalog, &whole).unwrap();
+    flip(&catalog, 3);
+    let output = instance.call(&["up"]);
+    assert_eq!(output.code, 70, "{output:?}");
+    assert!(output.stderr.contains("catalog.sqlite"), "{output:?}");
+    std::fs::write(&catalog, &whole).unwrap();
+    instance.up();
+    assert!(findings(&instance, "fsck").is_empty());
+}
