@@ -36,7 +36,7 @@ pub use id::ObjectId;
 pub use ingest::confine::{Bind, Confine, ConfineError, Job, JobOutput};
 pub use ingest::{AddError, Step};
 pub use interpreter::Interpreter;
-pub use repository::{Lease, Repository, RepositoryError};
+pub use repository::{Lease, Repository, RepositoryError, retained_name};
 pub use store::StoreError;
 pub use view::plan::Conflict;
 

@@ -1,8 +1,9 @@
 //! All of the ssd tier that is on disk: store, catalog, views. What the supervisor uses.
 
 mod keep;
+mod shown;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use crate::store::append::Appender;
 use crate::view::publish::{ViewError, Views, own_view};
 
 pub use keep::Lease;
+pub use shown::retained_name;
 
 /// Why a repository could not be opened or read.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +66,8 @@ pub struct Repository {
     pub(crate) uv: PathBuf,
     mount: PathBuf,
     pub(crate) catalog: Catalog,
+    /// Views that are shown although no environment's name stands for them.
+    retained: Mutex<BTreeSet<String>>,
     /// One change at a time; resolving and downloading go on beside it.
     committing: Mutex<()>,
     /// Held by whoever has uv write to the cache; alone by whoever clears there.
@@ -96,6 +100,7 @@ impl Repository {
                 fs::create_dir_all(state).map_err(StoreError::at(state))?;
                 Catalog::open(&state.join("catalog.sqlite"))?
             },
+            retained: Mutex::default(),
             committing: Mutex::new(()),
             downloading: RwLock::new(()),
             wanted: Holds::default(),
@@ -114,7 +119,7 @@ impl Repository {
         if let Err(error) = repository.views().write_stale() {
             tracing::error!(%error, "writing the indexes that a predecessor has not");
         }
-        repository.views().show()?;
+        repository.show()?;
         Ok(repository)
     }
 
@@ -237,7 +242,7 @@ impl Repository {
     pub fn remove(&self, name: &str) -> Result<bool, RepositoryError> {
         let _turn = self.turn();
         let removed = self.catalog.remove_environment(name)?;
-        self.views().show()?;
+        self.show()?;
         Ok(removed)
     }
 
@@ -366,7 +371,7 @@ impl Repository {
             bytes: 0,
         };
         self.catalog.put_environment(&stored)?;
-        views.show()?;
+        self.show()?;
         let stored = self.catalog.environment(&spec.name)?.unwrap_or(stored);
         Ok(Environment::of(stored))
     }

@@ -99,6 +99,15 @@ impl Catalog {
         })
     }
 
+    /// The view that has a node.
+    pub fn view_with_node(&self, number: u64) -> Result<Option<String>, CatalogError> {
+        self.read(|connection| {
+            let question =
+                "SELECT digest FROM views WHERE first_node <= ?1 AND ?1 < first_node + nodes";
+            connection.query_row(question, [number.cast_signed()], |row| row.get(0)).optional()
+        })
+    }
+
     /// Digests of all views.
     pub fn view_digests(&self) -> Result<Vec<String>, CatalogError> {
         self.digests("SELECT digest FROM views")

@@ -123,7 +123,7 @@ impl Checking<'_> {
     fn published(&mut self) {
         let folder = &self.repository.views;
         let path = folder.join(Published::FILE);
-        let expected = self.repository.views().published();
+        let expected = self.repository.published();
         match (Published::read(folder), expected) {
             (Ok(found), Ok(expected)) if found == expected => {}
             (Ok(_), Ok(_)) => self.find(&path, "it does not say what the catalog says", REPAIR),

@@ -305,7 +305,7 @@ impl Repository {
                 written += 1;
             }
         }
-        self.views().show()?;
+        self.show()?;
         Ok(written)
     }
 }

@@ -100,6 +100,7 @@ impl Repository {
     fn with_own(&self, roots: &Roots) -> Roots {
         let mut roots = roots.clone();
         roots.views.extend(self.leased.all());
+        roots.views.extend(self.retained());
         roots.artifacts.extend(self.wanted.all());
         roots
     }
@@ -118,7 +119,7 @@ impl Repository {
         if !environments.is_empty() {
             let names = Things { environments: environments.clone(), ..nothing };
             self.catalog.drop_things(&names, &[].into())?;
-            self.views().show()?;
+            self.show()?;
         }
         for digest in &plan.drop.views {
             let path = index_path(&self.views, digest);

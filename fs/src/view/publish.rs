@@ -100,12 +100,7 @@ impl Views<'_> {
         Ok(compile(&entries, &locations, first_node))
     }
 
-    /// Lets the mount know which names there are.
-    pub fn show(&self) -> Result<(), ViewError> {
-        self.published()?.write(self.folder).map_err(at(self.folder))
-    }
-
-    /// The names that there are.
+    /// The names that environments and distributions have.
     pub fn published(&self) -> Result<Published, ViewError> {
         let Shown { generation, views: envs, distributions } = self.catalog.shown()?;
         let name =

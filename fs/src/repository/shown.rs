@@ -1,0 +1,64 @@
+//! What the mount shows, and which view a place in it is of.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use super::{Repository, RepositoryError};
+use crate::vfs::inode::Inode;
+use crate::view::publish::ViewError;
+use crate::view::published::Published;
+
+impl Repository {
+    /// Shows these views although no environment's name may stand for them any more, each as
+    /// [`retained_name`], and keeps them from being collected, until it is called again.
+    pub fn retain(&self, views: BTreeSet<String>) -> Result<(), RepositoryError> {
+        *self.retained.lock().unwrap_or_else(PoisonError::into_inner) = views;
+        Ok(self.show()?)
+    }
+
+    /// Views that are shown although no name may stand for them.
+    pub(crate) fn retained(&self) -> BTreeSet<String> {
+        self.retained.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Inode number in the mount of the root of a view.
+    pub fn root_inode(&self, view: &str) -> Result<u64, RepositoryError> {
+        let stored = self.catalog.view(view)?;
+        let stored = stored.ok_or_else(|| RepositoryError::Unknown(view.to_owned()))?;
+        Ok(Inode::Node(stored.first_node).encode())
+    }
+
+    /// The view, of an environment or a distribution, that a folder or link of the mount is in, by
+    /// its inode number; `None` for what is in none or in several, such as files.
+    pub fn view_of(&self, inode: u64) -> Result<Option<String>, RepositoryError> {
+        match Inode::decode(inode) {
+            Some(Inode::Node(number)) => Ok(self.catalog.view_with_node(number)?),
+            _ => Ok(None),
+        }
+    }
+
+    /// The names that the mount is to show.
+    pub(crate) fn published(&self) -> Result<Published, ViewError> {
+        let mut published = self.views().published()?;
+        let named: BTreeSet<String> = published.envs.values().cloned().collect();
+        for view in self.retained().difference(&named) {
+            // One that was collected before it was asked for cannot be shown.
+            if self.catalog.view(view)?.is_some() {
+                published.envs.insert(retained_name(view), view.clone());
+            }
+        }
+        Ok(published)
+    }
+
+    /// Lets the mount know which names there are.
+    pub(crate) fn show(&self) -> Result<(), ViewError> {
+        let failed = |error| ViewError::File { path: self.views.clone(), error };
+        self.published()?.write(&self.views).map_err(failed)
+    }
+}
+
+/// What a view is called among the environments that none of them stands for: no environment's name
+/// begins with a dot.
+pub fn retained_name(view: &str) -> String {
+    format!(".{view}")
+}
