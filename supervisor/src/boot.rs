@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::containers::{Containers, ContainersError};
 use crate::dispatch::{self, ListenError, Socket};
 use crate::environment::Environments;
 use crate::function::{Functions, FunctionsError};
@@ -55,6 +56,9 @@ pub enum BootError {
     /// The functions.
     #[error(transparent)]
     Functions(#[from] FunctionsError),
+    /// What containers have.
+    #[error(transparent)]
+    Containers(#[from] ContainersError),
     /// A step that the machine refused.
     #[error("{step}: {error}; `pipsqueak doctor` tells what the machine lacks")]
     Machine {
@@ -88,7 +92,7 @@ pub async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), BootErr
     let (stopping, stop) = watch::channel(false);
     let (given, stopped) = (settings.clone(), stopping.clone());
     let handle = Handle::current();
-    let built = tokio::task::spawn_blocking(move || build(given, stopped, handle));
+    let built = tokio::task::spawn_blocking(move || build(given, stopped, &handle));
     let supervisor =
         built.await.map_err(|error| machine("starting")(io::Error::other(error)))??;
     follow_signals(&stopping)?;
@@ -108,7 +112,7 @@ pub async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), BootErr
 fn build(
     settings: Settings,
     stopping: watch::Sender<bool>,
-    handle: Handle,
+    handle: &Handle,
 ) -> Result<Arc<Supervisor>, BootError> {
     let private_folder = settings.state.join("private");
     let root = settings.run.join("root");
@@ -140,9 +144,11 @@ fn build(
         sandboxes.clone(),
         python.executable,
         (!settings.tiers.ssd).then_some(private_folder),
-        handle,
+        handle.clone(),
     );
-    let parts = (environments, functions, sandboxes, keeper);
+    let environments = Arc::new(environments);
+    let containers = Containers::start(&settings, environments.clone(), handle)?;
+    let parts = (environments, containers, functions, sandboxes, keeper);
     Ok(Arc::new(Supervisor::new(settings, parts, runtime_folder, stopping)))
 }
 
@@ -156,12 +162,14 @@ async fn drain(supervisor: &Supervisor) {
 
 fn end(supervisor: &Supervisor) -> Result<(), BootError> {
     supervisor.clear();
+    let withdrawn = supervisor.containers.stop();
     let stopped = supervisor.sandboxes.stop().map_err(machine("ending sandboxes"));
     let unmounted = supervisor.keeper.stop().map_err(machine("unmounting"));
     for name in ["root", "runtime"] {
         let path = supervisor.settings.run.join(name);
         fs::remove_dir_all(&path).map_err(|error| BootError::Folder { path, error })?;
     }
+    withdrawn?;
     stopped.and(unmounted)
 }
 

@@ -4,6 +4,7 @@ use pipsqueak::wire::{Fault, FaultKind};
 
 use pipsqueak_fs::RepositoryError;
 
+use crate::containers::ContainersError;
 use crate::environment::EnvironmentsError;
 use crate::function::{DeployError, FunctionsError};
 
@@ -24,6 +25,15 @@ impl From<FunctionsError> for Fault {
             }
         };
         Self { kind, message: error.to_string() }
+    }
+}
+
+impl From<ContainersError> for Fault {
+    fn from(error: ContainersError) -> Self {
+        match error {
+            ContainersError::Environment(error) => error.into(),
+            other => internal(other),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod boot;
 pub mod channel;
+pub mod containers;
 pub mod dispatch;
 pub mod environment;
 pub mod eviction;

@@ -65,6 +65,12 @@ struct Serve {
     /// The interpreter of environments that name none
     #[arg(long)]
     python: Option<PathBuf>,
+    /// Socket of Docker's volume driver, or none
+    #[arg(long)]
+    docker_plugin: Option<PathBuf>,
+    /// File that describes environments as CDI devices, or none
+    #[arg(long)]
+    cdi: Option<PathBuf>,
     /// Descriptor that is told when requests are served, or why not
     #[arg(long, hide = true)]
     ready_fd: Option<RawFd>,
@@ -108,6 +114,8 @@ fn serve(serve: Serve) -> ExitCode {
         grace: serve.grace,
         uv: serve.uv,
         python: serve.python,
+        docker_plugin: serve.docker_plugin,
+        cdi: serve.cdi,
     };
     let mut tell = |line: String| {
         // Nobody may be listening: a service manager reads the log.

@@ -107,6 +107,12 @@ pub struct Up {
     /// The interpreter of environments that name none [python3 on the PATH]
     #[arg(long, value_name = "PATH")]
     pub python: Option<PathBuf>,
+    /// Socket of Docker's volume driver, or none [/run/docker/plugins/pipsqueak.sock, unless --run]
+    #[arg(long, value_name = "PATH")]
+    pub docker_plugin: Option<PathBuf>,
+    /// File of CDI devices, or none [/var/run/cdi/pipsqueak.json, unless --run]
+    #[arg(long, value_name = "PATH")]
+    pub cdi: Option<PathBuf>,
     /// Become the supervisor instead of starting one, for service managers
     #[arg(long)]
     pub foreground: bool,
@@ -136,6 +142,11 @@ pub enum EnvVerb {
     },
     /// Print where an environment is mounted
     Path {
+        #[arg(value_parser = named)]
+        name: String,
+    },
+    /// Print the arguments that give an environment to `docker run` or `podman run`
+    DockerArgs {
         #[arg(value_parser = named)]
         name: String,
     },

@@ -1,5 +1,7 @@
 //! `pipsqueak env`: environments.
 
+mod docker_args;
+
 use pipsqueak::settings::find_program;
 use pipsqueak::size;
 use pipsqueak::wire::{EnvironmentInfo, Reply, Request};
@@ -45,6 +47,12 @@ pub fn run(places: &Places, verb: EnvVerb) -> Result<Exit, Failure> {
         }
         EnvVerb::Path { name } => {
             output::line(show(places, name)?.path.to_string_lossy().into_owned())
+        }
+        EnvVerb::DockerArgs { name } => {
+            match ask(places, &Request::EnvExport { name }, Meter::still())? {
+                Reply::Export(export) => output::line(docker_args::line(&export)?),
+                _ => Err(Failure::WrongReply),
+            }
         }
         EnvVerb::Freeze { name } => output::print(&freeze(&show(places, name)?)),
         EnvVerb::Rm { name } => match ask(places, &Request::EnvRm { name }, Meter::still())? {

@@ -101,7 +101,7 @@ fn sandboxes(sandboxes: &[SandboxInfo]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use pipsqueak::wire::{MountStatus, ZygoteInfo};
+    use pipsqueak::wire::{ContainersStatus, MountStatus, ZygoteInfo};
 
     use super::*;
 
@@ -115,6 +115,7 @@ mod tests {
             memory_budget: 2 << 30,
             memory_used: 0,
             group: "pipsqueak-0".to_owned(),
+            containers: ContainersStatus { docker_plugin: None, cdi: None, views: Vec::new() },
             mount: MountStatus {
                 path: "/m".into(),
                 pid: None,

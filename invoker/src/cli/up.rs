@@ -67,6 +67,8 @@ pub fn overrides(places: Places, up: Up) -> Overrides {
         grace: up.grace,
         uv: up.uv,
         python: up.python,
+        docker_plugin: up.docker_plugin,
+        cdi: up.cdi,
     }
 }
 
@@ -106,6 +108,9 @@ fn daemon_arguments(settings: &Settings) -> Vec<OsString> {
     add("--tiers", settings.tiers.to_string().into());
     add("--memory", settings.memory.to_string().into());
     add("--grace", settings.grace.as_secs_f64().to_string().into());
+    for (flag, path) in [("--docker-plugin", &settings.docker_plugin), ("--cdi", &settings.cdi)] {
+        add(flag, path.clone().map_or_else(|| "none".into(), Into::into));
+    }
     for (flag, program) in [("--uv", &settings.uv), ("--python", &settings.python)] {
         if let Some(path) = program {
             add(flag, path.clone().into());
@@ -217,10 +222,12 @@ mod tests {
             tiers: Tiers::NONE,
             memory: 1024,
             grace: std::time::Duration::from_millis(1500),
+            docker_plugin: None,
+            cdi: Some("/d.json".into()),
         };
         let line = daemon_arguments(&settings).join(&OsString::from(" "));
         let expected = "--state /s --run /r --mount /m --cache /c --tiers none --memory 1024 \
-                        --grace 1.5 --python /p";
+                        --grace 1.5 --docker-plugin none --cdi /d.json --python /p";
         assert_eq!(line, expected);
     }
 

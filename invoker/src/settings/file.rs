@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::{SettingsError, Tiers};
+use super::{NONE, SettingsError, Tiers};
 use crate::{seconds, size};
 
 /// What the configuration file says.
@@ -25,6 +25,10 @@ pub(super) struct File {
     pub(super) uv: Option<PathBuf>,
     #[serde(deserialize_with = "program")]
     pub(super) python: Option<PathBuf>,
+    #[serde(deserialize_with = "path_or_none")]
+    pub(super) docker_plugin: Option<PathBuf>,
+    #[serde(deserialize_with = "path_or_none")]
+    pub(super) cdi: Option<PathBuf>,
     #[serde(deserialize_with = "tiers")]
     pub(super) tiers: Option<Tiers>,
     #[serde(deserialize_with = "memory")]
@@ -64,6 +68,16 @@ fn folder<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Erro
     let path = PathBuf::deserialize(from)?;
     if !path.is_absolute() {
         return Err(D::Error::custom(format!("`{}` is not an absolute path", path.display())));
+    }
+    Ok(Some(path))
+}
+
+/// An absolute path, or `none`.
+fn path_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = PathBuf::deserialize(from)?;
+    if !path.is_absolute() && path != Path::new(NONE) {
+        let shown = path.display();
+        return Err(D::Error::custom(format!("`{shown}` is neither an absolute path nor `none`")));
     }
     Ok(Some(path))
 }
@@ -135,6 +149,8 @@ mod tests {
             cache = "/c"
             uv = "uv"
             python = "/usr/bin/python3"
+            docker_plugin = "none"
+            cdi = "/d.json"
             tiers = ["paused", "ssd"]
             memory = "1.5G"
             grace = 0.5
@@ -147,6 +163,8 @@ mod tests {
             cache: path("/c"),
             uv: path("uv"),
             python: path("/usr/bin/python3"),
+            docker_plugin: path("none"),
+            cdi: path("/d.json"),
             tiers: Some(Tiers { zygote: false, ..Tiers::ALL }),
             memory: Some(3 << 29),
             grace: Some(Duration::from_millis(500)),
@@ -169,6 +187,7 @@ mod tests {
             ("tiers = [\"zygotes\"]", 1, "`zygotes` is no tier"),
             ("tiers = 3", 1, "tiers are a list"),
             ("uv = \"bin/uv\"", 1, "neither an absolute path nor"),
+            ("cdi = \"off\"", 1, "neither an absolute path nor `none`"),
             ("# ok\nstate = ", 2, ""),
             ("state = \"/s\"\nstate = \"/t\"", 2, "duplicate key"),
         ] {

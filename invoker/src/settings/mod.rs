@@ -23,6 +23,14 @@ const RUN: &str = "/run/pipsqueak";
 const MOUNT: &str = "/pipsqueak/packages";
 /// Long enough for whoever has read a path from the mount to open it.
 const GRACE: Duration = Duration::from_secs(300);
+/// Where Docker looks for a volume driver named `pipsqueak`; only the instance at [`RUN`] takes it
+/// unasked.
+const DOCKER_PLUGIN: &str = "/run/docker/plugins/pipsqueak.sock";
+/// Where container engines look for devices that come and go; only the instance at [`RUN`] takes it
+/// unasked.
+const CDI: &str = "/var/run/cdi/pipsqueak.json";
+/// What turns off what a path would name.
+const NONE: &str = "none";
 
 /// What flags say. Texts are read, and paths made absolute, when they are resolved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,6 +53,10 @@ pub struct Overrides {
     pub uv: Option<PathBuf>,
     /// `--python`
     pub python: Option<PathBuf>,
+    /// `--docker-plugin`
+    pub docker_plugin: Option<PathBuf>,
+    /// `--cdi`
+    pub cdi: Option<PathBuf>,
 }
 
 /// The settings of one instance. Paths are absolute.
@@ -69,6 +81,10 @@ pub struct Settings {
     pub memory: u64,
     /// How long something must have been out of reach before a collection takes it.
     pub grace: Duration,
+    /// The socket of Docker's volume driver, whose name is the file's; absent where it is off.
+    pub docker_plugin: Option<PathBuf>,
+    /// The file that describes environments as CDI devices; absent where it is off.
+    pub cdi: Option<PathBuf>,
 }
 
 /// Why settings could not be read.
@@ -136,6 +152,14 @@ impl Settings {
             absolute(path.unwrap_or_else(|| default.to_owned()))
         };
         let state = place(flags.state, "PIPSQUEAK_STATE", file.state, STATE.as_ref())?;
+        let run = place(flags.run, "PIPSQUEAK_RUN", file.run, RUN.as_ref())?;
+        // A place that a machine has once is for the instance that is where users look for it.
+        let is_usual = run == Path::new(RUN);
+        let once = |flag: Option<PathBuf>, variable, file, usual: &str| {
+            let said = flag.or_else(|| variables.path(variable)).or(file);
+            let path = said.or_else(|| is_usual.then(|| usual.into()));
+            path.filter(|path| path != Path::new(NONE)).map(absolute).transpose()
+        };
         let search = variables.get("PATH");
         let program = |what, named: Option<PathBuf>, default: &str| match named {
             Some(path) => find_program(&path, search.as_deref())
@@ -155,11 +179,18 @@ impl Settings {
             .read(("--grace", flags.grace), "PIPSQUEAK_GRACE", seconds::parse)?
             .or(file.grace);
         Ok(Self {
-            run: place(flags.run, "PIPSQUEAK_RUN", file.run, RUN.as_ref())?,
+            run,
             mount: place(flags.mount, "PIPSQUEAK_MOUNT", file.mount, MOUNT.as_ref())?,
             cache: place(flags.cache, "PIPSQUEAK_CACHE", file.cache, &state.join("cache"))?,
             uv: program("uv", uv, "uv")?,
             python: program("python", python, "python3")?,
+            docker_plugin: once(
+                flags.docker_plugin,
+                "PIPSQUEAK_DOCKER_PLUGIN",
+                file.docker_plugin,
+                DOCKER_PLUGIN,
+            )?,
+            cdi: once(flags.cdi, "PIPSQUEAK_CDI", file.cdi, CDI)?,
             tiers: tiers.unwrap_or(Tiers::ALL),
             memory: memory.map_or_else(half_of_memory, Ok)?,
             grace: grace.unwrap_or(GRACE),

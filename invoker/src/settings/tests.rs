@@ -23,6 +23,7 @@ fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
         ("PIPSQUEAK_RUN", "/variable/r"),
         ("PIPSQUEAK_TIERS", "ssd"),
         ("PIPSQUEAK_MEMORY", ""),
+        ("PIPSQUEAK_CDI", "/variable/cdi.json"),
     ];
     let flags = Overrides { state: Some("/flag/s".into()), ..Overrides::default() };
     let settings = with_variables(&variables, |v| Settings::resolve_with(flags, v)).unwrap();
@@ -33,6 +34,9 @@ fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
     assert_eq!(settings.tiers, Tiers { ssd: true, ..Tiers::NONE });
     assert_eq!(settings.memory, 1);
     assert_eq!((settings.uv, settings.python), (None, None));
+    assert_eq!(settings.cdi, Some("/variable/cdi.json".into()));
+    // Docker's own place is for the instance in the usual folder.
+    assert_eq!(settings.docker_plugin, None);
 }
 
 #[test]
@@ -46,6 +50,8 @@ fn nothing_said_means_the_documented_defaults() {
     assert_eq!(settings.run, Path::new("/run/pipsqueak"));
     assert_eq!(settings.mount, Path::new("/pipsqueak/packages"));
     assert_eq!(settings.cache, Path::new("/var/lib/pipsqueak/cache"));
+    assert_eq!(settings.docker_plugin, Some("/run/docker/plugins/pipsqueak.sock".into()));
+    assert_eq!(settings.cdi, Some("/var/run/cdi/pipsqueak.json".into()));
     assert_eq!(settings.tiers, Tiers::ALL);
     assert!(settings.memory > 0);
     assert_eq!(settings.grace, Duration::from_secs(300));

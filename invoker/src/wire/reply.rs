@@ -27,6 +27,8 @@ pub enum Reply {
         /// The environments.
         environments: Vec<EnvironmentInfo>,
     },
+    /// An environment that containers can be given.
+    Export(Export),
     /// One function.
     Function(FunctionInfo),
     /// All functions, by name.
@@ -102,6 +104,17 @@ pub struct EnvironmentInfo {
     pub files: u64,
     /// Sum of the files' sizes in bytes, before deduplication and compression.
     pub bytes: u64,
+}
+
+/// An environment as containers are given it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Export {
+    /// The folder of the host that a container binds, with changes of mounts passed on to it.
+    pub source: PathBuf,
+    /// Where the container binds it.
+    pub target: PathBuf,
+    /// Environment variables that let the container's interpreter find the packages.
+    pub variables: BTreeMap<String, String>,
 }
 
 /// One distribution of an environment.
@@ -223,6 +236,8 @@ pub struct Status {
     pub memory_used: u64,
     /// The mount.
     pub mount: MountStatus,
+    /// What unmodified containers have of it.
+    pub containers: ContainersStatus,
     /// Environments, by name.
     pub environments: Vec<String>,
     /// Number of functions.
@@ -248,6 +263,18 @@ pub struct MountStatus {
     pub successions: u64,
     /// Requests of the kernel since the serving process began, by operation.
     pub requests: BTreeMap<String, u64>,
+}
+
+/// What unmodified containers have.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ContainersStatus {
+    /// The socket of Docker's volume driver; absent where it is off or another instance's.
+    pub docker_plugin: Option<PathBuf>,
+    /// The file of CDI devices; absent where it is off or another instance's.
+    pub cdi: Option<PathBuf>,
+    /// Digests of the views that are bound in containers, sandboxes among them, or are mounted
+    /// as volumes.
+    pub views: Vec<String>,
 }
 
 /// One zygote.

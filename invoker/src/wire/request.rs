@@ -35,6 +35,11 @@ pub enum Request {
         /// The environment's name.
         name: String,
     },
+    /// Give an environment to a container; answered by [`super::Reply::Export`].
+    EnvExport {
+        /// The environment's name.
+        name: String,
+    },
     /// Remove an environment's name and view; answered by [`super::Reply::Done`].
     EnvRm {
         /// The environment's name.

@@ -53,12 +53,15 @@ async fn carry_out(
         Request::EnvAdd { name, requirements, python } => {
             check_name("an environment", &name)?;
             let environments = &supervisor.environments;
-            Reply::Environment(environments.add(name, requirements, python, progress).await?)
+            let added = environments.add(name, requirements, python, progress).await?;
+            supervisor.containers.follow().await;
+            Reply::Environment(added)
         }
         Request::EnvLs => {
             Reply::Environments { environments: supervisor.environments.list().await? }
         }
         Request::EnvShow { name } => Reply::Environment(supervisor.environments.show(name).await?),
+        Request::EnvExport { name } => Reply::Export(supervisor.containers.export(name).await?),
         Request::EnvRm { name } => {
             let used =
                 |f: &Arc<crate::function::Function>| f.info.environment.as_ref() == Some(&name);
@@ -74,6 +77,7 @@ async fn carry_out(
             }
             let message = format!("removed environment {name}");
             supervisor.environments.remove(name).await?;
+            supervisor.containers.follow().await;
             Reply::Done { message }
         }
         Request::Deploy(deploy) => {

@@ -4,9 +4,11 @@
 //! start that finds no zygote installs into a folder of its own: what is measured as no sharing.
 
 mod installer;
+mod root;
 mod store;
 mod table;
 mod tree;
 
+pub use root::Root;
 pub use table::{Environments, EnvironmentsError};
 pub use tree::Tree;

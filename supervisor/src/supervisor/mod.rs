@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Semaphore, watch};
 
+use crate::containers::Containers;
 use crate::dispatch::{After, Pass};
 use crate::environment::{Environments, Tree};
 use crate::eviction::lru::Lru;
@@ -32,7 +33,9 @@ pub struct Supervisor {
     /// Where things are and what is in use.
     pub settings: Settings,
     /// The environments.
-    pub environments: Environments,
+    pub environments: Arc<Environments>,
+    /// What containers have of them.
+    pub containers: Arc<Containers>,
     /// The functions.
     pub functions: Functions,
     /// What makes sandboxes.
@@ -86,15 +89,16 @@ impl Supervisor {
     /// when a client asks for the end.
     pub fn new(
         settings: Settings,
-        parts: (Environments, Functions, Arc<Sandboxes>, Arc<Keeper>),
+        parts: (Arc<Environments>, Arc<Containers>, Functions, Arc<Sandboxes>, Arc<Keeper>),
         runtime: PathBuf,
         stopping: watch::Sender<bool>,
     ) -> Self {
-        let (environments, functions, sandboxes, keeper) = parts;
+        let (environments, containers, functions, sandboxes, keeper) = parts;
         let zygotes = Arc::new(Pool::new(sandboxes.clone(), runtime.clone()));
         Self {
             settings,
             environments,
+            containers,
             functions,
             sandboxes,
             keeper,

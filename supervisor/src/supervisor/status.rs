@@ -17,6 +17,7 @@ impl Supervisor {
         let keeper = self.keeper.clone();
         let mount = tokio::task::spawn_blocking(move || keeper.status()).await.map_err(internal)?;
         let damaged = self.environments.damaged().await?;
+        let containers = self.containers.status().await?;
         let mut sandboxes: Vec<_> = lock(&self.running).values().cloned().collect();
         sandboxes.extend(lock(&self.paused).iter().map(|(_, bytes, paused)| SandboxInfo {
             memory: bytes,
@@ -31,6 +32,7 @@ impl Supervisor {
             memory_budget: self.settings.memory,
             memory_used: lock(&self.paused).bytes() + self.zygotes.bytes(),
             mount,
+            containers,
             environments: environments.into_iter().map(|environment| environment.name).collect(),
             functions: self.functions.list().len() as u64,
             zygotes: self
