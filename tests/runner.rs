@@ -7,6 +7,7 @@
 #![allow(missing_docs)]
 
 mod calls;
+mod containers;
 mod fault;
 mod harness;
 mod ingest;
@@ -39,6 +40,11 @@ fn main() -> ExitCode {
         ("calls::protocol", calls::protocol::tests()),
         ("calls::tiers", calls::tiers::tests()),
         ("fault::damage", fault::damage::tests()),
+        ("containers::docker", containers::docker::tests()),
+        ("containers::documentation", containers::documentation::tests()),
+        ("containers::leases", containers::leases::tests()),
+        ("containers::lifetime", containers::lifetime::tests()),
+        ("containers::podman", containers::podman::tests()),
         ("fault::kill", fault::kill::tests()),
         ("fault::succession", fault::succession::tests()),
         ("ingest::hostile", ingest::hostile::tests()),
@@ -63,6 +69,7 @@ fn main() -> ExitCode {
         })
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    containers::end_shared();
     harness::end_shared();
     conclusion.exit_code()
 }

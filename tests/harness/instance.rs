@@ -25,6 +25,8 @@ pub struct Options {
     pub variables: Vec<(&'static str, String)>,
     /// The folder with its programs; that of the tests' where it is absent.
     pub programs: Option<PathBuf>,
+    /// Whether it serves volumes and devices to container engines, under a name of its own.
+    pub engines: bool,
 }
 
 /// What a command has said.
@@ -62,6 +64,12 @@ impl Instance {
         let variables = options.variables.clone();
         let mut instance =
             Self { folder: folder(), options: flags, variables, invoker, group: None };
+        if options.engines {
+            let socket = instance.docker_plugin().to_str().unwrap().to_owned();
+            let devices = instance.cdi().to_str().unwrap().to_owned();
+            instance.options.extend(["--docker-plugin".to_owned(), socket]);
+            instance.options.extend(["--cdi".to_owned(), devices]);
+        }
         instance.up();
         instance.group = instance.status()["group"].as_str().map(ToOwned::to_owned);
         instance
@@ -88,6 +96,21 @@ impl Instance {
     /// Where its packages are mounted.
     pub fn mount(&self) -> PathBuf {
         self.folder.path().join("packages")
+    }
+
+    /// What container engines know it by: the name of its volume driver.
+    pub fn driver(&self) -> &str {
+        self.folder.path().file_name().unwrap().to_str().unwrap()
+    }
+
+    /// Where its volume driver is asked, where it has one.
+    pub fn docker_plugin(&self) -> PathBuf {
+        Path::new("/run/docker/plugins").join(self.driver()).with_extension("sock")
+    }
+
+    /// Where it describes environments as devices, where it does.
+    pub fn cdi(&self) -> PathBuf {
+        Path::new("/var/run/cdi").join(self.driver()).with_extension("json")
     }
 
     /// A folder for the test's own files.
@@ -207,6 +230,12 @@ impl Drop for Instance {
         } else {
             Some(footprint.clear())
         };
+        // What a killed supervisor leaves where all instances of the machine are.
+        for path in [self.docker_plugin(), self.cdi()] {
+            for path in [path.with_extension("lock"), path] {
+                let _ = std::fs::remove_file(path);
+            }
+        }
         if std::thread::panicking() || left.is_some() {
             let log = std::fs::read_to_string(self.run().join("pipsqueakd.log"));
             eprintln!("the supervisor's log:\n{}", log.unwrap_or_default());
