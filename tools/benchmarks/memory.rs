@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io::Read;
+use std::thread;
+use std::time::Duration;
 
 use crate::Failure;
 use crate::disk::paths;
@@ -37,6 +39,8 @@ const PACKAGES: [&str; 12] = [
 
 /// What it may have, in MiB.
 const FLOOR: f64 = 64.0;
+/// After this nothing is kept that was read ahead.
+const REST: Duration = Duration::from_secs(15);
 
 /// Measures.
 pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
@@ -55,14 +59,18 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
         bytes += read_all(&instance, &format!("e{number}"))?;
     }
     let pid = instance.status()?.mount.pid.ok_or("nobody serves the mount")?;
-    let pss = pss(pid)?;
-    eprintln!(
-        "{} environments, {:.1} GiB in them read: PSS {pss:.1} MiB",
-        flags.environments,
-        gibibytes(bytes)
-    );
-    let name = format!("PSS of pipsqueak-fs, {} environments", flags.environments);
-    Ok(vec![Row::new(&name, "MiB", FLOOR, pss, Some(1.0))])
+    let read = Pss::of(pid)?;
+    thread::sleep(REST);
+    let rest = Pss::of(pid)?;
+    eprintln!("{} environments, {:.1} GiB in them read", flags.environments, gibibytes(bytes));
+    for (when, pss) in [("just read", &read), ("at rest", &rest)] {
+        eprintln!("{when}: {:.1} MiB anonymous, {:.1} MiB of files", pss.anonymous, pss.files);
+    }
+    let row = |when, pss: &Pss| {
+        let name = format!("PSS of pipsqueak-fs, {} environments, {when}", flags.environments);
+        Row::new(&name, "MiB", FLOOR, pss.anonymous + pss.files, Some(1.0))
+    };
+    Ok(vec![row("just read", &read), row("at rest", &rest)])
 }
 
 /// Reads every file of an environment; how many bytes that were.
@@ -85,13 +93,23 @@ fn read_all(instance: &Instance, environment: &str) -> Result<u64, Failure> {
 }
 
 /// Proportional set size of a process, in MiB: what it shares is counted in part.
-fn pss(pid: u32) -> Result<f64, Failure> {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let kibibytes = rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix("kB"))
-        .ok_or("smaps_rollup does not say it")?;
-    Ok(kibibytes.trim().parse::<f64>()? / 1024.0)
+struct Pss {
+    anonymous: f64,
+    files: f64,
+}
+
+impl Pss {
+    fn of(pid: u32) -> Result<Self, Failure> {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        let mebibytes = |name: &str| -> Result<f64, Failure> {
+            let kibibytes = rollup
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB"))
+                .ok_or_else(|| format!("smaps_rollup does not say {name}"))?;
+            Ok(kibibytes.trim().parse::<f64>()? / 1024.0)
+        };
+        Ok(Self { anonymous: mebibytes("Pss_Anon:")?, files: mebibytes("Pss_File:")? })
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "told with one decimal")]
