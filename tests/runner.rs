@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         ("calls::lifecycle", calls::lifecycle::tests()),
         ("calls::limits", calls::limits::tests()),
         ("calls::protocol", calls::protocol::tests()),
+        ("calls::requirements", calls::requirements::tests()),
         ("calls::tiers", calls::tiers::tests()),
         ("fault::damage", fault::damage::tests()),
         ("fault::kill", fault::kill::tests()),

@@ -17,6 +17,7 @@ mod ingest;
 mod interpreter;
 pub mod mount;
 mod repository;
+mod requirements;
 mod store;
 mod vfs;
 mod view;
@@ -27,6 +28,7 @@ pub use ingest::confine::{Bind, Confine, ConfineError, Job, JobOutput};
 pub use ingest::{AddError, Step};
 pub use interpreter::Interpreter;
 pub use repository::{Repository, RepositoryError};
+pub use requirements::Requirements;
 pub use store::StoreError;
 pub use view::plan::Conflict;
 

@@ -1,6 +1,6 @@
 //! All of the ssd tier that is on disk: store, catalog, views. What the supervisor uses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,10 @@ use crate::ingest::commit::{Incoming, commit};
 use crate::ingest::confine::Confine;
 use crate::ingest::lock::{self, Locked};
 use crate::ingest::staged::Staged;
-use crate::ingest::trace::{self, Wanted};
+use crate::ingest::trace;
 use crate::ingest::uv::Uv;
-use crate::ingest::{AddError, Step, pack};
+use crate::ingest::wanted::Wanted;
+use crate::ingest::{AddError, Step, credentials, pack};
 use crate::interpreter::Interpreter;
 use crate::store::StoreError;
 use crate::store::append::Appender;
@@ -155,17 +156,37 @@ impl Repository {
             work: work.path(),
         };
         told(step("resolving"));
-        let lock_text = uv.resolve(confine, &spec.requirements)?;
-        let locked = lock::parse(&lock_text)?;
-        let missing = self.missing(&locked, &spec.interpreter)?;
-        if !missing.is_empty() {
-            told(step(&format!("installing {} distributions", missing.len())));
-            let requested = lock::requested(&spec.requirements);
-            let present = self.present(&locked, &spec.interpreter)?;
-            self.install(confine, &uv, &missing, &requested, &present, told)?;
-        }
+        let wanted = Wanted::of(&spec.requirements, &spec.interpreter)?;
+        let preferred = if spec.upgrade {
+            Vec::new()
+        } else {
+            self.catalog.locked_versions(&spec.interpreter.identity())?
+        };
+        let lock_text = uv.resolve(confine, &wanted, &lock::preferences(&preferred))?;
+        let lock_text = credentials::remove(&lock_text);
+        let locked = wanted.hold(lock::parse(&lock_text)?)?;
+        self.obtain(confine, &uv, &wanted, &locked, told)?;
         told(step("publishing"));
-        self.publish(spec, lock_text, &locked)
+        self.publish(spec, &wanted, lock_text, &locked)
+    }
+
+    /// Installs and stores what is not stored yet.
+    fn obtain(
+        &self,
+        confine: &dyn Confine,
+        uv: &Uv<'_>,
+        wanted: &Wanted,
+        locked: &[Locked],
+        told: &mut dyn FnMut(Step),
+    ) -> Result<(), AddError> {
+        let missing = self.missing(locked, uv.interpreter)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let step = format!("installing {} distributions", missing.len());
+        told(Step { step, done: 0, total: 0 });
+        let present = self.present(locked, uv.interpreter)?;
+        self.install(confine, uv, wanted, &missing, &present, told)
     }
 
     /// Installs requirements into `folder`, shared with nobody and nothing kept. Blocks.
@@ -178,13 +199,13 @@ impl Repository {
         let work = self.folder()?;
         let interpreter = &spec.interpreter;
         let uv = Uv { binary: &self.uv, cache: None, interpreter, work: work.path() };
-        uv.install_plain(confine, &spec.requirements, folder)?;
+        let wanted = Wanted::of(&spec.requirements, interpreter)?;
+        uv.install_plain(confine, &wanted, folder)?;
         let staged =
             Staged::open(folder, interpreter.site_packages(), interpreter.cache_tag.clone())?;
-        let requested = lock::requested(&spec.requirements);
         let distributions = staged.distributions()?.into_iter();
         let modules = distributions
-            .filter(|distribution| requested.contains(&distribution.name))
+            .filter(|distribution| wanted.requested.contains(&distribution.name))
             .flat_map(|distribution| distribution.modules);
         Ok(Plain { modules: modules.collect() })
     }
@@ -245,14 +266,13 @@ impl Repository {
         &self,
         confine: &dyn Confine,
         uv: &Uv<'_>,
+        wanted: &Wanted,
         missing: &[&Locked],
-        requested: &[String],
         present: &[PathBuf],
         told: &mut dyn FnMut(Step),
     ) -> Result<(), AddError> {
-        let lines: Vec<String> = missing.iter().map(|locked| locked.requirement()).collect();
         let staging = self.folder()?;
-        uv.install_locked(confine, &lines.join("\n"), staging.path())?;
+        uv.install_locked(confine, wanted.options(), missing, staging.path())?;
         let interpreter = uv.interpreter;
         let staged = Staged::open(
             staging.path(),
@@ -279,7 +299,7 @@ impl Repository {
             present,
             uv.work,
             &interpreter.site_packages(),
-            &to_import(&incoming, requested),
+            &to_import(&incoming, &wanted.requested),
         );
         let _turn = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut tell = |done, total| told(Step { step: "storing".to_owned(), done, total });
@@ -290,6 +310,7 @@ impl Repository {
     fn publish(
         &self,
         spec: &EnvironmentSpec,
+        wanted: &Wanted,
         lock_text: String,
         locked: &[Locked],
     ) -> Result<Environment, AddError> {
@@ -319,7 +340,6 @@ impl Repository {
             let entries = part.entries.into_iter().collect();
             self.compile(&distribution_view(member), &entries, &[member.id])?;
         }
-        let requested = lock::requested(&spec.requirements);
         let stored = StoredEnvironment {
             name: spec.name.clone(),
             view: digest,
@@ -329,7 +349,7 @@ impl Repository {
             distributions: members
                 .into_iter()
                 .map(|member| {
-                    let requested = requested.contains(&member.name);
+                    let requested = wanted.requested.contains(&member.name);
                     (member, requested)
                 })
                 .collect(),
@@ -424,13 +444,13 @@ impl Repository {
 
 /// What to import of new distributions to see what that reads: what was asked for first, as
 /// functions will.
-fn to_import(incoming: &[Incoming], requested: &[String]) -> Wanted {
+fn to_import(incoming: &[Incoming], requested: &BTreeSet<String>) -> trace::Wanted {
     let modules_of = |one: &Incoming| one.staged.modules.clone();
     let (asked, other): (Vec<_>, Vec<_>) =
         incoming.iter().partition(|one| requested.contains(&one.staged.name));
     let explored: Vec<String> = asked.into_iter().flat_map(modules_of).collect();
     let modules = explored.iter().cloned().chain(other.into_iter().flat_map(modules_of));
-    Wanted { modules: modules.collect(), explored }
+    trace::Wanted { modules: modules.collect(), explored }
 }
 
 /// Digest of an environment: its interpreter and its distributions.

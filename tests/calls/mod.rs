@@ -5,4 +5,5 @@ pub mod documentation;
 pub mod lifecycle;
 pub mod limits;
 pub mod protocol;
+pub mod requirements;
 pub mod tiers;

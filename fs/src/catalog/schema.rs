@@ -3,7 +3,8 @@
 use rusqlite::Connection;
 
 /// What makes each version from the one before; the first from nothing.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE segments (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         bytes INTEGER NOT NULL          -- of its file; 0 until it is sealed
@@ -55,7 +56,13 @@ const MIGRATIONS: [&str; 1] = ["
         value INTEGER NOT NULL
     ) WITHOUT ROWID;
     INSERT INTO counters VALUES ('node', 1), ('generation', 1);
-"];
+",
+    "
+    -- From the text of a requirements file to JSON.
+    UPDATE environments SET requirements = json_object('listed', json_object(
+        'requirements', json_array(requirements), 'constraints', json_array()));
+",
+];
 
 /// Version of the schema.
 pub const VERSION: i64 = MIGRATIONS.len().cast_signed() as i64;

@@ -1,5 +1,6 @@
 //! A lock: the distributions that were chosen, as `pylock.toml` (PEP 751) says it.
 
+use pep440_rs::Version;
 use serde::Deserialize;
 
 use super::AddError;
@@ -14,7 +15,7 @@ pub struct Locked {
     pub version: String,
     /// Address, where it does not come from an index.
     pub url: Option<String>,
-    /// SHA-256 of each wheel that may be installed, in order.
+    /// Digest of each wheel that may be installed, `algorithm:digest`, in order.
     pub hashes: Vec<String>,
 }
 
@@ -58,7 +59,7 @@ impl Locked {
             Some(url) => format!("{} @ {url}", self.name),
             None => format!("{}=={}", self.name, self.version),
         };
-        let hashes = self.hashes.iter().map(|hash| format!(" --hash=sha256:{hash}"));
+        let hashes = self.hashes.iter().map(|hash| format!(" --hash={hash}"));
         what + &hashes.collect::<String>()
     }
 }
@@ -70,8 +71,8 @@ pub fn parse(text: &str) -> Result<Vec<Locked>, AddError> {
     let locked = document.packages.into_iter().map(|package| {
         let url = package.archive.as_ref().and_then(|archive| archive.url.clone());
         let artifacts = package.wheels.iter().chain(&package.archive);
-        let mut hashes: Vec<_> =
-            artifacts.filter_map(|wheel| wheel.hashes.sha256.clone()).collect();
+        let hashes = artifacts.filter_map(|wheel| wheel.hashes.sha256.as_ref());
+        let mut hashes: Vec<_> = hashes.map(|digest| format!("sha256:{digest}")).collect();
         hashes.sort_unstable();
         if hashes.is_empty() {
             return Err(AddError::Unsatisfiable {
@@ -105,17 +106,15 @@ pub fn normalise(name: &str) -> String {
     normal
 }
 
-/// Names that a requirements file asks for itself, normalised.
-pub fn requested(requirements: &str) -> Vec<String> {
-    let names = requirements.lines().filter_map(|line| {
-        let line = line.trim();
-        let end = line
-            .find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.'))
-            .unwrap_or(line.len());
-        let name = &line[..end];
-        name.starts_with(|c: char| c.is_ascii_alphanumeric()).then(|| normalise(name))
-    });
-    names.collect()
+/// A lock of distributions by name and version alone, for uv to prefer them. Versions before a
+/// release are left out: that somebody has asked for one is no reason to give it to others.
+pub fn preferences(versions: &[(String, String)]) -> String {
+    let is_released = |version: &str| version.parse().is_ok_and(|v: Version| !v.any_prerelease());
+    let released = versions.iter().filter(|(_, version)| is_released(version));
+    let packages = released
+        .map(|(name, version)| format!("    {{ name = {name:?}, version = {version:?} }},\n"));
+    let packages: String = packages.collect();
+    format!("lock-version = \"1.0\"\ncreated-by = \"pipsqueak\"\npackages = [\n{packages}]\n")
 }
 
 #[cfg(test)]
@@ -145,8 +144,11 @@ mod tests {
     }
 
     #[test]
-    fn requested_names_are_those_of_the_lines() {
-        let text = "numpy>=2\n# no\n-c x.txt\n  Requests[socks] ; python_version > '3'\npkg @ file:///x\n\n";
-        assert_eq!(requested(text), ["numpy", "requests", "pkg"]);
+    fn what_was_released_is_preferred() {
+        let version = |name: &str, version: &str| (name.to_owned(), version.to_owned());
+        let versions = [version("six", "1.15.0"), version("six", "1.16.0"), version("x", "2.0rc1")];
+        let text = preferences(&versions);
+        assert_eq!(text.matches("name = \"six\"").count(), 2, "{text}");
+        assert!(!text.contains("rc1"), "{text}");
     }
 }

@@ -1,15 +1,17 @@
-//! From requirements to stored distributions, in phases: `uv` resolves and installs into a staging
-//! folder, `lock` says what was chosen, `staged` reads what was installed as the hostile input it
-//! may be, `commit` stores it.
+//! From requirements to stored distributions, in phases: `wanted` says what is asked for, `uv`
+//! resolves and installs into a staging folder, `lock` says what was chosen, `staged` reads what was installed as the hostile input it may be, `commit` stores it.
 
 pub mod commit;
 pub mod confine;
+pub mod credentials;
 pub mod lock;
 pub mod pack;
+pub mod pylock;
 pub mod record;
 pub mod staged;
 pub mod trace;
 pub mod uv;
+pub mod wanted;
 
 use std::io;
 use std::path::PathBuf;
@@ -22,10 +24,10 @@ use confine::ConfineError;
 /// Why an environment could not be added.
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
-    /// uv says that what is asked for cannot be had.
+    /// What is asked for cannot be had.
     #[error("{explanation}")]
     Unsatisfiable {
-        /// In uv's words.
+        /// Why; in uv's words where it was uv that found out.
         explanation: String,
     },
     /// uv failed otherwise, such as for lack of a network.
@@ -79,6 +81,10 @@ impl AddError {
                 | Self::Conflict(_)
                 | Self::Confine(ConfineError::Space { .. })
         )
+    }
+
+    pub(crate) fn unsatisfiable(explanation: impl Into<String>) -> Self {
+        Self::Unsatisfiable { explanation: explanation.into() }
     }
 
     pub(crate) fn at(path: &std::path::Path) -> impl Fn(io::Error) -> Self + use<'_> {

@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::AddError;
 use super::confine::{Bind, Confine, Job, JobOutput};
+use super::lock::Locked;
+use super::wanted::Wanted;
+use super::{AddError, credentials};
 use crate::FIXED_PREFIX;
 use crate::interpreter::Interpreter;
 
@@ -54,32 +56,46 @@ pub struct Uv<'a> {
 }
 
 impl Uv<'_> {
-    /// Resolves requirements; the lock's text.
-    pub fn resolve(&self, confine: &dyn Confine, requirements: &str) -> Result<String, AddError> {
-        let input = self.input("requirements.in", requirements)?;
+    /// Resolves requirements, with the versions of the lock `preferred` where they allow it; the
+    /// text of a lock.
+    pub fn resolve(
+        &self,
+        confine: &dyn Confine,
+        wanted: &Wanted,
+        preferred: &str,
+    ) -> Result<String, AddError> {
+        let requirements = self.input("requirements.txt", &wanted.requirements.join("\n"))?;
         let mut arguments = self.arguments(&["pip", "compile", "--format", "pylock.toml"]);
         arguments.extend(["--no-header", "--only-binary", ":all:"].map(Into::into));
         arguments.extend(["--python".into(), self.interpreter.executable.clone().into()]);
-        arguments.push(input);
-        let job = self.job("resolving", arguments, None);
-        let output = confine.run(&job)?;
+        arguments.extend(self.constraints(wanted)?);
+        // An output that is there already is what uv prefers to keep.
+        arguments.extend(["--output-file".into(), self.input("pylock.toml", preferred)?]);
+        arguments.push(requirements);
+        let output = confine.run(&self.job("resolving", arguments, None))?;
         if output.status != 0 {
             return Err(failure("resolve the requirements", &output));
         }
-        String::from_utf8(output.stdout).map_err(|error| AddError::Lock(error.to_string()))
+        let text = String::from_utf8(output.stdout);
+        text.map_err(|error| AddError::Lock(error.to_string()))
     }
 
-    /// Installs lines of a requirements file, each with its hashes, into `target` with bytecode.
+    /// Installs what was chosen, each with its hashes, into `target` with bytecode. `options` are
+    /// lines of a requirements file that say where it is.
     ///
     /// The bytecode is not made by uv, which does it with the environment's own interpreter: that
     /// runs the `.pth` files of all that was installed, which could then change each other.
-    pub fn install_locked(
+    pub fn install_locked<'a>(
         &self,
         confine: &dyn Confine,
-        lines: &str,
+        options: impl Iterator<Item = &'a str>,
+        chosen: &[&Locked],
         target: &Path,
     ) -> Result<(), AddError> {
-        self.install(confine, lines, target, &["--no-deps", "--require-hashes"])?;
+        let lines = options.map(ToOwned::to_owned);
+        let lines: Vec<_> = lines.chain(chosen.iter().map(|one| one.requirement())).collect();
+        let flags = ["--no-deps", "--require-hashes"].map(Into::into).to_vec();
+        self.install(confine, &lines, target, flags)?;
         self.compile(confine, target)
     }
 
@@ -106,18 +122,38 @@ impl Uv<'_> {
     pub fn install_plain(
         &self,
         confine: &dyn Confine,
-        requirements: &str,
+        wanted: &Wanted,
         target: &Path,
     ) -> Result<(), AddError> {
-        self.install(confine, requirements, target, &[])
+        let mut flags = self.constraints(wanted)?;
+        if wanted.is_hashed {
+            flags.push("--require-hashes".into());
+        }
+        self.install(confine, &wanted.requirements, target, flags)
+    }
+
+    /// The flags that keep uv to the constraints.
+    fn constraints(&self, wanted: &Wanted) -> Result<Vec<OsString>, AddError> {
+        let mut flags = Vec::new();
+        if !wanted.constraints.is_empty() {
+            let file = self.input("constraints.txt", &wanted.constraints.join("\n"))?;
+            flags.extend(["--constraints".into(), file]);
+        }
+        if wanted.is_complete {
+            flags.push("--no-deps".into());
+        }
+        if wanted.options().any(|option| option == "--pre") {
+            flags.extend(["--prerelease", "allow"].map(Into::into));
+        }
+        Ok(flags)
     }
 
     fn install(
         &self,
         confine: &dyn Confine,
-        requirements: &str,
+        requirements: &[String],
         target: &Path,
-        flags: &[&str],
+        flags: Vec<OsString>,
     ) -> Result<(), AddError> {
         let mut venv = self.arguments(&["venv", "--relocatable", "--allow-existing"]);
         venv.extend(["--python".into(), self.interpreter.executable.clone().into()]);
@@ -128,13 +164,13 @@ impl Uv<'_> {
         if output.status != 0 {
             return Err(failure("make a virtual environment", &output));
         }
-        if requirements.trim().is_empty() {
+        if requirements.iter().all(|line| line.starts_with('-')) {
             return Ok(());
         }
-        let input = self.input("requirements.txt", requirements)?;
+        let input = self.input("requirements.txt", &requirements.join("\n"))?;
         let mut install = self.arguments(&["pip", "install", "--link-mode", "copy"]);
         install.extend(["--only-binary", ":all:"].map(Into::into));
-        install.extend(flags.iter().map(Into::into));
+        install.extend(flags);
         install.extend(["--python".into(), format!("{FIXED_PREFIX}/bin/python").into()]);
         install.extend(["-r".into(), input]);
         let output = confine.run(&self.job("installing", install, Some(target)))?;
@@ -161,7 +197,7 @@ impl Uv<'_> {
 
     fn job(&self, label: &str, argv: Vec<OsString>, target: Option<&Path>) -> Job {
         let folder = self.binary.parent().unwrap_or(Path::new("/"));
-        let mut binds = vec![bind(folder, UV_INSIDE, false), bind(self.work, WORK_INSIDE, false)];
+        let mut binds = vec![bind(folder, UV_INSIDE, false), bind(self.work, WORK_INSIDE, true)];
         binds.extend(self.cache.map(|cache| bind(cache, CACHE_INSIDE, true)));
         binds.extend(target.map(|target| bind(target, FIXED_PREFIX, true)));
         binds.extend(certificates());
@@ -209,7 +245,8 @@ fn failure(step: &'static str, output: &JobOutput) -> AddError {
         .filter(|line| !line.starts_with("Using ") && !line.trim().is_empty())
         .collect::<Vec<_>>()
         .join("\n");
-    let explanation = explanation.strip_prefix("error: ").unwrap_or(&explanation).to_owned();
+    let explanation = explanation.strip_prefix("error: ").unwrap_or(&explanation);
+    let explanation = credentials::hide(&explanation.replace(&format!("{WORK_INSIDE}/"), ""));
     // uv ends with 1 where it has understood and found no way, with 2 for all else.
     let is_request = matches!(output.status, 1 | 2)
         && !NOT_THE_REQUEST.iter().any(|sign| explanation.contains(sign));

@@ -113,9 +113,15 @@ pub enum EnvVerb {
         name: String,
         #[command(flatten)]
         packages: Packages,
+        /// A file that limits versions and asks for nothing; can be given again
+        #[arg(short, long = "constraint", value_name = "FILE")]
+        constraints: Vec<PathBuf>,
         /// Its interpreter [the supervisor's]
         #[arg(long, value_name = "PATH")]
         python: Option<PathBuf>,
+        /// Take the newest versions, not those that other environments have
+        #[arg(long)]
+        upgrade: bool,
     },
     /// List environments
     Ls(Format),
@@ -149,9 +155,10 @@ pub struct Packages {
     /// Requirements, such as pandas or 'numpy<3'
     #[arg(value_name = "PKG")]
     pub packages: Vec<String>,
-    /// A requirements file; - is stdin
+    /// A requirements file, a pylock.toml, or a script with a PEP 723 block; - is stdin; requirements
+    /// files can be given again
     #[arg(short, long, value_name = "FILE")]
-    pub requirements: Option<PathBuf>,
+    pub requirements: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -167,9 +174,10 @@ pub struct Deploy {
     /// The environment it runs in
     #[arg(long, value_name = "NAME", value_parser = named, conflicts_with = "requirements")]
     pub env: Option<String>,
-    /// A requirements file for an environment of its own; - is stdin
+    /// A requirements file, a pylock.toml, or a script with a PEP 723 block, for an environment of
+    /// its own; - is stdin [what DIR or FILE brings]
     #[arg(short, long, value_name = "FILE")]
-    pub requirements: Option<PathBuf>,
+    pub requirements: Vec<PathBuf>,
     /// Memory limit of one sandbox, such as 512M
     #[arg(long, value_name = "SIZE", value_parser = some_memory)]
     pub memory: Option<u64>,
@@ -320,6 +328,7 @@ mod tests {
     fn an_environment_has_packages_or_a_file() {
         assert!(parse("pipsqueak env add e flask numpy<3 --python python3.12").is_ok());
         assert!(parse("pipsqueak env add e -r requirements.txt").is_ok());
+        assert!(parse("pipsqueak env add e -r a.txt -r b.txt -c c.txt --upgrade").is_ok());
         for (line, kind) in [
             ("pipsqueak env add e", ErrorKind::MissingRequiredArgument),
             ("pipsqueak env add e flask -r r.txt", ErrorKind::ArgumentConflict),

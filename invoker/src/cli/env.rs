@@ -7,20 +7,25 @@ use pipsqueak::wire::{EnvironmentInfo, Reply, Request};
 use super::args::{EnvVerb, Packages, Places};
 use super::failure::{Exit, Failure};
 use super::progress::Meter;
-use super::{ask, output, read_requirements};
+use super::{ask, output, requirements};
 
 /// Carries the verb out.
 pub fn run(places: &Places, verb: EnvVerb) -> Result<Exit, Failure> {
     match verb {
-        EnvVerb::Add { name, packages, python } => {
+        EnvVerb::Add { name, packages, constraints, python, upgrade } => {
             let search = std::env::var_os("PATH");
             let python = python.map(|path| {
                 find_program(&path, search.as_deref())
                     .map_err(|e| Failure::Input(format!("--python {}: {e}", path.display())))
             });
             let python = python.transpose()?;
-            let requirements = requirements_of(packages)?;
-            let request = Request::EnvAdd { name, requirements, python };
+            let Packages { packages, requirements: files } = packages;
+            let requirements = if files.is_empty() {
+                requirements::of_packages(&packages, &constraints)?
+            } else {
+                requirements::of_files(&files, &constraints)?
+            };
+            let request = Request::EnvAdd { name, requirements, python, upgrade };
             let environment = one(ask(places, &request, Meter::spinning())?)?;
             output::print(&summary(&environment))
         }
@@ -51,13 +56,6 @@ pub fn run(places: &Places, verb: EnvVerb) -> Result<Exit, Failure> {
             Reply::Done { message } => output::line(message),
             _ => Err(Failure::WrongReply),
         },
-    }
-}
-
-fn requirements_of(packages: Packages) -> Result<String, Failure> {
-    match packages.requirements {
-        Some(path) => read_requirements(&path),
-        None => Ok(packages.packages.join("\n") + "\n"),
     }
 }
 
@@ -143,14 +141,5 @@ mod tests {
             summary(&environment).starts_with("web: CPython 3.11.7, 2 distributions, 12 files")
         );
         assert!(distributions(&environment).contains("flask         3.1.0    0123456789ab\n"));
-    }
-
-    #[test]
-    fn packages_become_the_lines_of_a_requirements_file() {
-        let packages = Packages {
-            packages: vec!["flask".to_owned(), "numpy<3".to_owned()],
-            requirements: None,
-        };
-        assert_eq!(requirements_of(packages).unwrap(), "flask\nnumpy<3\n");
     }
 }

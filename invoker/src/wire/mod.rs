@@ -10,7 +10,7 @@ pub use reply::{
     DistributionInfo, EnvironmentInfo, Fault, FaultKind, FunctionError, FunctionInfo, Invocation,
     MountStatus, Outcome, Progress, Reply, SandboxInfo, Status, Tier, ZygoteInfo,
 };
-pub use request::{Deploy, Evict, MAX_PAYLOAD_BYTES, Network, Request};
+pub use request::{Deploy, Evict, MAX_PAYLOAD_BYTES, Network, Request, Requirements};
 pub use version::{Refusal, VERSION};
 
 #[cfg(test)]

@@ -7,5 +7,5 @@ mod installer;
 mod table;
 mod tree;
 
-pub use table::{Environments, EnvironmentsError};
+pub use table::{Environments, EnvironmentsError, Wanted, requirements};
 pub use tree::Tree;

@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pipsqueak::wire::{DistributionInfo, EnvironmentInfo, Progress};
-use pipsqueak_fs::{AddError, Environment, EnvironmentSpec, Interpreter, Repository};
+use pipsqueak::wire::{self, DistributionInfo, EnvironmentInfo, Progress};
+use pipsqueak_fs::{AddError, Environment, EnvironmentSpec, Interpreter, Repository, Requirements};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -44,6 +44,17 @@ pub enum EnvironmentsError {
         /// Why.
         error: io::Error,
     },
+}
+
+/// What an environment is to be made of.
+#[derive(Debug)]
+pub struct Wanted {
+    /// What packages it is to have.
+    pub requirements: Requirements,
+    /// Its interpreter, where it is not the default.
+    pub python: Option<PathBuf>,
+    /// Whether the newest versions are taken, not those that other environments have.
+    pub upgrade: bool,
 }
 
 /// The environments.
@@ -85,31 +96,32 @@ impl Environments {
     pub async fn add(
         &self,
         name: String,
-        requirements: String,
-        python: Option<PathBuf>,
+        wanted: Wanted,
         progress: &UnboundedSender<Progress>,
     ) -> Result<EnvironmentInfo, EnvironmentsError> {
-        let (environment, _) = self.add_locked(name, requirements, python, progress).await?;
+        let (environment, _) = self.add_locked(name, wanted, progress).await?;
         Ok(self.info(environment))
     }
 
     async fn add_locked(
         &self,
         name: String,
-        requirements: String,
-        python: Option<PathBuf>,
+        wanted: Wanted,
         progress: &UnboundedSender<Progress>,
     ) -> Result<(Environment, Arc<Tree>), EnvironmentsError> {
         let turn = lock(&self.making).entry(name.clone()).or_default().clone();
         let _turn = turn.lock().await;
-        let (shared, progress, wanted) = (self.shared.clone(), progress.clone(), name.clone());
-        let environment = blocking(&name, move || {
-            shared.add(&wanted, requirements, python.as_deref(), &progress)
-        })
-        .await?;
+        let (shared, progress, named) = (self.shared.clone(), progress.clone(), name.clone());
+        let environment = blocking(&name, move || shared.add(&named, wanted, &progress)).await?;
         lock(&self.trees).remove(&name);
         let tree = self.open(environment.clone()).await?;
         Ok((environment, tree))
+    }
+
+    /// Refuses requirements that are never resolved, such as for another Python than the default.
+    pub async fn check(&self, requirements: Requirements) -> Result<(), EnvironmentsError> {
+        let shared = self.shared.clone();
+        blocking("check", move || Ok(requirements.check(&inspect(&shared.python)?)?)).await
     }
 
     /// All environments that were given a name, by name.
@@ -166,8 +178,9 @@ impl Environments {
         if self.shared.private.is_some() {
             return self.make_private(function, name).await;
         }
-        let requirements = function.info.requirements.clone().unwrap_or_default();
-        let (_, tree) = self.add_locked(name, requirements, None, progress).await?;
+        let requirements = requirements_of(function);
+        let wanted = Wanted { requirements, python: None, upgrade: false };
+        let (_, tree) = self.add_locked(name, wanted, progress).await?;
         Ok(tree)
     }
 
@@ -185,12 +198,12 @@ impl Environments {
         function: &Function,
         name: String,
     ) -> Result<Arc<Tree>, EnvironmentsError> {
-        let requirements = match (&function.info.environment, &function.info.requirements) {
-            (Some(environment), _) => {
+        let requirements = match &function.info.environment {
+            Some(environment) => {
                 let stored = self.stored(environment).await?;
                 stored.ok_or_else(|| EnvironmentsError::Unknown(name.clone()))?.requirements
             }
-            (None, requirements) => requirements.clone().unwrap_or_default(),
+            None => requirements_of(function),
         };
         let (shared, wanted) = (self.shared.clone(), name.clone());
         blocking(&name, move || shared.install_private(wanted, requirements)).await
@@ -239,14 +252,14 @@ impl Shared {
     fn add(
         &self,
         name: &str,
-        requirements: String,
-        python: Option<&Path>,
+        wanted: Wanted,
         progress: &UnboundedSender<Progress>,
     ) -> Result<Environment, EnvironmentsError> {
-        let interpreter = inspect(python.unwrap_or(&self.python))?;
+        let Wanted { requirements, python, upgrade } = wanted;
+        let interpreter = inspect(python.as_deref().unwrap_or(&self.python))?;
         let installer =
             Installer::new(self.sandboxes.clone(), interpreter.clone(), self.runtime.clone());
-        let spec = EnvironmentSpec { name: name.to_owned(), requirements, interpreter };
+        let spec = EnvironmentSpec { name: name.to_owned(), requirements, interpreter, upgrade };
         let environment = self.repository.add(&installer, &spec, &mut |step| {
             let told = Progress { step: step.step, done: step.done, total: step.total };
             // Whoever asked may be gone; the environment is made all the same.
@@ -260,7 +273,7 @@ impl Shared {
     fn install_private(
         &self,
         name: String,
-        requirements: String,
+        requirements: Requirements,
     ) -> Result<Arc<Tree>, EnvironmentsError> {
         let io = |error| EnvironmentsError::Io { name: name.clone(), error };
         let interpreter = inspect(&self.python)?;
@@ -268,8 +281,12 @@ impl Shared {
             Installer::new(self.sandboxes.clone(), interpreter.clone(), self.runtime.clone());
         let place = self.private.as_deref().unwrap_or(Path::new("/nonexistent"));
         let folder = tempfile::Builder::new().prefix("install-").tempdir_in(place).map_err(io)?;
-        let spec =
-            EnvironmentSpec { name: name.clone(), requirements, interpreter: interpreter.clone() };
+        let spec = EnvironmentSpec {
+            name: name.clone(),
+            requirements,
+            interpreter: interpreter.clone(),
+            upgrade: false,
+        };
         let plain = self.repository.install_plain(&installer, &spec, folder.path())?;
         Ok(Arc::new(Tree::private(name, plain.modules, interpreter, Arc::new(folder))))
     }
@@ -300,9 +317,24 @@ fn name_of(function: &Function) -> String {
     if let Some(name) = &function.info.environment {
         return name.clone();
     }
-    let requirements = function.info.requirements.as_deref().unwrap_or_default();
-    let digest = blake3::hash(requirements.as_bytes()).to_hex();
+    let text = serde_json::to_vec(&requirements_of(function)).unwrap_or_default();
+    let digest = blake3::hash(&text).to_hex();
     format!("requirements-{}", &digest[..16])
+}
+
+/// What a function that names no environment was deployed with.
+fn requirements_of(function: &Function) -> Requirements {
+    function.info.requirements.clone().map(requirements).unwrap_or_default()
+}
+
+/// Requirements as the store knows them.
+pub fn requirements(sent: wire::Requirements) -> Requirements {
+    match sent {
+        wire::Requirements::Listed { requirements, constraints, requires_python } => {
+            Requirements::Listed { requirements, constraints, requires_python }
+        }
+        wire::Requirements::Locked { lock } => Requirements::Locked { lock },
+    }
 }
 
 async fn blocking<T: Send + 'static>(
