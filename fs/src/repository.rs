@@ -12,6 +12,7 @@ use crate::catalog::{
 };
 use crate::environment::{Environment, EnvironmentSpec, Plain, distribution_name};
 use crate::id::Digest;
+use crate::ingest::claims::Claims;
 use crate::ingest::commit::{Incoming, commit};
 use crate::ingest::confine::Confine;
 use crate::ingest::lock::{self, Locked};
@@ -53,6 +54,7 @@ pub struct Repository {
     committing: Mutex<()>,
     /// Held by whoever has uv write to the cache; alone by whoever clears there.
     downloading: RwLock<()>,
+    claims: Claims,
 }
 
 impl Repository {
@@ -79,6 +81,7 @@ impl Repository {
             },
             committing: Mutex::new(()),
             downloading: RwLock::new(()),
+            claims: Claims::default(),
         };
         let _ = fs::remove_dir_all(&repository.staging);
         let folders =
@@ -170,7 +173,7 @@ impl Repository {
         self.publish(spec, &wanted, lock_text, &locked)
     }
 
-    /// Installs and stores what is not stored yet.
+    /// Installs and stores what is not stored yet, or waits for whoever is at it.
     fn obtain(
         &self,
         confine: &dyn Confine,
@@ -179,14 +182,24 @@ impl Repository {
         locked: &[Locked],
         told: &mut dyn FnMut(Step),
     ) -> Result<(), AddError> {
-        let missing = self.missing(locked, uv.interpreter)?;
-        if missing.is_empty() {
-            return Ok(());
+        let key = |one: &Locked| format!("{} {}", one.artifact(), uv.interpreter.identity());
+        loop {
+            let missing = self.missing(locked, uv.interpreter)?;
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let keys: Vec<String> = missing.iter().map(|one| key(one)).collect();
+            let claim = self.claims.take(&keys);
+            // Others may have stored some of it before it was claimed.
+            let mut missing = self.missing(locked, uv.interpreter)?;
+            missing.retain(|one| claim.has(&key(one)));
+            if !missing.is_empty() {
+                let step = format!("installing {} distributions", missing.len());
+                told(Step { step, done: 0, total: 0 });
+                let present = self.present(locked, uv.interpreter)?;
+                self.install(confine, uv, wanted, &missing, &present, told)?;
+            }
         }
-        let step = format!("installing {} distributions", missing.len());
-        told(Step { step, done: 0, total: 0 });
-        let present = self.present(locked, uv.interpreter)?;
-        self.install(confine, uv, wanted, &missing, &present, told)
     }
 
     /// Installs requirements into `folder`, shared with nobody and nothing kept. Blocks.

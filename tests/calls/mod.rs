@@ -2,6 +2,7 @@
 
 pub mod bad_input;
 pub mod documentation;
+pub mod index;
 pub mod lifecycle;
 pub mod limits;
 pub mod protocol;

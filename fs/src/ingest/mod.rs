@@ -1,6 +1,8 @@
 //! From requirements to stored distributions, in phases: `wanted` says what is asked for, `uv`
-//! resolves and installs into a staging folder, `lock` says what was chosen, `staged` reads what was installed as the hostile input it may be, `commit` stores it.
+//! resolves and installs into a staging folder, `lock` says what was chosen, `claims` who installs
+//! it, `staged` reads what was installed as the hostile input it may be, `commit` stores it.
 
+pub mod claims;
 pub mod commit;
 pub mod confine;
 pub mod credentials;
