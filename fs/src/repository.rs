@@ -20,7 +20,7 @@ use crate::ingest::staged::Staged;
 use crate::ingest::trace;
 use crate::ingest::uv::Uv;
 use crate::ingest::wanted::Wanted;
-use crate::ingest::{AddError, Step, credentials, pack};
+use crate::ingest::{AddError, Step, credentials, pack, source};
 use crate::interpreter::Interpreter;
 use crate::store::StoreError;
 use crate::store::append::Appender;
@@ -47,6 +47,7 @@ pub struct Repository {
     views: PathBuf,
     staging: PathBuf,
     cache: PathBuf,
+    built: PathBuf,
     uv: PathBuf,
     mount: PathBuf,
     catalog: Catalog,
@@ -73,6 +74,7 @@ impl Repository {
             views: state.join("views"),
             staging: state.join("staging"),
             cache: cache.join("uv"),
+            built: cache.join("built"),
             uv,
             mount,
             catalog: {
@@ -157,20 +159,51 @@ impl Repository {
             cache: Some(&self.cache),
             interpreter: &spec.interpreter,
             work: work.path(),
+            built: None,
         };
         told(step("resolving"));
         let wanted = Wanted::of(&spec.requirements, &spec.interpreter)?;
+        let built = self.built(&spec.interpreter)?;
+        let uv = Uv { built: wanted.may_build.then_some(&*built), ..uv };
         let preferred = if spec.upgrade {
             Vec::new()
         } else {
             self.catalog.locked_versions(&spec.interpreter.identity())?
         };
-        let lock_text = uv.resolve(confine, &wanted, &lock::preferences(&preferred))?;
+        let preferred = lock::preferences(&preferred);
+        let lock_text = self.resolve(confine, &uv, &wanted, &preferred, told)?;
         let lock_text = credentials::remove(&lock_text);
         let locked = wanted.hold(lock::parse(&lock_text)?)?;
         self.obtain(confine, &uv, &wanted, &locked, told)?;
         told(step("publishing"));
         self.publish(spec, &wanted, lock_text, &locked)
+    }
+
+    /// Resolves; where it is allowed, what has no wheel is built until there is one of everything.
+    fn resolve(
+        &self,
+        confine: &dyn Confine,
+        uv: &Uv<'_>,
+        wanted: &Wanted,
+        preferred: &str,
+        told: &mut dyn FnMut(Step),
+    ) -> Result<String, AddError> {
+        loop {
+            let (package, built) = match (uv.resolve(confine, wanted, preferred), uv.built) {
+                (Err(AddError::NoWheel { package, .. }), Some(built)) => (package, built),
+                (resolved, _) => return resolved,
+            };
+            told(Step { step: format!("building {package} from source"), done: 0, total: 0 });
+            let folder = self.folder()?;
+            source::build(confine, uv, wanted, &package, built, folder.path())?;
+        }
+    }
+
+    /// Where wheels are kept that were built for an interpreter.
+    fn built(&self, interpreter: &Interpreter) -> Result<PathBuf, AddError> {
+        let folder = self.built.join(interpreter.identity());
+        fs::create_dir_all(&folder).map_err(AddError::at(&folder))?;
+        Ok(folder)
     }
 
     /// Installs and stores what is not stored yet, or waits for whoever is at it.
@@ -211,8 +244,19 @@ impl Repository {
     ) -> Result<Plain, AddError> {
         let work = self.folder()?;
         let interpreter = &spec.interpreter;
-        let uv = Uv { binary: &self.uv, cache: None, interpreter, work: work.path() };
         let wanted = Wanted::of(&spec.requirements, interpreter)?;
+        let built = self.built(interpreter)?;
+        let uv = Uv {
+            binary: &self.uv,
+            cache: None,
+            interpreter,
+            work: work.path(),
+            built: wanted.may_build.then_some(&*built),
+        };
+        if wanted.may_build {
+            // Builds what has to be built, so that installing builds nothing.
+            self.resolve(confine, &uv, &wanted, &lock::preferences(&[]), &mut |_| {})?;
+        }
         uv.install_plain(confine, &wanted, folder)?;
         let staged =
             Staged::open(folder, interpreter.site_packages(), interpreter.cache_tag.clone())?;

@@ -19,6 +19,9 @@ pub enum Requirements {
         constraints: Vec<String>,
         /// Versions of Python that they are for, as PEP 440 writes them.
         requires_python: Option<String>,
+        /// Whether what has no wheel may be built from source.
+        #[serde(default)]
+        allow_build: bool,
     },
     /// What somebody has resolved already.
     Locked {
@@ -34,6 +37,7 @@ impl Requirements {
             requirements: requirements.into_iter().map(Into::into).collect(),
             constraints: Vec::new(),
             requires_python: None,
+            allow_build: false,
         }
     }
 

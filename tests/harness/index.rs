@@ -43,11 +43,30 @@ pub struct Index {
 }
 
 impl Index {
-    /// Serves wheels of `requirements`. Only whoever sends `authorization`, the value of that
-    /// header, is served where it is given.
-    pub fn start(requirements: &[&str], authorization: Option<&'static str>) -> Self {
+    /// Serves wheels of `requirements`, and source distributions: each a name and a `setup.py`.
+    /// Only whoever sends `authorization`, the value of that header, is served where it is given.
+    pub fn start(
+        requirements: &[&str],
+        sources: &[(&str, &str)],
+        authorization: Option<&'static str>,
+    ) -> Self {
         let folder = folder();
         let files = folder.path().join("files");
+        std::fs::create_dir(&files).unwrap();
+        for (name, setup) in sources {
+            let parent = folder.path().join("sources");
+            let source = parent.join(format!("{name}-1.0"));
+            std::fs::create_dir_all(&source).unwrap();
+            std::fs::write(source.join("setup.py"), setup).unwrap();
+            let packed = Command::new("tar")
+                .arg("-czf")
+                .arg(files.join(format!("{name}-1.0.tar.gz")))
+                .arg("-C")
+                .arg(&parent)
+                .arg(format!("{name}-1.0"))
+                .status();
+            assert!(packed.unwrap().success());
+        }
         let downloaded = Command::new("python3")
             .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"])
             .arg("--dest")

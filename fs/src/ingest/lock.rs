@@ -17,7 +17,23 @@ pub struct Locked {
     pub url: Option<String>,
     /// Digest of each wheel that may be installed, `algorithm:digest`, in order.
     pub hashes: Vec<String>,
+    /// Digest of the source that its wheel was built from here, likewise.
+    pub source: Option<String>,
 }
+
+/// A source distribution in an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Version.
+    pub version: String,
+    /// Its address.
+    pub url: String,
+    /// Digest, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Where jobs see wheels that were built here, each in a folder named by its source's digest.
+pub const BUILT_INSIDE: &str = "/pipsqueak/built";
 
 #[derive(Deserialize)]
 struct Document {
@@ -32,6 +48,7 @@ struct Package {
     #[serde(default)]
     wheels: Vec<Artifact>,
     archive: Option<Artifact>,
+    sdist: Option<Artifact>,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +61,14 @@ struct Artifact {
 #[derive(Deserialize, Default)]
 struct Hashes {
     sha256: Option<String>,
+}
+
+impl Artifact {
+    /// Digest of the source that it was built from here.
+    fn source(&self) -> Option<String> {
+        let folder = self.url.as_ref()?.strip_prefix("file://")?.strip_prefix(BUILT_INSIDE)?;
+        Some(format!("sha256:{}", folder.trim_start_matches('/').split('/').next()?))
+    }
 }
 
 impl Locked {
@@ -71,6 +96,7 @@ pub fn parse(text: &str) -> Result<Vec<Locked>, AddError> {
     let locked = document.packages.into_iter().map(|package| {
         let url = package.archive.as_ref().and_then(|archive| archive.url.clone());
         let artifacts = package.wheels.iter().chain(&package.archive);
+        let source = package.wheels.iter().find_map(Artifact::source);
         let hashes = artifacts.filter_map(|wheel| wheel.hashes.sha256.as_ref());
         let mut hashes: Vec<_> = hashes.map(|digest| format!("sha256:{digest}")).collect();
         hashes.sort_unstable();
@@ -84,11 +110,34 @@ pub fn parse(text: &str) -> Result<Vec<Locked>, AddError> {
             });
         }
         let version = package.version.unwrap_or_else(|| "0".to_owned());
-        Ok(Locked { name: normalise(&package.name), version, url, hashes })
+        Ok(Locked { name: normalise(&package.name), version, url, hashes, source })
     });
     let mut locked = locked.collect::<Result<Vec<_>, _>>()?;
     locked.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(locked)
+}
+
+/// Reads a lock in which `package` is there as source.
+pub fn source(text: &str, package: &str) -> Result<Source, AddError> {
+    let document: Document =
+        toml::from_str(text).map_err(|error| AddError::Lock(error.to_string()))?;
+    let found = document.packages.into_iter().find(|found| normalise(&found.name) == package);
+    let read = found.and_then(|found| {
+        let sdist = found.sdist?;
+        Some(Source {
+            version: found.version?,
+            url: sdist.url?,
+            sha256: sdist.hashes.sha256.filter(|digest| is_digest(digest))?,
+        })
+    });
+    read.ok_or_else(|| {
+        AddError::unsatisfiable(format!("{package} has no source distribution with a SHA-256"))
+    })
+}
+
+/// Whether a text is one, and so names a folder of its own and no other.
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// A name as PEP 503 compares them.
@@ -141,6 +190,25 @@ mod tests {
         assert_eq!(locked[0].requirement(), "direct @ https://x/d.whl --hash=sha256:cc");
         assert_ne!(locked[0].artifact(), locked[1].artifact());
         assert!(parse("[[packages]]\nname = 'x'\nversion = '1'\n").is_err());
+    }
+
+    #[test]
+    fn a_source_has_an_address_and_a_digest() {
+        let digest = "ab".repeat(32);
+        let lock = |digest: &str| {
+            format!(
+                "packages = [{{ name = 'Old', version = '1', sdist = {{ url = 'https://x/o.tgz', \
+                 hashes = {{ sha256 = '{digest}' }} }} }}]"
+            )
+        };
+        assert_eq!(source(&lock(&digest), "old").unwrap().sha256, digest);
+        assert!(source(&lock("../../x"), "old").unwrap_err().is_bad_input());
+        assert!(source(&lock(&digest), "other").unwrap_err().is_bad_input());
+        let wheel = format!(
+            "packages = [{{ name = 'x', version = '1', wheels = [{{ hashes = {{ sha256 = 'aa' }}, \
+             url = 'file:///pipsqueak/built/{digest}/x.whl' }}] }}]"
+        );
+        assert_eq!(parse(&wheel).unwrap()[0].source, Some(format!("sha256:{digest}")));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! From requirements to stored distributions, in phases: `wanted` says what is asked for, `uv`
-//! resolves and installs into a staging folder, `lock` says what was chosen, `claims` who installs
+//! resolves and installs into a staging folder, `source` builds what has no wheel, `lock` says what was chosen, `claims` who installs
 //! it, `staged` reads what was installed as the hostile input it may be, `commit` stores it.
 
 pub mod claims;
@@ -10,6 +10,7 @@ pub mod lock;
 pub mod pack;
 pub mod pylock;
 pub mod record;
+pub mod source;
 pub mod staged;
 pub mod trace;
 pub mod uv;
@@ -30,6 +31,14 @@ pub enum AddError {
     #[error("{explanation}")]
     Unsatisfiable {
         /// Why; in uv's words where it was uv that found out.
+        explanation: String,
+    },
+    /// A package is there as source alone.
+    #[error("{explanation}\n--allow-build builds it from source, in a sandbox without a network")]
+    NoWheel {
+        /// Its normalised name.
+        package: String,
+        /// In uv's words.
         explanation: String,
     },
     /// uv failed otherwise, such as for lack of a network.
@@ -79,6 +88,7 @@ impl AddError {
         matches!(
             self,
             Self::Unsatisfiable { .. }
+                | Self::NoWheel { .. }
                 | Self::Hostile { .. }
                 | Self::Conflict(_)
                 | Self::Confine(ConfineError::Space { .. })

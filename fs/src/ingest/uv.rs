@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::confine::{Bind, Confine, Job, JobOutput};
-use super::lock::Locked;
+use super::lock::{self, BUILT_INSIDE, Locked, Source};
 use super::wanted::Wanted;
 use super::{AddError, credentials};
 use crate::FIXED_PREFIX;
@@ -14,7 +14,8 @@ use crate::interpreter::Interpreter;
 
 const UV_INSIDE: &str = "/pipsqueak/uv";
 const CACHE_INSIDE: &str = "/pipsqueak/cache";
-const WORK_INSIDE: &str = "/pipsqueak/work";
+/// Where a job sees its work folder.
+pub(super) const WORK_INSIDE: &str = "/pipsqueak/work";
 
 /// Longest time that resolving or installing may take.
 const PATIENCE: Duration = Duration::from_secs(1800);
@@ -42,8 +43,11 @@ const NOT_THE_REQUEST: [&str; 6] = [
     "No space left on device",
 ];
 
+/// How uv says that a package is there as source alone, around its name.
+const NO_WHEEL: (&str, &str) = ("Wheels are required for `", "` because building from source");
+
 /// uv, for one interpreter and one folder of downloads.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Uv<'a> {
     /// Its executable.
     pub binary: &'a Path,
@@ -53,6 +57,8 @@ pub struct Uv<'a> {
     pub interpreter: &'a Interpreter,
     /// A folder for inputs, of this use alone.
     pub work: &'a Path,
+    /// Wheels that were built here, where they may be chosen: see [`super::source`].
+    pub built: Option<&'a Path>,
 }
 
 impl Uv<'_> {
@@ -69,15 +75,84 @@ impl Uv<'_> {
         arguments.extend(["--no-header", "--only-binary", ":all:"].map(Into::into));
         arguments.extend(["--python".into(), self.interpreter.executable.clone().into()]);
         arguments.extend(self.constraints(wanted)?);
+        arguments.extend(self.links()?);
         // An output that is there already is what uv prefers to keep.
         arguments.extend(["--output-file".into(), self.input("pylock.toml", preferred)?]);
         arguments.push(requirements);
         let output = confine.run(&self.job("resolving", arguments, None))?;
         if output.status != 0 {
-            return Err(failure("resolve the requirements", &output));
+            let said = String::from_utf8_lossy(&output.stderr);
+            let after = said.split_once(NO_WHEEL.0).map(|(_, after)| after);
+            let failure = failure("resolve the requirements", &output);
+            return Err(match after.and_then(|after| after.split_once(NO_WHEEL.1)) {
+                Some((package, _)) => AddError::NoWheel {
+                    package: package.to_owned(),
+                    explanation: failure.to_string(),
+                },
+                None => failure,
+            });
         }
-        let text = String::from_utf8(output.stdout);
-        text.map_err(|error| AddError::Lock(error.to_string()))
+        text(output)
+    }
+
+    /// Where the source is of the version of `package` that suits what is wanted. Runs nothing of
+    /// it: without what it depends on uv has no need of its metadata.
+    pub fn find_source(
+        &self,
+        confine: &dyn Confine,
+        wanted: &Wanted,
+        package: &str,
+    ) -> Result<Source, AddError> {
+        let mut lines = wanted.lines_of(package);
+        if lines.iter().any(|line| line.contains('@')) {
+            return Err(AddError::unsatisfiable(format!(
+                "{package} is an address of a source, which is not built; name a version in an index"
+            )));
+        }
+        lines.push(package.to_owned());
+        lines.extend(wanted.options().map(ToOwned::to_owned));
+        let requirements = self.input("source.txt", &lines.join("\n"))?;
+        let mut arguments = self.arguments(&["pip", "compile", "--format", "pylock.toml"]);
+        arguments.extend(["--no-header", "--no-deps", "--no-binary", package].map(Into::into));
+        arguments.extend(["--python".into(), self.interpreter.executable.clone().into()]);
+        arguments.extend(self.constraints(wanted)?);
+        arguments.push(requirements);
+        let output =
+            confine.run(&self.job("looking for a source distribution", arguments, None))?;
+        if output.status != 0 {
+            return Err(failure("find a source distribution", &output));
+        }
+        lock::source(&text(output)?, package)
+    }
+
+    /// Installs what building takes into `environment`.
+    pub fn install_for_building(
+        &self,
+        confine: &dyn Confine,
+        requires: &[String],
+        environment: &Path,
+    ) -> Result<(), AddError> {
+        self.install(confine, requires, environment, Vec::new())
+    }
+
+    /// Builds a wheel of an archive in the work folder, into `out` there, with what is installed in
+    /// `environment`: without a network, and seeing neither downloads nor where an index is.
+    pub fn build(
+        &self,
+        confine: &dyn Confine,
+        archive: &Path,
+        environment: &Path,
+    ) -> Result<JobOutput, AddError> {
+        let alone = Self { cache: None, ..*self };
+        let mut arguments = alone.arguments(&["build", "--wheel", "--offline"]);
+        arguments.extend(["--no-build-isolation", "--python"].map(Into::into));
+        arguments.push(format!("{FIXED_PREFIX}/bin/python").into());
+        arguments.extend(["--out-dir".into(), format!("{WORK_INSIDE}/out").into()]);
+        arguments.push(archive.into());
+        let mut job = alone.job("building a wheel", arguments, Some(environment));
+        job.network = false;
+        job.variables = fixed_variables();
+        Ok(confine.run(&job)?)
     }
 
     /// Installs what was chosen, each with its hashes, into `target` with bytecode. `options` are
@@ -126,7 +201,7 @@ impl Uv<'_> {
         target: &Path,
     ) -> Result<(), AddError> {
         let mut flags = self.constraints(wanted)?;
-        if wanted.is_hashed {
+        if wanted.is_hashed() {
             flags.push("--require-hashes".into());
         }
         self.install(confine, &wanted.requirements, target, flags)
@@ -171,10 +246,26 @@ impl Uv<'_> {
         let mut install = self.arguments(&["pip", "install", "--link-mode", "copy"]);
         install.extend(["--only-binary", ":all:"].map(Into::into));
         install.extend(flags);
+        install.extend(self.links()?);
         install.extend(["--python".into(), format!("{FIXED_PREFIX}/bin/python").into()]);
         install.extend(["-r".into(), input]);
         let output = confine.run(&self.job("installing", install, Some(target)))?;
         if output.status == 0 { Ok(()) } else { Err(failure("install the packages", &output)) }
+    }
+
+    /// The flags that let uv choose what was built here.
+    fn links(&self) -> Result<Vec<OsString>, AddError> {
+        let Some(built) = self.built else { return Ok(Vec::new()) };
+        let mut flags = Vec::new();
+        for entry in fs::read_dir(built).map_err(AddError::at(built))? {
+            let name = entry.map_err(AddError::at(built))?.file_name();
+            // One that is just being written.
+            if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            flags.extend(["--find-links".into(), Path::new(BUILT_INSIDE).join(name).into()]);
+        }
+        Ok(flags)
     }
 
     fn input(&self, name: &str, text: &str) -> Result<OsString, AddError> {
@@ -195,10 +286,11 @@ impl Uv<'_> {
         arguments
     }
 
-    fn job(&self, label: &str, argv: Vec<OsString>, target: Option<&Path>) -> Job {
+    pub(super) fn job(&self, label: &str, argv: Vec<OsString>, target: Option<&Path>) -> Job {
         let folder = self.binary.parent().unwrap_or(Path::new("/"));
         let mut binds = vec![bind(folder, UV_INSIDE, false), bind(self.work, WORK_INSIDE, true)];
         binds.extend(self.cache.map(|cache| bind(cache, CACHE_INSIDE, true)));
+        binds.extend(self.built.map(|built| bind(built, BUILT_INSIDE, false)));
         binds.extend(target.map(|target| bind(target, FIXED_PREFIX, true)));
         binds.extend(certificates());
         Job {
@@ -229,13 +321,21 @@ fn variables() -> Vec<(OsString, OsString)> {
         let name = name.to_string_lossy();
         name.starts_with("UV_") || PASSED_ON.contains(&name.as_ref())
     });
+    passed.chain(fixed_variables()).collect()
+}
+
+fn fixed_variables() -> Vec<(OsString, OsString)> {
     let fixed = [
         ("PATH", "/usr/local/bin:/usr/bin:/bin"),
         ("HOME", "/tmp"),
         ("LANG", "C.UTF-8"),
         ("UV_PYTHON_DOWNLOADS", "never"),
     ];
-    passed.chain(fixed.map(|(name, value)| (name.into(), value.into()))).collect()
+    fixed.map(|(name, value)| (name.into(), value.into())).to_vec()
+}
+
+fn text(output: JobOutput) -> Result<String, AddError> {
+    String::from_utf8(output.stdout).map_err(|error| AddError::Lock(error.to_string()))
 }
 
 fn failure(step: &'static str, output: &JobOutput) -> AddError {

@@ -21,21 +21,23 @@ pub struct Wanted {
     pub is_complete: bool,
     /// Normalised names that are asked for themselves.
     pub requested: BTreeSet<String>,
-    /// Whether every distribution needs a digest that was given.
-    pub is_hashed: bool,
-    /// Digests that were given, `algorithm:digest`, by normalised name.
-    hashes: BTreeMap<String, BTreeSet<String>>,
+    /// Digests that were given, `algorithm:digest`, by normalised name; where there are any, every
+    /// distribution needs one.
+    hashes: Option<BTreeMap<String, BTreeSet<String>>>,
     /// Whether everything may be left out for its markers.
     may_be_empty: bool,
+    /// Whether what has no wheel may be built.
+    pub may_build: bool,
 }
 
 impl Wanted {
     /// Reads requirements. Refuses those of another Python, and addresses with credentials.
     pub fn of(requirements: &Requirements, interpreter: &Interpreter) -> Result<Self, AddError> {
         let wanted = match requirements {
-            Requirements::Listed { requirements, constraints, requires_python } => {
+            Requirements::Listed { requirements, constraints, requires_python, allow_build } => {
                 check_python(requires_python.as_deref(), interpreter)?;
-                Self::listed(requirements.clone(), constraints.clone(), false)
+                let listed = Self::listed(requirements.clone(), constraints.clone(), false);
+                Self { may_build: *allow_build, ..listed }
             }
             Requirements::Locked { lock } => {
                 let lock = pylock::read(lock)?;
@@ -71,14 +73,20 @@ impl Wanted {
         }
         let is_demanded = requirements.iter().any(|line| line == "--require-hashes");
         Self {
-            is_hashed: is_demanded || !hashes.is_empty(),
             requested: requirements.iter().filter_map(|line| name_of(line)).collect(),
             requirements,
             constraints,
             is_complete,
-            hashes,
+            hashes: (is_demanded || !hashes.is_empty()).then_some(hashes),
             may_be_empty: true,
+            may_build: false,
         }
+    }
+
+    /// The lines that ask for a package by its normalised name.
+    pub fn lines_of(&self, package: &str) -> Vec<String> {
+        let asks = |line: &&String| name_of(line).is_some_and(|name| name == package);
+        self.requirements.iter().filter(asks).cloned().collect()
     }
 
     /// Options among the requirements, such as where the index is.
@@ -92,12 +100,10 @@ impl Wanted {
         if chosen.is_empty() && !self.may_be_empty {
             return Err(AddError::unsatisfiable("the lock is for other environments than this"));
         }
-        if !self.is_hashed {
-            return Ok(chosen);
-        }
+        let Some(hashes) = &self.hashes else { return Ok(chosen) };
         let without: Vec<String> = chosen
             .iter()
-            .filter(|one| !self.hashes.contains_key(&one.name))
+            .filter(|one| !hashes.contains_key(&one.name))
             .map(|one| format!("{}=={}", one.name, one.version))
             .collect();
         if !without.is_empty() {
@@ -106,23 +112,32 @@ impl Wanted {
                 without.join(", ")
             )));
         }
-        chosen.into_iter().map(|one| self.hold_one(one)).collect()
+        chosen.into_iter().map(|one| hold_one(&hashes[&one.name], one)).collect()
     }
 
-    fn hold_one(&self, mut one: Locked) -> Result<Locked, AddError> {
-        let given = self.hashes.get(&one.name).into_iter().flatten();
-        // The lock knows SHA-256 alone; uv checks the others when it has the file.
-        let held = given.filter(|hash| !hash.starts_with("sha256:") || one.hashes.contains(hash));
-        let held: Vec<String> = held.cloned().collect();
-        if held.is_empty() {
-            return Err(AddError::unsatisfiable(format!(
-                "{} {} has no wheel for this interpreter with any --hash that was given for it",
-                one.name, one.version
-            )));
-        }
-        one.hashes = held;
-        Ok(one)
+    /// Whether every distribution needs a digest that was given.
+    pub fn is_hashed(&self) -> bool {
+        self.hashes.is_some()
     }
+}
+
+fn hold_one(given: &BTreeSet<String>, mut one: Locked) -> Result<Locked, AddError> {
+    // Built here, from a source that was given.
+    if one.source.as_ref().is_some_and(|source| given.contains(source)) {
+        return Ok(one);
+    }
+    // The lock knows SHA-256 alone; uv checks the others when it has the file.
+    let held =
+        given.iter().filter(|hash| !hash.starts_with("sha256:") || one.hashes.contains(hash));
+    let held: Vec<String> = held.cloned().collect();
+    if held.is_empty() {
+        return Err(AddError::unsatisfiable(format!(
+            "{} {} has no wheel for this interpreter with any --hash that was given for it",
+            one.name, one.version
+        )));
+    }
+    one.hashes = held;
+    Ok(one)
 }
 
 /// The normalised name that a line asks for; none of an option or an address alone.
@@ -179,6 +194,7 @@ mod tests {
             name: name.to_owned(),
             version: "1".to_owned(),
             url: None,
+            source: None,
             hashes: hashes.iter().map(|hash| format!("sha256:{hash}")).collect(),
         }
     }
@@ -217,6 +233,7 @@ mod tests {
                 requirements: vec![line.to_owned()],
                 constraints: Vec::new(),
                 requires_python: Some(requires.to_owned()),
+                allow_build: false,
             };
             Wanted::of(&requirements, &interpreter())
         };

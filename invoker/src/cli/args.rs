@@ -122,6 +122,9 @@ pub enum EnvVerb {
         /// Take the newest versions, not those that other environments have
         #[arg(long)]
         upgrade: bool,
+        /// Build from source what has no wheel, in a sandbox without a network
+        #[arg(long)]
+        allow_build: bool,
     },
     /// List environments
     Ls(Format),
@@ -178,6 +181,9 @@ pub struct Deploy {
     /// its own; - is stdin [what DIR or FILE brings]
     #[arg(short, long, value_name = "FILE")]
     pub requirements: Vec<PathBuf>,
+    /// Build from source what has no wheel, in a sandbox without a network
+    #[arg(long, conflicts_with = "env")]
+    pub allow_build: bool,
     /// Memory limit of one sandbox, such as 512M
     #[arg(long, value_name = "SIZE", value_parser = some_memory)]
     pub memory: Option<u64>,

@@ -28,11 +28,14 @@ fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
     if source.to_str().is_none() {
         return Err(Failure::Input(format!("{}: the path is not UTF-8", source.display())));
     }
-    let requirements = match (&deploy.env, deploy.requirements.as_slice()) {
+    let mut requirements = match (&deploy.env, deploy.requirements.as_slice()) {
         (Some(_), _) => None,
         (None, []) => requirements::of_source(&source)?,
         (None, files) => Some(requirements::of_files(files, &[])?),
     };
+    if let Some(requirements) = &mut requirements {
+        requirements::allow_build(requirements, deploy.allow_build)?;
+    }
     let timeout_ms = deploy.timeout.map(|timeout| timeout.as_millis().try_into());
     Ok(wire::Deploy {
         name: deploy.name,

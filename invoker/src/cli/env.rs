@@ -12,7 +12,7 @@ use super::{ask, output, requirements};
 /// Carries the verb out.
 pub fn run(places: &Places, verb: EnvVerb) -> Result<Exit, Failure> {
     match verb {
-        EnvVerb::Add { name, packages, constraints, python, upgrade } => {
+        EnvVerb::Add { name, packages, constraints, python, upgrade, allow_build } => {
             let search = std::env::var_os("PATH");
             let python = python.map(|path| {
                 find_program(&path, search.as_deref())
@@ -20,11 +20,12 @@ pub fn run(places: &Places, verb: EnvVerb) -> Result<Exit, Failure> {
             });
             let python = python.transpose()?;
             let Packages { packages, requirements: files } = packages;
-            let requirements = if files.is_empty() {
+            let mut requirements = if files.is_empty() {
                 requirements::of_packages(&packages, &constraints)?
             } else {
                 requirements::of_files(&files, &constraints)?
             };
+            requirements::allow_build(&mut requirements, allow_build)?;
             let request = Request::EnvAdd { name, requirements, python, upgrade };
             let environment = one(ask(places, &request, Meter::spinning())?)?;
             output::print(&summary(&environment))

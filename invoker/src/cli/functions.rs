@@ -83,7 +83,7 @@ fn describe(f: &FunctionInfo) -> String {
         let _ = writeln!(text, "variable     {key}={value}");
     }
     match &f.requirements {
-        Some(Requirements::Listed { requirements, constraints, requires_python }) => {
+        Some(Requirements::Listed { requirements, constraints, requires_python, .. }) => {
             for line in requirements {
                 let _ = writeln!(text, "requires     {line}");
             }
@@ -135,6 +135,7 @@ mod tests {
                 requirements: vec!["flask".to_owned(), "numpy".to_owned()],
                 constraints: Vec::new(),
                 requires_python: None,
+                allow_build: false,
             }),
             version: 3,
             memory: 128 << 20,

@@ -79,6 +79,9 @@ pub enum Requirements {
         constraints: Vec<String>,
         /// Versions of Python that they are for, as PEP 440 writes them.
         requires_python: Option<String>,
+        /// Whether what has no wheel may be built from source.
+        #[serde(default)]
+        allow_build: bool,
     },
     /// What somebody has resolved already.
     Locked {

@@ -330,8 +330,8 @@ fn requirements_of(function: &Function) -> Requirements {
 /// Requirements as the store knows them.
 pub fn requirements(sent: wire::Requirements) -> Requirements {
     match sent {
-        wire::Requirements::Listed { requirements, constraints, requires_python } => {
-            Requirements::Listed { requirements, constraints, requires_python }
+        wire::Requirements::Listed { requirements, constraints, requires_python, allow_build } => {
+            Requirements::Listed { requirements, constraints, requires_python, allow_build }
         }
         wire::Requirements::Locked { lock } => Requirements::Locked { lock },
     }

@@ -67,7 +67,7 @@ impl Listing {
     /// The lines, as they are sent.
     pub fn into_requirements(self, requires_python: Option<String>) -> Requirements {
         let Self { requirements, constraints, .. } = self;
-        Requirements::Listed { requirements, constraints, requires_python }
+        Requirements::Listed { requirements, constraints, requires_python, allow_build: false }
     }
 
     fn push(&mut self, line: String, role: Role) {

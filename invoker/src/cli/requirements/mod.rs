@@ -60,6 +60,19 @@ pub fn of_source(source: &Path) -> Result<Option<Requirements>, Failure> {
     brought.map(|file| of_files(&[file], &[])).transpose()
 }
 
+/// Lets what has no wheel be built from source, where that is `allowed`.
+pub fn allow_build(requirements: &mut Requirements, allowed: bool) -> Result<(), Failure> {
+    match requirements {
+        Requirements::Listed { allow_build, .. } => *allow_build = allowed,
+        Requirements::Locked { .. } if allowed => {
+            let reason = "--allow-build: a lock says which wheels there are, and nothing is built";
+            return Err(Failure::Input(reason.to_owned()));
+        }
+        Requirements::Locked { .. } => {}
+    }
+    Ok(())
+}
+
 fn of_script(path: &Path, constraints: &[PathBuf]) -> Result<Option<Requirements>, Failure> {
     let failed = |reason| Failure::Input(format!("{}: {reason}", path.display()));
     let Some(script) = script::read(&read(path)?).map_err(failed)? else { return Ok(None) };
