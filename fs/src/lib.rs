@@ -25,6 +25,7 @@ mod view;
 pub use catalog::CatalogError;
 pub use environment::{Distribution, Environment, EnvironmentSpec, Plain};
 pub use ingest::confine::{Bind, Confine, ConfineError, Job, JobOutput};
+pub use ingest::index::Index;
 pub use ingest::{AddError, Step};
 pub use interpreter::Interpreter;
 pub use repository::{Repository, RepositoryError};

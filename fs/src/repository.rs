@@ -15,6 +15,7 @@ use crate::id::Digest;
 use crate::ingest::claims::Claims;
 use crate::ingest::commit::{Incoming, commit};
 use crate::ingest::confine::Confine;
+use crate::ingest::index::Index;
 use crate::ingest::lock::{self, Locked};
 use crate::ingest::staged::Staged;
 use crate::ingest::trace;
@@ -50,6 +51,7 @@ pub struct Repository {
     built: PathBuf,
     uv: PathBuf,
     mount: PathBuf,
+    index: Index,
     catalog: Catalog,
     /// One commit at a time; resolving and downloading go on beside it.
     committing: Mutex<()>,
@@ -59,8 +61,8 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Opens the repository in `state`, whose downloads are kept in `cache` by the executable `uv`,
-    /// and which is shown at `mount`.
+    /// Opens the repository in `state`, whose downloads are kept in `cache` by the executable `uv`
+    /// and come from `index`, and which is shown at `mount`.
     ///
     /// Clears what a killed predecessor has left half-made. Only one may be open for a folder.
     pub fn open(
@@ -68,6 +70,7 @@ impl Repository {
         cache: &Path,
         uv: PathBuf,
         mount: PathBuf,
+        index: Index,
     ) -> Result<Self, RepositoryError> {
         let repository = Self {
             segments: state.join("segments"),
@@ -77,6 +80,7 @@ impl Repository {
             built: cache.join("built"),
             uv,
             mount,
+            index,
             catalog: {
                 fs::create_dir_all(state).map_err(StoreError::at(state))?;
                 Catalog::open(&state.join("catalog.sqlite"))?
@@ -160,6 +164,7 @@ impl Repository {
             interpreter: &spec.interpreter,
             work: work.path(),
             built: None,
+            index: &self.index,
         };
         told(step("resolving"));
         let wanted = Wanted::of(&spec.requirements, &spec.interpreter)?;
@@ -252,6 +257,7 @@ impl Repository {
             interpreter,
             work: work.path(),
             built: wanted.may_build.then_some(&*built),
+            index: &self.index,
         };
         if wanted.may_build {
             // Builds what has to be built, so that installing builds nothing.

@@ -18,6 +18,8 @@ root = pathlib.Path(sys.argv[1])
 pages = {}
 for file in sorted((root / 'files').iterdir()):
     digest, known = hashlib.sha256(file.read_bytes()).hexdigest(), ''
+    if file.suffix == '.metadata':
+        continue
     if file.suffix == '.whl':
         with zipfile.ZipFile(file) as wheel:
             name = next(n for n in wheel.namelist() if re.fullmatch(r'[^/]*.dist-info/METADATA', n))
@@ -29,7 +31,7 @@ for file in sorted((root / 'files').iterdir()):
     pages[project] = pages.get(project, '') + link
 for project, links in pages.items():
     page = root / 'simple' / project
-    page.mkdir(parents=True)
+    page.mkdir(parents=True, exist_ok=True)
     (page / 'index.html').write_text('<!DOCTYPE html><html><body>' + links + '</body></html>')
 ";
 
@@ -75,8 +77,7 @@ impl Index {
             .output()
             .unwrap();
         assert!(downloaded.status.success(), "{downloaded:?}");
-        let made = Command::new("python3").args(["-c", PAGES]).arg(folder.path()).output().unwrap();
-        assert!(made.status.success(), "{made:?}");
+        make_pages(folder.path());
 
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -101,6 +102,14 @@ impl Index {
         format!("http://{credentials}127.0.0.1:{}/simple/", self.port)
     }
 
+    /// Serves one more archive, which the Python program `making` writes to the path it is given.
+    pub fn add(&self, archive: &str, making: &str) {
+        let path = self.folder.path().join("files").join(archive);
+        let made = Command::new("python3").args(["-c", making]).arg(path).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        make_pages(self.folder.path());
+    }
+
     /// The archives that it has.
     pub fn archives(&self) -> Vec<String> {
         let files = std::fs::read_dir(self.folder.path().join("files")).unwrap();
@@ -123,6 +132,11 @@ impl Drop for Index {
             let _ = thread.join();
         }
     }
+}
+
+fn make_pages(root: &Path) {
+    let made = Command::new("python3").args(["-c", PAGES]).arg(root).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
 }
 
 fn serve(

@@ -13,6 +13,18 @@ pub fn hide(text: &str) -> String {
     replace(text, HIDDEN)
 }
 
+/// The passwords and tokens in the addresses of a text.
+pub fn secrets(text: &str) -> Vec<String> {
+    let users = users(text).map(|(start, end)| &text[start..end]);
+    let secrets = users.map(|user| user.split_once(':').map_or(user, |(_, password)| password));
+    secrets.filter(|secret| !secret.is_empty()).map(ToOwned::to_owned).collect()
+}
+
+/// The text without the credentials of its addresses, and without `secrets` wherever they are.
+pub fn hide_all(text: &str, secrets: &[String]) -> String {
+    secrets.iter().fold(hide(text), |text, secret| text.replace(secret, HIDDEN))
+}
+
 /// The text with addresses that have no credentials.
 pub fn remove(text: &str) -> String {
     replace(text, "").replace("://@", "://")
@@ -53,6 +65,9 @@ mod tests {
             "--index-url https://****@host/simple and http://****@other, a@b ://x"
         );
         assert_eq!(remove(text), "--index-url https://host/simple and http://other, a@b ://x");
+        let secrets = secrets("https://me:hunter2@a https://token@b https://c");
+        assert_eq!(secrets, ["hunter2", "token"]);
+        assert_eq!(hide_all("hunter2 at http://x:y@z", &secrets), "**** at http://****@z");
         for clean in ["https://host/a@b", "x @ https://host/x.whl", "ssh://git@host/x", "://", ""] {
             assert!(!are_in(clean), "{clean}");
         }

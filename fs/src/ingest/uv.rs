@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::confine::{Bind, Confine, Job, JobOutput};
+use super::index::Index;
 use super::lock::{self, BUILT_INSIDE, Locked, Source};
 use super::wanted::Wanted;
 use super::{AddError, credentials};
@@ -21,7 +22,8 @@ pub(super) const WORK_INSIDE: &str = "/pipsqueak/work";
 const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// Variables of the supervisor's environment that uv is given: where the index is and how to
-/// trust it. Their values may hold credentials: they are never logged nor stored.
+/// trust it, besides those that begin with `UV_`. Their values may hold credentials: they are never
+/// logged nor stored.
 const PASSED_ON: [&str; 8] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -59,6 +61,8 @@ pub struct Uv<'a> {
     pub work: &'a Path,
     /// Wheels that were built here, where they may be chosen: see [`super::source`].
     pub built: Option<&'a Path>,
+    /// Where packages are, where that is not said by variables.
+    pub index: &'a Index,
 }
 
 impl Uv<'_> {
@@ -83,7 +87,7 @@ impl Uv<'_> {
         if output.status != 0 {
             let said = String::from_utf8_lossy(&output.stderr);
             let after = said.split_once(NO_WHEEL.0).map(|(_, after)| after);
-            let failure = failure("resolve the requirements", &output);
+            let failure = failure("resolve the requirements", &output, &self.secrets());
             return Err(match after.and_then(|after| after.split_once(NO_WHEEL.1)) {
                 Some((package, _)) => AddError::NoWheel {
                     package: package.to_owned(),
@@ -120,7 +124,7 @@ impl Uv<'_> {
         let output =
             confine.run(&self.job("looking for a source distribution", arguments, None))?;
         if output.status != 0 {
-            return Err(failure("find a source distribution", &output));
+            return Err(failure("find a source distribution", &output, &self.secrets()));
         }
         lock::source(&text(output)?, package)
     }
@@ -155,7 +159,7 @@ impl Uv<'_> {
         Ok(confine.run(&job)?)
     }
 
-    /// Installs what was chosen, each with its hashes, into `target` with bytecode. `options` are
+    /// Installs what was chosen, each with its hashes, into `target`, and compiles it. `options` are
     /// lines of a requirements file that say where it is.
     ///
     /// The bytecode is not made by uv, which does it with the environment's own interpreter: that
@@ -183,13 +187,14 @@ impl Uv<'_> {
         argv.push(site.into());
         let mut job = self.job("compiling", argv, Some(target));
         job.network = false;
+        job.variables = fixed_variables();
         job.binds.retain(|bind| bind.inside == Path::new(FIXED_PREFIX));
         let output = confine.run(&job)?;
         // 1: there is a file that is not for this version of Python, which is nothing to stop at.
         if matches!(output.status, 0 | 1) {
             Ok(())
         } else {
-            Err(failure("compile the packages", &output))
+            Err(failure("compile the packages", &output, &[]))
         }
     }
 
@@ -237,7 +242,7 @@ impl Uv<'_> {
         job.network = false;
         let output = confine.run(&job)?;
         if output.status != 0 {
-            return Err(failure("make a virtual environment", &output));
+            return Err(failure("make a virtual environment", &output, &self.secrets()));
         }
         if requirements.iter().all(|line| line.starts_with('-')) {
             return Ok(());
@@ -250,7 +255,11 @@ impl Uv<'_> {
         install.extend(["--python".into(), format!("{FIXED_PREFIX}/bin/python").into()]);
         install.extend(["-r".into(), input]);
         let output = confine.run(&self.job("installing", install, Some(target)))?;
-        if output.status == 0 { Ok(()) } else { Err(failure("install the packages", &output)) }
+        if output.status == 0 {
+            Ok(())
+        } else {
+            Err(failure("install the packages", &output, &self.secrets()))
+        }
     }
 
     /// The flags that let uv choose what was built here.
@@ -266,6 +275,28 @@ impl Uv<'_> {
             flags.extend(["--find-links".into(), Path::new(BUILT_INSIDE).join(name).into()]);
         }
         Ok(flags)
+    }
+
+    fn variables(&self) -> Vec<(OsString, OsString)> {
+        let index = self.index.variables();
+        let index = index.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let said: Vec<(OsString, OsString)> = fixed_variables().into_iter().chain(index).collect();
+        let outweighed = |name: &OsString| said.iter().any(|(other, _)| other == name);
+        let passed: Vec<_> = passed_variables().filter(|(name, _)| !outweighed(name)).collect();
+        passed.into_iter().chain(said).collect()
+    }
+
+    /// What may be in nobody's sight, although uv knows it.
+    fn secrets(&self) -> Vec<String> {
+        let variables = self.variables();
+        let texts =
+            variables.iter().map(|(name, value)| (name.to_string_lossy(), value.to_string_lossy()));
+        let secrets = texts.flat_map(|(name, value)| {
+            let whole = name.ends_with("_PASSWORD") && !value.is_empty();
+            let whole = whole.then(|| value.clone().into_owned());
+            credentials::secrets(&value).into_iter().chain(whole).collect::<Vec<_>>()
+        });
+        secrets.collect()
     }
 
     fn input(&self, name: &str, text: &str) -> Result<OsString, AddError> {
@@ -296,7 +327,7 @@ impl Uv<'_> {
         Job {
             label: label.to_owned(),
             argv,
-            variables: variables(),
+            variables: self.variables(),
             binds,
             network: true,
             directory: "/tmp".into(),
@@ -316,12 +347,12 @@ fn certificates() -> Option<Bind> {
     (!seen && path.is_file()).then(|| Bind { host: path.clone(), inside: path, writable: false })
 }
 
-fn variables() -> Vec<(OsString, OsString)> {
-    let passed = std::env::vars_os().filter(|(name, _)| {
+/// The supervisor's own variables that uv is given.
+fn passed_variables() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| {
         let name = name.to_string_lossy();
         name.starts_with("UV_") || PASSED_ON.contains(&name.as_ref())
-    });
-    passed.chain(fixed_variables()).collect()
+    })
 }
 
 fn fixed_variables() -> Vec<(OsString, OsString)> {
@@ -338,7 +369,7 @@ fn text(output: JobOutput) -> Result<String, AddError> {
     String::from_utf8(output.stdout).map_err(|error| AddError::Lock(error.to_string()))
 }
 
-fn failure(step: &'static str, output: &JobOutput) -> AddError {
+fn failure(step: &'static str, output: &JobOutput, secrets: &[String]) -> AddError {
     let said = String::from_utf8_lossy(&output.stderr);
     let explanation = said
         .lines()
@@ -346,7 +377,8 @@ fn failure(step: &'static str, output: &JobOutput) -> AddError {
         .collect::<Vec<_>>()
         .join("\n");
     let explanation = explanation.strip_prefix("error: ").unwrap_or(&explanation);
-    let explanation = credentials::hide(&explanation.replace(&format!("{WORK_INSIDE}/"), ""));
+    let explanation = explanation.replace(&format!("{WORK_INSIDE}/"), "");
+    let explanation = credentials::hide_all(&explanation, secrets);
     // uv ends with 1 where it has understood and found no way, with 2 for all else.
     let is_request = matches!(output.status, 1 | 2)
         && !NOT_THE_REQUEST.iter().any(|sign| explanation.contains(sign));

@@ -199,7 +199,7 @@ fn tail(path: &Path, start: u64) -> String {
 mod tests {
     use std::io::Write;
 
-    use pipsqueak::settings::Tiers;
+    use pipsqueak::settings::{Index, Tiers};
 
     use super::*;
 
@@ -214,6 +214,7 @@ mod tests {
             python: Some("/p".into()),
             tiers: Tiers::NONE,
             memory: 1024,
+            index: Index::default(),
         };
         let line = daemon_arguments(&settings).join(&OsString::from(" "));
         let expected = "--state /s --run /r --mount /m --cache /c --tiers none --memory 1024 \

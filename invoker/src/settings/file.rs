@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::{SettingsError, Tiers};
+use super::{Index, SettingsError, Tiers};
 use crate::size;
 
 /// What the configuration file says.
@@ -28,6 +28,7 @@ pub(super) struct File {
     pub(super) tiers: Option<Tiers>,
     #[serde(deserialize_with = "memory")]
     pub(super) memory: Option<u64>,
+    pub(super) index: Index,
 }
 
 impl File {
@@ -120,6 +121,9 @@ mod tests {
             python = "/usr/bin/python3"
             tiers = ["paused", "ssd"]
             memory = "1.5G"
+            [index]
+            url = "https://me:hunter2@host/simple"
+            extra = ["http://other/simple"]
         "#;
         let path = |text: &str| Some(PathBuf::from(text));
         let expected = File {
@@ -131,7 +135,12 @@ mod tests {
             python: path("/usr/bin/python3"),
             tiers: Some(Tiers { zygote: false, ..Tiers::ALL }),
             memory: Some(3 << 29),
+            index: Index {
+                url: Some("https://me:hunter2@host/simple".to_owned()),
+                extra: vec!["http://other/simple".to_owned()],
+            },
         };
+        assert!(!format!("{expected:?}").contains("hunter2"));
         assert_eq!(File::parse(text), Ok(expected));
         assert_eq!(File::parse(""), Ok(File::default()));
         let other_ways = File::parse("tiers = \"none\"\nmemory = 7").unwrap();
@@ -149,6 +158,9 @@ mod tests {
             ("tiers = [\"zygotes\"]", 1, "`zygotes` is no tier"),
             ("tiers = 3", 1, "tiers are a list"),
             ("uv = \"bin/uv\"", 1, "neither an absolute path nor"),
+            ("[index]\nurl = \"host\"", 2, "an index has an address"),
+            ("[index]\nextra = [\"file:///x\"]", 2, "an index has an address"),
+            ("[index]\nurls = []", 2, "unknown field `urls`"),
             ("# ok\nstate = ", 2, ""),
             ("state = \"/s\"\nstate = \"/t\"", 2, "duplicate key"),
         ] {

@@ -1,6 +1,7 @@
 //! Where things are and how much may be used: by flag, then variable, then file, then default.
 
 mod file;
+mod index;
 mod program;
 mod tiers;
 
@@ -9,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use file::File;
+pub use index::Index;
 pub use program::find_program;
 pub use tiers::{Tiers, TiersError};
 
@@ -62,6 +64,8 @@ pub struct Settings {
     pub tiers: Tiers,
     /// Budget for what is kept in memory, in bytes.
     pub memory: u64,
+    /// Where packages are. Only the configuration file says it: flags are seen by everybody.
+    pub index: Index,
 }
 
 /// Why settings could not be read.
@@ -152,6 +156,7 @@ impl Settings {
             python: program("python", python, "python3")?,
             tiers: tiers.unwrap_or(Tiers::ALL),
             memory: memory.map_or_else(half_of_memory, Ok)?,
+            index: file.index,
             state,
         })
     }
