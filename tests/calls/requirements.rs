@@ -8,6 +8,7 @@ use crate::harness::{Instance, Options, Output, shared, write};
 use crate::tests;
 
 tests!(
+    an_interpreter_may_be_named,
     files_may_name_files,
     hashes_are_held_to,
     what_needs_files_of_the_host_is_refused,
@@ -36,6 +37,28 @@ fn refused(output: &Output, says: &str) {
 const SIX_16: &str = "8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254";
 const SIX_17: &str = "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274";
 const IDNA_10: &str = "946d195a0d259cbba61165e88e65941f16e9b36ea6ddb97f00452bae8b1287d3";
+
+fn an_interpreter_may_be_named() {
+    let instance = shared();
+    let scratch = instance.scratch();
+    let default = instance.json(&["env", "show", "science", "--json"])["interpreter"].clone();
+    let venv = scratch.join("venv");
+    let made = std::process::Command::new(default.as_str().unwrap())
+        .args(["-m", "venv", "--without-pip"])
+        .arg(&venv)
+        .status();
+    assert!(made.unwrap().success());
+    let named = |python: &Path| {
+        instance.call(&["env", "add", "named", "six", "--python", python.to_str().unwrap()])
+    };
+    // What it is behind links: environments of it share what the default's have.
+    assert_eq!(named(&venv.join("bin/python")).code, 0);
+    let shown = instance.json(&["env", "show", "named", "--json"]);
+    assert_eq!(shown["interpreter"], default);
+    refused(&named(Path::new("/bin/true")), "no Python");
+    refused(&named(&venv), "venv");
+    refused(&named(&venv.join("nowhere")), "nowhere");
+}
 
 fn files_may_name_files() {
     let instance = shared();
@@ -76,6 +99,7 @@ fn hashes_are_held_to() {
     for (text, says) in [
         (format!("{six}idna==3.10\n"), "none for idna==3.10"),
         ("--require-hashes\nidna==3.10\n".to_owned(), "none for idna==3.10"),
+        ("--no-binary six\nsix\n".to_owned(), "--allow-build"),
         (format!("six==1.17.0 --hash=sha256:{SIX_16}\n"), "six 1.17.0 has no wheel"),
         // Not of the file that the index has: found out when it is there.
         (format!("six==1.17.0 --hash=sha512:{SIX_16}{SIX_16}\n"), "sha512"),

@@ -347,11 +347,13 @@ fn certificates() -> Option<Bind> {
     (!seen && path.is_file()).then(|| Bind { host: path.clone(), inside: path, writable: false })
 }
 
-/// The supervisor's own variables that uv is given.
+/// The supervisor's own variables that uv is given. None that has it build something: only
+/// [`super::source`] does, without a network.
 fn passed_variables() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os().filter(|(name, _)| {
         let name = name.to_string_lossy();
-        name.starts_with("UV_") || PASSED_ON.contains(&name.as_ref())
+        let is_of_uv = name.starts_with("UV_") && !name.starts_with("UV_NO_BINARY");
+        is_of_uv || PASSED_ON.contains(&name.as_ref())
     })
 }
 

@@ -36,6 +36,7 @@ impl Wanted {
         let wanted = match requirements {
             Requirements::Listed { requirements, constraints, requires_python, allow_build } => {
                 check_python(requires_python.as_deref(), interpreter)?;
+                check_options(requirements.iter().chain(constraints))?;
                 let listed = Self::listed(requirements.clone(), constraints.clone(), false);
                 Self { may_build: *allow_build, ..listed }
             }
@@ -151,6 +152,16 @@ fn name_of(line: &str) -> Option<String> {
     is_name.then(|| normalise(name))
 }
 
+/// uv builds what `--no-binary` names, and would do so where there is a network.
+fn check_options<'a>(mut lines: impl Iterator<Item = &'a String>) -> Result<(), AddError> {
+    match lines.find(|line| line.starts_with("--no-binary")) {
+        None => Ok(()),
+        Some(line) => Err(AddError::unsatisfiable(format!(
+            "{line}: packages are installed from wheels; --allow-build builds what has none"
+        ))),
+    }
+}
+
 fn check_python(requires: Option<&str>, interpreter: &Interpreter) -> Result<(), AddError> {
     let Some(requires) = requires else { return Ok(()) };
     let unreadable = |error: String| {
@@ -242,6 +253,8 @@ mod tests {
         let error = of(">=3.12", "six").unwrap_err();
         assert!(error.is_bad_input() && error.to_string().contains("3.11.7"), "{error}");
         assert!(of("banana", "six").unwrap_err().is_bad_input());
+        let error = of(">=3", "--no-binary six").unwrap_err().to_string();
+        assert!(error.contains("--allow-build"), "{error}");
         let error = of(">=3", "--index-url https://me:secret@host/simple").unwrap_err();
         assert!(error.is_bad_input() && !error.to_string().contains("secret"), "{error}");
     }
