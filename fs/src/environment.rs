@@ -13,6 +13,8 @@ pub struct EnvironmentSpec {
     pub requirements: Requirements,
     /// Its interpreter.
     pub interpreter: Interpreter,
+    /// One of this machine, for uv to work with.
+    pub host: Interpreter,
     /// Whether the newest versions are taken, not those that other environments have.
     pub upgrade: bool,
 }

@@ -162,6 +162,7 @@ impl Repository {
             binary: &self.uv,
             cache: Some(&self.cache),
             interpreter: &spec.interpreter,
+            host: &spec.host,
             work: work.path(),
             built: None,
             index: &self.index,
@@ -255,6 +256,7 @@ impl Repository {
             binary: &self.uv,
             cache: None,
             interpreter,
+            host: &spec.host,
             work: work.path(),
             built: wanted.may_build.then_some(&*built),
             index: &self.index,
@@ -355,15 +357,19 @@ impl Repository {
             let staged = installed.swap_remove(position);
             incoming.push(Incoming { artifact: locked.artifact(), staged });
         }
-        told(Step { step: "tracing imports".to_owned(), done: 0, total: 0 });
-        let trace = trace::record(
-            confine,
-            staging.path(),
-            present,
-            uv.work,
-            &interpreter.site_packages(),
-            &to_import(&incoming, &wanted.requested),
-        );
+        let trace = if interpreter.is_present {
+            told(Step { step: "tracing imports".to_owned(), done: 0, total: 0 });
+            trace::record(
+                confine,
+                staging.path(),
+                present,
+                uv.work,
+                &interpreter.site_packages(),
+                &to_import(&incoming, &wanted.requested),
+            )
+        } else {
+            Vec::new()
+        };
         let _turn = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut tell = |done, total| told(Step { step: "storing".to_owned(), done, total });
         let identity = interpreter.identity();

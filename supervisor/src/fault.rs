@@ -29,7 +29,9 @@ impl From<EnvironmentsError> for Fault {
     fn from(error: EnvironmentsError) -> Self {
         let kind = match &error {
             EnvironmentsError::Unknown(_) => FaultKind::NotFound,
-            EnvironmentsError::Interpreter { .. } => FaultKind::BadInput,
+            EnvironmentsError::Interpreter { .. }
+            | EnvironmentsError::Version { .. }
+            | EnvironmentsError::Elsewhere { .. } => FaultKind::BadInput,
             EnvironmentsError::Add(error) if error.is_bad_input() => FaultKind::BadInput,
             EnvironmentsError::Add(_)
             | EnvironmentsError::Repository(_)

@@ -9,6 +9,7 @@ use crate::tests;
 
 tests!(
     an_interpreter_may_be_named,
+    an_interpreter_may_be_elsewhere,
     files_may_name_files,
     hashes_are_held_to,
     what_needs_files_of_the_host_is_refused,
@@ -58,6 +59,41 @@ fn an_interpreter_may_be_named() {
     refused(&named(Path::new("/bin/true")), "no Python");
     refused(&named(&venv), "venv");
     refused(&named(&venv.join("nowhere")), "nowhere");
+}
+
+fn an_interpreter_may_be_elsewhere() {
+    let instance = shared();
+    let add = |flags: &[&str]| {
+        instance.call(&[&["env", "add", "elsewhere", "markupsafe", "six"], flags].concat())
+    };
+    let output = add(&["--python-version", "3.10"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    let shown = instance.ok(&["env", "show", "elsewhere"]);
+    assert!(shown.contains("CPython 3.10.0 (not on this machine: no bytecode)"), "{shown}");
+    let root = instance.mount().join("envs/elsewhere");
+    let site = root.join("lib/python3.10/site-packages");
+    let speedups = site.join("markupsafe/_speedups.cpython-310-x86_64-linux-gnu.so");
+    assert!(speedups.exists() && site.join("six.py").exists());
+    assert!(!site.join("__pycache__").exists() && !site.join("markupsafe/__pycache__").exists());
+    let python = std::fs::read_link(root.join("bin/python")).unwrap();
+    assert_eq!(python, Path::new("/usr/local/bin/python3.10"));
+    let config = std::fs::read_to_string(root.join("pyvenv.cfg")).unwrap();
+    assert!(config.contains("home = /usr/local/bin\n"), "{config}");
+    // Containers can use it; here nothing can run in it.
+    let code = write(&instance.scratch(), "g.py", VERSIONS);
+    let deploy = ["deploy", "elsewhere", code.to_str().unwrap(), "--env", "elsewhere"];
+    refused(&instance.call(&deploy), "Python 3.10 that this machine does not have");
+    refused(&add(&["--python-version", "3.10", "--allow-build"]), "no Python 3.10");
+    refused(&add(&["--python-version", "banana"]), "no version of Python");
+
+    // One that is here is not elsewhere, and has bytecode.
+    let science = instance.json(&["env", "show", "science", "--json"]);
+    let here = science["python"].as_str().unwrap();
+    assert_eq!(add(&["--python-version", here]).code, 0);
+    let shown = instance.json(&["env", "show", "elsewhere", "--json"]);
+    assert_eq!((&shown["python"], &shown["bytecode"]), (&science["python"], &json!(true)));
+    let interpreter = science["interpreter"].as_str().unwrap();
+    refused(&add(&["--python", interpreter, "--python-version", "3.10"]), here);
 }
 
 fn files_may_name_files() {

@@ -57,6 +57,8 @@ pub struct Uv<'a> {
     pub cache: Option<&'a Path>,
     /// The interpreter that packages are for.
     pub interpreter: &'a Interpreter,
+    /// The interpreter that uv works with: the same, where that is on this machine.
+    pub host: &'a Interpreter,
     /// A folder for inputs, of this use alone.
     pub work: &'a Path,
     /// Wheels that were built here, where they may be chosen: see [`super::source`].
@@ -77,7 +79,8 @@ impl Uv<'_> {
         let requirements = self.input("requirements.txt", &wanted.requirements.join("\n"))?;
         let mut arguments = self.arguments(&["pip", "compile", "--format", "pylock.toml"]);
         arguments.extend(["--no-header", "--only-binary", ":all:"].map(Into::into));
-        arguments.extend(["--python".into(), self.interpreter.executable.clone().into()]);
+        arguments.extend(["--python".into(), self.host.executable.clone().into()]);
+        arguments.extend(self.python_version());
         arguments.extend(self.constraints(wanted)?);
         arguments.extend(self.links()?);
         // An output that is there already is what uv prefers to keep.
@@ -118,7 +121,8 @@ impl Uv<'_> {
         let requirements = self.input("source.txt", &lines.join("\n"))?;
         let mut arguments = self.arguments(&["pip", "compile", "--format", "pylock.toml"]);
         arguments.extend(["--no-header", "--no-deps", "--no-binary", package].map(Into::into));
-        arguments.extend(["--python".into(), self.interpreter.executable.clone().into()]);
+        arguments.extend(["--python".into(), self.host.executable.clone().into()]);
+        arguments.extend(self.python_version());
         arguments.extend(self.constraints(wanted)?);
         arguments.push(requirements);
         let output =
@@ -175,7 +179,13 @@ impl Uv<'_> {
         let lines: Vec<_> = lines.chain(chosen.iter().map(|one| one.requirement())).collect();
         let flags = ["--no-deps", "--require-hashes"].map(Into::into).to_vec();
         self.install(confine, &lines, target, flags)?;
-        self.compile(confine, target)
+        if self.interpreter.is_present {
+            return self.compile(confine, target);
+        }
+        // uv has installed it where packages of the interpreter are that it has worked with.
+        let place = |python: &Interpreter| target.join("lib").join(python.library());
+        let to = place(self.interpreter);
+        fs::rename(place(self.host), &to).map_err(AddError::at(&to))
     }
 
     /// Makes the bytecode of all that is installed in `target`, running nothing of it.
@@ -236,7 +246,7 @@ impl Uv<'_> {
         flags: Vec<OsString>,
     ) -> Result<(), AddError> {
         let mut venv = self.arguments(&["venv", "--relocatable", "--allow-existing"]);
-        venv.extend(["--python".into(), self.interpreter.executable.clone().into()]);
+        venv.extend(["--python".into(), self.host.executable.clone().into()]);
         venv.push(FIXED_PREFIX.into());
         let mut job = self.job("making a virtual environment", venv, Some(target));
         job.network = false;
@@ -253,6 +263,7 @@ impl Uv<'_> {
         install.extend(flags);
         install.extend(self.links()?);
         install.extend(["--python".into(), format!("{FIXED_PREFIX}/bin/python").into()]);
+        install.extend(self.python_version());
         install.extend(["-r".into(), input]);
         let output = confine.run(&self.job("installing", install, Some(target)))?;
         if output.status == 0 {
@@ -260,6 +271,14 @@ impl Uv<'_> {
         } else {
             Err(failure("install the packages", &output, &self.secrets()))
         }
+    }
+
+    /// The flags that tell uv of an interpreter which this machine does not have.
+    fn python_version(&self) -> Vec<OsString> {
+        if self.interpreter.is_present {
+            return Vec::new();
+        }
+        vec!["--python-version".into(), self.interpreter.version.clone().into()]
     }
 
     /// The flags that let uv choose what was built here.

@@ -37,6 +37,13 @@ impl Wanted {
             Requirements::Listed { requirements, constraints, requires_python, allow_build } => {
                 check_python(requires_python.as_deref(), interpreter)?;
                 check_options(requirements.iter().chain(constraints))?;
+                if *allow_build && !interpreter.is_present {
+                    return Err(AddError::unsatisfiable(format!(
+                        "--allow-build takes the interpreter itself, and this machine has no Python \
+                         {}; name one with --python",
+                        interpreter.short_version()
+                    )));
+                }
                 let listed = Self::listed(requirements.clone(), constraints.clone(), false);
                 Self { may_build: *allow_build, ..listed }
             }
@@ -193,6 +200,7 @@ mod tests {
             cache_tag: "cpython-311".to_owned(),
             implementation: "cpython".to_owned(),
             platform: "linux-x86_64".to_owned(),
+            is_present: true,
         }
     }
 

@@ -119,6 +119,9 @@ pub enum EnvVerb {
         /// Its interpreter [the supervisor's]
         #[arg(long, value_name = "PATH")]
         python: Option<PathBuf>,
+        /// Its Python, such as 3.12, where only a container has that: without bytecode
+        #[arg(long, value_name = "X.Y")]
+        python_version: Option<String>,
         /// Take the newest versions, not those that other environments have
         #[arg(long)]
         upgrade: bool,

@@ -12,7 +12,15 @@ use super::{ask, output, requirements};
 /// Carries the verb out.
 pub fn run(places: &Places, verb: EnvVerb) -> Result<Exit, Failure> {
     match verb {
-        EnvVerb::Add { name, packages, constraints, python, upgrade, allow_build } => {
+        EnvVerb::Add {
+            name,
+            packages,
+            constraints,
+            python,
+            python_version,
+            upgrade,
+            allow_build,
+        } => {
             let search = std::env::var_os("PATH");
             let python = python.map(|path| {
                 find_program(&path, search.as_deref())
@@ -26,7 +34,7 @@ pub fn run(places: &Places, verb: EnvVerb) -> Result<Exit, Failure> {
                 requirements::of_files(&files, &constraints)?
             };
             requirements::allow_build(&mut requirements, allow_build)?;
-            let request = Request::EnvAdd { name, requirements, python, upgrade };
+            let request = Request::EnvAdd { name, requirements, python, python_version, upgrade };
             let environment = one(ask(places, &request, Meter::spinning())?)?;
             output::print(&summary(&environment))
         }
@@ -72,8 +80,9 @@ fn one(reply: Reply) -> Result<EnvironmentInfo, Failure> {
 }
 
 fn summary(environment: &EnvironmentInfo) -> String {
+    let absent = if environment.bytecode { "" } else { " (not on this machine: no bytecode)" };
     format!(
-        "{}: CPython {}, {} distributions, {} files, {}\n{}\n",
+        "{}: CPython {}{absent}, {} distributions, {} files, {}\n{}\n",
         environment.name,
         environment.python,
         environment.distributions.len(),
@@ -133,6 +142,7 @@ mod tests {
             path: "/pipsqueak/packages/envs/web".into(),
             python: "3.11.7".to_owned(),
             interpreter: "/usr/bin/python3".into(),
+            bytecode: true,
             distributions: vec![distribution("flask", "3.1.0"), distribution("jinja2", "3.1.6")],
             files: 12,
             bytes: 2048,

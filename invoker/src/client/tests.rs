@@ -138,8 +138,13 @@ fn a_request_over_the_limit_is_not_sent() {
     let mut client = Client::connect(server.folder.path()).unwrap();
     let requirements = "x".repeat(MAX_FRAME_BYTES as usize);
     let requirements = Requirements::Locked { lock: requirements };
-    let request =
-        Request::EnvAdd { name: "e".to_owned(), requirements, python: None, upgrade: false };
+    let request = Request::EnvAdd {
+        name: "e".to_owned(),
+        requirements,
+        python: None,
+        python_version: None,
+        upgrade: false,
+    };
     let error = client.call(&request, &mut |_| {}).unwrap_err();
     assert!(matches!(error, ClientError::Request(FrameError::TooLong(_))));
     // The connection is as good as before.

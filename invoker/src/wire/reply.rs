@@ -87,6 +87,8 @@ pub struct EnvironmentInfo {
     pub python: String,
     /// The interpreter's executable on the host.
     pub interpreter: PathBuf,
+    /// Whether its modules are compiled: not where the interpreter is not on this machine.
+    pub bytecode: bool,
     /// Its distributions, by name.
     pub distributions: Vec<DistributionInfo>,
     /// Files in the view.

@@ -25,6 +25,8 @@ pub enum Request {
         requirements: Requirements,
         /// Interpreter, where it is not the supervisor's default.
         python: Option<PathBuf>,
+        /// Version of its interpreter, such as `3.12`, where that need not be on this machine.
+        python_version: Option<String>,
         /// Whether the newest versions are taken, not those that other environments have.
         upgrade: bool,
     },

@@ -51,10 +51,10 @@ async fn carry_out(
             after.stop = true;
             Reply::Done { message: "stopping".to_owned() }
         }
-        Request::EnvAdd { name, requirements, python, upgrade } => {
+        Request::EnvAdd { name, requirements, python, python_version, upgrade } => {
             check_name("an environment", &name)?;
             let requirements = environment::requirements(requirements);
-            let wanted = Wanted { requirements, python, upgrade };
+            let wanted = Wanted { requirements, python, python_version, upgrade };
             Reply::Environment(supervisor.environments.add(name, wanted, progress).await?)
         }
         Request::EnvLs => {
@@ -87,7 +87,7 @@ async fn carry_out(
                 });
             }
             if let Some(environment) = &deploy.environment {
-                supervisor.environments.show(environment.clone()).await?;
+                supervisor.environments.check_runs(environment.clone()).await?;
             }
             if let Some(requirements) = &deploy.requirements {
                 let requirements = environment::requirements(requirements.clone());

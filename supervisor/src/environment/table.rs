@@ -30,6 +30,25 @@ pub enum EnvironmentsError {
         /// Why.
         reason: String,
     },
+    /// A version of Python that is none, or not that of the interpreter.
+    #[error("--python-version {version}: {reason}")]
+    Version {
+        /// As it was given.
+        version: String,
+        /// Why it cannot be.
+        reason: String,
+    },
+    /// Its interpreter is not on this machine.
+    #[error(
+        "environment {name} is for a Python {version} that this machine does not have, so no \
+         function can run in it; containers can use it"
+    )]
+    Elsewhere {
+        /// The environment.
+        name: String,
+        /// Of its interpreter.
+        version: String,
+    },
     /// Resolving, installing or storing failed.
     #[error(transparent)]
     Add(#[from] AddError),
@@ -53,6 +72,8 @@ pub struct Wanted {
     pub requirements: Requirements,
     /// Its interpreter, where it is not the default.
     pub python: Option<PathBuf>,
+    /// Version of its interpreter, where that need not be on this machine.
+    pub python_version: Option<String>,
     /// Whether the newest versions are taken, not those that other environments have.
     pub upgrade: bool,
 }
@@ -118,6 +139,14 @@ impl Environments {
         Ok((environment, tree))
     }
 
+    /// Refuses an environment that no function can run in.
+    pub async fn check_runs(&self, name: String) -> Result<(), EnvironmentsError> {
+        match self.stored(&name).await? {
+            Some(environment) => check_present(name, &environment.interpreter),
+            None => Err(EnvironmentsError::Unknown(name)),
+        }
+    }
+
     /// Refuses requirements that are never resolved, such as for another Python than the default.
     pub async fn check(&self, requirements: Requirements) -> Result<(), EnvironmentsError> {
         let shared = self.shared.clone();
@@ -158,11 +187,16 @@ impl Environments {
         if self.shared.private.is_some() {
             return Ok(None);
         }
-        if let Some(tree) = lock(&self.trees).get(&name) {
-            return Ok(Some(tree.clone()));
+        let known = lock(&self.trees).get(&name).cloned();
+        if let Some(tree) = known {
+            check_present(name, &tree.interpreter)?;
+            return Ok(Some(tree));
         }
         match self.stored(&name).await? {
-            Some(environment) => Ok(Some(self.open(environment).await?)),
+            Some(environment) => {
+                check_present(name, &environment.interpreter)?;
+                Ok(Some(self.open(environment).await?))
+            }
             None if function.info.environment.is_some() => Err(EnvironmentsError::Unknown(name)),
             None => Ok(None),
         }
@@ -179,7 +213,7 @@ impl Environments {
             return self.make_private(function, name).await;
         }
         let requirements = requirements_of(function);
-        let wanted = Wanted { requirements, python: None, upgrade: false };
+        let wanted = Wanted { requirements, python: None, python_version: None, upgrade: false };
         let (_, tree) = self.add_locked(name, wanted, progress).await?;
         Ok(tree)
     }
@@ -233,6 +267,7 @@ impl Environments {
             digest: environment.digest,
             python: environment.interpreter.version,
             interpreter: environment.interpreter.executable,
+            bytecode: environment.interpreter.is_present,
             distributions: environment
                 .distributions
                 .into_iter()
@@ -255,17 +290,21 @@ impl Shared {
         wanted: Wanted,
         progress: &UnboundedSender<Progress>,
     ) -> Result<Environment, EnvironmentsError> {
-        let Wanted { requirements, python, upgrade } = wanted;
-        let interpreter = inspect(python.as_deref().unwrap_or(&self.python))?;
-        let installer =
-            Installer::new(self.sandboxes.clone(), interpreter.clone(), self.runtime.clone());
-        let spec = EnvironmentSpec { name: name.to_owned(), requirements, interpreter, upgrade };
+        let Wanted { requirements, python, python_version, upgrade } = wanted;
+        let host = inspect(python.as_deref().unwrap_or(&self.python))?;
+        let interpreter = match python_version {
+            Some(version) => of_version(version, &host, python.is_some())?,
+            None => host.clone(),
+        };
+        let installer = Installer::new(self.sandboxes.clone(), host.clone(), self.runtime.clone());
+        let name = name.to_owned();
+        let spec = EnvironmentSpec { name, requirements, interpreter, host, upgrade };
         let environment = self.repository.add(&installer, &spec, &mut |step| {
             let told = Progress { step: step.step, done: step.done, total: step.total };
             // Whoever asked may be gone; the environment is made all the same.
             let _ = progress.send(told);
         })?;
-        let io = |error| EnvironmentsError::Io { name: name.to_owned(), error };
+        let io = |error| EnvironmentsError::Io { name: spec.name.clone(), error };
         self.keeper.publish(&environment.mount_names()).map_err(io)?;
         Ok(environment)
     }
@@ -285,6 +324,7 @@ impl Shared {
             name: name.clone(),
             requirements,
             interpreter: interpreter.clone(),
+            host: interpreter.clone(),
             upgrade: false,
         };
         let plain = self.repository.install_plain(&installer, &spec, folder.path())?;
@@ -296,6 +336,34 @@ fn inspect(python: &Path) -> Result<Interpreter, EnvironmentsError> {
     Interpreter::inspect(python).map_err(|error| EnvironmentsError::Interpreter {
         path: python.to_owned(),
         reason: error.to_string(),
+    })
+}
+
+fn check_present(name: String, interpreter: &Interpreter) -> Result<(), EnvironmentsError> {
+    if interpreter.is_present {
+        return Ok(());
+    }
+    let version = interpreter.short_version().to_owned();
+    Err(EnvironmentsError::Elsewhere { name, version })
+}
+
+/// The interpreter of a version: the host's, where it is of that, or one that is elsewhere.
+fn of_version(
+    version: String,
+    host: &Interpreter,
+    is_named: bool,
+) -> Result<Interpreter, EnvironmentsError> {
+    if host.is_of(&version) {
+        return Ok(host.clone());
+    }
+    if is_named {
+        let path = host.executable.display();
+        let reason = format!("{path} is Python {}", host.version);
+        return Err(EnvironmentsError::Version { version, reason });
+    }
+    Interpreter::elsewhere(&version, host).ok_or_else(|| {
+        let reason = "it is no version of Python 3, such as 3.12".to_owned();
+        EnvironmentsError::Version { version, reason }
     })
 }
 
