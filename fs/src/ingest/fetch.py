@@ -45,7 +45,8 @@ address, digest, path = sys.argv[1:]
 request = urllib.request.Request(address)
 credentials = authorization(address)
 if credentials:
-    request.add_header("Authorization", credentials)
+    # Not for whoever the index may send it on to.
+    request.add_unredirected_header("Authorization", credentials)
 with urllib.request.urlopen(request, timeout=60) as response:
     content = response.read(MAX_BYTES + 1)
 if len(content) > MAX_BYTES:

@@ -135,9 +135,10 @@ fn hold_one(given: &BTreeSet<String>, mut one: Locked) -> Result<Locked, AddErro
         return Ok(one);
     }
     // The lock knows SHA-256 alone; uv checks the others when it has the file.
-    let held =
-        given.iter().filter(|hash| !hash.starts_with("sha256:") || one.hashes.contains(hash));
-    let held: Vec<String> = held.cloned().collect();
+    let (known, other): (Vec<_>, Vec<_>) =
+        given.iter().cloned().partition(|hash| hash.starts_with("sha256:"));
+    let known: Vec<_> = known.into_iter().filter(|hash| one.hashes.contains(hash)).collect();
+    let held = if known.is_empty() { other } else { known };
     if held.is_empty() {
         return Err(AddError::unsatisfiable(format!(
             "{} {} has no wheel for this interpreter with any --hash that was given for it",
@@ -241,6 +242,8 @@ mod tests {
         assert_eq!(held, [locked("six", &["aa"])]);
         assert!(wanted(&["idna"]).hold(vec![locked("idna", &["cc"])]).is_ok());
         assert!(wanted(&["--require-hashes", "idna"]).hold(vec![locked("idna", &["cc"])]).is_err());
+        let both = wanted(&["six --hash=sha256:aa --hash=md5:ee"]);
+        assert_eq!(both.hold(vec![locked("six", &["aa"])]).unwrap()[0].hashes, ["sha256:aa"]);
         let other = wanted(&["six --hash=sha512:dd"]);
         assert_eq!(other.hold(vec![locked("six", &["aa"])]).unwrap()[0].hashes, ["sha512:dd"]);
     }
