@@ -35,9 +35,11 @@ fn main() -> ExitCode {
     let groups: Vec<(&str, Vec<Test>)> = vec![
         ("calls::bad_input", calls::bad_input::tests()),
         ("calls::documentation", calls::documentation::tests()),
+        ("calls::index", calls::index::tests()),
         ("calls::lifecycle", calls::lifecycle::tests()),
         ("calls::limits", calls::limits::tests()),
         ("calls::protocol", calls::protocol::tests()),
+        ("calls::requirements", calls::requirements::tests()),
         ("calls::tiers", calls::tiers::tests()),
         ("fault::damage", fault::damage::tests()),
         ("containers::docker", containers::docker::tests()),

@@ -2,16 +2,21 @@
 
 use crate::catalog::StoredEnvironment;
 use crate::interpreter::Interpreter;
+use crate::requirements::Requirements;
 
 /// What an environment is to be.
 #[derive(Debug, Clone)]
 pub struct EnvironmentSpec {
     /// Its name.
     pub name: String,
-    /// Text of a requirements file.
-    pub requirements: String,
+    /// What packages it is to have.
+    pub requirements: Requirements,
     /// Its interpreter.
     pub interpreter: Interpreter,
+    /// One of this machine, for uv to work with.
+    pub host: Interpreter,
+    /// Whether the newest versions are taken, not those that other environments have.
+    pub upgrade: bool,
 }
 
 /// An environment as it is stored.
@@ -21,8 +26,8 @@ pub struct Environment {
     pub name: String,
     /// Digest of its distributions and interpreter.
     pub digest: String,
-    /// Text of the requirements it was made from.
-    pub requirements: String,
+    /// What it was made from.
+    pub requirements: Requirements,
     /// Its interpreter.
     pub interpreter: Interpreter,
     /// Its distributions, by name.

@@ -1,4 +1,4 @@
-//! A CPython on this machine.
+//! A CPython, on this machine or in a container.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,9 @@ print(json.dumps({
 }))
 ";
 
+/// Where an interpreter is that is not on this machine: as in the images that Python's makers publish.
+const ELSEWHERE: &str = "/usr/local";
+
 /// A CPython: where it is and what its packages must fit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interpreter {
@@ -33,6 +36,13 @@ pub struct Interpreter {
     pub implementation: String,
     /// Such as `linux-x86_64`.
     pub platform: String,
+    /// Whether it is on this machine. Else there is nothing to compile with or to run.
+    #[serde(default = "yes")]
+    pub is_present: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Interpreter {
@@ -52,9 +62,38 @@ impl Interpreter {
         }
     }
 
-    /// What packages that were installed for it fit: its bytecode and its platform.
+    /// One that this machine does not have, such as version `3.12` or `3.12.4`, on the platform of
+    /// `host`. `None` where the text is no version of Python 3.
+    pub fn elsewhere(version: &str, host: &Self) -> Option<Self> {
+        let numbers = version.split('.').map(|part| {
+            let is_number = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+            is_number.then(|| part.parse::<u16>().ok()).flatten()
+        });
+        let (minor, patch) = match numbers.collect::<Option<Vec<_>>>()?[..] {
+            [3, minor] => (minor, 0),
+            [3, minor, patch] => (minor, patch),
+            _ => return None,
+        };
+        Some(Self {
+            executable: format!("{ELSEWHERE}/bin/python3.{minor}").into(),
+            version: format!("3.{minor}.{patch}"),
+            base_prefix: ELSEWHERE.into(),
+            cache_tag: format!("cpython-3{minor}"),
+            implementation: "cpython".to_owned(),
+            platform: host.platform.clone(),
+            is_present: false,
+        })
+    }
+
+    /// Whether it is of a version such as `3.12` or `3.12.4`.
+    pub fn is_of(&self, version: &str) -> bool {
+        self.version == version || self.short_version() == version
+    }
+
+    /// What packages that were installed for it fit: its bytecode, if there is any, and its platform.
     pub fn identity(&self) -> String {
-        format!("{}-{}", self.cache_tag, self.platform)
+        let without = if self.is_present { "" } else { "-without-bytecode" };
+        format!("{}-{}{without}", self.cache_tag, self.platform)
     }
 
     /// Major and minor version, such as `3.11`.
@@ -62,9 +101,14 @@ impl Interpreter {
         self.version.rsplit_once('.').map_or(&self.version, |(short, _)| short)
     }
 
+    /// What its own folder in an environment's `lib` is called.
+    pub fn library(&self) -> String {
+        format!("python{}", self.short_version())
+    }
+
     /// Where packages are, from an environment's root.
     pub fn site_packages(&self) -> String {
-        format!("lib/python{}/site-packages", self.short_version())
+        format!("lib/{}/site-packages", self.library())
     }
 
     /// Links of an environment's `bin` that lead to it, from the root: path and target.
@@ -86,5 +130,31 @@ impl Interpreter {
             home.display(),
             self.version
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_is_elsewhere_has_packages_of_its_own() {
+        let python =
+            Interpreter::elsewhere("3.12", &Interpreter::elsewhere("3.11", &one()).unwrap());
+        let python = python.unwrap();
+        assert_eq!(python.site_packages(), "lib/python3.12/site-packages");
+        assert_eq!(python.identity(), "cpython-312-linux-x86_64-without-bytecode");
+        assert!(python.is_of("3.12") && python.is_of("3.12.0") && !python.is_of("3.1"));
+        assert_eq!(Interpreter::elsewhere("3.12.4", &one()).unwrap().version, "3.12.4");
+        for text in ["", "3", "2.7", "3.x", "3.12.", "3.12rc1", "3.12.1.1", "3.99999", "../3.1"] {
+            assert_eq!(Interpreter::elsewhere(text, &one()), None, "{text}");
+        }
+    }
+
+    fn one() -> Interpreter {
+        let text = r#"{ "executable": "/usr/bin/python3.11", "version": "3.11.7",
+            "base_prefix": "/usr", "cache_tag": "cpython-311", "implementation": "cpython",
+            "platform": "linux-x86_64" }"#;
+        serde_json::from_str(text).unwrap()
     }
 }

@@ -16,13 +16,16 @@ use crate::catalog::{
 use crate::environment::{Environment, EnvironmentSpec, Plain, distribution_name};
 use crate::gc::hold::Holds;
 use crate::id::Digest;
+use crate::ingest::claims::Claims;
 use crate::ingest::commit::{Incoming, commit};
 use crate::ingest::confine::Confine;
+use crate::ingest::index::Index;
 use crate::ingest::lock::{self, Locked};
 use crate::ingest::staged::Staged;
-use crate::ingest::trace::{self, Wanted};
+use crate::ingest::trace;
 use crate::ingest::uv::Uv;
-use crate::ingest::{AddError, Step, pack};
+use crate::ingest::wanted::Wanted;
+use crate::ingest::{AddError, Step, credentials, pack, source};
 use crate::interpreter::Interpreter;
 use crate::store::StoreError;
 use crate::store::append::Appender;
@@ -63,8 +66,10 @@ pub struct Repository {
     pub(crate) views: PathBuf,
     pub(crate) staging: PathBuf,
     pub(crate) cache: PathBuf,
+    pub(crate) built: PathBuf,
     pub(crate) uv: PathBuf,
     mount: PathBuf,
+    pub(crate) index: Index,
     pub(crate) catalog: Catalog,
     /// Views that are shown although no environment's name stands for them.
     retained: Mutex<BTreeSet<String>>,
@@ -72,6 +77,7 @@ pub struct Repository {
     committing: Mutex<()>,
     /// Held by whoever has uv write to the cache; alone by whoever clears there.
     downloading: RwLock<()>,
+    claims: Claims,
     /// Artifacts, and the interpreters that they are for, which additions count on.
     pub(crate) wanted: Holds<(String, String)>,
     /// Digests of the views that something runs in.
@@ -79,8 +85,8 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Opens the repository in `state`, whose downloads are kept in `cache` by the executable `uv`,
-    /// and which is shown at `mount`.
+    /// Opens the repository in `state`, whose downloads are kept in `cache` by the executable `uv`
+    /// and come from `index`, and which is shown at `mount`.
     ///
     /// Clears what a killed predecessor has left half-made. Only one may be open for a folder.
     pub fn open(
@@ -88,14 +94,17 @@ impl Repository {
         cache: &Path,
         uv: PathBuf,
         mount: PathBuf,
+        index: Index,
     ) -> Result<Self, RepositoryError> {
         let repository = Self {
             segments: state.join("segments"),
             views: state.join("views"),
             staging: state.join("staging"),
             cache: cache.join("uv"),
+            built: cache.join("built"),
             uv,
             mount,
+            index,
             catalog: {
                 fs::create_dir_all(state).map_err(StoreError::at(state))?;
                 Catalog::open(&state.join("catalog.sqlite"))?
@@ -103,6 +112,7 @@ impl Repository {
             retained: Mutex::default(),
             committing: Mutex::new(()),
             downloading: RwLock::new(()),
+            claims: Claims::default(),
             wanted: Holds::default(),
             leased: Holds::default(),
         };
@@ -188,21 +198,84 @@ impl Repository {
             binary: &self.uv,
             cache: Some(&self.cache),
             interpreter: &spec.interpreter,
+            host: &spec.host,
             work: work.path(),
+            built: None,
+            index: &self.index,
         };
         told(step("resolving"));
-        let lock_text = uv.resolve(confine, &spec.requirements)?;
-        let locked = lock::parse(&lock_text)?;
-        let _wanted = self.want(&locked, &spec.interpreter);
-        let missing = self.missing(&locked, &spec.interpreter)?;
-        if !missing.is_empty() {
-            told(step(&format!("installing {} distributions", missing.len())));
-            let requested = lock::requested(&spec.requirements);
-            let present = self.present(&locked, &spec.interpreter)?;
-            self.install(confine, &uv, &missing, &requested, &present, told)?;
-        }
+        let wanted = Wanted::of(&spec.requirements, &spec.interpreter)?;
+        let built = self.built(&spec.interpreter)?;
+        let uv = Uv { built: wanted.may_build.then_some(&*built), ..uv };
+        let preferred = if spec.upgrade {
+            Vec::new()
+        } else {
+            self.catalog.locked_versions(&spec.interpreter.identity())?
+        };
+        let preferred = lock::preferences(&preferred);
+        let lock_text = self.resolve(confine, &uv, &wanted, &preferred, told)?;
+        let lock_text = credentials::remove(&lock_text);
+        let locked = wanted.hold(lock::parse(&lock_text)?)?;
+        let _counted_on = self.want(&locked, &spec.interpreter);
+        self.obtain(confine, &uv, &wanted, &locked, told)?;
         told(step("publishing"));
-        self.publish(spec, lock_text, &locked)
+        self.publish(spec, &wanted, lock_text, &locked)
+    }
+
+    /// Resolves; where it is allowed, what has no wheel is built until there is one of everything.
+    fn resolve(
+        &self,
+        confine: &dyn Confine,
+        uv: &Uv<'_>,
+        wanted: &Wanted,
+        preferred: &str,
+        told: &mut dyn FnMut(Step),
+    ) -> Result<String, AddError> {
+        loop {
+            let (package, built) = match (uv.resolve(confine, wanted, preferred), uv.built) {
+                (Err(AddError::NoWheel { package, .. }), Some(built)) => (package, built),
+                (resolved, _) => return resolved,
+            };
+            told(Step { step: format!("building {package} from source"), done: 0, total: 0 });
+            let folder = self.folder()?;
+            source::build(confine, uv, wanted, &package, built, folder.path())?;
+        }
+    }
+
+    /// Where wheels are kept that were built for an interpreter.
+    pub(crate) fn built(&self, interpreter: &Interpreter) -> Result<PathBuf, AddError> {
+        let folder = self.built.join(interpreter.identity());
+        fs::create_dir_all(&folder).map_err(AddError::at(&folder))?;
+        Ok(folder)
+    }
+
+    /// Installs and stores what is not stored yet, or waits for whoever is at it.
+    fn obtain(
+        &self,
+        confine: &dyn Confine,
+        uv: &Uv<'_>,
+        wanted: &Wanted,
+        locked: &[Locked],
+        told: &mut dyn FnMut(Step),
+    ) -> Result<(), AddError> {
+        let key = |one: &Locked| format!("{} {}", one.artifact(), uv.interpreter.identity());
+        loop {
+            let missing = self.missing(locked, uv.interpreter)?;
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let keys: Vec<String> = missing.iter().map(|one| key(one)).collect();
+            let claim = self.claims.take(&keys);
+            // Others may have stored some of it before it was claimed.
+            let mut missing = self.missing(locked, uv.interpreter)?;
+            missing.retain(|one| claim.has(&key(one)));
+            if !missing.is_empty() {
+                let step = format!("installing {} distributions", missing.len());
+                told(Step { step, done: 0, total: 0 });
+                let present = self.present(locked, uv.interpreter)?;
+                self.install(confine, uv, wanted, &missing, &present, told)?;
+            }
+        }
     }
 
     /// Installs requirements into `folder`, shared with nobody and nothing kept. Blocks.
@@ -214,14 +287,27 @@ impl Repository {
     ) -> Result<Plain, AddError> {
         let work = self.folder()?;
         let interpreter = &spec.interpreter;
-        let uv = Uv { binary: &self.uv, cache: None, interpreter, work: work.path() };
-        uv.install_plain(confine, &spec.requirements, folder)?;
+        let wanted = Wanted::of(&spec.requirements, interpreter)?;
+        let built = self.built(interpreter)?;
+        let uv = Uv {
+            binary: &self.uv,
+            cache: None,
+            interpreter,
+            host: &spec.host,
+            work: work.path(),
+            built: wanted.may_build.then_some(&*built),
+            index: &self.index,
+        };
+        if wanted.may_build {
+            // Builds what has to be built, so that installing builds nothing.
+            self.resolve(confine, &uv, &wanted, &lock::preferences(&[]), &mut |_| {})?;
+        }
+        uv.install_plain(confine, &wanted, folder)?;
         let staged =
             Staged::open(folder, interpreter.site_packages(), interpreter.cache_tag.clone())?;
-        let requested = lock::requested(&spec.requirements);
         let distributions = staged.distributions()?.into_iter();
         let modules = distributions
-            .filter(|distribution| requested.contains(&distribution.name))
+            .filter(|distribution| wanted.requested.contains(&distribution.name))
             .flat_map(|distribution| distribution.modules);
         Ok(Plain { modules: modules.collect() })
     }
@@ -288,14 +374,13 @@ impl Repository {
         &self,
         confine: &dyn Confine,
         uv: &Uv<'_>,
+        wanted: &Wanted,
         missing: &[&Locked],
-        requested: &[String],
         present: &[PathBuf],
         told: &mut dyn FnMut(Step),
     ) -> Result<(), AddError> {
-        let lines: Vec<String> = missing.iter().map(|locked| locked.requirement()).collect();
         let staging = self.folder()?;
-        uv.install_locked(confine, &lines.join("\n"), staging.path())?;
+        uv.install_locked(confine, wanted.options(), missing, staging.path())?;
         let interpreter = uv.interpreter;
         let staged = Staged::open(
             staging.path(),
@@ -315,15 +400,19 @@ impl Repository {
             let staged = installed.swap_remove(position);
             incoming.push(Incoming { artifact: locked.artifact(), staged });
         }
-        told(Step { step: "tracing imports".to_owned(), done: 0, total: 0 });
-        let trace = trace::record(
-            confine,
-            staging.path(),
-            present,
-            uv.work,
-            &interpreter.site_packages(),
-            &to_import(&incoming, requested),
-        );
+        let trace = if interpreter.is_present {
+            told(Step { step: "tracing imports".to_owned(), done: 0, total: 0 });
+            trace::record(
+                confine,
+                staging.path(),
+                present,
+                uv.work,
+                &interpreter.site_packages(),
+                &to_import(&incoming, &wanted.requested),
+            )
+        } else {
+            Vec::new()
+        };
         let _turn = self.turn();
         let mut tell = |done, total| told(Step { step: "storing".to_owned(), done, total });
         let identity = interpreter.identity();
@@ -333,6 +422,7 @@ impl Repository {
     pub(crate) fn publish(
         &self,
         spec: &EnvironmentSpec,
+        wanted: &Wanted,
         lock_text: String,
         locked: &[Locked],
     ) -> Result<Environment, AddError> {
@@ -353,7 +443,6 @@ impl Repository {
         for member in &members {
             views.make(&own_view(&member.digest), std::slice::from_ref(member), None)?;
         }
-        let requested = lock::requested(&spec.requirements);
         let stored = StoredEnvironment {
             name: spec.name.clone(),
             view: digest,
@@ -363,7 +452,7 @@ impl Repository {
             distributions: members
                 .into_iter()
                 .map(|member| {
-                    let requested = requested.contains(&member.name);
+                    let requested = wanted.requested.contains(&member.name);
                     (member, requested)
                 })
                 .collect(),
@@ -428,13 +517,13 @@ impl Repository {
 
 /// What to import of new distributions to see what that reads: what was asked for first, as
 /// functions will.
-fn to_import(incoming: &[Incoming], requested: &[String]) -> Wanted {
+fn to_import(incoming: &[Incoming], requested: &BTreeSet<String>) -> trace::Wanted {
     let modules_of = |one: &Incoming| one.staged.modules.clone();
     let (asked, other): (Vec<_>, Vec<_>) =
         incoming.iter().partition(|one| requested.contains(&one.staged.name));
     let explored: Vec<String> = asked.into_iter().flat_map(modules_of).collect();
     let modules = explored.iter().cloned().chain(other.into_iter().flat_map(modules_of));
-    Wanted { modules: modules.collect(), explored }
+    trace::Wanted { modules: modules.collect(), explored }
 }
 
 /// Digest of an environment: its interpreter and its distributions.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipsqueak::settings::Settings;
-use pipsqueak_fs::{Interpreter, Repository};
+use pipsqueak_fs::{Index, Interpreter, Repository};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -127,8 +127,9 @@ fn build(
 
     let groups = cgroup::Instance::create(&instance_id(&settings.run))
         .map_err(machine("making control groups"))?;
-    let repository =
-        Repository::open(&settings.state, &settings.cache, uv, settings.mount.clone())?;
+    let index = Index { url: settings.index.url.clone(), extra: settings.index.extra.clone() };
+    let mount = settings.mount.clone();
+    let repository = Repository::open(&settings.state, &settings.cache, uv, mount, index)?;
     let functions = Functions::open(settings.state.join("functions"))?;
     let keeper = Keeper::start(&settings.mount, &settings.state).map_err(machine("mounting"))?;
     let runtime_folder = settings.run.join("runtime");

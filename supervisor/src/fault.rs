@@ -43,7 +43,9 @@ impl From<EnvironmentsError> for Fault {
             EnvironmentsError::Unknown(_)
             | EnvironmentsError::Repository(RepositoryError::Unknown(_)) => FaultKind::NotFound,
             EnvironmentsError::Busy(_) => FaultKind::Refused,
-            EnvironmentsError::Interpreter { .. } => FaultKind::BadInput,
+            EnvironmentsError::Interpreter { .. }
+            | EnvironmentsError::Version { .. }
+            | EnvironmentsError::Elsewhere { .. } => FaultKind::BadInput,
             EnvironmentsError::Add(error) if error.is_bad_input() => FaultKind::BadInput,
             EnvironmentsError::Add(_)
             | EnvironmentsError::Repository(_)

@@ -2,7 +2,9 @@
 
 pub mod bad_input;
 pub mod documentation;
+pub mod index;
 pub mod lifecycle;
 pub mod limits;
 pub mod protocol;
+pub mod requirements;
 pub mod tiers;

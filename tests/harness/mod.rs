@@ -1,5 +1,6 @@
 //! Instances of Pipsqueak for tests, and what they may not leave behind.
 
+mod index;
 mod instance;
 mod leftovers;
 
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub use index::Index;
 pub use instance::{Instance, Options, Output};
 pub use leftovers::wait_until_gone;
 

@@ -137,8 +137,9 @@ fn run_combination(flags: &Flags, tiers: &str) -> Result<Run, Failure> {
     for number in 0..flags.functions {
         let code = format!("import {module}\n\ndef handler(event):\n    return {number}\n");
         let requirements = instance.folder().join("requirements.txt");
-        // A line of its own, so that no two functions' requirements are the same text.
-        std::fs::write(&requirements, format!("{}\n# function {number}\n", flags.package))?;
+        // A line of its own, so that no two functions' requirements are the same.
+        let own = format!("function-{number} ; python_version < '3'");
+        std::fs::write(&requirements, format!("{}\n{own}\n", flags.package))?;
         let requirements = requirements.to_string_lossy();
         let source = if shared { ["--env", "bench"] } else { ["-r", &requirements] };
         let flags = [&source[..], &["--timeout", "120"]].concat();

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::packages::read_distribution;
 use super::{Catalog, CatalogError, StoredDistribution};
 use crate::interpreter::Interpreter;
+use crate::requirements::Requirements;
 
 /// An environment in the catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +18,8 @@ pub struct StoredEnvironment {
     pub name: String,
     /// Digest of its view.
     pub view: String,
-    /// Text of the requirements it was made from.
-    pub requirements: String,
+    /// What it was made from.
+    pub requirements: Requirements,
     /// Text of its lock.
     pub lock: String,
     /// Its interpreter.
@@ -51,7 +54,7 @@ impl Catalog {
                 params![
                     environment.name,
                     environment.view,
-                    environment.requirements,
+                    to_json(&environment.requirements)?,
                     environment.lock,
                     to_json(&environment.interpreter)?
                 ],
@@ -87,7 +90,7 @@ impl Catalog {
                     Ok(StoredEnvironment {
                         name: row.get(0)?,
                         view: row.get(1)?,
-                        requirements: row.get(2)?,
+                        requirements: from_json(&row.get::<_, String>(2)?)?,
                         lock: row.get(3)?,
                         interpreter: from_json(&row.get::<_, String>(4)?)?,
                         distributions: Vec::new(),
@@ -108,6 +111,22 @@ impl Catalog {
             let mut statement =
                 connection.prepare("SELECT name FROM environments ORDER BY name")?;
             let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect()
+        })
+    }
+
+    /// Name and version of each distribution that some environment of an interpreter has.
+    pub fn locked_versions(
+        &self,
+        interpreter: &str,
+    ) -> Result<Vec<(String, String)>, CatalogError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT DISTINCT d.name, d.version FROM members m
+                 JOIN distributions d ON d.id = m.distribution
+                 WHERE d.interpreter = ? ORDER BY d.name, d.version",
+            )?;
+            let rows = statement.query_map([interpreter], |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect()
         })
     }
@@ -154,13 +173,13 @@ pub(super) fn raise_generation(connection: &Connection) -> rusqlite::Result<()> 
 }
 
 /// Text of a column that holds JSON.
-pub(super) fn to_json(interpreter: &Interpreter) -> rusqlite::Result<String> {
-    serde_json::to_string(interpreter)
+pub(super) fn to_json(value: &impl Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
 /// The value of such a column.
-pub(super) fn from_json(text: &str) -> rusqlite::Result<Interpreter> {
+pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
     serde_json::from_str(text).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
     })

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// What makes each version from the one before; the first from nothing.
-const MIGRATIONS: [&str; 2] = [STORED, CARE];
+const MIGRATIONS: [&str; 3] = [STORED, CARE, REQUIREMENTS];
 
 /// What is stored.
 const STORED: &str = "
@@ -87,6 +87,12 @@ const CARE: &str = "
         object INTEGER PRIMARY KEY REFERENCES objects ON DELETE CASCADE,
         reason TEXT NOT NULL
     );
+";
+
+/// Requirements as JSON, where they were the text of a requirements file.
+const REQUIREMENTS: &str = "
+    UPDATE environments SET requirements = json_object('listed', json_object(
+        'requirements', json_array(requirements), 'constraints', json_array()));
 ";
 
 /// Version of the schema.

@@ -15,6 +15,7 @@ use crate::ingest::confine::Confine;
 use crate::ingest::lock::{self, Locked};
 use crate::ingest::staged::{Staged, StagedDistribution};
 use crate::ingest::uv::Uv;
+use crate::ingest::wanted::Wanted;
 use crate::ingest::{AddError, Step, pack};
 use crate::interpreter::Interpreter;
 use crate::repository::{Repository, RepositoryError};
@@ -38,10 +39,21 @@ pub struct Repaired {
 }
 
 /// Where jobs for an interpreter run.
-pub type Confining<'a> = &'a dyn Fn(&Interpreter) -> Box<dyn Confine>;
+pub type Confining<'a> = &'a dyn Fn(&Interpreter) -> io::Result<(Box<dyn Confine>, Interpreter)>;
 
 /// Installs a locked distribution for an interpreter into an empty folder.
-pub type Install<'a> = &'a dyn Fn(&Locked, &Interpreter, &Path) -> Result<(), AddError>;
+pub type Install<'a> = &'a dyn Fn(&Wheel, &Path) -> Result<(), AddError>;
+
+/// A locked distribution, and what it takes to install it again.
+#[derive(Debug, Clone)]
+pub struct Wheel {
+    /// The distribution.
+    pub locked: Locked,
+    /// The interpreter that it is for.
+    pub interpreter: Interpreter,
+    /// Lines of a requirements file that say where it is.
+    options: Vec<String>,
+}
 
 /// A damaged file of a distribution.
 #[derive(Debug, Clone)]
@@ -72,12 +84,22 @@ impl Repository {
         mount: &dyn Mounted,
         told: &mut dyn FnMut(Step),
     ) -> Result<Repaired, RepositoryError> {
-        let install = |locked: &Locked, interpreter: &Interpreter, staging: &Path| {
+        let install = |wheel: &Wheel, staging: &Path| {
+            let Wheel { locked, interpreter, options } = wheel;
             let work = self.folder()?;
-            let cache = Some(self.cache.as_path());
-            let uv = Uv { binary: &self.uv, cache, interpreter, work: work.path() };
-            let confine = confining(interpreter);
-            uv.install_locked(confine.as_ref(), &locked.requirement(), staging)
+            let (confine, host) = confining(interpreter).map_err(AddError::at(staging))?;
+            let built = self.built(interpreter)?;
+            let uv = Uv {
+                binary: &self.uv,
+                cache: Some(&self.cache),
+                interpreter,
+                host: &host,
+                work: work.path(),
+                built: Some(&built),
+                index: &self.index,
+            };
+            let options = options.iter().map(String::as_str);
+            uv.install_locked(confine.as_ref(), options, &[locked], staging)
         };
         self.repair_with(&install, mount, told)
     }
@@ -104,10 +126,7 @@ impl Repository {
             let name = format!("{} {}", row.name, row.version);
             told(step(format!("installing {name} again")));
             let again = match self.how_to_install(row)? {
-                Some(Origin::Wheel(wheel)) => {
-                    let (locked, interpreter) = *wheel;
-                    self.install_again(*id, &locked, &interpreter, install, &files)
-                }
+                Some(Origin::Wheel(wheel)) => self.install_again(*id, &wheel, install, &files),
                 Some(Origin::Text(text)) => self.write_again(*id, &text, &files),
                 None => Err(AddError::Lock("no environment has it any more".to_owned())),
             };
@@ -189,7 +208,9 @@ impl Repository {
             }
             let locked = lock::parse(&environment.lock)?.into_iter();
             if let Some(locked) = locked.into_iter().find(|one| one.artifact() == row.artifact) {
-                return Ok(Some(Origin::Wheel(Box::new((locked, interpreter)))));
+                let wanted = Wanted::of(&environment.requirements, &interpreter)?;
+                let options = wanted.options().map(ToOwned::to_owned).collect();
+                return Ok(Some(Origin::Wheel(Box::new(Wheel { locked, interpreter, options }))));
             }
         }
         Ok(None)
@@ -198,13 +219,13 @@ impl Repository {
     fn install_again(
         &self,
         distribution: i64,
-        locked: &Locked,
-        interpreter: &Interpreter,
+        wheel: &Wheel,
         install: Install<'_>,
         files: &[Lost],
     ) -> Result<u64, AddError> {
         let staging = self.folder()?;
-        install(locked, interpreter, staging.path())?;
+        install(wheel, staging.path())?;
+        let Wheel { locked, interpreter, .. } = wheel;
         let staged = Staged::open(
             staging.path(),
             interpreter.site_packages(),
@@ -312,8 +333,8 @@ impl Repository {
 
 /// How a distribution came to be.
 enum Origin {
-    /// A wheel, for an interpreter.
-    Wheel(Box<(Locked, Interpreter)>),
+    /// A wheel.
+    Wheel(Box<Wheel>),
     /// Its only file.
     Text(String),
 }

@@ -1,5 +1,6 @@
 //! A lock: the distributions that were chosen, as `pylock.toml` (PEP 751) says it.
 
+use pep440_rs::Version;
 use serde::Deserialize;
 
 use super::AddError;
@@ -14,9 +15,25 @@ pub struct Locked {
     pub version: String,
     /// Address, where it does not come from an index.
     pub url: Option<String>,
-    /// SHA-256 of each wheel that may be installed, in order.
+    /// Digest of each wheel that may be installed, `algorithm:digest`, in order.
     pub hashes: Vec<String>,
+    /// Digest of the source that its wheel was built from here, likewise.
+    pub source: Option<String>,
 }
+
+/// A source distribution in an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Version.
+    pub version: String,
+    /// Its address.
+    pub url: String,
+    /// Digest, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Where jobs see wheels that were built here, each in a folder named by its source's digest.
+pub const BUILT_INSIDE: &str = "/pipsqueak/built";
 
 #[derive(Deserialize)]
 struct Document {
@@ -31,6 +48,7 @@ struct Package {
     #[serde(default)]
     wheels: Vec<Artifact>,
     archive: Option<Artifact>,
+    sdist: Option<Artifact>,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +61,14 @@ struct Artifact {
 #[derive(Deserialize, Default)]
 struct Hashes {
     sha256: Option<String>,
+}
+
+impl Artifact {
+    /// Digest of the source that it was built from here.
+    fn source(&self) -> Option<String> {
+        let folder = self.url.as_ref()?.strip_prefix("file://")?.strip_prefix(BUILT_INSIDE)?;
+        Some(format!("sha256:{}", folder.trim_start_matches('/').split('/').next()?))
+    }
 }
 
 impl Locked {
@@ -58,7 +84,7 @@ impl Locked {
             Some(url) => format!("{} @ {url}", self.name),
             None => format!("{}=={}", self.name, self.version),
         };
-        let hashes = self.hashes.iter().map(|hash| format!(" --hash=sha256:{hash}"));
+        let hashes = self.hashes.iter().map(|hash| format!(" --hash={hash}"));
         what + &hashes.collect::<String>()
     }
 }
@@ -70,8 +96,9 @@ pub fn parse(text: &str) -> Result<Vec<Locked>, AddError> {
     let locked = document.packages.into_iter().map(|package| {
         let url = package.archive.as_ref().and_then(|archive| archive.url.clone());
         let artifacts = package.wheels.iter().chain(&package.archive);
-        let mut hashes: Vec<_> =
-            artifacts.filter_map(|wheel| wheel.hashes.sha256.clone()).collect();
+        let source = package.wheels.iter().find_map(Artifact::source);
+        let hashes = artifacts.filter_map(|wheel| wheel.hashes.sha256.as_ref());
+        let mut hashes: Vec<_> = hashes.map(|digest| format!("sha256:{digest}")).collect();
         hashes.sort_unstable();
         if hashes.is_empty() {
             return Err(AddError::Unsatisfiable {
@@ -83,11 +110,34 @@ pub fn parse(text: &str) -> Result<Vec<Locked>, AddError> {
             });
         }
         let version = package.version.unwrap_or_else(|| "0".to_owned());
-        Ok(Locked { name: normalise(&package.name), version, url, hashes })
+        Ok(Locked { name: normalise(&package.name), version, url, hashes, source })
     });
     let mut locked = locked.collect::<Result<Vec<_>, _>>()?;
     locked.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(locked)
+}
+
+/// Reads a lock in which `package` is there as source.
+pub fn source(text: &str, package: &str) -> Result<Source, AddError> {
+    let document: Document =
+        toml::from_str(text).map_err(|error| AddError::Lock(error.to_string()))?;
+    let found = document.packages.into_iter().find(|found| normalise(&found.name) == package);
+    let read = found.and_then(|found| {
+        let sdist = found.sdist?;
+        Some(Source {
+            version: found.version?,
+            url: sdist.url?,
+            sha256: sdist.hashes.sha256.filter(|digest| is_digest(digest))?,
+        })
+    });
+    read.ok_or_else(|| {
+        AddError::unsatisfiable(format!("{package} has no source distribution with a SHA-256"))
+    })
+}
+
+/// Whether a text is one, and so names a folder of its own and no other.
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// A name as PEP 503 compares them.
@@ -105,17 +155,15 @@ pub fn normalise(name: &str) -> String {
     normal
 }
 
-/// Names that a requirements file asks for itself, normalised.
-pub fn requested(requirements: &str) -> Vec<String> {
-    let names = requirements.lines().filter_map(|line| {
-        let line = line.trim();
-        let end = line
-            .find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.'))
-            .unwrap_or(line.len());
-        let name = &line[..end];
-        name.starts_with(|c: char| c.is_ascii_alphanumeric()).then(|| normalise(name))
-    });
-    names.collect()
+/// A lock of distributions by name and version alone, for uv to prefer them. Versions before a
+/// release are left out: that somebody has asked for one is no reason to give it to others.
+pub fn preferences(versions: &[(String, String)]) -> String {
+    let is_released = |version: &str| version.parse().is_ok_and(|v: Version| !v.any_prerelease());
+    let released = versions.iter().filter(|(_, version)| is_released(version));
+    let packages = released
+        .map(|(name, version)| format!("    {{ name = {name:?}, version = {version:?} }},\n"));
+    let packages: String = packages.collect();
+    format!("lock-version = \"1.0\"\ncreated-by = \"pipsqueak\"\npackages = [\n{packages}]\n")
 }
 
 #[cfg(test)]
@@ -145,8 +193,30 @@ mod tests {
     }
 
     #[test]
-    fn requested_names_are_those_of_the_lines() {
-        let text = "numpy>=2\n# no\n-c x.txt\n  Requests[socks] ; python_version > '3'\npkg @ file:///x\n\n";
-        assert_eq!(requested(text), ["numpy", "requests", "pkg"]);
+    fn a_source_has_an_address_and_a_digest() {
+        let digest = "ab".repeat(32);
+        let lock = |digest: &str| {
+            format!(
+                "packages = [{{ name = 'Old', version = '1', sdist = {{ url = 'https://x/o.tgz', \
+                 hashes = {{ sha256 = '{digest}' }} }} }}]"
+            )
+        };
+        assert_eq!(source(&lock(&digest), "old").unwrap().sha256, digest);
+        assert!(source(&lock("../../x"), "old").unwrap_err().is_bad_input());
+        assert!(source(&lock(&digest), "other").unwrap_err().is_bad_input());
+        let wheel = format!(
+            "packages = [{{ name = 'x', version = '1', wheels = [{{ hashes = {{ sha256 = 'aa' }}, \
+             url = 'file:///pipsqueak/built/{digest}/x.whl' }}] }}]"
+        );
+        assert_eq!(parse(&wheel).unwrap()[0].source, Some(format!("sha256:{digest}")));
+    }
+
+    #[test]
+    fn what_was_released_is_preferred() {
+        let version = |name: &str, version: &str| (name.to_owned(), version.to_owned());
+        let versions = [version("six", "1.15.0"), version("six", "1.16.0"), version("x", "2.0rc1")];
+        let text = preferences(&versions);
+        assert_eq!(text.matches("name = \"six\"").count(), 2, "{text}");
+        assert!(!text.contains("rc1"), "{text}");
     }
 }

@@ -1,15 +1,21 @@
-//! From requirements to stored distributions, in phases: `uv` resolves and installs into a staging
-//! folder, `lock` says what was chosen, `staged` reads what was installed as the hostile input it
-//! may be, `commit` stores it.
+//! From requirements to stored distributions, in phases: `wanted` says what is asked for, `uv`
+//! resolves and installs into a staging folder, `source` builds what has no wheel, `lock` says what was chosen, `claims` who installs
+//! it, `staged` reads what was installed as the hostile input it may be, `commit` stores it.
 
+pub mod claims;
 pub mod commit;
 pub mod confine;
+pub mod credentials;
+pub mod index;
 pub mod lock;
 pub mod pack;
+pub mod pylock;
 pub mod record;
+pub mod source;
 pub mod staged;
 pub mod trace;
 pub mod uv;
+pub mod wanted;
 
 use std::io;
 use std::path::PathBuf;
@@ -23,9 +29,17 @@ use confine::ConfineError;
 /// Why an environment could not be added.
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
-    /// uv says that what is asked for cannot be had.
+    /// What is asked for cannot be had.
     #[error("{explanation}")]
     Unsatisfiable {
+        /// Why; in uv's words where it was uv that found out.
+        explanation: String,
+    },
+    /// A package is there as source alone.
+    #[error("{explanation}\n--allow-build builds it from source, in a sandbox without a network")]
+    NoWheel {
+        /// Its normalised name.
+        package: String,
         /// In uv's words.
         explanation: String,
     },
@@ -88,10 +102,15 @@ impl AddError {
         matches!(
             self,
             Self::Unsatisfiable { .. }
+                | Self::NoWheel { .. }
                 | Self::Hostile { .. }
                 | Self::Conflict(_)
                 | Self::Confine(ConfineError::Space { .. })
         )
+    }
+
+    pub(crate) fn unsatisfiable(explanation: impl Into<String>) -> Self {
+        Self::Unsatisfiable { explanation: explanation.into() }
     }
 
     pub(crate) fn at(path: &std::path::Path) -> impl Fn(io::Error) -> Self + use<'_> {

@@ -127,9 +127,21 @@ pub enum EnvVerb {
         name: String,
         #[command(flatten)]
         packages: Packages,
+        /// A file that limits versions and asks for nothing; can be given again
+        #[arg(short, long = "constraint", value_name = "FILE")]
+        constraints: Vec<PathBuf>,
         /// Its interpreter [the supervisor's]
         #[arg(long, value_name = "PATH")]
         python: Option<PathBuf>,
+        /// Its Python, such as 3.12, where only a container has that: without bytecode
+        #[arg(long, value_name = "X.Y")]
+        python_version: Option<String>,
+        /// Take the newest versions, not those that other environments have
+        #[arg(long)]
+        upgrade: bool,
+        /// Build from source what has no wheel, in a sandbox without a network
+        #[arg(long)]
+        allow_build: bool,
     },
     /// List environments
     Ls(Format),
@@ -168,9 +180,10 @@ pub struct Packages {
     /// Requirements, such as pandas or 'numpy<3'
     #[arg(value_name = "PKG")]
     pub packages: Vec<String>,
-    /// A requirements file; - is stdin
+    /// A requirements file, a pylock.toml, or a script with a PEP 723 block; - is stdin; requirements
+    /// files can be given again
     #[arg(short, long, value_name = "FILE")]
-    pub requirements: Option<PathBuf>,
+    pub requirements: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -186,9 +199,13 @@ pub struct Deploy {
     /// The environment it runs in
     #[arg(long, value_name = "NAME", value_parser = named, conflicts_with = "requirements")]
     pub env: Option<String>,
-    /// A requirements file for an environment of its own; - is stdin
+    /// A requirements file, a pylock.toml, or a script with a PEP 723 block, for an environment of
+    /// its own; - is stdin [what DIR or FILE brings]
     #[arg(short, long, value_name = "FILE")]
-    pub requirements: Option<PathBuf>,
+    pub requirements: Vec<PathBuf>,
+    /// Build from source what has no wheel, in a sandbox without a network
+    #[arg(long, conflicts_with = "env")]
+    pub allow_build: bool,
     /// Memory limit of one sandbox, such as 512M
     #[arg(long, value_name = "SIZE", value_parser = some_memory)]
     pub memory: Option<u64>,
@@ -389,6 +406,7 @@ mod tests {
     fn an_environment_has_packages_or_a_file() {
         assert!(parse("pipsqueak env add e flask numpy<3 --python python3.12").is_ok());
         assert!(parse("pipsqueak env add e -r requirements.txt").is_ok());
+        assert!(parse("pipsqueak env add e -r a.txt -r b.txt -c c.txt --upgrade").is_ok());
         for (line, kind) in [
             ("pipsqueak env add e", ErrorKind::MissingRequiredArgument),
             ("pipsqueak env add e flask -r r.txt", ErrorKind::ArgumentConflict),

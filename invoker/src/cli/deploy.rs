@@ -5,7 +5,7 @@ use pipsqueak::wire::{self, Reply, Request};
 use super::args::{Deploy, Places};
 use super::failure::{Exit, Failure};
 use super::progress::Meter;
-use super::{ask, output, read_requirements};
+use super::{ask, output, requirements};
 
 /// Carries the verb out.
 pub fn run(places: &Places, deploy: Deploy) -> Result<Exit, Failure> {
@@ -28,7 +28,14 @@ fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
     if source.to_str().is_none() {
         return Err(Failure::Input(format!("{}: the path is not UTF-8", source.display())));
     }
-    let requirements = deploy.requirements.as_deref().map(read_requirements).transpose()?;
+    let mut requirements = match (&deploy.env, deploy.requirements.as_slice()) {
+        (Some(_), _) => None,
+        (None, []) => requirements::of_source(&source)?,
+        (None, files) => Some(requirements::of_files(files, &[])?),
+    };
+    if let Some(requirements) = &mut requirements {
+        requirements::allow_build(requirements, deploy.allow_build)?;
+    }
     let timeout_ms = deploy.timeout.map(|timeout| timeout.as_millis().try_into());
     Ok(wire::Deploy {
         name: deploy.name,
@@ -49,6 +56,7 @@ fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use pipsqueak::wire::Requirements;
 
     use super::*;
     use crate::cli::args::{Arguments, Verb};
@@ -73,7 +81,10 @@ mod tests {
             ["-r", file.to_str().unwrap(), "--timeout", "1.5", "--set", "A=1", "--set", "A=2"];
         let deploy = plan(parsed(&[line.as_slice(), &options].concat())).unwrap();
         assert_eq!(deploy.source, folder.path().canonicalize().unwrap());
-        assert_eq!(deploy.requirements.as_deref(), Some("flask\n"));
+        let Some(Requirements::Listed { requirements, .. }) = deploy.requirements else {
+            panic!("{:?}", deploy.requirements)
+        };
+        assert_eq!(requirements, ["flask"]);
         assert_eq!(deploy.timeout_ms, Some(1500));
         assert_eq!(deploy.variables["A"], "2");
         assert_eq!(deploy.network, wire::Network::None);

@@ -9,20 +9,34 @@ use pipsqueak::wire::{EnvironmentInfo, Reply, Request};
 use super::args::{EnvVerb, Packages, Places};
 use super::failure::{Exit, Failure};
 use super::progress::Meter;
-use super::{ask, output, read_requirements};
+use super::{ask, output, requirements};
 
 /// Carries the verb out.
 pub fn run(places: &Places, verb: EnvVerb) -> Result<Exit, Failure> {
     match verb {
-        EnvVerb::Add { name, packages, python } => {
+        EnvVerb::Add {
+            name,
+            packages,
+            constraints,
+            python,
+            python_version,
+            upgrade,
+            allow_build,
+        } => {
             let search = std::env::var_os("PATH");
             let python = python.map(|path| {
                 find_program(&path, search.as_deref())
                     .map_err(|e| Failure::Input(format!("--python {}: {e}", path.display())))
             });
             let python = python.transpose()?;
-            let requirements = requirements_of(packages)?;
-            let request = Request::EnvAdd { name, requirements, python };
+            let Packages { packages, requirements: files } = packages;
+            let mut requirements = if files.is_empty() {
+                requirements::of_packages(&packages, &constraints)?
+            } else {
+                requirements::of_files(&files, &constraints)?
+            };
+            requirements::allow_build(&mut requirements, allow_build)?;
+            let request = Request::EnvAdd { name, requirements, python, python_version, upgrade };
             let environment = one(ask(places, &request, Meter::spinning())?)?;
             output::print(&summary(&environment))
         }
@@ -62,13 +76,6 @@ pub fn run(places: &Places, verb: EnvVerb) -> Result<Exit, Failure> {
     }
 }
 
-fn requirements_of(packages: Packages) -> Result<String, Failure> {
-    match packages.requirements {
-        Some(path) => read_requirements(&path),
-        None => Ok(packages.packages.join("\n") + "\n"),
-    }
-}
-
 fn show(places: &Places, name: String) -> Result<EnvironmentInfo, Failure> {
     one(ask(places, &Request::EnvShow { name }, Meter::still())?)
 }
@@ -81,8 +88,9 @@ fn one(reply: Reply) -> Result<EnvironmentInfo, Failure> {
 }
 
 fn summary(environment: &EnvironmentInfo) -> String {
+    let absent = if environment.bytecode { "" } else { " (not on this machine: no bytecode)" };
     format!(
-        "{}: CPython {}, {} distributions, {} files, {}\n{}\n",
+        "{}: CPython {}{absent}, {} distributions, {} files, {}\n{}\n",
         environment.name,
         environment.python,
         environment.distributions.len(),
@@ -142,6 +150,7 @@ mod tests {
             path: "/pipsqueak/packages/envs/web".into(),
             python: "3.11.7".to_owned(),
             interpreter: "/usr/bin/python3".into(),
+            bytecode: true,
             distributions: vec![distribution("flask", "3.1.0"), distribution("jinja2", "3.1.6")],
             files: 12,
             bytes: 2048,
@@ -151,14 +160,5 @@ mod tests {
             summary(&environment).starts_with("web: CPython 3.11.7, 2 distributions, 12 files")
         );
         assert!(distributions(&environment).contains("flask         3.1.0    0123456789ab\n"));
-    }
-
-    #[test]
-    fn packages_become_the_lines_of_a_requirements_file() {
-        let packages = Packages {
-            packages: vec!["flask".to_owned(), "numpy<3".to_owned()],
-            requirements: None,
-        };
-        assert_eq!(requirements_of(packages).unwrap(), "flask\nnumpy<3\n");
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use pipsqueak::size;
-use pipsqueak::wire::{FunctionInfo, Network, Reply, Request};
+use pipsqueak::wire::{FunctionInfo, Network, Reply, Request, Requirements};
 
 use super::args::{FunctionsVerb, Places};
 use super::failure::{Exit, Failure};
@@ -82,8 +82,20 @@ fn describe(f: &FunctionInfo) -> String {
     for (key, value) in &f.variables {
         let _ = writeln!(text, "variable     {key}={value}");
     }
-    for line in f.requirements.iter().flat_map(|text| text.lines()) {
-        let _ = writeln!(text, "requires     {line}");
+    match &f.requirements {
+        Some(Requirements::Listed { requirements, constraints, requires_python, .. }) => {
+            for line in requirements {
+                let _ = writeln!(text, "requires     {line}");
+            }
+            for line in constraints {
+                let _ = writeln!(text, "constraint   {line}");
+            }
+            if let Some(versions) = requires_python {
+                let _ = writeln!(text, "python       {versions}");
+            }
+        }
+        Some(Requirements::Locked { .. }) => text.push_str("requires     what its lock says\n"),
+        None => {}
     }
     text
 }
@@ -119,7 +131,12 @@ mod tests {
             name: "f".to_owned(),
             handler: "app.handler".to_owned(),
             environment: None,
-            requirements: Some("flask\nnumpy\n".to_owned()),
+            requirements: Some(Requirements::Listed {
+                requirements: vec!["flask".to_owned(), "numpy".to_owned()],
+                constraints: Vec::new(),
+                requires_python: None,
+                allow_build: false,
+            }),
             version: 3,
             memory: 128 << 20,
             timeout_ms: 1500,

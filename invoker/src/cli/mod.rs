@@ -11,13 +11,11 @@ pub mod functions;
 pub mod invoke;
 pub mod output;
 pub mod progress;
+pub mod requirements;
 pub mod status;
 pub mod store;
 pub mod up;
 pub mod zygotes;
-
-use std::io::Read;
-use std::path::Path;
 
 use args::Places;
 use failure::Failure;
@@ -31,15 +29,4 @@ fn ask(places: &Places, request: &Request, mut meter: Meter) -> Result<Reply, Fa
     let run = settings::run_folder(places.run.as_deref())?;
     let mut client = Client::connect(&run)?;
     Ok(client.call(request, &mut |progress| meter.show(progress))?)
-}
-
-/// The text of a requirements file; `-` is stdin.
-fn read_requirements(path: &Path) -> Result<String, Failure> {
-    let read = if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().lock().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(path)
-    };
-    read.map_err(|error| Failure::Input(format!("requirements {}: {error}", path.display())))
 }

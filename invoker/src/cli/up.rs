@@ -206,7 +206,7 @@ fn tail(path: &Path, start: u64) -> String {
 mod tests {
     use std::io::Write;
 
-    use pipsqueak::settings::Tiers;
+    use pipsqueak::settings::{Index, Tiers};
 
     use super::*;
 
@@ -224,6 +224,7 @@ mod tests {
             grace: std::time::Duration::from_millis(1500),
             docker_plugin: None,
             cdi: Some("/d.json".into()),
+            index: Index::default(),
         };
         let line = daemon_arguments(&settings).join(&OsString::from(" "));
         let expected = "--state /s --run /r --mount /m --cache /c --tiers none --memory 1024 \

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::wire::{FaultKind, MAX_FRAME_BYTES, VERSION};
+use crate::wire::{FaultKind, MAX_FRAME_BYTES, Requirements, VERSION};
 
 /// A supervisor that reads one request and does as it is told with the connection.
 struct Server {
@@ -137,7 +137,14 @@ fn a_request_over_the_limit_is_not_sent() {
     let server = Server::sending(done());
     let mut client = Client::connect(server.folder.path()).unwrap();
     let requirements = "x".repeat(MAX_FRAME_BYTES as usize);
-    let request = Request::EnvAdd { name: "e".to_owned(), requirements, python: None };
+    let requirements = Requirements::Locked { lock: requirements };
+    let request = Request::EnvAdd {
+        name: "e".to_owned(),
+        requirements,
+        python: None,
+        python_version: None,
+        upgrade: false,
+    };
     let error = client.call(&request, &mut |_| {}).unwrap_err();
     assert!(matches!(error, ClientError::Request(FrameError::TooLong(_))));
     // The connection is as good as before.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::{NONE, SettingsError, Tiers};
+use super::{Index, NONE, SettingsError, Tiers};
 use crate::{seconds, size};
 
 /// What the configuration file says.
@@ -35,6 +35,7 @@ pub(super) struct File {
     pub(super) memory: Option<u64>,
     #[serde(deserialize_with = "grace")]
     pub(super) grace: Option<Duration>,
+    pub(super) index: Index,
 }
 
 impl File {
@@ -154,6 +155,9 @@ mod tests {
             tiers = ["paused", "ssd"]
             memory = "1.5G"
             grace = 0.5
+            [index]
+            url = "https://me:hunter2@host/simple"
+            extra = ["http://other/simple"]
         "#;
         let path = |text: &str| Some(PathBuf::from(text));
         let expected = File {
@@ -168,7 +172,12 @@ mod tests {
             tiers: Some(Tiers { zygote: false, ..Tiers::ALL }),
             memory: Some(3 << 29),
             grace: Some(Duration::from_millis(500)),
+            index: Index {
+                url: Some("https://me:hunter2@host/simple".to_owned()),
+                extra: vec!["http://other/simple".to_owned()],
+            },
         };
+        assert!(!format!("{expected:?}").contains("hunter2"));
         assert_eq!(File::parse(text), Ok(expected));
         assert_eq!(File::parse(""), Ok(File::default()));
         let other_ways = File::parse("tiers = \"none\"\nmemory = 7").unwrap();
@@ -188,6 +197,9 @@ mod tests {
             ("tiers = 3", 1, "tiers are a list"),
             ("uv = \"bin/uv\"", 1, "neither an absolute path nor"),
             ("cdi = \"off\"", 1, "neither an absolute path nor `none`"),
+            ("[index]\nurl = \"host\"", 2, "an index has an address"),
+            ("[index]\nextra = [\"file:///x\"]", 2, "an index has an address"),
+            ("[index]\nurls = []", 2, "unknown field `urls`"),
             ("# ok\nstate = ", 2, ""),
             ("state = \"/s\"\nstate = \"/t\"", 2, "duplicate key"),
         ] {

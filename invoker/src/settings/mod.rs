@@ -1,6 +1,7 @@
 //! Where things are and how much may be used: by flag, then variable, then file, then default.
 
 mod file;
+mod index;
 mod program;
 mod tiers;
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use file::File;
+pub use index::Index;
 pub use program::find_program;
 pub use tiers::{Tiers, TiersError};
 
@@ -85,6 +87,8 @@ pub struct Settings {
     pub docker_plugin: Option<PathBuf>,
     /// The file that describes environments as CDI devices; absent where it is off.
     pub cdi: Option<PathBuf>,
+    /// Where packages are. Only the configuration file says it: flags are seen by everybody.
+    pub index: Index,
 }
 
 /// Why settings could not be read.
@@ -194,6 +198,7 @@ impl Settings {
             tiers: tiers.unwrap_or(Tiers::ALL),
             memory: memory.map_or_else(half_of_memory, Ok)?,
             grace: grace.unwrap_or(GRACE),
+            index: file.index,
             state,
         })
     }

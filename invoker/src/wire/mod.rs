@@ -12,7 +12,7 @@ pub use reply::{
     FunctionInfo, Invocation, MountStatus, Outcome, Progress, Reply, SandboxInfo, Status, Tier,
     ZygoteInfo,
 };
-pub use request::{Deploy, Evict, MAX_PAYLOAD_BYTES, Network, Request};
+pub use request::{Deploy, Evict, MAX_PAYLOAD_BYTES, Network, Request, Requirements};
 pub use store::{Checked, Collected, Cost, Finding, LeaseInfo, Repaired, StoreRequest, Usage};
 pub use version::{Refusal, VERSION};
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::request::Network;
+use super::request::{Network, Requirements};
 use super::store::{Checked, Collected, Repaired, Usage};
 
 /// The last message that answers a request.
@@ -98,6 +98,8 @@ pub struct EnvironmentInfo {
     pub python: String,
     /// The interpreter's executable on the host.
     pub interpreter: PathBuf,
+    /// Whether its modules are compiled: not where the interpreter is not on this machine.
+    pub bytecode: bool,
     /// Its distributions, by name.
     pub distributions: Vec<DistributionInfo>,
     /// Files in the view.
@@ -137,8 +139,8 @@ pub struct FunctionInfo {
     pub handler: String,
     /// The environment it runs in, where it was deployed with a named one.
     pub environment: Option<String>,
-    /// Text of its requirements, where it was deployed with those.
-    pub requirements: Option<String>,
+    /// What packages it has, where it was deployed with requirements of its own.
+    pub requirements: Option<Requirements>,
     /// Counts deployments of this name, from 1.
     pub version: u64,
     /// Memory limit of one sandbox, in bytes.

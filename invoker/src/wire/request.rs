@@ -23,10 +23,14 @@ pub enum Request {
     EnvAdd {
         /// The environment's name.
         name: String,
-        /// Text of a requirements file.
-        requirements: String,
+        /// What packages it is to have.
+        requirements: Requirements,
         /// Interpreter, where it is not the supervisor's default.
         python: Option<PathBuf>,
+        /// Version of its interpreter, such as `3.12`, where that need not be on this machine.
+        python_version: Option<String>,
+        /// Whether the newest versions are taken, not those that other environments have.
+        upgrade: bool,
     },
     /// All environments; answered by [`super::Reply::Environments`].
     EnvLs,
@@ -72,6 +76,31 @@ pub enum Request {
     Store(StoreRequest),
 }
 
+/// What packages an environment is to have. No part of it names a file: what reads it has none of
+/// the host's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Requirements {
+    /// Requirements, to be resolved.
+    Listed {
+        /// Lines of a requirements file: a requirement each, with its `--hash` options, or an
+        /// option such as `--extra-index-url`.
+        requirements: Vec<String>,
+        /// Lines of a constraints file, likewise.
+        constraints: Vec<String>,
+        /// Versions of Python that they are for, as PEP 440 writes them.
+        requires_python: Option<String>,
+        /// Whether what has no wheel may be built from source.
+        #[serde(default)]
+        allow_build: bool,
+    },
+    /// What somebody has resolved already.
+    Locked {
+        /// Text of a `pylock.toml` (PEP 751).
+        lock: String,
+    },
+}
+
 /// A function to be deployed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Deploy {
@@ -83,8 +112,8 @@ pub struct Deploy {
     pub handler: Option<String>,
     /// The environment it runs in.
     pub environment: Option<String>,
-    /// Text of a requirements file. Its environment is made by the first start that finds none.
-    pub requirements: Option<String>,
+    /// What packages it is to have. Its environment is made by the first start that finds none.
+    pub requirements: Option<Requirements>,
     /// Memory limit of one sandbox, in bytes.
     pub memory: Option<u64>,
     /// Longest time one invocation may take, in milliseconds.

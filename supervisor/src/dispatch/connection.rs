@@ -45,7 +45,7 @@ pub async fn serve(mut stream: UnixStream, supervisor: &Arc<Supervisor>) -> io::
             }
         };
         let in_flight = supervisor.begin_request();
-        let (reply, after) = answer(&mut stream, supervisor, request, arrived).await?;
+        let (reply, after) = answer(&mut stream, supervisor, *request, arrived).await?;
         let written = write(&mut stream, FrameKind::Reply, &reply).await;
         // Also where the client is gone: its function's sandbox is as good as before.
         supervisor.after(after);
@@ -79,7 +79,7 @@ async fn answer(
 }
 
 enum Read {
-    Request(Request, Instant),
+    Request(Box<Request>, Instant),
     End,
     Version(u16),
     Broken(String),
@@ -102,7 +102,7 @@ async fn read(stream: &mut UnixStream) -> io::Result<Read> {
         stream.read_exact(&mut body).await?;
         let arrived = Instant::now();
         Ok(match serde_json::from_slice(&body) {
-            Ok(request) => Read::Request(request, arrived),
+            Ok(request) => Read::Request(Box::new(request), arrived),
             Err(error) => Read::Broken(format!("unreadable request: {error}")),
         })
     };

@@ -6,6 +6,7 @@ use std::time::Instant;
 use pipsqueak::wire::{Fault, FaultKind, Network, Progress, Reply, Request};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::environment::{self, Wanted};
 use crate::supervisor::{Kept, Supervisor};
 
 /// What is to be done once the reply is on its way.
@@ -50,10 +51,11 @@ async fn carry_out(
             after.stop = true;
             Reply::Done { message: "stopping".to_owned() }
         }
-        Request::EnvAdd { name, requirements, python } => {
+        Request::EnvAdd { name, requirements, python, python_version, upgrade } => {
             check_name("an environment", &name)?;
-            let environments = &supervisor.environments;
-            let added = environments.add(name, requirements, python, progress).await?;
+            let requirements = environment::requirements(requirements);
+            let wanted = Wanted { requirements, python, python_version, upgrade };
+            let added = supervisor.environments.add(name, wanted, progress).await?;
             supervisor.containers.follow().await;
             Reply::Environment(added)
         }
@@ -89,7 +91,11 @@ async fn carry_out(
                 });
             }
             if let Some(environment) = &deploy.environment {
-                supervisor.environments.show(environment.clone()).await?;
+                supervisor.environments.check_runs(environment.clone()).await?;
+            }
+            if let Some(requirements) = &deploy.requirements {
+                let requirements = environment::requirements(requirements.clone());
+                supervisor.environments.check(requirements).await?;
             }
             Reply::Function(supervisor.deploy(deploy).await?)
         }

@@ -10,5 +10,5 @@ mod table;
 mod tree;
 
 pub use root::Root;
-pub use table::{Environments, EnvironmentsError};
+pub use table::{Environments, EnvironmentsError, Wanted, requirements};
 pub use tree::Tree;

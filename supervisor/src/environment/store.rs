@@ -1,6 +1,7 @@
 //! Care of the store: what it costs, collecting, checking, repairing.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +57,7 @@ impl Environments {
     }
 
     /// Compares catalog, segments and views.
-    pub async fn check(&self) -> Result<Checked, EnvironmentsError> {
+    pub async fn fsck(&self) -> Result<Checked, EnvironmentsError> {
         let shared = self.shared.clone();
         blocking(STORE, move || Ok(told_checked(shared.repository.check(&*shared.keeper)?))).await
     }
@@ -86,9 +87,14 @@ impl Environments {
         let (shared, progress) = (self.shared.clone(), progress.clone());
         blocking(STORE, move || {
             let _turn = shared.care("a collection or a repair")?;
-            let confining = |interpreter: &Interpreter| -> Box<dyn Confine> {
+            let confining = |interpreter: &Interpreter| -> io::Result<(Box<dyn Confine>, _)> {
+                let host = if interpreter.is_present {
+                    interpreter.clone()
+                } else {
+                    Interpreter::inspect(&shared.python)?
+                };
                 let (sandboxes, runtime) = (shared.sandboxes.clone(), shared.runtime.clone());
-                Box::new(Installer::new(sandboxes, interpreter.clone(), runtime))
+                Ok((Box::new(Installer::new(sandboxes, host.clone(), runtime)), host))
             };
             let mut told = teller(&progress);
             let repaired = shared.repository.repair(&confining, &*shared.keeper, &mut told)?;

@@ -5,8 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pipsqueak::wire::{DistributionInfo, EnvironmentInfo, Progress};
-use pipsqueak_fs::{AddError, Environment, EnvironmentSpec, Interpreter, Lease, Repository};
+use pipsqueak::wire::{self, DistributionInfo, EnvironmentInfo, Progress};
+use pipsqueak_fs::{
+    AddError, Environment, EnvironmentSpec, Interpreter, Lease, Repository, Requirements,
+};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -30,6 +32,25 @@ pub enum EnvironmentsError {
         /// Why.
         reason: String,
     },
+    /// A version of Python that is none, or not that of the interpreter.
+    #[error("--python-version {version}: {reason}")]
+    Version {
+        /// As it was given.
+        version: String,
+        /// Why it cannot be.
+        reason: String,
+    },
+    /// Its interpreter is not on this machine.
+    #[error(
+        "environment {name} is for a Python {version} that this machine does not have, so no \
+         function can run in it; containers can use it"
+    )]
+    Elsewhere {
+        /// The environment.
+        name: String,
+        /// Of its interpreter.
+        version: String,
+    },
     /// Resolving, installing or storing failed.
     #[error(transparent)]
     Add(#[from] AddError),
@@ -49,6 +70,19 @@ pub enum EnvironmentsError {
     },
 }
 
+/// What an environment is to be made of.
+#[derive(Debug)]
+pub struct Wanted {
+    /// What packages it is to have.
+    pub requirements: Requirements,
+    /// Its interpreter, where it is not the default.
+    pub python: Option<PathBuf>,
+    /// Version of its interpreter, where that need not be on this machine.
+    pub python_version: Option<String>,
+    /// Whether the newest versions are taken, not those that other environments have.
+    pub upgrade: bool,
+}
+
 /// The environments.
 #[derive(Debug)]
 pub struct Environments {
@@ -63,7 +97,7 @@ pub(super) struct Shared {
     pub(super) repository: Repository,
     pub(super) keeper: Arc<Keeper>,
     pub(super) sandboxes: Arc<Sandboxes>,
-    python: PathBuf,
+    pub(super) python: PathBuf,
     private: Option<PathBuf>,
     pub(super) runtime: Handle,
     /// Collecting and repairing are one at a time; so is scrubbing, which may take a day.
@@ -93,31 +127,40 @@ impl Environments {
     pub async fn add(
         &self,
         name: String,
-        requirements: String,
-        python: Option<PathBuf>,
+        wanted: Wanted,
         progress: &UnboundedSender<Progress>,
     ) -> Result<EnvironmentInfo, EnvironmentsError> {
-        let (environment, _) = self.add_locked(name, requirements, python, progress).await?;
+        let (environment, _) = self.add_locked(name, wanted, progress).await?;
         Ok(self.info(environment))
     }
 
     async fn add_locked(
         &self,
         name: String,
-        requirements: String,
-        python: Option<PathBuf>,
+        wanted: Wanted,
         progress: &UnboundedSender<Progress>,
     ) -> Result<(Environment, Arc<Tree>), EnvironmentsError> {
         let turn = lock(&self.making).entry(name.clone()).or_default().clone();
         let _turn = turn.lock().await;
-        let (shared, progress, wanted) = (self.shared.clone(), progress.clone(), name.clone());
-        let environment = blocking(&name, move || {
-            shared.add(&wanted, requirements, python.as_deref(), &progress)
-        })
-        .await?;
+        let (shared, progress, named) = (self.shared.clone(), progress.clone(), name.clone());
+        let environment = blocking(&name, move || shared.add(&named, wanted, &progress)).await?;
         lock(&self.trees).remove(&name);
         let tree = self.open(environment.clone()).await?;
         Ok((environment, tree))
+    }
+
+    /// Refuses an environment that no function can run in.
+    pub async fn check_runs(&self, name: String) -> Result<(), EnvironmentsError> {
+        match self.stored(&name).await? {
+            Some(environment) => check_present(name, &environment.interpreter),
+            None => Err(EnvironmentsError::Unknown(name)),
+        }
+    }
+
+    /// Refuses requirements that are never resolved, such as for another Python than the default.
+    pub async fn check(&self, requirements: Requirements) -> Result<(), EnvironmentsError> {
+        let shared = self.shared.clone();
+        blocking("check", move || Ok(requirements.check(&inspect(&shared.python)?)?)).await
     }
 
     /// All environments that were given a name, by name.
@@ -154,11 +197,16 @@ impl Environments {
         if self.shared.private.is_some() {
             return Ok(None);
         }
-        if let Some(tree) = lock(&self.trees).get(&name) {
-            return Ok(Some(tree.clone()));
+        let known = lock(&self.trees).get(&name).cloned();
+        if let Some(tree) = known {
+            check_present(name, &tree.interpreter)?;
+            return Ok(Some(tree));
         }
         match self.stored(&name).await? {
-            Some(environment) => Ok(Some(self.open(environment).await?)),
+            Some(environment) => {
+                check_present(name, &environment.interpreter)?;
+                Ok(Some(self.open(environment).await?))
+            }
             None if function.info.environment.is_some() => Err(EnvironmentsError::Unknown(name)),
             None => Ok(None),
         }
@@ -174,8 +222,9 @@ impl Environments {
         if self.shared.private.is_some() {
             return self.make_private(function, name).await;
         }
-        let requirements = function.info.requirements.clone().unwrap_or_default();
-        let (_, tree) = self.add_locked(name, requirements, None, progress).await?;
+        let requirements = requirements_of(function);
+        let wanted = Wanted { requirements, python: None, python_version: None, upgrade: false };
+        let (_, tree) = self.add_locked(name, wanted, progress).await?;
         Ok(tree)
     }
 
@@ -193,12 +242,12 @@ impl Environments {
         function: &Function,
         name: String,
     ) -> Result<Arc<Tree>, EnvironmentsError> {
-        let requirements = match (&function.info.environment, &function.info.requirements) {
-            (Some(environment), _) => {
+        let requirements = match &function.info.environment {
+            Some(environment) => {
                 let stored = self.stored(environment).await?;
                 stored.ok_or_else(|| EnvironmentsError::Unknown(name.clone()))?.requirements
             }
-            (None, requirements) => requirements.clone().unwrap_or_default(),
+            None => requirements_of(function),
         };
         let (shared, wanted) = (self.shared.clone(), name.clone());
         blocking(&name, move || shared.install_private(wanted, requirements)).await
@@ -233,6 +282,7 @@ impl Environments {
             digest: environment.digest,
             python: environment.interpreter.version,
             interpreter: environment.interpreter.executable,
+            bytecode: environment.interpreter.is_present,
             distributions: environment
                 .distributions
                 .into_iter()
@@ -252,20 +302,24 @@ impl Shared {
     fn add(
         &self,
         name: &str,
-        requirements: String,
-        python: Option<&Path>,
+        wanted: Wanted,
         progress: &UnboundedSender<Progress>,
     ) -> Result<Environment, EnvironmentsError> {
-        let interpreter = inspect(python.unwrap_or(&self.python))?;
-        let installer =
-            Installer::new(self.sandboxes.clone(), interpreter.clone(), self.runtime.clone());
-        let spec = EnvironmentSpec { name: name.to_owned(), requirements, interpreter };
+        let Wanted { requirements, python, python_version, upgrade } = wanted;
+        let host = inspect(python.as_deref().unwrap_or(&self.python))?;
+        let interpreter = match python_version {
+            Some(version) => of_version(version, &host, python.is_some())?,
+            None => host.clone(),
+        };
+        let installer = Installer::new(self.sandboxes.clone(), host.clone(), self.runtime.clone());
+        let name = name.to_owned();
+        let spec = EnvironmentSpec { name, requirements, interpreter, host, upgrade };
         let environment = self.repository.add(&installer, &spec, &mut |step| {
             let told = Progress { step: step.step, done: step.done, total: step.total };
             // Whoever asked may be gone; the environment is made all the same.
             let _ = progress.send(told);
         })?;
-        let io = |error| EnvironmentsError::Io { name: name.to_owned(), error };
+        let io = |error| EnvironmentsError::Io { name: spec.name.clone(), error };
         self.keeper.publish(&environment.mount_names()).map_err(io)?;
         Ok(environment)
     }
@@ -273,7 +327,7 @@ impl Shared {
     fn install_private(
         &self,
         name: String,
-        requirements: String,
+        requirements: Requirements,
     ) -> Result<Arc<Tree>, EnvironmentsError> {
         let io = |error| EnvironmentsError::Io { name: name.clone(), error };
         let interpreter = inspect(&self.python)?;
@@ -281,8 +335,13 @@ impl Shared {
             Installer::new(self.sandboxes.clone(), interpreter.clone(), self.runtime.clone());
         let place = self.private.as_deref().unwrap_or(Path::new("/nonexistent"));
         let folder = tempfile::Builder::new().prefix("install-").tempdir_in(place).map_err(io)?;
-        let spec =
-            EnvironmentSpec { name: name.clone(), requirements, interpreter: interpreter.clone() };
+        let spec = EnvironmentSpec {
+            name: name.clone(),
+            requirements,
+            interpreter: interpreter.clone(),
+            host: interpreter.clone(),
+            upgrade: false,
+        };
         let plain = self.repository.install_plain(&installer, &spec, folder.path())?;
         Ok(Arc::new(Tree::private(name, plain.modules, interpreter, Arc::new(folder))))
     }
@@ -292,6 +351,34 @@ fn inspect(python: &Path) -> Result<Interpreter, EnvironmentsError> {
     Interpreter::inspect(python).map_err(|error| EnvironmentsError::Interpreter {
         path: python.to_owned(),
         reason: error.to_string(),
+    })
+}
+
+fn check_present(name: String, interpreter: &Interpreter) -> Result<(), EnvironmentsError> {
+    if interpreter.is_present {
+        return Ok(());
+    }
+    let version = interpreter.short_version().to_owned();
+    Err(EnvironmentsError::Elsewhere { name, version })
+}
+
+/// The interpreter of a version: the host's, where it is of that, or one that is elsewhere.
+fn of_version(
+    version: String,
+    host: &Interpreter,
+    is_named: bool,
+) -> Result<Interpreter, EnvironmentsError> {
+    if host.is_of(&version) {
+        return Ok(host.clone());
+    }
+    if is_named {
+        let path = host.executable.display();
+        let reason = format!("{path} is Python {}", host.version);
+        return Err(EnvironmentsError::Version { version, reason });
+    }
+    Interpreter::elsewhere(&version, host).ok_or_else(|| {
+        let reason = "it is no version of Python 3, such as 3.12".to_owned();
+        EnvironmentsError::Version { version, reason }
     })
 }
 
@@ -317,8 +404,8 @@ pub(super) fn name_of(function: &Function) -> String {
     if let Some(name) = &function.info.environment {
         return name.clone();
     }
-    let requirements = function.info.requirements.as_deref().unwrap_or_default();
-    let digest = blake3::hash(requirements.as_bytes()).to_hex();
+    let text = serde_json::to_vec(&requirements_of(function)).unwrap_or_default();
+    let digest = blake3::hash(&text).to_hex();
     format!("{OF_REQUIREMENTS}{}", &digest[..OF_REQUIREMENTS_DIGITS])
 }
 
@@ -332,6 +419,21 @@ pub(super) fn is_of_requirements(name: &str) -> bool {
     name.strip_prefix(OF_REQUIREMENTS).is_some_and(|digits| {
         digits.len() == OF_REQUIREMENTS_DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit())
     })
+}
+
+/// What a function that names no environment was deployed with.
+fn requirements_of(function: &Function) -> Requirements {
+    function.info.requirements.clone().map(requirements).unwrap_or_default()
+}
+
+/// Requirements as the store knows them.
+pub fn requirements(sent: wire::Requirements) -> Requirements {
+    match sent {
+        wire::Requirements::Listed { requirements, constraints, requires_python, allow_build } => {
+            Requirements::Listed { requirements, constraints, requires_python, allow_build }
+        }
+        wire::Requirements::Locked { lock } => Requirements::Locked { lock },
+    }
 }
 
 pub(super) async fn blocking<T: Send + 'static>(

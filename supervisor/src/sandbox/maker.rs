@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -51,7 +52,11 @@ pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::R
         }
     }
     if let Some(mut kill_switch) = kill_switch {
-        kill_switch.write_all(b"1")?;
+        match kill_switch.write_all(b"1") {
+            // A supervisor that ends in order has ended them, and removed their groups.
+            Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => {}
+            written => written?,
+        }
     }
     // Holders end for want of a supervisor, if not by the switch; none is left for others to reap.
     Reaper::wait_for_all()

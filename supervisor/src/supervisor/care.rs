@@ -22,7 +22,7 @@ impl Supervisor {
                 let grace = grace_ms.map_or(self.settings.grace, Duration::from_millis);
                 Reply::Collected(environments.collect(&functions, grace, dry_run).await?)
             }
-            StoreRequest::Fsck => Reply::Checked(environments.check().await?),
+            StoreRequest::Fsck => Reply::Checked(environments.fsck().await?),
             StoreRequest::Scrub { rate } => {
                 Reply::Checked(environments.scrub(rate, progress).await?)
             }

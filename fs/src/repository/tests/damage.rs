@@ -7,10 +7,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::fixture::{Package, Store, stage, tree};
-use crate::fsck::repair::Repaired;
+use crate::fsck::repair::{Repaired, Wheel};
 use crate::gc::Mounted;
-use crate::ingest::lock::Locked;
-use crate::interpreter::Interpreter;
 
 fn packages() -> BTreeSet<Package> {
     [(1, 1), (2, 1)].into()
@@ -59,7 +57,7 @@ fn nothing_is_wrong(store: &Store) -> bool {
 
 /// Installs all packages again from where they came, as a repair does with uv.
 fn repair(store: &Store) -> Repaired {
-    let installed = |_: &Locked, _: &Interpreter, staging: &Path| {
+    let installed = |_: &Wheel, staging: &Path| {
         stage(staging, &packages());
         Ok(())
     };
@@ -120,7 +118,13 @@ proptest! {
         let path = folder.path().join("state/catalog.sqlite");
         flip(&path, bit.index(bits(&path)));
         let (state, cache) = (folder.path().join("state"), folder.path().join("cache"));
-        let opened = super::super::Repository::open(&state, &cache, "uv".into(), "mount".into());
+        let opened = super::super::Repository::open(
+            &state,
+            &cache,
+            "uv".into(),
+            "mount".into(),
+            Default::default(),
+        );
         let Ok(repository) = opened else { return Ok(()) };
         let Ok(vfs) = crate::vfs::Vfs::open(&state) else { return Ok(()) };
         let store = Store { folder, repository, shown: super::fixture::Shown(vfs) };
@@ -192,7 +196,7 @@ fn what_is_damaged_is_not_written_anew_as_if_it_were_not() {
 fn repaired_with_other(ending: &str) -> (Store, Repaired) {
     let store = store();
     fs::remove_file(&files(&store.state().join("segments"), "segment")[0]).unwrap();
-    let install = |_: &Locked, _: &Interpreter, staging: &Path| {
+    let install = |_: &Wheel, staging: &Path| {
         stage(staging, &packages());
         let mut folders = vec![staging.to_owned()];
         while let Some(folder) = folders.pop() {

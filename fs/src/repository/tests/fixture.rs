@@ -16,10 +16,13 @@ use crate::gc::mark::Roots;
 use crate::id::{Digest, ObjectId};
 use crate::ingest::AddError;
 use crate::ingest::commit::{Incoming, commit};
+use crate::ingest::index::Index;
 use crate::ingest::lock;
 use crate::ingest::staged::Staged;
+use crate::ingest::wanted::Wanted;
 use crate::interpreter::Interpreter;
 use crate::repository::Repository;
+use crate::requirements::Requirements;
 use crate::store::segment::FRAME_BYTES;
 use crate::vfs::inode::ENVS;
 use crate::vfs::{FileKind, Vfs, VfsError};
@@ -81,9 +84,12 @@ impl Store {
         let repository = &self.repository;
         let spec = EnvironmentSpec {
             name: name.to_owned(),
-            requirements: String::new(),
+            requirements: Requirements::default(),
             interpreter: interpreter(),
+            host: interpreter(),
+            upgrade: false,
         };
+        let wanted = Wanted::of(&spec.requirements, &spec.interpreter)?;
         let text = lock_of(packages);
         let locked = lock::parse(&text)?;
         let _wanted = repository.want(&locked, &spec.interpreter);
@@ -102,7 +108,7 @@ impl Store {
             let (catalog, segments) = (&repository.catalog, &repository.segments);
             commit(catalog, segments, &staged, &incoming, &[], &identity, &mut |_, _| {})?;
         }
-        repository.publish(&spec, text, &locked)?;
+        repository.publish(&spec, &wanted, text, &locked)?;
         self.shown.reload(&[]).unwrap();
         Ok(())
     }
@@ -170,7 +176,8 @@ impl Store {
 /// Opens the repository in a folder.
 pub fn open(folder: &Path) -> Repository {
     let (state, cache) = (folder.join("state"), folder.join("cache"));
-    Repository::open(&state, &cache, "/nowhere/uv".into(), folder.join("mount")).unwrap()
+    let (uv, mount) = ("/nowhere/uv".into(), folder.join("mount"));
+    Repository::open(&state, &cache, uv, mount, Index::default()).unwrap()
 }
 
 /// What an environment of packages has.
@@ -241,5 +248,6 @@ pub fn interpreter() -> Interpreter {
         cache_tag: "cpython-311".to_owned(),
         implementation: "cpython".to_owned(),
         platform: "linux-x86_64".to_owned(),
+        is_present: true,
     }
 }

@@ -1,0 +1,58 @@
+"""Fetches a source distribution, checks its digest, and prints its pyproject.toml; runs none of it."""
+import base64
+import hashlib
+import os
+import sys
+import tarfile
+import urllib.parse
+import urllib.request
+import zipfile
+
+MAX_BYTES = 1 << 30
+
+
+def authorization(address):
+    """What the configured index of the same host is told."""
+    wanted = urllib.parse.urlsplit(address)
+    for variable in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL"):
+        for index in os.environ.get(variable, "").split():
+            known = urllib.parse.urlsplit(index)
+            if known.username and (known.hostname, known.port) == (wanted.hostname, wanted.port):
+                user = urllib.parse.unquote(known.username)
+                password = urllib.parse.unquote(known.password or "")
+                return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+    return None
+
+
+def pyproject(path):
+    """The text of the pyproject.toml in the archive's only folder, or nothing."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if is_pyproject(name)]
+            return archive.read(names[0]) if names else b""
+    with tarfile.open(path) as archive:
+        for member in archive:
+            if member.isfile() and is_pyproject(member.name):
+                return archive.extractfile(member).read()
+    return b""
+
+
+def is_pyproject(name):
+    return name.count("/") == 1 and name.endswith("/pyproject.toml")
+
+
+address, digest, path = sys.argv[1:]
+request = urllib.request.Request(address)
+credentials = authorization(address)
+if credentials:
+    # Not for whoever the index may send it on to.
+    request.add_unredirected_header("Authorization", credentials)
+with urllib.request.urlopen(request, timeout=60) as response:
+    content = response.read(MAX_BYTES + 1)
+if len(content) > MAX_BYTES:
+    sys.exit("it is larger than 1 GiB")
+if hashlib.sha256(content).hexdigest() != digest:
+    sys.exit("its SHA-256 is not what the index says")
+with open(path, "wb") as file:
+    file.write(content)
+sys.stdout.buffer.write(pyproject(path))

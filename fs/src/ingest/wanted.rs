@@ -1,0 +1,272 @@
+//! What uv is asked for and what its answer is held to, as plain data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use pep440_rs::{Version, VersionSpecifiers};
+
+use super::lock::{Locked, normalise};
+use super::{AddError, credentials, pylock};
+use crate::interpreter::Interpreter;
+use crate::requirements::Requirements;
+
+/// What uv is asked for and what its answer is held to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Lines of a requirements file.
+    pub requirements: Vec<String>,
+    /// Lines of a constraints file.
+    pub constraints: Vec<String>,
+    /// Whether they name everything: nothing is added for what they depend on.
+    pub is_complete: bool,
+    /// Normalised names that are asked for themselves.
+    pub requested: BTreeSet<String>,
+    /// Digests that were given, `algorithm:digest`, by normalised name; where there are any, every
+    /// distribution needs one.
+    hashes: Option<BTreeMap<String, BTreeSet<String>>>,
+    /// Whether everything may be left out for its markers.
+    may_be_empty: bool,
+    /// Whether what has no wheel may be built.
+    pub may_build: bool,
+}
+
+impl Wanted {
+    /// Reads requirements. Refuses those of another Python, and addresses with credentials.
+    pub fn of(requirements: &Requirements, interpreter: &Interpreter) -> Result<Self, AddError> {
+        let wanted = match requirements {
+            Requirements::Listed { requirements, constraints, requires_python, allow_build } => {
+                check_python(requires_python.as_deref(), interpreter)?;
+                check_options(requirements.iter().chain(constraints))?;
+                if *allow_build && !interpreter.is_present {
+                    return Err(AddError::unsatisfiable(format!(
+                        "--allow-build takes the interpreter itself, and this machine has no Python \
+                         {}; name one with --python",
+                        interpreter.short_version()
+                    )));
+                }
+                let listed = Self::listed(requirements.clone(), constraints.clone(), false);
+                Self { may_build: *allow_build, ..listed }
+            }
+            Requirements::Locked { lock } => {
+                let lock = pylock::read(lock)?;
+                check_python(lock.requires_python.as_deref(), interpreter)?;
+                Self {
+                    may_be_empty: !lock.is_limited,
+                    ..Self::listed(lock.requirements, Vec::new(), true)
+                }
+            }
+        };
+        if wanted
+            .requirements
+            .iter()
+            .chain(&wanted.constraints)
+            .any(|line| credentials::are_in(line))
+        {
+            return Err(AddError::unsatisfiable(
+                "the requirements have an address with credentials, which would be stored with \
+                 them; give those to the supervisor instead, as [index] of its configuration file",
+            ));
+        }
+        Ok(wanted)
+    }
+
+    fn listed(requirements: Vec<String>, constraints: Vec<String>, is_complete: bool) -> Self {
+        let mut hashes: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for line in requirements.iter().chain(&constraints) {
+            let Some(name) = name_of(line) else { continue };
+            let given = line.split_whitespace().filter_map(|word| word.strip_prefix("--hash="));
+            for hash in given {
+                hashes.entry(name.clone()).or_default().insert(hash.to_ascii_lowercase());
+            }
+        }
+        let is_demanded = requirements.iter().any(|line| line == "--require-hashes");
+        Self {
+            requested: requirements.iter().filter_map(|line| name_of(line)).collect(),
+            requirements,
+            constraints,
+            is_complete,
+            hashes: (is_demanded || !hashes.is_empty()).then_some(hashes),
+            may_be_empty: true,
+            may_build: false,
+        }
+    }
+
+    /// The lines that ask for a package by its normalised name.
+    pub fn lines_of(&self, package: &str) -> Vec<String> {
+        let asks = |line: &&String| name_of(line).is_some_and(|name| name == package);
+        self.requirements.iter().filter(asks).cloned().collect()
+    }
+
+    /// Options among the requirements, such as where the index is.
+    pub fn options(&self) -> impl Iterator<Item = &str> {
+        self.requirements.iter().map(String::as_str).filter(|line| line.starts_with('-'))
+    }
+
+    /// Holds what was chosen to the digests that were given: once there is one, all are needed, and
+    /// only what has it may be installed.
+    pub fn hold(&self, chosen: Vec<Locked>) -> Result<Vec<Locked>, AddError> {
+        if chosen.is_empty() && !self.may_be_empty {
+            return Err(AddError::unsatisfiable("the lock is for other environments than this"));
+        }
+        let Some(hashes) = &self.hashes else { return Ok(chosen) };
+        let without: Vec<String> = chosen
+            .iter()
+            .filter(|one| !hashes.contains_key(&one.name))
+            .map(|one| format!("{}=={}", one.name, one.version))
+            .collect();
+        if !without.is_empty() {
+            return Err(AddError::unsatisfiable(format!(
+                "once a --hash is given every distribution needs one, and there is none for {}",
+                without.join(", ")
+            )));
+        }
+        chosen.into_iter().map(|one| hold_one(&hashes[&one.name], one)).collect()
+    }
+
+    /// Whether every distribution needs a digest that was given.
+    pub fn is_hashed(&self) -> bool {
+        self.hashes.is_some()
+    }
+}
+
+fn hold_one(given: &BTreeSet<String>, mut one: Locked) -> Result<Locked, AddError> {
+    // Built here, from a source that was given.
+    if one.source.as_ref().is_some_and(|source| given.contains(source)) {
+        return Ok(one);
+    }
+    // The lock knows SHA-256 alone; uv checks the others when it has the file.
+    let (known, other): (Vec<_>, Vec<_>) =
+        given.iter().cloned().partition(|hash| hash.starts_with("sha256:"));
+    let known: Vec<_> = known.into_iter().filter(|hash| one.hashes.contains(hash)).collect();
+    let held = if known.is_empty() { other } else { known };
+    if held.is_empty() {
+        return Err(AddError::unsatisfiable(format!(
+            "{} {} has no wheel for this interpreter with any --hash that was given for it",
+            one.name, one.version
+        )));
+    }
+    one.hashes = held;
+    Ok(one)
+}
+
+/// The normalised name that a line asks for; none of an option or an address alone.
+fn name_of(line: &str) -> Option<String> {
+    let end = line
+        .find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.'))
+        .unwrap_or(line.len());
+    let name = &line[..end];
+    let is_name =
+        name.starts_with(|c: char| c.is_ascii_alphanumeric()) && !line[end..].starts_with("://");
+    is_name.then(|| normalise(name))
+}
+
+/// uv builds what `--no-binary` names, and would do so where there is a network.
+fn check_options<'a>(mut lines: impl Iterator<Item = &'a String>) -> Result<(), AddError> {
+    match lines.find(|line| line.starts_with("--no-binary")) {
+        None => Ok(()),
+        Some(line) => Err(AddError::unsatisfiable(format!(
+            "{line}: packages are installed from wheels; --allow-build builds what has none"
+        ))),
+    }
+}
+
+fn check_python(requires: Option<&str>, interpreter: &Interpreter) -> Result<(), AddError> {
+    let Some(requires) = requires else { return Ok(()) };
+    let unreadable = |error: String| {
+        AddError::unsatisfiable(format!("requires-python {requires:?} cannot be read: {error}"))
+    };
+    let specifiers =
+        VersionSpecifiers::from_str(requires).map_err(|error| unreadable(error.to_string()))?;
+    let version =
+        Version::from_str(&interpreter.version).map_err(|error| unreadable(error.to_string()))?;
+    if specifiers.contains(&version) {
+        return Ok(());
+    }
+    Err(AddError::unsatisfiable(format!(
+        "Python {requires} is required, and {} is Python {}; name another interpreter with --python",
+        interpreter.executable.display(),
+        interpreter.version
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interpreter() -> Interpreter {
+        Interpreter {
+            executable: "/usr/bin/python3.11".into(),
+            version: "3.11.7".to_owned(),
+            base_prefix: "/usr".into(),
+            cache_tag: "cpython-311".to_owned(),
+            implementation: "cpython".to_owned(),
+            platform: "linux-x86_64".to_owned(),
+            is_present: true,
+        }
+    }
+
+    fn wanted(lines: &[&str]) -> Wanted {
+        Wanted::of(&Requirements::of(lines.iter().copied()), &interpreter()).unwrap()
+    }
+
+    fn locked(name: &str, hashes: &[&str]) -> Locked {
+        Locked {
+            name: name.to_owned(),
+            version: "1".to_owned(),
+            url: None,
+            source: None,
+            hashes: hashes.iter().map(|hash| format!("sha256:{hash}")).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_requested_are_the_names_of_the_lines() {
+        let wanted = wanted(&[
+            "numpy>=2",
+            "Requests[socks] ; python_version > '3'",
+            "pkg@https://host/x.whl",
+            "https://host/y.whl",
+            "--pre",
+        ]);
+        let names: Vec<_> = wanted.requested.iter().map(String::as_str).collect();
+        assert_eq!(names, ["numpy", "pkg", "requests"]);
+        assert_eq!(wanted.options().collect::<Vec<_>>(), ["--pre"]);
+    }
+
+    #[test]
+    fn once_there_is_a_hash_all_are_needed() {
+        let one = wanted(&["Six==1 --hash=sha256:AA --hash=sha256:bb", "idna"]);
+        assert!(one.hold(vec![locked("six", &["aa"]), locked("idna", &["cc"])]).is_err());
+        assert!(one.hold(vec![locked("six", &["cc"])]).is_err());
+        let held = one.hold(vec![locked("six", &["aa", "cc"])]).unwrap();
+        assert_eq!(held, [locked("six", &["aa"])]);
+        assert!(wanted(&["idna"]).hold(vec![locked("idna", &["cc"])]).is_ok());
+        assert!(wanted(&["--require-hashes", "idna"]).hold(vec![locked("idna", &["cc"])]).is_err());
+        let both = wanted(&["six --hash=sha256:aa --hash=md5:ee"]);
+        assert_eq!(both.hold(vec![locked("six", &["aa"])]).unwrap()[0].hashes, ["sha256:aa"]);
+        let other = wanted(&["six --hash=sha512:dd"]);
+        assert_eq!(other.hold(vec![locked("six", &["aa"])]).unwrap()[0].hashes, ["sha512:dd"]);
+    }
+
+    #[test]
+    fn another_python_and_credentials_are_refused() {
+        let of = |requires: &str, line: &str| {
+            let requirements = Requirements::Listed {
+                requirements: vec![line.to_owned()],
+                constraints: Vec::new(),
+                requires_python: Some(requires.to_owned()),
+                allow_build: false,
+            };
+            Wanted::of(&requirements, &interpreter())
+        };
+        assert!(of(">=3.9, <4", "six").is_ok());
+        assert!(of("~=3.11.2", "six").is_ok());
+        let error = of(">=3.12", "six").unwrap_err();
+        assert!(error.is_bad_input() && error.to_string().contains("3.11.7"), "{error}");
+        assert!(of("banana", "six").unwrap_err().is_bad_input());
+        let error = of(">=3", "--no-binary six").unwrap_err().to_string();
+        assert!(error.contains("--allow-build"), "{error}");
+        let error = of(">=3", "--index-url https://me:secret@host/simple").unwrap_err();
+        assert!(error.is_bad_input() && !error.to_string().contains("secret"), "{error}");
+    }
+}
