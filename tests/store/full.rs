@@ -65,7 +65,8 @@ fn nothing_half_written_is_left_on_a_full_disk() {
         disk.empty();
         match output.code {
             0 => done += 1,
-            70 => failed += 1,
+            // An installation that would fill the disk is ended before it does.
+            2 | 70 => failed += 1,
             other => panic!("{other}: {output:?}"),
         }
         sound(&format!("after adding with {pages} pages"));
