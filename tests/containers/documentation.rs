@@ -24,7 +24,8 @@ fn the_readmes_commands_work() {
     let podman = podman();
     let client = podman.command();
     let words = client.get_args().map(|word| word.to_str().unwrap());
-    let podman_run = [&["podman"], &words.collect::<Vec<_>>()[..], &["run --network none"]];
+    let flags = format!("run --network none {}", podman.groups().unwrap());
+    let podman_run = [&["podman"], &words.collect::<Vec<_>>()[..], &[&flags]];
     let podman_run = podman_run.concat().join(" ");
     let here = |text: &str| {
         text.replace("python:3.11-slim", IMAGE)

@@ -10,7 +10,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{eventually, folder};
+use crate::harness::{eventually, folder, remove_groups};
 
 /// The image that both engines have, with this machine's CPython in `/usr/local`.
 pub const IMAGE: &str = "python";
@@ -95,6 +95,11 @@ impl Docker {
     }
 }
 
+/// The name of an engine's control groups.
+fn name_of(folder: &Path) -> &str {
+    folder.file_name().unwrap().to_str().unwrap()
+}
+
 fn start_daemon(folder: &Path) -> Child {
     // Of one that was killed.
     let _ = std::fs::remove_file(folder.join("docker.pid"));
@@ -104,6 +109,7 @@ fn start_daemon(folder: &Path) -> Child {
         .args(["--data-root", &place("data"), "--exec-root", &place("exec")])
         .args(["--pidfile", &place("docker.pid")])
         .args(["--host", &format!("unix://{}", place("docker.sock"))])
+        .args(["--cgroup-parent", &format!("/{}", name_of(folder))])
         .args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--live-restore"])
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
@@ -126,6 +132,7 @@ impl Drop for Docker {
         let _ = kill(Pid::from_raw(daemon.id().cast_signed()), Signal::SIGTERM);
         let _ = daemon.wait();
         clear_mounts(self.folder.path());
+        remove_groups(name_of(self.folder.path()));
     }
 }
 
@@ -188,15 +195,22 @@ impl Podman {
     /// Runs a program in a new container; what it prints.
     pub fn run(&self, arguments: &[&str], program: &[&str]) -> String {
         let mut command = self.command();
-        command.args(["run", "--rm", "--network", "none"]).args(arguments).arg(IMAGE);
+        command.args(["run", "--rm", "--network", "none"]).args(self.groups()).args(arguments);
+        command.arg(IMAGE);
         ok(command.args(program))
     }
 
     /// Starts a container that goes on; it ends with what this returns.
     pub fn start_container(&self, arguments: &[&str], code: &str) -> Container {
         let mut command = self.command();
-        command.args(["run", "--detach", "--network", "none"]).args(arguments);
+        command.args(["run", "--detach", "--network", "none"]).args(self.groups()).args(arguments);
         start(command, self.command(), code)
+    }
+
+    /// Where root's containers have their control groups; a user has none to give.
+    pub fn groups(&self) -> Option<String> {
+        let name = name_of(self.folder.path());
+        self.user.is_none().then(|| format!("--cgroup-parent=/{name}"))
     }
 
     fn home(&self) -> PathBuf {
@@ -214,6 +228,7 @@ impl Drop for Podman {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         clear_mounts(self.folder.path());
+        remove_groups(name_of(self.folder.path()));
     }
 }
 

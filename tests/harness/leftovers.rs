@@ -135,6 +135,13 @@ fn namespaces_of(pid: i32) -> Vec<String> {
     links.map(|link| link.to_string_lossy().into_owned()).collect()
 }
 
+/// Removes the control groups of a name at the root of each hierarchy, as far as they are empty.
+pub fn remove_groups(name: &str) {
+    for root in hierarchies() {
+        remove_group(&root.join(name));
+    }
+}
+
 /// Removes a group and those in it; whether it is gone.
 fn remove_group(group: &Path) -> bool {
     for entry in fs::read_dir(group).into_iter().flatten().flatten() {

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 pub use index::Index;
 pub use instance::{Instance, Options, Output};
-pub use leftovers::wait_until_gone;
+pub use leftovers::{remove_groups, wait_until_gone};
 
 static CACHE: OnceLock<Mutex<Option<tempfile::TempDir>>> = OnceLock::new();
 static SHARED: Mutex<Option<Arc<Instance>>> = Mutex::new(None);
