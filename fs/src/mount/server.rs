@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::control::{Ask, Line, Tell};
 use crate::id::ObjectId;
+use crate::store::segment::FRAME_BYTES;
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,6 +47,9 @@ impl Server {
         near.set_read_timeout(Some(PATIENCE))?;
         let mut command = Command::new(binary);
         command.arg("serve").arg("--state").arg(state).arg("--mount").arg(mountpoint);
+        // Frames go back to the system when they are forgotten. glibc would learn from their size to
+        // keep them, and the process stay as large as it ever was.
+        command.env("MALLOC_MMAP_THRESHOLD_", FRAME_BYTES.to_string());
         if role == Role::Successor {
             command.arg("--adopt");
         }
