@@ -123,7 +123,7 @@ proptest! {
             &cache,
             "uv".into(),
             "mount".into(),
-            Default::default(),
+            crate::ingest::index::Index::default(),
         );
         let Ok(repository) = opened else { return Ok(()) };
         let Ok(vfs) = crate::vfs::Vfs::open(&state) else { return Ok(()) };
