@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::catalog::{
     Catalog, CatalogError, FileContent, NewDistribution, NewObject, StoredDistribution,
@@ -19,6 +19,7 @@ use crate::id::Digest;
 use crate::ingest::claims::Claims;
 use crate::ingest::commit::{Incoming, commit};
 use crate::ingest::confine::Confine;
+use crate::ingest::downloads::Downloads;
 use crate::ingest::index::Index;
 use crate::ingest::lock::{self, Locked};
 use crate::ingest::staged::Staged;
@@ -65,7 +66,7 @@ pub struct Repository {
     pub(crate) segments: PathBuf,
     pub(crate) views: PathBuf,
     pub(crate) staging: PathBuf,
-    pub(crate) cache: PathBuf,
+    pub(crate) downloads: Downloads,
     pub(crate) built: PathBuf,
     pub(crate) uv: PathBuf,
     mount: PathBuf,
@@ -75,8 +76,6 @@ pub struct Repository {
     retained: Mutex<BTreeSet<String>>,
     /// One change at a time; resolving and downloading go on beside it.
     committing: Mutex<()>,
-    /// Held by whoever has uv write to the cache; alone by whoever clears there.
-    downloading: RwLock<()>,
     claims: Claims,
     /// Artifacts, and the interpreters that they are for, which additions count on.
     pub(crate) wanted: Holds<(String, String)>,
@@ -100,7 +99,7 @@ impl Repository {
             segments: state.join("segments"),
             views: state.join("views"),
             staging: state.join("staging"),
-            cache: cache.join("uv"),
+            downloads: Downloads::open(cache).map_err(StoreError::at(cache))?,
             built: cache.join("built"),
             uv,
             mount,
@@ -111,19 +110,17 @@ impl Repository {
             },
             retained: Mutex::default(),
             committing: Mutex::new(()),
-            downloading: RwLock::new(()),
             claims: Claims::default(),
             wanted: Holds::default(),
             leased: Holds::default(),
         };
         let _ = fs::remove_dir_all(&repository.staging);
-        let folders =
-            [&repository.segments, &repository.views, &repository.staging, &repository.cache];
+        let folders = [&repository.segments, &repository.views, &repository.staging];
         for folder in folders {
             fs::create_dir_all(folder).map_err(StoreError::at(folder))?;
         }
         repository.clear_unfinished()?;
-        repository.clear_unpacked();
+        repository.downloads.clear_unpacked();
         // What was moved, or was to be shown, when a predecessor was killed. Old indexes still lead
         // to what is there.
         if let Err(error) = repository.views().write_stale() {
@@ -131,17 +128,6 @@ impl Repository {
         }
         repository.show()?;
         Ok(repository)
-    }
-
-    /// Removes what a uv that was killed has half unpacked, unless another may be at work.
-    fn clear_unpacked(&self) {
-        let Ok(_alone) = self.downloading.try_write() else { return };
-        let Ok(entries) = fs::read_dir(&self.cache) else { return };
-        for entry in entries.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(".tmp") {
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
     }
 
     fn clear_unfinished(&self) -> Result<(), RepositoryError> {
@@ -177,11 +163,12 @@ impl Repository {
         told: &mut dyn FnMut(Step),
     ) -> Result<Environment, AddError> {
         let added = {
-            let _turn = self.downloading.read().unwrap_or_else(PoisonError::into_inner);
+            let folder = self.downloads.folder();
+            let _downloading = self.downloads.hold().map_err(AddError::at(folder))?;
             self.add_once(confine, spec, told)
         };
         if added.is_err() {
-            self.clear_unpacked();
+            self.downloads.clear_unpacked();
         }
         added
     }
@@ -196,7 +183,7 @@ impl Repository {
         let work = self.folder()?;
         let uv = Uv {
             binary: &self.uv,
-            cache: Some(&self.cache),
+            cache: Some(self.downloads.folder()),
             interpreter: &spec.interpreter,
             host: &spec.host,
             work: work.path(),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::engine::{Container, ok};
 use super::{SLEEP, docker, docker_args, environment, instance, podman};
-use crate::harness::{Instance, eventually};
+use crate::harness::{Instance, drop_caches, eventually};
 use crate::tests;
 
 tests!(
@@ -62,7 +62,7 @@ fn imports_go_on_over_the_death_of_the_mounts_server() {
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let container = docker().start_container(&arguments, SLEEP);
     for round in 1..=3 {
-        std::fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
+        drop_caches();
         let mut import = container.exec("import numpy; print(numpy.arange(4).sum())");
         let import = import.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(100 * round));

@@ -5,7 +5,7 @@ mod instance;
 mod leftovers;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -82,5 +82,18 @@ pub fn kill_9(pid: &serde_json::Value) {
 
 /// Drops all that the kernel caches of files.
 pub fn drop_caches() {
+    drop(dropped_caches());
+}
+
+/// The same, and no test does it again until what this returns is dropped.
+pub fn dropped_caches() -> MutexGuard<'static, ()> {
+    let kept = kept_caches();
     std::fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
+    kept
+}
+
+/// Keeps tests from dropping what the kernel caches until what this returns is dropped.
+pub fn kept_caches() -> MutexGuard<'static, ()> {
+    static CACHES: Mutex<()> = Mutex::new(());
+    CACHES.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::harness::{Instance, Options, drop_caches, eventually, kill_9};
+use crate::harness::{Instance, Options, dropped_caches, eventually, kill_9};
 use crate::tests;
 
 tests!(a_cold_import_decodes_little_more_than_it_reads);
@@ -17,7 +17,7 @@ fn a_cold_import_decodes_little_more_than_it_reads() {
     eventually("a successor serves", || instance.status()["mount"]["successions"] == 1);
     let counted = |what: &str| instance.status()["mount"]["requests"][what].as_u64().unwrap();
     let (decoded, read) = (counted("decoded-frames"), counted("read-bytes"));
-    drop_caches();
+    let _caches = dropped_caches();
     let python = instance.mount().join("envs/science/bin/python");
     let done = Command::new(python).args(["-c", "import pandas"]).status().unwrap();
     assert!(done.success());

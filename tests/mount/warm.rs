@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::harness::{Instance, Options};
+use crate::harness::{Instance, Options, kept_caches};
 use crate::tests;
 
 tests!(a_warm_import_sends_no_request);
@@ -16,6 +16,7 @@ fn a_warm_import_sends_no_request() {
         assert!(done.success());
     };
     let requests = || instance.status()["mount"]["requests"].clone();
+    let _caches = kept_caches();
     import();
     import();
     let before = requests();

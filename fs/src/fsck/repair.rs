@@ -87,11 +87,12 @@ impl Repository {
         let install = |wheel: &Wheel, staging: &Path| {
             let Wheel { locked, interpreter, options } = wheel;
             let work = self.folder()?;
+            let _downloading = self.downloads.hold().map_err(AddError::at(staging))?;
             let (confine, host) = confining(interpreter).map_err(AddError::at(staging))?;
             let built = self.built(interpreter)?;
             let uv = Uv {
                 binary: &self.uv,
-                cache: Some(&self.cache),
+                cache: Some(self.downloads.folder()),
                 interpreter,
                 host: &host,
                 work: work.path(),

@@ -6,6 +6,7 @@ pub mod claims;
 pub mod commit;
 pub mod confine;
 pub mod credentials;
+pub mod downloads;
 pub mod index;
 pub mod lock;
 pub mod pack;

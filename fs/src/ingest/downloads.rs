@@ -1,0 +1,85 @@
+//! The folder of downloads, which instances may share. Whoever has uv write to it holds it; what uv
+//! leaves half unpacked where it is killed is removed by whoever can hold it alone.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+/// A folder of downloads.
+#[derive(Debug)]
+pub struct Downloads {
+    folder: PathBuf,
+    lock: PathBuf,
+}
+
+/// Says that uv may be writing, until it is dropped.
+#[derive(Debug)]
+pub struct Downloading(#[expect(dead_code, reason = "held for its drop")] Flock<File>);
+
+impl Downloads {
+    /// uv's folder in `cache`, made where it is not there.
+    pub fn open(cache: &Path) -> io::Result<Self> {
+        let folder = cache.join("uv");
+        fs::create_dir_all(&folder)?;
+        Ok(Self { folder, lock: cache.join("lock") })
+    }
+
+    /// uv's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Keeps others from clearing. Blocks as long as one is at it.
+    pub fn hold(&self) -> io::Result<Downloading> {
+        Ok(Downloading(self.lock(FlockArg::LockShared)?))
+    }
+
+    /// Removes what a uv that was killed has half unpacked, unless another may be at work.
+    pub fn clear_unpacked(&self) {
+        let Ok(_alone) = self.lock(FlockArg::LockExclusiveNonblock) else { return };
+        let Ok(entries) = fs::read_dir(&self.folder) else { return };
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(".tmp") {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
+    fn lock(&self, how: FlockArg) -> io::Result<Flock<File>> {
+        let mut file = File::options().create(true).append(true).open(&self.lock)?;
+        loop {
+            match Flock::lock(file, how) {
+                Ok(lock) => return Ok(lock),
+                Err((unlocked, Errno::EINTR)) => file = unlocked,
+                Err((_, error)) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_half_unpacked_goes_when_nobody_downloads() {
+        let cache = tempfile::tempdir().unwrap();
+        let downloads = Downloads::open(cache.path()).unwrap();
+        let half = downloads.folder().join(".tmpX");
+        let whole = downloads.folder().join("wheels");
+        for folder in [&half, &whole] {
+            fs::create_dir(folder).unwrap();
+        }
+        // As another process would, through an opening of its own.
+        let other = Downloads::open(cache.path()).unwrap();
+        let downloading = other.hold().unwrap();
+        downloads.clear_unpacked();
+        assert!(half.exists());
+        drop(downloading);
+        downloads.clear_unpacked();
+        assert!(!half.exists() && whole.exists());
+    }
+}
