@@ -1,6 +1,7 @@
 //! Environments as they are asked for and as they are stored.
 
-use crate::catalog::StoredEnvironment;
+use crate::catalog::{StoredDistribution, StoredEnvironment};
+use crate::id::Digest;
 use crate::interpreter::Interpreter;
 use crate::requirements::Requirements;
 
@@ -24,8 +25,10 @@ pub struct EnvironmentSpec {
 pub struct Environment {
     /// Its name.
     pub name: String,
-    /// Digest of its distributions and interpreter.
+    /// Digest of its distributions and interpreter: the same for environments that have the same.
     pub digest: String,
+    /// Digest of its view, which is its own.
+    pub view: String,
     /// What it was made from.
     pub requirements: Requirements,
     /// Its interpreter.
@@ -75,6 +78,8 @@ impl Environment {
     }
 
     pub(crate) fn of(stored: StoredEnvironment) -> Self {
+        let members = stored.distributions.iter().map(|(member, _)| member);
+        let digest = digest(&stored.interpreter, members);
         let distributions =
             stored.distributions.into_iter().map(|(stored, requested)| Distribution {
                 name: stored.name,
@@ -85,7 +90,8 @@ impl Environment {
             });
         Self {
             name: stored.name,
-            digest: stored.view,
+            digest,
+            view: stored.view,
             requirements: stored.requirements,
             interpreter: stored.interpreter,
             distributions: distributions.collect(),
@@ -93,6 +99,28 @@ impl Environment {
             bytes: stored.bytes,
         }
     }
+}
+
+/// Digest of what an environment has: its interpreter and its distributions.
+pub(crate) fn digest<'a>(
+    interpreter: &Interpreter,
+    members: impl IntoIterator<Item = &'a StoredDistribution>,
+) -> String {
+    let mut text = interpreter.executable.to_string_lossy().into_owned();
+    text.push_str(&interpreter.pyvenv_cfg());
+    for member in members {
+        for part in [&member.name, &member.version, &member.digest] {
+            text.push_str(part);
+            text.push('\n');
+        }
+    }
+    Digest::of(text.as_bytes()).to_string()
+}
+
+/// Digest of the view of an environment of this name. Two names never share one: the kernel knows a
+/// folder by one path, and would move it from the one to the other at each use.
+pub(crate) fn view(name: &str, digest: &str) -> String {
+    Digest::of(format!("{name}\n{digest}").as_bytes()).to_string()
 }
 
 /// What a distribution is called in the mount's folder of them.

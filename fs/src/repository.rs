@@ -13,7 +13,7 @@ use crate::catalog::{
     Catalog, CatalogError, FileContent, NewDistribution, NewObject, StoredDistribution,
     StoredEnvironment,
 };
-use crate::environment::{Environment, EnvironmentSpec, Plain, distribution_name};
+use crate::environment::{self, Environment, EnvironmentSpec, Plain, distribution_name};
 use crate::gc::hold::Holds;
 use crate::id::Digest;
 use crate::ingest::claims::Claims;
@@ -423,16 +423,17 @@ impl Repository {
                 AddError::Lock(format!("{} is not stored although it was installed", one.name))
             })?);
         }
-        let digest = view_digest(&spec.interpreter, &members);
+        let digest = environment::digest(&spec.interpreter, &members);
+        let view = environment::view(&spec.name, &digest);
         let parts: Vec<_> = [&venv].into_iter().chain(&members).cloned().collect();
         let views = self.views();
-        views.make(&digest, &parts, Some(&spec.interpreter))?;
+        views.make(&view, &parts, Some(&spec.interpreter))?;
         for member in &members {
             views.make(&own_view(&member.digest), std::slice::from_ref(member), None)?;
         }
         let stored = StoredEnvironment {
             name: spec.name.clone(),
-            view: digest,
+            view,
             requirements: spec.requirements.clone(),
             lock: lock_text,
             interpreter: spec.interpreter.clone(),
@@ -511,19 +512,6 @@ fn to_import(incoming: &[Incoming], requested: &BTreeSet<String>) -> trace::Want
     let explored: Vec<String> = asked.into_iter().flat_map(modules_of).collect();
     let modules = explored.iter().cloned().chain(other.into_iter().flat_map(modules_of));
     trace::Wanted { modules: modules.collect(), explored }
-}
-
-/// Digest of an environment: its interpreter and its distributions.
-fn view_digest(interpreter: &Interpreter, members: &[StoredDistribution]) -> String {
-    let mut text = interpreter.executable.to_string_lossy().into_owned();
-    text.push_str(&interpreter.pyvenv_cfg());
-    for member in members {
-        for part in [&member.name, &member.version, &member.digest] {
-            text.push_str(part);
-            text.push('\n');
-        }
-    }
-    Digest::of(text.as_bytes()).to_string()
 }
 
 #[cfg(test)]

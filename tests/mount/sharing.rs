@@ -2,10 +2,10 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use crate::harness::{Instance, Options, cache};
+use crate::harness::{Instance, Options, cache, kept_caches};
 use crate::tests;
 
-tests!(two_environments_share_objects_and_inodes);
+tests!(two_environments_share_objects_and_inodes, equal_environments_have_their_own_folders);
 
 /// Bytes that the instance's store has on disk.
 fn stored(instance: &Instance) -> u64 {
@@ -44,4 +44,28 @@ fn two_environments_share_objects_and_inodes() {
             assert!(one.size() > 0 || one.ino() != other.ino());
         }
     }
+}
+
+/// The kernel knows a folder by one path: shared by two, each use by one path takes it from the other.
+fn equal_environments_have_their_own_folders() {
+    let instance = Instance::start(&Options::default());
+    for name in ["one", "two"] {
+        instance.ok(&["env", "add", name, "six", "idna"]);
+    }
+    let digest = |env: &str| instance.json(&["env", "show", env, "--json"])["digest"].clone();
+    assert_eq!(digest("one"), digest("two"));
+    let site =
+        |env: &str| instance.mount().join(format!("envs/{env}/lib/python3.11/site-packages"));
+    let list = |env: &str| std::fs::read_dir(site(env)).unwrap().count();
+    let lookups = || instance.status()["mount"]["requests"]["lookup"].as_u64().unwrap();
+    let _caches = kept_caches();
+    let _ = (list("one"), list("two"));
+    let before = lookups();
+    for _ in 0..10 {
+        assert_eq!(list("one"), list("two"));
+    }
+    assert_eq!(lookups(), before);
+    let inode = |path: std::path::PathBuf| std::fs::metadata(path).unwrap().ino();
+    assert_ne!(inode(site("one")), inode(site("two")));
+    assert_eq!(inode(site("one").join("six.py")), inode(site("two").join("six.py")));
 }

@@ -34,7 +34,7 @@ impl Environments {
         loop {
             let stored = self.shared.repository.environment(name)?;
             let environment = stored.ok_or_else(|| EnvironmentsError::Unknown(name.to_owned()))?;
-            match self.open_root(&environment.digest, name) {
+            match self.open_root(&environment.view, name) {
                 Ok(folder) => return Ok(root(environment, folder)),
                 // It is just being published.
                 Err(_) if Instant::now() < until => thread::sleep(Duration::from_millis(10)),
@@ -52,7 +52,7 @@ impl Environments {
     pub fn named(&self) -> Result<Vec<(String, String)>, EnvironmentsError> {
         let all = self.shared.repository.environments()?.into_iter();
         let named = all.filter(|environment| !is_of_requirements(&environment.name));
-        Ok(named.map(|environment| (environment.name, environment.digest)).collect())
+        Ok(named.map(|environment| (environment.name, environment.view)).collect())
     }
 
     /// Shows these views in the mount, also where no name stands for them any more. Blocks.
@@ -66,7 +66,7 @@ impl Environments {
     /// The root of a view that some name stands for, or that is retained. Blocks.
     pub fn root_of_view(&self, view: &str) -> Result<File, EnvironmentsError> {
         let all = self.shared.repository.environments()?.into_iter();
-        let mut named = all.filter(|environment| environment.digest == view);
+        let mut named = all.filter(|environment| environment.view == view);
         let name = named.next().map_or_else(|| retained_name(view), |environment| environment.name);
         self.open_root(view, &name)
     }
@@ -96,5 +96,5 @@ impl Environments {
 
 fn root(environment: Environment, folder: File) -> Root {
     let site_packages = environment.interpreter.site_packages();
-    Root { view: environment.digest, site_packages, folder }
+    Root { view: environment.view, site_packages, folder }
 }

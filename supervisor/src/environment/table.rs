@@ -263,7 +263,7 @@ impl Environments {
         let path = self.path(&name);
         let shared = self.shared.clone();
         let opened = blocking(&name, move || {
-            let lease = shared.repository.lease(&environment.digest);
+            let lease = shared.repository.lease(&environment.view);
             open_view(environment, lease, &path)
         })
         .await?;
