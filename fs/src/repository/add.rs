@@ -1,0 +1,257 @@
+//! Adding: from requirements to stored distributions, by the phases of [`crate::ingest`].
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Repository;
+use crate::environment::{Environment, EnvironmentSpec, Plain, distribution_name};
+use crate::ingest::commit::{Incoming, commit};
+use crate::ingest::confine::Confine;
+use crate::ingest::lock::{self, Locked};
+use crate::ingest::staged::Staged;
+use crate::ingest::trace;
+use crate::ingest::uv::Uv;
+use crate::ingest::wanted::Wanted;
+use crate::ingest::{AddError, Step, credentials, source};
+use crate::interpreter::Interpreter;
+
+impl Repository {
+    /// Makes an environment, or replaces what a name stands for: resolves, installs what is not
+    /// stored yet, stores it, and publishes the view. Blocks.
+    pub fn add(
+        &self,
+        confine: &dyn Confine,
+        spec: &EnvironmentSpec,
+        told: &mut dyn FnMut(Step),
+    ) -> Result<Environment, AddError> {
+        let added = {
+            let folder = self.downloads.folder();
+            let _downloading = self.downloads.hold().map_err(AddError::at(folder))?;
+            self.add_once(confine, spec, told)
+        };
+        if added.is_err() {
+            self.downloads.clear_unpacked();
+        }
+        added
+    }
+
+    fn add_once(
+        &self,
+        confine: &dyn Confine,
+        spec: &EnvironmentSpec,
+        told: &mut dyn FnMut(Step),
+    ) -> Result<Environment, AddError> {
+        let step = |step: &str| Step { step: step.to_owned(), done: 0, total: 0 };
+        let work = self.folder()?;
+        let uv = Uv {
+            binary: &self.uv,
+            cache: Some(self.downloads.folder()),
+            interpreter: &spec.interpreter,
+            host: &spec.host,
+            work: work.path(),
+            built: None,
+            index: &self.index,
+        };
+        told(step("resolving"));
+        let wanted = Wanted::of(&spec.requirements, &spec.interpreter)?;
+        let built = self.built(&spec.interpreter)?;
+        let uv = Uv { built: wanted.may_build.then_some(&*built), ..uv };
+        let preferred = if spec.upgrade {
+            Vec::new()
+        } else {
+            self.catalog.locked_versions(&spec.interpreter.identity())?
+        };
+        let preferred = lock::preferences(&preferred);
+        let lock_text = self.resolve(confine, &uv, &wanted, &preferred, told)?;
+        let lock_text = credentials::remove(&lock_text);
+        let locked = wanted.hold(lock::parse(&lock_text)?)?;
+        let _counted_on = self.want(&locked, &spec.interpreter);
+        self.obtain(confine, &uv, &wanted, &locked, told)?;
+        told(step("publishing"));
+        self.publish(spec, &wanted, lock_text, &locked)
+    }
+
+    /// Resolves; where it is allowed, what has no wheel is built until there is one of everything.
+    fn resolve(
+        &self,
+        confine: &dyn Confine,
+        uv: &Uv<'_>,
+        wanted: &Wanted,
+        preferred: &str,
+        told: &mut dyn FnMut(Step),
+    ) -> Result<String, AddError> {
+        loop {
+            let (package, built) = match (uv.resolve(confine, wanted, preferred), uv.built) {
+                (Err(AddError::NoWheel { package, .. }), Some(built)) => (package, built),
+                (resolved, _) => return resolved,
+            };
+            told(Step { step: format!("building {package} from source"), done: 0, total: 0 });
+            let folder = self.folder()?;
+            source::build(confine, uv, wanted, &package, built, folder.path())?;
+        }
+    }
+
+    /// Where wheels are kept that were built for an interpreter.
+    pub(crate) fn built(&self, interpreter: &Interpreter) -> Result<PathBuf, AddError> {
+        let folder = self.built.join(interpreter.identity());
+        fs::create_dir_all(&folder).map_err(AddError::at(&folder))?;
+        Ok(folder)
+    }
+
+    /// Installs and stores what is not stored yet, or waits for whoever is at it.
+    fn obtain(
+        &self,
+        confine: &dyn Confine,
+        uv: &Uv<'_>,
+        wanted: &Wanted,
+        locked: &[Locked],
+        told: &mut dyn FnMut(Step),
+    ) -> Result<(), AddError> {
+        let key = |one: &Locked| format!("{} {}", one.artifact(), uv.interpreter.identity());
+        loop {
+            let missing = self.missing(locked, uv.interpreter)?;
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let keys: Vec<String> = missing.iter().map(|one| key(one)).collect();
+            let claim = self.claims.take(&keys);
+            // Others may have stored some of it before it was claimed.
+            let mut missing = self.missing(locked, uv.interpreter)?;
+            missing.retain(|one| claim.has(&key(one)));
+            if !missing.is_empty() {
+                let step = format!("installing {} distributions", missing.len());
+                told(Step { step, done: 0, total: 0 });
+                let present = self.present(locked, uv.interpreter)?;
+                self.install(confine, uv, wanted, &missing, &present, told)?;
+            }
+        }
+    }
+
+    /// Installs requirements into `folder`, shared with nobody and nothing kept. Blocks.
+    pub fn install_plain(
+        &self,
+        confine: &dyn Confine,
+        spec: &EnvironmentSpec,
+        folder: &Path,
+    ) -> Result<Plain, AddError> {
+        let work = self.folder()?;
+        let interpreter = &spec.interpreter;
+        let wanted = Wanted::of(&spec.requirements, interpreter)?;
+        let built = self.built(interpreter)?;
+        let uv = Uv {
+            binary: &self.uv,
+            cache: None,
+            interpreter,
+            host: &spec.host,
+            work: work.path(),
+            built: wanted.may_build.then_some(&*built),
+            index: &self.index,
+        };
+        if wanted.may_build {
+            // Builds what has to be built, so that installing builds nothing.
+            self.resolve(confine, &uv, &wanted, &lock::preferences(&[]), &mut |_| {})?;
+        }
+        uv.install_plain(confine, &wanted, folder)?;
+        let staged =
+            Staged::open(folder, interpreter.site_packages(), interpreter.cache_tag.clone())?;
+        let distributions = staged.distributions()?.into_iter();
+        let modules = distributions
+            .filter(|distribution| wanted.requested.contains(&distribution.name))
+            .flat_map(|distribution| distribution.modules);
+        Ok(Plain { modules: modules.collect() })
+    }
+
+    pub(super) fn missing<'a>(
+        &self,
+        locked: &'a [Locked],
+        interpreter: &Interpreter,
+    ) -> Result<Vec<&'a Locked>, AddError> {
+        let mut missing = Vec::new();
+        for one in locked {
+            if self.catalog.distribution(&one.artifact(), &interpreter.identity())?.is_none() {
+                missing.push(one);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Where the mount shows those of the locked distributions that are stored.
+    fn present(
+        &self,
+        locked: &[Locked],
+        interpreter: &Interpreter,
+    ) -> Result<Vec<PathBuf>, AddError> {
+        let mut present = Vec::new();
+        for one in locked {
+            let stored = self.catalog.distribution(&one.artifact(), &interpreter.identity())?;
+            if let Some(stored) = stored {
+                let name = distribution_name(&stored.name, &stored.version, &stored.digest);
+                present.push(self.mount.join("dists").join(name));
+            }
+        }
+        // One that no environment has now is not shown.
+        present.retain(|path| path.exists());
+        Ok(present)
+    }
+
+    fn install(
+        &self,
+        confine: &dyn Confine,
+        uv: &Uv<'_>,
+        wanted: &Wanted,
+        missing: &[&Locked],
+        present: &[PathBuf],
+        told: &mut dyn FnMut(Step),
+    ) -> Result<(), AddError> {
+        let staging = self.folder()?;
+        uv.install_locked(confine, wanted.options(), missing, staging.path())?;
+        let interpreter = uv.interpreter;
+        let staged = Staged::open(
+            staging.path(),
+            interpreter.site_packages(),
+            interpreter.cache_tag.clone(),
+        )?;
+        let mut installed = staged.distributions()?;
+        let mut incoming = Vec::new();
+        for locked in missing {
+            let position = installed.iter().position(|one| one.name == locked.name);
+            let Some(position) = position else {
+                return Err(AddError::Hostile {
+                    distribution: locked.name.clone(),
+                    reason: "it has installed nothing under its own name".to_owned(),
+                });
+            };
+            let staged = installed.swap_remove(position);
+            incoming.push(Incoming { artifact: locked.artifact(), staged });
+        }
+        let trace = if interpreter.is_present {
+            told(Step { step: "tracing imports".to_owned(), done: 0, total: 0 });
+            trace::record(
+                confine,
+                staging.path(),
+                present,
+                uv.work,
+                &interpreter.site_packages(),
+                &to_import(&incoming, &wanted.requested),
+            )
+        } else {
+            Vec::new()
+        };
+        let _turn = self.turn();
+        let mut tell = |done, total| told(Step { step: "storing".to_owned(), done, total });
+        let identity = interpreter.identity();
+        commit(&self.catalog, &self.segments, &staged, &incoming, &trace, &identity, &mut tell)
+    }
+}
+
+/// What to import of new distributions to see what that reads: what was asked for first, as
+/// functions will.
+fn to_import(incoming: &[Incoming], requested: &BTreeSet<String>) -> trace::Wanted {
+    let modules_of = |one: &Incoming| one.staged.modules.clone();
+    let (asked, other): (Vec<_>, Vec<_>) =
+        incoming.iter().partition(|one| requested.contains(&one.staged.name));
+    let explored: Vec<String> = asked.into_iter().flat_map(modules_of).collect();
+    let modules = explored.iter().cloned().chain(other.into_iter().flat_map(modules_of));
+    trace::Wanted { modules: modules.collect(), explored }
+}

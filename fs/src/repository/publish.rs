@@ -1,0 +1,101 @@
+//! Publishing: from stored distributions to an environment that the mount shows.
+
+use std::io::Read;
+
+use super::Repository;
+use crate::catalog::{
+    FileContent, NewDistribution, NewObject, StoredDistribution, StoredEnvironment,
+};
+use crate::environment::{self, Environment, EnvironmentSpec};
+use crate::id::Digest;
+use crate::ingest::lock::Locked;
+use crate::ingest::wanted::Wanted;
+use crate::ingest::{AddError, pack};
+use crate::interpreter::Interpreter;
+use crate::store::append::Appender;
+use crate::view::publish::own_view;
+
+impl Repository {
+    pub(crate) fn publish(
+        &self,
+        spec: &EnvironmentSpec,
+        wanted: &Wanted,
+        lock_text: String,
+        locked: &[Locked],
+    ) -> Result<Environment, AddError> {
+        let _turn = self.turn();
+        let identity = spec.interpreter.identity();
+        let venv = self.venv(&spec.interpreter)?;
+        let mut members = Vec::new();
+        for one in locked {
+            let stored = self.catalog.distribution(&one.artifact(), &identity)?;
+            members.push(stored.ok_or_else(|| {
+                AddError::Lock(format!("{} is not stored although it was installed", one.name))
+            })?);
+        }
+        let digest = environment::digest(&spec.interpreter, &members);
+        let view = environment::view(&spec.name, &digest);
+        let parts: Vec<_> = [&venv].into_iter().chain(&members).cloned().collect();
+        let views = self.views();
+        views.make(&view, &parts, Some(&spec.interpreter))?;
+        for member in &members {
+            views.make(&own_view(&member.digest), std::slice::from_ref(member), None)?;
+        }
+        let stored = StoredEnvironment {
+            name: spec.name.clone(),
+            view,
+            requirements: spec.requirements.clone(),
+            lock: lock_text,
+            interpreter: spec.interpreter.clone(),
+            distributions: members
+                .into_iter()
+                .map(|member| {
+                    let requested = wanted.requested.contains(&member.name);
+                    (member, requested)
+                })
+                .collect(),
+            files: 0,
+            bytes: 0,
+        };
+        self.catalog.put_environment(&stored)?;
+        self.show()?;
+        let stored = self.catalog.environment(&spec.name)?.unwrap_or(stored);
+        Ok(Environment::of(stored))
+    }
+
+    /// What every environment of an interpreter has besides packages.
+    fn venv(&self, interpreter: &Interpreter) -> Result<StoredDistribution, AddError> {
+        let text = interpreter.pyvenv_cfg();
+        let content = text.as_bytes();
+        let digest = Digest::of(content);
+        let (artifact, identity) = (format!("venv-{digest}"), interpreter.identity());
+        if let Some(stored) = self.catalog.distribution(&artifact, &identity)? {
+            return Ok(stored);
+        }
+        let appender = Appender::begin(&self.segments, self.catalog.begin_segment()?)?;
+        let segment = appender.id();
+        let read = |_, from, part: &mut [u8]| {
+            let from = usize::try_from(from).unwrap_or(usize::MAX);
+            content.get(from..).and_then(|mut rest| rest.read_exact(part).ok());
+            Ok(())
+        };
+        let sizes = [content.len() as u64];
+        let (locations, bytes) = pack::write(appender, &sizes, read, &mut |_, _| {})?;
+        let objects: Vec<_> =
+            locations.into_iter().map(|location| NewObject { digest, location }).collect();
+        let file = FileContent { object: Some(digest), executable: false };
+        let new = NewDistribution {
+            artifact: artifact.clone(),
+            interpreter: identity.clone(),
+            name: "venv".to_owned(),
+            version: interpreter.version.clone(),
+            digest,
+            modules: Vec::new(),
+            files: vec![("pyvenv.cfg".to_owned(), file)],
+        };
+        let stored = self.catalog.store(segment, bytes, &objects, &[new]);
+        pack::entered(&self.segments, segment, stored)?;
+        let stored = self.catalog.distribution(&artifact, &identity)?;
+        stored.ok_or_else(|| AddError::Lock("what was just stored is not there".to_owned()))
+    }
+}
