@@ -128,7 +128,10 @@ fn a_killed_function_is_no_loss() {
     let instance = Instance::start(&Options::default());
     instance.deploy("victim", "def handler(event): return event\n", &[]);
     assert_eq!(instance.invoke("victim", &json!(1))["result"], 1);
-    kill_9(&instance.status()["sandboxes"][0]["pid"]);
+    let pid = instance.status()["sandboxes"][0]["pid"].clone();
+    kill_9(&pid);
+    // A signal is on its way for a while where the machine is busy.
+    eventually("it has ended", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
     let answer = instance.invoke("victim", &json!(2));
     assert_eq!(answer["result"], 2, "{answer}");
 }
