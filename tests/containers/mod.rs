@@ -64,5 +64,5 @@ fn views_in_use(instance: &Instance) -> Vec<String> {
 /// The digest of the view that the environment's name stands for.
 fn view(instance: &Instance) -> String {
     let shown = instance.json(&["env", "show", &environment(instance), "--json"]);
-    shown["digest"].as_str().unwrap().to_owned()
+    shown["view"].as_str().unwrap().to_owned()
 }

@@ -101,7 +101,7 @@ fn what_is_out_of_reach_stays_for_the_grace_period() {
     assert!(collected["waiting"].as_u64() > Some(0), "{collected}");
     assert_eq!(instance.json(&["store", "du", "--json"])["on_disk"], before["on_disk"]);
     // Found again in time, it need not be downloaded.
-    instance.ok(&["env", "add", "back", "six"]);
+    instance.ok(&["env", "add", "gone", "six"]);
     assert_eq!(instance.json(&["store", "gc", "--json"])["waiting"], 0);
     sound(&instance);
 }

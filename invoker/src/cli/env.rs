@@ -147,6 +147,7 @@ mod tests {
         let environment = EnvironmentInfo {
             name: "web".to_owned(),
             digest: "00".to_owned(),
+            view: "11".to_owned(),
             path: "/pipsqueak/packages/envs/web".into(),
             python: "3.11.7".to_owned(),
             interpreter: "/usr/bin/python3".into(),

@@ -92,6 +92,8 @@ pub struct EnvironmentInfo {
     pub name: String,
     /// Digest of its locked distributions and interpreter, in hexadecimal.
     pub digest: String,
+    /// Digest of its view, which no other environment has, in hexadecimal.
+    pub view: String,
     /// Where its view is mounted.
     pub path: PathBuf,
     /// Version of the interpreter, such as `3.11.7`.

@@ -280,6 +280,7 @@ impl Environments {
             path: self.path(&environment.name),
             name: environment.name,
             digest: environment.digest,
+            view: environment.view,
             python: environment.interpreter.version,
             interpreter: environment.interpreter.executable,
             bytecode: environment.interpreter.is_present,
