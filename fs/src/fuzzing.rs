@@ -61,7 +61,7 @@ pub fn write_sample(state: &Path) -> io::Result<Found> {
     found.insert("lib64".to_owned(), Ok(b"lib".to_vec()));
     entries.insert("lib/package/py.typed".to_owned(), Content::Empty { executable: false });
     found.insert("lib/package/py.typed".to_owned(), Ok(Vec::new()));
-    fs::write(index_path(&views, "sample"), compile(&entries, &locations, 100))?;
+    fs::write(index_path(&views, "sample"), compile(&entries, &locations, 100, &[]))?;
     let envs = BTreeMap::from([("sample".to_owned(), "sample".to_owned())]);
     Published { generation: 1, envs, dists: BTreeMap::new() }.write(&views)?;
     Ok(found)

@@ -19,9 +19,11 @@ mod id;
 mod ingest;
 mod interpreter;
 pub mod mount;
+pub mod prefetch;
 mod repository;
 mod requirements;
 mod store;
+mod trace;
 mod vfs;
 mod view;
 

@@ -4,18 +4,31 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use pipsqueak_fs::mount::{Role, serve};
+use pipsqueak_fs::prefetch;
 
 const USAGE: &str = "pipsqueak-fs is started by pipsqueakd:
     pipsqueak-fs serve --state DIR --mount DIR [--adopt]
-with the FUSE connection as stdin and a socket to the supervisor as stdout";
+with the FUSE connection as stdin and a socket to the supervisor as stdout. It starts itself as
+    pipsqueak-fs prefetch --state DIR --mount DIR
+with a socket to the first as stdin";
+
+/// What it is to do.
+enum Task {
+    Serve(Role),
+    Prefetch,
+}
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
-    let Some((state, mountpoint, role)) = arguments() else {
+    let Some((task, state, mountpoint)) = arguments() else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    match serve(&state, &mountpoint, role) {
+    let done = match task {
+        Task::Serve(role) => serve(&state, &mountpoint, role),
+        Task::Prefetch => prefetch::run(&state, &mountpoint),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, mount = %mountpoint.display(), "serving the mount");
@@ -24,19 +37,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn arguments() -> Option<(PathBuf, PathBuf, Role)> {
+fn arguments() -> Option<(Task, PathBuf, PathBuf)> {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next()? != "serve" {
-        return None;
-    }
-    let (mut state, mut mountpoint, mut role) = (None, None, Role::First);
+    let mut task = match arguments.next()?.to_str()? {
+        "serve" => Task::Serve(Role::First),
+        "prefetch" => Task::Prefetch,
+        _ => return None,
+    };
+    let (mut state, mut mountpoint) = (None, None);
     while let Some(argument) = arguments.next() {
-        match argument.to_str()? {
-            "--state" => state = Some(arguments.next()?.into()),
-            "--mount" => mountpoint = Some(arguments.next()?.into()),
-            "--adopt" => role = Role::Successor,
+        match (argument.to_str()?, &task) {
+            ("--state", _) => state = Some(arguments.next()?.into()),
+            ("--mount", _) => mountpoint = Some(arguments.next()?.into()),
+            ("--adopt", Task::Serve(_)) => task = Task::Serve(Role::Successor),
             _ => return None,
         }
     }
-    Some((state?, mountpoint?, role))
+    Some((task, state?, mountpoint?))
 }

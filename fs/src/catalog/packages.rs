@@ -35,6 +35,8 @@ pub struct NewDistribution {
     pub modules: Vec<String>,
     /// Path from the environment's root, and what is there.
     pub files: Vec<(String, FileContent)>,
+    /// What importing it reads, where that was seen.
+    pub trace: Option<Vec<u8>>,
 }
 
 /// A distribution in the catalog.
@@ -87,6 +89,8 @@ impl Catalog {
             let mut insert_file = transaction.prepare(
                 "INSERT INTO files (distribution, path, executable, object) VALUES (?, ?, ?, ?)",
             )?;
+            let mut insert_trace =
+                transaction.prepare("INSERT INTO traces (distribution, trace) VALUES (?, ?)")?;
             for new in distributions {
                 let modules = serde_json::to_string(&new.modules).unwrap_or_default();
                 let inserted = insert.execute(params![
@@ -101,6 +105,9 @@ impl Catalog {
                     continue;
                 }
                 let id = transaction.last_insert_rowid();
+                if let Some(trace) = &new.trace {
+                    insert_trace.execute(params![id, trace])?;
+                }
                 for (path, content) in &new.files {
                     let object = match content.object {
                         None => None,
@@ -141,6 +148,15 @@ impl Catalog {
                 Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()))
             })?;
             rows.collect()
+        })
+    }
+
+    /// What importing a distribution reads, as it was stored.
+    pub fn trace(&self, distribution: i64) -> Result<Option<Vec<u8>>, CatalogError> {
+        self.read(|connection| {
+            let question = "SELECT trace FROM traces WHERE distribution = ?";
+            let mut statement = connection.prepare_cached(question)?;
+            statement.query_row([distribution], |row| row.get(0)).optional()
         })
     }
 

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// What makes each version from the one before; the first from nothing.
-const MIGRATIONS: [&str; 3] = [STORED, CARE, REQUIREMENTS];
+const MIGRATIONS: [&str; 4] = [STORED, CARE, REQUIREMENTS, TRACES];
 
 /// What is stored.
 const STORED: &str = "
@@ -93,6 +93,15 @@ const CARE: &str = "
 const REQUIREMENTS: &str = "
     UPDATE environments SET requirements = json_object('listed', json_object(
         'requirements', json_array(requirements), 'constraints', json_array()));
+";
+
+/// What imports read; indexes tell of it, and are to be written anew.
+const TRACES: &str = "
+    CREATE TABLE traces (
+        distribution INTEGER PRIMARY KEY REFERENCES distributions ON DELETE CASCADE,
+        trace BLOB NOT NULL
+    );
+    UPDATE views SET stale = 1;
 ";
 
 /// Version of the schema.

@@ -12,11 +12,13 @@ use std::thread;
 use sha2::{Digest as _, Sha256};
 
 use super::staged::{Staged, StagedDistribution};
+use super::trace::Recorded;
 use super::{AddError, pack};
 use crate::catalog::{Catalog, FileContent, NewDistribution, NewObject};
 use crate::id::Digest;
 use crate::store::append::Appender;
 use crate::store::segment::FRAME_BYTES;
+use crate::trace::Trace;
 
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -46,8 +48,7 @@ struct Digested<'a> {
     size: u64,
 }
 
-/// Stores distributions of one staging folder. `trace` is the files that imports read, in order,
-/// from the environment's root; `told` hears how many frames are written, and of how many.
+/// Stores distributions of one staging folder. `recorded` is what imports were seen to read; `told` hears how many frames are written, and of how many.
 ///
 /// One at a time for a catalog: what is known must not change meanwhile.
 pub fn commit(
@@ -55,7 +56,7 @@ pub fn commit(
     segments: &Path,
     staged: &Staged,
     incoming: &[Incoming],
-    trace: &[String],
+    recorded: &Recorded,
     interpreter: &str,
     told: &mut dyn FnMut(u64, u64),
 ) -> Result<(), AddError> {
@@ -64,7 +65,7 @@ pub fn commit(
         owner.files.iter().map(move |path| File { owner, place, path })
     });
     let mut digested = digest_all(staged, &files.collect::<Vec<_>>())?;
-    sort_as_read(&mut digested, trace);
+    sort_as_read(&mut digested, &recorded.order);
     let mut known = catalog.known_objects()?;
     let mut fresh = Vec::new();
     for one in &digested {
@@ -82,15 +83,15 @@ pub fn commit(
     let objects = fresh.iter().zip(locations);
     let objects: Vec<NewObject> =
         objects.map(|((digest, _), location)| NewObject { digest: *digest, location }).collect();
-    let distributions = assemble(incoming, &digested, interpreter);
+    let distributions = assemble(incoming, &digested, &recorded.trace, interpreter);
     let stored = catalog.store(segment, bytes, &objects, &distributions);
     Ok(pack::entered(segments, segment, stored)?)
 }
 
 /// First what was seen to be read, in that order, but large files, of which only parts are, after
 /// small ones; then bytecode, then the rest, each by path.
-fn sort_as_read(files: &mut [Digested<'_>], trace: &[String]) {
-    let ranks: HashMap<&str, usize> = trace.iter().map(String::as_str).zip(0..).collect();
+fn sort_as_read(files: &mut [Digested<'_>], order: &[String]) {
+    let ranks: HashMap<&str, usize> = order.iter().map(String::as_str).zip(0..).collect();
     files.sort_by_cached_key(|one| {
         let path = one.file.path;
         let rank = ranks.get(path).copied();
@@ -182,6 +183,7 @@ fn digest_all<'a>(staged: &Staged, files: &[File<'a>]) -> Result<Vec<Digested<'a
 fn assemble(
     incoming: &[Incoming],
     digested: &[Digested<'_>],
+    trace: &Trace,
     interpreter: &str,
 ) -> Vec<NewDistribution> {
     let mut contents: Vec<Vec<(String, FileContent)>> = vec![Vec::new(); incoming.len()];
@@ -192,7 +194,9 @@ fn assemble(
     with_files
         .map(|(Incoming { artifact, staged }, mut files)| {
             files.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+            let own = trace.part(&files.iter().map(|(path, _)| &**path).collect());
             NewDistribution {
+                trace: own.and_then(|own| own.encode().ok()),
                 artifact: artifact.clone(),
                 interpreter: interpreter.to_owned(),
                 digest: digest_of(&files),

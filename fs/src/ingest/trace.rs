@@ -1,12 +1,16 @@
-//! The order in which imports read files, recorded once, when distributions are stored: where
-//! their contents lie in that order, a cold import reads the disk from front to back.
+//! Recording what imports read, once, when distributions are stored: where their contents lie in
+//! that order, a cold import reads the disk from front to back, and can be read ahead of.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::confine::{Bind, Confine, Job};
 use crate::FIXED_PREFIX;
+use crate::interpreter::Interpreter;
+use crate::trace::Trace;
 
 /// Imports modules in the order they are named, and tells of each file.
 const TRACER: &str = include_str!("trace.py");
@@ -18,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const BESIDE_INSIDE: &str = "/pipsqueak/beside";
 /// Where a job finds what it is to import.
 const WORK_INSIDE: &str = "/pipsqueak/work";
+/// Where the system's libraries are, besides the interpreter's own folder.
+const LIBRARIES: [&str; 3] = ["/usr/lib", "/lib", "/lib64"];
 
 /// What is imported.
 #[derive(Debug, Default)]
@@ -28,8 +34,17 @@ pub struct Wanted {
     pub explored: Vec<String>,
 }
 
-/// Files below `staging`, an environment with its packages at `site_packages`, that importing
-/// reads, in order, relative to it. None where importing fails: it is there for speed alone.
+/// What was seen.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Files of the environment, from its root, in the order in which they were read.
+    pub order: Vec<String>,
+    /// The same, and all else that was read, by module.
+    pub trace: Trace,
+}
+
+/// What importing from `staging` reads, an environment of `interpreter`. Nothing where importing
+/// fails: it is there for speed alone.
 ///
 /// `beside` are the roots of distributions that the staged ones need and that are not among them;
 /// `work` is a folder for inputs of this use alone.
@@ -38,11 +53,11 @@ pub fn record(
     staging: &Path,
     beside: &[PathBuf],
     work: &Path,
-    site_packages: &str,
+    interpreter: &Interpreter,
     wanted: &Wanted,
-) -> Vec<String> {
+) -> Recorded {
     if wanted.modules.is_empty() {
-        return Vec::new();
+        return Recorded::default();
     }
     let inside = |number: usize| format!("{BESIDE_INSIDE}/{number}");
     let bind = |host: &Path, inside: String| Bind {
@@ -53,25 +68,26 @@ pub fn record(
     let mut binds =
         vec![bind(staging, FIXED_PREFIX.to_owned()), bind(work, WORK_INSIDE.to_owned())];
     binds.extend(beside.iter().enumerate().map(|(number, root)| bind(root, inside(number))));
-    let sites: Vec<_> =
-        (0..beside.len()).map(|number| format!("{}/{site_packages}", inside(number))).collect();
-    let input = serde_json::json!({
-        "modules": wanted.modules,
-        "explored": wanted.explored,
-        "beside": sites,
-    });
-    if let Err(error) = std::fs::write(work.join("trace.json"), input.to_string()) {
+    let mut input = String::new();
+    let mut line = |kind, name: &str| {
+        let _ = writeln!(input, "{kind}\t{name}");
+    };
+    wanted.modules.iter().for_each(|name| line("module", name));
+    wanted.explored.iter().for_each(|name| line("explored", name));
+    for number in 0..beside.len() {
+        line("beside", &format!("{}/{}", inside(number), interpreter.site_packages()));
+    }
+    if let Err(error) = std::fs::write(work.join("trace"), input) {
         tracing::warn!(%error, "not tracing what imports read");
-        return Vec::new();
+        return Recorded::default();
     }
     let argv = [
         &format!("{FIXED_PREFIX}/bin/python"),
         "-I",
         "-c",
         TRACER,
-        &format!("{FIXED_PREFIX}/"),
         &ENOUGH_SECONDS.to_string(),
-        &format!("{WORK_INSIDE}/trace.json"),
+        &format!("{WORK_INSIDE}/trace"),
     ];
     let job = Job {
         label: "tracing what imports read".to_owned(),
@@ -86,16 +102,100 @@ pub fn record(
     };
     match confine.run(&job) {
         Ok(output) if output.status == 0 => {
-            String::from_utf8_lossy(&output.stdout).lines().map(ToOwned::to_owned).collect()
+            parse(&String::from_utf8_lossy(&output.stdout), &interpreter.base_prefix)
         }
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
             tracing::warn!(status = output.status, said = said.trim(), "{}", job.label);
-            Vec::new()
+            Recorded::default()
         }
         Err(error) => {
             tracing::warn!(%error, "imports are not traced");
-            Vec::new()
+            Recorded::default()
         }
+    }
+}
+
+/// What the tracer has printed, in the same process as package code: any of it may be made up.
+fn parse(text: &str, base_prefix: &Path) -> Recorded {
+    let mut recorded = Recorded::default();
+    let (mut read, mut needed) = (BTreeSet::new(), BTreeSet::new());
+    let modules = &mut recorded.trace.modules;
+    for line in text.lines() {
+        let [kind, name, rest] = line.splitn(3, '\t').collect::<Vec<_>>()[..] else { continue };
+        match kind {
+            "suffix" => recorded.trace.suffixes.push(rest.to_owned()),
+            "need" if needed.insert((name, rest)) => {
+                modules.entry(name.to_owned()).or_default().needs.push(rest.to_owned());
+            }
+            "folder" => {
+                if let (Some(path), Some(module)) = (inside(rest), modules.get_mut(name)) {
+                    module.folder.get_or_insert_with(|| path.to_owned());
+                }
+            }
+            "read" => {
+                let path = match inside(rest) {
+                    Some(path) => {
+                        recorded.order.push(path.to_owned());
+                        path
+                    }
+                    None if is_of_interpreter(rest, base_prefix) => rest,
+                    None => continue,
+                };
+                if read.insert((name, path)) {
+                    modules.entry(name.to_owned()).or_default().reads.push(path.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    recorded
+}
+
+/// A path in the environment, or in a distribution beside it, from its root.
+fn inside(path: &str) -> Option<&str> {
+    let beside = || path.strip_prefix(BESIDE_INSIDE)?.strip_prefix('/')?.split_once('/');
+    let own = path.strip_prefix(FIXED_PREFIX).and_then(|path| path.strip_prefix('/'));
+    own.or_else(|| beside().map(|(_, path)| path)).filter(|path| is_plain(path))
+}
+
+fn is_of_interpreter(path: &str, base_prefix: &Path) -> bool {
+    let roots = LIBRARIES.iter().map(Path::new).chain([base_prefix]);
+    let mut roots = roots.filter(|root| root.parent().is_some());
+    is_plain(path) && roots.any(|root| Path::new(path).starts_with(root))
+}
+
+fn is_plain(path: &str) -> bool {
+    !path.split('/').any(|part| part == "..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_is_sorted_by_module_and_what_lies_elsewhere_is_left_out() {
+        let text = "suffix\t\t.so\n\
+            read\ta\t/pipsqueak/env/lib/a/__init__.pyc\n\
+            read\tb\t/pipsqueak/beside/3/lib/b.pyc\n\
+            read\ta\t/etc/passwd\n\
+            read\ta\t/opt/python/../../etc/shadow\n\
+            read\ta\t/pipsqueak/env/../../etc/shadow\n\
+            read\tjson\t/opt/python/lib/json.pyc\n\
+            read\ta\t/pipsqueak/env/lib/a/__init__.pyc\n\
+            need\ta\tb\nneed\ta\tb\nneed\ta\tjson\n\
+            folder\ta\t/pipsqueak/env/lib/a\nfolder\tjson\t/opt/python/lib/json\n\
+            nonsense\nread\t\n";
+        let Recorded { order, trace } = parse(text, Path::new("/opt/python"));
+        assert_eq!(order[..2], ["lib/a/__init__.pyc", "lib/b.pyc"]);
+        let a = &trace.modules["a"];
+        assert_eq!(
+            (&a.reads[..], &a.needs[..]),
+            (&order[..1], &["b".to_owned(), "json".into()][..])
+        );
+        assert_eq!(a.folder.as_deref(), Some("lib/a"));
+        assert_eq!(trace.modules["json"].reads, ["/opt/python/lib/json.pyc"]);
+        assert_eq!(trace.modules["json"].folder, None);
+        assert_eq!(trace.suffixes, [".so"]);
     }
 }

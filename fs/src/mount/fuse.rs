@@ -13,6 +13,7 @@ use fuser::{
 };
 
 use super::errno::errno;
+use crate::prefetch::Prefetcher;
 use crate::vfs::counters::Operation;
 use crate::vfs::{Attributes, DirectoryEntry, FileKind, Vfs, VfsError};
 
@@ -25,7 +26,12 @@ const MAX_READAHEAD: u32 = 8 << 20;
 
 /// The file system as fuser calls it.
 #[derive(Debug, Clone)]
-pub struct Adapter(pub Arc<Vfs>);
+pub struct Adapter {
+    /// What answers.
+    pub vfs: Arc<Vfs>,
+    /// Who hears which folders are entered.
+    pub prefetcher: Option<Arc<Prefetcher>>,
+}
 
 impl Adapter {
     /// Counts an operation and answers it; a panic is an error like others, because fuser would
@@ -35,8 +41,8 @@ impl Adapter {
         operation: Operation,
         work: impl FnOnce(&Vfs) -> Result<T, VfsError>,
     ) -> Result<T, Errno> {
-        self.0.counters.count(operation);
-        match catch_unwind(AssertUnwindSafe(|| work(&self.0))) {
+        self.vfs.counters.count(operation);
+        match catch_unwind(AssertUnwindSafe(|| work(&self.vfs))) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
                 if matches!(error, VfsError::Store(_) | VfsError::Index(_)) {
@@ -45,10 +51,19 @@ impl Adapter {
                 Err(errno(&error))
             }
             Err(_) => {
-                self.0.counters.count(Operation::Panic);
+                self.vfs.counters.count(Operation::Panic);
                 tracing::error!(?operation, "a handler has panicked");
                 Err(Errno::EIO)
             }
+        }
+    }
+
+    /// Lets the prefetcher know that a thread asks about a folder.
+    fn entered(&self, request: &Request, folder: INodeNo) {
+        if let Some(prefetcher) = &self.prefetcher
+            && !prefetcher.is(request.pid())
+        {
+            prefetcher.tell(folder.0, || self.vfs.entered(folder.0, request.pid()));
         }
     }
 }
@@ -78,7 +93,8 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.entered(request, parent);
         // A name that is not UTF-8 is none of ours.
         let found = self.answer(Operation::Lookup, |vfs| match name.to_str() {
             Some(name) => vfs.lookup(parent.0, name),
@@ -107,13 +123,13 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.0.counters.count(Operation::Open);
+        self.vfs.counters.count(Operation::Open);
         // Once, and the kernel opens without asking from then on.
         reply.error(Errno::ENOSYS);
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.0.counters.count(Operation::Opendir);
+        self.vfs.counters.count(Operation::Opendir);
         reply.error(Errno::ENOSYS);
     }
 
@@ -130,7 +146,7 @@ impl Filesystem for Adapter {
     ) {
         match self.answer(Operation::Read, |vfs| vfs.read(ino.0, offset, size as usize)) {
             Ok(content) => {
-                self.0.counters.add(Operation::ReadBytes, content.len() as u64);
+                self.vfs.counters.add(Operation::ReadBytes, content.len() as u64);
                 reply.data(&content);
             }
             Err(error) => reply.error(error),
@@ -139,12 +155,13 @@ impl Filesystem for Adapter {
 
     fn readdir(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         _: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
+        self.entered(request, ino);
         let entries = match self.answer(Operation::Readdir, |vfs| vfs.list(ino.0, offset)) {
             Ok(entries) => entries,
             Err(error) => return reply.error(error),
@@ -159,12 +176,13 @@ impl Filesystem for Adapter {
 
     fn readdirplus(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         _: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        self.entered(request, ino);
         let entries = match self.answer(Operation::Readdir, |vfs| vfs.list(ino.0, offset)) {
             Ok(entries) => entries,
             Err(error) => return reply.error(error),
@@ -179,7 +197,7 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        self.0.counters.count(Operation::Statfs);
+        self.vfs.counters.count(Operation::Statfs);
         reply.statfs(0, 0, 0, 0, 0, 4096, 255, 4096);
     }
 
@@ -195,22 +213,22 @@ impl Filesystem for Adapter {
         reply: ReplyIoctl,
     ) {
         // CPython before 3.14 asks of each file whether it is a terminal.
-        self.0.counters.count(Operation::Ioctl);
+        self.vfs.counters.count(Operation::Ioctl);
         reply.error(Errno::ENOTTY);
     }
 
     fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
-        self.0.counters.count(Operation::Xattr);
+        self.vfs.counters.count(Operation::Xattr);
         reply.error(Errno::ENOSYS);
     }
 
     fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
-        self.0.counters.count(Operation::Xattr);
+        self.vfs.counters.count(Operation::Xattr);
         reply.error(Errno::ENOSYS);
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        self.0.counters.count(Operation::Flush);
+        self.vfs.counters.count(Operation::Flush);
         reply.error(Errno::ENOSYS);
     }
 }

@@ -14,6 +14,7 @@ use super::adopt::adopt;
 use super::control::{Ask, Line, Tell};
 use super::fuse::Adapter;
 use super::server::Role;
+use crate::prefetch::Prefetcher;
 use crate::vfs::Vfs;
 use crate::vfs::inode::{DISTS, ENVS, Inode};
 
@@ -26,7 +27,14 @@ pub fn serve(state: &Path, mountpoint: &Path, role: Role) -> io::Result<()> {
     let connection = io::stdin().as_fd().try_clone_to_owned()?;
     let socket = UnixStream::from(io::stdout().as_fd().try_clone_to_owned()?);
     let vfs = Arc::new(Vfs::open(state).map_err(io::Error::other)?);
-    let session = begin(Adapter(vfs.clone()), connection, role)?;
+    let prefetcher = match Prefetcher::start(state, mountpoint) {
+        Ok(prefetcher) => Some(Arc::new(prefetcher)),
+        Err(error) => {
+            tracing::warn!(%error, "cold imports are not read ahead of");
+            None
+        }
+    };
+    let session = begin(Adapter { vfs: vfs.clone(), prefetcher }, connection, role)?;
     let notifier = session.notifier();
     let mountpoint = mountpoint.to_owned();
     // The first session is introduced to the kernel by now, and a successor has taken over.

@@ -10,7 +10,7 @@ use crate::ingest::commit::{Incoming, commit};
 use crate::ingest::confine::Confine;
 use crate::ingest::lock::{self, Locked};
 use crate::ingest::staged::Staged;
-use crate::ingest::trace;
+use crate::ingest::trace::{self, Recorded};
 use crate::ingest::uv::Uv;
 use crate::ingest::wanted::Wanted;
 use crate::ingest::{AddError, Step, credentials, source};
@@ -232,11 +232,11 @@ impl Repository {
                 staging.path(),
                 present,
                 uv.work,
-                &interpreter.site_packages(),
+                interpreter,
                 &to_import(&incoming, &wanted.requested),
             )
         } else {
-            Vec::new()
+            Recorded::default()
         };
         let _turn = self.turn();
         let mut tell = |done, total| told(Step { step: "storing".to_owned(), done, total });

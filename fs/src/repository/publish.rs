@@ -92,6 +92,7 @@ impl Repository {
             digest,
             modules: Vec::new(),
             files: vec![("pyvenv.cfg".to_owned(), file)],
+            trace: None,
         };
         let stored = self.catalog.store(segment, bytes, &objects, &[new]);
         pack::entered(&self.segments, segment, stored)?;

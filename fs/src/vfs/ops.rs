@@ -11,6 +11,7 @@ use super::counters::Counters;
 use super::inode::{DISTS, ENVS, Inode};
 use super::world::{Change, World, inode_of};
 use crate::id::ObjectId;
+use crate::prefetch::Entered;
 use crate::store::read::{Content, Reader};
 use crate::store::{NOWHERE, StoreError};
 use crate::view::index::Kind;
@@ -127,6 +128,16 @@ impl Vfs {
             }
         };
         inode.map(|inode| attributes(&world, inode)).transpose()
+    }
+
+    /// Which folder of which view a number is, for the prefetcher; `None` where there is nothing to
+    /// read ahead of.
+    pub fn entered(&self, folder: u64, thread: u32) -> Option<Entered> {
+        let Some(Inode::Node(number)) = Inode::decode(folder) else { return None };
+        let world = self.world();
+        let (index, node) = world.node(number)?;
+        let view = index.view().to_owned();
+        (!index.trace().is_empty()).then_some(Entered { view, node, thread })
     }
 
     /// A node's attributes.

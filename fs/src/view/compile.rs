@@ -11,16 +11,17 @@ use super::plan::Content;
 use crate::id::ObjectId;
 use crate::store::Location;
 
-/// Compiles a view: its entries, where their objects are, and the first of as many numbers as
-/// [`count_nodes`] says.
+/// Compiles a view: its entries, where their objects are, the first of as many numbers as
+/// [`count_nodes`] says, and what imports from it read.
 pub fn compile(
     entries: &BTreeMap<String, Content>,
     locations: &HashMap<ObjectId, Location>,
     first_number: u64,
+    trace: &[u8],
 ) -> Vec<u8> {
     let mut builder = Builder::default();
     builder.add_tree(&Folder::of(entries), locations);
-    builder.finish(first_number)
+    builder.finish(first_number, trace)
 }
 
 /// How many nodes a view has: one for each entry and each folder, the root included.
@@ -143,11 +144,12 @@ impl Builder {
         number
     }
 
-    fn finish(self, first_number: u64) -> Vec<u8> {
+    fn finish(self, first_number: u64, trace: &[u8]) -> Vec<u8> {
         let mut body = Vec::new();
         body.extend_from_slice(self.nodes.as_bytes());
         body.extend_from_slice(self.objects.as_bytes());
         body.extend_from_slice(&self.names);
+        body.extend_from_slice(trace);
         let mut header = Header {
             magic: MAGIC,
             version: VERSION.into(),
@@ -155,6 +157,8 @@ impl Builder {
             objects: narrow(self.objects.len()).into(),
             names: narrow(self.names.len()).into(),
             first_number: first_number.into(),
+            trace: narrow(trace.len()).into(),
+            padding: 0.into(),
             checksum: [0; 32],
         };
         header.checksum = checksum(&header, &body);

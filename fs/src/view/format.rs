@@ -5,13 +5,14 @@
 //! nodes     breadth first, so that a folder's children follow each other, sorted by name
 //! objects   where the contents are
 //! names     names and link targets, UTF-8, without separators
+//! trace     what imports read, as [`crate::trace`] writes it; may be empty
 //! ```
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 pub const MAGIC: [u8; 8] = *b"PSQKIDX\0";
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The header.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -23,6 +24,8 @@ pub struct Header {
     pub objects: U32,
     pub names: U32,
     pub first_number: U64,
+    pub trace: U32,
+    pub padding: U32,
     pub checksum: [u8; 32],
 }
 

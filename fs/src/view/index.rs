@@ -59,8 +59,10 @@ pub enum Kind<'a> {
 #[derive(Debug)]
 pub struct Index {
     mapping: Mapping,
+    view: String,
     nodes: u32,
     objects: u32,
+    trace: u32,
     first_number: u64,
 }
 
@@ -80,12 +82,25 @@ impl Index {
         let (nodes, objects) = (header.nodes.get(), header.objects.get());
         let sizes = u64::from(nodes) * size_of::<RawNode>() as u64
             + u64::from(objects) * size_of::<RawObject>() as u64
-            + u64::from(header.names.get());
+            + u64::from(header.names.get())
+            + u64::from(header.trace.get());
         if nodes == 0 || body.len() as u64 != sizes {
             return Err(damaged("its parts do not add up"));
         }
-        let first_number = header.first_number.get();
-        Ok(Self { mapping, nodes, objects, first_number })
+        let (first_number, trace) = (header.first_number.get(), header.trace.get());
+        let view = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { mapping, view, nodes, objects, trace, first_number })
+    }
+
+    /// The view that it is of.
+    pub fn view(&self) -> &str {
+        &self.view
+    }
+
+    /// What imports from it read, as [`crate::trace`] writes it; empty where that is not known.
+    pub fn trace(&self) -> &[u8] {
+        let from = self.mapping.len().saturating_sub(self.trace as usize);
+        self.mapping.get(from..).unwrap_or_default()
     }
 
     /// Number of the root: node `n` has this and `n`.
@@ -239,7 +254,7 @@ mod tests {
     proptest! {
         #[test]
         fn everything_is_found_and_nothing_else(entries in entries(), other in "[a-d/]{1,6}") {
-            let index = open(&compile(&entries, &locations(), 100)).unwrap();
+            let index = open(&compile(&entries, &locations(), 100, b"trace")).unwrap();
             prop_assert_eq!(u64::from(index.count()), count_nodes(&entries));
             for (path, content) in &entries {
                 let node = find(&index, path).unwrap();
@@ -254,6 +269,7 @@ mod tests {
             }
             let known = entries.keys().any(|path| path.starts_with(&format!("{other}/")));
             prop_assert_eq!(find(&index, &other).is_some(), known);
+            prop_assert_eq!(index.trace(), b"trace");
             for (object, number) in index.objects() {
                 let location = index.location(number).unwrap();
                 prop_assert_eq!(location, Location { segment: 3, position: object * 10, size: object });
@@ -266,7 +282,7 @@ mod tests {
             flip in any::<prop::sample::Index>(),
             cut in any::<prop::sample::Index>(),
         ) {
-            let bytes = compile(&entries, &locations(), 100);
+            let bytes = compile(&entries, &locations(), 100, b"trace");
             let mut flipped = bytes.clone();
             flipped[flip.index(bytes.len())] ^= 0x10;
             prop_assert!(open(&flipped).is_err());

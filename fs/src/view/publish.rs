@@ -16,6 +16,7 @@ use crate::environment::distribution_name;
 use crate::id::ObjectId;
 use crate::interpreter::Interpreter;
 use crate::store::{Location, NOWHERE};
+use crate::trace::Trace;
 
 /// Why a view could not be made visible.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +98,35 @@ impl Views<'_> {
         let StoredView { parts, interpreter, first_node, .. } =
             view.ok_or_else(|| ViewError::Unknown(digest.to_owned()))?;
         let (entries, locations) = self.content(&parts, interpreter.as_ref())?;
-        Ok(compile(&entries, &locations, first_node))
+        let trace = match &interpreter {
+            Some(interpreter) => self.trace(&parts, interpreter, &entries)?,
+            None => Vec::new(),
+        };
+        Ok(compile(&entries, &locations, first_node, &trace))
+    }
+
+    /// What imports from a view of these distributions read; empty where none was seen.
+    fn trace(
+        &self,
+        distributions: &[StoredDistribution],
+        interpreter: &Interpreter,
+        entries: &BTreeMap<String, Content>,
+    ) -> Result<Vec<u8>, ViewError> {
+        let mut traces = Vec::new();
+        for distribution in distributions {
+            let stored = self.catalog.trace(distribution.id)?;
+            match stored.map(|bytes| Trace::decode(&bytes)).transpose() {
+                Ok(trace) => traces.extend(trace),
+                Err(error) => tracing::warn!(%error, distribution.name, "a trace is left out"),
+            }
+        }
+        let mut trace = Trace::union(traces);
+        if trace.modules.is_empty() {
+            return Ok(Vec::new());
+        }
+        trace.retain(|path| entries.contains_key(path));
+        trace.interpreter = interpreter.is_present.then(|| interpreter.executable.clone());
+        trace.encode().map_err(at(Path::new("zstd")))
     }
 
     /// The names that environments and distributions have.

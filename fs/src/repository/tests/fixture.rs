@@ -19,6 +19,7 @@ use crate::ingest::commit::{Incoming, commit};
 use crate::ingest::index::Index;
 use crate::ingest::lock;
 use crate::ingest::staged::Staged;
+use crate::ingest::trace::Recorded;
 use crate::ingest::wanted::Wanted;
 use crate::interpreter::Interpreter;
 use crate::repository::Repository;
@@ -106,7 +107,15 @@ impl Store {
             let _turn = repository.turn();
             let identity = spec.interpreter.identity();
             let (catalog, segments) = (&repository.catalog, &repository.segments);
-            commit(catalog, segments, &staged, &incoming, &[], &identity, &mut |_, _| {})?;
+            commit(
+                catalog,
+                segments,
+                &staged,
+                &incoming,
+                &Recorded::default(),
+                &identity,
+                &mut |_, _| {},
+            )?;
         }
         repository.publish(&spec, &wanted, text, &locked)?;
         self.shown.reload(&[]).unwrap();

@@ -90,7 +90,7 @@ fn carry_out(mut store: Store, model: &mut Model, change: Change) -> Store {
         Change::Use(name) => {
             if let Some(packages) = model.environments.get(&named(name)) {
                 let environment = store.repository.environment(&named(name)).unwrap().unwrap();
-                let lease = store.repository.lease(&environment.digest);
+                let lease = store.repository.lease(&environment.view);
                 let root = store.shown.0.lookup(crate::vfs::inode::ENVS, &named(name));
                 let root = root.unwrap().unwrap().inode;
                 model.used.push((root, packages.clone(), lease));

@@ -1,0 +1,127 @@
+//! The prefetching process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::entered::{Entered, hear};
+use super::host::{Host, runs};
+use super::package::Root;
+use crate::trace::Trace;
+use crate::view::index::Index;
+use crate::view::published::{Published, index_path};
+
+/// A module is not read ahead again for so long. The kernel may have dropped it by then.
+const RECENT: Duration = Duration::from_secs(5);
+/// Traces that are kept.
+const MOST_TRACES: usize = 4;
+
+/// A view's trace, and how to find in it what is entered.
+struct Known {
+    trace: Trace,
+    /// Modules by their folder's node.
+    packages: BTreeMap<u32, String>,
+    /// Modules that were read ahead, and until when that counts.
+    done: BTreeSet<String>,
+    until: Instant,
+    used: Instant,
+}
+
+/// Reads ahead of imports until the server has ended, which tells of them at stdin.
+pub fn run(state: &Path, mountpoint: &Path) -> io::Result<()> {
+    let socket: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
+    let views = state.join("views");
+    let host = Host::start()?;
+    let mut known: BTreeMap<String, Known> = BTreeMap::new();
+    while let Some(entered) = hear(&socket)? {
+        if !known.contains_key(&entered.view) {
+            match Known::load(&index_path(&views, &entered.view)) {
+                Ok(loaded) => {
+                    forget_one(&mut known);
+                    known.insert(entered.view.clone(), loaded);
+                }
+                Err(error) => tracing::warn!(%error, entered.view, "imports are not read ahead of"),
+            }
+        }
+        if let Some(view) = known.get_mut(&entered.view)
+            && let Err(error) = view.follow(&entered, &views, mountpoint, &host)
+        {
+            tracing::debug!(%error, entered.view, "not read ahead");
+        }
+    }
+    Ok(())
+}
+
+/// Makes room for one more trace.
+fn forget_one(known: &mut BTreeMap<String, Known>) {
+    if known.len() >= MOST_TRACES {
+        let oldest = known.iter().min_by_key(|(_, view)| view.used).map(|(name, _)| name.clone());
+        oldest.map(|name| known.remove(&name));
+    }
+}
+
+impl Known {
+    fn load(path: &Path) -> io::Result<Self> {
+        let index = Index::open(path).map_err(io::Error::other)?;
+        let trace = match index.trace() {
+            [] => Trace::default(),
+            bytes => Trace::decode(bytes)?,
+        };
+        let node =
+            |folder: &str| folder.split('/').try_fold(0, |node, name| index.child(node, name));
+        let packages = trace
+            .modules
+            .iter()
+            .filter_map(|(name, module)| Some((node(module.folder.as_deref()?)?, name.clone())));
+        let packages = packages.collect();
+        let now = Instant::now();
+        Ok(Self { trace, packages, done: BTreeSet::new(), until: now, used: now })
+    }
+
+    /// Reads ahead of the import of the package that was entered, where it is one.
+    fn follow(
+        &mut self,
+        entered: &Entered,
+        views: &Path,
+        mountpoint: &Path,
+        host: &Host,
+    ) -> io::Result<()> {
+        self.used = Instant::now();
+        let Some(package) = self.packages.get(&entered.node) else { return Ok(()) };
+        if self.used > self.until {
+            self.done.clear();
+            self.until = self.used + RECENT;
+        }
+        if self.done.contains(package) {
+            return Ok(());
+        }
+        let root = Root::open(&shown_at(&entered.view, views, mountpoint)?)?;
+        let interpreter = self.trace.interpreter.as_deref();
+        let is_hosts = interpreter.is_some_and(|executable| runs(entered.thread, executable));
+        let mut seen = self.done.iter().map(String::as_str).collect();
+        let suffixes = &self.trace.suffixes;
+        self.trace.follow(package, &mut seen, &mut |_, module| {
+            root.enter(module, suffixes);
+            for path in &module.reads {
+                if !path.starts_with('/') {
+                    root.read(path);
+                } else if is_hosts {
+                    host.read(path);
+                }
+            }
+        });
+        let seen = seen.into_iter().map(ToOwned::to_owned).collect();
+        self.done = seen;
+        Ok(())
+    }
+}
+
+/// Where the mount shows a view, under whichever name.
+fn shown_at(view: &str, views: &Path, mountpoint: &Path) -> io::Result<PathBuf> {
+    let published = Published::read(views)?;
+    let name = published.envs.iter().find(|(_, digest)| *digest == view).map(|(name, _)| name);
+    let name = name.ok_or_else(|| io::Error::other("no name stands for the view"))?;
+    Ok(mountpoint.join("envs").join(name))
+}
