@@ -52,11 +52,8 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
         let mut product = 1.0;
         let mut count = 0;
         for module in modules(flags) {
-            let throttled = || {
-                let server =
-                    sides.instance.status()?.mount.pid.ok_or("nothing serves the mount")?;
-                throttle.add(server)
-            };
+            let throttled =
+                || sides.instance.servers()?.into_iter().try_for_each(|p| throttle.add(p));
             let (floor, ours) = compare(&sides, module, flags.rounds, throttled)?;
             let name = format!("import {module}, cold, throttled");
             rows.push(Row::milliseconds(&name, floor, ours, 0.8, Better::Lower));

@@ -102,6 +102,14 @@ impl Instance {
         }
     }
 
+    /// The process that serves the mount and those that it has started.
+    pub fn servers(&self) -> Result<Vec<u32>, Failure> {
+        let server = self.status()?.mount.pid.ok_or("nothing serves the mount")?;
+        let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"))?;
+        let children = children.split_whitespace().map(|pid| Ok(pid.parse()?));
+        [Ok(server)].into_iter().chain(children).collect()
+    }
+
     /// Waits until there is a zygote and all are ready.
     pub fn await_zygotes(&self) -> Result<(), Failure> {
         let until = Instant::now() + Duration::from_secs(120);

@@ -58,10 +58,10 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     for number in 0..flags.environments {
         bytes += read_all(&instance, &format!("e{number}"))?;
     }
-    let pid = instance.status()?.mount.pid.ok_or("nobody serves the mount")?;
-    let read = Pss::of(pid)?;
+    let servers = instance.servers()?;
+    let read = Pss::of(&servers)?;
     thread::sleep(REST);
-    let rest = Pss::of(pid)?;
+    let rest = Pss::of(&servers)?;
     eprintln!("{} environments, {:.1} GiB in them read", flags.environments, gibibytes(bytes));
     for (when, pss) in [("just read", &read), ("at rest", &rest)] {
         eprintln!("{when}: {:.1} MiB anonymous, {:.1} MiB of files", pss.anonymous, pss.files);
@@ -92,23 +92,29 @@ fn read_all(instance: &Instance, environment: &str) -> Result<u64, Failure> {
     Ok(bytes)
 }
 
-/// Proportional set size of a process, in MiB: what it shares is counted in part.
+/// Proportional set size of some processes, in MiB: what they share with others is counted in part.
+#[derive(Default)]
 struct Pss {
     anonymous: f64,
     files: f64,
 }
 
 impl Pss {
-    fn of(pid: u32) -> Result<Self, Failure> {
-        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-        let mebibytes = |name: &str| -> Result<f64, Failure> {
-            let kibibytes = rollup
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB"))
-                .ok_or_else(|| format!("smaps_rollup does not say {name}"))?;
-            Ok(kibibytes.trim().parse::<f64>()? / 1024.0)
-        };
-        Ok(Self { anonymous: mebibytes("Pss_Anon:")?, files: mebibytes("Pss_File:")? })
+    fn of(processes: &[u32]) -> Result<Self, Failure> {
+        let mut sum = Self::default();
+        for process in processes {
+            let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
+            let mebibytes = |name: &str| -> Result<f64, Failure> {
+                let kibibytes = rollup
+                    .lines()
+                    .find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB"))
+                    .ok_or_else(|| format!("smaps_rollup does not say {name}"))?;
+                Ok(kibibytes.trim().parse::<f64>()? / 1024.0)
+            };
+            sum.anonymous += mebibytes("Pss_Anon:")?;
+            sum.files += mebibytes("Pss_File:")?;
+        }
+        Ok(sum)
     }
 }
 

@@ -1,11 +1,13 @@
 //! What the server tells its prefetching process: who has entered which folder.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 use serde::{Deserialize, Serialize};
 
@@ -63,17 +65,34 @@ impl Prefetcher {
     }
 }
 
-/// Waits for the next folder; `None` when the server has ended.
-pub fn hear(socket: &OwnedFd) -> io::Result<Option<Entered>> {
+/// What was heard.
+#[derive(Debug)]
+pub enum Heard {
+    /// A folder was entered.
+    Entered(Entered),
+    /// None was for as long as was waited.
+    Nothing,
+    /// The server has ended.
+    End,
+}
+
+/// Waits for the next folder.
+pub fn hear(socket: &OwnedFd, wait: PollTimeout) -> io::Result<Heard> {
+    let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     let mut message = [0; MOST_BYTES];
     loop {
-        match recv(socket.as_raw_fd(), &mut message, MsgFlags::empty()) {
-            Ok(0) => return Ok(None),
-            Ok(length) => {
+        let heard = poll(&mut polled, wait).and_then(|ready| match ready {
+            0 => Ok(None),
+            _ => recv(socket.as_raw_fd(), &mut message, MsgFlags::empty()).map(Some),
+        });
+        match heard {
+            Ok(None) => return Ok(Heard::Nothing),
+            Ok(Some(0)) => return Ok(Heard::End),
+            Ok(Some(length)) => {
                 let message = message.get(..length).unwrap_or_default();
-                return Ok(Some(serde_json::from_slice(message)?));
+                return Ok(Heard::Entered(serde_json::from_slice(message)?));
             }
-            Err(nix::errno::Errno::EINTR) => {}
+            Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::entered::{Entered, hear};
+use super::entered::{Entered, Heard, hear};
 use super::host::{Host, runs};
 use super::package::Root;
 use crate::trace::Trace;
@@ -15,6 +15,8 @@ use crate::view::published::{Published, index_path};
 
 /// A module is not read ahead again for so long. The kernel may have dropped it by then.
 const RECENT: Duration = Duration::from_secs(5);
+/// Traces are forgotten when nothing was entered for so long, in milliseconds.
+const IDLE: u16 = 10_000;
 /// Traces that are kept.
 const MOST_TRACES: usize = 4;
 
@@ -35,7 +37,15 @@ pub fn run(state: &Path, mountpoint: &Path) -> io::Result<()> {
     let views = state.join("views");
     let host = Host::start()?;
     let mut known: BTreeMap<String, Known> = BTreeMap::new();
-    while let Some(entered) = hear(&socket)? {
+    loop {
+        let entered = match hear(&socket, IDLE.into())? {
+            Heard::Entered(entered) => entered,
+            Heard::Nothing => {
+                known.clear();
+                continue;
+            }
+            Heard::End => return Ok(()),
+        };
         if !known.contains_key(&entered.view) {
             match Known::load(&index_path(&views, &entered.view)) {
                 Ok(loaded) => {
@@ -51,7 +61,6 @@ pub fn run(state: &Path, mountpoint: &Path) -> io::Result<()> {
             tracing::debug!(%error, entered.view, "not read ahead");
         }
     }
-    Ok(())
 }
 
 /// Makes room for one more trace.

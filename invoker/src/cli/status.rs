@@ -1,5 +1,6 @@
 //! `pipsqueak status`: what the supervisor keeps and does.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use pipsqueak::size;
@@ -24,6 +25,12 @@ pub fn ask_status(places: &Places) -> Result<Status, Failure> {
     }
 }
 
+/// How many requests were made. What else is counted beside them is not requests.
+fn requests(counted: &BTreeMap<String, u64>) -> u64 {
+    let is_request = |name: &str| !matches!(name, "panic" | "read-bytes" | "decoded-frames");
+    counted.iter().filter(|(name, _)| is_request(name)).map(|(_, count)| count).sum()
+}
+
 fn describe(status: &Status) -> String {
     let mount = &status.mount;
     let server = match mount.pid {
@@ -38,7 +45,7 @@ fn describe(status: &Status) -> String {
         status.pid,
         status.state.display(),
         mount.path.display(),
-        mount.requests.values().sum::<u64>(),
+        requests(&mount.requests),
         mount.successions,
         tiers(&status.tiers),
         size::format(status.memory_used),
@@ -120,7 +127,12 @@ mod tests {
                 path: "/m".into(),
                 pid: None,
                 successions: 1,
-                requests: [("lookup".to_owned(), 3), ("read".to_owned(), 4)].into(),
+                requests: [
+                    ("lookup".to_owned(), 3),
+                    ("read".to_owned(), 4),
+                    ("read-bytes".to_owned(), 512),
+                ]
+                .into(),
             },
             environments: Vec::new(),
             functions: 0,

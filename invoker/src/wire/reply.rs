@@ -265,7 +265,8 @@ pub struct MountStatus {
     pub pid: Option<u32>,
     /// How many successors have taken the connection over.
     pub successions: u64,
-    /// Requests of the kernel since the serving process began, by operation.
+    /// Requests of the kernel since the serving process began, by operation, and what they cost:
+    /// `read-bytes`, `decoded-frames`, `panic`.
     pub requests: BTreeMap<String, u64>,
 }
 
