@@ -33,7 +33,7 @@ pub struct Incoming {
 }
 
 /// A staged file.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct File<'a> {
     owner: &'a StagedDistribution,
     /// Its place among the distributions.
@@ -41,30 +41,52 @@ struct File<'a> {
     path: &'a str,
 }
 
-/// A file whose content is known.
-struct Digested<'a> {
+/// A staged file whose content is known.
+#[derive(Debug)]
+pub struct Digested<'a> {
     file: File<'a>,
     content: FileContent,
     size: u64,
 }
 
-/// Stores distributions of one staging folder. `recorded` is what imports were seen to read; `told` hears how many frames are written, and of how many.
+/// Digests of all files of distributions of one staging folder, in no order; RECORD's claims are
+/// held against them.
+pub fn digest<'a>(
+    staged: &Staged,
+    incoming: &'a [Incoming],
+) -> Result<Vec<Digested<'a>>, AddError> {
+    let files = incoming.iter().enumerate().flat_map(|(place, one)| {
+        let owner = &one.staged;
+        owner.files.iter().map(move |path| File { owner, place, path })
+    });
+    digest_all(staged, &files.collect::<Vec<_>>())
+}
+
+/// What one staging folder has, ready to be stored.
+#[derive(Debug)]
+pub struct Installed<'a> {
+    /// The folder.
+    pub staged: &'a Staged,
+    /// Its distributions.
+    pub incoming: &'a [Incoming],
+    /// Their files.
+    pub digested: Vec<Digested<'a>>,
+    /// What imports were seen to read.
+    pub recorded: Recorded,
+    /// Cache tag and platform that they were installed for.
+    pub interpreter: String,
+}
+
+/// Stores what was installed. `told` hears how many frames are written, and of how many.
 ///
 /// One at a time for a catalog: what is known must not change meanwhile.
 pub fn commit(
     catalog: &Catalog,
     segments: &Path,
-    staged: &Staged,
-    incoming: &[Incoming],
-    recorded: &Recorded,
-    interpreter: &str,
+    installed: Installed<'_>,
     told: &mut dyn FnMut(u64, u64),
 ) -> Result<(), AddError> {
-    let files = incoming.iter().enumerate().flat_map(|(place, one)| {
-        let owner = &one.staged;
-        owner.files.iter().map(move |path| File { owner, place, path })
-    });
-    let mut digested = digest_all(staged, &files.collect::<Vec<_>>())?;
+    let Installed { staged, incoming, mut digested, recorded, interpreter } = installed;
     sort_as_read(&mut digested, &recorded.order);
     let mut known = catalog.known_objects()?;
     let mut fresh = Vec::new();
@@ -83,7 +105,7 @@ pub fn commit(
     let objects = fresh.iter().zip(locations);
     let objects: Vec<NewObject> =
         objects.map(|((digest, _), location)| NewObject { digest: *digest, location }).collect();
-    let distributions = assemble(incoming, &digested, &recorded.trace, interpreter);
+    let distributions = assemble(incoming, &digested, &recorded.trace, &interpreter);
     let stored = catalog.store(segment, bytes, &objects, &distributions);
     Ok(pack::entered(segments, segment, stored)?)
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use super::Repository;
 use crate::environment::{Environment, EnvironmentSpec, Plain, distribution_name};
-use crate::ingest::commit::{Incoming, commit};
+use crate::ingest::commit::{self, Incoming, Installed, commit};
 use crate::ingest::confine::Confine;
 use crate::ingest::lock::{self, Locked};
 use crate::ingest::staged::Staged;
@@ -225,23 +227,29 @@ impl Repository {
             let staged = installed.swap_remove(position);
             incoming.push(Incoming { artifact: locked.artifact(), staged });
         }
-        let trace = if interpreter.is_present {
-            told(Step { step: "tracing imports".to_owned(), done: 0, total: 0 });
-            trace::record(
-                confine,
-                staging.path(),
-                present,
-                uv.work,
-                interpreter,
-                &to_import(&incoming, &wanted.requested),
-            )
-        } else {
-            Recorded::default()
-        };
+        let (digested, recorded) = thread::scope(|scope| {
+            // The tracer runs on one processor.
+            let digesting = scope.spawn(|| commit::digest(&staged, &incoming));
+            let recorded = if interpreter.is_present {
+                told(Step { step: "tracing imports".to_owned(), done: 0, total: 0 });
+                let wanted = to_import(&incoming, &wanted.requested);
+                trace::record(confine, staging.path(), present, uv.work, interpreter, &wanted)
+            } else {
+                Recorded::default()
+            };
+            let digested = digesting.join().unwrap_or_else(|panic| resume_unwind(panic));
+            (digested, recorded)
+        });
         let _turn = self.turn();
         let mut tell = |done, total| told(Step { step: "storing".to_owned(), done, total });
-        let identity = interpreter.identity();
-        commit(&self.catalog, &self.segments, &staged, &incoming, &trace, &identity, &mut tell)
+        let installed = Installed {
+            staged: &staged,
+            incoming: &incoming,
+            digested: digested?,
+            recorded,
+            interpreter: interpreter.identity(),
+        };
+        commit(&self.catalog, &self.segments, installed, &mut tell)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::gc::collect::Collected;
 use crate::gc::mark::Roots;
 use crate::id::{Digest, ObjectId};
 use crate::ingest::AddError;
-use crate::ingest::commit::{Incoming, commit};
+use crate::ingest::commit::{Incoming, Installed, commit, digest};
 use crate::ingest::index::Index;
 use crate::ingest::lock;
 use crate::ingest::staged::Staged;
@@ -105,17 +105,14 @@ impl Store {
                 }
             }
             let _turn = repository.turn();
-            let identity = spec.interpreter.identity();
-            let (catalog, segments) = (&repository.catalog, &repository.segments);
-            commit(
-                catalog,
-                segments,
-                &staged,
-                &incoming,
-                &Recorded::default(),
-                &identity,
-                &mut |_, _| {},
-            )?;
+            let installed = Installed {
+                staged: &staged,
+                incoming: &incoming,
+                digested: digest(&staged, &incoming)?,
+                recorded: Recorded::default(),
+                interpreter: spec.interpreter.identity(),
+            };
+            commit(&repository.catalog, &repository.segments, installed, &mut |_, _| {})?;
         }
         repository.publish(&spec, &wanted, text, &locked)?;
         self.shown.reload(&[]).unwrap();
