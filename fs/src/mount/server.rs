@@ -122,13 +122,15 @@ impl Server {
         Ok(())
     }
 
-    /// Ends it, if it has not ended yet. Blocks.
+    /// Ends it, if it has not ended yet, and what it has started. Blocks.
     pub fn stop(&self) -> io::Result<()> {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         if child.try_wait()?.is_none() {
             child.kill()?;
             child.wait()?;
         }
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        while line.hear::<Tell>()?.is_some() {}
         Ok(())
     }
 

@@ -35,13 +35,14 @@ pub struct Prefetcher {
 }
 
 impl Prefetcher {
-    /// Starts it; it ends when this process does.
+    /// Starts it; it ends when this process does. It has the conversation with the supervisor as its
+    /// stdout and says nothing there: who waits for the end of that waits for both.
     pub fn start(state: &Path, mountpoint: &Path) -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC;
         let (near, far) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("prefetch").arg("--state").arg(state).arg("--mount").arg(mountpoint);
-        let process = command.stdin(Stdio::from(far)).stdout(Stdio::null()).spawn()?;
+        let process = command.stdin(Stdio::from(far)).stdout(Stdio::inherit()).spawn()?;
         Ok(Self { socket: near, process, last: AtomicU64::new(0) })
     }
 

@@ -6,6 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+
 use super::entered::{Entered, Heard, hear};
 use super::host::{Host, runs};
 use super::package::Root;
@@ -33,6 +36,8 @@ struct Known {
 
 /// Reads ahead of imports until the server has ended, which tells of them at stdin.
 pub fn run(state: &Path, mountpoint: &Path) -> io::Result<()> {
+    // Also while it waits for an answer of the server, which nobody may give any more.
+    set_pdeathsig(Signal::SIGKILL)?;
     let socket: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let views = state.join("views");
     let host = Host::start()?;
