@@ -38,7 +38,7 @@ pub use gc::usage::{Cost, Usage};
 pub use id::ObjectId;
 pub use ingest::confine::{Bind, Confine, ConfineError, Job, JobOutput};
 pub use ingest::index::Index;
-pub use ingest::{AddError, Step};
+pub use ingest::{AddError, Step, Unit};
 pub use interpreter::Interpreter;
 pub use repository::{Lease, Repository, RepositoryError, retained_name};
 pub use requirements::Requirements;

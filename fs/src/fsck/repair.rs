@@ -100,7 +100,7 @@ impl Repository {
                 index: &self.index,
             };
             let options = options.iter().map(String::as_str);
-            uv.install_locked(confine.as_ref(), options, &[locked], staging)
+            uv.install_locked(confine.as_ref(), options, &[locked], staging, &mut |_| {})
         };
         self.repair_with(&install, mount, told)
     }
@@ -113,7 +113,6 @@ impl Repository {
         told: &mut dyn FnMut(Step),
     ) -> Result<Repaired, RepositoryError> {
         let mut repaired = Repaired::default();
-        let step = |step: String| Step { step, done: 0, total: 0 };
         self.quarantine_suspects(mount)?;
         let snapshot = self.catalog.snapshot()?;
         let mut lost: HashSet<ObjectId> =
@@ -125,7 +124,7 @@ impl Repository {
                 continue;
             }
             let name = format!("{} {}", row.name, row.version);
-            told(step(format!("installing {name} again")));
+            told(Step::begun(format!("installing {name} again")));
             let again = match self.how_to_install(row)? {
                 Some(Origin::Wheel(wheel)) => self.install_again(*id, &wheel, install, &files),
                 Some(Origin::Text(text)) => self.write_again(*id, &text, &files),
@@ -142,7 +141,7 @@ impl Repository {
                 Err(error) => hopeless.push((name, error)),
             }
         }
-        told(step("writing indexes".to_owned()));
+        told(Step::begun("writing indexes".to_owned()));
         repaired.indexes = self.write_damaged_indexes()?;
         mount.reload(&[]).map_err(RepositoryError::Mount)?;
         self.remove_empty(mount)?;

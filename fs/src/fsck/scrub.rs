@@ -11,7 +11,7 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use super::{Finding, REPAIR};
 use crate::gc::Mounted;
 use crate::id::{Digest, ObjectId, SegmentId};
-use crate::ingest::Step;
+use crate::ingest::{Step, Unit};
 use crate::repository::{Repository, RepositoryError};
 use crate::store::read::Segment;
 use crate::store::segment::FRAME_BYTES;
@@ -114,7 +114,9 @@ impl Repository {
         let segments = self.catalog.snapshot()?.segments;
         let total = segments.values().sum();
         let mut pace = Pace { rate, began: Instant::now(), bytes: 0 };
-        let mut tell = |done: u64| told(Step { step: "reading".to_owned(), done, total });
+        let mut tell = |done: u64| {
+            told(Step { step: "reading".to_owned(), done, total, unit: Unit::Bytes });
+        };
         let mut damaged = Vec::new();
         let mut findings = Vec::new();
         for id in segments.keys() {

@@ -77,7 +77,7 @@ pub struct Installed<'a> {
     pub interpreter: String,
 }
 
-/// Stores what was installed. `told` hears how many frames are written, and of how many.
+/// Stores what was installed. `told` hears how many bytes are written, and of how many.
 ///
 /// One at a time for a catalog: what is known must not change meanwhile.
 pub fn commit(

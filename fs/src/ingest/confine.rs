@@ -8,7 +8,12 @@ use std::time::Duration;
 /// Runs jobs where they can do no harm.
 pub trait Confine {
     /// Runs a job to its end. When it returns nothing that the job has started runs any more.
-    fn run(&self, job: &Job) -> Result<JobOutput, ConfineError>;
+    fn run(&self, job: &Job) -> Result<JobOutput, ConfineError> {
+        self.run_heard(job, &mut |_| {})
+    }
+
+    /// The same; `heard` is given lines that it writes to stderr meanwhile, though maybe not all.
+    fn run_heard(&self, job: &Job, heard: &mut dyn FnMut(&str)) -> Result<JobOutput, ConfineError>;
 }
 
 /// A program to be run.

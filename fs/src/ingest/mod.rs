@@ -7,6 +7,7 @@ pub mod commit;
 pub mod confine;
 pub mod credentials;
 pub mod downloads;
+pub mod heard;
 pub mod index;
 pub mod lock;
 pub mod pack;
@@ -128,4 +129,22 @@ pub struct Step {
     pub done: u64,
     /// How much there is to do; 0 where that is not known.
     pub total: u64,
+    /// Of what.
+    pub unit: Unit,
+}
+
+/// What progress is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Distributions, or others of which there are so many.
+    Things,
+    /// Bytes.
+    Bytes,
+}
+
+impl Step {
+    /// A step of which it is not known how far it is.
+    pub fn begun(step: impl Into<String>) -> Self {
+        Self { step: step.into(), done: 0, total: 0, unit: Unit::Things }
+    }
 }

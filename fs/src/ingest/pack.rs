@@ -66,8 +66,8 @@ fn cut(positions: &[u64], sizes: &[u64]) -> Vec<Vec<Slice>> {
 
 /// Writes a segment of objects of these sizes and seals it; where each is, and the file's length.
 ///
-/// `read` fills a buffer with an object's content from an offset on. `told` hears how many frames
-/// are done, and of how many.
+/// `read` fills a buffer with an object's content from an offset on. `told` hears how many bytes of
+/// content are done, and of how many.
 pub fn write(
     mut appender: Appender,
     sizes: &[u64],
@@ -111,7 +111,7 @@ pub fn write(
                 appender.append(&frame)?;
                 next_due += 1;
             }
-            told(next_due as u64, frames.len() as u64);
+            told((next_due as u64 * FRAME_BYTES as u64).min(end), end);
         }
         Ok(())
     })?;
@@ -198,7 +198,7 @@ mod tests {
         let appender = Appender::begin(folder.path(), 5).unwrap();
         let written = write(appender, &sizes, read, &mut |done, total| told = (done, total));
         let (locations, _) = written.unwrap();
-        assert!(told.0 == told.1 && told.1 > 10);
+        assert!(told.0 == told.1 && told.1 > 1 << 20);
         let reader = Reader::new(folder.path().to_owned()).unwrap();
         for (location, content) in locations.iter().zip(&contents) {
             assert_eq!(*reader.read(*location, 0, content.len()).unwrap(), content[..]);

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::confine::{Bind, Confine, Job, JobOutput};
+use super::heard::Heard;
 use super::index::Index;
 use super::lock::{self, BUILT_INSIDE, Locked, Source};
 use super::wanted::Wanted;
-use super::{AddError, credentials};
+use super::{AddError, Step, credentials};
 use crate::FIXED_PREFIX;
 use crate::interpreter::Interpreter;
 
@@ -140,7 +141,7 @@ impl Uv<'_> {
         requires: &[String],
         environment: &Path,
     ) -> Result<(), AddError> {
-        self.install(confine, requires, environment, Vec::new())
+        self.install(confine, requires, environment, Vec::new(), &mut |_| {})
     }
 
     /// Builds a wheel of an archive in the work folder, into `out` there, with what is installed in
@@ -164,7 +165,7 @@ impl Uv<'_> {
     }
 
     /// Installs what was chosen, each with its hashes, into `target`, and compiles it. `options` are
-    /// lines of a requirements file that say where it is.
+    /// lines of a requirements file that say where it is; `told` hears how far it is.
     ///
     /// The bytecode is not made by uv, which does it with the environment's own interpreter: that
     /// runs the `.pth` files of all that was installed, which could then change each other.
@@ -174,12 +175,17 @@ impl Uv<'_> {
         options: impl Iterator<Item = &'a str>,
         chosen: &[&Locked],
         target: &Path,
+        told: &mut dyn FnMut(Step),
     ) -> Result<(), AddError> {
         let lines = options.map(ToOwned::to_owned);
         let lines: Vec<_> = lines.chain(chosen.iter().map(|one| one.requirement())).collect();
         let flags = ["--no-deps", "--require-hashes"].map(Into::into).to_vec();
-        self.install(confine, &lines, target, flags)?;
+        let mut heard = Heard::of(chosen.len() as u64);
+        self.install(confine, &lines, target, flags, &mut |line| {
+            heard.line(line).into_iter().for_each(&mut *told);
+        })?;
         if self.interpreter.is_present {
+            told(Step::begun("compiling"));
             return self.compile(confine, target);
         }
         // uv has installed it where packages of the interpreter are that it has worked with.
@@ -219,7 +225,7 @@ impl Uv<'_> {
         if wanted.is_hashed() {
             flags.push("--require-hashes".into());
         }
-        self.install(confine, &wanted.requirements, target, flags)
+        self.install(confine, &wanted.requirements, target, flags, &mut |_| {})
     }
 
     /// The flags that keep uv to the constraints.
@@ -244,6 +250,7 @@ impl Uv<'_> {
         requirements: &[String],
         target: &Path,
         flags: Vec<OsString>,
+        heard: &mut dyn FnMut(&str),
     ) -> Result<(), AddError> {
         let mut venv = self.arguments(&["venv", "--relocatable", "--allow-existing"]);
         venv.extend(["--python".into(), self.host.executable.clone().into()]);
@@ -265,7 +272,8 @@ impl Uv<'_> {
         install.extend(["--python".into(), format!("{FIXED_PREFIX}/bin/python").into()]);
         install.extend(self.python_version());
         install.extend(["-r".into(), input]);
-        let output = confine.run(&self.job("installing", install, Some(target)))?;
+        let job = self.job("installing", install, Some(target));
+        let output = confine.run_heard(&job, heard)?;
         if output.status == 0 {
             Ok(())
         } else {

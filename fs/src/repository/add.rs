@@ -15,7 +15,7 @@ use crate::ingest::staged::Staged;
 use crate::ingest::trace::{self, Recorded};
 use crate::ingest::uv::Uv;
 use crate::ingest::wanted::Wanted;
-use crate::ingest::{AddError, Step, credentials, source};
+use crate::ingest::{AddError, Step, Unit, credentials, source};
 use crate::interpreter::Interpreter;
 
 impl Repository {
@@ -44,7 +44,6 @@ impl Repository {
         spec: &EnvironmentSpec,
         told: &mut dyn FnMut(Step),
     ) -> Result<Environment, AddError> {
-        let step = |step: &str| Step { step: step.to_owned(), done: 0, total: 0 };
         let work = self.folder()?;
         let uv = Uv {
             binary: &self.uv,
@@ -55,7 +54,7 @@ impl Repository {
             built: None,
             index: &self.index,
         };
-        told(step("resolving"));
+        told(Step::begun("resolving"));
         let wanted = Wanted::of(&spec.requirements, &spec.interpreter)?;
         let built = self.built(&spec.interpreter)?;
         let uv = Uv { built: wanted.may_build.then_some(&*built), ..uv };
@@ -70,7 +69,7 @@ impl Repository {
         let locked = wanted.hold(lock::parse(&lock_text)?)?;
         let _counted_on = self.want(&locked, &spec.interpreter);
         self.obtain(confine, &uv, &wanted, &locked, told)?;
-        told(step("publishing"));
+        told(Step::begun("publishing"));
         self.publish(spec, &wanted, lock_text, &locked)
     }
 
@@ -88,7 +87,7 @@ impl Repository {
                 (Err(AddError::NoWheel { package, .. }), Some(built)) => (package, built),
                 (resolved, _) => return resolved,
             };
-            told(Step { step: format!("building {package} from source"), done: 0, total: 0 });
+            told(Step::begun(format!("building {package} from source")));
             let folder = self.folder()?;
             source::build(confine, uv, wanted, &package, built, folder.path())?;
         }
@@ -122,8 +121,7 @@ impl Repository {
             let mut missing = self.missing(locked, uv.interpreter)?;
             missing.retain(|one| claim.has(&key(one)));
             if !missing.is_empty() {
-                let step = format!("installing {} distributions", missing.len());
-                told(Step { step, done: 0, total: 0 });
+                told(Step::begun(format!("installing {} distributions", missing.len())));
                 let present = self.present(locked, uv.interpreter)?;
                 self.install(confine, uv, wanted, &missing, &present, told)?;
             }
@@ -207,7 +205,7 @@ impl Repository {
         told: &mut dyn FnMut(Step),
     ) -> Result<(), AddError> {
         let staging = self.folder()?;
-        uv.install_locked(confine, wanted.options(), missing, staging.path())?;
+        uv.install_locked(confine, wanted.options(), missing, staging.path(), told)?;
         let interpreter = uv.interpreter;
         let staged = Staged::open(
             staging.path(),
@@ -231,7 +229,7 @@ impl Repository {
             // The tracer runs on one processor.
             let digesting = scope.spawn(|| commit::digest(&staged, &incoming));
             let recorded = if interpreter.is_present {
-                told(Step { step: "tracing imports".to_owned(), done: 0, total: 0 });
+                told(Step::begun("tracing imports"));
                 let wanted = to_import(&incoming, &wanted.requested);
                 trace::record(confine, staging.path(), present, uv.work, interpreter, &wanted)
             } else {
@@ -241,7 +239,9 @@ impl Repository {
             (digested, recorded)
         });
         let _turn = self.turn();
-        let mut tell = |done, total| told(Step { step: "storing".to_owned(), done, total });
+        let mut tell = |done, total| {
+            told(Step { step: "storing".to_owned(), done, total, unit: Unit::Bytes });
+        };
         let installed = Installed {
             staged: &staged,
             incoming: &incoming,

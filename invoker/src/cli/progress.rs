@@ -63,11 +63,13 @@ impl Drop for Meter {
 }
 
 fn draw(bar: &ProgressBar, progress: Progress) {
-    let template = if progress.total == 0 {
-        "{spinner} {wide_msg}"
-    } else {
+    if progress.total > 0 {
         bar.set_length(progress.total);
-        "{spinner} [{bar:24}] {pos}/{len} {wide_msg}"
+    }
+    let template = match (progress.total, progress.bytes) {
+        (0, _) => "{spinner} {wide_msg}",
+        (_, true) => "{spinner} [{bar:24}] {binary_bytes}/{binary_total_bytes} {wide_msg}",
+        (_, false) => "{spinner} [{bar:24}] {pos}/{len} {wide_msg}",
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));

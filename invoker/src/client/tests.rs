@@ -52,7 +52,7 @@ fn done() -> Vec<u8> {
 
 #[test]
 fn progress_comes_before_the_reply_even_in_single_bytes() {
-    let progress = Progress { step: "resolving".to_owned(), done: 1, total: 2 };
+    let progress = Progress { step: "resolving".to_owned(), done: 1, total: 2, bytes: false };
     let mut bytes = encode(FrameKind::Progress, &progress).unwrap();
     bytes.extend(done());
     let server = Server::start(move |stream| {

@@ -83,6 +83,9 @@ pub struct Progress {
     pub done: u64,
     /// How much there is to do; 0 where that is not known.
     pub total: u64,
+    /// Whether both are bytes.
+    #[serde(default)]
+    pub bytes: bool,
 }
 
 /// One environment.

@@ -16,6 +16,7 @@ use pipsqueak_kernel::mount::{self, Access};
 use pipsqueak_kernel::pidfd;
 use tokio::runtime::Handle;
 
+use super::lines;
 use super::tree::interpreter_mount;
 use crate::function::resolver_mount;
 use crate::kernel::cgroup::Limits;
@@ -68,7 +69,11 @@ impl Installer {
     }
 
     /// What the job has left, or the folder where it took too much space.
-    fn run_job(&self, job: &Job) -> io::Result<Result<JobOutput, PathBuf>> {
+    fn run_job(
+        &self,
+        job: &Job,
+        heard: &mut dyn FnMut(&str),
+    ) -> io::Result<Result<JobOutput, PathBuf>> {
         let plan = Plan {
             standing: Standing::Installer,
             limits: Limits { memory: None, pids: Some(PIDS) },
@@ -91,12 +96,14 @@ impl Installer {
         let space = Space::before(job)?;
         let process = self.sandboxes.launch(&sandbox, program).map_err(io::Error::other)?;
         drop((out, err));
-        let stdout = thread::spawn(|| read_bounded(stdout));
-        let stderr = thread::spawn(|| read_bounded(stderr));
+        let (listener, mut lines) = lines::channel();
+        let stdout = thread::spawn(|| read_bounded(stdout, |_| {}));
+        let stderr = thread::spawn(|| read_bounded(stderr, move |bytes| listener.hear(bytes)));
         let until = Instant::now() + job.timeout;
         let mut ended = false;
         while !ended && space.is_left()? && Instant::now() < until {
             ended = pidfd::wait_end(process.pidfd.as_fd(), SPACE_PACE)?;
+            lines.arrived(heard);
         }
         let exit = if ended {
             self.runtime.block_on(self.sandboxes.exits().of(process.pid, EXIT_PATIENCE))
@@ -126,9 +133,9 @@ impl Installer {
 }
 
 impl Confine for Installer {
-    fn run(&self, job: &Job) -> Result<JobOutput, ConfineError> {
+    fn run_heard(&self, job: &Job, heard: &mut dyn FnMut(&str)) -> Result<JobOutput, ConfineError> {
         let label = job.label.clone();
-        match self.run_job(job) {
+        match self.run_job(job, heard) {
             Ok(Ok(output)) => Ok(output),
             Ok(Err(folder)) => Err(ConfineError::Space { label, folder }),
             Err(error) => Err(ConfineError::Failed { label, reason: error.to_string() }),
@@ -168,13 +175,14 @@ fn free(folder: &Path) -> io::Result<u64> {
     Ok(told.blocks_available() * told.fragment_size())
 }
 
-fn read_bounded(mut stream: io::PipeReader) -> io::Result<Vec<u8>> {
+fn read_bounded(mut stream: io::PipeReader, mut heard: impl FnMut(&[u8])) -> io::Result<Vec<u8>> {
     let mut kept = Vec::new();
     let mut buffer = vec![0; 64 << 10];
     loop {
         match stream.read(&mut buffer)? {
             0 => return Ok(kept),
             bytes => {
+                heard(&buffer[..bytes]);
                 let room = MAX_OUTPUT_BYTES - kept.len();
                 kept.extend_from_slice(&buffer[..bytes.min(room)]);
             }

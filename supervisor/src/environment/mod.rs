@@ -4,6 +4,7 @@
 //! start that finds no zygote installs into a folder of its own: what is measured as no sharing.
 
 mod installer;
+mod lines;
 mod root;
 mod store;
 mod table;

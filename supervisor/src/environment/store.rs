@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipsqueak::wire::{Checked, Collected, Cost, Finding, LeaseInfo, Progress, Repaired, Usage};
-use pipsqueak_fs::{Confine, Interpreter, RepositoryError, Roots};
+use pipsqueak_fs::{Confine, Interpreter, RepositoryError, Roots, Step, Unit};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::installer::Installer;
@@ -141,11 +141,16 @@ fn needed(functions: &[Arc<Function>]) -> BTreeSet<String> {
     functions.iter().map(|function| name_of(function)).collect()
 }
 
-fn teller(progress: &UnboundedSender<Progress>) -> impl FnMut(pipsqueak_fs::Step) {
+/// A step of the library's as the client is told of it.
+pub(super) fn told(step: Step) -> Progress {
+    let Step { step, done, total, unit } = step;
+    Progress { step, done, total, bytes: unit == Unit::Bytes }
+}
+
+fn teller(progress: &UnboundedSender<Progress>) -> impl FnMut(Step) {
     move |step| {
-        let told = Progress { step: step.step, done: step.done, total: step.total };
         // Whoever asked may be gone; the work is done all the same.
-        let _ = progress.send(told);
+        let _ = progress.send(told(step));
     }
 }
 

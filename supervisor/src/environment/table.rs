@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::installer::Installer;
+use super::store::told;
 use super::tree::Tree;
 use crate::function::Function;
 use crate::mount::Keeper;
@@ -316,9 +317,8 @@ impl Shared {
         let name = name.to_owned();
         let spec = EnvironmentSpec { name, requirements, interpreter, host, upgrade };
         let environment = self.repository.add(&installer, &spec, &mut |step| {
-            let told = Progress { step: step.step, done: step.done, total: step.total };
             // Whoever asked may be gone; the environment is made all the same.
-            let _ = progress.send(told);
+            let _ = progress.send(told(step));
         })?;
         let io = |error| EnvironmentsError::Io { name: spec.name.clone(), error };
         self.keeper.publish(&environment.mount_names()).map_err(io)?;
