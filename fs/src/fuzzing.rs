@@ -160,5 +160,7 @@ pub fn frame_of(content: &[u8]) -> io::Result<Vec<u8>> {
 
 /// Decodes a frame that is to hold `expected` bytes.
 pub fn decode_frame(frame: &[u8], expected: usize) -> Result<Vec<u8>, String> {
-    segment::decode_frame(frame, expected)
+    let mut content = Vec::new();
+    segment::decode_frame(frame, expected, &mut content)?;
+    Ok(content)
 }

@@ -41,6 +41,7 @@ pub fn read_segment(
     };
     let mut coming = objects.iter().peekable();
     let mut open: Vec<(&Expected, blake3::Hasher)> = Vec::new();
+    let mut content = Vec::with_capacity(FRAME_BYTES);
     for number in 0..segment.directory().frames() {
         let begin = u64::from(number) * FRAME_BYTES as u64;
         let end = begin + segment.directory().frame_content(number) as u64;
@@ -52,8 +53,9 @@ pub fn read_segment(
             continue;
         }
         let bytes = segment.directory().frame(number).map_or(0, |(_, length)| length as u64);
-        match segment.frame(number) {
-            Ok(content) => {
+        content.clear();
+        match segment.frame(number, &mut content) {
+            Ok(()) => {
                 for ((_, location, _), hasher) in &mut open {
                     let from = location.position.saturating_sub(begin);
                     let to = location.end().saturating_sub(begin);

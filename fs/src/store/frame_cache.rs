@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::buffers::Buffer;
 use crate::id::SegmentId;
 
 /// A frame: its segment and its number there.
 pub type Place = (SegmentId, u32);
 
 /// Content of a frame.
-pub type Frame = Arc<Vec<u8>>;
+pub type Frame = Arc<Buffer>;
 
 /// Parts that are locked one at a time, so that readers seldom meet.
 const SHARDS: usize = 8;
@@ -45,7 +46,7 @@ impl FrameCache {
     pub fn get<E>(
         &self,
         place: Place,
-        decode: impl FnOnce() -> Result<Vec<u8>, E>,
+        decode: impl FnOnce() -> Result<Buffer, E>,
     ) -> Result<Frame, E> {
         let slot = self.slot(place);
         let mut held = lock(&slot);
@@ -57,6 +58,14 @@ impl FrameCache {
         Ok(frame)
     }
 
+    /// The frame at `place`, where it is kept or just being decoded.
+    pub fn kept(&self, place: Place) -> Option<Frame> {
+        let shard = lock(self.shard(place));
+        let slot = shard.slots.get(&place).map(|(slot, _)| slot.clone());
+        drop(shard);
+        slot.and_then(|slot| lock(&slot).clone())
+    }
+
     /// Forgets all frames.
     pub fn clear(&self) {
         for shard in &self.shards {
@@ -64,9 +73,13 @@ impl FrameCache {
         }
     }
 
+    /// Neighbours are in different shards.
+    fn shard(&self, (segment, number): Place) -> &Mutex<Shard> {
+        &self.shards[(segment ^ number) as usize % SHARDS]
+    }
+
     fn slot(&self, place: Place) -> Slot {
-        // Neighbours are in different shards.
-        let mut shard = lock(&self.shards[(place.0 ^ place.1) as usize % SHARDS]);
+        let mut shard = lock(self.shard(place));
         shard.clock += 1;
         let now = shard.clock;
         if let Some((slot, asked)) = shard.slots.get_mut(&place) {
@@ -93,12 +106,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    fn buffer(content: u8) -> Buffer {
+        let mut buffer = Buffer::default();
+        buffer.push(content);
+        buffer
+    }
+
     #[test]
     fn what_was_asked_for_last_is_kept_and_a_failure_is_not() {
         let cache = FrameCache::new(2 * SHARDS);
         let content =
-            |place, content: u8| cache.get(place, || Ok::<_, ()>(vec![content])).unwrap()[0];
-        assert!(cache.get((1, 0), || Err::<Vec<u8>, _>("no")).is_err());
+            |place, content| cache.get(place, || Ok::<_, ()>(buffer(content))).unwrap()[0];
+        assert!(cache.get((1, 0), || Err::<Buffer, _>("no")).is_err());
+        assert!(cache.kept((1, 0)).is_none());
         // Three frames of one shard, which keeps two.
         assert_eq!(content((1, 0), 1), 1);
         assert_eq!(content((1, 8), 2), 2);
@@ -120,9 +140,9 @@ mod tests {
                     let decode = || {
                         times.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                         std::thread::sleep(std::time::Duration::from_millis(5));
-                        Ok::<_, ()>(vec![7])
+                        Ok::<_, ()>(buffer(7))
                     };
-                    assert_eq!(*cache.get((3, 3), decode).unwrap(), [7]);
+                    assert_eq!(**cache.get((3, 3), decode).unwrap(), [7]);
                 });
             }
         });

@@ -6,6 +6,7 @@
 //! ```
 
 pub mod append;
+pub mod buffers;
 mod frame_cache;
 pub mod mapping;
 pub mod read;

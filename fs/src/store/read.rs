@@ -4,6 +4,7 @@
 //! mapping would end the process for all of them. What a frame's compressed bytes leave in the page
 //! cache is given back once it is decoded: its content goes there as the mount's.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
+use super::buffers::{Buffer, Buffers};
 use super::frame_cache::{Frame, FrameCache};
 use super::readahead::{Streams, WIDEST_BYTES};
 use super::segment::{self, Directory, FOOTER_BYTES, FRAME_BYTES, HEADER_BYTES};
@@ -28,6 +30,8 @@ use crate::id::SegmentId;
 const WAITING: usize = 64;
 /// Decoded frames are forgotten when nothing was read ahead for so long.
 const IDLE: Duration = Duration::from_secs(10);
+/// Buffers for joined content that are kept: one for each thread that answers.
+const JOINED: usize = 4;
 /// Frames that are kept: the widest of three streams.
 const KEPT: usize = 3 * WIDEST_BYTES / FRAME_BYTES;
 
@@ -78,22 +82,31 @@ impl Segment {
         &self.directory
     }
 
-    /// Reads and decodes a frame.
-    pub fn frame(&self, number: u32) -> Result<Vec<u8>, StoreError> {
+    /// Reads a frame and decodes it to the end of `content`.
+    pub fn frame(&self, number: u32, content: &mut Vec<u8>) -> Result<(), StoreError> {
+        thread_local! {
+            /// One a thread: what was read last does not matter.
+            static COMPRESSED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
         let damaged = |offset, reason| StoreError::Damaged { segment: self.id, offset, reason };
         let (offset, length) = self
             .directory
             .frame(number)
             .ok_or_else(|| damaged(0, format!("it has no frame {number}")))?;
-        let mut frame = vec![0; length];
-        self.file.read_exact_at(&mut frame, offset).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                damaged(offset, "the file ends before its frame".to_owned())
+        COMPRESSED.with_borrow_mut(|frame| {
+            if frame.len() < length {
+                frame.resize(length, 0);
             }
-            _ => StoreError::File { path: self.path.clone(), error },
-        })?;
-        segment::decode_frame(&frame, self.directory.frame_content(number))
-            .map_err(|reason| damaged(offset, reason))
+            let frame = &mut frame[..length];
+            self.file.read_exact_at(frame, offset).map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => {
+                    damaged(offset, "the file ends before its frame".to_owned())
+                }
+                _ => StoreError::File { path: self.path.clone(), error },
+            })?;
+            segment::decode_frame(frame, self.directory.frame_content(number), content)
+                .map_err(|reason| damaged(offset, reason))
+        })
     }
 
     fn advise(&self, frames: &Range<u32>, advice: PosixFadviseAdvice) {
@@ -113,7 +126,7 @@ pub enum Content {
     /// Part of one frame.
     Within(Frame, Range<usize>),
     /// Joined from several.
-    Joined(Vec<u8>),
+    Joined(Buffer),
 }
 
 impl Deref for Content {
@@ -140,6 +153,9 @@ struct Shared {
     segments: PathBuf,
     open: RwLock<HashMap<SegmentId, Arc<Segment>>>,
     cache: FrameCache,
+    /// For frames in the cache, and for content that is joined from several.
+    frames: Arc<Buffers>,
+    joined: Arc<Buffers>,
     decoded: AtomicU64,
 }
 
@@ -151,6 +167,8 @@ impl Reader {
             segments,
             open: RwLock::default(),
             cache,
+            frames: Buffers::new(KEPT),
+            joined: Buffers::new(JOINED),
             decoded: AtomicU64::new(0),
         });
         let (orders, ordered) = sync_channel(WAITING);
@@ -170,7 +188,7 @@ impl Reader {
     ) -> Result<Content, StoreError> {
         let size = location.size.saturating_sub(offset).min(length as u64);
         if size == 0 {
-            return Ok(Content::Joined(Vec::new()));
+            return Ok(Content::Joined(Buffer::default()));
         }
         let segment = self.shared.segment(location.segment)?;
         let from = location.position.saturating_add(offset);
@@ -192,11 +210,21 @@ impl Reader {
             let frame = self.shared.frame(&segment, first)?;
             return Ok(Content::Within(frame, within..within + size));
         }
-        let mut content = Vec::with_capacity(size);
+        let mut content = self.shared.joined.take(size);
         for number in first..=last {
-            let frame = self.shared.frame(&segment, number)?;
             let from = if number == first { within } else { 0 };
             let left = size - content.len();
+            let length = segment.directory.frame_content(number);
+            let frame = if from > 0 || length > left {
+                self.shared.frame(&segment, number)?
+            } else if let Some(frame) = self.shared.cache.kept((segment.id, number)) {
+                frame
+            } else {
+                // Nobody will ask for a part of it: the kernel has all of it then.
+                self.shared.decoded.fetch_add(1, Ordering::Relaxed);
+                segment.frame(number, &mut content)?;
+                continue;
+            };
             let part = frame.get(from..).unwrap_or_default();
             content.extend_from_slice(&part[..part.len().min(left)]);
         }
@@ -245,7 +273,9 @@ impl Shared {
     fn frame(&self, segment: &Segment, number: u32) -> Result<Frame, StoreError> {
         self.cache.get((segment.id, number), || {
             self.decoded.fetch_add(1, Ordering::Relaxed);
-            segment.frame(number)
+            let mut content = self.frames.take(segment.directory.frame_content(number));
+            segment.frame(number, &mut content)?;
+            Ok(content)
         })
     }
 
@@ -263,7 +293,11 @@ impl Shared {
                     }
                     segment.advise(&frames, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
                 }
-                Err(RecvTimeoutError::Timeout) => self.cache.clear(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.cache.clear();
+                    self.frames.clear();
+                    self.joined.clear();
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -346,6 +380,6 @@ mod tests {
         write(folder.path(), 1, &[9; 1000]);
         let segment = Segment::open(folder.path(), 1).unwrap();
         std::fs::write(segment_path(folder.path(), 1), b"short").unwrap();
-        assert!(matches!(segment.frame(0), Err(StoreError::Damaged { .. })));
+        assert!(matches!(segment.frame(0, &mut Vec::new()), Err(StoreError::Damaged { .. })));
     }
 }

@@ -16,7 +16,7 @@
 //! large one decodes no more than the frames that it needs.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Cursor};
 
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::CParameter;
@@ -153,8 +153,9 @@ impl FrameWriter {
     }
 }
 
-/// Decodes one frame of `expected` bytes of content; the error says how it is damaged.
-pub fn decode_frame(frame: &[u8], expected: usize) -> Result<Vec<u8>, String> {
+/// Decodes one frame of `expected` bytes of content to the end of `content`, which is left as it was
+/// where that fails; the error says how the frame is damaged.
+pub fn decode_frame(frame: &[u8], expected: usize, content: &mut Vec<u8>) -> Result<(), String> {
     thread_local! {
         /// One a thread: making one costs a good part of decoding a frame.
         static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
@@ -164,13 +165,20 @@ pub fn decode_frame(frame: &[u8], expected: usize) -> Result<Vec<u8>, String> {
             Some(decompressor) => decompressor,
             None => kept.insert(Decompressor::new()?),
         };
-        decompressor.decompress(frame, expected)
+        let before = content.len();
+        content.reserve(expected);
+        let mut end = Cursor::new(std::mem::take(content));
+        end.set_position(before as u64);
+        let decoded = decompressor.decompress_to_buffer(frame, &mut end);
+        *content = end.into_inner();
+        if !matches!(decoded, Ok(bytes) if bytes == expected) {
+            content.truncate(before);
+        }
+        decoded
     });
-    let content = decoded.map_err(|error| error.to_string())?;
-    if content.len() == expected {
-        Ok(content)
-    } else {
-        Err(format!("a frame holds {} bytes where {expected} belong", content.len()))
+    match decoded.map_err(|error| error.to_string())? {
+        bytes if bytes == expected => Ok(()),
+        bytes => Err(format!("a frame holds {bytes} bytes where {expected} belong")),
     }
 }
 
@@ -188,13 +196,18 @@ mod tests {
         ) {
             let content = content.repeat(repeat);
             let frame = FrameWriter::new().unwrap().frame(&content).unwrap();
-            prop_assert_eq!(&decode_frame(&frame, content.len()).unwrap(), &content);
+            let mut decoded = b"before".to_vec();
+            decode_frame(&frame, content.len(), &mut decoded).unwrap();
+            prop_assert_eq!(&decoded[..6], b"before");
+            prop_assert_eq!(&decoded[6..], &content);
+            let mut decoded = Vec::new();
             let mut damaged = frame;
             let bit = flip.index(damaged.len() * 8);
             damaged[bit / 8] ^= 1 << (bit % 8);
             // A bit that means nothing may flip; the content is never wrong.
-            if let Ok(decoded) = decode_frame(&damaged, content.len()) {
-                prop_assert_eq!(decoded, content);
+            match decode_frame(&damaged, content.len(), &mut decoded) {
+                Ok(()) => prop_assert_eq!(decoded, content),
+                Err(_) => prop_assert!(decoded.is_empty()),
             }
         }
 

@@ -12,6 +12,7 @@ use super::inode::{DISTS, ENVS, Inode};
 use super::world::{Change, World, inode_of};
 use crate::id::ObjectId;
 use crate::prefetch::Entered;
+use crate::store::buffers::Buffer;
 use crate::store::read::{Content, Reader};
 use crate::store::{NOWHERE, StoreError};
 use crate::view::index::Kind;
@@ -177,7 +178,7 @@ impl Vfs {
         match Inode::decode(inode) {
             Some(Inode::Object { id, .. }) => self.read_object(world, id, offset, length),
             Some(Inode::Node(number)) => match world.node(number).map(|(i, node)| i.kind(node)) {
-                Some(Some(Kind::Empty { .. })) => Ok(Content::Joined(Vec::new())),
+                Some(Some(Kind::Empty { .. })) => Ok(Content::Joined(Buffer::default())),
                 _ => Err(VfsError::Kind(inode, "file")),
             },
             _ => Err(VfsError::Kind(inode, "file")),
