@@ -21,8 +21,7 @@ const FSCONFIG_CMD_CREATE: u32 = 6;
 /// kernel has no overlays, or none that are given a layer at a time (before 6.7).
 pub fn mount(source: &str, layers: &[BorrowedFd<'_>]) -> io::Result<OwnedFd> {
     // SAFETY: the name is a C string that lives through the call.
-    let context =
-        unsafe { libc::syscall(libc::SYS_fsopen, c"overlay".as_ptr(), FSOPEN_CLOEXEC) };
+    let context = unsafe { libc::syscall(libc::SYS_fsopen, c"overlay".as_ptr(), FSOPEN_CLOEXEC) };
     let context = owned(context).map_err(at("fsopen"))?;
     let source = CString::new(source).map_err(io::Error::other)?;
     set(context.as_fd(), c"source", &source).map_err(at("source"))?;
