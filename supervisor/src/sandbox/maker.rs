@@ -37,9 +37,12 @@ pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::R
     base::enter(root)?;
     let reaper = Reaper::new()?;
     (&*orders).write_all(b"\0")?;
-    loop {
+    'serving: loop {
         for exit in Reaper::exits()? {
-            (&*orders).write_all(&exit.encode())?;
+            if (&*orders).write_all(&exit.encode()).is_err() {
+                // The supervisor is gone, and what it had is to end all the same.
+                break 'serving;
+            }
         }
         if reaper.wait(orders.as_fd())? {
             let Some(received) = message::receive(orders.as_fd(), MAX_ORDER_BYTES)? else { break };
