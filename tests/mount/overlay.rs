@@ -43,7 +43,7 @@ fn names_are_shown_through_overlays_that_follow_them() {
         let entries = std::fs::read_dir(site).unwrap();
         let mut names: Vec<_> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.retain(|name| !name.contains("-") && name != "__pycache__");
+        names.retain(|name| !name.contains('-') && name != "__pycache__");
         names.sort();
         names
     };
