@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         ("ingest::hostile", ingest::hostile::tests()),
         ("mount::cold", mount::cold::tests()),
         ("mount::content", mount::content::tests()),
+        ("mount::overlay", mount::overlay::tests()),
         ("mount::popular", mount::popular::tests()),
         ("mount::sharing", mount::sharing::tests()),
         ("mount::warm", mount::warm::tests()),

@@ -43,6 +43,7 @@ pub use interpreter::Interpreter;
 pub use repository::{Lease, Repository, RepositoryError, retained_name};
 pub use requirements::Requirements;
 pub use store::StoreError;
+pub use vfs::EMPTY_FOLDER;
 pub use view::plan::Conflict;
 
 /// Where every sandbox sees its environment: the same path in all of them, so that what a process

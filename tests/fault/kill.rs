@@ -86,6 +86,7 @@ fn a_stale_mount_is_cleared_by_the_next_up() {
     let instance = Instance::start(&Options::default());
     instance.deploy("kept", "def handler(event): return 1\n", &[]);
     instance.invoke("kept", &json!({}));
+    instance.ok(&["env", "add", "named", "six"]);
     let footprint = instance.footprint();
     // All at once, so that none can clean up after another. Some end with those before them.
     for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
@@ -102,7 +103,10 @@ fn a_stale_mount_is_cleared_by_the_next_up() {
     assert_eq!(instance.invoke("kept", &json!({}))["result"], 1);
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     let place = instance.mount();
-    assert_eq!(mounts.matches(place.to_str().unwrap()).count(), 1, "{mounts}");
+    // Itself, and the overlay of the one environment that has a name.
+    assert_eq!(mounts.matches(&format!(" {} ", place.display())).count(), 1, "{mounts}");
+    assert_eq!(mounts.matches(place.to_str().unwrap()).count(), 2, "{mounts}");
+    assert!(std::fs::read_dir(place.join("envs/named/lib")).unwrap().count() == 1);
 }
 
 fn a_killed_zygote_is_replaced() {

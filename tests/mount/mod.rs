@@ -2,6 +2,7 @@
 
 pub mod cold;
 pub mod content;
+pub mod overlay;
 mod peer;
 pub mod popular;
 pub mod sharing;

@@ -7,6 +7,23 @@ use crate::tests;
 
 tests!(a_warm_import_sends_no_request);
 
+/// Does something again until that asks the mount for nothing at all, which must come soon: where a
+/// library lies in memory is by chance, and so is which of its pages are read ahead of others.
+pub fn until_nothing_is_asked(instance: &Instance, act: impl Fn()) {
+    let requests = || instance.status()["mount"]["requests"].clone();
+    let mut asked = Vec::new();
+    for _ in 0..5 {
+        let before = requests();
+        act();
+        let after = requests();
+        if before == after {
+            return;
+        }
+        asked.push((before, after));
+    }
+    panic!("each time something was asked: {asked:?}");
+}
+
 fn a_warm_import_sends_no_request() {
     let instance = Instance::start(&Options::default());
     instance.ok(&["env", "add", "science", "pandas"]);
@@ -15,16 +32,10 @@ fn a_warm_import_sends_no_request() {
         let done = Command::new(&python).args(["-c", "import pandas"]).status().unwrap();
         assert!(done.success());
     };
-    let requests = || instance.status()["mount"]["requests"].clone();
     let _caches = kept_caches();
     import();
-    import();
-    let before = requests();
-    import();
-    let after = requests();
-    for operation in ["lookup", "getattr", "open", "opendir", "read", "readdir", "readlink"] {
-        assert_eq!(before[operation], after[operation], "{operation}: {before} {after}");
-    }
-    assert!(before["lookup"].as_u64().unwrap() > 100, "the counters count: {before}");
-    assert_eq!(after["panic"], 0);
+    until_nothing_is_asked(&instance, import);
+    let counted = instance.status()["mount"]["requests"].clone();
+    assert!(counted["lookup"].as_u64().unwrap() > 100, "the counters count: {counted}");
+    assert_eq!(counted["panic"], 0);
 }

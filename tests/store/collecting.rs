@@ -16,6 +16,7 @@ tests!(
     what_is_out_of_reach_stays_for_the_grace_period,
     a_functions_environment_goes_with_its_last_user,
     what_is_mounted_elsewhere_or_mapped_stays,
+    what_another_namespace_has_of_a_view_stays,
     what_is_pinned_stays,
     a_collection_that_is_killed_takes_nothing_that_is_needed,
 );
@@ -167,6 +168,40 @@ fn what_is_mounted_elsewhere_or_mapped_stays() {
     assert!(process.wait().unwrap().success());
     drop(bound);
     assert_eq!(collect(&instance)["distributions"].as_array().unwrap().len(), 3);
+    sound(&instance);
+}
+
+fn what_another_namespace_has_of_a_view_stays() {
+    let instance = Instance::start(&Options::default());
+    instance.ok(&["env", "add", "bound", "six"]);
+    instance.ok(&["env", "add", "other", "idna"]);
+    let place = instance.scratch().join("place");
+    std::fs::create_dir(&place).unwrap();
+    // A part of it, seen by nobody else; and a copy of what is on the mount, which is nobody's use.
+    let lib = instance.mount().join("envs/bound/lib");
+    let script = format!(
+        "mount --bind {lib} {place} && echo ready && read line && ls {place}/python3*/site-packages",
+        lib = lib.display(),
+        place = place.display()
+    );
+    let mut process = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "ready");
+    let used = instance.status()["containers"]["views"].as_array().unwrap().len();
+    assert_eq!(used, 1);
+    instance.ok(&["env", "rm", "bound"]);
+    instance.ok(&["env", "rm", "other"]);
+    let collected = collect(&instance)["distributions"].to_string();
+    assert!(collected.contains("idna-") && !collected.contains("six-"), "{collected}");
+    process.stdin.take().unwrap().write_all(b"\n").unwrap();
+    assert!(said.any(|line| line.unwrap() == "six.py"));
+    assert!(process.wait().unwrap().success());
+    assert!(collect(&instance)["distributions"].to_string().contains("six-"));
     sound(&instance);
 }
 

@@ -1,8 +1,10 @@
 //! Damage on disk: an error to its reader, told, and repaired.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -55,6 +57,29 @@ fn a_damaged_segment_is_an_error_to_its_readers_and_repaired() {
     instance.ok(&["env", "add", "science", "requests"]);
     let folder = site(&instance, "science");
     let files = read_all(&folder).unwrap();
+    let host = instance.mount().join("envs/science");
+    instance.ok(&["env", "docker-args", "science"]);
+    let view = instance.json(&["env", "show", "science", "--json"])["view"].clone();
+    let export = instance.run().join("exports").join(view.as_str().unwrap()).join("env");
+    let device = |path: &Path| path.metadata().unwrap().dev();
+    let before = device(&host);
+    assert_eq!(device(&export), before, "one overlay");
+    // A container, as far as mounts go.
+    let mut container = Command::new("unshare")
+        .args([
+            "--mount",
+            "--propagation",
+            "slave",
+            "sh",
+            "-c",
+            "echo; read line; stat -c %d $0/lib",
+        ])
+        .arg(&export)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    container.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let segment = largest(&instance, "segments", "segment");
     let length = segment.metadata().unwrap().len();
     for at in (1000..length - 1000).step_by(20_000) {
@@ -71,6 +96,14 @@ fn a_damaged_segment_is_an_error_to_its_readers_and_repaired() {
     assert!(repaired["objects"].as_u64() > Some(10), "{repaired}");
     assert_eq!(instance.status()["damaged"], 0);
     assert_eq!(read_all(&folder).unwrap(), files);
+    assert_eq!(read_all(&export.join("lib")).unwrap(), read_all(&host.join("lib")).unwrap());
+    // Overlays remember what was below them, so others have taken their place, in containers too.
+    let after = device(&host);
+    assert!(after != before && device(&export) == after);
+    container.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let said = container.wait_with_output().unwrap().stdout;
+    assert_eq!(String::from_utf8(said).unwrap().trim(), after.to_string());
+    assert_eq!(instance.status()["containers"]["views"], serde_json::json!([]));
     assert!(findings(&instance, "fsck").is_empty());
     assert!(findings(&instance, "scrub").is_empty());
     // As it would be read by the next.

@@ -99,7 +99,7 @@ impl Marking<'_> {
                     });
                     views.for_each(|(digest, _)| self.view(digest));
                 }
-                Inode::Root | Inode::Envs | Inode::Dists => {}
+                Inode::Root | Inode::Envs | Inode::Dists | Inode::Empty => {}
             }
         }
         let reached = self.reached.objects(snapshot);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! 1, 2, 3           the root, its folders envs and dists
+//! 7                 the empty folder
 //! object << 2 | x   a file; x is 1 where it may be executed. The same content in two environments
 //!                   is one inode, and one copy in the page cache.
 //! node << 2 | 2     a folder, a link, or an empty file: one of a view's own numbers
@@ -17,6 +18,8 @@ pub const ROOT: u64 = 1;
 pub const ENVS: u64 = 2;
 /// The folder of distributions.
 pub const DISTS: u64 = 3;
+/// The empty folder.
+pub const EMPTY: u64 = 7;
 
 /// What an inode number says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub enum Inode {
     Envs,
     /// The folder of distributions.
     Dists,
+    /// The folder that never has anything in it.
+    Empty,
     /// A file's content.
     Object {
         /// The object.
@@ -45,6 +50,7 @@ impl Inode {
             (ROOT, _) => Self::Root,
             (ENVS, _) => Self::Envs,
             (DISTS, _) => Self::Dists,
+            (EMPTY, _) => Self::Empty,
             (0..4, _) | (_, 3) => return None,
             (_, 2) => Self::Node(number >> 2),
             (_, executable) => Self::Object { id: number >> 2, executable: executable == 1 },
@@ -57,6 +63,7 @@ impl Inode {
             Self::Root => ROOT,
             Self::Envs => ENVS,
             Self::Dists => DISTS,
+            Self::Empty => EMPTY,
             Self::Object { id, executable } => id << 2 | u64::from(executable),
             Self::Node(number) => number << 2 | 2,
         }

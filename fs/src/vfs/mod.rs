@@ -7,7 +7,7 @@ mod world;
 
 use std::io;
 
-pub use ops::{Attributes, DirectoryEntry, FileKind, Vfs};
+pub use ops::{Attributes, DirectoryEntry, EMPTY_FOLDER, FileKind, Vfs};
 
 use crate::id::ObjectId;
 use crate::store::StoreError;

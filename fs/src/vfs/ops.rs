@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::VfsError;
 use super::counters::Counters;
-use super::inode::{DISTS, ENVS, Inode};
+use super::inode::{DISTS, EMPTY, ENVS, Inode};
 use super::world::{Change, World, inode_of};
 use crate::id::ObjectId;
 use crate::prefetch::Entered;
@@ -21,6 +21,10 @@ use crate::view::published::Published;
 /// Modification time of all that never changes, in seconds: 1980-01-02, which even a zip file can
 /// hold. A folder whose listing changes is as many seconds later as its generation.
 const EPOCH_SECONDS: u64 = 315_619_200;
+
+/// A folder at the root that is not listed and never has anything in it. An overlay of one layer is
+/// not to be had: this is the other.
+pub const EMPTY_FOLDER: &str = ".empty";
 
 /// Objects that are remembered as damaged until somebody asks; a scrub finds the others.
 const MOST_SUSPECTS: usize = 1 << 16;
@@ -117,10 +121,12 @@ impl Vfs {
             Inode::Root => match name {
                 "envs" => Some(ENVS),
                 "dists" => Some(DISTS),
+                EMPTY_FOLDER => Some(EMPTY),
                 _ => None,
             },
             Inode::Envs => named(&world.published()?.envs)?,
             Inode::Dists => named(&world.published()?.dists)?,
+            Inode::Empty => None,
             Inode::Object { .. } => return Err(VfsError::Kind(folder, "folder")),
             Inode::Node(number) => {
                 let (index, node) = world.node(number).ok_or(VfsError::NoNode(folder))?;
@@ -250,6 +256,7 @@ fn children(world: &World, folder: u64) -> Result<Vec<(String, u64)>, VfsError> 
         Inode::Root => vec![("dists".to_owned(), DISTS), ("envs".to_owned(), ENVS)],
         Inode::Envs => named(&world.published()?.envs),
         Inode::Dists => named(&world.published()?.dists),
+        Inode::Empty => Vec::new(),
         Inode::Object { .. } => return Err(VfsError::Kind(folder, "folder")),
         Inode::Node(number) => {
             let (index, node) = world.node(number).ok_or(VfsError::NoNode(folder))?;
@@ -287,6 +294,7 @@ fn attributes(world: &World, inode: u64) -> Result<Attributes, VfsError> {
     };
     Ok(match Inode::decode(inode).ok_or(VfsError::NoNode(inode))? {
         Inode::Root => folder(4, 0),
+        Inode::Empty => folder(2, 0),
         Inode::Envs => world.published().map(|published| names(&published.envs, published))?,
         Inode::Dists => world.published().map(|published| names(&published.dists, published))?,
         Inode::Object { id, executable } => {

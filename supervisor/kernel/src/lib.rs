@@ -8,5 +8,6 @@ pub mod descriptor;
 pub mod message;
 pub mod mount;
 pub mod network;
+pub mod overlay;
 pub mod pidfd;
 pub mod privilege;

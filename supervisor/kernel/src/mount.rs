@@ -6,6 +6,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+
 /// What a mount forbids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -91,7 +94,20 @@ pub fn attach(tree: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn owned(answer: libc::c_long) -> io::Result<OwnedFd> {
+/// Unmounts all that lies on each other at a path, whoever uses it; nothing where there is nothing.
+pub fn detach_all(path: &Path) -> io::Result<()> {
+    loop {
+        match umount2(path, MntFlags::MNT_DETACH) {
+            Ok(()) => {}
+            // It is no mount, or there is nothing.
+            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The descriptor that a system call has made.
+pub(crate) fn owned(answer: libc::c_long) -> io::Result<OwnedFd> {
     match RawFd::try_from(answer) {
         // SAFETY: the kernel made this descriptor for this call; nobody else has it.
         Ok(descriptor) if descriptor >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),

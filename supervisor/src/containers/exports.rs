@@ -12,17 +12,17 @@
 //! supervisor while some container has a slave of it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::mount::MsFlags;
 use pipsqueak_kernel::mount::{self, Access};
 
-use super::mountinfo;
+use crate::mount::View;
+use crate::mount::mountinfo::{self, Mount, Namespace};
 
 /// Where an export has its view, and containers their environment below what they bind.
 const VIEW: &str = "env";
@@ -56,21 +56,25 @@ impl Exports {
         Ok(names?.into_iter().filter_map(|name| name.into_string().ok()).collect())
     }
 
-    /// Exports the view whose root in the mount is `root`.
-    pub fn export(&self, view: &str, root: &File) -> io::Result<()> {
+    /// Exports a view.
+    pub fn export(&self, view: &View) -> io::Result<()> {
         self.share()?;
-        let folder = self.folders.join(view);
+        let folder = self.folders.join(view.digest());
         make_folder(&folder)?;
         make_folder(&folder.join(VIEW))?;
-        let place = self.source(view).join(VIEW);
-        let wanted = root.metadata().map_err(at(&place))?;
-        if fs::metadata(&place).is_ok_and(|found| is_same(&found, &wanted)) {
+        let place = self.source(view.digest()).join(VIEW);
+        if view.is_at(&place) {
             return Ok(());
         }
         // Of a mount that nobody serves any more.
         unmount_all(&place)?;
-        let tree = mount::take_open(root.as_fd(), Access::ReadOnly).map_err(at(&place))?;
-        mount::attach(tree.as_fd(), &place).map_err(at(&place))
+        attach(view, &place)
+    }
+
+    /// Exchanges the mount of a view that is exported. Containers see one or the other at all times.
+    pub fn renew(&self, view: &View) -> io::Result<()> {
+        let place = self.source(view.digest()).join(VIEW);
+        if view.is_at(&place) { Ok(()) } else { attach(view, &place) }
     }
 
     /// Takes a view back, also from containers that have it.
@@ -99,33 +103,18 @@ impl Exports {
         Ok(())
     }
 
-    /// Views whose export is bound somewhere.
-    pub fn bound(&self) -> io::Result<BTreeSet<String>> {
-        let own = mountinfo::own()?;
-        let Some(shared) = own.iter().rfind(|mount| mount.point == self.shared) else {
-            return Ok(BTreeSet::new());
-        };
-        let everywhere = mountinfo::everywhere()?;
-        let of_ours = everywhere.iter().filter(|mount| mount.device == shared.device);
-        let views = of_ours.filter_map(|mount| mountinfo::first_part(&mount.root, &shared.root));
-        Ok(views.map(ToOwned::to_owned).collect())
+    /// The mount that has all exports, where it is there.
+    pub fn shared(&self) -> io::Result<Option<Mount>> {
+        Ok(mountinfo::own()?.at(&self.shared).cloned())
     }
 
-    /// Inode numbers of the folders of the file system at `mount` that are bound by themselves, with
-    /// no export around them.
-    pub fn bound_plainly(&self, mount: &Path) -> io::Result<BTreeSet<u64>> {
-        let own = mountinfo::own()?;
-        let Some(whole) = own.iter().rfind(|found| found.point == mount) else {
-            return Ok(BTreeSet::new());
-        };
-        let everywhere = mountinfo::everywhere()?.into_iter();
-        let plain = everywhere.filter(|found| {
-            found.device == whole.device
-                && found.root != whole.root
-                && !found.point.starts_with(&self.shared)
-        });
-        // Whose namespace has ended meanwhile holds nothing.
-        Ok(plain.filter_map(|found| mountinfo::inode(&found).ok()).collect())
+    /// Views whose export is bound somewhere in these namespaces.
+    pub fn bound(&self, namespaces: &[Namespace]) -> io::Result<BTreeSet<String>> {
+        let Some(shared) = self.shared()? else { return Ok(BTreeSet::new()) };
+        let mounts = namespaces.iter().flat_map(|namespace| &namespace.mounts);
+        let of_ours = mounts.filter(|mount| mount.device == shared.device);
+        let views = of_ours.filter_map(|mount| mountinfo::first_part(&mount.root, &shared.root));
+        Ok(views.map(ToOwned::to_owned).collect())
     }
 
     /// Lets mounts below the folders propagate, and nobody write there through them.
@@ -146,6 +135,11 @@ impl Exports {
     }
 }
 
+fn attach(view: &View, place: &Path) -> io::Result<()> {
+    let attached = view.take().and_then(|tree| mount::attach(tree.as_fd(), place));
+    attached.map_err(at(place))
+}
+
 fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
@@ -156,16 +150,8 @@ fn make_folder(path: &Path) -> io::Result<()> {
     made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o755))).map_err(at(path))
 }
 
-/// Unmounts all that lies on each other at a path.
 fn unmount_all(path: &Path) -> io::Result<()> {
-    loop {
-        match umount2(path, MntFlags::MNT_DETACH) {
-            Ok(()) => {}
-            // It is no mount, or there is nothing.
-            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
-            Err(error) => return Err(at(path)(error.into())),
-        }
-    }
+    mount::detach_all(path).map_err(at(path))
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + use<'_> {

@@ -2,14 +2,13 @@
 //!
 //! `exports` are the folders that containers bind; `volumes` are Docker's, which `protocol` asks
 //! for through the socket of `serve`; `cdi` describes environments as devices. A `claim` says whose
-//! the socket and the description are where several instances run, `mountinfo` what containers have
-//! mounted, and an `engine` is who asked for a volume.
+//! the socket and the description are where several instances run, and an `engine` is who asked for a
+//! volume.
 
 mod cdi;
 mod claim;
 mod engine;
 mod exports;
-mod mountinfo;
 mod protocol;
 mod serve;
 mod volumes;
@@ -30,6 +29,7 @@ use self::exports::Exports;
 use self::serve::Driver;
 use self::volumes::{Mounted, Volume, Volumes};
 use crate::environment::{Environments, EnvironmentsError, Root};
+use crate::mount::mountinfo::{self, Namespace};
 
 /// Where containers bind an export, so that they see their environment where sandboxes do.
 const TARGET: &str = "/pipsqueak";
@@ -113,25 +113,30 @@ impl Containers {
     }
 
     /// Views of environments and distributions that containers have, sandboxes among them: bound from
-    /// an export or straight from the mount, in any mount namespace of the machine, or mounted as a
-    /// volume. Found out anew by each call. Blocks.
+    /// an export, or anything else that shows a view, in any mount namespace of the machine, or mounted
+    /// as a volume. Found out anew by each call. Blocks.
     ///
     /// Without a container that is just being made with the arguments of an environment that has
     /// changed since: what it was to bind is gone, and its engine says so.
     pub fn views_in_use(&self) -> Result<BTreeSet<String>, ContainersError> {
-        let (mut views, plain) = self.with(|inner| {
-            Ok((inner.in_use()?, inner.exports.bound_plainly(self.environments.mount())?))
-        })?;
-        views.extend(self.environments.views_of(&plain)?);
+        let namespaces = mountinfo::everywhere()?;
+        let (mut views, exports) =
+            self.with(|inner| Ok((inner.in_use(&namespaces)?, inner.exports.shared()?)))?;
+        views.extend(self.environments.mounted(&namespaces, exports.as_ref())?);
         Ok(views)
+    }
+
+    /// The same, for who must not block.
+    pub async fn used(self: &Arc<Self>) -> Result<BTreeSet<String>, ContainersError> {
+        let containers = self.clone();
+        let views = tokio::task::spawn_blocking(move || containers.views_in_use());
+        views.await.map_err(io::Error::other)?
     }
 
     /// What containers have, and by which ways.
     pub async fn status(self: &Arc<Self>) -> Result<ContainersStatus, ContainersError> {
-        let containers = self.clone();
-        let views = tokio::task::spawn_blocking(move || containers.views_in_use());
         Ok(ContainersStatus {
-            views: views.await.map_err(io::Error::other)??.into_iter().collect(),
+            views: self.used().await?.into_iter().collect(),
             docker_plugin: lock(&self.driver).as_ref().map(|driver| driver.path().to_owned()),
             cdi: lock(&self.devices).as_ref().map(|claim| claim.path().to_owned()),
         })
@@ -157,13 +162,26 @@ impl Containers {
         }
     }
 
+    /// Exchanges what containers are shown of views of which files are others now. What fails is
+    /// logged: other files of those views are right.
+    pub async fn renew(self: &Arc<Self>) {
+        let containers = self.clone();
+        let renewed = tokio::task::spawn_blocking(move || containers.renew_now());
+        match renewed.await.map_err(|error| ContainersError::Io(io::Error::other(error))) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) | Err(error) => {
+                tracing::error!(%error, "giving containers what was repaired");
+            }
+        }
+    }
+
     /// Takes everything back. Containers that have it see an empty folder until an instance with
     /// the same folders starts. Blocks.
     pub fn stop(&self) -> Result<(), ContainersError> {
         drop(lock(&self.driver).take());
         drop(lock(&self.devices).take());
         let Some(inner) = lock(&self.inner).take() else { return Ok(()) };
-        let bound = inner.exports.bound()?;
+        let bound = inner.exports.bound(&mountinfo::everywhere()?)?;
         for view in inner.exports.views()? {
             if bound.contains(&view) {
                 inner.exports.withdraw(&view)?;
@@ -192,18 +210,28 @@ impl Containers {
     fn restore(&self) -> Result<(), ContainersError> {
         let named = self.environments.named()?;
         self.with(|inner| {
-            let in_use = inner.in_use()?;
+            let in_use = inner.in_use(&mountinfo::everywhere()?)?;
             self.environments.retain(in_use.clone())?;
             for view in inner.exports.views()? {
                 if !in_use.contains(&view) && !named.iter().any(|(_, current)| *current == view) {
                     continue;
                 }
-                let exported = self.environments.root_of_view(&view);
-                let exported = exported
-                    .map_err(ContainersError::from)
-                    .and_then(|folder| Ok(inner.exports.export(&view, &folder)?));
+                let shown = self.environments.view(&view).map_err(ContainersError::from);
+                let exported = shown.and_then(|view| Ok(inner.exports.export(&view)?));
                 if let Err(error) = exported {
                     tracing::error!(%error, view, "containers cannot be given back a view");
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn renew_now(&self) -> Result<(), ContainersError> {
+        self.with(|inner| {
+            for exported in inner.exports.views()? {
+                // One that nobody has had since the start is in no overlay that is old.
+                if let Some(view) = self.environments.known_view(&exported) {
+                    inner.exports.renew(&view)?;
                 }
             }
             Ok(())
@@ -226,7 +254,7 @@ impl Containers {
             cdi::write(claim.path(), &described)?;
         }
         self.with(|inner| {
-            let mut wanted = inner.in_use()?;
+            let mut wanted = inner.in_use(&mountinfo::everywhere()?)?;
             wanted.extend(named.into_iter().map(|(_, view)| view));
             for view in inner.exports.views()?.difference(&wanted) {
                 inner.exports.remove(view)?;
@@ -254,7 +282,7 @@ impl Containers {
 
     fn remove_volume(&self, name: &str) -> Result<(), ContainersError> {
         self.with(|inner| {
-            inner.in_use()?;
+            inner.in_use(&mountinfo::everywhere()?)?;
             if !inner.volume(name)?.mounts.is_empty() {
                 return Err(ContainersError::Mounted(name.to_owned()));
             }
@@ -269,7 +297,7 @@ impl Containers {
         self.with(|inner| {
             inner.volume(name)?;
             let source = inner.export(&root)?.source;
-            let mounted = Mounted::now(root.view, by);
+            let mounted = Mounted::now(root.view.digest().to_owned(), by);
             inner.volumes.change(|all| {
                 if let Some(volume) = all.get_mut(name) {
                     volume.mounts.insert(id.to_owned(), mounted);
@@ -320,8 +348,8 @@ impl Drop for Containers {
 }
 
 impl Inner {
-    fn in_use(&mut self) -> io::Result<BTreeSet<String>> {
-        let mut views = self.exports.bound()?;
+    fn in_use(&mut self, namespaces: &[Namespace]) -> io::Result<BTreeSet<String>> {
+        let mut views = self.exports.bound(namespaces)?;
         views.extend(self.volumes.held(&views)?);
         Ok(views)
     }
@@ -332,10 +360,10 @@ impl Inner {
     }
 
     fn export(&self, root: &Root) -> io::Result<Export> {
-        self.exports.export(&root.view, &root.folder)?;
+        self.exports.export(&root.view)?;
         let packages = format!("{FIXED_PREFIX}/{}", root.site_packages);
         Ok(Export {
-            source: self.exports.source(&root.view),
+            source: self.exports.source(root.view.digest()),
             target: TARGET.into(),
             variables: [("PYTHONPATH".to_owned(), packages)].into(),
         })

@@ -3,6 +3,7 @@
 //! With the ssd tier an environment is in the store and served by the mount. Without it each
 //! start that finds no zygote installs into a folder of its own: what is measured as no sharing.
 
+mod hosted;
 mod installer;
 mod lines;
 mod root;

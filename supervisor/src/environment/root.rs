@@ -1,51 +1,34 @@
-//! The root folder of an environment's view, open, for those who mount it elsewhere.
+//! The views of environments, for those who mount them elsewhere.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pipsqueak_fs::{Environment, retained_name};
+use pipsqueak_fs::{Environment, Lease, retained_name};
 
-use super::table::is_of_requirements;
+use super::table::{Shared, is_of_requirements};
 use super::{Environments, EnvironmentsError};
+use crate::mount::View;
+use crate::mount::mountinfo::{Mount, Namespace};
 
 /// How long the mount may take to show what the catalog says.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A view and the folder that is its root.
+/// What an environment's name stands for.
 #[derive(Debug)]
 pub struct Root {
-    /// Digest of the view.
-    pub view: String,
-    /// Where its packages are, below the root.
+    /// Its view.
+    pub view: Arc<View>,
+    /// Where its packages are, below the view's root.
     pub site_packages: String,
-    /// The root. It stays this view's, whatever its name stands for later.
-    pub folder: File,
 }
 
 impl Environments {
-    /// The root of what an environment's name stands for now. Blocks.
+    /// What an environment's name stands for now. Blocks.
     pub fn root(&self, name: &str) -> Result<Root, EnvironmentsError> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let stored = self.shared.repository.environment(name)?;
-            let environment = stored.ok_or_else(|| EnvironmentsError::Unknown(name.to_owned()))?;
-            match self.open_root(&environment.view, name) {
-                Ok(folder) => return Ok(root(environment, folder)),
-                // It is just being published.
-                Err(_) if Instant::now() < until => thread::sleep(Duration::from_millis(10)),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Where the mount is.
-    pub fn mount(&self) -> &Path {
-        self.shared.keeper.path()
+        let (environment, view, _lease) = self.shared.current(name)?;
+        Ok(Root { view, site_packages: environment.interpreter.site_packages() })
     }
 
     /// Names and views of all environments that somebody has named, by name. Blocks.
@@ -60,41 +43,62 @@ impl Environments {
         let names: Vec<_> = views.iter().map(|view| retained_name(view)).collect();
         self.shared.repository.retain(views)?;
         let io = |error| EnvironmentsError::Io { name: names.join(", "), error };
-        self.shared.keeper.publish(&names).map_err(io)
+        self.shared.publish(&names).map_err(io)
     }
 
-    /// The root of a view that some name stands for, or that is retained. Blocks.
-    pub fn root_of_view(&self, view: &str) -> Result<File, EnvironmentsError> {
+    /// A view that some name stands for, or that is retained. Blocks.
+    pub fn view(&self, view: &str) -> Result<Arc<View>, EnvironmentsError> {
         let all = self.shared.repository.environments()?.into_iter();
         let mut named = all.filter(|environment| environment.view == view);
         let name = named.next().map_or_else(|| retained_name(view), |environment| environment.name);
-        self.open_root(view, &name)
+        self.shared.view_at(view, &name)
     }
 
-    /// The views that folders of the mount are in, by their inode numbers. Blocks.
-    pub fn views_of(&self, inodes: &BTreeSet<u64>) -> Result<BTreeSet<String>, EnvironmentsError> {
-        let mut views = BTreeSet::new();
-        for inode in inodes {
-            views.extend(self.shared.repository.view_of(*inode)?);
+    /// The view with a digest, where somebody has had it. Blocks.
+    pub fn known_view(&self, view: &str) -> Option<Arc<View>> {
+        self.shared.views.get(self.shared.repository.root_inode(view).ok()?)
+    }
+
+    /// Views, of environments and distributions, that are mounted somewhere in these namespaces. Those
+    /// that this instance shows itself, on its mount and on `exports`, are not among them. Blocks.
+    pub fn mounted(
+        &self,
+        namespaces: &[Namespace],
+        exports: Option<&Mount>,
+    ) -> Result<BTreeSet<String>, EnvironmentsError> {
+        let places = self.shared.views.places(namespaces, exports);
+        let mut views = places.views;
+        for inode in places.inodes {
+            views.extend(self.shared.repository.view_of(inode)?);
         }
         Ok(views)
     }
-
-    /// Opens what the mount shows as `name`, which must be the root of `view`.
-    fn open_root(&self, view: &str, name: &str) -> Result<File, EnvironmentsError> {
-        let wanted = self.shared.repository.root_inode(view)?;
-        let path = self.mount().join("envs").join(name);
-        let opened = File::open(&path).and_then(|folder| {
-            if folder.metadata()?.ino() == wanted {
-                return Ok(folder);
-            }
-            Err(io::Error::other(format!("{} shows another view than {view}", path.display())))
-        });
-        opened.map_err(|error| EnvironmentsError::Io { name: name.to_owned(), error })
-    }
 }
 
-fn root(environment: Environment, folder: File) -> Root {
-    let site_packages = environment.interpreter.site_packages();
-    Root { view: environment.view, site_packages, folder }
+impl Shared {
+    /// What an environment's name stands for now, with its view, which is kept by a lease. Blocks.
+    pub(super) fn current(
+        &self,
+        name: &str,
+    ) -> Result<(Environment, Arc<View>, Lease), EnvironmentsError> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let stored = self.repository.environment(name)?;
+            let environment = stored.ok_or_else(|| EnvironmentsError::Unknown(name.to_owned()))?;
+            let lease = self.repository.lease(&environment.view);
+            match self.view_at(&environment.view, name) {
+                Ok(view) => return Ok((environment, view, lease)),
+                // It is just being published.
+                Err(_) if Instant::now() < until => thread::sleep(Duration::from_millis(10)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The view that the mount shows as `name`, which must be `view`.
+    pub(super) fn view_at(&self, view: &str, name: &str) -> Result<Arc<View>, EnvironmentsError> {
+        let root = self.repository.root_inode(view)?;
+        let opened = self.views.open(view, root, name);
+        opened.map_err(|error| EnvironmentsError::Io { name: name.to_owned(), error })
+    }
 }

@@ -14,38 +14,45 @@ use super::table::{
     Environments, EnvironmentsError, Shared, blocking, is_of_requirements, lock, name_of,
 };
 use crate::function::Function;
-use crate::mount::inodes_in_use;
+use crate::mount::mountinfo;
 
 /// What messages call the store as a whole.
 const STORE: &str = "store";
 
 impl Environments {
-    /// What is stored and what it costs.
-    pub async fn usage(&self, functions: &[Arc<Function>]) -> Result<Usage, EnvironmentsError> {
+    /// What is stored and what it costs. `used` are views that somebody is seen to have.
+    pub async fn usage(
+        &self,
+        functions: &[Arc<Function>],
+        used: BTreeSet<String>,
+    ) -> Result<Usage, EnvironmentsError> {
         let (shared, needed) = (self.shared.clone(), needed(functions));
         blocking(STORE, move || {
-            let roots = shared.roots(&needed)?;
+            let roots = shared.roots(&needed, used)?;
             Ok(told_usage(shared.repository.usage(&roots)?))
         })
         .await
     }
 
-    /// Reclaims what nothing has reached for `grace`, or says what that would be.
+    /// Reclaims what nothing has reached for `grace`, or says what that would be. `used` are views that
+    /// somebody is seen to have.
     pub async fn collect(
         &self,
         functions: &[Arc<Function>],
+        used: BTreeSet<String>,
         grace: Duration,
         dry_run: bool,
     ) -> Result<Collected, EnvironmentsError> {
         let (shared, needed) = (self.shared.clone(), needed(functions));
         let collected = blocking(STORE, move || {
             let _turn = shared.care("a collection or a repair")?;
-            let roots = shared.roots(&needed)?;
+            let roots = shared.roots(&needed, used)?;
             let collected = if dry_run {
                 shared.repository.would_collect(&roots, grace)?
             } else {
-                shared.repository.collect(&roots, grace, &*shared.keeper)?
+                shared.repository.collect(&roots, grace, &*shared)?
             };
+            shared.forget_collected();
             Ok(told_collected(collected, dry_run))
         })
         .await?;
@@ -97,7 +104,10 @@ impl Environments {
                 Ok((Box::new(Installer::new(sandboxes, host.clone(), runtime)), host))
             };
             let mut told = teller(&progress);
-            let repaired = shared.repository.repair(&confining, &*shared.keeper, &mut told)?;
+            let repaired = shared.repository.repair(&confining, &*shared, &mut told)?;
+            if repaired.objects > 0 {
+                shared.renew();
+            }
             Ok(told_repaired(repaired))
         })
         .await
@@ -128,12 +138,17 @@ impl Shared {
     }
 
     /// What keeps other things besides what the catalog knows. `needed` are the environments of
-    /// functions.
-    fn roots(&self, needed: &BTreeSet<String>) -> Result<Roots, EnvironmentsError> {
-        let inodes = inodes_in_use(self.keeper.path()).map_err(RepositoryError::Mount)?;
+    /// functions, `views` what somebody is seen to have.
+    fn roots(
+        &self,
+        needed: &BTreeSet<String>,
+        views: BTreeSet<String>,
+    ) -> Result<Roots, EnvironmentsError> {
+        let mapped = mountinfo::everywhere().and_then(|all| self.views.mapped(&all));
+        let inodes = mapped.map_err(RepositoryError::Mount)?;
         let names = self.repository.environments()?.into_iter().map(|one| one.name);
         let abandoned = names.filter(|name| is_of_requirements(name) && !needed.contains(name));
-        Ok(Roots { abandoned: abandoned.collect(), inodes, ..Roots::default() })
+        Ok(Roots { abandoned: abandoned.collect(), inodes, views, ..Roots::default() })
     }
 }
 

@@ -1,14 +1,12 @@
 //! Which environments there are, and which one a function runs in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pipsqueak::wire::{self, DistributionInfo, EnvironmentInfo, Progress};
-use pipsqueak_fs::{
-    AddError, Environment, EnvironmentSpec, Interpreter, Lease, Repository, Requirements,
-};
+use pipsqueak_fs::{AddError, Environment, EnvironmentSpec, Interpreter, Repository, Requirements};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -16,7 +14,7 @@ use super::installer::Installer;
 use super::store::told;
 use super::tree::Tree;
 use crate::function::Function;
-use crate::mount::Keeper;
+use crate::mount::{Keeper, Views};
 use crate::sandbox::Sandboxes;
 
 /// Why an environment could not be found or made.
@@ -97,6 +95,10 @@ pub struct Environments {
 pub(super) struct Shared {
     pub(super) repository: Repository,
     pub(super) keeper: Arc<Keeper>,
+    pub(super) views: Views,
+    /// Names of environments that the host sees through overlays. Locked while what they stand for
+    /// changes.
+    pub(super) hosted: Mutex<BTreeSet<String>>,
     pub(super) sandboxes: Arc<Sandboxes>,
     pub(super) python: PathBuf,
     private: Option<PathBuf>,
@@ -109,18 +111,28 @@ pub(super) struct Shared {
 impl Environments {
     /// Environments of `repository`, of the interpreter `python` where none is named.
     ///
-    /// `private` is the folder for private installs; where it is given, the ssd tier is off.
+    /// `keeper` and `views` are of the mount that shows them. `private` is the folder for private
+    /// installs; where it is given, the ssd tier is off.
     pub fn new(
         repository: Repository,
-        keeper: Arc<Keeper>,
+        (keeper, views): (Arc<Keeper>, Views),
         sandboxes: Arc<Sandboxes>,
         python: PathBuf,
         private: Option<PathBuf>,
         runtime: Handle,
     ) -> Self {
-        let (caring, scrubbing) = (Mutex::default(), Mutex::default());
-        let shared =
-            Shared { repository, keeper, sandboxes, python, private, runtime, caring, scrubbing };
+        let shared = Shared {
+            repository,
+            keeper,
+            views,
+            hosted: Mutex::default(),
+            sandboxes,
+            python,
+            private,
+            runtime,
+            caring: Mutex::default(),
+            scrubbing: Mutex::default(),
+        };
         Self { shared: Arc::new(shared), trees: Mutex::default(), making: Mutex::default() }
     }
 
@@ -146,7 +158,7 @@ impl Environments {
         let (shared, progress, named) = (self.shared.clone(), progress.clone(), name.clone());
         let environment = blocking(&name, move || shared.add(&named, wanted, &progress)).await?;
         lock(&self.trees).remove(&name);
-        let tree = self.open(environment.clone()).await?;
+        let tree = self.open(name).await?;
         Ok((environment, tree))
     }
 
@@ -186,7 +198,7 @@ impl Environments {
             };
             shared.repository.remove(&wanted)?;
             let io = |error| EnvironmentsError::Io { name: wanted.clone(), error };
-            shared.keeper.publish(&environment.mount_names()).map_err(io)?;
+            shared.publish(&environment.mount_names()).map_err(io)?;
             Ok(true)
         });
         if removed.await? { Ok(()) } else { Err(EnvironmentsError::Unknown(name)) }
@@ -205,8 +217,8 @@ impl Environments {
         }
         match self.stored(&name).await? {
             Some(environment) => {
-                check_present(name, &environment.interpreter)?;
-                Ok(Some(self.open(environment).await?))
+                check_present(name.clone(), &environment.interpreter)?;
+                Ok(Some(self.open(name).await?))
             }
             None if function.info.environment.is_some() => Err(EnvironmentsError::Unknown(name)),
             None => Ok(None),
@@ -259,21 +271,18 @@ impl Environments {
         blocking(name, move || Ok(shared.repository.environment(&wanted)?)).await
     }
 
-    async fn open(&self, environment: Environment) -> Result<Arc<Tree>, EnvironmentsError> {
-        let name = environment.name.clone();
-        let path = self.path(&name);
-        let shared = self.shared.clone();
+    async fn open(&self, name: String) -> Result<Arc<Tree>, EnvironmentsError> {
+        let (shared, wanted) = (self.shared.clone(), name.clone());
         let opened = blocking(&name, move || {
-            let lease = shared.repository.lease(&environment.view);
-            open_view(environment, lease, &path)
-        })
-        .await?;
-        let tree = Arc::new(opened);
+            let (environment, view, lease) = shared.current(&wanted)?;
+            Ok(Tree::view(environment, view, lease))
+        });
+        let tree = Arc::new(opened.await?);
         Ok(lock(&self.trees).entry(name).or_insert(tree).clone())
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.shared.keeper.path().join("envs").join(name)
+        self.shared.place(name)
     }
 
     fn info(&self, environment: Environment) -> EnvironmentInfo {
@@ -321,7 +330,7 @@ impl Shared {
             let _ = progress.send(told(step));
         })?;
         let io = |error| EnvironmentsError::Io { name: spec.name.clone(), error };
-        self.keeper.publish(&environment.mount_names()).map_err(io)?;
+        self.publish(&environment.mount_names()).map_err(io)?;
         Ok(environment)
     }
 
@@ -381,22 +390,6 @@ fn of_version(
         let reason = "it is no version of Python 3, such as 3.12".to_owned();
         EnvironmentsError::Version { version, reason }
     })
-}
-
-fn open_view(
-    environment: Environment,
-    lease: Lease,
-    path: &Path,
-) -> Result<Tree, EnvironmentsError> {
-    let modules = environment
-        .distributions
-        .iter()
-        .filter(|distribution| distribution.requested)
-        .flat_map(|distribution| distribution.modules.iter().cloned())
-        .collect();
-    let key = environment.digest.clone();
-    Tree::view(key, modules, environment.interpreter, path, lease)
-        .map_err(|error| EnvironmentsError::Io { name: environment.name, error })
 }
 
 /// The name of a function's environment: its own, or one that all functions with the same

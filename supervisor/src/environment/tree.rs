@@ -1,15 +1,14 @@
 //! An installed environment, as sandboxes see it.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pipsqueak_fs::{Interpreter, Lease};
+use pipsqueak_fs::{Environment, Interpreter, Lease};
 use pipsqueak_kernel::mount::{self, Access};
 use tempfile::TempDir;
 
+use crate::mount::View;
 use crate::sandbox::{ENVIRONMENT, Mounted, RUNTIME};
 
 /// An installed environment. Two of the same key hold the same distributions.
@@ -26,26 +25,22 @@ pub struct Tree {
 
 #[derive(Debug)]
 enum Place {
-    /// A folder of the mount, held open: a later view of the same name is another folder. It is
-    /// not collected meanwhile.
-    View(OwnedFd, #[expect(dead_code, reason = "held for its drop")] Lease),
+    /// A view of the mount. It is not collected meanwhile.
+    View(Arc<View>, #[expect(dead_code, reason = "held for its drop")] Lease),
     /// A folder of its own, removed with its last user: the ssd tier is off.
     Private(Arc<TempDir>),
 }
 
 impl Tree {
-    /// The environment whose view is at `path` in the mount.
-    pub fn view(
-        key: String,
-        modules: Vec<String>,
-        interpreter: Interpreter,
-        path: &Path,
-        lease: Lease,
-    ) -> io::Result<Self> {
-        let folder = File::open(path).map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-        })?;
-        Ok(Self { key, modules, interpreter, place: Place::View(folder.into(), lease) })
+    /// An environment and its view, which `lease` keeps.
+    pub fn view(environment: Environment, view: Arc<View>, lease: Lease) -> Self {
+        let requested = environment.distributions.into_iter().filter(|one| one.requested);
+        Self {
+            key: environment.digest,
+            modules: requested.flat_map(|distribution| distribution.modules).collect(),
+            interpreter: environment.interpreter,
+            place: Place::View(view, lease),
+        }
     }
 
     /// An environment installed in `folder`.
@@ -61,7 +56,7 @@ impl Tree {
     /// What a sandbox needs to see of it, detached and read-only.
     pub fn mounts(&self, runtime: &Path) -> io::Result<Vec<Mounted>> {
         let environment = match &self.place {
-            Place::View(folder, _) => mount::take_open(folder.as_fd(), Access::ReadOnly)?,
+            Place::View(view, _) => view.take()?,
             Place::Private(folder) => mount::take(folder.path(), Access::ReadOnly)?,
         };
         let mut mounts = vec![

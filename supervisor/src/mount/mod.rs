@@ -1,7 +1,9 @@
-//! The mount, and the process that serves it.
+//! The mount, the process that serves it, its views, and who has them.
 
 mod keeper;
-mod uses;
+pub mod mountinfo;
+pub mod uses;
+mod view;
 
 pub use keeper::Keeper;
-pub use uses::inodes_in_use;
+pub use view::{View, Views};

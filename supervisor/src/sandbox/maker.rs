@@ -37,12 +37,20 @@ pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::R
     base::enter(root)?;
     let reaper = Reaper::new()?;
     (&*orders).write_all(b"\0")?;
-    loop {
+    'serving: loop {
         for exit in Reaper::exits()? {
-            (&*orders).write_all(&exit.encode())?;
+            if (&*orders).write_all(&exit.encode()).is_err() {
+                // The supervisor has died, and what it had is to end all the same.
+                break 'serving;
+            }
         }
         if reaper.wait(orders.as_fd())? {
-            let Some(received) = message::receive(orders.as_fd(), MAX_ORDER_BYTES)? else { break };
+            let received = match message::receive(orders.as_fd(), MAX_ORDER_BYTES) {
+                // It has died with exits unread.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+                received => received?,
+            };
+            let Some(received) = received else { break };
             let mut descriptors = received.descriptors.into_iter();
             let Some(answers) = descriptors.next() else { continue };
             if let Err(reason) = carry_out(alone, &received.body, &answers, descriptors.collect()) {

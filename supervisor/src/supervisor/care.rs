@@ -17,16 +17,24 @@ impl Supervisor {
         let environments = &self.environments;
         let functions = self.functions.list();
         Ok(match request {
-            StoreRequest::Du => Reply::Usage(environments.usage(&functions).await?),
+            StoreRequest::Du => {
+                let used = self.containers.used().await?;
+                Reply::Usage(environments.usage(&functions, used).await?)
+            }
             StoreRequest::Gc { dry_run, grace_ms } => {
                 let grace = grace_ms.map_or(self.settings.grace, Duration::from_millis);
-                Reply::Collected(environments.collect(&functions, grace, dry_run).await?)
+                let used = self.containers.used().await?;
+                Reply::Collected(environments.collect(&functions, used, grace, dry_run).await?)
             }
             StoreRequest::Fsck => Reply::Checked(environments.fsck().await?),
             StoreRequest::Scrub { rate } => {
                 Reply::Checked(environments.scrub(rate, progress).await?)
             }
-            StoreRequest::Repair => Reply::Repaired(environments.repair(progress).await?),
+            StoreRequest::Repair => {
+                let repaired = environments.repair(progress).await?;
+                self.containers.renew().await;
+                Reply::Repaired(repaired)
+            }
             StoreRequest::Pin { name } => {
                 environments.pin(name.clone()).await?;
                 Reply::Done { message: format!("pinned {name}") }

@@ -1,0 +1,189 @@
+//! Views as all who mount them elsewhere are shown them: through a read-only overlay of their folder.
+//!
+//! FUSE asks its server about every ioctl of a file, and CPython before 3.14 sends one for each file
+//! that it opens. An overlay answers that by itself, and leaves reading and mapping to the file below,
+//! so that the page cache is that of the mount. It believes that what lies below never changes, which
+//! is so for a view, and is not for the mount as a whole.
+//!
+//! One overlay of each view is kept, attached nowhere; who wants it gets a copy of that mount. Where
+//! there are no overlays to be had, the copy is one of the mount itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::sys::stat::fstat;
+use pipsqueak_fs::EMPTY_FOLDER;
+use pipsqueak_kernel::mount::{self, Access};
+use pipsqueak_kernel::overlay;
+
+use super::mountinfo::{Mount, Namespace};
+use super::uses::{self, Places, Source};
+
+/// Labels of files in an overlay are others than those in the mount, so policies would have to know it.
+const SELINUX: &str = "/sys/fs/selinux/enforce";
+
+/// The views that somebody has had, by the inode number of their roots: numbers are never reused.
+#[derive(Debug)]
+pub struct Views {
+    mount: PathBuf,
+    device: u64,
+    /// The lowest layer of all.
+    empty: Option<File>,
+    known: Mutex<BTreeMap<u64, Arc<View>>>,
+    warned: AtomicBool,
+}
+
+/// A view, to be mounted elsewhere.
+#[derive(Debug)]
+pub struct View {
+    digest: String,
+    root: u64,
+    /// Its root in the mount. It stays this view's, whatever its name stands for later.
+    folder: File,
+    device: u64,
+    /// Overlays of it, the last of which is the one to have: of others files may be mapped.
+    overlays: Mutex<Vec<Overlay>>,
+}
+
+#[derive(Debug)]
+struct Overlay {
+    tree: OwnedFd,
+    device: u64,
+}
+
+impl Views {
+    /// None yet of the mount at `mount`, which is served.
+    pub fn new(mount: &Path) -> io::Result<Self> {
+        let device = fs::metadata(mount).map_err(at(mount))?.dev();
+        let empty = mount.join(EMPTY_FOLDER);
+        let empty = if Path::new(SELINUX).exists() {
+            None
+        } else {
+            Some(File::open(&empty).map_err(at(&empty))?)
+        };
+        let (known, warned) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { mount: mount.to_owned(), device, empty, known, warned })
+    }
+
+    /// The view `digest`, whose root is the inode `root`, and which the mount shows as the
+    /// environment `name`. Blocks.
+    pub fn open(&self, digest: &str, root: u64, name: &str) -> io::Result<Arc<View>> {
+        let mut known = lock(&self.known);
+        if let Some(view) = known.get(&root) {
+            return Ok(view.clone());
+        }
+        let path = self.mount.join("envs").join(name);
+        let folder = File::open(&path).map_err(at(&path))?;
+        let found = folder.metadata().map_err(at(&path))?;
+        if (found.dev(), found.ino()) != (self.device, root) {
+            return Err(io::Error::other(format!("{} shows another view", path.display())));
+        }
+        let device = self.device;
+        let overlays = Mutex::default();
+        let view = Arc::new(View { digest: digest.to_owned(), root, folder, device, overlays });
+        self.renew(&view);
+        known.insert(root, view.clone());
+        Ok(view)
+    }
+
+    /// The view whose root is an inode, where somebody has had it.
+    pub fn get(&self, root: u64) -> Option<Arc<View>> {
+        lock(&self.known).get(&root).cloned()
+    }
+
+    /// Exchanges all overlays, because files in views are others now. Who has one keeps it.
+    /// Blocks.
+    pub fn renew_all(&self) {
+        for view in lock(&self.known).values() {
+            self.renew(view);
+        }
+    }
+
+    /// Forgets the views, by digest and inode number of their root, that are not to be kept.
+    pub fn retain(&self, is_kept: impl Fn(&str, u64) -> bool) {
+        lock(&self.known).retain(|root, view| is_kept(&view.digest, *root));
+    }
+
+    /// Where views and folders of the mount are mounted, without the instance's own places: `exports`
+    /// has those for containers.
+    pub fn places(&self, namespaces: &[Namespace], exports: Option<&Mount>) -> Places {
+        Places::among(namespaces, &self.mount, self.device, exports)
+    }
+
+    /// Inodes of the mount that processes have mapped.
+    pub fn mapped(&self, namespaces: &[Namespace]) -> io::Result<BTreeSet<u64>> {
+        uses::mapped(namespaces, &self.mount, self.devices())
+    }
+
+    /// The file systems that files of views may be mapped from: the mount's and those of overlays.
+    fn devices(&self) -> BTreeSet<u64> {
+        let known = lock(&self.known);
+        let overlays = known.values().flat_map(|view| {
+            let overlays = lock(&view.overlays);
+            overlays.iter().map(|overlay| overlay.device).collect::<Vec<_>>()
+        });
+        overlays.chain([self.device]).collect()
+    }
+
+    fn renew(&self, view: &View) {
+        let Some(empty) = &self.empty else { return };
+        let source = Source::new(&self.mount, &view.digest).to_string();
+        match Overlay::new(&source, [view.folder.as_fd(), empty.as_fd()]) {
+            Ok(overlay) => lock(&view.overlays).push(overlay),
+            Err(error) if !self.warned.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(%error, "views are shown without overlays");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+impl View {
+    /// Its digest.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// A copy of its mount, attached nowhere.
+    pub fn take(&self) -> io::Result<OwnedFd> {
+        match lock(&self.overlays).last() {
+            Some(overlay) => mount::take_open(overlay.tree.as_fd(), Access::ReadOnly),
+            None => mount::take_open(self.folder.as_fd(), Access::ReadOnly),
+        }
+    }
+
+    /// Whether it is more than a folder of the mount.
+    pub fn is_overlay(&self) -> bool {
+        !lock(&self.overlays).is_empty()
+    }
+
+    /// Whether this is what is mounted at a path.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let device = lock(&self.overlays).last().map_or(self.device, |overlay| overlay.device);
+        fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (device, self.root))
+    }
+}
+
+impl Overlay {
+    fn new(source: &str, layers: [BorrowedFd<'_>; 2]) -> io::Result<Self> {
+        let tree = overlay::mount(source, &layers)?;
+        let device = fstat(&tree)?.st_dev;
+        // Before Linux 6.15 a mount that is attached nowhere cannot be copied.
+        mount::take_open(tree.as_fd(), Access::ReadOnly)?;
+        Ok(Self { tree, device })
+    }
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + use<'_> {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

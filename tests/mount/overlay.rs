@@ -1,0 +1,151 @@
+//! Views are shown through overlays, which follow what names stand for.
+
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::harness::{Instance, Options, kept_caches, kill_9, wait_until_gone};
+use crate::tests;
+
+use super::warm::until_nothing_is_asked;
+
+tests!(
+    names_are_shown_through_overlays_that_follow_them,
+    pages_are_those_of_every_view_and_sandbox,
+    the_lowest_layer_is_empty_and_not_listed,
+);
+
+/// Kinds and sources of what is mounted on the mount, by name of the environment.
+fn hosted(instance: &Instance) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let envs = instance.mount().join("envs");
+    let mounts = text.lines().filter_map(|line| {
+        let (head, tail) = line.split_once(" - ")?;
+        let name = head.split(' ').nth(4)?.strip_prefix(envs.to_str()?)?.strip_prefix('/')?;
+        let mut tail = tail.split(' ');
+        assert_eq!(tail.next(), Some("overlay"), "{line}");
+        Some((name.to_owned(), tail.next()?.rsplit(':').next()?.to_owned()))
+    });
+    let mut mounts: Vec<_> = mounts.collect();
+    mounts.sort();
+    mounts
+}
+
+fn names_are_shown_through_overlays_that_follow_them() {
+    let instance = Instance::start(&Options::default());
+    let view = |name: &str| {
+        let view = instance.json(&["env", "show", name, "--json"])["view"].clone();
+        (name.to_owned(), view.as_str().unwrap().to_owned())
+    };
+    let site = |name: &str| {
+        let site = instance.mount().join(format!("envs/{name}/lib/python3.11/site-packages"));
+        let entries = std::fs::read_dir(site).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| !name.contains('-') && name != "__pycache__");
+        names.sort();
+        names
+    };
+    instance.ok(&["env", "add", "one", "six"]);
+    instance.ok(&["env", "add", "two", "idna"]);
+    assert_eq!(hosted(&instance), [view("one"), view("two")]);
+    // Not what functions have by their requirements alone.
+    let requirements = instance.scratch().join("requirements.txt");
+    std::fs::write(&requirements, "six\n").unwrap();
+    let code = "import six\n\ndef handler(event): return six.PY3\n";
+    instance.deploy("user", code, &["-r", requirements.to_str().unwrap()]);
+    assert_eq!(instance.invoke("user", &json!({}))["result"], true);
+    assert_eq!(hosted(&instance), [view("one"), view("two")]);
+
+    // Another view under the same name; whoever is in the first stays there.
+    let open = std::fs::File::open(instance.mount().join("envs/one")).unwrap();
+    let before = view("one");
+    instance.ok(&["env", "add", "one", "six", "certifi"]);
+    assert_ne!(view("one"), before);
+    assert_eq!(hosted(&instance), [view("one"), view("two")]);
+    assert_eq!(site("one"), ["certifi", "six.py"]);
+    let kept = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
+    assert!(std::fs::metadata(format!("{kept}/lib/python3.11/site-packages/six.py")).is_ok());
+    assert!(std::fs::metadata(format!("{kept}/lib/python3.11/site-packages/certifi")).is_err());
+    // The same view again is published again, and shown again.
+    instance.ok(&["env", "add", "one", "six", "certifi"]);
+    assert_eq!(hosted(&instance), [view("one"), view("two")]);
+    drop(open);
+    instance.ok(&["env", "rm", "two"]);
+    assert_eq!(hosted(&instance), [view("one")]);
+    assert!(!instance.mount().join("envs/two").exists());
+
+    // After a succession, a kill of the supervisor, and an orderly end.
+    kill_9(&instance.status()["mount"]["pid"]);
+    instance.ok(&["env", "add", "two", "idna"]);
+    assert_eq!(hosted(&instance), [view("one"), view("two")]);
+    let mut footprint = instance.footprint();
+    kill_9(&instance.status()["pid"]);
+    footprint.groups.clear();
+    wait_until_gone(&footprint);
+    instance.up();
+    assert_eq!(hosted(&instance), [view("one"), view("two")]);
+    assert_eq!(
+        (site("one"), site("two")),
+        (vec!["certifi".into(), "six.py".into()], vec!["idna".into()])
+    );
+    instance.ok(&["down"]);
+    assert_eq!(hosted(&instance), []);
+    instance.up();
+    assert_eq!(hosted(&instance), [view("one"), view("two")]);
+}
+
+fn pages_are_those_of_every_view_and_sandbox() {
+    let instance = Instance::start(&Options { tiers: Some("ssd"), ..Options::default() });
+    instance.ok(&["env", "add", "one", "pandas"]);
+    instance.ok(&["env", "add", "two", "pandas", "six"]);
+    let code = "import pandas\n\ndef handler(event): return len(pandas.__name__)\n";
+    instance.deploy("in_one", code, &["--env", "one"]);
+    instance.deploy("in_two", code, &["--env", "two"]);
+    let import = |name: &str| {
+        let python = instance.mount().join("envs").join(name).join("bin/python");
+        let done = Command::new(python).args(["-c", "import pandas"]).status().unwrap();
+        assert!(done.success());
+    };
+    let requests = || instance.status()["mount"]["requests"].clone();
+    let invoke = |function: &str| {
+        let answer = instance.invoke(function, &json!({}));
+        assert_eq!((&answer["result"], &answer["tier"]), (&json!(6), &json!("ssd")), "{answer}");
+    };
+    let _caches = kept_caches();
+    import("one");
+    let read = requests()["read-bytes"].as_u64().unwrap();
+    assert!(read > 10 << 20, "{read}");
+    import("two");
+    invoke("in_one");
+    invoke("in_two");
+    // A mapped page here and there that the first had no use for.
+    let more = requests()["read-bytes"].as_u64().unwrap() - read;
+    assert!(more * 20 < read, "{read} bytes by the first, {more} by the others");
+    // Nothing at all is asked by those who come later, neither on the host nor in a sandbox.
+    until_nothing_is_asked(&instance, || {
+        invoke("in_one");
+        import("two");
+        invoke("in_two");
+    });
+    let file = "lib/python3.11/site-packages/pandas/core/frame.py";
+    let metadata = |name: &str| {
+        std::fs::metadata(instance.mount().join("envs").join(name).join(file)).unwrap()
+    };
+    let (one, two) = (metadata("one"), metadata("two"));
+    assert_eq!(one.ino(), two.ino(), "the content's number, whatever the view");
+    assert_ne!(one.dev(), two.dev(), "each view has an overlay of its own");
+}
+
+fn the_lowest_layer_is_empty_and_not_listed() {
+    let instance = Instance::start(&Options::default());
+    instance.ok(&["env", "add", "one", "six"]);
+    let entries = std::fs::read_dir(instance.mount()).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["dists", "envs"]);
+    let empty = instance.mount().join(".empty");
+    assert_eq!(std::fs::read_dir(&empty).unwrap().count(), 0);
+    assert!(!empty.join("lib").exists() && std::fs::create_dir(empty.join("lib")).is_err());
+}
