@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use pipsqueak::wire::MountStatus;
-use pipsqueak_fs::mount::{Attachment, Role, Server};
+use pipsqueak_fs::mount::{Attachment, Orphaned, Role, Server};
 use pipsqueak_fs::{Mounted, ObjectId};
 
 /// A server that lives shorter than this is not followed at once, or a broken one would be
@@ -39,7 +39,7 @@ impl Keeper {
         let binary = std::env::current_exe()?.with_file_name("pipsqueak-fs");
         Attachment::clear_stale(path)?;
         let attachment = Attachment::mount(path)?;
-        let first = attachment.serve(&binary, state, Role::First)?;
+        let first = attachment.serve(&binary, state, Role::First, Orphaned::Unmounts)?;
         let shared = Arc::new(Shared {
             attachment,
             path: path.to_owned(),
@@ -154,7 +154,12 @@ impl Shared {
                 thread::sleep(DECENT_LIFE);
             }
             began = Instant::now();
-            match self.attachment.serve(&self.binary, &self.state, Role::Successor) {
+            match self.attachment.serve(
+                &self.binary,
+                &self.state,
+                Role::Successor,
+                Orphaned::Unmounts,
+            ) {
                 Ok(successor) => {
                     *self.server() = Some(Arc::new(successor));
                     self.successions.fetch_add(1, Ordering::Relaxed);
