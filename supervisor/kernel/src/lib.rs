@@ -10,3 +10,4 @@ pub mod mount;
 pub mod network;
 pub mod pidfd;
 pub mod privilege;
+pub mod variables;
