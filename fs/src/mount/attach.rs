@@ -14,6 +14,9 @@ use super::predecessor;
 use super::server::{Orphaned, Role, Server};
 
 pub(super) const FILE_SYSTEM: &str = "fuse.pipsqueak";
+/// Raised where servers tell the kernel something else than those of earlier builds, such as other
+/// inode numbers for the same files: then no connection of theirs can be taken over.
+pub const DIALECT: u32 = 1;
 /// Readahead of the mount in KiB. FUSE starts with 128; a library is read best in larger pieces.
 const READ_AHEAD_KB: &str = "1024";
 
@@ -47,11 +50,13 @@ pub enum TakeOverError {
 pub struct Attachment {
     path: PathBuf,
     connection: OwnedFd,
+    orphaned: Orphaned,
 }
 
 impl Attachment {
-    /// Mounts at `path`, which is made where it is not there. Nothing answers yet.
-    pub fn mount(path: &Path) -> io::Result<Self> {
+    /// Mounts at `path`, which is made where it is not there. Nothing answers yet. Servers do with the
+    /// mount what `orphaned` says when their supervisor is gone.
+    pub fn mount(path: &Path, orphaned: Orphaned) -> io::Result<Self> {
         fs::create_dir_all(path).map_err(at(path))?;
         let device = Path::new("/dev/fuse");
         let connection = File::options().read(true).write(true).open(device).map_err(at(device))?;
@@ -64,7 +69,7 @@ impl Attachment {
             MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
         mount(Some("pipsqueak"), path, Some(FILE_SYSTEM), flags, Some(options.as_str()))
             .map_err(|error| at(path)(error.into()))?;
-        Ok(Self { path: path.to_owned(), connection: connection.into() })
+        Ok(Self { path: path.to_owned(), connection: connection.into(), orphaned })
     }
 
     /// Takes over a connection that another supervisor has mounted at `path`, as a file system with
@@ -90,7 +95,7 @@ impl Attachment {
                 found: top.map(|top| top.device),
             });
         }
-        Ok(Self { path: path.to_owned(), connection })
+        Ok(Self { path: path.to_owned(), connection, orphaned: Orphaned::Leaves })
     }
 
     /// The connection.
@@ -113,20 +118,14 @@ impl Attachment {
         Ok(())
     }
 
-    /// Starts a process of the executable `binary` that serves `state` on this connection, and does
-    /// with the mount what `orphaned` says when its supervisor is gone.
-    pub fn serve(
-        &self,
-        binary: &Path,
-        state: &Path,
-        role: Role,
-        orphaned: Orphaned,
-    ) -> io::Result<Server> {
-        if orphaned == Orphaned::Leaves {
+    /// Starts a process of the executable `binary` that serves `state` on this connection.
+    pub fn serve(&self, binary: &Path, state: &Path, role: Role) -> io::Result<Server> {
+        if self.orphaned == Orphaned::Leaves {
             predecessor::end(state)?;
         }
         let connection = self.connection.try_clone()?;
-        let server = Server::start(binary, state, &self.path, connection, (role, orphaned))?;
+        let how = (role, self.orphaned);
+        let server = Server::start(binary, state, &self.path, connection, how)?;
         if matches!(role, Role::First) {
             self.raise_readahead();
         }

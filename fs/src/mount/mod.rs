@@ -15,6 +15,6 @@ mod predecessor;
 mod server;
 mod session;
 
-pub use attach::{Attachment, TakeOverError, unescape};
+pub use attach::{Attachment, DIALECT, TakeOverError, unescape};
 pub use server::{Orphaned, Role, Server};
 pub use session::serve;

@@ -1,6 +1,7 @@
 //! The mount, and the process that serves it.
 
 mod keeper;
+mod kept;
 mod uses;
 
 pub use keeper::Keeper;
