@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         ("containers::lifetime", containers::lifetime::tests()),
         ("containers::podman", containers::podman::tests()),
         ("fault::kill", fault::kill::tests()),
+        ("fault::service", fault::service::tests()),
         ("fault::succession", fault::succession::tests()),
         ("ingest::hostile", ingest::hostile::tests()),
         ("mount::cold", mount::cold::tests()),

@@ -63,7 +63,7 @@ pub fn write_sample(state: &Path) -> io::Result<Found> {
     found.insert("lib/package/py.typed".to_owned(), Ok(Vec::new()));
     fs::write(index_path(&views, "sample"), compile(&entries, &locations, 100, &[]))?;
     let envs = BTreeMap::from([("sample".to_owned(), "sample".to_owned())]);
-    Published { generation: 1, envs, dists: BTreeMap::new() }.write(&views)?;
+    Published { generation: 1, envs, ..Published::default() }.write(&views)?;
     Ok(found)
 }
 

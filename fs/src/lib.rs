@@ -45,6 +45,7 @@ pub use requirements::Requirements;
 pub use store::StoreError;
 pub use vfs::EMPTY_FOLDER;
 pub use view::plan::Conflict;
+pub use view::published::recently_changed;
 
 /// Where every sandbox sees its environment: the same path in all of them, so that what a process
 /// has imported stays valid when it finds itself in another environment with the same packages.

@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use pipsqueak_fs::mount::{Role, serve};
+use pipsqueak_fs::mount::{Orphaned, Role, serve};
 use pipsqueak_fs::prefetch;
 
 const USAGE: &str = "pipsqueak-fs is started by pipsqueakd:
-    pipsqueak-fs serve --state DIR --mount DIR [--adopt]
+    pipsqueak-fs serve --state DIR --mount DIR [--adopt] [--leave]
 with the FUSE connection as stdin and a socket to the supervisor as stdout. It starts itself as
     pipsqueak-fs prefetch --state DIR --mount DIR
 with a socket to the first as stdin";
 
 /// What it is to do.
 enum Task {
-    Serve(Role),
+    Serve(Role, Orphaned),
     Prefetch,
 }
 
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let done = match task {
-        Task::Serve(role) => serve(&state, &mountpoint, role),
+        Task::Serve(role, orphaned) => serve(&state, &mountpoint, role, orphaned),
         Task::Prefetch => prefetch::run(&state, &mountpoint),
     };
     match done {
@@ -40,16 +40,17 @@ fn main() -> ExitCode {
 fn arguments() -> Option<(Task, PathBuf, PathBuf)> {
     let mut arguments = std::env::args_os().skip(1);
     let mut task = match arguments.next()?.to_str()? {
-        "serve" => Task::Serve(Role::First),
+        "serve" => Task::Serve(Role::First, Orphaned::Unmounts),
         "prefetch" => Task::Prefetch,
         _ => return None,
     };
     let (mut state, mut mountpoint) = (None, None);
     while let Some(argument) = arguments.next() {
-        match (argument.to_str()?, &task) {
+        match (argument.to_str()?, &mut task) {
             ("--state", _) => state = Some(arguments.next()?.into()),
             ("--mount", _) => mountpoint = Some(arguments.next()?.into()),
-            ("--adopt", Task::Serve(_)) => task = Task::Serve(Role::Successor),
+            ("--adopt", Task::Serve(role, _)) => *role = Role::Successor,
+            ("--leave", Task::Serve(_, orphaned)) => *orphaned = Orphaned::Leaves,
             _ => return None,
         }
     }

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pipsqueak::settings::Settings;
@@ -22,6 +23,7 @@ use crate::kernel::cgroup;
 use crate::mount::{Keeper, Views};
 use crate::runtime;
 use crate::sandbox::Sandboxes;
+use crate::service::{Service, Stored};
 use crate::supervisor::Supervisor;
 
 /// How long requests that were read are waited for at the end.
@@ -85,35 +87,48 @@ impl BootError {
     }
 }
 
+/// What a service manager has to do with this supervisor, and what it has kept for it.
+pub type Managed = (Arc<Service>, Vec<Stored>);
+
 /// Starts, calls `ready` when requests are served, and runs until it is told to stop, by signal
 /// or by a client.
-pub async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), BootError> {
+pub async fn run(
+    settings: Settings,
+    (service, stored): Managed,
+    ready: impl FnOnce(),
+) -> Result<(), BootError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(BootError::NotRoot);
     }
     let socket = Socket::open(&settings.run)?;
     let (stopping, stop) = watch::channel(false);
+    // Before there is anything to be left: what is built is also ended in order.
+    let leaving = follow_signals(&stopping)?;
     let (given, stopped) = (settings.clone(), stopping.clone());
-    let handle = Handle::current();
-    let built = tokio::task::spawn_blocking(move || build(given, stopped, &handle));
+    let (handle, managed) = (Handle::current(), (service.clone(), stored));
+    let built = tokio::task::spawn_blocking(move || build(given, managed, stopped, &handle));
     let supervisor =
         built.await.map_err(|error| machine("starting")(io::Error::other(error)))??;
-    follow_signals(&stopping)?;
+    follow_watchdog(&service);
     tracing::info!(
         socket = %settings.run.display(),
         mount = %settings.mount.display(),
         "serving"
     );
+    service.ready(&format!("serving {}", settings.mount.display()));
     ready();
     dispatch::serve(&socket, supervisor.clone(), stop).await;
-    tracing::info!("stopping");
+    let leave = leaving.load(Ordering::SeqCst) && supervisor.keeper.can_leave();
+    tracing::info!(leave, "stopping");
+    service.stopping(if leave { "leaving the mount to the next" } else { "stopping" });
     drain(&supervisor).await;
-    let ended = tokio::task::spawn_blocking(move || end(&supervisor));
+    let ended = tokio::task::spawn_blocking(move || end(&supervisor, leave));
     ended.await.map_err(|error| machine("stopping")(io::Error::other(error)))?
 }
 
 fn build(
     settings: Settings,
+    (service, stored): Managed,
     stopping: watch::Sender<bool>,
     handle: &Handle,
 ) -> Result<Arc<Supervisor>, BootError> {
@@ -128,13 +143,16 @@ fn build(
     let python = python(settings.python.as_deref())?;
     let uv = settings.uv.clone().ok_or(BootError::Uv)?;
 
-    let groups = cgroup::Instance::create(&instance_id(&settings.run))
-        .map_err(machine("making control groups"))?;
+    let id = instance_id(&settings.run);
+    cgroup::Instance::end_earlier(&id).map_err(machine("ending what was left running"))?;
     let index = Index { url: settings.index.url.clone(), extra: settings.index.extra.clone() };
     let mount = settings.mount.clone();
     let repository = Repository::open(&settings.state, &settings.cache, uv, mount, index)?;
     let functions = Functions::open(settings.state.join("functions"))?;
-    let keeper = Keeper::start(&settings.mount, &settings.state).map_err(machine("mounting"))?;
+    let keeper = Keeper::start(&settings.mount, &settings.state, &service, stored)
+        .map_err(machine("mounting"))?;
+    // Not before: a process that waits for a mount that was left is in its group until it is served.
+    let groups = cgroup::Instance::create(&id).map_err(machine("making control groups"))?;
     let runtime_folder = settings.run.join("runtime");
     runtime::install(&runtime_folder, &python.executable)
         .map_err(machine("installing the Python runtime"))?;
@@ -166,11 +184,19 @@ async fn drain(supervisor: &Supervisor) {
     }
 }
 
-fn end(supervisor: &Supervisor) -> Result<(), BootError> {
+/// Ends it all, but for the mount, and what containers have of it, where it is to `leave` them.
+fn end(supervisor: &Supervisor, leave: bool) -> Result<(), BootError> {
     supervisor.clear();
-    let withdrawn = supervisor.containers.stop();
+    let withdrawn = if leave {
+        supervisor.containers.leave();
+        Ok(())
+    } else {
+        supervisor.containers.stop()
+    };
     let stopped = supervisor.sandboxes.stop().map_err(machine("ending sandboxes"));
-    let unmounted = supervisor.keeper.stop().map_err(machine("unmounting"));
+    let keeper = &supervisor.keeper;
+    let unmounted = if leave { keeper.leave() } else { keeper.stop() };
+    let unmounted = unmounted.map_err(machine("unmounting"));
     for name in ["root", "runtime"] {
         let path = supervisor.settings.run.join(name);
         fs::remove_dir_all(&path).map_err(|error| BootError::Folder { path, error })?;
@@ -179,17 +205,43 @@ fn end(supervisor: &Supervisor) -> Result<(), BootError> {
     stopped.and(unmounted)
 }
 
-fn follow_signals(stopping: &watch::Sender<bool>) -> Result<(), BootError> {
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+/// Stops at signals. SIGUSR1 is for a restart: what this returns then says that the mount is to be
+/// left to the next supervisor.
+fn follow_signals(stopping: &watch::Sender<bool>) -> Result<Arc<AtomicBool>, BootError> {
+    let leaving = Arc::new(AtomicBool::new(false));
+    for (kind, leave) in [
+        (SignalKind::terminate(), false),
+        (SignalKind::interrupt(), false),
+        (SignalKind::user_defined1(), true),
+    ] {
         let mut signals = signal(kind).map_err(machine("listening for signals"))?;
-        let stopping = stopping.clone();
+        let (stopping, leaving) = (stopping.clone(), leaving.clone());
         tokio::spawn(async move {
             if signals.recv().await.is_some() {
-                stopping.send_replace(true);
+                stopping.send_if_modified(|stopping| {
+                    let is_first = !*stopping;
+                    // Only where nothing else has ended it already.
+                    leaving.fetch_or(leave && is_first, Ordering::SeqCst);
+                    *stopping = true;
+                    is_first
+                });
             }
         });
     }
-    Ok(())
+    Ok(leaving)
+}
+
+/// Tells the service manager that all is well, twice as often as it wants to hear it.
+fn follow_watchdog(service: &Arc<Service>) {
+    let Some(interval) = service.watchdog() else { return };
+    let service = service.clone();
+    tokio::spawn(async move {
+        let mut times = tokio::time::interval(interval / 2);
+        loop {
+            times.tick().await;
+            service.alive();
+        }
+    });
 }
 
 fn python(named: Option<&Path>) -> Result<Interpreter, BootError> {

@@ -17,5 +17,6 @@ pub mod kernel;
 pub mod mount;
 pub mod runtime;
 pub mod sandbox;
+pub mod service;
 pub mod supervisor;
 pub mod zygote;

@@ -6,10 +6,13 @@ use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use pipsqueak::settings::{Overrides, Settings};
+use pipsqueak_kernel::clone::OneThread;
 use pipsqueak_kernel::descriptor;
+use pipsqueakd::service::Service;
 use pipsqueakd::{boot, sandbox};
 
 #[derive(Parser)]
@@ -102,7 +105,21 @@ fn make_sandboxes(orders: RawFd, kill_switch: Option<RawFd>) -> ExitCode {
     }
 }
 
+/// What a service manager that has started this process says. What it says wrong is no reason not to
+/// serve.
+fn managed() -> boot::Managed {
+    let managed = OneThread::check()
+        .map_err(|error| error.to_string())
+        .and_then(|alone| Service::of_process(alone).map_err(|error| error.to_string()));
+    let (service, stored) = managed.unwrap_or_else(|error| {
+        tracing::error!(error, "going on without the service manager");
+        Default::default()
+    });
+    (Arc::new(service), stored)
+}
+
 fn serve(serve: Serve) -> ExitCode {
+    let managed = managed();
     let mut ready = serve.ready_fd.and_then(|fd| descriptor::inherited(fd).map(File::from).ok());
     let overrides = Overrides {
         state: serve.state,
@@ -131,7 +148,7 @@ fn serve(serve: Serve) -> ExitCode {
             let run = match &runtime {
                 Err(error) => Err((70, format!("starting the runtime: {error}"))),
                 Ok(runtime) => runtime
-                    .block_on(boot::run(settings, || tell("ready".to_owned())))
+                    .block_on(boot::run(settings, managed, || tell("ready".to_owned())))
                     .map_err(|error| (error.exit_code(), error.to_string())),
             };
             match run {

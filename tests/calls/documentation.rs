@@ -1,4 +1,4 @@
-//! What the README tells people to type works.
+//! What the README tells people to type works, and systemd understands what it is told to install.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::harness::{Instance, Options, binary, cache};
 use crate::tests;
 
-tests!(the_readmes_commands_work);
+tests!(the_readmes_commands_work, systemd_understands_the_unit);
 
 /// The lines of the code block that follows a heading, without their comments.
 fn block(text: &str, heading: &str) -> Vec<String> {
@@ -51,4 +51,25 @@ fn the_readmes_commands_work() {
         count += 1;
     }
     assert!(count >= 14, "only {count} commands found");
+}
+
+fn systemd_understands_the_unit() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let unit = std::fs::read_to_string(repository.join("tools/systemd/pipsqueak.service")).unwrap();
+    // It must be a file that is there.
+    let supervisor = binary("pipsqueakd");
+    let unit = unit.replace("/usr/bin/pipsqueakd", supervisor.to_str().unwrap());
+    let folder = crate::harness::folder();
+    let path = folder.path().join("pipsqueak.service");
+    std::fs::write(&path, unit).unwrap();
+    match Command::new("systemd-analyze").arg("verify").arg(&path).output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("not checked: there is no systemd-analyze here");
+        }
+        checked => {
+            let checked = checked.unwrap();
+            let said = String::from_utf8_lossy(&checked.stderr);
+            assert!(checked.status.success() && !said.contains("pipsqueak"), "{checked:?}");
+        }
+    }
 }

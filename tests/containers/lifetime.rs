@@ -7,14 +7,17 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::engine::{Container, ok};
-use super::{SLEEP, docker, docker_args, environment, instance, podman};
-use crate::harness::{Instance, drop_caches, eventually};
+use super::{
+    SLEEP, docker, docker_args, environment, instance, managed_instance, podman, views_in_use,
+};
+use crate::harness::{Instance, Manager, drop_caches, eventually};
 use crate::tests;
 
 tests!(
     imports_go_on_over_the_death_of_the_mounts_server,
     running_containers_get_back_what_they_had,
     a_killed_supervisor_leaves_containers_served,
+    containers_wait_for_the_next_supervisor_of_a_service,
     a_second_instance_takes_nothing_from_the_first,
 );
 
@@ -113,6 +116,38 @@ fn a_killed_supervisor_leaves_containers_served() {
     }
     let server = format!("/proc/{server}");
     eventually("the one who was left is gone", || !std::path::Path::new(&server).exists());
+    remove(&instance, containers);
+}
+
+fn containers_wait_for_the_next_supervisor_of_a_service() {
+    let mut manager = Manager::new();
+    let instance = managed_instance(&["six"], &mut manager);
+    let containers = one_of_each(&instance);
+    let code = "import os; print(os.stat('/pipsqueak/env').st_dev)";
+    let devices = || containers.each_ref().map(|(_, container)| container.python(code));
+    let before = devices();
+    // What the name stands for from now on is for others.
+    instance.ok(&["env", "add", &environment(&instance), "six", "idna"]);
+    for how in [None, Some(Signal::SIGUSR1), None] {
+        drop_caches();
+        match how {
+            None => manager.kill(true),
+            Some(signal) => assert!(manager.end(signal).success()),
+        }
+        let imports = containers.each_ref().map(|(_, container)| {
+            let mut import = container.exec(IMPORT);
+            import.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        });
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        manager.start(&instance);
+        for import in imports {
+            let output = import.wait_with_output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), IMPORTED, "{output:?}");
+        }
+        // Not only the same content: the same mount.
+        assert_eq!(devices(), before);
+    }
+    assert_eq!(views_in_use(&instance).len(), 1);
     remove(&instance, containers);
 }
 

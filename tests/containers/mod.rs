@@ -9,7 +9,7 @@ pub mod podman;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::harness::{Instance, Options};
+use crate::harness::{Instance, Manager, Options};
 use engine::{Docker, Podman};
 
 /// Keeps a container running until it is told to end.
@@ -40,9 +40,20 @@ pub fn end_shared() {
 /// driver: devices have theirs on the whole machine.
 fn instance(packages: &[&str]) -> Instance {
     let instance = Instance::start(&Options { engines: true, ..Options::default() });
-    let environment = environment(&instance);
-    instance.ok(&[&["env", "add", &environment], packages].concat());
+    add(&instance, packages);
     instance
+}
+
+/// The same, started by a service manager.
+fn managed_instance(packages: &[&str], manager: &mut Manager) -> Instance {
+    let options = Options { engines: true, ..Options::default() };
+    let instance = Instance::start_managed(&options, manager);
+    add(&instance, packages);
+    instance
+}
+
+fn add(instance: &Instance, packages: &[&str]) {
+    instance.ok(&[&["env", "add", &environment(instance)], packages].concat());
 }
 
 /// The name of the environment that [`instance`] makes.

@@ -2,4 +2,5 @@
 
 pub mod damage;
 pub mod kill;
+pub mod service;
 pub mod succession;

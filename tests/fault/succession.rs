@@ -52,14 +52,14 @@ for _ in sys.stdin:
     print('right' if look() == first else 'wrong', flush=True)
 ";
 
-struct Holder {
+pub(super) struct Holder {
     child: Child,
     asked: ChildStdin,
     told: BufReader<ChildStdout>,
 }
 
 impl Holder {
-    fn start(python: &Path, site: &Path) -> Self {
+    pub(super) fn start(python: &Path, site: &Path) -> Self {
         let mut child = Command::new(python)
             .args(["-S", "-c", HOLDER])
             .arg(site)
@@ -80,7 +80,7 @@ impl Holder {
         line
     }
 
-    fn check(&mut self) {
+    pub(super) fn check(&mut self) {
         self.asked.write_all(b"\n").unwrap();
         assert_eq!(self.hear(), "right\n");
     }
@@ -94,7 +94,7 @@ impl Drop for Holder {
 }
 
 /// Imports all the while that `disturb` runs; how many there were. None may fail.
-fn while_importing(instance: &Instance, disturb: impl FnOnce()) -> usize {
+pub(super) fn while_importing(instance: &Instance, disturb: impl FnOnce()) -> usize {
     let python = instance.mount().join("envs/science/bin/python");
     let (over, imports) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -126,7 +126,7 @@ fn while_importing(instance: &Instance, disturb: impl FnOnce()) -> usize {
     imports.into_inner()
 }
 
-fn server(instance: &Instance) -> Pid {
+pub(super) fn server(instance: &Instance) -> Pid {
     let mut pid = None;
     eventually("a server is there", || {
         pid = instance.status()["mount"]["pid"].as_i64();
@@ -179,7 +179,7 @@ fn imports_survive_a_hundred_deaths() {
 }
 
 /// The programs, and what they need, in a folder of their own, so that one of them can be replaced.
-fn programs(folder: &Path) -> PathBuf {
+pub(super) fn programs(folder: &Path) -> PathBuf {
     let programs = folder.join("programs");
     std::fs::create_dir(&programs).unwrap();
     for name in ["pipsqueak", "pipsqueakd", "pipsqueak-fs", "libpipsqueak_native.so"] {
@@ -189,7 +189,7 @@ fn programs(folder: &Path) -> PathBuf {
 }
 
 /// Replaces a program as a package manager does: by rename.
-fn replace(program: &Path, content: &[u8]) {
+pub(super) fn replace(program: &Path, content: &[u8]) {
     let new = program.with_extension("new");
     std::fs::write(&new, content).unwrap();
     std::fs::set_permissions(&new, std::fs::metadata(program).unwrap().permissions()).unwrap();
@@ -197,7 +197,7 @@ fn replace(program: &Path, content: &[u8]) {
 }
 
 /// `pipsqueak-fs` as another build of it.
-fn another_build(program: &Path) -> Vec<u8> {
+pub(super) fn another_build(program: &Path) -> Vec<u8> {
     let mut content = std::fs::read(program).unwrap();
     // Behind what an executable describes of itself.
     content.extend(b"another build");

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::leftovers::Footprint;
+use super::manager::Manager;
 use super::{binary, cache, eventually, folder};
 
 /// How long a supervisor may take to end.
@@ -53,6 +54,21 @@ pub struct Instance {
 impl Instance {
     /// Starts one.
     pub fn start(options: &Options) -> Self {
+        let mut instance = Self::new(options);
+        instance.up();
+        instance.group = instance.status()["group"].as_str().map(ToOwned::to_owned);
+        instance
+    }
+
+    /// Has a service manager start one, with no flags.
+    pub fn start_managed(options: &Options, manager: &mut Manager) -> Self {
+        let mut instance = Self::new(options);
+        manager.start(&instance);
+        instance.group = instance.status()["group"].as_str().map(ToOwned::to_owned);
+        instance
+    }
+
+    fn new(options: &Options) -> Self {
         let mut flags = Vec::new();
         for (flag, value) in [("--tiers", options.tiers), ("--memory", options.memory)] {
             flags.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value.to_owned()]));
@@ -67,11 +83,9 @@ impl Instance {
         if options.engines {
             let socket = instance.docker_plugin().to_str().unwrap().to_owned();
             let devices = instance.cdi().to_str().unwrap().to_owned();
-            instance.options.extend(["--docker-plugin".to_owned(), socket]);
-            instance.options.extend(["--cdi".to_owned(), devices]);
+            instance.variables.push(("PIPSQUEAK_DOCKER_PLUGIN", socket));
+            instance.variables.push(("PIPSQUEAK_CDI", devices));
         }
-        instance.up();
-        instance.group = instance.status()["group"].as_str().map(ToOwned::to_owned);
         instance
     }
 
@@ -122,7 +136,16 @@ impl Instance {
 
     /// The invoker, told where this instance is.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.invoker);
+        self.environment(Command::new(&self.invoker))
+    }
+
+    /// The supervisor's executable.
+    pub fn supervisor(&self) -> PathBuf {
+        self.invoker.with_file_name("pipsqueakd")
+    }
+
+    /// A command that is told where this instance is.
+    pub fn environment(&self, mut command: Command) -> Command {
         command
             .env("PIPSQUEAK_STATE", self.state())
             .env("PIPSQUEAK_RUN", self.run())

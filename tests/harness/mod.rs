@@ -3,6 +3,7 @@
 mod index;
 mod instance;
 mod leftovers;
+mod manager;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -13,6 +14,7 @@ use nix::unistd::Pid;
 pub use index::Index;
 pub use instance::{Instance, Options, Output};
 pub use leftovers::{remove_groups, wait_until_gone};
+pub use manager::Manager;
 
 static CACHE: OnceLock<Mutex<Option<tempfile::TempDir>>> = OnceLock::new();
 static SHARED: Mutex<Option<Arc<Instance>>> = Mutex::new(None);

@@ -125,7 +125,7 @@ impl Checking<'_> {
         let path = folder.join(Published::FILE);
         let expected = self.repository.published();
         match (Published::read(folder), expected) {
-            (Ok(found), Ok(expected)) if found == expected => {}
+            (Ok(found), Ok(expected)) if found.shows_the_same(&expected) => {}
             (Ok(_), Ok(_)) => self.find(&path, "it does not say what the catalog says", REPAIR),
             (Err(error), _) => self.find(&path, error.to_string(), REPAIR),
             (_, Err(error)) => self.find(&path, error.to_string(), RESTORE),

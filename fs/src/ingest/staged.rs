@@ -111,7 +111,10 @@ impl Staged {
             kept.push_str(&line.text);
             kept.push('\n');
             files.extend(self.bytecode_of(&resolved));
-            claims.insert(resolved.clone(), line.claim);
+            // Some wheels bring bytecode; what is there now was made here.
+            if !self.is_own_bytecode(&resolved) {
+                claims.insert(resolved.clone(), line.claim);
+            }
             files.insert(resolved);
         }
         // RECORD may list bytecode that was not made, and signatures that are not installed.
@@ -125,6 +128,11 @@ impl Staged {
             claims,
             modules,
         })
+    }
+
+    /// Whether a file is bytecode of the interpreter's.
+    fn is_own_bytecode(&self, path: &str) -> bool {
+        path.contains("/__pycache__/") && path.ends_with(&format!(".{}.pyc", self.cache_tag))
     }
 
     fn bytecode_of(&self, path: &str) -> Option<String> {
@@ -227,12 +235,15 @@ mod tests {
     fn a_distribution_has_its_bytecode_and_not_the_installers_files() {
         let (_root, staged) = stage(
             "thing/__init__.py,sha256=x,6\nthing-1.0.dist-info/REQUESTED,,0\nthing/gone.py,,\n\
+             thing/__pycache__/__init__.cpython-311.pyc,sha256=of-the-wheels-own,99\n\
              thing-1.0.dist-info/RECORD,,\n",
         );
         let found = &staged.distributions().unwrap()[0];
         assert_eq!((found.name.as_str(), found.version.as_str()), ("thing", "1.0"));
         assert_eq!(found.modules, ["thing"]);
         assert_eq!(found.files.len(), 3, "{:?}", found.files);
+        // Bytecode is made here, whatever the wheel has brought.
+        assert!(found.claims.keys().all(|path| !path.ends_with(".pyc")), "{:?}", found.claims);
         assert!(!String::from_utf8_lossy(&found.record.1).contains("REQUESTED"));
     }
 

@@ -2,29 +2,61 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use super::server::{Role, Server};
+use super::connection;
+use super::predecessor;
+use super::server::{Orphaned, Role, Server};
 
-const FILE_SYSTEM: &str = "fuse.pipsqueak";
+pub(super) const FILE_SYSTEM: &str = "fuse.pipsqueak";
+/// Raised where servers tell the kernel something else than those of earlier builds, such as other
+/// inode numbers for the same files: then no connection of theirs can be taken over.
+pub const DIALECT: u32 = 1;
 /// Readahead of the mount in KiB. FUSE starts with 128; a library is read best in larger pieces.
 const READ_AHEAD_KB: &str = "1024";
+
+/// Why a connection cannot be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeOverError {
+    /// It is something else.
+    #[error("it is no /dev/fuse")]
+    NoConnection,
+    /// Its mount is gone, or was never made.
+    #[error("its mount is gone")]
+    Ended,
+    /// Its mount is not where it should be.
+    #[error("it is of file system {connection}, and at {} is {}", path.display(),
+        found.as_deref().map_or("none".to_owned(), |found| format!("file system {found}")))]
+    Elsewhere {
+        /// Device of its file system.
+        connection: String,
+        /// Where it should be mounted.
+        path: PathBuf,
+        /// Device of what is there.
+        found: Option<String>,
+    },
+    /// The kernel does not say.
+    #[error("asking the kernel about it: {0}")]
+    Unknown(#[from] io::Error),
+}
 
 /// A mounted connection. It outlives the processes that serve it.
 #[derive(Debug)]
 pub struct Attachment {
     path: PathBuf,
     connection: OwnedFd,
+    orphaned: Orphaned,
 }
 
 impl Attachment {
-    /// Mounts at `path`, which is made where it is not there. Nothing answers yet.
-    pub fn mount(path: &Path) -> io::Result<Self> {
+    /// Mounts at `path`, which is made where it is not there. Nothing answers yet. Servers do with the
+    /// mount what `orphaned` says when their supervisor is gone.
+    pub fn mount(path: &Path, orphaned: Orphaned) -> io::Result<Self> {
         fs::create_dir_all(path).map_err(at(path))?;
         let device = Path::new("/dev/fuse");
         let connection = File::options().read(true).write(true).open(device).map_err(at(device))?;
@@ -37,12 +69,50 @@ impl Attachment {
             MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
         mount(Some("pipsqueak"), path, Some(FILE_SYSTEM), flags, Some(options.as_str()))
             .map_err(|error| at(path)(error.into()))?;
-        Ok(Self { path: path.to_owned(), connection: connection.into() })
+        Ok(Self { path: path.to_owned(), connection: connection.into(), orphaned })
+    }
+
+    /// Takes over a connection that another supervisor has mounted at `path`, as a file system with
+    /// the number `device` (`major:minor`).
+    pub fn take_over(
+        path: &Path,
+        connection: OwnedFd,
+        device: &str,
+    ) -> Result<Self, TakeOverError> {
+        if !connection::is_connection(&connection)? {
+            return Err(TakeOverError::NoConnection);
+        }
+        // While it lives, no other file system has its number.
+        if connection::has_ended(&connection)? {
+            return Err(TakeOverError::Ended);
+        }
+        let device = connection::device(&connection)?.unwrap_or_else(|| device.to_owned());
+        let top = connection::top(path)?;
+        if !top.as_ref().is_some_and(|top| top.is_ours && top.device == device) {
+            return Err(TakeOverError::Elsewhere {
+                connection: device,
+                path: path.to_owned(),
+                found: top.map(|top| top.device),
+            });
+        }
+        Ok(Self { path: path.to_owned(), connection, orphaned: Orphaned::Leaves })
+    }
+
+    /// The connection.
+    pub fn connection(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+
+    /// The number of the file system at the path, `major:minor`.
+    pub fn device(&self) -> io::Result<String> {
+        let top = connection::top(&self.path)?.filter(|top| top.is_ours);
+        let top = top.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+        Ok(top.map_err(at(&self.path))?.device)
     }
 
     /// Unmounts what killed instances have left at `path`, however many lie on each other.
     pub fn clear_stale(path: &Path) -> io::Result<()> {
-        while is_ours(path)? {
+        while connection::top(path)?.is_some_and(|top| top.is_ours) {
             umount2(path, MntFlags::MNT_DETACH).map_err(|error| at(path)(error.into()))?;
         }
         Ok(())
@@ -50,7 +120,12 @@ impl Attachment {
 
     /// Starts a process of the executable `binary` that serves `state` on this connection.
     pub fn serve(&self, binary: &Path, state: &Path, role: Role) -> io::Result<Server> {
-        let server = Server::start(binary, state, &self.path, self.connection.try_clone()?, role)?;
+        if self.orphaned == Orphaned::Leaves {
+            predecessor::end(state)?;
+        }
+        let connection = self.connection.try_clone()?;
+        let how = (role, self.orphaned);
+        let server = Server::start(binary, state, &self.path, connection, how)?;
         if matches!(role, Role::First) {
             self.raise_readahead();
         }
@@ -76,15 +151,6 @@ impl Attachment {
             tracing::warn!(%error, "raising the mount's readahead");
         }
     }
-}
-
-fn is_ours(path: &Path) -> io::Result<bool> {
-    let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let path = path.to_string_lossy();
-    Ok(mounts.lines().any(|line| {
-        let mut fields = line.split(' ').skip(1);
-        fields.next().is_some_and(|at| unescape(at) == path) && fields.next() == Some(FILE_SYSTEM)
-    }))
 }
 
 /// Undoes the octal escapes of the kernel's lists of mounts.

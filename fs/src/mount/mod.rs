@@ -2,16 +2,19 @@
 //!
 //! The supervisor holds an [`Attachment`], which is the connection to the kernel, and starts
 //! [`Server`]s on it, one after the other: each is a `pipsqueak-fs` process. When one dies, the
-//! next takes over the connection with every request that was not answered.
+//! next takes over the connection with every request that was not answered. Where somebody else
+//! keeps the connection too, such as a service manager, the next supervisor takes it over.
 
 mod adopt;
 mod attach;
+mod connection;
 mod control;
 mod errno;
 mod fuse;
+mod predecessor;
 mod server;
 mod session;
 
-pub use attach::{Attachment, unescape};
-pub use server::{Role, Server};
+pub use attach::{Attachment, DIALECT, TakeOverError, unescape};
+pub use server::{Orphaned, Role, Server};
 pub use session::serve;

@@ -25,6 +25,16 @@ pub enum Role {
     Successor,
 }
 
+/// What becomes of the mount when the supervisor of its server is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Orphaned {
+    /// It is unmounted; the server ends with its last user.
+    Unmounts,
+    /// It stays, for a successor that the next supervisor starts: somebody else has the connection
+    /// too. The server ends.
+    Leaves,
+}
+
 /// A running `pipsqueak-fs`.
 #[derive(Debug)]
 pub struct Server {
@@ -41,7 +51,7 @@ impl Server {
         state: &Path,
         mountpoint: &Path,
         connection: OwnedFd,
-        role: Role,
+        (role, orphaned): (Role, Orphaned),
     ) -> io::Result<Self> {
         let (near, far) = UnixStream::pair()?;
         near.set_read_timeout(Some(PATIENCE))?;
@@ -52,6 +62,9 @@ impl Server {
         command.env("MALLOC_MMAP_THRESHOLD_", FRAME_BYTES.to_string());
         if role == Role::Successor {
             command.arg("--adopt");
+        }
+        if orphaned == Orphaned::Leaves {
+            command.arg("--leave");
         }
         let child = command
             .stdin(Stdio::from(connection))

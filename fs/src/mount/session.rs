@@ -13,7 +13,8 @@ use nix::mount::{MntFlags, umount2};
 use super::adopt::adopt;
 use super::control::{Ask, Line, Tell};
 use super::fuse::Adapter;
-use super::server::Role;
+use super::predecessor;
+use super::server::{Orphaned, Role};
 use crate::prefetch::Prefetcher;
 use crate::vfs::Vfs;
 use crate::vfs::inode::{DISTS, ENVS, Inode};
@@ -22,8 +23,13 @@ use crate::vfs::inode::{DISTS, ENVS, Inode};
 const THREADS: usize = 4;
 
 /// Serves `state` on the connection at stdin until that ends, taking what the supervisor says from
-/// the socket at stdout. When the supervisor is gone, `mountpoint` is unmounted.
-pub fn serve(state: &Path, mountpoint: &Path, role: Role) -> io::Result<()> {
+/// the socket at stdout. When the supervisor is gone, `mountpoint` is unmounted, or this process
+/// ends, as `orphaned` says.
+pub fn serve(state: &Path, mountpoint: &Path, role: Role, orphaned: Orphaned) -> io::Result<()> {
+    let _alone = match orphaned {
+        Orphaned::Leaves => Some(predecessor::hold(state)?),
+        Orphaned::Unmounts => None,
+    };
     let connection = io::stdin().as_fd().try_clone_to_owned()?;
     let socket = UnixStream::from(io::stdout().as_fd().try_clone_to_owned()?);
     let vfs = Arc::new(Vfs::open(state).map_err(io::Error::other)?);
@@ -43,6 +49,10 @@ pub fn serve(state: &Path, mountpoint: &Path, role: Role) -> io::Result<()> {
     thread::Builder::new().name("control".to_owned()).spawn(move || {
         if let Err(error) = follow(line, &vfs, &notifier) {
             tracing::error!(%error, "talking to the supervisor");
+        }
+        if orphaned == Orphaned::Leaves {
+            tracing::warn!("the supervisor is gone; the next one's server takes over");
+            std::process::exit(0);
         }
         tracing::warn!("the supervisor is gone; unmounting");
         if let Err(error) = umount2(&mountpoint, MntFlags::MNT_DETACH) {

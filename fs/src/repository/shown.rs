@@ -53,7 +53,10 @@ impl Repository {
     /// Lets the mount know which names there are.
     pub(crate) fn show(&self) -> Result<(), ViewError> {
         let failed = |error| ViewError::File { path: self.views.clone(), error };
-        self.published()?.write(&self.views).map_err(failed)
+        let mut published = self.published()?;
+        // Where that is damaged, it is replaced.
+        published.note_changes(Published::read(&self.views).unwrap_or_default());
+        published.write(&self.views).map_err(failed)
     }
 }
 

@@ -135,7 +135,7 @@ impl Views<'_> {
         let name =
             |one: &StoredDistribution| distribution_name(&one.name, &one.version, &one.digest);
         let dists = distributions.iter().map(|one| (name(one), own_view(&one.digest))).collect();
-        Ok(Published { generation, envs, dists })
+        Ok(Published { generation, envs, dists, changed: Vec::new() })
     }
 
     fn content(

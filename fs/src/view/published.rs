@@ -1,6 +1,6 @@
 //! Which names the mount shows: a small file that the supervisor replaces and the mount rereads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,14 @@ pub struct Published {
     pub envs: BTreeMap<String, String>,
     /// `NAME-VERSION-DIGEST` of each distribution, digest of its view.
     pub dists: BTreeMap<String, String>,
+    /// Names that have come, gone or changed last, the latest at the end. Whoever was to tell the
+    /// kernel of them may have been killed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
 }
+
+/// Changed names that are remembered: several times what one addition brings.
+const MOST_CHANGED: usize = 1024;
 
 /// The file's content.
 #[derive(Serialize, Deserialize)]
@@ -48,6 +55,28 @@ impl Published {
         }
     }
 
+    /// Whether it shows what another does, whatever either remembers.
+    pub fn shows_the_same(&self, other: &Self) -> bool {
+        (self.generation, &self.envs, &self.dists) == (other.generation, &other.envs, &other.dists)
+    }
+
+    /// Remembers which names mean something else than they did in `earlier`, besides those that it
+    /// remembers.
+    pub fn note_changes(&mut self, earlier: Self) {
+        let different = |before: &BTreeMap<String, String>, now: &BTreeMap<String, String>| {
+            let names: BTreeSet<String> = before.keys().chain(now.keys()).cloned().collect();
+            let other = |name: &String| before.get(name) != now.get(name);
+            names.into_iter().filter(other).collect::<BTreeSet<_>>()
+        };
+        let mut fresh = different(&earlier.envs, &self.envs);
+        fresh.extend(different(&earlier.dists, &self.dists));
+        let mut changed = earlier.changed;
+        changed.retain(|name| !fresh.contains(name));
+        changed.extend(fresh);
+        changed.drain(..changed.len().saturating_sub(MOST_CHANGED));
+        self.changed = changed;
+    }
+
     /// Publishes it.
     pub fn write(&self, views: &Path) -> io::Result<()> {
         let sealed = Sealed { published: self.clone(), checksum: self.checksum()? };
@@ -57,6 +86,12 @@ impl Published {
     fn checksum(&self) -> io::Result<String> {
         Ok(Digest::of(&serde_json::to_vec(self)?).to_string())
     }
+}
+
+/// Names of the mount of the folder `state` that have come, gone or changed last: the kernel may not
+/// have been told of them, where the one who was to was killed.
+pub fn recently_changed(state: &Path) -> io::Result<Vec<String>> {
+    Ok(Published::read(&state.join("views"))?.changed)
 }
 
 /// Where the index of a view is.
@@ -77,6 +112,7 @@ mod tests {
             generation: 7,
             envs: [pair("science", "ab")].into(),
             dists: [pair("six-1-cd", "dcd")].into(),
+            changed: vec!["gone".to_owned()],
         };
         published.write(folder.path()).unwrap();
         assert_eq!(Published::read(folder.path()).unwrap(), published);
@@ -88,5 +124,27 @@ mod tests {
             std::fs::write(&path, damaged).unwrap();
             assert!(Published::read(folder.path()).is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn names_that_come_go_or_change_are_remembered_for_a_while() {
+        let with = |names: &[(&str, &str)]| {
+            let pairs = names.iter().map(|(name, view)| ((*name).to_owned(), (*view).to_owned()));
+            Published { envs: pairs.collect(), ..Published::default() }
+        };
+        let first = with(&[("goes", "1"), ("changes", "2"), ("stays", "3")]);
+        let mut second = with(&[("changes", "4"), ("stays", "3"), ("comes", "5")]);
+        second.note_changes(first);
+        assert_eq!(second.changed, ["changes", "comes", "goes"]);
+        let mut third = with(&[("stays", "3"), ("comes", "5")]);
+        third.note_changes(second);
+        assert_eq!(third.changed, ["comes", "goes", "changes"]);
+        let many: Vec<_> = (0..MOST_CHANGED).map(|number| format!("n{number:04}")).collect();
+        let many: Vec<_> = many.iter().map(|name| (name.as_str(), "6")).collect();
+        let mut fourth = with(&many);
+        fourth.note_changes(third);
+        assert_eq!(fourth.changed.len(), MOST_CHANGED);
+        assert!(!fourth.changed.contains(&"goes".to_owned()));
+        assert!(fourth.changed.contains(&"stays".to_owned()));
     }
 }

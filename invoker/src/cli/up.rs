@@ -131,6 +131,8 @@ fn start(settings: &Settings, daemon: &Path, arguments: Vec<OsString>) -> Result
         .args(arguments)
         .arg("--ready-fd")
         .arg(writer.as_raw_fd().to_string())
+        // It is no part of the service that this program may have been started by.
+        .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(Failure::system(step()))?)
         .stderr(log)

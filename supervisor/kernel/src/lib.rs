@@ -11,3 +11,4 @@ pub mod network;
 pub mod overlay;
 pub mod pidfd;
 pub mod privilege;
+pub mod variables;

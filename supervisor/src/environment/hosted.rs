@@ -21,6 +21,10 @@ impl Environments {
     pub fn host(&self) -> Result<(), EnvironmentsError> {
         let mut hosted = lock(&self.shared.hosted);
         for (name, _) in self.named()? {
+            // On a mount that was taken over lie the overlays of an earlier supervisor.
+            if let Err(error) = mount::detach_all(&self.shared.place(&name)) {
+                tracing::warn!(%error, name, "unmounting what an earlier supervisor has mounted");
+            }
             self.shared.host(&name, &mut hosted);
         }
         Ok(())

@@ -75,6 +75,16 @@ impl Layout {
         Self { unified, legacy }
     }
 
+    /// All groups of an instance, those inside before those around them.
+    fn groups(&self, name: &str) -> io::Result<Vec<PathBuf>> {
+        let mut groups = Vec::new();
+        for top in self.roots().map(|root| root.join(name)).filter(|top| top.exists()) {
+            groups.extend(subgroups(&top)?);
+            groups.push(top);
+        }
+        Ok(groups)
+    }
+
     fn roots(&self) -> impl Iterator<Item = &PathBuf> {
         self.unified.iter().chain(self.legacy.iter().map(|(_, path)| path))
     }
@@ -99,7 +109,7 @@ impl Instance {
                 None
             })
         });
-        let instance = Self { layout, name: format!("pipsqueak-{id}"), _favored: favored };
+        let instance = Self { layout, name: name_of(id), _favored: favored };
         instance.clear()?;
         for root in instance.layout.roots() {
             create(&root.join(&instance.name))?;
@@ -115,6 +125,20 @@ impl Instance {
             }
         }
         Ok(instance)
+    }
+
+    /// Ends what an earlier run of the instance `id` has left running, and waits a moment for it.
+    ///
+    /// Not for longer: what waits for the mount can end only when that is served again.
+    pub fn end_earlier(id: &str) -> io::Result<()> {
+        let groups =
+            Layout::parse(&fs::read_to_string("/proc/self/mounts")?).groups(&name_of(id))?;
+        groups.iter().try_for_each(|group| end_processes(group))?;
+        let until = Instant::now() + Duration::from_millis(500);
+        while groups.iter().any(|group| !processes(group).is_empty()) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
     }
 
     /// Name of the group that all others are in, at the root of each hierarchy.
@@ -160,12 +184,7 @@ impl Instance {
 
     /// Ends every process of the instance and removes its groups.
     pub fn clear(&self) -> io::Result<()> {
-        let tops = self.layout.roots().map(|root| root.join(&self.name));
-        let mut groups = Vec::new();
-        for top in tops.filter(|top| top.exists()) {
-            groups.extend(subgroups(&top)?);
-            groups.push(top);
-        }
+        let groups = self.layout.groups(&self.name)?;
         // First all of them: the end of a pid namespace waits for those inside it.
         groups.iter().try_for_each(|group| end_processes(group))?;
         groups.iter().try_for_each(|group| remove(group))
@@ -274,6 +293,10 @@ impl Group {
     pub fn remove(&self) -> io::Result<()> {
         self.paths().try_for_each(|path| remove(path))
     }
+}
+
+fn name_of(id: &str) -> String {
+    format!("pipsqueak-{id}")
 }
 
 fn subgroups(top: &Path) -> io::Result<Vec<PathBuf>> {

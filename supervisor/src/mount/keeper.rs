@@ -8,14 +8,18 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use pipsqueak::wire::MountStatus;
-use pipsqueak_fs::mount::{Attachment, Role, Server};
+use pipsqueak_fs::mount::{Attachment, Orphaned, Role, Server};
 use pipsqueak_fs::{Mounted, ObjectId};
+
+use super::kept::Store;
+use crate::service::{Service, Stored};
 
 /// A server that lives shorter than this is not followed at once, or a broken one would be
 /// restarted in a busy loop.
 const DECENT_LIFE: Duration = Duration::from_millis(200);
 
-/// The mount and the process that serves it. Unmounted when dropped.
+/// The mount and the process that serves it. When dropped, it is unmounted, or left to the next
+/// supervisor where the service manager keeps its connection.
 #[derive(Debug)]
 pub struct Keeper {
     shared: Arc<Shared>,
@@ -25,6 +29,8 @@ pub struct Keeper {
 #[derive(Debug)]
 struct Shared {
     attachment: Attachment,
+    /// Where the service manager keeps the connection, if there is one.
+    store: Option<Store>,
     path: PathBuf,
     state: PathBuf,
     binary: PathBuf,
@@ -34,26 +40,50 @@ struct Shared {
 }
 
 impl Keeper {
-    /// Mounts at `path`, after clearing what a killed instance has left there, and serves `state`.
-    pub fn start(path: &Path, state: &Path) -> io::Result<Self> {
+    /// Serves `state` at `path`: on the mount that an earlier supervisor has left there, where one of
+    /// the descriptors that the service manager has `stored` is its connection; else on a new one,
+    /// after clearing what a killed instance has left.
+    pub fn start(
+        path: &Path,
+        state: &Path,
+        service: &Arc<Service>,
+        stored: Vec<Stored>,
+    ) -> io::Result<Self> {
         let binary = std::env::current_exe()?.with_file_name("pipsqueak-fs");
-        Attachment::clear_stale(path)?;
-        let attachment = Attachment::mount(path)?;
-        let first = attachment.serve(&binary, state, Role::First)?;
+        let store = Store::of(service, path, state)?;
+        let left = store.as_ref().and_then(|store| store.take_over(stored));
+        let role = if left.is_some() { Role::Successor } else { Role::First };
+        let attachment = if let Some(attachment) = left {
+            attachment
+        } else {
+            Attachment::clear_stale(path)?;
+            let leaves = store.is_some();
+            Attachment::mount(path, if leaves { Orphaned::Leaves } else { Orphaned::Unmounts })?
+        };
+        // Where this fails, as with an executable that is broken, those who wait for a mount that was
+        // left go on waiting: the service manager tries again.
+        let server = attachment.serve(&binary, state, role)?;
         let shared = Arc::new(Shared {
             attachment,
+            store,
             path: path.to_owned(),
             state: state.to_owned(),
             binary,
-            server: Mutex::new(Some(Arc::new(first))),
-            successions: AtomicU64::new(0),
+            server: Mutex::new(Some(Arc::new(server))),
+            successions: AtomicU64::new(u64::from(role == Role::Successor)),
             stopping: AtomicBool::new(false),
         });
         let watching = shared.clone();
         let thread = thread::Builder::new()
             .name("mount-keeper".to_owned())
             .spawn(move || watching.watch())?;
-        Ok(Self { shared, watcher: Mutex::new(Some(thread)) })
+        let keeper = Self { shared, watcher: Mutex::new(Some(thread)) };
+        if role == Role::Successor {
+            // The earlier supervisor may have been killed before it said so.
+            keeper.publish(&pipsqueak_fs::recently_changed(state)?)?;
+        }
+        keeper.shared.keep();
+        Ok(keeper)
     }
 
     /// Where the mount is.
@@ -98,19 +128,37 @@ impl Keeper {
         }
     }
 
+    /// Whether the mount may be left to the next supervisor.
+    pub fn can_leave(&self) -> bool {
+        self.shared.store.is_some()
+    }
+
     /// Stops the server and unmounts. Blocks.
     pub fn stop(&self) -> io::Result<()> {
+        self.end(|shared| {
+            let unmounted = shared.attachment.unmount();
+            shared.store.iter().for_each(Store::forget);
+            unmounted
+        })
+    }
+
+    /// Stops the server and leaves the mount to the next supervisor: whoever uses it waits. Blocks.
+    pub fn leave(&self) -> io::Result<()> {
+        self.end(|_| Ok(()))
+    }
+
+    fn end(&self, release: impl FnOnce(&Shared) -> io::Result<()>) -> io::Result<()> {
         let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(watcher) = watcher else { return Ok(()) };
         self.shared.stopping.store(true, Ordering::SeqCst);
-        let unmounted = self.shared.attachment.unmount();
+        let released = release(&self.shared);
         if let Some(server) = self.shared.server().take() {
             server.stop()?;
         }
         if watcher.join().is_err() {
             tracing::error!("the thread that keeps the mount has panicked");
         }
-        unmounted
+        released
     }
 }
 
@@ -126,7 +174,8 @@ impl Mounted for Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        if let Err(error) = self.stop() {
+        let ended = if self.can_leave() { self.leave() } else { self.stop() };
+        if let Err(error) = ended {
             tracing::error!(path = %self.shared.path.display(), %error, "unmounting");
         }
     }
@@ -165,6 +214,13 @@ impl Shared {
             if self.stopping.load(Ordering::SeqCst) {
                 return;
             }
+        }
+    }
+
+    /// Has the service manager keep the connection, where there is one.
+    fn keep(&self) {
+        if let Some(Err(error)) = self.store.as_ref().map(|store| store.keep(&self.attachment)) {
+            tracing::warn!(%error, "the mount will not outlive this supervisor");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The mount, the process that serves it, its views, and who has them.
 
 mod keeper;
+mod kept;
 pub mod mountinfo;
 pub mod uses;
 mod view;

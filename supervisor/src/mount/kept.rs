@@ -1,0 +1,115 @@
+//! The connection in the service manager's store, where it outlives the supervisor.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pipsqueak_fs::mount::{Attachment, DIALECT, TakeOverError};
+
+use crate::service::{Service, ServiceError, Stored};
+
+/// Why a stored descriptor is not taken over.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    /// By its name it is of another mount, another state folder, or other builds.
+    #[error("it is of another mount")]
+    Another,
+    /// By what the kernel says.
+    #[error(transparent)]
+    Unfit(#[from] TakeOverError),
+}
+
+/// What the manager keeps for the mount of one state folder at one path.
+#[derive(Debug)]
+pub struct Store {
+    service: Arc<Service>,
+    path: PathBuf,
+    /// What the names begin with of connections that may be taken over.
+    prefix: String,
+    /// What is kept now.
+    name: Mutex<Option<String>>,
+}
+
+impl Store {
+    /// The store for the mount of `state` at `path`; `None` where there is no service manager.
+    pub fn of(service: &Arc<Service>, path: &Path, state: &Path) -> io::Result<Option<Self>> {
+        if !service.is_there() {
+            return Ok(None);
+        }
+        // Not by its path alone: what the kernel knows is of the folder that was there.
+        let folder = std::fs::metadata(state)?;
+        let mut hasher = blake3::Hasher::new();
+        for place in [path, state] {
+            hasher.update(place.as_os_str().as_bytes()).update(&[0]);
+        }
+        hasher.update(&folder.dev().to_le_bytes()).update(&folder.ino().to_le_bytes());
+        let identity = &hasher.finalize().to_hex()[..16];
+        Ok(Some(Self {
+            service: service.clone(),
+            path: path.to_owned(),
+            prefix: format!("pipsqueak-{DIALECT}-{identity}-"),
+            name: Mutex::default(),
+        }))
+    }
+
+    /// The mount that an earlier supervisor has left, of which the manager kept the connection. All
+    /// else that it kept is closed.
+    pub fn take_over(&self, stored: Vec<Stored>) -> Option<Attachment> {
+        let mut found = None;
+        for Stored { name, descriptor } in stored {
+            let fitting = match name.strip_prefix(&self.prefix) {
+                None => Err(Refused::Another),
+                Some(device) => {
+                    let device = device.replacen('-', ":", 1);
+                    Attachment::take_over(&self.path, descriptor, &device).map_err(Refused::from)
+                }
+            };
+            match fitting {
+                Ok(attachment) => {
+                    *self.name.lock().unwrap_or_else(PoisonError::into_inner) = Some(name);
+                    found = Some(attachment);
+                }
+                Err(reason) => {
+                    tracing::warn!(%reason, name, "a stored descriptor is not taken over");
+                    self.drop_named(&name);
+                }
+            }
+        }
+        found
+    }
+
+    /// Has the connection of a mount kept, beyond this process's end.
+    pub fn keep(&self, attachment: &Attachment) -> Result<(), KeepError> {
+        let name = format!("{}{}", self.prefix, attachment.device()?.replace(':', "-"));
+        self.service.keep(&name, attachment.connection())?;
+        *self.name.lock().unwrap_or_else(PoisonError::into_inner) = Some(name);
+        Ok(())
+    }
+
+    /// Has it kept no longer.
+    pub fn forget(&self) {
+        let name = self.name.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(name) = name {
+            self.drop_named(&name);
+        }
+    }
+
+    fn drop_named(&self, name: &str) {
+        if let Err(error) = self.service.forget(name) {
+            tracing::warn!(%error, "the service manager keeps a descriptor that nobody needs");
+        }
+    }
+}
+
+/// Why a connection is not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// Its mount cannot be found.
+    #[error("finding the mount: {0}")]
+    Mount(#[from] io::Error),
+    /// The service manager.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+}
