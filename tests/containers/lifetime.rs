@@ -1,5 +1,7 @@
 //! What a running container notices of the ends of those that serve it.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
@@ -123,9 +125,11 @@ fn containers_wait_for_the_next_supervisor_of_a_service() {
     let mut manager = Manager::new();
     let instance = managed_instance(&["six"], &mut manager);
     let containers = one_of_each(&instance);
-    let code = "import os; print(os.stat('/pipsqueak/env').st_dev)";
-    let devices = || containers.each_ref().map(|(_, container)| container.python(code));
-    let before = devices();
+    let code = "from os import stat; root = '/pipsqueak/env'; \
+        print(stat(root).st_ino, stat(f'{root}/pyvenv.cfg').st_ino)";
+    let inodes = || containers.each_ref().map(|(_, container)| container.python(code));
+    let before = inodes();
+    let device = fs::metadata(instance.mount()).unwrap().dev();
     // What the name stands for from now on is for others.
     instance.ok(&["env", "add", &environment(&instance), "six", "idna"]);
     for how in [None, Some(Signal::SIGUSR1), None] {
@@ -144,8 +148,9 @@ fn containers_wait_for_the_next_supervisor_of_a_service() {
             let output = import.wait_with_output().unwrap();
             assert_eq!(String::from_utf8_lossy(&output.stdout), IMPORTED, "{output:?}");
         }
-        // Not only the same content: the same mount.
-        assert_eq!(devices(), before);
+        // Not only the same content: the same files of the same mount.
+        assert_eq!(inodes(), before);
+        assert_eq!(fs::metadata(instance.mount()).unwrap().dev(), device);
     }
     assert_eq!(views_in_use(&instance).len(), 1);
     remove(&instance, containers);
@@ -167,7 +172,7 @@ fn a_second_instance_takes_nothing_from_the_first() {
     assert_eq!(places(&second), (Value::Null, Value::Null));
     second.ok(&["env", "add", "other", "idna"]);
     second.ok(&["down"]);
-    let described = std::fs::read_to_string(devices).unwrap();
+    let described = fs::read_to_string(devices).unwrap();
     assert!(described.contains(&environment(&first)) && !described.contains("other"));
     let name = environment(&first);
     let volume = ["--volume-driver", first.driver(), "--volume", &format!("{name}:/pipsqueak")];

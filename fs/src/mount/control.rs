@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,18 @@ impl Line {
         let mut text = serde_json::to_vec(message)?;
         text.push(b'\n');
         self.reader.get_mut().write_all(&text)
+    }
+
+    /// Waits until the other end is gone, with all copies of it, but no longer than `patience`.
+    pub fn await_end(&mut self, patience: Duration) -> io::Result<()> {
+        self.reader.get_ref().set_read_timeout(Some(patience))?;
+        let until = Instant::now() + patience;
+        while let Ok(Some(_)) = self.hear::<serde_json::Value>() {
+            if Instant::now() > until {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Hears something; `None` where the other end is gone.

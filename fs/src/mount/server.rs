@@ -16,6 +16,10 @@ use crate::store::segment::FRAME_BYTES;
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long the end of what a server has started is waited for. It may be in the middle of a request
+/// that nobody answers now; then it ends with the connection, or with the next server's answer.
+const END_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How a server comes to its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -142,9 +146,7 @@ impl Server {
             child.kill()?;
             child.wait()?;
         }
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        while line.hear::<Tell>()?.is_some() {}
-        Ok(())
+        self.line.lock().unwrap_or_else(PoisonError::into_inner).await_end(END_PATIENCE)
     }
 
     fn ask(&self, ask: &Ask) -> io::Result<Tell> {
