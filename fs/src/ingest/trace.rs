@@ -20,6 +20,8 @@ const ENOUGH_SECONDS: u32 = 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Where a job sees the folders of distributions that are stored already.
 const BESIDE_INSIDE: &str = "/pipsqueak/beside";
+/// Distributions beside those that are traced, at most: each is a bind, and a job has room for so many.
+const MOST_BESIDE: usize = 200;
 /// Where a job finds what it is to import.
 const WORK_INSIDE: &str = "/pipsqueak/work";
 /// Where the system's libraries are, besides the interpreter's own folder.
@@ -67,6 +69,7 @@ pub fn record(
     };
     let mut binds =
         vec![bind(staging, FIXED_PREFIX.to_owned()), bind(work, WORK_INSIDE.to_owned())];
+    let beside = beside.get(..MOST_BESIDE).unwrap_or(beside);
     binds.extend(beside.iter().enumerate().map(|(number, root)| bind(root, inside(number))));
     let mut input = String::new();
     let mut line = |kind, name: &str| {

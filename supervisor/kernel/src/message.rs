@@ -14,8 +14,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 
-/// Most descriptors in one message.
-pub const MAX_DESCRIPTORS: usize = 32;
+/// Most descriptors in one message: as many as the kernel takes (`SCM_MAX_FD`).
+pub const MAX_DESCRIPTORS: usize = 253;
 
 /// A message and the descriptors that came with it.
 #[derive(Debug)]
@@ -28,6 +28,9 @@ pub struct Message {
 
 /// Sends a message, blocking until it is all written.
 pub fn send(socket: BorrowedFd<'_>, body: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if descriptors.len() > MAX_DESCRIPTORS {
+        return Err(invalid("more descriptors than one message takes"));
+    }
     let length = u32::try_from(body.len()).map_err(|_| invalid("message too long"))?;
     let mut frame = Vec::with_capacity(4 + body.len());
     frame.extend_from_slice(&length.to_le_bytes());
@@ -121,6 +124,16 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_message_brings_many_descriptors_and_no_more_than_it_can() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let many = vec![near.as_fd(); MAX_DESCRIPTORS];
+        send(near.as_fd(), b"all", &many).unwrap();
+        let received = receive(far.as_fd(), 100).unwrap().unwrap();
+        assert_eq!(received.descriptors.len(), MAX_DESCRIPTORS);
+        assert!(send(near.as_fd(), b"", &vec![near.as_fd(); MAX_DESCRIPTORS + 1]).is_err());
+    }
 
     #[test]
     fn a_message_brings_its_descriptors() {
