@@ -13,7 +13,8 @@ use super::connection;
 use super::predecessor;
 use super::server::{Orphaned, Role, Server};
 
-pub(super) const FILE_SYSTEM: &str = "fuse.pipsqueak";
+/// The type that lists of mounts show.
+pub const FILE_SYSTEM: &str = "fuse.pipsqueak";
 /// Raised where servers tell the kernel something else than those of earlier builds, such as other
 /// inode numbers for the same files: then no connection of theirs can be taken over.
 pub const DIALECT: u32 = 1;
@@ -151,13 +152,6 @@ impl Attachment {
             tracing::warn!(%error, "raising the mount's readahead");
         }
     }
-}
-
-/// Undoes the octal escapes of the kernel's lists of mounts.
-pub fn unescape(field: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(field.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + use<'_> {

@@ -10,7 +10,8 @@ use std::path::Path;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 
-use super::attach::{FILE_SYSTEM, unescape};
+use super::attach::FILE_SYSTEM;
+use super::mountinfo;
 
 /// What is mounted last at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,19 +24,12 @@ pub struct Top {
 
 /// What is mounted last at `path`, in this mount namespace; `None` where nothing is.
 pub fn top(path: &Path) -> io::Result<Option<Top>> {
-    Ok(last_at(&fs::read_to_string("/proc/self/mountinfo")?, path))
+    Ok(last_at(&fs::read("/proc/self/mountinfo")?, path))
 }
 
-fn last_at(mountinfo: &str, path: &Path) -> Option<Top> {
-    let path = path.to_string_lossy();
-    let mut mounts = mountinfo.lines().filter_map(|line| {
-        let (of_mount, of_file_system) = line.split_once(" - ")?;
-        let mut fields = of_mount.split(' ').skip(2);
-        let (device, _root, point) = (fields.next()?, fields.next()?, fields.next()?);
-        let is_ours = of_file_system.split(' ').next() == Some(FILE_SYSTEM);
-        (unescape(point) == path).then(|| Top { device: device.to_owned(), is_ours })
-    });
-    mounts.next_back()
+fn last_at(mountinfo: &[u8], path: &Path) -> Option<Top> {
+    let last = mountinfo::parse(mountinfo).into_iter().rfind(|mount| mount.point == path)?;
+    Some(Top { device: last.device, is_ours: last.kind == FILE_SYSTEM })
 }
 
 /// Whether this is an open `/dev/fuse`.
@@ -72,12 +66,12 @@ mod tests {
         let lines = "44 27 0:44 / /p\\040q ro - fuse.pipsqueak pipsqueak ro\n\
                      45 27 0:45 / /p\\040q/below ro shared:3 - fuse.pipsqueak pipsqueak ro\n\
                      46 44 0:46 / /p\\040q rw,relatime shared:1 master:2 - tmpfs none rw\n";
-        let top = last_at(lines, Path::new("/p q")).unwrap();
+        let top = last_at(lines.as_bytes(), Path::new("/p q")).unwrap();
         assert_eq!(top, Top { device: "0:46".to_owned(), is_ours: false });
         let first = lines.lines().next().unwrap();
-        let top = last_at(first, Path::new("/p q")).unwrap();
+        let top = last_at(first.as_bytes(), Path::new("/p q")).unwrap();
         assert_eq!(top, Top { device: "0:44".to_owned(), is_ours: true });
-        assert_eq!(last_at(lines, Path::new("/p")), None);
+        assert_eq!(last_at(lines.as_bytes(), Path::new("/p")), None);
     }
 
     #[test]

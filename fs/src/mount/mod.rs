@@ -11,10 +11,11 @@ mod connection;
 mod control;
 mod errno;
 mod fuse;
+pub mod mountinfo;
 mod predecessor;
 mod server;
 mod session;
 
-pub use attach::{Attachment, DIALECT, TakeOverError, unescape};
+pub use attach::{Attachment, DIALECT, FILE_SYSTEM, TakeOverError};
 pub use server::{Orphaned, Role, Server};
 pub use session::serve;

@@ -1,31 +1,14 @@
 //! What is mounted where, in every mount namespace of the machine.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A mount, as one mount namespace sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mount {
-    /// Its number.
-    pub id: u32,
-    /// The number of the mount that it is mounted on.
-    pub parent: u32,
-    /// Which file system it is of: `major:minor`.
-    pub device: String,
-    /// Which folder of that file system it shows.
-    pub root: PathBuf,
-    /// Where it is mounted.
-    pub point: PathBuf,
-    /// The file system's type.
-    pub kind: String,
-    /// Where it comes from, as whoever mounted it has said.
-    pub source: String,
-}
+pub use pipsqueak_fs::mount::mountinfo::Mount;
+use pipsqueak_fs::mount::mountinfo::parse;
 
 /// What a mount namespace sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,42 +76,6 @@ impl Namespace {
     }
 }
 
-fn parse(text: &[u8]) -> Vec<Mount> {
-    text.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
-}
-
-fn parse_line(line: &[u8]) -> Option<Mount> {
-    let mut fields = line.split(|byte| *byte == b' ');
-    let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
-    let (id, parent) = (number()?, number()?);
-    let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
-    let device = text(fields.next()?);
-    let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
-    // Options, and as many fields on propagation as there are, up to a dash.
-    let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
-    let (kind, source) = (text(fields.next()?), unescape(fields.next()?));
-    let source = source.to_string_lossy().into_owned();
-    Some(Mount { id, parent, device, root, point, kind, source })
-}
-
-/// Undoes the octal escapes of blanks and backslashes.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, after)) = rest.split_first() {
-        let octal = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        let escaped = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        if let (b'\\', Some(byte)) = (first, escaped) {
-            bytes.push(byte);
-            rest = &after[3..];
-        } else {
-            bytes.push(*first);
-            rest = after;
-        }
-    }
-    PathBuf::from(OsString::from_vec(bytes))
-}
-
 /// The first part of `root` below `above`: whose it is, where each has a folder of its own there.
 pub fn first_part<'a>(root: &'a Path, above: &Path) -> Option<&'a str> {
     let below = root.strip_prefix(above).ok()?;
@@ -140,27 +87,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_are_read_with_their_blanks() {
+    fn mounts_are_found_by_their_place_and_their_number() {
         let text =
-            b"36 35 98:0 /a\\040b/views /mnt\\0112 rw,noatime master:1 - ext4 /dev/root rw\n\
-                     nonsense\n37 36 0:39 / /\\134x ro - fuse.pipsqueak pipsqueak ro\n";
-        let mount =
-            |id: u32, device: &str, root: &str, point: &str, kind: &str, source: &str| Mount {
-                id,
-                parent: id - 1,
-                device: device.to_owned(),
-                root: root.into(),
-                point: point.into(),
-                kind: kind.to_owned(),
-                source: source.to_owned(),
-            };
-        let first = mount(36, "98:0", "/a b/views", "/mnt\t2", "ext4", "/dev/root");
-        let second = mount(37, "0:39", "/", "/\\x", "fuse.pipsqueak", "pipsqueak");
-        let namespace =
-            Namespace { process: "/proc/1".into(), mounts: vec![first.clone(), second.clone()] };
-        assert_eq!(parse(text), namespace.mounts);
-        assert_eq!(namespace.at(Path::new("/mnt\t2")), Some(&first));
-        assert_eq!((namespace.parent(&second), namespace.parent(&first)), (Some(&first), None));
+            b"36 35 98:0 / /mnt rw - ext4 /dev/root rw\n37 36 0:39 / /mnt/x ro - tmpfs none ro\n";
+        let namespace = Namespace { process: "/proc/1".into(), mounts: parse(text) };
+        let [first, second] = &namespace.mounts[..] else { panic!("{namespace:?}") };
+        assert_eq!(namespace.at(Path::new("/mnt")), Some(first));
+        assert_eq!((namespace.parent(second), namespace.parent(first)), (Some(first), None));
     }
 
     #[test]

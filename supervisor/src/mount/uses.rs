@@ -13,9 +13,10 @@ use std::path::Path;
 
 use nix::sys::stat::{major, makedev, minor};
 
+use pipsqueak_fs::mount::FILE_SYSTEM;
+
 use super::mountinfo::{Mount, Namespace, processes};
 
-const FILE_SYSTEM: &str = "fuse.pipsqueak";
 const OVERLAY: &str = "overlay";
 
 /// What an overlay says of itself: of which instance's views it is, and which it shows.
