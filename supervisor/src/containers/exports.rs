@@ -68,13 +68,13 @@ impl Exports {
         }
         // Of a mount that nobody serves any more.
         unmount_all(&place)?;
-        attach(view, &place)
+        view.attach(&place).map_err(at(&place))
     }
 
     /// Exchanges the mount of a view that is exported. Containers see one or the other at all times.
     pub fn renew(&self, view: &View) -> io::Result<()> {
         let place = self.source(view.digest()).join(VIEW);
-        if view.is_at(&place) { Ok(()) } else { attach(view, &place) }
+        if view.is_at(&place) { Ok(()) } else { view.attach(&place).map_err(at(&place)) }
     }
 
     /// Takes a view back, also from containers that have it.
@@ -133,11 +133,6 @@ impl Exports {
         let shared = nix::mount::mount(none, &self.shared, none, MsFlags::MS_SHARED, none);
         shared.map_err(|error| failed(error.into()))
     }
-}
-
-fn attach(view: &View, place: &Path) -> io::Result<()> {
-    let attached = view.take().and_then(|tree| mount::attach(tree.as_fd(), place));
-    attached.map_err(at(place))
 }
 
 fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use pipsqueak_fs::{Mounted, ObjectId};
@@ -13,7 +12,6 @@ use pipsqueak_kernel::mount;
 
 use super::table::{Shared, is_of_requirements, lock};
 use super::{Environments, EnvironmentsError};
-use crate::mount::View;
 
 impl Environments {
     /// Shows all environments that somebody has named on the host. What fails is logged: their folders
@@ -87,8 +85,8 @@ impl Shared {
         if !view.is_overlay() || view.is_at(&place) {
             return Ok(());
         }
-        let attach = |view: &View| mount::attach(view.take()?.as_fd(), &place);
-        attach(&view).map_err(|error| EnvironmentsError::Io { name: name.to_owned(), error })?;
+        let io = |error| EnvironmentsError::Io { name: name.to_owned(), error };
+        view.attach(&place).map_err(io)?;
         hosted.insert(name.to_owned());
         Ok(())
     }

@@ -158,6 +158,11 @@ impl View {
         }
     }
 
+    /// Mounts it at a path, over what may lie there.
+    pub fn attach(&self, path: &Path) -> io::Result<()> {
+        mount::attach(self.take()?.as_fd(), path)
+    }
+
     /// Whether it is more than a folder of the mount.
     pub fn is_overlay(&self) -> bool {
         !lock(&self.overlays).is_empty()
