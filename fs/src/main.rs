@@ -24,14 +24,16 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    let done = match task {
-        Task::Serve(role, orphaned) => serve(&state, &mountpoint, role, orphaned),
-        Task::Prefetch => prefetch::run(&state, &mountpoint),
+    let (what, done) = match task {
+        Task::Serve(role, orphaned) => {
+            ("serving the mount", serve(&state, &mountpoint, role, orphaned))
+        }
+        Task::Prefetch => ("reading ahead", prefetch::run(&state, &mountpoint)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, mount = %mountpoint.display(), "serving the mount");
+            tracing::error!(%error, mount = %mountpoint.display(), "{what}");
             ExitCode::from(70)
         }
     }

@@ -58,9 +58,9 @@ impl Trace {
         for (name, _) in own {
             self.follow(name, &mut seen, &mut |_, _| {});
         }
-        let modules = seen.into_iter().filter_map(|name| {
-            self.modules.get(name).map(|module| (name.to_owned(), module.clone()))
-        });
+        let modules = seen
+            .into_iter()
+            .filter_map(|name| self.modules.get(&name).map(|module| (name, module.clone())));
         let part =
             Self { modules: modules.collect(), suffixes: self.suffixes.clone(), interpreter: None };
         (!part.modules.is_empty()).then_some(part)
@@ -95,23 +95,23 @@ impl Trace {
     pub fn follow<'a>(
         &'a self,
         name: &'a str,
-        seen: &mut BTreeSet<&'a str>,
+        seen: &mut BTreeSet<String>,
         found: &mut dyn FnMut(&'a str, &'a Module),
     ) {
         let mut waiting = vec![name];
         while let Some(name) = waiting.pop() {
             let Some((name, module)) = self.modules.get_key_value(name) else { continue };
-            if seen.contains(&**name) {
+            if seen.contains(name) {
                 continue;
             }
             // A package is imported before what is in it.
             let outer = outer(name)
-                .find(|outer| self.modules.contains_key(*outer) && !seen.contains(outer));
+                .find(|outer| self.modules.contains_key(*outer) && !seen.contains(*outer));
             if let Some(outer) = outer {
                 waiting.extend([name, outer]);
                 continue;
             }
-            seen.insert(name);
+            seen.insert(name.clone());
             found(name, module);
             waiting.extend(module.needs.iter().rev().map(String::as_str));
         }

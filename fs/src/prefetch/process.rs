@@ -114,9 +114,8 @@ impl Known {
         let root = Root::open(&shown_at(&entered.view, views, mountpoint)?)?;
         let interpreter = self.trace.interpreter.as_deref();
         let is_hosts = interpreter.is_some_and(|executable| runs(entered.thread, executable));
-        let mut seen = self.done.iter().map(String::as_str).collect();
         let suffixes = &self.trace.suffixes;
-        self.trace.follow(package, &mut seen, &mut |_, module| {
+        self.trace.follow(package, &mut self.done, &mut |_, module| {
             root.enter(module, suffixes);
             for path in &module.reads {
                 if !path.starts_with('/') {
@@ -126,8 +125,6 @@ impl Known {
                 }
             }
         });
-        let seen = seen.into_iter().map(ToOwned::to_owned).collect();
-        self.done = seen;
         Ok(())
     }
 }
