@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
@@ -31,6 +32,14 @@ tests!(
 
 fn start(manager: &mut Manager) -> Instance {
     Instance::start_managed(&Options::default(), manager)
+}
+
+/// One whose programs can be replaced, with something to import.
+fn start_of(programs: &Path, manager: &mut Manager) -> Instance {
+    let options = Options { programs: Some(programs.to_owned()), ..Options::default() };
+    let instance = Instance::start_managed(&options, manager);
+    instance.ok(&["env", "add", "science", "pandas", "requests"]);
+    instance
 }
 
 /// How often somebody has taken the mount over in the life of this supervisor: once at the start.
@@ -94,10 +103,8 @@ fn imports_survive_many_deaths_of_the_supervisor() {
 fn imports_survive_an_upgrade_of_everything() {
     let folder = crate::harness::folder();
     let programs = programs(folder.path());
-    let options = Options { programs: Some(programs.clone()), ..Options::default() };
     let mut manager = Manager::new();
-    let instance = Instance::start_managed(&options, &mut manager);
-    instance.ok(&["env", "add", "science", "pandas", "requests"]);
+    let instance = start_of(&programs, &mut manager);
     let mount = device(&instance);
     while_importing(&instance, || {
         for _ in 0..2 {
@@ -119,10 +126,8 @@ fn imports_survive_an_upgrade_of_everything() {
 fn imports_wait_out_an_upgrade_that_does_not_start() {
     let folder = crate::harness::folder();
     let programs = programs(folder.path());
-    let options = Options { programs: Some(programs.clone()), ..Options::default() };
     let mut manager = Manager::new();
-    let instance = Instance::start_managed(&options, &mut manager);
-    instance.ok(&["env", "add", "science", "pandas", "requests"]);
+    let instance = start_of(&programs, &mut manager);
     let mount = device(&instance);
     let server = programs.join("pipsqueak-fs");
     let sound = fs::read(&server).unwrap();
@@ -221,7 +226,7 @@ fn exports_show_the_same_after_a_death() {
     instance.ok(&["env", "add", "science", "six"]);
     let line = instance.ok(&["env", "docker-args", "science"]);
     let source = line.split("source=").nth(1).and_then(|rest| rest.split(',').next());
-    let view = std::path::Path::new(source.unwrap_or_else(|| panic!("{line}"))).join("env");
+    let view = Path::new(source.unwrap_or_else(|| panic!("{line}"))).join("env");
     let module = view.join("lib/python3.11/site-packages/six.py");
     let look = || {
         let found = fs::metadata(&view).unwrap();

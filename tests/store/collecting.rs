@@ -1,7 +1,7 @@
 //! What a collection takes and what it keeps, while everything runs.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -140,6 +140,14 @@ impl Drop for Bound {
     }
 }
 
+/// Starts a process that says when it is ready and then waits for a line; itself and what it says.
+fn held(command: &mut Command) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "ready");
+    (process, said)
+}
+
 fn what_is_mounted_elsewhere_or_mapped_stays() {
     let instance = Instance::start(&Options::default());
     instance.ok(&["env", "add", "bound", "six"]);
@@ -149,14 +157,10 @@ fn what_is_mounted_elsewhere_or_mapped_stays() {
     let view = instance.mount().join("envs/bound");
     mount(Some(&view), &place, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
     let bound = Bound(place.clone());
-    let mut process = Command::new(python(&instance, "mapped"))
-        .args(["-c", "import markupsafe._speedups\nprint('ready', flush=True)\ninput()\nimport markupsafe\nprint(markupsafe.escape('<'))"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
-    assert_eq!(said.next().unwrap().unwrap(), "ready");
+    let mut importing = Command::new(python(&instance, "mapped"));
+    importing
+        .args(["-c", "import markupsafe._speedups\nprint('ready', flush=True)\ninput()\nimport markupsafe\nprint(markupsafe.escape('<'))"]);
+    let (mut process, mut said) = held(&mut importing);
     let files = read_all(&place.join("lib")).unwrap();
     instance.ok(&["env", "rm", "bound"]);
     instance.ok(&["env", "rm", "mapped"]);
@@ -184,14 +188,9 @@ fn what_another_namespace_has_of_a_view_stays() {
         lib = lib.display(),
         place = place.display()
     );
-    let mut process = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-c", &script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
-    assert_eq!(said.next().unwrap().unwrap(), "ready");
+    let mut binding = Command::new("unshare");
+    binding.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+    let (mut process, mut said) = held(&mut binding);
     let used = instance.status()["containers"]["views"].as_array().unwrap().len();
     assert_eq!(used, 1);
     instance.ok(&["env", "rm", "bound"]);
