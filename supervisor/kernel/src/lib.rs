@@ -11,4 +11,5 @@ pub mod network;
 pub mod overlay;
 pub mod pidfd;
 pub mod privilege;
+pub mod relocate;
 pub mod variables;

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, write};
 
 /// All namespaces of a sandbox but that of its network, which may be the host's.
 pub const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWUSER
@@ -27,6 +27,11 @@ pub fn join(holder: BorrowedFd<'_>, own_network: bool) -> io::Result<()> {
         namespaces |= CloneFlags::CLONE_NEWNET;
     }
     Ok(setns(holder, namespaces)?)
+}
+
+/// Joins the control groups behind `memberships`, each an open `cgroup.procs`.
+pub fn join_groups(memberships: &[BorrowedFd<'_>]) -> io::Result<()> {
+    memberships.iter().try_for_each(|membership| Ok(write(membership, b"0").map(drop)?))
 }
 
 /// Becomes a user without any capability, now and after any exec.

@@ -17,31 +17,34 @@ def serve(control):
     imported, failed = preload.preload(message[0]["modules"])
     hazards = preload.fork_hazards()
     channel.send(control, {"ready": {"modules": imported, "failed": failed, "hazards": hazards}})
-    # Children that only lead to another one end at once, and nobody waits for them.
+    # Those who lead children into their sandboxes end at once, and nobody waits for them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         message = channel.receive(control)
         if message is None:
             os._exit(0)
         order, _, descriptors = message
-        pid = os.fork()
+        own, logs, holder, *memberships = descriptors
+        try:
+            pid = native.fork_into(holder, memberships, order["own_network"])
+        except OSError as error:
+            _refuse(control, order, error)
+            pid = None
         if pid == 0:
             return _become_function(control, order, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
+        if pid:
+            channel.send(control, {"forked": {"id": order["id"], "pid": pid}})
 
 
 def _become_function(control, order, descriptors):
-    """Moves a new child into the sandbox of `order`. Returns the function's channel, which takes
-    the place of `control`."""
+    """Makes a new child the function's own. Returns the function's channel, which takes the place
+    of `control`."""
     try:
-        own, logs, holder, *memberships = descriptors
-        native.enter(holder, memberships, order["own_network"])
-        # Joining a pid namespace means being forked in it.
-        pid = os.fork()
-        if pid:
-            channel.send(control, {"forked": {"id": order["id"], "pid": pid}})
-            os._exit(0)
+        own, logs, *others = descriptors
+        for descriptor in others:
+            os.close(descriptor)
         native.become_user(order["uid"], order["gid"])
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # The same numbers as in a process that was started for a function.
@@ -54,6 +57,10 @@ def _become_function(control, order, descriptors):
         uniqueness.reseed()
         return control
     except BaseException as error:
-        reason = f"{type(error).__name__}: {error}"
-        channel.send(control, {"refused": {"id": order["id"], "reason": reason}})
+        _refuse(control, order, error)
         os._exit(70)
+
+
+def _refuse(control, order, error):
+    reason = f"{type(error).__name__}: {error}"
+    channel.send(control, {"refused": {"id": order["id"], "reason": reason}})

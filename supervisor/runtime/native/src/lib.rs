@@ -1,10 +1,9 @@
 //! What the Python runtime cannot do in Python: messages with descriptors without the `socket`
 //! module's import, and the steps by which a zygote's child enters a sandbox.
 
-use std::fs::File;
-use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
+use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
 
+use pipsqueak_kernel::relocate::{Side, fork_elsewhere};
 use pipsqueak_kernel::{descriptor, message, privilege};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -17,7 +16,7 @@ const MAX_MESSAGE_BYTES: usize = 32 << 20;
 #[pymodule]
 mod pipsqueak_native {
     #[pymodule_export]
-    use super::{become_user, enter, receive, send};
+    use super::{become_user, fork_into, receive, send};
 }
 
 /// Receives one message: its body and its descriptors, or `None` at the end of the channel.
@@ -38,15 +37,45 @@ fn send(py: Python<'_>, channel: RawFd, body: &[u8]) -> PyResult<()> {
     Ok(py.detach(|| message::send(channel, body, &[]))?)
 }
 
-/// Joins the cgroups behind `memberships` (each an open `cgroup.procs`) and then the namespaces of
-/// `holder`, a pidfd. Closes all of them. The pid namespace is that of the next fork.
+// In the stable ABI since 3.7; pyo3 does not name them.
+unsafe extern "C" {
+    fn PyOS_BeforeFork();
+    fn PyOS_AfterFork_Parent();
+    fn PyOS_AfterFork_Child();
+}
+
+/// Forks as `os.fork` does, into the cgroups behind `memberships` (each an open `cgroup.procs`) and
+/// the namespaces of `holder`, a pidfd. The child's number in the caller's pid namespace, or 0 in
+/// the child.
 #[pyfunction]
-fn enter(holder: RawFd, memberships: Vec<RawFd>, own_network: bool) -> PyResult<()> {
-    for membership in memberships {
-        File::from(descriptor::inherited(membership)?).write_all(b"0")?;
+fn fork_into(
+    _py: Python<'_>,
+    holder: RawFd,
+    memberships: Vec<RawFd>,
+    own_network: bool,
+) -> PyResult<i32> {
+    let holder = borrow(holder)?;
+    let memberships: Vec<_> = memberships.into_iter().map(borrow).collect::<PyResult<_>>()?;
+    let mut join = || {
+        privilege::join_groups(&memberships)?;
+        privilege::join(holder, own_network)
+    };
+    // SAFETY: this thread has the interpreter, and these surround its forks. What follows a fork in
+    // the child is as safe as after `os.fork`.
+    let side = unsafe {
+        PyOS_BeforeFork();
+        let side = fork_elsewhere(&mut join);
+        if matches!(side, Ok(Side::Child)) {
+            PyOS_AfterFork_Child();
+        } else {
+            PyOS_AfterFork_Parent();
+        }
+        side
+    };
+    match side? {
+        Side::Child => Ok(0),
+        Side::Parent(child) => Ok(child),
     }
-    let holder = descriptor::inherited(holder)?;
-    Ok(privilege::join(holder.as_fd(), own_network)?)
 }
 
 /// Becomes a user of the sandbox that has no capability.
