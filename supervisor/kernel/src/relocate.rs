@@ -47,7 +47,9 @@ pub unsafe fn fork_elsewhere(join: &mut dyn FnMut() -> io::Result<()>) -> io::Re
     let restored = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
     match answer {
         0 => restored.map(|()| Side::Child).map_err(Into::into),
-        error @ ..0 => Err(io::Error::from_raw_os_error(i32::try_from(-error).unwrap_or(libc::EIO))),
+        error @ ..0 => {
+            Err(io::Error::from_raw_os_error(i32::try_from(-error).unwrap_or(libc::EIO)))
+        }
         process => {
             // Reaps it, unless the caller ignores its children's ends.
             let process = i32::try_from(process).unwrap_or(-1);
