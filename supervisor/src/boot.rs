@@ -28,6 +28,8 @@ use crate::supervisor::Supervisor;
 
 /// How long requests that were read are waited for at the end.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked whether spares are asked for as much as before.
+const TRIM_PACE: Duration = Duration::from_secs(30);
 
 /// Why a supervisor could not start.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +112,7 @@ pub async fn run(
     let supervisor =
         built.await.map_err(|error| machine("starting")(io::Error::other(error)))??;
     follow_watchdog(&service);
+    follow_demand(&supervisor);
     tracing::info!(
         socket = %settings.run.display(),
         mount = %settings.mount.display(),
@@ -240,6 +243,19 @@ fn follow_watchdog(service: &Arc<Service>) {
         loop {
             times.tick().await;
             service.alive();
+        }
+    });
+}
+
+/// Lets spares go that nobody asks for any more.
+fn follow_demand(supervisor: &Arc<Supervisor>) {
+    let supervisor = Arc::downgrade(supervisor);
+    tokio::spawn(async move {
+        let mut times = tokio::time::interval(TRIM_PACE);
+        loop {
+            times.tick().await;
+            let Some(supervisor) = supervisor.upgrade() else { return };
+            supervisor.zygotes.trim();
         }
     });
 }

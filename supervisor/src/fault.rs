@@ -6,7 +6,7 @@ use pipsqueak_fs::RepositoryError;
 
 use crate::containers::ContainersError;
 use crate::environment::EnvironmentsError;
-use crate::function::{DeployError, FunctionsError};
+use crate::function::{DeployError, FunctionsError, StartError};
 
 /// A fault of Pipsqueak or its machine.
 pub fn internal(error: impl std::fmt::Display) -> Fault {
@@ -23,6 +23,16 @@ impl From<FunctionsError> for Fault {
             FunctionsError::Deploy(DeployError::Copy(..)) | FunctionsError::Record { .. } => {
                 FaultKind::Internal
             }
+        };
+        Self { kind, message: error.to_string() }
+    }
+}
+
+impl From<StartError> for Fault {
+    fn from(error: StartError) -> Self {
+        let kind = match &error {
+            StartError::Memory { .. } => FaultKind::Refused,
+            StartError::Mount { .. } | StartError::Limit { .. } => FaultKind::Internal,
         };
         Self { kind, message: error.to_string() }
     }

@@ -59,6 +59,9 @@ struct Serve {
     /// Budget for what is kept in memory
     #[arg(long)]
     memory: Option<String>,
+    /// How many children of one zygote may wait for functions
+    #[arg(long)]
+    spares: Option<String>,
     /// How long something must have been out of reach before a collection takes it, in seconds
     #[arg(long)]
     grace: Option<String>,
@@ -128,6 +131,7 @@ fn serve(serve: Serve) -> ExitCode {
         cache: serve.cache,
         tiers: serve.tiers,
         memory: serve.memory,
+        spares: serve.spares,
         grace: serve.grace,
         uv: serve.uv,
         python: serve.python,

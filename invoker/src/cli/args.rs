@@ -98,6 +98,9 @@ pub struct Up {
     /// Budget for what is kept in memory [half of it]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
+    /// How many children of one zygote may wait for functions, 0 for none [8]
+    #[arg(long, value_name = "N")]
+    pub spares: Option<String>,
     /// How long something must have been out of reach before `store gc` takes it, in seconds [300]
     #[arg(long, value_name = "S")]
     pub grace: Option<String>,

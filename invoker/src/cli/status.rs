@@ -156,6 +156,7 @@ mod tests {
             modules: Vec::new(),
             reason: Some("leaves a thread".to_owned()),
             forks: 0,
+            spares: 0,
             memory: 0,
         });
         status.damaged = 2;

@@ -64,6 +64,7 @@ pub fn overrides(places: Places, up: Up) -> Overrides {
         cache: up.cache,
         tiers: up.tiers,
         memory: up.memory,
+        spares: up.spares,
         grace: up.grace,
         uv: up.uv,
         python: up.python,
@@ -107,6 +108,7 @@ fn daemon_arguments(settings: &Settings) -> Vec<OsString> {
     add("--cache", settings.cache.clone().into());
     add("--tiers", settings.tiers.to_string().into());
     add("--memory", settings.memory.to_string().into());
+    add("--spares", settings.spares.to_string().into());
     add("--grace", settings.grace.as_secs_f64().to_string().into());
     for (flag, path) in [("--docker-plugin", &settings.docker_plugin), ("--cdi", &settings.cdi)] {
         add(flag, path.clone().map_or_else(|| "none".into(), Into::into));
@@ -223,6 +225,7 @@ mod tests {
             python: Some("/p".into()),
             tiers: Tiers::NONE,
             memory: 1024,
+            spares: 2,
             grace: std::time::Duration::from_millis(1500),
             docker_plugin: None,
             cdi: Some("/d.json".into()),
@@ -230,7 +233,7 @@ mod tests {
         };
         let line = daemon_arguments(&settings).join(&OsString::from(" "));
         let expected = "--state /s --run /r --mount /m --cache /c --tiers none --memory 1024 \
-                        --grace 1.5 --docker-plugin none --cdi /d.json --python /p";
+                        --spares 2 --grace 1.5 --docker-plugin none --cdi /d.json --python /p";
         assert_eq!(line, expected);
     }
 

@@ -28,10 +28,14 @@ pub fn list(zygotes: &[ZygoteInfo]) -> String {
                 z.environment.chars().take(12).collect(),
                 z.state.clone(),
                 z.forks.to_string(),
+                z.spares.to_string(),
                 size::format(z.memory),
                 z.reason.clone().unwrap_or_else(|| z.modules.join(" ")),
             ]
         })
         .collect();
-    output::table(["ZYGOTE", "PID", "ENVIRONMENT", "STATE", "FORKS", "MEMORY", "MODULES"], &rows)
+    output::table(
+        ["ZYGOTE", "PID", "ENVIRONMENT", "STATE", "FORKS", "SPARES", "MEMORY", "MODULES"],
+        &rows,
+    )
 }

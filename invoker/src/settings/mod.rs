@@ -3,6 +3,7 @@
 mod file;
 mod index;
 mod program;
+mod spares;
 mod tiers;
 
 use std::ffi::OsString;
@@ -49,6 +50,8 @@ pub struct Overrides {
     pub tiers: Option<String>,
     /// `--memory`
     pub memory: Option<String>,
+    /// `--spares`
+    pub spares: Option<String>,
     /// `--grace`
     pub grace: Option<String>,
     /// `--uv`
@@ -81,6 +84,8 @@ pub struct Settings {
     pub tiers: Tiers,
     /// Budget for what is kept in memory, in bytes.
     pub memory: u64,
+    /// How many children of one zygote may wait for functions.
+    pub spares: usize,
     /// How long something must have been out of reach before a collection takes it.
     pub grace: Duration,
     /// The socket of Docker's volume driver, whose name is the file's; absent where it is off.
@@ -179,6 +184,9 @@ impl Settings {
         let memory = variables
             .read(("--memory", flags.memory), "PIPSQUEAK_MEMORY", size::parse)?
             .or(file.memory);
+        let spares = variables
+            .read(("--spares", flags.spares), "PIPSQUEAK_SPARES", spares::parse)?
+            .or(file.spares);
         let grace = variables
             .read(("--grace", flags.grace), "PIPSQUEAK_GRACE", seconds::parse)?
             .or(file.grace);
@@ -197,6 +205,7 @@ impl Settings {
             cdi: once(flags.cdi, "PIPSQUEAK_CDI", file.cdi, CDI)?,
             tiers: tiers.unwrap_or(Tiers::ALL),
             memory: memory.map_or_else(half_of_memory, Ok)?,
+            spares: spares.unwrap_or(spares::DEFAULT),
             grace: grace.unwrap_or(GRACE),
             index: file.index,
             state,

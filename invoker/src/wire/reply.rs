@@ -300,8 +300,10 @@ pub struct ZygoteInfo {
     pub modules: Vec<String>,
     /// Why it failed, where it did.
     pub reason: Option<String>,
-    /// Functions forked from it.
+    /// Children forked from it.
     pub forks: u64,
+    /// Children of it that wait for a function.
+    pub spares: u64,
     /// Memory it uses, in bytes.
     pub memory: u64,
 }

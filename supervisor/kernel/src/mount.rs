@@ -2,12 +2,14 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
 
 /// What a mount forbids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,16 +81,42 @@ fn restrict_at(at: RawFd, path: &CStr, flags: i32, access: Access) -> io::Result
 
 /// Attaches a mount that [`take`] or [`take_open`] took at a path of this mount namespace.
 pub fn attach(tree: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-    let path = c_path(path)?;
+    move_to(tree, libc::AT_FDCWD, &c_path(path)?, 0)
+}
+
+/// Attaches mounts in the mount namespace of the process behind a pidfd, at places that no symbolic
+/// link leads to. Blocks for a moment: a thread goes there, and ends there.
+pub fn attach_elsewhere(process: BorrowedFd<'_>, mounts: &[(PathBuf, OwnedFd)]) -> io::Result<()> {
+    let attach = || {
+        // Root and working directory change with the namespace, and are the whole process's else.
+        unshare(CloneFlags::CLONE_FS)?;
+        setns(process, CloneFlags::CLONE_NEWNS)?;
+        mounts.iter().try_for_each(|(place, tree)| attach_beneath(tree.as_fd(), place))
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, attach)?;
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the attaching thread panicked")))
+    })
+}
+
+fn attach_beneath(tree: BorrowedFd<'_>, place: &Path) -> io::Result<()> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let place = openat2(nix::fcntl::AT_FDCWD, place, how)?;
+    move_to(tree, place.as_raw_fd(), c"", libc::MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+fn move_to(tree: BorrowedFd<'_>, at: RawFd, path: &CStr, flags: libc::c_uint) -> io::Result<()> {
     // SAFETY: both paths are C strings that live through the call.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_move_mount,
             tree.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_FDCWD,
+            at,
             path.as_ptr(),
-            libc::MOVE_MOUNT_F_EMPTY_PATH,
+            libc::MOVE_MOUNT_F_EMPTY_PATH | flags,
         )
     };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

@@ -53,16 +53,19 @@ impl Tree {
         Self { key, modules, interpreter, place: Place::Private(folder) }
     }
 
-    /// What a sandbox needs to see of it, detached and read-only.
-    pub fn mounts(&self, runtime: &Path) -> io::Result<Vec<Mounted>> {
+    /// Its own folder, detached and read-only.
+    pub fn mount(&self) -> io::Result<Mounted> {
         let environment = match &self.place {
             Place::View(view, _) => view.take()?,
             Place::Private(folder) => mount::take(folder.path(), Access::ReadOnly)?,
         };
-        let mut mounts = vec![
-            (PathBuf::from(ENVIRONMENT), environment),
-            (PathBuf::from(RUNTIME), mount::take(runtime, Access::ReadOnly)?),
-        ];
+        Ok((PathBuf::from(ENVIRONMENT), environment))
+    }
+
+    /// What a sandbox needs to see of it, detached and read-only.
+    pub fn mounts(&self, runtime: &Path) -> io::Result<Vec<Mounted>> {
+        let mut mounts =
+            vec![self.mount()?, (PathBuf::from(RUNTIME), mount::take(runtime, Access::ReadOnly)?)];
         mounts.extend(interpreter_mount(&self.interpreter)?);
         Ok(mounts)
     }

@@ -12,6 +12,7 @@ mod launch;
 mod maker;
 mod order;
 mod reaper;
+pub mod resolver;
 mod teardown;
 mod users;
 
@@ -24,7 +25,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use pipsqueak_kernel::pidfd;
+use pipsqueak_kernel::{mount, pidfd};
 
 pub use base::{ENVIRONMENT, FUNCTION, RUNTIME};
 pub use client::{Plan, Process, Program, Sandboxes, Standing};
@@ -141,6 +142,11 @@ impl Sandbox {
             "sandbox {} has not ended within {END_PATIENCE:?}",
             self.name
         )))
+    }
+
+    /// Mounts more in it, at places that its root has.
+    pub fn attach(&self, mounts: &[Mounted]) -> io::Result<()> {
+        mount::attach_elsewhere(self.holder.as_fd(), mounts)
     }
 
     /// Keeps a folder that it sees until it is gone.

@@ -5,7 +5,7 @@ mod status;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,14 +18,14 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Semaphore, watch};
 
 use crate::containers::Containers;
-use crate::dispatch::{After, Pass};
+use crate::dispatch::{After, InFlight, Pass, Traffic};
 use crate::environment::{Environments, Tree};
 use crate::eviction::lru::Lru;
 use crate::fault::internal;
-use crate::function::{Born, Function, Functions, Instance, Paused};
+use crate::function::{Function, Functions, Instance, Paused};
 use crate::mount::Keeper;
 use crate::sandbox::Sandboxes;
-use crate::zygote::{self, Pool};
+use crate::zygote::{self, Budget, Pool, Spare, Zygote};
 
 /// Everything that a running supervisor has.
 #[derive(Debug)]
@@ -49,21 +49,11 @@ pub struct Supervisor {
     running: Arc<Mutex<BTreeMap<u64, SandboxInfo>>>,
     starts: Mutex<BTreeMap<Tier, u64>>,
     requests: AtomicU64,
-    in_flight: AtomicUsize,
+    traffic: Arc<Traffic>,
     /// As many environments are made for waiting requests at once as there are processors: more at
     /// once would all be done later.
     makings: Semaphore,
     stopping: watch::Sender<bool>,
-}
-
-/// A request that has been read and not been answered.
-#[derive(Debug)]
-pub struct InFlight(Arc<Supervisor>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 /// What is left of an invocation when its reply is sent.
@@ -71,6 +61,7 @@ impl Drop for InFlight {
 pub struct Kept {
     instance: Option<Instance>,
     tree: Arc<Tree>,
+    zygote: Option<Arc<Zygote>>,
     own_network: bool,
     _pass: Pass,
 }
@@ -80,6 +71,8 @@ struct Obtained {
     instance: Instance,
     tier: Tier,
     tree: Arc<Tree>,
+    /// What it was forked from.
+    zygote: Option<Arc<Zygote>>,
     /// How long it had to wait for its turn to make its environment.
     waited: Duration,
 }
@@ -94,7 +87,10 @@ impl Supervisor {
         stopping: watch::Sender<bool>,
     ) -> Self {
         let (environments, containers, functions, sandboxes, keeper) = parts;
-        let zygotes = Arc::new(Pool::new(sandboxes.clone(), runtime.clone()));
+        let traffic = Arc::<Traffic>::default();
+        let budget = Budget { memory: settings.memory, spares: settings.spares };
+        let zygotes =
+            Arc::new(Pool::new(sandboxes.clone(), runtime.clone(), budget, traffic.clone()));
         Self {
             settings,
             environments,
@@ -108,7 +104,7 @@ impl Supervisor {
             running: Arc::default(),
             starts: Mutex::default(),
             requests: AtomicU64::new(0),
-            in_flight: AtomicUsize::new(0),
+            traffic,
             makings: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
             stopping,
         }
@@ -155,20 +151,24 @@ impl Supervisor {
             request_id,
         };
         let own_network = function.own_network();
-        let kept =
-            Kept { instance: answered.instance, tree: obtained.tree, own_network, _pass: pass };
+        let Obtained { tree, zygote, .. } = obtained;
+        let kept = Kept { instance: answered.instance, tree, zygote, own_network, _pass: pass };
         Ok((invocation, kept))
     }
 
-    /// What follows a reply: the instance is frozen and kept, its environment gets a zygote.
+    /// What follows a reply: the instance is frozen and kept, its environment gets a zygote, and that
+    /// another spare.
     pub fn after(&self, after: After) {
         if let Some(kept) = after.kept {
-            let Kept { instance, tree, own_network, _pass } = kept;
+            let Kept { instance, tree, zygote, own_network, _pass } = kept;
             if let Some(instance) = instance {
                 self.keep(instance, &tree);
             }
             if self.settings.tiers.zygote {
                 self.zygotes.want(&tree, own_network);
+            }
+            if let Some(zygote) = zygote {
+                self.zygotes.refill(&zygote);
             }
             self.shrink();
         }
@@ -184,7 +184,8 @@ impl Supervisor {
         progress: &UnboundedSender<Progress>,
     ) -> Result<Obtained, Fault> {
         if let Some((instance, tree)) = self.resume(function) {
-            return Ok(Obtained { instance, tier: Tier::Paused, tree, waited: Duration::ZERO });
+            let (tier, waited) = (Tier::Paused, Duration::ZERO);
+            return Ok(Obtained { instance, tier, tree, zygote: None, waited });
         }
         let known = self.environments.find(function).await?;
         let key = known.as_ref().map(|tree| tree.key.clone());
@@ -194,10 +195,11 @@ impl Supervisor {
             && let Some(zygote) = self.zygotes.ready(&key)
         {
             let tree = zygote.tree().clone();
-            match self.start(function, Born::Forked(zygote.clone())).await {
-                Ok(instance) => {
+            match self.zygotes.spare(&zygote).await {
+                Ok(spare) => {
+                    let instance = Instance::start(spare, function.clone(), None)?;
                     let (tier, waited) = (Tier::Zygote, Duration::ZERO);
-                    return Ok(Obtained { instance, tier, tree, waited });
+                    return Ok(Obtained { instance, tier, tree, zygote: Some(zygote), waited });
                 }
                 Err(error) => {
                     tracing::warn!(%error, function = function.info.name, "forking a zygote");
@@ -219,14 +221,10 @@ impl Supervisor {
             };
             (tree, Tier::Cold)
         };
-        let instance = self.start(function, Born::Fresh(tree.clone())).await?;
-        Ok(Obtained { instance, tier, tree, waited })
-    }
-
-    async fn start(&self, function: &Arc<Function>, born: Born) -> Result<Instance, Fault> {
-        Instance::start(&self.sandboxes, function.clone(), &born, &self.runtime)
-            .await
-            .map_err(internal)
+        let own_network = function.own_network();
+        let launched = Spare::launch(&self.sandboxes, &tree, own_network, &self.runtime).await;
+        let instance = Instance::start(launched.map_err(internal)?, function.clone(), None)?;
+        Ok(Obtained { instance, tier, tree, zygote: None, waited })
     }
 
     fn resume(&self, function: &Arc<Function>) -> Option<(Instance, Arc<Tree>)> {
@@ -264,13 +262,17 @@ impl Supervisor {
     }
 
     /// Drops what was not used for longest until the memory budget is kept: paused sandboxes
-    /// first, because a zygote serves every function of its environment.
+    /// first, because a spare serves every function of its zygote, and a zygote makes spares.
     fn shrink(&self) {
-        let zygotes = self.zygotes.bytes();
+        let mut zygotes = self.zygotes.bytes();
         while lock(&self.paused).bytes() + zygotes > self.settings.memory {
             if lock(&self.paused).take_oldest().is_none() {
                 break;
             }
+        }
+        if zygotes > self.settings.memory {
+            self.zygotes.evict_spares();
+            zygotes = self.zygotes.bytes();
         }
         if zygotes > self.settings.memory {
             self.zygotes.evict_oldest();
@@ -326,14 +328,13 @@ impl Supervisor {
     }
 
     /// Counts a request until what this returns is dropped.
-    pub fn begin_request(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::SeqCst);
-        InFlight(self.clone())
+    pub fn begin_request(&self) -> InFlight {
+        self.traffic.begin()
     }
 
     /// How many requests have been read and not been answered.
     pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::SeqCst)
+        self.traffic.count()
     }
 
     fn note_running(&self, number: u64, instance: &Instance) -> Noted {

@@ -72,6 +72,7 @@ fn zygote_info(key: zygote::Key, slot: zygote::Slot) -> ZygoteInfo {
         modules: Vec::new(),
         reason: None,
         forks: 0,
+        spares: 0,
         memory: 0,
     };
     match slot.state {
@@ -87,6 +88,7 @@ fn zygote_info(key: zygote::Key, slot: zygote::Slot) -> ZygoteInfo {
             let remarks = zygote.remarks();
             info.reason = (!remarks.is_empty()).then(|| remarks.join("; "));
             info.forks = zygote.forks();
+            info.spares = zygote.spares().count() as u64;
             info.memory = zygote.sandbox().group().memory();
         }
     }

@@ -1,7 +1,11 @@
 //! Zygotes: interpreters with an environment's packages imported, asleep, ready to fork.
 
+mod demand;
 mod node;
 mod pool;
+mod spare;
+mod spares;
 
 pub use node::{Forked, Zygote, ZygoteError};
-pub use pool::{Key, Pool, Slot, State};
+pub use pool::{Budget, Key, Pool, Slot, State};
+pub use spare::{Spare, SpareError};

@@ -8,13 +8,14 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use pipsqueak_kernel::{message, pidfd};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::spares::Spares;
 use crate::channel;
 use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
@@ -80,6 +81,7 @@ pub struct Zygote {
     tree: Arc<Tree>,
     modules: Vec<String>,
     remarks: Vec<String>,
+    spares: Spares,
 }
 
 /// A process that was forked from a zygote.
@@ -90,12 +92,14 @@ pub struct Forked {
 }
 
 impl Zygote {
-    /// Starts a zygote of `tree` and waits until it has imported the tree's modules.
+    /// Starts a zygote of `tree` and waits until it has imported the tree's modules. At most `spares`
+    /// of its children will wait.
     pub async fn start(
         sandboxes: Arc<Sandboxes>,
         tree: Arc<Tree>,
         own_network: bool,
         runtime: &Path,
+        spares: usize,
     ) -> Result<Self, ZygoteError> {
         let (near, far) = UnixStream::pair()?;
         let mounts = tree.mounts(runtime)?;
@@ -152,6 +156,7 @@ impl Zygote {
             tree,
             modules,
             remarks: failed.chain(hazards).collect(),
+            spares: Spares::new(spares, Instant::now()),
         })
     }
 
@@ -197,6 +202,11 @@ impl Zygote {
     /// Its process on the host.
     pub fn pid(&self) -> i32 {
         self.process.pid
+    }
+
+    /// Its children that wait for a function.
+    pub fn spares(&self) -> &Spares {
+        &self.spares
     }
 
     /// How often it was asked to fork.

@@ -3,10 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::node::{Zygote, ZygoteError};
+use super::spare::{Spare, SpareError};
+use super::spares::Claim;
+use crate::dispatch::Traffic;
 use crate::environment::Tree;
 use crate::sandbox::{SandboxError, Sandboxes};
+
+/// How long making a spare waits for requests to be answered. Where they never pause it is made beside
+/// them.
+const REFILL_PATIENCE: Duration = Duration::from_millis(20);
+/// The part of the memory budget that all spares together may take: one of so many.
+const SPARES_SHARE: u64 = 8;
 
 /// Whom a zygote may serve: functions whose environment has the distributions of its own, by
 /// digest, and whose sandboxes are in the same network. A child cannot change to the host's, which
@@ -44,7 +54,18 @@ pub struct Slot {
 pub struct Pool {
     sandboxes: Arc<Sandboxes>,
     runtime: PathBuf,
+    budget: Budget,
+    traffic: Arc<Traffic>,
     slots: Mutex<Slots>,
+}
+
+/// What spares may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Memory of all that is kept, in bytes.
+    pub memory: u64,
+    /// Spares of one zygote.
+    pub spares: usize,
 }
 
 #[derive(Debug, Default)]
@@ -54,9 +75,15 @@ struct Slots {
 }
 
 impl Pool {
-    /// A pool without zygotes. `runtime` is the folder of the Python runtime.
-    pub fn new(sandboxes: Arc<Sandboxes>, runtime: PathBuf) -> Self {
-        Self { sandboxes, runtime, slots: Mutex::default() }
+    /// A pool without zygotes. `runtime` is the folder of the Python runtime; spares are made when
+    /// there is no `traffic`.
+    pub fn new(
+        sandboxes: Arc<Sandboxes>,
+        runtime: PathBuf,
+        budget: Budget,
+        traffic: Arc<Traffic>,
+    ) -> Self {
+        Self { sandboxes, runtime, budget, traffic, slots: Mutex::default() }
     }
 
     /// The zygote of a key, where it is ready.
@@ -81,7 +108,8 @@ impl Pool {
         let (pool, tree) = (self.clone(), tree.clone());
         tokio::spawn(async move {
             let sandboxes = pool.sandboxes.clone();
-            let started = Zygote::start(sandboxes, tree, own_network, &pool.runtime).await;
+            let spares = pool.budget.spares;
+            let started = Zygote::start(sandboxes, tree, own_network, &pool.runtime, spares).await;
             let state = match started {
                 Ok(zygote) => State::Ready(Arc::new(zygote)),
                 Err(ZygoteError::Sandbox(SandboxError::Stopping)) => return,
@@ -91,10 +119,94 @@ impl Pool {
                 }
             };
             // Evicted while it was starting: it is dropped here, and ends.
+            let ready = match &state {
+                State::Ready(zygote) => Some(zygote.clone()),
+                _ => None,
+            };
             if let Some(slot) = pool.lock().by_key.get_mut(&key).filter(|slot| slot.id == id) {
                 slot.state = state;
             }
+            if let Some(zygote) = ready {
+                pool.refill(&zygote);
+            }
         });
+    }
+
+    /// A child of a zygote that waits for its function: one that is there, one that is being made,
+    /// or a new one.
+    pub async fn spare(&self, zygote: &Zygote) -> Result<Spare, SpareError> {
+        match zygote.spares().claim(Instant::now()) {
+            Claim::Ready(spare) => return Ok(*spare),
+            Claim::Coming(spare) => {
+                if let Ok(spare) = spare.await {
+                    return Ok(spare);
+                }
+            }
+            Claim::Nothing => {}
+        }
+        Spare::fork(&self.sandboxes, zygote, &self.runtime).await
+    }
+
+    /// Makes the spares that a zygote should have, in the background, one after the other.
+    pub fn refill(self: &Arc<Self>, zygote: &Arc<Zygote>) {
+        if !self.has_room() || !zygote.spares().begin_refill(Instant::now()) {
+            return;
+        }
+        // Not kept for its spares: one that is evicted meanwhile ends.
+        let (pool, zygote) = (self.clone(), Arc::downgrade(zygote));
+        tokio::spawn(async move {
+            loop {
+                pool.traffic.pause(REFILL_PATIENCE).await;
+                let Some(zygote) = zygote.upgrade() else { return };
+                let began = Instant::now();
+                if !zygote.spares().wants(began) {
+                    return;
+                }
+                zygote.spares().making();
+                let made = Spare::fork(&pool.sandboxes, &zygote, &pool.runtime).await;
+                let made = made.inspect_err(|error| {
+                    tracing::warn!(%error, zygote = zygote.pid(), "making a spare");
+                });
+                let ended = made.is_err() || !pool.has_room();
+                zygote.spares().made(made.ok().map(|spare| (spare, began.elapsed())));
+                if ended {
+                    zygote.spares().end_refill();
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Drops the spares that are more than demand asks for.
+    pub fn trim(&self) {
+        let now = Instant::now();
+        self.each_ready(|zygote| zygote.spares().trim(now));
+    }
+
+    /// Drops all spares; how many.
+    pub fn evict_spares(&self) -> usize {
+        let mut count = 0;
+        self.each_ready(|zygote| count += zygote.spares().clear());
+        count
+    }
+
+    /// Memory of all spares, in bytes.
+    pub fn spares_bytes(&self) -> u64 {
+        let mut bytes = 0;
+        self.each_ready(|zygote| bytes += zygote.spares().bytes());
+        bytes
+    }
+
+    fn has_room(&self) -> bool {
+        self.spares_bytes() < self.budget.memory / SPARES_SHARE
+    }
+
+    fn each_ready(&self, mut act: impl FnMut(&Zygote)) {
+        for (_, slot) in self.slots() {
+            if let State::Ready(zygote) = slot.state {
+                act(&zygote);
+            }
+        }
     }
 
     /// Forgets a zygote that does not fork any more; the next start makes another.
@@ -132,16 +244,13 @@ impl Pool {
         self.lock().by_key.iter().map(|(key, slot)| (key.clone(), slot.clone())).collect()
     }
 
-    /// Memory of all of them, in bytes.
+    /// Memory of all of them and of their spares, in bytes.
     pub fn bytes(&self) -> u64 {
-        let slots = self.slots();
-        slots
-            .iter()
-            .map(|(_, slot)| match &slot.state {
-                State::Ready(zygote) => zygote.sandbox().group().memory(),
-                _ => 0,
-            })
-            .sum()
+        let mut bytes = 0;
+        self.each_ready(|zygote| {
+            bytes += zygote.sandbox().group().memory() + zygote.spares().bytes();
+        });
+        bytes
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots> {
