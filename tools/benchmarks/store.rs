@@ -118,7 +118,7 @@ fn choose(flags: &Flags) -> Vec<Vec<String>> {
 
 /// Adds all environments; what the store, the catalog and the views take.
 fn ours(environments: &[Vec<String>], downloads: &Path) -> Result<u64, Failure> {
-    let instance = Instance::start_with("ssd", Some(downloads))?;
+    let instance = Instance::start_with(&["--tiers", "ssd"], Some(downloads))?;
     for (number, packages) in environments.iter().enumerate() {
         let name = format!("e{number}");
         let mut arguments = vec!["env", "add", &name];
