@@ -1,9 +1,11 @@
 //! All of the ssd tier that is on disk: store, catalog, views. What the supervisor uses.
 
 mod add;
+mod imports;
 mod keep;
 mod publish;
 mod shown;
+mod subset;
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -21,8 +23,10 @@ use crate::ingest::index::Index;
 use crate::store::StoreError;
 use crate::view::publish::{ViewError, Views};
 
+pub use imports::Imports;
 pub use keep::Lease;
 pub use shown::retained_name;
+pub use subset::Subset;
 
 /// Why a repository could not be opened or read.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +67,8 @@ pub struct Repository {
     pub(crate) catalog: Catalog,
     /// Views that are shown although no environment's name stands for them.
     retained: Mutex<BTreeSet<String>>,
+    /// Views of parts of environments, which are shown until they are collected.
+    subsets: Mutex<BTreeSet<String>>,
     /// One change at a time; resolving and downloading go on beside it.
     committing: Mutex<()>,
     claims: Claims,
@@ -98,6 +104,7 @@ impl Repository {
                 Catalog::open(&state.join("catalog.sqlite"))?
             },
             retained: Mutex::default(),
+            subsets: Mutex::default(),
             committing: Mutex::new(()),
             claims: Claims::default(),
             wanted: Holds::default(),

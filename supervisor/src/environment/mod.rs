@@ -6,6 +6,7 @@
 mod hosted;
 mod installer;
 mod lines;
+mod part;
 mod root;
 mod store;
 mod table;
