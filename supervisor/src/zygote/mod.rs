@@ -1,5 +1,6 @@
 //! Zygotes: interpreters with an environment's packages imported, asleep, ready to fork.
 
+pub mod forest;
 mod node;
 mod pool;
 
