@@ -8,10 +8,12 @@
 pub mod choose;
 pub mod costs;
 pub mod demand;
+pub mod given;
 pub mod names;
 pub mod plan;
 pub mod policy;
 mod problem;
+pub mod scan;
 mod search;
 pub mod set;
 #[cfg(test)]

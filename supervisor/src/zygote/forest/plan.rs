@@ -74,6 +74,8 @@ pub struct Standing {
     pub modules: Modules,
     /// Private memory in bytes, measured.
     pub bytes: f64,
+    /// Whether a user has given it: it goes under pressure alone, and last.
+    pub is_given: bool,
 }
 
 /// Whom a new zygote is forked from.
@@ -152,7 +154,7 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
     let problem = Problem::new(situation);
     let search = Search::new(&problem, situation);
     let grown = search.improve(search.standing());
-    let fresh = search.matched(search.improve(Forest::empty(&problem)));
+    let fresh = search.matched(search.improve(search.given()));
     let (grown_value, fresh_value) = (search.value(&grown), search.value(&fresh));
     let better =
         if fresh_value > grown_value * (1.0 + situation.parameters.margin) { fresh } else { grown };

@@ -159,6 +159,18 @@ impl<'a> Search<'a> {
         Self { problem, situation }
     }
 
+    /// What users have given, and those above it.
+    pub fn given(&self) -> Forest {
+        let mut forest = self.standing();
+        let places: Vec<usize> = forest.nodes().map(|(at, _)| at).collect();
+        for at in places.into_iter().rev() {
+            if !self.has_given(&forest, at) {
+                self.remove_below(&mut forest, at);
+            }
+        }
+        forest
+    }
+
     /// What stands.
     pub fn standing(&self) -> Forest {
         let mut forest = Forest::empty(self.problem);
@@ -242,11 +254,19 @@ impl<'a> Search<'a> {
             let least = forest
                 .nodes()
                 .filter(|(at, _)| !kept_path.contains(at))
-                .map(|(at, _)| (self.density(forest, at), at))
-                .min_by(|(a, one), (b, other)| a.total_cmp(b).then(one.cmp(other)));
-            let Some((_, at)) = least else { return };
+                .map(|(at, _)| (self.has_given(forest, at), self.density(forest, at), at))
+                .min_by(|(given, a, one), (other_given, b, other)| {
+                    given.cmp(other_given).then(a.total_cmp(b)).then(one.cmp(other))
+                });
+            let Some((_, _, at)) = least else { return };
             self.remove_below(forest, at);
         }
+    }
+
+    /// Whether a zygote or one below it was given by a user.
+    fn has_given(&self, forest: &Forest, at: usize) -> bool {
+        let given = |id| self.situation.standing.iter().any(|one| one.id == id && one.is_given);
+        forest.below(at).into_iter().any(|at| forest.node(at).standing.is_some_and(given))
     }
 
     /// What a zygote and those below it save for each byte.
@@ -272,7 +292,7 @@ impl<'a> Search<'a> {
         for at in places.into_iter().rev() {
             let node = forest.node(at);
             let worth = self.situation.parameters.idle * self.work(forest, node.shape, node.parent);
-            if forest.loss_below(self.problem, at) < worth {
+            if forest.loss_below(self.problem, at) < worth && !self.has_given(forest, at) {
                 self.remove_below(forest, at);
             }
         }

@@ -92,6 +92,7 @@ fn carry_out(standing: &mut Vec<Standing>, plan: &Plan) {
             distributions: start.distributions.clone(),
             modules: start.modules.clone(),
             bytes: start.bytes,
+            is_given: false,
         });
     }
 }
@@ -134,6 +135,38 @@ fn waiting(policy: &Policy, standing: &[Standing]) -> f64 {
         us * known.rate.per_second(0.0, half_life)
     });
     each.sum()
+}
+
+#[test]
+fn what_was_given_goes_last() {
+    let one = |distribution: usize, rate| Made {
+        realm: 0,
+        distributions: vec![distribution],
+        modules: vec![distribution * MODULES],
+        rate,
+    };
+    let policy = policy(&[one(4, 1.0), one(5, 0.0)]);
+    let mut standing = Vec::new();
+    let plan = policy.plan(&standing, 100.0 * MIB, 0.0);
+    carry_out(&mut standing, &plan);
+    let unused = policy.function("1").unwrap();
+    standing.push(Standing {
+        id: ZygoteId(99),
+        parent: Some(standing[0].id),
+        realm: unused.realm,
+        distributions: unused.environment.distributions.clone(),
+        modules: unused.modules.clone(),
+        bytes: 9.0 * MIB,
+        is_given: true,
+    });
+    assert_eq!(standing.len(), 3);
+    assert!(policy.plan(&standing, 100.0 * MIB, 0.0).is_empty());
+    let all = bytes(&standing);
+    assert_eq!(policy.shrink(&standing, all - 1.0, 0.0), [standing[1].id]);
+    let more = policy.shrink(&standing, all - standing[1].bytes - 1.0, 0.0);
+    assert_eq!(more, [standing[1].id, ZygoteId(99)]);
+    standing[2].is_given = false;
+    assert_eq!(policy.plan(&standing, 100.0 * MIB, 0.0).retire, [ZygoteId(99)]);
 }
 
 proptest! {
