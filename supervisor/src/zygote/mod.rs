@@ -1,6 +1,7 @@
 //! Zygotes: interpreters with an environment's packages imported, asleep, ready to fork.
 
 mod demand;
+pub mod forest;
 mod node;
 mod pool;
 mod spare;
