@@ -97,3 +97,19 @@ async fn sandboxes_freeze_and_leave_nothing() {
         assert!(!Path::new(root).join(group).exists(), "{root}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_is_not_taken_fails_alone() {
+    let (sandboxes, _folder) = sandboxes("refused");
+    let sandbox = sandboxes.make(plan(Standing::Function), None).unwrap();
+    let null = File::open("/dev/null").unwrap();
+    let program = Program {
+        arguments: vec!["/bin/true".to_owned(), "x".repeat(8 << 20)],
+        variables: Vec::new(),
+        directory: "/tmp".into(),
+        descriptors: vec![null.as_fd(); 3],
+    };
+    let refused = sandboxes.launch(&sandbox, program).unwrap_err().to_string();
+    assert!(refused.contains("longer than is taken"), "{refused}");
+    assert_eq!(shell(&sandboxes, &sandbox, "echo served").await.0, "served\n");
+}

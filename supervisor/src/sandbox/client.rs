@@ -10,6 +10,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use pipsqueak_kernel::{descriptor, message};
 use tokio::runtime::Handle;
 
@@ -97,8 +98,10 @@ impl Sandboxes {
         root: &Path,
         runtime: Handle,
     ) -> io::Result<Self> {
-        let (mut near, far) = UnixStream::pair()?;
-        let far = OwnedFd::from(far);
+        let (near, far) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        // Of packets, which it reads and writes as well.
+        let mut near = UnixStream::from(near);
         descriptor::set_close_on_exec(&far, false)?;
         let switch = groups.kill_switch()?.map(OwnedFd::from);
         if let Some(switch) = &switch {
@@ -284,18 +287,18 @@ impl Sandboxes {
         let (near, far) = UnixStream::pair().map_err(SandboxError::Maker)?;
         let body = serde_json::to_vec(order)
             .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
-        let mut all = vec![far.as_fd()];
-        all.extend(descriptors);
         let open = self.orders.read().unwrap_or_else(PoisonError::into_inner);
         {
             let orders = open.as_ref().ok_or(SandboxError::Stopping)?;
             let orders = orders.lock().unwrap_or_else(PoisonError::into_inner);
-            message::send(orders.as_fd(), &body, &all).map_err(SandboxError::Maker)?;
+            message::send(orders.as_fd(), b"", &[far.as_fd()]).map_err(SandboxError::Maker)?;
         }
         drop(far);
+        let sent = message::send(near.as_fd(), &body, descriptors);
+        // What is not taken is answered before it is all sent.
         let answer = message::receive(near.as_fd(), MAX_ANSWER_BYTES)
-            .map_err(SandboxError::Maker)?
-            .ok_or_else(|| SandboxError::Maker(io::ErrorKind::UnexpectedEof.into()))?;
+            .and_then(|answer| answer.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()))
+            .map_err(|error| SandboxError::Maker(sent.err().unwrap_or(error)))?;
         let told: Answer = serde_json::from_slice(&answer.body)
             .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
         match (told, answer.descriptors.into_iter().next()) {
