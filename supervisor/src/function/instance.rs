@@ -29,8 +29,6 @@ use crate::zygote::{Zygote, ZygoteError};
 
 /// Most processes and threads of a function.
 const PIDS: u32 = 512;
-/// Size limit of a function's `/tmp`, in bytes: AWS Lambda's default.
-const TMP_BYTES: u64 = 512 << 20;
 /// How long the report of a process's end is waited for.
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -303,10 +301,15 @@ fn plan(function: &Function, tree: &Tree, runtime: &Path) -> io::Result<Plan> {
     }
     Ok(Plan {
         standing: Standing::Function,
-        limits: Limits { memory: Some(function.info.memory), pids: Some(PIDS) },
+        limits: Limits {
+            memory: Some(function.info.memory),
+            pids: Some(PIDS),
+            cpu_millis: function.info.cpu_millis,
+            ..Limits::NONE
+        },
         own_network,
         mounts,
-        tmp_bytes: TMP_BYTES,
+        tmp_bytes: function.info.tmp,
     })
 }
 
