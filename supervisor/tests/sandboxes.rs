@@ -23,7 +23,7 @@ fn sandboxes(test: &str) -> (Sandboxes, tempfile::TempDir) {
 fn plan(standing: Standing) -> Plan {
     Plan {
         standing,
-        limits: Limits { memory: Some(256 << 20), pids: Some(64) },
+        limits: Limits { memory: Some(256 << 20), pids: Some(64), ..Limits::NONE },
         own_network: true,
         mounts: Vec::new(),
         tmp_bytes: 1 << 20,

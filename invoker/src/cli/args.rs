@@ -212,6 +212,12 @@ pub struct Deploy {
     /// Memory limit of one sandbox, such as 512M
     #[arg(long, value_name = "SIZE", value_parser = some_memory)]
     pub memory: Option<u64>,
+    /// Limit of one sandbox's processor time, as a number of processors, such as 0.5 [none]
+    #[arg(long, value_name = "N", value_parser = cpus)]
+    pub cpus: Option<u32>,
+    /// Size limit of one sandbox's /tmp, which counts as memory [512M]
+    #[arg(long, value_name = "SIZE", value_parser = some_tmp)]
+    pub tmp: Option<u64>,
     /// Longest time one invocation may take, in seconds
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub timeout: Option<Duration>,
@@ -332,6 +338,26 @@ fn some_memory(text: &str) -> Result<u64, String> {
     }
 }
 
+/// The least is one page: tmpfs takes a size of 0 for no limit.
+fn some_tmp(text: &str) -> Result<u64, String> {
+    match size::parse(text) {
+        Ok(..4096) => Err("a /tmp has at least 4096 bytes".to_owned()),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A number of processors, in thousandths of one. The kernel takes no quota below a hundredth.
+fn cpus(text: &str) -> Result<u32, String> {
+    let number: Option<f64> = text.trim().parse().ok();
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
+    let millis =
+        number.filter(|n| (0.01..=8192.0).contains(n)).map(|n| (n * 1000.0).round() as u32);
+    millis.ok_or_else(|| {
+        format!("`{text}` is no number of processors; write one from 0.01 on, such as 0.5 or 2")
+    })
+}
+
 fn some_rate(text: &str) -> Result<u64, String> {
     match size::parse(text) {
         Ok(0) => Err("nothing is read at that rate".to_owned()),
@@ -426,6 +452,14 @@ mod tests {
             "pipsqueak invoke ../f",
             "pipsqueak env show a/b",
             "pipsqueak deploy f d --memory 0",
+            "pipsqueak deploy f d --cpus 0",
+            "pipsqueak deploy f d --cpus 0.001",
+            "pipsqueak deploy f d --cpus -1",
+            "pipsqueak deploy f d --cpus nan",
+            "pipsqueak deploy f d --cpus inf",
+            "pipsqueak deploy f d --cpus many",
+            "pipsqueak deploy f d --tmp 0",
+            "pipsqueak deploy f d --tmp much",
             "pipsqueak deploy f d --timeout 0",
             "pipsqueak deploy f d --timeout -1",
             "pipsqueak deploy f d --timeout nan",
@@ -444,9 +478,11 @@ mod tests {
 
     #[test]
     fn values_are_read() {
-        let line = "pipsqueak deploy f d --memory 1.5G --timeout 0.5 --set A=b=c --set B=";
+        let line = "pipsqueak deploy f d --memory 1.5G --cpus 0.25 --tmp 64M --timeout 0.5 --set A=b=c \
+                    --set B=";
         let Verb::Deploy(deploy) = parse(line).unwrap().verb else { panic!("another verb") };
         assert_eq!(deploy.memory, Some(3 << 29));
+        assert_eq!((deploy.cpus, deploy.tmp), (Some(250), Some(64 << 20)));
         assert_eq!(deploy.timeout, Some(Duration::from_millis(500)));
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         assert_eq!(deploy.variables, [pair("A", "b=c"), pair("B", "")]);

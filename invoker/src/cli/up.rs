@@ -19,7 +19,7 @@ use ready::Word;
 
 use super::args::{Places, Up};
 use super::failure::{Exit, Failure};
-use super::output;
+use super::{doctor, output};
 
 /// The supervisor's log, in the folder of its socket.
 pub const LOG: &str = "pipsqueakd.log";
@@ -39,6 +39,9 @@ pub fn run(places: Places, up: Up) -> Result<Exit, Failure> {
         return Err(Failure::system(format!("starting {}", daemon.display()))(error));
     }
     start(&settings, &daemon, arguments)?;
+    for line in doctor::missing_limits() {
+        output::aside(&format!("warning: {line}"));
+    }
     output::line(format!(
         "ready: packages at {}, socket {}, state in {}",
         settings.mount.display(),

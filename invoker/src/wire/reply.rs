@@ -135,6 +135,14 @@ pub struct DistributionInfo {
     pub digest: String,
 }
 
+/// Size limit of a `/tmp` where none was asked for, in bytes: AWS Lambda's default.
+pub const DEFAULT_TMP: u64 = 512 << 20;
+
+/// What functions had that were deployed before it could be said.
+fn default_tmp() -> u64 {
+    DEFAULT_TMP
+}
+
 /// One function.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FunctionInfo {
@@ -150,6 +158,12 @@ pub struct FunctionInfo {
     pub version: u64,
     /// Memory limit of one sandbox, in bytes.
     pub memory: u64,
+    /// Limit of one sandbox's processor time, in thousandths of one processor, where it has one.
+    #[serde(default)]
+    pub cpu_millis: Option<u32>,
+    /// Size limit of one sandbox's `/tmp`, in bytes.
+    #[serde(default = "default_tmp")]
+    pub tmp: u64,
     /// Longest time one invocation may take, in milliseconds.
     pub timeout_ms: u64,
     /// Most invocations at the same time.

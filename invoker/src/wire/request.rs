@@ -116,6 +116,10 @@ pub struct Deploy {
     pub requirements: Option<Requirements>,
     /// Memory limit of one sandbox, in bytes.
     pub memory: Option<u64>,
+    /// Limit of one sandbox's processor time, in thousandths of one processor.
+    pub cpu_millis: Option<u32>,
+    /// Size limit of one sandbox's `/tmp`, in bytes.
+    pub tmp: Option<u64>,
     /// Longest time one invocation may take, in milliseconds.
     pub timeout_ms: Option<u64>,
     /// Most invocations at the same time.

@@ -2,13 +2,13 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::mount::{MntFlags, umount2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
 /// What a mount forbids.
@@ -84,27 +84,38 @@ pub fn attach(tree: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     move_to(tree, libc::AT_FDCWD, &c_path(path)?, 0)
 }
 
-/// Attaches mounts in the mount namespace of the process behind a pidfd, at places that no symbolic
-/// link leads to. Blocks for a moment: a thread goes there, and ends there.
-pub fn attach_elsewhere(process: BorrowedFd<'_>, mounts: &[(PathBuf, OwnedFd)]) -> io::Result<()> {
-    let attach = || {
+/// Does something in the mount namespace of the process behind a pidfd, where paths mean what they mean
+/// there. Blocks: a thread of its own goes there, and ends there.
+pub fn visit(
+    process: BorrowedFd<'_>,
+    act: impl FnOnce() -> io::Result<()> + Send,
+) -> io::Result<()> {
+    let visit = || {
         // Root and working directory change with the namespace, and are the whole process's else.
         unshare(CloneFlags::CLONE_FS)?;
         setns(process, CloneFlags::CLONE_NEWNS)?;
-        mounts.iter().try_for_each(|(place, tree)| attach_beneath(tree.as_fd(), place))
+        act()
     };
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().spawn_scoped(scope, attach)?;
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the attaching thread panicked")))
+        let thread = std::thread::Builder::new().spawn_scoped(scope, visit)?;
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the visiting thread panicked")))
     })
 }
 
-fn attach_beneath(tree: BorrowedFd<'_>, place: &Path) -> io::Result<()> {
+/// Attaches a mount as [`attach`] does, at a path that no symbolic link is part of.
+pub fn attach_plainly(tree: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-    let place = openat2(nix::fcntl::AT_FDCWD, place, how)?;
+    let place = openat2(nix::fcntl::AT_FDCWD, path, how)?;
     move_to(tree, place.as_raw_fd(), c"", libc::MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+/// Changes the most that a tmpfs may hold, in bytes.
+pub fn resize_tmpfs(path: &Path, bytes: u64) -> io::Result<()> {
+    let (none, size) = (None::<&str>, format!("size={bytes}"));
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    Ok(mount(none, path, none, flags, Some(size.as_str()))?)
 }
 
 fn move_to(tree: BorrowedFd<'_>, at: RawFd, path: &CStr, flags: libc::c_uint) -> io::Result<()> {

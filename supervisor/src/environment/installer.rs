@@ -75,7 +75,7 @@ impl Installer {
     ) -> io::Result<Result<JobOutput, PathBuf>> {
         let plan = Plan {
             standing: Standing::Installer,
-            limits: Limits { memory: None, pids: Some(PIDS) },
+            limits: Limits { pids: Some(PIDS), ..Limits::BACKGROUND },
             own_network: !job.network,
             mounts: self.mounts(job)?,
             tmp_bytes: TMP_BYTES,

@@ -17,7 +17,7 @@ use crate::channel;
 use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
 use crate::sandbox::{Exit, Exits, FUNCTION, Sandbox};
-use crate::zygote::Spare;
+use crate::zygote::{self, Spare};
 
 /// How long the report of a process's end is waited for.
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
@@ -94,17 +94,25 @@ impl Instance {
         tree: Option<&Tree>,
     ) -> Result<Self, StartError> {
         let Spare { sandbox, channel, printed, exits, pid } = spare;
-        let name = || function.info.name.clone();
+        let info = &function.info;
         let code = mount::take(&function.code, Access::ReadOnly)
             .map(|code| (PathBuf::from(FUNCTION), code));
         let environment = tree.map(Tree::mount).transpose();
         code.and_then(|code| Ok([code].into_iter().chain(environment?).collect::<Vec<_>>()))
-            .and_then(|mounts| sandbox.attach(&mounts))
-            .map_err(|error| StartError::Mount { function: name(), error })?;
-        let limits = Limits { memory: Some(function.info.memory), pids: None };
-        sandbox.group().limit(limits).map_err(|error| match error.kind() {
-            io::ErrorKind::ResourceBusy => StartError::Memory { function: name() },
-            _ => StartError::Limit { function: name(), error },
+            .and_then(|mounts| sandbox.furnish(&mounts, info.tmp))
+            .map_err(|error| StartError::Mount { function: info.name.clone(), error })?;
+        let limits = Limits {
+            memory: Some(info.memory),
+            pids: Some(zygote::PIDS),
+            cpu_millis: info.cpu_millis,
+            ..Limits::NONE
+        };
+        sandbox.group().limit(&limits).map_err(|error| {
+            let function = info.name.clone();
+            match error.kind() {
+                io::ErrorKind::ResourceBusy => StartError::Memory { function },
+                _ => StartError::Limit { function, error },
+            }
         })?;
         Ok(Self {
             function,

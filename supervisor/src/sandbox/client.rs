@@ -160,7 +160,7 @@ impl Sandboxes {
         let (inside, mounts): (Vec<_>, Vec<_>) = plan.mounts.into_iter().unzip();
         let group = self
             .groups
-            .group(&name, plan.limits)
+            .group(&name, &plan.limits)
             .map_err(|error| SandboxError::Group { name: name.clone(), error })?;
         let cleared = |error| {
             let _ = group.remove();

@@ -19,12 +19,13 @@ mod users;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use pipsqueak::wire::DEFAULT_TMP;
 use pipsqueak_kernel::{mount, pidfd};
 
 pub use base::{ENVIRONMENT, FUNCTION, RUNTIME};
@@ -144,9 +145,14 @@ impl Sandbox {
         )))
     }
 
-    /// Mounts more in it, at places that its root has.
-    pub fn attach(&self, mounts: &[Mounted]) -> io::Result<()> {
-        mount::attach_elsewhere(self.holder.as_fd(), mounts)
+    /// Mounts more in it, at places that its root has, and lets its `/tmp` have so many bytes.
+    pub fn furnish(&self, mounts: &[Mounted], tmp_bytes: u64) -> io::Result<()> {
+        mount::visit(self.holder.as_fd(), || {
+            if tmp_bytes != DEFAULT_TMP {
+                mount::resize_tmpfs(Path::new("/tmp"), tmp_bytes)?;
+            }
+            mounts.iter().try_for_each(|(place, tree)| mount::attach_plainly(tree.as_fd(), place))
+        })
     }
 
     /// Keeps a folder that it sees until it is gone.

@@ -9,4 +9,4 @@ mod spares;
 
 pub use node::{Forked, Zygote, ZygoteError};
 pub use pool::{Budget, Key, Pool, Slot, State};
-pub use spare::{Spare, SpareError};
+pub use spare::{PIDS, Spare, SpareError};

@@ -108,7 +108,7 @@ impl Zygote {
         let launched = tokio::task::spawn_blocking(move || -> Result<_, ZygoteError> {
             let plan = Plan {
                 standing: Standing::Zygote,
-                limits: Limits { memory: None, pids: Some(PIDS) },
+                limits: Limits { pids: Some(PIDS), ..Limits::BACKGROUND },
                 own_network,
                 mounts,
                 tmp_bytes: TMP_BYTES,

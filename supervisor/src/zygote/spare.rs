@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
+use pipsqueak::wire::DEFAULT_TMP;
 use tokio::net::unix::pipe;
 
 use super::{Zygote, ZygoteError};
@@ -18,9 +19,7 @@ use crate::runtime::{self, Role};
 use crate::sandbox::{Exits, Plan, Program, Sandbox, SandboxError, Sandboxes, Standing, resolver};
 
 /// Most processes and threads of a function.
-const PIDS: u32 = 512;
-/// Size limit of a function's `/tmp`, in bytes: AWS Lambda's default.
-const TMP_BYTES: u64 = 512 << 20;
+pub const PIDS: u32 = 512;
 
 /// Why there is no process for a function.
 #[derive(Debug, thiserror::Error)]
@@ -138,10 +137,10 @@ async fn make(
     }
     let plan = Plan {
         standing: Standing::Function,
-        limits: Limits { memory: None, pids: Some(PIDS) },
+        limits: Limits { pids: Some(PIDS), ..Limits::NONE },
         own_network,
         mounts,
-        tmp_bytes: TMP_BYTES,
+        tmp_bytes: DEFAULT_TMP,
     };
     let (making, keeps) = (sandboxes.clone(), tree.keeps());
     let made = tokio::task::spawn_blocking(move || {
