@@ -19,6 +19,7 @@ use nix::sys::wait::waitpid;
 use pipsqueak_kernel::clone::{self, OneThread, Side};
 use pipsqueak_kernel::{message, pidfd, privilege};
 
+use super::confine::Filters;
 use super::holder::{self, Holding};
 use super::order::{Answer, Order, SandboxOrder};
 use super::reaper::Reaper;
@@ -35,6 +36,7 @@ pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::R
     let alone = OneThread::check()?;
     prctl::set_child_subreaper(true)?;
     base::enter(root)?;
+    let filters = Filters::compile()?;
     let reaper = Reaper::new()?;
     (&*orders).write_all(b"\0")?;
     'serving: loop {
@@ -53,7 +55,8 @@ pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::R
             let Some(received) = received else { break };
             let mut descriptors = received.descriptors.into_iter();
             let Some(answers) = descriptors.next() else { continue };
-            if let Err(reason) = carry_out(alone, &received.body, &answers, descriptors.collect()) {
+            let descriptors = descriptors.collect();
+            if let Err(reason) = carry_out(alone, &filters, &received.body, &answers, descriptors) {
                 // A supervisor that has given up waiting is no reason to end.
                 let _ = answer(answers.as_fd(), &Answer::Failed { reason }, &[]);
             }
@@ -72,6 +75,7 @@ pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::R
 
 fn carry_out(
     alone: OneThread,
+    filters: &Filters,
     body: &[u8],
     answers: &OwnedFd,
     descriptors: Vec<OwnedFd>,
@@ -93,7 +97,7 @@ fn carry_out(
         Ok(Side::Child) => {
             let outcome = match order {
                 Order::Sandbox(order) => make_sandbox(alone, order, descriptors),
-                Order::Process(order) => launch::launch(alone, &order, descriptors),
+                Order::Process(order) => launch::launch(alone, filters, &order, descriptors),
             };
             let sent = match outcome {
                 Ok((told, process)) => answer(answers.as_fd(), &told, &[process.as_fd()]),
