@@ -36,6 +36,7 @@ pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::R
     let alone = OneThread::check()?;
     prctl::set_child_subreaper(true)?;
     base::enter(root)?;
+    privilege::leave_keyring()?;
     let filters = Filters::compile()?;
     let reaper = Reaper::new()?;
     (&*orders).write_all(b"\0")?;

@@ -12,6 +12,7 @@ mod holder;
 mod launch;
 mod maker;
 mod order;
+mod pseudo;
 mod reaper;
 mod teardown;
 mod users;
