@@ -6,6 +6,7 @@
 pub mod clone;
 pub mod descriptor;
 pub mod filter;
+pub mod landlock;
 pub mod message;
 pub mod mount;
 pub mod network;

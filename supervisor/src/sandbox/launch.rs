@@ -10,7 +10,7 @@ use nix::unistd::{chdir, execve};
 use pipsqueak_kernel::clone::{OneThread, Side};
 use pipsqueak_kernel::{descriptor, pidfd, privilege};
 
-use super::confine::Filters;
+use super::confine::{self, Filters};
 use super::order::{Answer, ProcessOrder};
 
 /// In a hand of the maker: starts the program; its number and pidfd.
@@ -94,8 +94,11 @@ impl Program {
             .first()
             .ok_or_else(|| ("starting the program", io::ErrorKind::InvalidInput.into()))?;
         let user = order.user;
+        confine::limit_resources().map_err(|error| ("limiting resources", error))?;
         privilege::become_user(user, user).map_err(|error| ("giving up privileges", error))?;
         chdir(&self.directory).map_err(|error| ("entering the working directory", error.into()))?;
+        confine::restrict_files(order.standing)
+            .map_err(|error| ("restricting what files can be changed", error))?;
         filters
             .install(order.standing)
             .map_err(|error| ("installing the filter of system calls", error))?;

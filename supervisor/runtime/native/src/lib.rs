@@ -4,8 +4,9 @@
 use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
 
 use pipsqueak_kernel::filter::Filter;
+use pipsqueak_kernel::landlock::Writable;
 use pipsqueak_kernel::relocate::{Side, fork_elsewhere};
-use pipsqueak_kernel::{descriptor, message, privilege};
+use pipsqueak_kernel::{descriptor, landlock, message, privilege};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -84,6 +85,7 @@ fn fork_into(
 #[pyfunction]
 fn become_user(uid: u32, gid: u32) -> PyResult<()> {
     privilege::become_user(uid, gid)?;
+    landlock::restrict(Writable::BY_FUNCTIONS)?;
     Ok(Filter::of_entered()?.install()?)
 }
 
