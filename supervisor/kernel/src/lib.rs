@@ -5,6 +5,8 @@
 
 pub mod clone;
 pub mod descriptor;
+pub mod filter;
+pub mod landlock;
 pub mod message;
 pub mod mount;
 pub mod network;

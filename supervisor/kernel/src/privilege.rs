@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, write};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid, write};
 
 /// All namespaces of a sandbox but that of its network, which may be the host's.
 pub const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWUSER
@@ -34,15 +34,34 @@ pub fn join_groups(memberships: &[BorrowedFd<'_>]) -> io::Result<()> {
     memberships.iter().try_for_each(|membership| Ok(write(membership, b"0").map(drop)?))
 }
 
-/// Becomes a user without any capability, now and after any exec.
+/// Becomes a user without any capability, now and after any exec, in a session of its own: without a
+/// terminal, and in no group of processes that reaches outside. For a process that was just forked.
 pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    setsid()?;
     drop_bounding_set()?;
     setgroups(&[])?;
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;
     drop_capabilities()?;
-    Ok(prctl::set_no_new_privs()?)
+    prctl::set_no_new_privs()?;
+    // As after an exec, without which its own files in /proc would be root's.
+    Ok(prctl::set_dumpable(true)?)
+}
+
+/// Leaves the keys that this process has from whoever started it, for a new and empty ring.
+pub fn leave_keyring() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: i32 = 1;
+    let unnamed = std::ptr::null::<libc::c_char>();
+    // SAFETY: no name is given.
+    let answer = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, unnamed) };
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // Whoever may not ask, or has nobody to ask, has no way to the keys either.
+        _ if answer >= 0 => Ok(()),
+        Some(libc::ENOSYS | libc::EPERM) => Ok(()),
+        _ => Err(error),
+    }
 }
 
 /// Changes the user and keeps capabilities over the user namespace: for processes of the

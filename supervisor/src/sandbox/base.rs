@@ -7,11 +7,12 @@
 //! /          tmpfs, the maker's root; nobody else sees it
 //! /proc      the host's pid namespace: a fresh proc can be mounted only where one is visible
 //! /new       where a holder puts its sandbox's root together
+//! /empty     what masks folders
 //! /base      what becomes the root of every sandbox, read-only there:
 //!   usr bin lib lib64 sbin    the host's, read-only
 //!   etc        a few generated and copied files, the host's public certificates
-//!   dev        null zero full random urandom, links to /proc/self/fd
-//!   proc tmp dev/shm function pipsqueak/…    where mounts go
+//!   dev        null zero full random urandom tty, links to /proc/self/fd and the terminals' maker
+//!   proc tmp dev/shm dev/pts function pipsqueak/…    where mounts go
 //! ```
 
 use std::fs;
@@ -33,6 +34,8 @@ pub const FUNCTION: &str = "/function";
 pub const RUNTIME: &str = "/pipsqueak/runtime";
 
 const BASE: &str = "/base";
+/// An empty folder, beside the base.
+pub const EMPTY: &str = "/empty";
 
 /// Folders of the system that an interpreter and its libraries need.
 const SYSTEM: [&str; 5] = ["usr", "bin", "sbin", "lib", "lib64"];
@@ -49,8 +52,14 @@ const COPIED: [&str; 7] = [
 ];
 
 /// `/dev/` name, major and minor number.
-const DEVICES: [(&str, u64, u64); 5] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9)];
+const DEVICES: [(&str, u64, u64); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
 
 /// Moves this process into a mount namespace of its own whose root, at `root`, is as above.
 pub fn enter(root: &Path) -> io::Result<()> {
@@ -58,7 +67,7 @@ pub fn enter(root: &Path) -> io::Result<()> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     mount(Some("pipsqueak"), root, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755"))?;
-    for folder in ["proc", "new", "base"] {
+    for folder in ["proc", "new", "base", "empty"] {
         create_folder(&root.join(folder))?;
     }
     mount(Some("proc"), &root.join("proc"), Some("proc"), quiet(), none)?;
@@ -90,7 +99,8 @@ fn fill(base: &Path) -> io::Result<()> {
     }
     fill_etc(&base.join("etc"))?;
     fill_dev(&base.join("dev"))?;
-    for folder in ["proc", "tmp", "dev/shm", "function", "pipsqueak/env", "pipsqueak/runtime"] {
+    let mounts = ["proc", "tmp", "dev/shm", "dev/pts", "function", "pipsqueak/env"];
+    for folder in mounts.into_iter().chain(["pipsqueak/runtime"]) {
         create_folder(&base.join(folder))?;
     }
     Ok(())
@@ -134,6 +144,7 @@ fn fill_dev(dev: &Path) -> io::Result<()> {
         ("stdin", "/proc/self/fd/0"),
         ("stdout", "/proc/self/fd/1"),
         ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
     ] {
         symlink(target, dev.join(name))?;
     }

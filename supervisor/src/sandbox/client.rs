@@ -15,7 +15,7 @@ use pipsqueak_kernel::{descriptor, message};
 use tokio::runtime::Handle;
 
 use super::exits::Exits;
-use super::order::{Answer, Order, ProcessOrder, SandboxOrder};
+use super::order::{Answer, Order, ProcessOrder, SandboxOrder, Standing};
 use super::teardown::{self, Remains};
 use super::users::{COUNT, User, Users};
 use super::{Mounted, Sandbox, SandboxError};
@@ -23,17 +23,6 @@ use crate::kernel::cgroup::{Instance, Limits};
 
 /// Longest answer of the maker, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
-
-/// Whose code runs in a sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// A function's.
-    Function,
-    /// A zygote's: it may be entered by forks of what runs in it.
-    Zygote,
-    /// Resolving and installing.
-    Installer,
-}
 
 /// What a sandbox is to be.
 #[derive(Debug)]
@@ -195,6 +184,7 @@ impl Sandboxes {
         Ok(Sandbox {
             id,
             name,
+            standing: plan.standing,
             group: Arc::new(group),
             holder: Arc::new(holder),
             holder_pid,
@@ -212,6 +202,7 @@ impl Sandboxes {
         let memberships = sandbox.memberships()?;
         let order = ProcessOrder {
             memberships: memberships.len(),
+            standing: sandbox.standing,
             own_network: sandbox.own_network,
             user: sandbox.user(),
             arguments: program.arguments,

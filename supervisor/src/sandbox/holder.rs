@@ -14,8 +14,8 @@ use nix::unistd::{Gid, Uid, chdir, pivot_root, sethostname, setresgid, setresuid
 use pipsqueak_kernel::mount::{self as tree, Access};
 use pipsqueak_kernel::{descriptor, network, privilege};
 
-use super::base;
 use super::order::SandboxOrder;
+use super::pseudo;
 use super::reaper::Reaper;
 
 /// Size limit of a sandbox's `/dev/shm`, in bytes: Docker's default.
@@ -83,9 +83,8 @@ fn set_up(order: &SandboxOrder, mounts: &[OwnedFd], mut mapped: File) -> Result<
         mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some(options.as_str()))
             .map_err(at("mounting a private /tmp"))?;
     }
-    // Before the pivot: a new user namespace may mount proc only while another one is visible.
-    mount(Some("proc"), "/new/proc", Some("proc"), base::quiet(), none)
-        .map_err(at("mounting /proc"))?;
+    pseudo::mount_proc(Path::new("/new")).map_err(at("mounting /proc"))?;
+    pseudo::mount_terminals(Path::new("/new")).map_err(at("mounting /dev/pts"))?;
     for (inside, taken) in order.mounts.iter().zip(mounts) {
         let place = Path::new("/new").join(inside.strip_prefix("/").unwrap_or(inside));
         tree::attach(taken.as_fd(), &place).map_err(at("mounting what the sandbox is to see"))?;

@@ -10,11 +10,13 @@ use nix::unistd::{chdir, execve};
 use pipsqueak_kernel::clone::{OneThread, Side};
 use pipsqueak_kernel::{descriptor, pidfd, privilege};
 
+use super::confine::{self, Filters};
 use super::order::{Answer, ProcessOrder};
 
 /// In a hand of the maker: starts the program; its number and pidfd.
 pub fn launch(
     alone: OneThread,
+    filters: &Filters,
     order: &ProcessOrder,
     mut descriptors: Vec<OwnedFd>,
 ) -> Result<(Answer, OwnedFd), String> {
@@ -41,7 +43,7 @@ pub fn launch(
             let moved = descriptor::arrange(&inherited, Some(failing.as_fd()))
                 .and_then(|()| descriptor::inherited(first_free));
             if let Ok(failing) = moved {
-                let Err((step, error)) = program.start(order.user);
+                let Err((step, error)) = program.start(order, filters);
                 let _ = write!(File::from(failing), "{step}: {error}");
             }
             std::process::exit(127);
@@ -82,13 +84,24 @@ impl Program {
     }
 
     /// Becomes the program. Returns only the step that failed.
-    fn start(&self, user: u32) -> Result<std::convert::Infallible, (&'static str, io::Error)> {
+    fn start(
+        &self,
+        order: &ProcessOrder,
+        filters: &Filters,
+    ) -> Result<std::convert::Infallible, (&'static str, io::Error)> {
         let program = self
             .arguments
             .first()
             .ok_or_else(|| ("starting the program", io::ErrorKind::InvalidInput.into()))?;
+        let user = order.user;
+        confine::limit_resources().map_err(|error| ("limiting resources", error))?;
         privilege::become_user(user, user).map_err(|error| ("giving up privileges", error))?;
         chdir(&self.directory).map_err(|error| ("entering the working directory", error.into()))?;
+        confine::restrict_files(order.standing)
+            .map_err(|error| ("restricting what files can be changed", error))?;
+        filters
+            .install(order.standing)
+            .map_err(|error| ("installing the filter of system calls", error))?;
         execve(program, &self.arguments, &self.variables)
             .map_err(|error| ("executing the program", error.into()))
     }

@@ -19,6 +19,7 @@ use nix::sys::wait::waitpid;
 use pipsqueak_kernel::clone::{self, OneThread, Side};
 use pipsqueak_kernel::{message, pidfd, privilege};
 
+use super::confine::Filters;
 use super::holder::{self, Holding};
 use super::order::{Answer, Order, SandboxOrder};
 use super::reaper::Reaper;
@@ -36,6 +37,8 @@ pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::R
     let alone = OneThread::check()?;
     prctl::set_child_subreaper(true)?;
     base::enter(root)?;
+    privilege::leave_keyring()?;
+    let filters = Filters::compile()?;
     let reaper = Reaper::new()?;
     (&*orders).write_all(b"\0")?;
     'serving: loop {
@@ -47,7 +50,7 @@ pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::R
         }
         if reaper.wait(orders.as_fd())? {
             match take_conversation(orders.as_fd())? {
-                Taken::Conversation(conversation) => carry_out(alone, &conversation),
+                Taken::Conversation(conversation) => carry_out(alone, &filters, &conversation),
                 Taken::Nothing => {}
                 Taken::End => break,
             }
@@ -93,7 +96,7 @@ fn take_conversation(orders: BorrowedFd<'_>) -> io::Result<Taken> {
 }
 
 /// Forks a hand that reads an order and answers it: what is wrong with one is nobody else's trouble.
-fn carry_out(alone: OneThread, conversation: &OwnedFd) {
+fn carry_out(alone: OneThread, filters: &Filters, conversation: &OwnedFd) {
     match alone.fork() {
         Ok(Side::Parent(_)) => {}
         Err(error) => {
@@ -105,7 +108,7 @@ fn carry_out(alone: OneThread, conversation: &OwnedFd) {
             let outcome =
                 receive_order(conversation.as_fd()).and_then(|(order, descriptors)| match order {
                     Order::Sandbox(order) => make_sandbox(alone, order, descriptors),
-                    Order::Process(order) => launch::launch(alone, &order, descriptors),
+                    Order::Process(order) => launch::launch(alone, filters, &order, descriptors),
                 });
             let sent = match outcome {
                 Ok((told, process)) => answer(conversation.as_fd(), &told, &[process.as_fd()]),

@@ -1,16 +1,18 @@
 //! Sandboxes: where package code and function code run, and nothing else of theirs does.
 //!
 //! `order` is what is asked for, `maker` the process that carries it out with `base`, `holder` and
-//! `launch`; `client` is the supervisor's side of it and `users` the numbers it gives out.
+//! `launch` (and `confine`); `client` is the supervisor's side of it and `users` the numbers it gives out.
 //! A [`Sandbox`] that is dropped is torn down whole by the thread in `teardown`.
 
 mod base;
 mod client;
+mod confine;
 mod exits;
 mod holder;
 mod launch;
 mod maker;
 mod order;
+mod pseudo;
 mod reaper;
 pub mod resolver;
 mod teardown;
@@ -29,10 +31,10 @@ use pipsqueak::wire::DEFAULT_TMP;
 use pipsqueak_kernel::{mount, pidfd};
 
 pub use base::{ENVIRONMENT, FUNCTION, RUNTIME};
-pub use client::{Plan, Process, Program, Sandboxes, Standing};
+pub use client::{Plan, Process, Program, Sandboxes};
 pub use exits::Exits;
 pub use maker::run as run_maker;
-pub use order::Exit;
+pub use order::{Exit, Standing};
 pub use users::{INSTALLER, host_user};
 
 use crate::kernel::cgroup::Group;
@@ -78,6 +80,7 @@ pub enum SandboxError {
 pub struct Sandbox {
     id: u64,
     name: String,
+    standing: Standing,
     group: Arc<Group>,
     holder: Arc<OwnedFd>,
     holder_pid: i32,

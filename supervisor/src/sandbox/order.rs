@@ -17,6 +17,17 @@ pub enum Order {
     Process(ProcessOrder),
 }
 
+/// Whose code runs in a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    /// A function's.
+    Function,
+    /// A zygote's: what runs in it forks children into sandboxes that are made inside it.
+    Zygote,
+    /// Resolving and installing.
+    Installer,
+}
+
 /// An empty sandbox: namespaces, a root, and a holder as pid 1.
 ///
 /// Descriptors: holder's report socket, `cgroup.procs` of each hierarchy, the parent's pidfd where
@@ -47,6 +58,8 @@ pub struct SandboxOrder {
 pub struct ProcessOrder {
     /// How many descriptors are `cgroup.procs`.
     pub memberships: usize,
+    /// Whose code it runs.
+    pub standing: Standing,
     /// Whether the sandbox has a network namespace of its own.
     pub own_network: bool,
     /// User and group inside.

@@ -3,8 +3,10 @@
 
 use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
 
+use pipsqueak_kernel::filter::Filter;
+use pipsqueak_kernel::landlock::Writable;
 use pipsqueak_kernel::relocate::{Side, fork_elsewhere};
-use pipsqueak_kernel::{descriptor, message, privilege};
+use pipsqueak_kernel::{descriptor, landlock, message, privilege};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -78,10 +80,13 @@ fn fork_into(
     }
 }
 
-/// Becomes a user of the sandbox that has no capability.
+/// Becomes a user of the sandbox that has no capability, and gives up what a zygote may that a
+/// function may not.
 #[pyfunction]
 fn become_user(uid: u32, gid: u32) -> PyResult<()> {
-    Ok(privilege::become_user(uid, gid)?)
+    privilege::become_user(uid, gid)?;
+    landlock::restrict(Writable::BY_FUNCTIONS)?;
+    Ok(Filter::of_entered()?.install()?)
 }
 
 /// Checks that a number from Python is an open descriptor.

@@ -1,0 +1,71 @@
+//! `/proc` and `/dev/pts` of a sandbox: file systems that the kernel makes up.
+//!
+//! They are put together before anybody but the holder is in the sandbox, and every path to a place
+//! that something is mounted on leads through the base, which nobody can change, or through a
+//! fresh file system of the kernel's. So nobody can have put a link there (CVE-2021-30465,
+//! CVE-2025-31133, CVE-2025-52565); the device that masks files is checked all the same.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::makedev;
+use pipsqueak_kernel::mount::{self as tree, Access};
+
+use super::base;
+
+/// What in `/proc` tells about the machine or its other users, or acts on it: files.
+const MASKED_FILES: [&str; 11] = [
+    "config.gz",
+    "interrupts",
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "latency_stats",
+    "sched_debug",
+    "sysrq-trigger",
+    "timer_list",
+];
+
+/// The same: folders.
+const MASKED_FOLDERS: [&str; 7] = ["acpi", "asound", "bus", "driver", "fs", "irq", "scsi"];
+
+/// Mounts a `/proc` of the caller's pid namespace at `root`, with nothing in it that can be written.
+///
+/// Before the pivot: a new user namespace may mount proc only while another one is visible.
+pub fn mount_proc(root: &Path) -> io::Result<()> {
+    let proc = root.join("proc");
+    let flags = base::quiet() | MsFlags::MS_RDONLY;
+    mount(Some("proc"), &proc, Some("proc"), flags, None::<&str>)?;
+    let null = root.join("dev/null");
+    let metadata = std::fs::symlink_metadata(&null)?;
+    if !metadata.file_type().is_char_device() || metadata.rdev() != makedev(1, 3) {
+        return Err(io::Error::other("/dev/null is another file"));
+    }
+    mask(&null, &MASKED_FILES.map(|name| proc.join(name)))?;
+    mask(Path::new(base::EMPTY), &MASKED_FOLDERS.map(|name| proc.join(name)))
+}
+
+/// Mounts `cover` on each of the places that are there.
+fn mask(cover: &Path, places: &[impl AsRef<Path>]) -> io::Result<()> {
+    for place in places {
+        match std::fs::symlink_metadata(place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            known => known?,
+        };
+        let taken = tree::take(cover, Access::ReadOnlyWithDevices)?;
+        tree::attach(taken.as_fd(), place.as_ref())?;
+    }
+    Ok(())
+}
+
+/// Mounts terminals of the sandbox's own at `root`.
+pub fn mount_terminals(root: &Path) -> io::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    let options = Some("newinstance,ptmxmode=0666,mode=0620");
+    Ok(mount(Some("devpts"), &root.join("dev/pts"), Some("devpts"), flags, options)?)
+}
