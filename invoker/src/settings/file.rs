@@ -35,6 +35,7 @@ pub(super) struct File {
     pub(super) memory: Option<u64>,
     #[serde(deserialize_with = "grace")]
     pub(super) grace: Option<Duration>,
+    pub(super) fork_safe: Vec<String>,
     pub(super) index: Index,
 }
 
@@ -155,6 +156,7 @@ mod tests {
             tiers = ["paused", "ssd"]
             memory = "1.5G"
             grace = 0.5
+            fork_safe = ["threaded"]
             [index]
             url = "https://me:hunter2@host/simple"
             extra = ["http://other/simple"]
@@ -172,6 +174,7 @@ mod tests {
             tiers: Some(Tiers { zygote: false, ..Tiers::ALL }),
             memory: Some(3 << 29),
             grace: Some(Duration::from_millis(500)),
+            fork_safe: vec!["threaded".to_owned()],
             index: Index {
                 url: Some("https://me:hunter2@host/simple".to_owned()),
                 extra: vec!["http://other/simple".to_owned()],

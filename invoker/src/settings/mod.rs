@@ -87,6 +87,8 @@ pub struct Settings {
     pub docker_plugin: Option<PathBuf>,
     /// The file that describes environments as CDI devices; absent where it is off.
     pub cdi: Option<PathBuf>,
+    /// Modules that zygotes import whatever they leave. Only the configuration file says it.
+    pub fork_safe: Vec<String>,
     /// Where packages are. Only the configuration file says it: flags are seen by everybody.
     pub index: Index,
 }
@@ -198,6 +200,7 @@ impl Settings {
             tiers: tiers.unwrap_or(Tiers::ALL),
             memory: memory.map_or_else(half_of_memory, Ok)?,
             grace: grace.unwrap_or(GRACE),
+            fork_safe: file.fork_safe,
             index: file.index,
             state,
         })

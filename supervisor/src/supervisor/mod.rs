@@ -94,7 +94,8 @@ impl Supervisor {
         stopping: watch::Sender<bool>,
     ) -> Self {
         let (environments, containers, functions, sandboxes, keeper) = parts;
-        let zygotes = Arc::new(Pool::new(sandboxes.clone(), runtime.clone()));
+        let trusted = settings.fork_safe.clone();
+        let zygotes = Arc::new(Pool::new(sandboxes.clone(), runtime.clone(), trusted));
         Self {
             settings,
             environments,

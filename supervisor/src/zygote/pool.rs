@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::node::{Zygote, ZygoteError};
+use super::imports::{self, Unsafe};
+use super::node::{Imports, Zygote, ZygoteError};
 use crate::environment::Tree;
 use crate::sandbox::{SandboxError, Sandboxes};
 
@@ -37,6 +38,8 @@ pub struct Slot {
     pub id: u64,
     /// What it is doing.
     pub state: State,
+    /// Modules that it was not given to import, and why.
+    pub left_out: Unsafe,
 }
 
 /// The zygotes, by whom they may serve.
@@ -44,6 +47,7 @@ pub struct Slot {
 pub struct Pool {
     sandboxes: Arc<Sandboxes>,
     runtime: PathBuf,
+    trusted: Vec<String>,
     slots: Mutex<Slots>,
 }
 
@@ -51,12 +55,15 @@ pub struct Pool {
 struct Slots {
     by_key: BTreeMap<Key, Slot>,
     last_id: u64,
+    /// By the key of an environment's tree: what was found out once need not be again.
+    left_out: BTreeMap<String, Unsafe>,
 }
 
 impl Pool {
-    /// A pool without zygotes. `runtime` is the folder of the Python runtime.
-    pub fn new(sandboxes: Arc<Sandboxes>, runtime: PathBuf) -> Self {
-        Self { sandboxes, runtime, slots: Mutex::default() }
+    /// A pool without zygotes. `runtime` is the folder of the Python runtime; modules that are
+    /// `trusted` are imported whatever that leaves.
+    pub fn new(sandboxes: Arc<Sandboxes>, runtime: PathBuf, trusted: Vec<String>) -> Self {
+        Self { sandboxes, runtime, trusted, slots: Mutex::default() }
     }
 
     /// The zygote of a key, where it is ready.
@@ -76,13 +83,12 @@ impl Pool {
         }
         slots.last_id += 1;
         let id = slots.last_id;
-        slots.by_key.insert(key.clone(), Slot { id, state: State::Starting });
+        let left_out = slots.left_out.get(&key.tree).cloned().unwrap_or_default();
+        slots.by_key.insert(key.clone(), Slot { id, state: State::Starting, left_out });
         drop(slots);
         let (pool, tree) = (self.clone(), tree.clone());
         tokio::spawn(async move {
-            let sandboxes = pool.sandboxes.clone();
-            let started = Zygote::start(sandboxes, tree, own_network, &pool.runtime).await;
-            let state = match started {
+            let state = match pool.start(&tree, own_network).await {
                 Ok(zygote) => State::Ready(Arc::new(zygote)),
                 Err(ZygoteError::Sandbox(SandboxError::Stopping)) => return,
                 Err(error) => {
@@ -91,10 +97,31 @@ impl Pool {
                 }
             };
             // Evicted while it was starting: it is dropped here, and ends.
-            if let Some(slot) = pool.lock().by_key.get_mut(&key).filter(|slot| slot.id == id) {
+            let slots = &mut *pool.lock();
+            if let Some(slot) = slots.by_key.get_mut(&key).filter(|slot| slot.id == id) {
                 slot.state = state;
+                slot.left_out = slots.left_out.get(&key.tree).cloned().unwrap_or_default();
             }
         });
+    }
+
+    /// Starts a zygote; again without the modules that turn out to be unsafe, as long as there are
+    /// any more to leave out.
+    async fn start(&self, tree: &Arc<Tree>, own_network: bool) -> Result<Zygote, ZygoteError> {
+        loop {
+            let left_out = self.lock().left_out.get(&tree.key).cloned().unwrap_or_default();
+            let wanted = tree.modules.iter().filter(|module| !left_out.contains_key(*module));
+            let wanted = Imports { modules: wanted.cloned().collect(), trusted: &self.trusted };
+            let (sandboxes, tree) = (self.sandboxes.clone(), tree.clone());
+            let key = tree.key.clone();
+            match Zygote::start(sandboxes, tree, wanted, own_network, &self.runtime).await {
+                Err(ZygoteError::Unsafe(found)) if imports::can_be_left_out(&found) => {
+                    tracing::info!(environment = key, ?found, "not for zygotes");
+                    self.lock().left_out.entry(key).or_default().extend(found);
+                }
+                started => return started,
+            }
+        }
     }
 
     /// Forgets a zygote that does not fork any more; the next start makes another.
