@@ -15,6 +15,7 @@ mod mount;
 mod regression;
 mod sandbox;
 mod store;
+mod zygote;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,10 @@ fn main() -> ExitCode {
         ("store::collecting", store::collecting::tests()),
         ("store::damage", store::damage::tests()),
         ("store::full", store::full::tests()),
+        ("zygote::forked", zygote::forked::tests()),
+        ("zygote::hooks", zygote::hooks::tests()),
+        ("zygote::safety", zygote::safety::tests()),
+        ("zygote::unique", zygote::unique::tests()),
     ];
     let trials = groups.into_iter().flat_map(|(group, tests)| {
         tests.into_iter().map(move |Test { name, run, is_long }| {

@@ -232,6 +232,7 @@ mod tests {
             grace: std::time::Duration::from_millis(1500),
             docker_plugin: None,
             cdi: Some("/d.json".into()),
+            fork_safe: Vec::new(),
             index: Index::default(),
         };
         let line = daemon_arguments(&settings).join(&OsString::from(" "));

@@ -37,6 +37,7 @@ pub(super) struct File {
     pub(super) spares: Option<usize>,
     #[serde(deserialize_with = "grace")]
     pub(super) grace: Option<Duration>,
+    pub(super) fork_safe: Vec<String>,
     pub(super) index: Index,
 }
 
@@ -163,6 +164,7 @@ mod tests {
             memory = "1.5G"
             spares = 3
             grace = 0.5
+            fork_safe = ["threaded"]
             [index]
             url = "https://me:hunter2@host/simple"
             extra = ["http://other/simple"]
@@ -181,6 +183,7 @@ mod tests {
             memory: Some(3 << 29),
             spares: Some(3),
             grace: Some(Duration::from_millis(500)),
+            fork_safe: vec!["threaded".to_owned()],
             index: Index {
                 url: Some("https://me:hunter2@host/simple".to_owned()),
                 extra: vec!["http://other/simple".to_owned()],

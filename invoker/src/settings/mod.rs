@@ -92,6 +92,8 @@ pub struct Settings {
     pub docker_plugin: Option<PathBuf>,
     /// The file that describes environments as CDI devices; absent where it is off.
     pub cdi: Option<PathBuf>,
+    /// Modules that zygotes import whatever they leave. Only the configuration file says it.
+    pub fork_safe: Vec<String>,
     /// Where packages are. Only the configuration file says it: flags are seen by everybody.
     pub index: Index,
 }
@@ -207,6 +209,7 @@ impl Settings {
             memory: memory.map_or_else(half_of_memory, Ok)?,
             spares: spares.unwrap_or(spares::DEFAULT),
             grace: grace.unwrap_or(GRACE),
+            fork_safe: file.fork_safe,
             index: file.index,
             state,
         })

@@ -1,12 +1,14 @@
 """A zygote: imports packages once, then forks children into the sandboxes it is given."""
 
+import gc
 import importlib
 import os
-import signal
+import sys
 
 import pipsqueak_native as native
 
-from pipsqueak_runtime import channel, preload, uniqueness
+from pipsqueak_runtime import channel, news, snapshot
+from pipsqueak_runtime.preload import Preloading
 
 
 def serve(control):
@@ -14,11 +16,23 @@ def serve(control):
     message = channel.receive(control)
     if message is None:
         os._exit(0)
-    imported, failed = preload.preload(message[0]["modules"])
-    hazards = preload.fork_hazards()
-    channel.send(control, {"ready": {"modules": imported, "failed": failed, "hazards": hazards}})
-    # Those who lead children into their sandboxes end at once, and nobody waits for them.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    preloading = Preloading(message[0]["modules"])
+    preloading.run()
+    try:
+        snapshot.before()
+        channel.send(control, {"ready": preloading.tell()})
+    except snapshot.HookFailure as failure:
+        reason = f"a hook of register_before_snapshot failed: {failure}"
+        channel.send(control, {"unready": {"reason": reason}})
+        os._exit(70)
+    generators = preloading.generators
+    generators.collect()
+    news.begin()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    # A collection in a child would write to every object's header and so copy every page.
+    gc.collect()
+    gc.freeze()
     while True:
         message = channel.receive(control)
         if message is None:
@@ -31,14 +45,14 @@ def serve(control):
             _refuse(control, order, error)
             pid = None
         if pid == 0:
-            return _become_function(control, order, descriptors)
+            return _become_function(control, order, descriptors, generators)
         for descriptor in descriptors:
             os.close(descriptor)
         if pid:
             channel.send(control, {"forked": {"id": order["id"], "pid": pid}})
 
 
-def _become_function(control, order, descriptors):
+def _become_function(control, order, descriptors, generators):
     """Makes a new child the function's own. Returns the function's channel, which takes the place
     of `control`."""
     try:
@@ -46,19 +60,27 @@ def _become_function(control, order, descriptors):
         for descriptor in others:
             os.close(descriptor)
         native.become_user(order["uid"], order["gid"])
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # The same numbers as in a process that was started for a function.
         for source, target in ((own, control), (logs, 1), (logs, 2)):
             os.dup2(source, target)
         os.close(own)
         os.close(logs)
         os.chdir("/")
+        _forget_the_zygote()
         importlib.invalidate_caches()
-        uniqueness.reseed()
+        generators.reseed()
         return control
     except BaseException as error:
         _refuse(control, order, error)
         os._exit(70)
+
+
+def _forget_the_zygote():
+    # The last argument is the role.
+    sys.orig_argv[-1] = "function"
+    if "threading" in sys.modules:
+        # CPython before 3.13 leaves it the number of its parent's.
+        sys.modules["threading"].main_thread()._set_native_id()
 
 
 def _refuse(control, order, error):

@@ -80,6 +80,8 @@ pub struct Answered {
     pub run_us: u64,
     /// What it printed.
     pub logs: String,
+    /// Modules that it had to import itself, as it tells.
+    pub imported: Vec<String>,
     /// The instance, where it is fit for another invocation.
     pub instance: Option<Instance>,
 }
@@ -150,6 +152,7 @@ impl Instance {
             exchange(&mut self.channel, &mut self.printed, &messages, &mut logs),
         )
         .await;
+        let mut imported = Vec::new();
         let (result, outcome, run_us, fit) = match exchanged {
             Err(_) => {
                 let limit = info.timeout_ms;
@@ -164,26 +167,29 @@ impl Instance {
                 let (error, outcome) = self.ended().await;
                 (Err(error), outcome, 0, false)
             }
-            Ok(Ok(Some((answer, body)))) => match answer.error {
-                Some(failure) => {
-                    let error = FunctionError {
-                        error_type: failure.error_type,
-                        error_message: failure.error_message,
-                        stack_trace: failure.stack_trace,
-                    };
-                    (Err(error), Outcome::Failed, failure.run_us, failure.fit)
-                }
-                None => match serde_json::from_slice(&body) {
-                    Ok(result) => (Ok(result), Outcome::Done, answer.run_us, true),
-                    Err(error) => {
-                        let message = format!("the answer is not JSON: {error}");
-                        (Err(told("Runtime.MarshalError", message)), Outcome::Failed, 0, false)
+            Ok(Ok(Some((answer, body)))) => {
+                imported = answer.imported;
+                match answer.error {
+                    Some(failure) => {
+                        let error = FunctionError {
+                            error_type: failure.error_type,
+                            error_message: failure.error_message,
+                            stack_trace: failure.stack_trace,
+                        };
+                        (Err(error), Outcome::Failed, failure.run_us, failure.fit)
                     }
-                },
-            },
+                    None => match serde_json::from_slice(&body) {
+                        Ok(result) => (Ok(result), Outcome::Done, answer.run_us, true),
+                        Err(error) => {
+                            let message = format!("the answer is not JSON: {error}");
+                            (Err(told("Runtime.MarshalError", message)), Outcome::Failed, 0, false)
+                        }
+                    },
+                }
+            }
         };
         let instance = fit.then_some(self);
-        Ok(Answered { result, outcome, run_us, logs: logs.into_text(), instance })
+        Ok(Answered { result, outcome, run_us, logs: logs.into_text(), imported, instance })
     }
 
     /// Freezes it. Called when the answer is on its way, never before.

@@ -89,8 +89,9 @@ impl Supervisor {
         let (environments, containers, functions, sandboxes, keeper) = parts;
         let traffic = Arc::<Traffic>::default();
         let budget = Budget { memory: settings.memory, spares: settings.spares };
-        let zygotes =
-            Arc::new(Pool::new(sandboxes.clone(), runtime.clone(), budget, traffic.clone()));
+        let parts = (sandboxes.clone(), traffic.clone());
+        let zygotes = Pool::new(parts, runtime.clone(), budget, settings.fork_safe.clone());
+        let zygotes = Arc::new(zygotes);
         Self {
             settings,
             environments,

@@ -85,7 +85,9 @@ fn zygote_info(key: zygote::Key, slot: zygote::Slot) -> ZygoteInfo {
             "ready".clone_into(&mut info.state);
             info.pid = Some(zygote.pid().cast_unsigned());
             info.modules = zygote.modules().to_vec();
-            let remarks = zygote.remarks();
+            let left_out =
+                slot.left_out.iter().map(|(module, why)| format!("{module} left out: {why}"));
+            let remarks: Vec<_> = left_out.chain(zygote.remarks().iter().cloned()).collect();
             info.reason = (!remarks.is_empty()).then(|| remarks.join("; "));
             info.forks = zygote.forks();
             info.spares = zygote.spares().count() as u64;

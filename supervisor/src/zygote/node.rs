@@ -1,6 +1,6 @@
 //! One zygote: started, then asked to fork.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,6 +15,7 @@ use pipsqueak_kernel::{message, pidfd};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::imports::{self, Imported, Unsafe};
 use super::spares::Spares;
 use crate::channel;
 use crate::environment::Tree;
@@ -46,6 +47,12 @@ pub enum ZygoteError {
     /// It did not answer in time.
     #[error("the zygote did not {0} within {1:?}")]
     Slow(&'static str, Duration),
+    /// Imports have left what a fork would break or share; each module, and what it was.
+    #[error("no zygote can have imported {}", imports::describe(.0))]
+    Unsafe(Unsafe),
+    /// It cannot go to sleep.
+    #[error("the zygote is not fit to fork: {0}")]
+    Unready(String),
     /// A child could not enter its sandbox.
     #[error("the zygote's child could not enter its sandbox: {0}")]
     Refused(String),
@@ -54,7 +61,8 @@ pub enum ZygoteError {
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Answer {
-    Ready { modules: Vec<String>, failed: HashMap<String, String>, hazards: Vec<String> },
+    Ready { modules: Vec<Imported>, failed: BTreeMap<String, String> },
+    Unready { reason: String },
     Forked { id: u64, pid: i32 },
     Refused { id: u64, reason: String },
 }
@@ -80,8 +88,18 @@ pub struct Zygote {
     forks: AtomicU64,
     tree: Arc<Tree>,
     modules: Vec<String>,
+    imported: Vec<Imported>,
     remarks: Vec<String>,
     spares: Spares,
+}
+
+/// What a zygote is to import.
+#[derive(Debug)]
+pub struct Imports<'a> {
+    /// Modules, in order.
+    pub modules: Vec<String>,
+    /// Modules that are taken for safe whatever their import leaves.
+    pub trusted: &'a [String],
 }
 
 /// A process that was forked from a zygote.
@@ -92,11 +110,12 @@ pub struct Forked {
 }
 
 impl Zygote {
-    /// Starts a zygote of `tree` and waits until it has imported the tree's modules. At most `spares`
-    /// of its children will wait.
+    /// Starts a zygote of `tree` and waits until it has imported what it is to. At most `spares` of
+    /// its children will wait.
     pub async fn start(
         sandboxes: Arc<Sandboxes>,
         tree: Arc<Tree>,
+        wanted: Imports<'_>,
         own_network: bool,
         runtime: &Path,
         spares: usize,
@@ -132,18 +151,27 @@ impl Zygote {
 
         near.set_nonblocking(true)?;
         let mut reader = tokio::net::UnixStream::from_std(near.try_clone()?)?;
-        let order = channel::compose(&serde_json::json!({ "modules": tree.modules }), b"")?;
+        let order = channel::compose(&serde_json::json!({ "modules": wanted.modules }), b"")?;
         channel::send(&mut reader, &[order]).await?;
         let ready = tokio::time::timeout(IMPORT_PATIENCE, channel::receive(&mut reader)).await;
         let answer = match ready {
             Err(_) => return Err(ZygoteError::Slow("import its modules", IMPORT_PATIENCE)),
             Ok(answer) => answer?,
         };
-        let Some((Answer::Ready { modules, failed, hazards }, _)) = answer else {
+        if let Some((Answer::Unready { reason }, _)) = answer {
+            return Err(ZygoteError::Unready(reason));
+        }
+        let Some((Answer::Ready { modules: imported, failed }, _)) = answer else {
             let exit = sandboxes.exits().of(process.pid, Duration::from_secs(1)).await;
             let how = exit.map_or_else(|| "closed its channel".to_owned(), Exit::describe);
-            return Err(ZygoteError::Ended(how, tree.modules.join(", ")));
+            return Err(ZygoteError::Ended(how, wanted.modules.join(", ")));
         };
+        let found = imports::unsafe_ones(&imported, wanted.trusted);
+        if !found.is_empty() {
+            return Err(ZygoteError::Unsafe(found));
+        }
+        let modules = wanted.modules.into_iter().filter(|name| !failed.contains_key(name));
+        let modules = modules.collect();
         let failed = failed.into_iter().map(|(name, why)| format!("{name} not imported: {why}"));
         let waiting = Arc::new(Waiting::default());
         tokio::spawn(follow(reader, waiting.clone()));
@@ -155,7 +183,8 @@ impl Zygote {
             forks: AtomicU64::new(0),
             tree,
             modules,
-            remarks: failed.chain(hazards).collect(),
+            imported,
+            remarks: failed.collect(),
             spares: Spares::new(spares, Instant::now()),
         })
     }
@@ -219,7 +248,12 @@ impl Zygote {
         &self.modules
     }
 
-    /// Modules that it could not import, threads and children that imports have left.
+    /// What each of its imports has cost and left, those included that have failed.
+    pub fn imported(&self) -> &[Imported] {
+        &self.imported
+    }
+
+    /// Modules that it could not import, and why.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
@@ -239,7 +273,7 @@ async fn follow(mut reader: tokio::net::UnixStream, waiting: Arc<Waiting>) {
         let answered = match channel::receive(&mut reader).await {
             Ok(Some((Answer::Forked { id, pid }, _))) => (id, Ok(pid)),
             Ok(Some((Answer::Refused { id, reason }, _))) => (id, Err(reason)),
-            Ok(Some((Answer::Ready { .. }, _))) => continue,
+            Ok(Some((Answer::Ready { .. } | Answer::Unready { .. }, _))) => continue,
             Ok(None) => break,
             Err(error) => {
                 tracing::warn!(%error, "a zygote's answer is unreadable");

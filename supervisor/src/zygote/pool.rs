@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::node::{Zygote, ZygoteError};
+use super::imports::{self, Unsafe};
+use super::node::{Imports, Zygote, ZygoteError};
 use super::spare::{Spare, SpareError};
 use super::spares::Claim;
 use crate::dispatch::Traffic;
@@ -47,6 +48,8 @@ pub struct Slot {
     pub id: u64,
     /// What it is doing.
     pub state: State,
+    /// Modules that it was not given to import, and why.
+    pub left_out: Unsafe,
 }
 
 /// The zygotes, by whom they may serve.
@@ -56,6 +59,7 @@ pub struct Pool {
     runtime: PathBuf,
     budget: Budget,
     traffic: Arc<Traffic>,
+    trusted: Vec<String>,
     slots: Mutex<Slots>,
 }
 
@@ -72,18 +76,20 @@ pub struct Budget {
 struct Slots {
     by_key: BTreeMap<Key, Slot>,
     last_id: u64,
+    /// By the key of an environment's tree: what was found out once need not be again.
+    left_out: BTreeMap<String, Unsafe>,
 }
 
 impl Pool {
     /// A pool without zygotes. `runtime` is the folder of the Python runtime; spares are made when
-    /// there is no `traffic`.
+    /// there is no traffic; modules that are `trusted` are imported whatever that leaves.
     pub fn new(
-        sandboxes: Arc<Sandboxes>,
+        (sandboxes, traffic): (Arc<Sandboxes>, Arc<Traffic>),
         runtime: PathBuf,
         budget: Budget,
-        traffic: Arc<Traffic>,
+        trusted: Vec<String>,
     ) -> Self {
-        Self { sandboxes, runtime, budget, traffic, slots: Mutex::default() }
+        Self { sandboxes, runtime, budget, traffic, trusted, slots: Mutex::default() }
     }
 
     /// The zygote of a key, where it is ready.
@@ -103,14 +109,12 @@ impl Pool {
         }
         slots.last_id += 1;
         let id = slots.last_id;
-        slots.by_key.insert(key.clone(), Slot { id, state: State::Starting });
+        let left_out = slots.left_out.get(&key.tree).cloned().unwrap_or_default();
+        slots.by_key.insert(key.clone(), Slot { id, state: State::Starting, left_out });
         drop(slots);
         let (pool, tree) = (self.clone(), tree.clone());
         tokio::spawn(async move {
-            let sandboxes = pool.sandboxes.clone();
-            let spares = pool.budget.spares;
-            let started = Zygote::start(sandboxes, tree, own_network, &pool.runtime, spares).await;
-            let state = match started {
+            let state = match pool.start(&tree, own_network).await {
                 Ok(zygote) => State::Ready(Arc::new(zygote)),
                 Err(ZygoteError::Sandbox(SandboxError::Stopping)) => return,
                 Err(error) => {
@@ -123,13 +127,19 @@ impl Pool {
                 State::Ready(zygote) => Some(zygote.clone()),
                 _ => None,
             };
-            if let Some(slot) = pool.lock().by_key.get_mut(&key).filter(|slot| slot.id == id) {
-                slot.state = state;
-            }
+            pool.settle(&key, id, state);
             if let Some(zygote) = ready {
                 pool.refill(&zygote);
             }
         });
+    }
+
+    fn settle(&self, key: &Key, id: u64, state: State) {
+        let slots = &mut *self.lock();
+        if let Some(slot) = slots.by_key.get_mut(key).filter(|slot| slot.id == id) {
+            slot.state = state;
+            slot.left_out = slots.left_out.get(&key.tree).cloned().unwrap_or_default();
+        }
     }
 
     /// A child of a zygote that waits for its function: one that is there, one that is being made,
@@ -205,6 +215,34 @@ impl Pool {
         for (_, slot) in self.slots() {
             if let State::Ready(zygote) = slot.state {
                 act(&zygote);
+            }
+        }
+    }
+
+    /// Starts a zygote; again without the modules that turn out to be unsafe, as long as there are
+    /// any more to leave out.
+    async fn start(&self, tree: &Arc<Tree>, own_network: bool) -> Result<Zygote, ZygoteError> {
+        loop {
+            let left_out = self.lock().left_out.get(&tree.key).cloned().unwrap_or_default();
+            let wanted = tree.modules.iter().filter(|module| !left_out.contains_key(*module));
+            let wanted = Imports { modules: wanted.cloned().collect(), trusted: &self.trusted };
+            let (sandboxes, tree) = (self.sandboxes.clone(), tree.clone());
+            let key = tree.key.clone();
+            match Zygote::start(
+                sandboxes,
+                tree,
+                wanted,
+                own_network,
+                &self.runtime,
+                self.budget.spares,
+            )
+            .await
+            {
+                Err(ZygoteError::Unsafe(found)) if imports::can_be_left_out(&found) => {
+                    tracing::info!(environment = key, ?found, "not for zygotes");
+                    self.lock().left_out.entry(key).or_default().extend(found);
+                }
+                started => return started,
             }
         }
     }
