@@ -113,6 +113,7 @@ pub async fn run(
         built.await.map_err(|error| machine("starting")(io::Error::other(error)))??;
     follow_watchdog(&service);
     follow_demand(&supervisor);
+    supervisor.zygotes.grow();
     tracing::info!(
         socket = %settings.run.display(),
         mount = %settings.mount.display(),

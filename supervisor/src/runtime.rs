@@ -19,10 +19,11 @@ macro_rules! modules {
     };
 }
 
-const MODULES: [(&str, &str); 12] = modules!(
+const MODULES: [(&str, &str); 13] = modules!(
     "pipsqueak_runtime/__init__.py",
     "pipsqueak_runtime/__main__.py",
     "pipsqueak_runtime/channel.py",
+    "pipsqueak_runtime/environment.py",
     "pipsqueak_runtime/function.py",
     "pipsqueak_runtime/handler.py",
     "pipsqueak_runtime/hazards.py",
@@ -87,19 +88,25 @@ fn native_module() -> io::Result<PathBuf> {
     ))
 }
 
+impl Role {
+    /// As the runtime is told it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Zygote => "zygote",
+            Self::Function => "function",
+        }
+    }
+}
+
 /// Program and arguments that start an environment's interpreter in a sandbox.
 pub fn arguments(role: Role) -> Vec<String> {
-    let role = match role {
-        Role::Zygote => "zygote",
-        Role::Function => "function",
-    };
     [
         &format!("{ENVIRONMENT}/bin/python"),
         "-I",
         "-X",
         "utf8",
         &format!("{RUNTIME}/{PACKAGE}/__main__.py"),
-        role,
+        role.name(),
     ]
     .map(ToOwned::to_owned)
     .to_vec()

@@ -150,6 +150,7 @@ mod tests {
         status.starts = [("cold".to_owned(), 1), ("paused".to_owned(), 8)].into();
         status.zygotes.push(ZygoteInfo {
             id: 1,
+            parent: None,
             pid: None,
             environment: "0123456789abcdef".to_owned(),
             state: "failed".to_owned(),

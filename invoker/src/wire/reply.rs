@@ -304,13 +304,15 @@ pub struct ContainersStatus {
 pub struct ZygoteInfo {
     /// Its number, counted from the supervisor's start.
     pub id: u64,
+    /// The zygote that it was forked from; none for a root.
+    pub parent: Option<u64>,
     /// Process on the host; absent while it is being started.
     pub pid: Option<u32>,
-    /// Digest of the environment it serves.
+    /// Digest of the environment it sees.
     pub environment: String,
     /// `starting`, `ready`, `failed` or `gone`.
     pub state: String,
-    /// Modules it has imported at the environment's top level.
+    /// Modules of packages that it has imported, besides its parent's.
     pub modules: Vec<String>,
     /// Why it failed, where it did.
     pub reason: Option<String>,

@@ -38,6 +38,10 @@ def load(order, code):
     (event, context)."""
     import os
 
+    if order["wider"]:
+        from pipsqueak_runtime import environment
+
+        environment.widen()
     os.environ.update(order["variables"])
     os.chdir(code)
     sys.path.insert(0, code)

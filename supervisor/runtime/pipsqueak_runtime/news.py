@@ -11,11 +11,16 @@ _count = 0
 
 
 def begin():
-    """Takes what is imported now for known; a zygote does so once for all its children."""
-    global _known, _count
+    """Takes what is imported now for known, unless the zygote has done so for all its children."""
     if not _known:
-        _known = set(sys.modules)
-        _count = len(_known)
+        know()
+
+
+def know():
+    """Takes what is imported now for known."""
+    global _known, _count
+    _known = set(sys.modules)
+    _count = len(_known)
 
 
 def imported():

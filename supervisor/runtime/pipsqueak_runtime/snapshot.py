@@ -3,6 +3,7 @@
 import sys
 
 NAME = "snapshot_restore_py"
+_prepared = 0
 _restored = 0
 
 
@@ -16,9 +17,13 @@ class HookFailure(Exception):
 
 
 def before():
-    """Calls what is to be called ahead of a fork, last in, first out."""
-    for hook in reversed(list(_registered("get_before_snapshot"))):
+    """Calls what is to be called ahead of a fork, last in, first out, and was not called by the zygote
+    that this one was forked from."""
+    global _prepared
+    hooks = list(_registered("get_before_snapshot"))
+    for hook in reversed(hooks[_prepared:]):
         _call(hook)
+    _prepared = len(hooks)
 
 
 def after():

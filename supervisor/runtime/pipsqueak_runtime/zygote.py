@@ -7,12 +7,20 @@ import sys
 
 import pipsqueak_native as native
 
-from pipsqueak_runtime import channel, news, snapshot
+from pipsqueak_runtime import channel, environment, news, snapshot
 from pipsqueak_runtime.preload import Preloading
 
 
 def serve(control):
-    """Serves the supervisor. Returns only in a child, with the child's own channel."""
+    """Serves the supervisor. Returns only in a function's process, with its own channel."""
+    # Each turn is that of a zygote which the one before has forked.
+    while _serve_as_zygote(control) == "zygote":
+        environment.widen()
+    return control
+
+
+def _serve_as_zygote(control):
+    """Imports, then forks. Returns in each child, with its role."""
     message = channel.receive(control)
     if message is None:
         os._exit(0)
@@ -27,7 +35,8 @@ def serve(control):
         os._exit(70)
     generators = preloading.generators
     generators.collect()
-    news.begin()
+    environment.note()
+    news.know()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     # A collection in a child would write to every object's header and so copy every page.
@@ -45,39 +54,39 @@ def serve(control):
             _refuse(control, order, error)
             pid = None
         if pid == 0:
-            return _become_function(control, order, descriptors, generators)
+            return _become_child(control, order, descriptors, generators)
         for descriptor in descriptors:
             os.close(descriptor)
         if pid:
             channel.send(control, {"forked": {"id": order["id"], "pid": pid}})
 
 
-def _become_function(control, order, descriptors, generators):
-    """Makes a new child the function's own. Returns the function's channel, which takes the place
-    of `control`."""
+def _become_child(control, order, descriptors, generators):
+    """Makes a new child a process of its own, whose channel takes the place of `control`. Returns its
+    role."""
     try:
         own, logs, *others = descriptors
         for descriptor in others:
             os.close(descriptor)
-        native.become_user(order["uid"], order["gid"])
+        native.become_user(order["uid"], order["gid"], order["role"] == "zygote")
         # The same numbers as in a process that was started for a function.
         for source, target in ((own, control), (logs, 1), (logs, 2)):
             os.dup2(source, target)
         os.close(own)
         os.close(logs)
         os.chdir("/")
-        _forget_the_zygote()
+        _forget_the_zygote(order["role"])
         importlib.invalidate_caches()
         generators.reseed()
-        return control
+        return order["role"]
     except BaseException as error:
         _refuse(control, order, error)
         os._exit(70)
 
 
-def _forget_the_zygote():
+def _forget_the_zygote(role):
     # The last argument is the role.
-    sys.orig_argv[-1] = "function"
+    sys.orig_argv[-1] = role
     if "threading" in sys.modules:
         # CPython before 3.13 leaves it the number of its parent's.
         sys.modules["threading"].main_thread()._set_native_id()

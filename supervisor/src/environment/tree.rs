@@ -81,6 +81,11 @@ impl Tree {
         Self { key, modules, distributions, interpreter, imports, place: Place::Private(folder) }
     }
 
+    /// What can be imported from it, where that was read.
+    pub fn known_imports(&self) -> Option<&Arc<Imports>> {
+        self.imports.get()
+    }
+
     /// Digest of its view, where it has one.
     pub fn view_digest(&self) -> Option<&str> {
         match &self.place {

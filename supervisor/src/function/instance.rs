@@ -59,6 +59,8 @@ pub struct Instance {
     exits: Arc<Exits>,
     pid: i32,
     host_pid: OnceLock<Option<u32>>,
+    /// Whether its environment has more than its zygote has seen.
+    is_wider: bool,
     invocations: u64,
 }
 
@@ -124,6 +126,7 @@ impl Instance {
             exits,
             pid,
             host_pid: OnceLock::new(),
+            is_wider: tree.is_some(),
             invocations: 0,
         })
     }
@@ -139,6 +142,7 @@ impl Instance {
                 "handler": info.handler,
                 "memory": info.memory,
                 "variables": info.variables,
+                "wider": self.is_wider,
             });
             messages.push(channel::compose(&load, b"")?);
         }

@@ -292,6 +292,18 @@ impl Group {
         read_number(&path)
     }
 
+    /// Memory charged to it that is no file's, in bytes; 0 where the machine does not count.
+    pub fn anonymous(&self) -> u64 {
+        let (path, name) = match &self.controllers.memory {
+            Some(Controller::V1(path)) => (path, "rss "),
+            Some(Controller::V2(path)) => (path, "anon "),
+            None => return 0,
+        };
+        let text = fs::read_to_string(path.join("memory.stat")).unwrap_or_default();
+        let bytes = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        bytes.unwrap_or(0)
+    }
+
     /// How many of its processes were ended for going over the memory limit.
     pub fn oom_kills(&self) -> u64 {
         let path = match &self.controllers.memory {

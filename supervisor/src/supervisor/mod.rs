@@ -25,7 +25,7 @@ use crate::fault::internal;
 use crate::function::{Function, Functions, Instance, Paused};
 use crate::mount::Keeper;
 use crate::sandbox::Sandboxes;
-use crate::zygote::{self, Budget, Pool, Spare, Zygote};
+use crate::zygote::{Budget, Pool, Spare, Zygote};
 
 /// Everything that a running supervisor has.
 #[derive(Debug)]
@@ -59,10 +59,12 @@ pub struct Supervisor {
 /// What is left of an invocation when its reply is sent.
 #[derive(Debug)]
 pub struct Kept {
+    function: Arc<Function>,
     instance: Option<Instance>,
+    tier: Tier,
     tree: Arc<Tree>,
-    zygote: Option<Arc<Zygote>>,
-    own_network: bool,
+    zygote: Option<(u64, Arc<Zygote>)>,
+    imported: Vec<String>,
     _pass: Pass,
 }
 
@@ -71,8 +73,8 @@ struct Obtained {
     instance: Instance,
     tier: Tier,
     tree: Arc<Tree>,
-    /// What it was forked from.
-    zygote: Option<Arc<Zygote>>,
+    /// What it was forked from, and its number.
+    zygote: Option<(u64, Arc<Zygote>)>,
     /// How long it had to wait for its turn to make its environment.
     waited: Duration,
 }
@@ -89,7 +91,7 @@ impl Supervisor {
         let (environments, containers, functions, sandboxes, keeper) = parts;
         let traffic = Arc::<Traffic>::default();
         let budget = Budget { memory: settings.memory, spares: settings.spares };
-        let parts = (sandboxes.clone(), traffic.clone());
+        let parts = (sandboxes.clone(), environments.clone(), traffic.clone());
         let zygotes = Pool::new(parts, runtime.clone(), budget, settings.fork_safe.clone());
         let zygotes = Arc::new(zygotes);
         Self {
@@ -151,9 +153,9 @@ impl Supervisor {
             logs: answered.logs,
             request_id,
         };
-        let own_network = function.own_network();
-        let Obtained { tree, zygote, .. } = obtained;
-        let kept = Kept { instance: answered.instance, tree, zygote, own_network, _pass: pass };
+        let Obtained { tier, tree, zygote, .. } = obtained;
+        let (instance, imported) = (answered.instance, answered.imported);
+        let kept = Kept { function, instance, tier, tree, zygote, imported, _pass: pass };
         Ok((invocation, kept))
     }
 
@@ -161,14 +163,18 @@ impl Supervisor {
     /// another spare.
     pub fn after(&self, after: After) {
         if let Some(kept) = after.kept {
-            let Kept { instance, tree, zygote, own_network, _pass } = kept;
+            let Kept { function, instance, tier, tree, zygote, imported, _pass } = kept;
+            if self.settings.tiers.zygote && tier != Tier::Paused {
+                // What a start that has failed has not imported tells nothing.
+                let told = instance.is_some().then_some(imported);
+                let had = zygote.as_ref().map(|(id, _)| *id);
+                let (zygotes, tree) = (self.zygotes.clone(), tree.clone());
+                tokio::spawn(async move { zygotes.learn(&function, &tree, told, had).await });
+            }
             if let Some(instance) = instance {
                 self.keep(instance, &tree);
             }
-            if self.settings.tiers.zygote {
-                self.zygotes.want(&tree, own_network);
-            }
-            if let Some(zygote) = zygote {
+            if let Some((_, zygote)) = zygote {
                 self.zygotes.refill(&zygote);
             }
             self.shrink();
@@ -189,22 +195,25 @@ impl Supervisor {
             return Ok(Obtained { instance, tier, tree, zygote: None, waited });
         }
         let known = self.environments.find(function).await?;
-        let key = known.as_ref().map(|tree| tree.key.clone());
-        let key = key.or_else(|| self.environments.known_key(function));
-        let key = key.map(|tree| zygote::Key { tree, own_network: function.own_network() });
-        if let Some(key) = key
-            && let Some(zygote) = self.zygotes.ready(&key)
+        let seen = known.clone().or_else(|| {
+            let key = self.environments.known_key(function)?;
+            self.zygotes.tree(&key)
+        });
+        if let Some(tree) = seen.filter(|_| self.settings.tiers.zygote)
+            && let Some(choice) = self.zygotes.choose(function, &tree)
         {
-            let tree = zygote.tree().clone();
+            let tier = if choice.helps { Tier::Zygote } else { Tier::Ssd };
+            let zygote = choice.zygote;
             match self.zygotes.spare(&zygote).await {
                 Ok(spare) => {
-                    let instance = Instance::start(spare, function.clone(), None)?;
-                    let (tier, waited) = (Tier::Zygote, Duration::ZERO);
-                    return Ok(Obtained { instance, tier, tree, zygote: Some(zygote), waited });
+                    let wider = (!choice.is_whole).then_some(&*tree);
+                    let instance = Instance::start(spare, function.clone(), wider)?;
+                    let (waited, zygote) = (Duration::ZERO, Some((choice.id, zygote)));
+                    return Ok(Obtained { instance, tier, tree, zygote, waited });
                 }
                 Err(error) => {
                     tracing::warn!(%error, function = function.info.name, "forking a zygote");
-                    self.zygotes.discard(&key, &zygote);
+                    self.zygotes.discard(&zygote);
                 }
             }
         }
@@ -276,7 +285,7 @@ impl Supervisor {
             zygotes = self.zygotes.bytes();
         }
         if zygotes > self.settings.memory {
-            self.zygotes.evict_oldest();
+            self.zygotes.shrink();
         }
     }
 
@@ -295,6 +304,7 @@ impl Supervisor {
         let owned = name.to_owned();
         let removed = tokio::task::spawn_blocking(move || supervisor.functions.remove(&owned));
         removed.await.map_err(internal)??;
+        self.zygotes.forget(name);
         lock(&self.paused).take_all(|owner, _| owner == name);
         Ok(())
     }
@@ -314,10 +324,7 @@ impl Supervisor {
         }
         let mut zygotes = 0;
         if evict.zygotes || both {
-            let chosen = function.as_ref().map(|function| self.environments.known_key(function));
-            zygotes = self
-                .zygotes
-                .evict(|key| chosen.as_ref().is_none_or(|chosen| chosen.as_deref() == Some(key)));
+            zygotes = self.zygotes.evict(function.as_ref().map(|one| one.info.name.as_str()));
         }
         Ok(format!("evicted {paused} paused sandboxes and {zygotes} zygotes"))
     }
@@ -325,7 +332,7 @@ impl Supervisor {
     /// Drops everything that is kept, ahead of the end.
     pub fn clear(&self) {
         lock(&self.paused).take_all(|_, _| true);
-        self.zygotes.evict(|_| true);
+        self.zygotes.evict(None);
     }
 
     /// Counts a request until what this returns is dropped.

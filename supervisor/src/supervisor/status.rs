@@ -35,12 +35,7 @@ impl Supervisor {
             containers,
             environments: environments.into_iter().map(|environment| environment.name).collect(),
             functions: self.functions.list().len() as u64,
-            zygotes: self
-                .zygotes
-                .slots()
-                .into_iter()
-                .map(|(key, slot)| zygote_info(key, slot))
-                .collect(),
+            zygotes: self.zygotes.slots().into_iter().map(zygote_info).collect(),
             sandboxes,
             starts: lock(&self.starts)
                 .iter()
@@ -63,11 +58,12 @@ pub(super) fn info(instance: &Instance, state: &str) -> SandboxInfo {
     }
 }
 
-fn zygote_info(key: zygote::Key, slot: zygote::Slot) -> ZygoteInfo {
+fn zygote_info(slot: zygote::Slot) -> ZygoteInfo {
     let mut info = ZygoteInfo {
         id: slot.id,
+        parent: slot.parent,
         pid: None,
-        environment: key.tree,
+        environment: slot.tree.key.clone(),
         state: String::new(),
         modules: Vec::new(),
         reason: None,

@@ -2,13 +2,16 @@
 
 mod demand;
 pub mod forest;
+mod grow;
 mod imports;
+mod learn;
 mod node;
 mod pool;
 mod spare;
 mod spares;
+mod waiting;
 
 pub use imports::{Imported, Unsafe};
 pub use node::{Forked, Imports, Zygote, ZygoteError};
-pub use pool::{Budget, Key, Pool, Slot, State};
+pub use pool::{Budget, Choice, Pool, Slot, State};
 pub use spare::{PIDS, Spare, SpareError};

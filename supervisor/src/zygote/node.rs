@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use pipsqueak_kernel::{message, pidfd};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -70,6 +71,7 @@ enum Answer {
 #[derive(Serialize)]
 struct ForkOrder {
     id: u64,
+    role: &'static str,
     uid: u32,
     gid: u32,
     own_network: bool,
@@ -110,44 +112,43 @@ pub struct Forked {
 }
 
 impl Zygote {
-    /// Starts a zygote of `tree` and waits until it has imported what it is to. At most `spares` of
-    /// its children will wait.
+    /// Starts a zygote that sees `tree`, by forking `parent` where there is one, and waits until it has
+    /// imported what it is to. At most `spares` of its children will wait.
     pub async fn start(
         sandboxes: Arc<Sandboxes>,
-        tree: Arc<Tree>,
+        (parent, tree, own_network): (Option<Arc<Self>>, Arc<Tree>, bool),
         wanted: Imports<'_>,
-        own_network: bool,
         runtime: &Path,
         spares: usize,
     ) -> Result<Self, ZygoteError> {
         let (near, far) = UnixStream::pair()?;
-        let mounts = tree.mounts(runtime)?;
-        let making = sandboxes.clone();
-        let keeps = tree.keeps();
-        let launched = tokio::task::spawn_blocking(move || -> Result<_, ZygoteError> {
-            let plan = Plan {
-                standing: Standing::Zygote,
-                limits: Limits { pids: Some(PIDS), ..Limits::BACKGROUND },
-                own_network,
-                mounts,
-                tmp_bytes: TMP_BYTES,
-            };
-            let mut sandbox = making.make(plan, None)?;
+        let plan = Plan {
+            standing: Standing::Zygote,
+            limits: Limits { pids: Some(PIDS), ..Limits::BACKGROUND },
+            own_network,
+            mounts: tree.mounts(runtime)?,
+            tmp_bytes: TMP_BYTES,
+        };
+        let (making, keeps) = (sandboxes.clone(), tree.keeps());
+        let outer = parent.as_ref().map(|parent| parent.sandbox.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            let mut sandbox = making.make(plan, outer.as_ref())?;
             if let Some(folder) = keeps {
                 sandbox.keep(folder);
             }
-            let null = File::options().read(true).write(true).open("/dev/null")?;
-            let null = null.as_fd();
-            let program = Program {
-                arguments: runtime::arguments(Role::Zygote),
-                variables: runtime::variables(),
-                directory: "/".into(),
-                descriptors: vec![null, null, null, far.as_fd()],
-            };
-            let process = making.launch(&sandbox, program)?;
-            Ok((sandbox, process))
+            Ok::<_, SandboxError>(sandbox)
         });
-        let (sandbox, process) = launched.await.map_err(io::Error::other)??;
+        let sandbox = made.await.map_err(io::Error::other)??;
+        let (sandbox, process, end) = if let Some(parent) = &parent {
+            let (process, number) = parent.beget(&sandbox, far.into()).await?;
+            (sandbox, process, (parent.sandbox.exits().clone(), number))
+        } else {
+            let launching = sandboxes.clone();
+            let launched = tokio::task::spawn_blocking(move || launch(&launching, sandbox, &far));
+            let (sandbox, process) = launched.await.map_err(io::Error::other)??;
+            let number = process.pid;
+            (sandbox, process, (sandboxes.exits().clone(), number))
+        };
 
         near.set_nonblocking(true)?;
         let mut reader = tokio::net::UnixStream::from_std(near.try_clone()?)?;
@@ -162,7 +163,8 @@ impl Zygote {
             return Err(ZygoteError::Unready(reason));
         }
         let Some((Answer::Ready { modules: imported, failed }, _)) = answer else {
-            let exit = sandboxes.exits().of(process.pid, Duration::from_secs(1)).await;
+            let (exits, number) = end;
+            let exit = exits.of(number, Duration::from_secs(1)).await;
             let how = exit.map_or_else(|| "closed its channel".to_owned(), Exit::describe);
             return Err(ZygoteError::Ended(how, wanted.modules.join(", ")));
         };
@@ -189,6 +191,26 @@ impl Zygote {
         })
     }
 
+    /// Forks a zygote into `sandbox`, one made with this one's as its parent; its process, and its
+    /// number in this one's pid namespace. It is told on `channel` what to import.
+    async fn beget(
+        &self,
+        sandbox: &Sandbox,
+        channel: OwnedFd,
+    ) -> Result<(Process, i32), ZygoteError> {
+        let null = File::options().read(true).write(true).open("/dev/null")?.into();
+        let forked = self.fork_as(Role::Zygote, sandbox, &channel, &null).await?;
+        // Nothing else is in its group before it imports anything.
+        let pid = sandbox.process().and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.ok_or_else(|| io::Error::other("its process is not in its group"))?;
+        let pidfd = pidfd::open(Pid::from_raw(pid))?;
+        // Had it ended meanwhile, the number could be somebody else's.
+        if sandbox.process() != u32::try_from(pid).ok() {
+            return Err(ZygoteError::Ended("ended".to_owned(), "nothing yet".to_owned()));
+        }
+        Ok((Process { pid, pidfd }, forked.pid))
+    }
+
     /// Forks a child into `sandbox`, one made with this zygote's as its parent. The child serves
     /// `channel` and writes what it prints to `logs`.
     pub async fn fork(
@@ -197,9 +219,19 @@ impl Zygote {
         channel: &OwnedFd,
         logs: &OwnedFd,
     ) -> Result<Forked, ZygoteError> {
+        self.fork_as(Role::Function, sandbox, channel, logs).await
+    }
+
+    async fn fork_as(
+        &self,
+        role: Role,
+        sandbox: &Sandbox,
+        channel: &OwnedFd,
+        logs: &OwnedFd,
+    ) -> Result<Forked, ZygoteError> {
         let id = self.forks.fetch_add(1, Ordering::Relaxed);
-        let user = sandbox.user();
-        let order = ForkOrder { id, uid: user, gid: user, own_network: sandbox.own_network() };
+        let (user, own_network) = (sandbox.user(), sandbox.own_network());
+        let order = ForkOrder { id, role: role.name(), uid: user, gid: user, own_network };
         let order = channel::compose(&order, b"")?;
         let memberships = sandbox.memberships()?;
         let mut descriptors = vec![channel.as_fd(), logs.as_fd(), sandbox.holder().as_fd()];
@@ -226,6 +258,11 @@ impl Zygote {
     /// The environment it has imported.
     pub fn tree(&self) -> &Arc<Tree> {
         &self.tree
+    }
+
+    /// Memory that it has for itself alone, in bytes.
+    pub fn private_bytes(&self) -> u64 {
+        self.sandbox.group().anonymous()
     }
 
     /// Its process on the host.
@@ -265,6 +302,24 @@ impl Drop for Zygote {
             tracing::error!(pid = self.process.pid, %error, "ending a zygote");
         }
     }
+}
+
+/// Starts an interpreter that is told on `channel` what to import. Blocks.
+fn launch(
+    sandboxes: &Sandboxes,
+    sandbox: Sandbox,
+    channel: &UnixStream,
+) -> Result<(Sandbox, Process), ZygoteError> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let null = null.as_fd();
+    let program = Program {
+        arguments: runtime::arguments(Role::Zygote),
+        variables: runtime::variables(),
+        directory: "/".into(),
+        descriptors: vec![null, null, null, channel.as_fd()],
+    };
+    let process = sandboxes.launch(&sandbox, program)?;
+    Ok((sandbox, process))
 }
 
 /// Hands answers to those who wait for them until the zygote ends; then nobody waits any more.

@@ -1,34 +1,20 @@
-//! Which zygotes there are: one for each environment, made when it is first asked for.
+//! Which zygotes there are, and which of them serves a function.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::imports::{self, Unsafe};
-use super::node::{Imports, Zygote, ZygoteError};
-use super::spare::{Spare, SpareError};
-use super::spares::Claim;
+use tokio::sync::Notify;
+
+use super::forest::{self, Parameters, Policy, Realm, ZygoteId};
+use super::imports::Unsafe;
+use super::learn::Known;
+use super::node::Zygote;
 use crate::dispatch::Traffic;
-use crate::environment::Tree;
-use crate::sandbox::{SandboxError, Sandboxes};
-
-/// How long making a spare waits for requests to be answered. Where they never pause it is made beside
-/// them.
-const REFILL_PATIENCE: Duration = Duration::from_millis(20);
-/// The part of the memory budget that all spares together may take: one of so many.
-const SPARES_SHARE: u64 = 8;
-
-/// Whom a zygote may serve: functions whose environment has the distributions of its own, by
-/// digest, and whose sandboxes are in the same network. A child cannot change to the host's, which
-/// its user has no say over.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
-    /// Key of the environment's tree.
-    pub tree: String,
-    /// Whether it is in a network namespace of its own.
-    pub own_network: bool,
-}
+use crate::environment::{Environments, Tree};
+use crate::function::Function;
+use crate::sandbox::Sandboxes;
 
 /// A zygote's life.
 #[derive(Debug, Clone)]
@@ -37,7 +23,7 @@ pub enum State {
     Starting,
     /// Asleep, ready to fork.
     Ready(Arc<Zygote>),
-    /// It could not be started; functions of this environment start from the ssd tier.
+    /// It could not be started. It is not tried again for a while.
     Failed(String),
 }
 
@@ -46,24 +32,21 @@ pub enum State {
 pub struct Slot {
     /// Counts zygotes from the supervisor's start.
     pub id: u64,
+    /// The zygote that it is forked from.
+    pub parent: Option<u64>,
+    /// The environment that it sees.
+    pub tree: Arc<Tree>,
     /// What it is doing.
     pub state: State,
-    /// Modules that it was not given to import, and why.
+    /// Modules of the environment that it was made for which no zygote may import, and why.
     pub left_out: Unsafe,
+    /// What the policy sees of it.
+    pub(super) seen: forest::Zygote,
+    /// Private memory that it was planned with, in bytes.
+    pub(super) planned_bytes: f64,
 }
 
-/// The zygotes, by whom they may serve.
-#[derive(Debug)]
-pub struct Pool {
-    sandboxes: Arc<Sandboxes>,
-    runtime: PathBuf,
-    budget: Budget,
-    traffic: Arc<Traffic>,
-    trusted: Vec<String>,
-    slots: Mutex<Slots>,
-}
-
-/// What spares may take.
+/// What zygotes and spares may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
     /// Memory of all that is kept, in bytes.
@@ -72,214 +55,137 @@ pub struct Budget {
     pub spares: usize,
 }
 
-#[derive(Debug, Default)]
-struct Slots {
-    by_key: BTreeMap<Key, Slot>,
-    last_id: u64,
-    /// By the key of an environment's tree: what was found out once need not be again.
-    left_out: BTreeMap<String, Unsafe>,
+/// The zygotes, and what is known of whom they may serve.
+#[derive(Debug)]
+pub struct Pool {
+    pub(super) sandboxes: Arc<Sandboxes>,
+    pub(super) environments: Arc<Environments>,
+    pub(super) runtime: PathBuf,
+    pub(super) budget: Budget,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) trusted: Vec<String>,
+    pub(super) began: Instant,
+    /// Something was learned from which another plan may follow.
+    pub(super) news: Notify,
+    pub(super) inner: Mutex<Inner>,
+}
+
+/// What changes together.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub policy: Policy,
+    pub known: HashMap<String, Known>,
+    /// Environments by the key of their trees.
+    pub environments: HashMap<String, Arc<forest::Environment>>,
+    pub slots: BTreeMap<u64, Slot>,
+    pub last_id: u64,
+    /// Why modules are unsafe, by the digest of their distribution.
+    pub unsafe_modules: BTreeMap<String, Unsafe>,
+}
+
+/// A zygote that may serve a function.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// Its number.
+    pub id: u64,
+    /// It.
+    pub zygote: Arc<Zygote>,
+    /// Whether it sees all of the function's environment.
+    pub is_whole: bool,
+    /// Whether it has imported something that the function imports, or nothing is to be imported.
+    pub helps: bool,
 }
 
 impl Pool {
     /// A pool without zygotes. `runtime` is the folder of the Python runtime; spares are made when
     /// there is no traffic; modules that are `trusted` are imported whatever that leaves.
     pub fn new(
-        (sandboxes, traffic): (Arc<Sandboxes>, Arc<Traffic>),
+        (sandboxes, environments, traffic): (Arc<Sandboxes>, Arc<Environments>, Arc<Traffic>),
         runtime: PathBuf,
         budget: Budget,
         trusted: Vec<String>,
     ) -> Self {
-        Self { sandboxes, runtime, budget, traffic, trusted, slots: Mutex::default() }
-    }
-
-    /// The zygote of a key, where it is ready.
-    pub fn ready(&self, key: &Key) -> Option<Arc<Zygote>> {
-        match self.lock().by_key.get(key) {
-            Some(Slot { state: State::Ready(zygote), .. }) => Some(zygote.clone()),
-            _ => None,
+        let inner = Inner {
+            policy: Policy::new(Parameters::default()),
+            known: HashMap::new(),
+            environments: HashMap::new(),
+            slots: BTreeMap::new(),
+            last_id: 0,
+            unsafe_modules: BTreeMap::new(),
+        };
+        Self {
+            sandboxes,
+            environments,
+            runtime,
+            budget,
+            traffic,
+            trusted,
+            began: Instant::now(),
+            news: Notify::new(),
+            inner: Mutex::new(inner),
         }
     }
 
-    /// Starts a zygote of an environment in the background, unless there is or was one.
-    pub fn want(self: &Arc<Self>, tree: &Arc<Tree>, own_network: bool) {
-        let key = Key { tree: tree.key.clone(), own_network };
-        let mut slots = self.lock();
-        if slots.by_key.contains_key(&key) {
-            return;
-        }
-        slots.last_id += 1;
-        let id = slots.last_id;
-        let left_out = slots.left_out.get(&key.tree).cloned().unwrap_or_default();
-        slots.by_key.insert(key.clone(), Slot { id, state: State::Starting, left_out });
-        drop(slots);
-        let (pool, tree) = (self.clone(), tree.clone());
-        tokio::spawn(async move {
-            let state = match pool.start(&tree, own_network).await {
-                Ok(zygote) => State::Ready(Arc::new(zygote)),
-                Err(ZygoteError::Sandbox(SandboxError::Stopping)) => return,
-                Err(error) => {
-                    tracing::warn!(environment = key.tree, %error, "a zygote could not be started");
-                    State::Failed(error.to_string())
-                }
-            };
-            // Evicted while it was starting: it is dropped here, and ends.
-            let ready = match &state {
-                State::Ready(zygote) => Some(zygote.clone()),
-                _ => None,
-            };
-            pool.settle(&key, id, state);
-            if let Some(zygote) = ready {
-                pool.refill(&zygote);
-            }
-        });
+    /// The zygote that has a function's modules there first.
+    pub fn choose(&self, function: &Function, tree: &Arc<Tree>) -> Option<Choice> {
+        let inner = &mut *self.lock();
+        inner.introduce(function, tree);
+        let ready = inner.slots.values().filter(|slot| matches!(slot.state, State::Ready(_)));
+        let chosen = inner.policy.choose(ready.map(|slot| &slot.seen), &function.info.name)?;
+        let slot = inner.slots.get(&chosen.id.0)?;
+        let State::Ready(zygote) = &slot.state else { return None };
+        let wanted = &inner.policy.function(&function.info.name)?.modules;
+        Some(Choice {
+            id: slot.id,
+            zygote: zygote.clone(),
+            is_whole: slot.tree.key == tree.key,
+            helps: wanted.is_empty() || !wanted.intersection(&chosen.modules).is_empty(),
+        })
     }
 
-    fn settle(&self, key: &Key, id: u64, state: State) {
-        let slots = &mut *self.lock();
-        if let Some(slot) = slots.by_key.get_mut(key).filter(|slot| slot.id == id) {
-            slot.state = state;
-            slot.left_out = slots.left_out.get(&key.tree).cloned().unwrap_or_default();
-        }
+    /// An environment that a zygote sees, by its key.
+    pub fn tree(&self, key: &str) -> Option<Arc<Tree>> {
+        let inner = self.lock();
+        inner.slots.values().find(|slot| slot.tree.key == key).map(|slot| slot.tree.clone())
     }
 
-    /// A child of a zygote that waits for its function: one that is there, one that is being made,
-    /// or a new one.
-    pub async fn spare(&self, zygote: &Zygote) -> Result<Spare, SpareError> {
-        match zygote.spares().claim(Instant::now()) {
-            Claim::Ready(spare) => return Ok(*spare),
-            Claim::Coming(spare) => {
-                if let Ok(spare) = spare.await {
-                    return Ok(spare);
-                }
-            }
-            Claim::Nothing => {}
-        }
-        Spare::fork(&self.sandboxes, zygote, &self.runtime).await
-    }
-
-    /// Makes the spares that a zygote should have, in the background, one after the other.
-    pub fn refill(self: &Arc<Self>, zygote: &Arc<Zygote>) {
-        if !self.has_room() || !zygote.spares().begin_refill(Instant::now()) {
-            return;
-        }
-        // Not kept for its spares: one that is evicted meanwhile ends.
-        let (pool, zygote) = (self.clone(), Arc::downgrade(zygote));
-        tokio::spawn(async move {
-            loop {
-                pool.traffic.pause(REFILL_PATIENCE).await;
-                let Some(zygote) = zygote.upgrade() else { return };
-                let began = Instant::now();
-                if !zygote.spares().wants(began) {
-                    return;
-                }
-                zygote.spares().making();
-                let made = Spare::fork(&pool.sandboxes, &zygote, &pool.runtime).await;
-                let made = made.inspect_err(|error| {
-                    tracing::warn!(%error, zygote = zygote.pid(), "making a spare");
-                });
-                let ended = made.is_err() || !pool.has_room();
-                zygote.spares().made(made.ok().map(|spare| (spare, began.elapsed())));
-                if ended {
-                    zygote.spares().end_refill();
-                    return;
-                }
-            }
-        });
-    }
-
-    /// Drops the spares that are more than demand asks for.
-    pub fn trim(&self) {
-        let now = Instant::now();
-        self.each_ready(|zygote| zygote.spares().trim(now));
-    }
-
-    /// Drops all spares; how many.
-    pub fn evict_spares(&self) -> usize {
-        let mut count = 0;
-        self.each_ready(|zygote| count += zygote.spares().clear());
-        count
-    }
-
-    /// Memory of all spares, in bytes.
-    pub fn spares_bytes(&self) -> u64 {
-        let mut bytes = 0;
-        self.each_ready(|zygote| bytes += zygote.spares().bytes());
-        bytes
-    }
-
-    fn has_room(&self) -> bool {
-        self.spares_bytes() < self.budget.memory / SPARES_SHARE
-    }
-
-    fn each_ready(&self, mut act: impl FnMut(&Zygote)) {
-        for (_, slot) in self.slots() {
-            if let State::Ready(zygote) = slot.state {
-                act(&zygote);
-            }
-        }
-    }
-
-    /// Starts a zygote; again without the modules that turn out to be unsafe, as long as there are
-    /// any more to leave out.
-    async fn start(&self, tree: &Arc<Tree>, own_network: bool) -> Result<Zygote, ZygoteError> {
-        loop {
-            let left_out = self.lock().left_out.get(&tree.key).cloned().unwrap_or_default();
-            let wanted = tree.modules.iter().filter(|module| !left_out.contains_key(*module));
-            let wanted = Imports { modules: wanted.cloned().collect(), trusted: &self.trusted };
-            let (sandboxes, tree) = (self.sandboxes.clone(), tree.clone());
-            let key = tree.key.clone();
-            match Zygote::start(
-                sandboxes,
-                tree,
-                wanted,
-                own_network,
-                &self.runtime,
-                self.budget.spares,
-            )
-            .await
-            {
-                Err(ZygoteError::Unsafe(found)) if imports::can_be_left_out(&found) => {
-                    tracing::info!(environment = key, ?found, "not for zygotes");
-                    self.lock().left_out.entry(key).or_default().extend(found);
-                }
-                started => return started,
-            }
-        }
-    }
-
-    /// Forgets a zygote that does not fork any more; the next start makes another.
-    pub fn discard(&self, key: &Key, zygote: &Arc<Zygote>) {
-        let mut slots = self.lock();
+    /// Forgets a zygote that does not fork any more.
+    pub fn discard(&self, zygote: &Arc<Zygote>) {
         let same =
             |slot: &Slot| matches!(&slot.state, State::Ready(kept) if Arc::ptr_eq(kept, zygote));
-        if slots.by_key.get(key).is_some_and(same) {
-            slots.by_key.remove(key);
+        self.lock().slots.retain(|_, slot| !same(slot));
+        self.news.notify_one();
+    }
+
+    /// Drops zygotes: those that may serve a function, or all; how many.
+    pub fn evict(&self, function: Option<&str>) -> usize {
+        let inner = &mut *self.lock();
+        let before = inner.slots.len();
+        let policy = &inner.policy;
+        let serves = |slot: &Slot| {
+            let Some(name) = function else { return true };
+            let Some(known) = policy.function(name) else { return false };
+            let fitness = slot.seen.fitness(known, &policy.costs);
+            matches!(fitness, forest::Fitness::Fit { .. })
+        };
+        inner.slots.retain(|_, slot| !serves(slot));
+        before - inner.slots.len()
+    }
+
+    /// Ends the zygotes that save least until the rest keeps to the budget.
+    pub fn shrink(&self) {
+        let now = self.now();
+        let inner = &mut *self.lock();
+        #[expect(clippy::cast_precision_loss, reason = "a size, far below 2^52")]
+        let retired = inner.policy.shrink(&inner.standing(), self.budget.memory as f64, now);
+        for id in retired {
+            inner.slots.remove(&id.0);
         }
     }
 
-    /// Drops the zygotes whose tree `choose` chooses by its key; how many.
-    pub fn evict(&self, mut choose: impl FnMut(&str) -> bool) -> usize {
-        let mut slots = self.lock();
-        let before = slots.by_key.len();
-        slots.by_key.retain(|key, _| !choose(&key.tree));
-        before - slots.by_key.len()
-    }
-
-    /// Drops the oldest ready zygote; whether there was one.
-    pub fn evict_oldest(&self) -> bool {
-        let mut slots = self.lock();
-        let oldest = slots
-            .by_key
-            .iter()
-            .filter(|(_, slot)| matches!(slot.state, State::Ready(_)))
-            .min_by_key(|(_, slot)| slot.id)
-            .map(|(key, _)| key.clone());
-        oldest.is_some_and(|key| slots.by_key.remove(&key).is_some())
-    }
-
-    /// All of them, by key.
-    pub fn slots(&self) -> Vec<(Key, Slot)> {
-        self.lock().by_key.iter().map(|(key, slot)| (key.clone(), slot.clone())).collect()
+    /// All of them, by their numbers.
+    pub fn slots(&self) -> Vec<Slot> {
+        self.lock().slots.values().cloned().collect()
     }
 
     /// Memory of all of them and of their spares, in bytes.
@@ -291,7 +197,50 @@ impl Pool {
         bytes
     }
 
-    fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn each_ready(&self, mut act: impl FnMut(&Zygote)) {
+        for slot in self.slots() {
+            if let State::Ready(zygote) = slot.state {
+                act(&zygote);
+            }
+        }
+    }
+
+    /// Seconds since the supervisor's start.
+    pub(super) fn now(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Where the children of an environment's zygotes are.
+    pub fn realm(&mut self, tree: &Tree, own_network: bool) -> Realm {
+        let network = if own_network { "own" } else { "host" };
+        let alone = tree.view_digest().map_or_else(|| tree.key.as_str(), |_| "");
+        let interpreter = tree.interpreter.executable.display();
+        self.policy.names.realm(&format!("{interpreter} {network} {alone}"))
+    }
+
+    /// The zygotes that are there or are being started, as the policy sees them.
+    #[expect(clippy::cast_precision_loss, reason = "a size, far below 2^52")]
+    pub fn standing(&self) -> Vec<forest::Standing> {
+        let alive = self.slots.values().filter(|slot| !matches!(slot.state, State::Failed(_)));
+        alive
+            .map(|slot| forest::Standing {
+                id: slot.seen.id,
+                parent: slot.parent.filter(|id| self.slots.contains_key(id)).map(ZygoteId),
+                realm: slot.seen.realm,
+                distributions: slot.seen.distributions.clone(),
+                modules: slot.seen.modules.clone(),
+                bytes: match &slot.state {
+                    State::Ready(zygote) => zygote.private_bytes() as f64,
+                    _ => slot.planned_bytes,
+                },
+                is_given: false,
+            })
+            .collect()
     }
 }
