@@ -7,6 +7,7 @@ use pipsqueak_fs::RepositoryError;
 use crate::containers::ContainersError;
 use crate::environment::EnvironmentsError;
 use crate::function::{DeployError, FunctionsError, StartError};
+use crate::zygote::GiveError;
 
 /// A fault of Pipsqueak or its machine.
 pub fn internal(error: impl std::fmt::Display) -> Fault {
@@ -35,6 +36,17 @@ impl From<StartError> for Fault {
             StartError::Mount { .. } | StartError::Limit { .. } => FaultKind::Internal,
         };
         Self { kind, message: error.to_string() }
+    }
+}
+
+impl From<GiveError> for Fault {
+    fn from(error: GiveError) -> Self {
+        match error {
+            GiveError::Environments(error) => error.into(),
+            GiveError::Given(_) | GiveError::Apart(_) => {
+                Self { kind: FaultKind::BadInput, message: error.to_string() }
+            }
+        }
     }
 }
 

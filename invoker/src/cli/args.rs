@@ -59,7 +59,9 @@ pub enum Verb {
     Evict(Evict),
     /// Show what the supervisor keeps and does
     Status(Format),
-    /// List zygotes
+    /// Tell which zygote serves a function, why no other does, and what that saves
+    Explain(Explain),
+    /// List zygotes, see their tree, and take and give it
     Zygotes {
         #[command(subcommand)]
         verb: ZygotesVerb,
@@ -285,6 +287,25 @@ pub struct Evict {
 pub enum ZygotesVerb {
     /// List zygotes
     Ls(Format),
+    /// Show which zygote was forked from which
+    Tree,
+    /// Print the zygotes there are as JSON that `import` takes
+    Export,
+    /// Start given zygotes: what `export` has printed, or a tree of OpenLambda's
+    Import {
+        /// The file, or - for stdin
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The function
+    #[arg(value_parser = named)]
+    pub name: String,
+    #[command(flatten)]
+    pub format: Format,
 }
 
 #[derive(Debug, Subcommand)]
@@ -421,6 +442,10 @@ mod tests {
             "evict",
             "status",
             "zygotes ls",
+            "zygotes tree",
+            "zygotes export",
+            "zygotes import",
+            "explain",
             "store du",
             "store gc --dry-run --grace 0",
             "store scrub --rate 50M",

@@ -1,11 +1,13 @@
 //! What crosses between a client and the supervisor: framed, versioned JSON messages.
 
+mod explanation;
 mod frame;
 mod reply;
 mod request;
 mod store;
 mod version;
 
+pub use explanation::{Explanation, Imports, UnsafeModule, Verdict};
 pub use frame::{FrameError, FrameKind, HEADER_BYTES, Header, MAX_FRAME_BYTES, encode};
 pub use reply::{
     ContainersStatus, DEFAULT_TMP, DistributionInfo, EnvironmentInfo, Export, Fault, FaultKind,

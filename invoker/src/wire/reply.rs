@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::explanation::Explanation;
 use super::request::{Network, Requirements};
 use super::store::{Checked, Collected, Repaired, Usage};
 
@@ -40,6 +41,13 @@ pub enum Reply {
     Invocation(Invocation),
     /// What the supervisor keeps and does.
     Status(Status),
+    /// Which zygote serves a function, and why.
+    Explanation(Explanation),
+    /// Zygotes as trees.
+    Trees {
+        /// JSON, which can be given back.
+        trees: String,
+    },
     /// What is stored and what it costs.
     Usage(Usage),
     /// What a collection has done.

@@ -72,6 +72,18 @@ pub enum Request {
     },
     /// Drop what tiers keep; answered by [`super::Reply::Done`].
     Evict(Evict),
+    /// Which zygote serves a function and why; answered by [`super::Reply::Explanation`].
+    Explain {
+        /// The function's name.
+        function: String,
+    },
+    /// The zygotes there are as trees; answered by [`super::Reply::Trees`].
+    ZygotesExport,
+    /// Start given trees of zygotes; answered by [`super::Reply::Done`].
+    ZygotesImport {
+        /// Text in our own form or in OpenLambda's.
+        trees: String,
+    },
     /// Care of the store.
     Store(StoreRequest),
 }

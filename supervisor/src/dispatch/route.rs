@@ -117,6 +117,12 @@ async fn carry_out(
             Reply::Invocation(invocation)
         }
         Request::Store(request) => supervisor.care(request, progress).await?,
+        Request::Explain { function } => Reply::Explanation(supervisor.explain(&function).await?),
+        Request::ZygotesExport => Reply::Trees { trees: supervisor.zygotes.export() },
+        Request::ZygotesImport { trees } => {
+            let count = supervisor.give_zygotes(&trees).await?;
+            Reply::Done { message: format!("starting {count} zygotes") }
+        }
         Request::Evict(evict) => Reply::Done { message: supervisor.evict(&evict)? },
     })
 }

@@ -16,7 +16,8 @@ impl Environments {
         tree: &Arc<Tree>,
         distributions: BTreeSet<String>,
     ) -> Result<Arc<Tree>, EnvironmentsError> {
-        let Some(whole) = tree.view_digest().filter(|_| distributions != tree.distributions) else {
+        let is_all = distributions.iter().eq(tree.distributions.keys());
+        let Some(whole) = tree.view_digest().filter(|_| !is_all) else {
             return Ok(tree.clone());
         };
         let (shared, tree, whole) = (self.shared.clone(), tree.clone(), whole.to_owned());
@@ -26,9 +27,23 @@ impl Environments {
             let io = |error| EnvironmentsError::Io { name: name.clone(), error };
             shared.publish(std::slice::from_ref(&name)).map_err(io)?;
             let view = shared.view_at(&subset.view, &name)?;
-            Ok(Arc::new(tree.part(distributions, subset, view)))
+            Ok(Arc::new(tree.part(&distributions, subset, view)))
         })
         .await
+    }
+
+    /// All environments of the default interpreter that sandboxes can see.
+    pub async fn trees(&self) -> Result<Vec<Arc<Tree>>, EnvironmentsError> {
+        let mut trees = Vec::new();
+        if self.shared.private.is_some() {
+            return Ok(trees);
+        }
+        for environment in self.list().await? {
+            if environment.interpreter == self.shared.python {
+                trees.push(self.open(environment.name).await?);
+            }
+        }
+        Ok(trees)
     }
 
     /// What can be imported from an environment; nothing is known of one that is private.

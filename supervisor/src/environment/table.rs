@@ -101,7 +101,7 @@ pub(super) struct Shared {
     pub(super) hosted: Mutex<BTreeSet<String>>,
     pub(super) sandboxes: Arc<Sandboxes>,
     pub(super) python: PathBuf,
-    private: Option<PathBuf>,
+    pub(super) private: Option<PathBuf>,
     pub(super) runtime: Handle,
     /// Collecting and repairing are one at a time; so is scrubbing, which may take a day.
     pub(super) caring: Mutex<()>,
@@ -271,7 +271,7 @@ impl Environments {
         blocking(name, move || Ok(shared.repository.environment(&wanted)?)).await
     }
 
-    async fn open(&self, name: String) -> Result<Arc<Tree>, EnvironmentsError> {
+    pub(super) async fn open(&self, name: String) -> Result<Arc<Tree>, EnvironmentsError> {
         let (shared, wanted) = (self.shared.clone(), name.clone());
         let opened = blocking(&name, move || {
             let (environment, view, lease) = shared.current(&wanted)?;

@@ -1,6 +1,6 @@
 //! An installed environment, as sandboxes see it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,8 +20,8 @@ pub struct Tree {
     pub key: String,
     /// Top-level modules of what its requirements ask for.
     pub modules: Vec<String>,
-    /// Digests of its distributions; one that stands for them all where it is private.
-    pub distributions: BTreeSet<String>,
+    /// Its distributions by their digests; one that stands for them all where it is private.
+    pub distributions: BTreeMap<String, Distribution>,
     /// Its interpreter.
     pub interpreter: Interpreter,
     /// What can be imported from it, once that was read.
@@ -40,8 +40,8 @@ enum Place {
 impl Tree {
     /// An environment and its view, which `lease` keeps.
     pub fn view(environment: Environment, view: Arc<View>, lease: Lease) -> Self {
-        let digest = |one: &Distribution| one.digest.clone();
-        let distributions = environment.distributions.iter().map(digest).collect();
+        let by_digest = |one: &Distribution| (one.digest.clone(), one.clone());
+        let distributions = environment.distributions.iter().map(by_digest).collect();
         let requested = environment.distributions.into_iter().filter(|one| one.requested);
         Self {
             key: environment.digest,
@@ -54,16 +54,15 @@ impl Tree {
     }
 
     /// Some distributions of this environment.
-    pub(super) fn part(
-        &self,
-        distributions: BTreeSet<String>,
-        subset: Subset,
-        view: Arc<View>,
-    ) -> Self {
+    pub(super) fn part(&self, wanted: &BTreeSet<String>, subset: Subset, view: Arc<View>) -> Self {
         Self {
             key: subset.digest,
             modules: Vec::new(),
-            distributions,
+            distributions: {
+                let mut distributions = self.distributions.clone();
+                distributions.retain(|digest, _| wanted.contains(digest));
+                distributions
+            },
             interpreter: self.interpreter.clone(),
             imports: OnceCell::new(),
             place: Place::View(view, subset.lease),
@@ -77,7 +76,14 @@ impl Tree {
         interpreter: Interpreter,
         folder: Arc<TempDir>,
     ) -> Self {
-        let (distributions, imports) = ([key.clone()].into(), OnceCell::new());
+        let whole = Distribution {
+            name: key.clone(),
+            version: String::new(),
+            digest: key.clone(),
+            requested: true,
+            modules: modules.clone(),
+        };
+        let (distributions, imports) = ([(key.clone(), whole)].into(), OnceCell::new());
         Self { key, modules, distributions, interpreter, imports, place: Place::Private(folder) }
     }
 

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use pipsqueak::settings::Settings;
 use pipsqueak::wire::{
-    Deploy, Evict, Fault, FaultKind, FunctionInfo, Invocation, Progress, SandboxInfo, Tier,
+    Deploy, Evict, Explanation, Fault, FaultKind, FunctionInfo, Invocation, Progress, SandboxInfo,
+    Tier,
 };
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedSender;
@@ -343,6 +344,31 @@ impl Supervisor {
     /// How many requests have been read and not been answered.
     pub fn in_flight(&self) -> usize {
         self.traffic.count()
+    }
+
+    /// Which zygote serves a function and why, in the environment that it has now.
+    pub async fn explain(&self, name: &str) -> Result<Explanation, Fault> {
+        let function = self.functions.get(name)?;
+        let Some(tree) = self.environments.find(&function).await? else {
+            let message = format!(
+                "function {name} has no environment yet: its first invocation makes it, or with the \
+                 ssd tier off each"
+            );
+            return Err(Fault { kind: FaultKind::BadInput, message });
+        };
+        self.environments.imports(&tree).await?;
+        Ok(self.zygotes.explain(&function, &tree))
+    }
+
+    /// Starts given trees of zygotes, of the packages of all environments of the default interpreter;
+    /// how many zygotes.
+    pub async fn give_zygotes(&self, trees: &str) -> Result<usize, Fault> {
+        if !self.settings.tiers.zygote {
+            let message = "the zygote tier is off".to_owned();
+            return Err(Fault { kind: FaultKind::BadInput, message });
+        }
+        let environments = self.environments.trees().await?;
+        Ok(self.zygotes.give(trees, environments).await?)
     }
 
     fn note_running(&self, number: u64, instance: &Instance) -> Noted {

@@ -85,10 +85,13 @@ impl Pool {
         let growths = {
             let now = self.now();
             let inner = &mut *self.lock();
+            let given = std::mem::take(&mut inner.given);
+            let mut growths = inner.prepare(given, true);
             let standing = inner.standing();
             let plan = inner.policy.plan(&standing, self.room(), now);
             inner.retire(&plan.retire);
-            inner.prepare(plan.start)
+            growths.extend(inner.prepare(plan.start, false));
+            growths
         };
         for growth in growths {
             let (id, started) = (growth.id, self.start(&growth).await);
@@ -185,7 +188,7 @@ impl Inner {
 
     /// Enters planned zygotes; those are left out for which no function's environment is known any
     /// more.
-    fn prepare(&mut self, starts: Vec<Start>) -> Vec<Growth> {
+    fn prepare(&mut self, starts: Vec<Start>, is_given: bool) -> Vec<Growth> {
         let mut growths = Vec::new();
         let mut ids = Vec::new();
         for start in starts {
@@ -216,6 +219,7 @@ impl Inner {
                 left_out: Unsafe::new(),
                 seen,
                 planned_bytes: start.bytes,
+                is_given,
             };
             self.slots.insert(id, slot);
             growths.push(Growth { id, parent, tree, own_network, start, wanted });
@@ -224,14 +228,21 @@ impl Inner {
     }
 
     /// An environment that has all of a start's distributions, and the network that it is for.
-    fn source(&self, start: &Start) -> Option<(Arc<Tree>, bool)> {
+    pub fn source(&self, start: &Start) -> Option<(Arc<Tree>, bool)> {
         let found = self.known.iter().find(|(name, _)| {
             self.policy.function(name).is_some_and(|function| {
                 function.realm == start.realm
                     && start.distributions.is_subset(&function.environment.distributions)
             })
         });
-        found.map(|(_, known)| (known.tree.clone(), known.own_network))
+        found.map(|(_, known)| (known.tree.clone(), known.own_network)).or_else(|| {
+            let names = &self.policy.names;
+            let mut given = self.sources.iter().filter(|tree| {
+                let has = |one| tree.distributions.contains_key(names.digest(one));
+                start.distributions.iter().all(has)
+            });
+            given.next().map(|tree| (tree.clone(), true))
+        })
     }
 
     fn bar(&mut self, growth: &Growth, found: Unsafe) {
@@ -248,7 +259,7 @@ impl Inner {
 
     /// Modules of an environment that no zygote may import.
     pub fn left_out(&self, tree: &Tree) -> Unsafe {
-        let found = tree.distributions.iter().filter_map(|digest| self.unsafe_modules.get(digest));
+        let found = tree.distributions.keys().filter_map(|digest| self.unsafe_modules.get(digest));
         found.flatten().map(|(name, why)| (name.clone(), why.clone())).collect()
     }
 

@@ -94,7 +94,7 @@ impl Inner {
         for name in named {
             // A private environment is one distribution for everybody who may have it.
             let owner = match (tree.view_digest(), imports) {
-                (None, _) => tree.distributions.first().map(String::as_str),
+                (None, _) => tree.distributions.keys().next().map(String::as_str),
                 (Some(_), imports) => imports.and_then(|imports| imports.owner(name)),
             };
             if let Some(owner) = owner {
@@ -123,12 +123,13 @@ impl Inner {
         self.modules(tree, closure.iter().map(String::as_str))
     }
 
-    fn environment(&mut self, tree: &Tree) -> Arc<forest::Environment> {
+    /// An environment as the policy sees it.
+    pub fn environment(&mut self, tree: &Tree) -> Arc<forest::Environment> {
         if let Some(known) = self.environments.get(&tree.key) {
             return known.clone();
         }
         let names = &mut self.policy.names;
-        let distributions = tree.distributions.iter().map(|digest| names.distribution(digest));
+        let distributions = tree.distributions.keys().map(|digest| names.distribution(digest));
         let distributions = distributions.collect();
         let mut requires = HashMap::new();
         let imports: Option<&Arc<Imports>> = tree.known_imports();

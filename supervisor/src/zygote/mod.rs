@@ -2,6 +2,7 @@
 
 mod demand;
 pub mod forest;
+mod give;
 mod grow;
 mod imports;
 mod learn;
@@ -9,8 +10,10 @@ mod node;
 mod pool;
 mod spare;
 mod spares;
+mod tell;
 mod waiting;
 
+pub use give::GiveError;
 pub use imports::{Imported, Unsafe};
 pub use node::{Forked, Imports, Zygote, ZygoteError};
 pub use pool::{Budget, Choice, Pool, Slot, State};

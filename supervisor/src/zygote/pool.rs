@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::forest::{self, Parameters, Policy, Realm, ZygoteId};
+use super::forest::{self, Parameters, Policy, Realm, Start, ZygoteId};
 use super::imports::Unsafe;
 use super::learn::Known;
 use super::node::Zygote;
@@ -44,6 +44,8 @@ pub struct Slot {
     pub(super) seen: forest::Zygote,
     /// Private memory that it was planned with, in bytes.
     pub(super) planned_bytes: f64,
+    /// Whether a user has given it.
+    pub is_given: bool,
 }
 
 /// What zygotes and spares may take.
@@ -79,6 +81,10 @@ pub(super) struct Inner {
     pub environments: HashMap<String, Arc<forest::Environment>>,
     pub slots: BTreeMap<u64, Slot>,
     pub last_id: u64,
+    /// Environments that given trees are made of.
+    pub sources: Vec<Arc<Tree>>,
+    /// Zygotes that a user has given and that are not started yet.
+    pub given: Vec<Start>,
     /// Why modules are unsafe, by the digest of their distribution.
     pub unsafe_modules: BTreeMap<String, Unsafe>,
 }
@@ -111,6 +117,8 @@ impl Pool {
             environments: HashMap::new(),
             slots: BTreeMap::new(),
             last_id: 0,
+            sources: Vec::new(),
+            given: Vec::new(),
             unsafe_modules: BTreeMap::new(),
         };
         Self {
@@ -239,7 +247,7 @@ impl Inner {
                     State::Ready(zygote) => zygote.private_bytes() as f64,
                     _ => slot.planned_bytes,
                 },
-                is_given: false,
+                is_given: slot.is_given,
             })
             .collect()
     }

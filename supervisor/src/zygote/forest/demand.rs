@@ -99,6 +99,11 @@ impl Imports {
         self.usual()
     }
 
+    /// Whether a start has told.
+    pub(super) fn has_learned(&self) -> bool {
+        !self.shares.is_empty()
+    }
+
     /// What most starts import.
     fn usual(&self) -> Modules {
         let usual = self.shares.iter().filter(|(_, share)| **share >= USUAL);

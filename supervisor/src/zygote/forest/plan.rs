@@ -89,6 +89,17 @@ pub enum Parent {
     Planned(usize),
 }
 
+impl Parent {
+    /// The same, in a list of starts that so many others come ahead of.
+    #[must_use]
+    pub fn after(self, others: usize) -> Self {
+        match self {
+            Self::Planned(place) => Self::Planned(place + others),
+            other => other,
+        }
+    }
+}
+
 /// A zygote to be started.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Start {

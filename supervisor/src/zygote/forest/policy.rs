@@ -86,6 +86,11 @@ impl Policy {
         self.functions.get(name).map(|known| &known.function)
     }
 
+    /// Whether a start has told what a function imports.
+    pub fn has_learned(&self, name: &str) -> bool {
+        self.functions.get(name).is_some_and(|known| known.imports.has_learned())
+    }
+
     /// Starts of a function a second.
     pub fn rate(&self, name: &str, now: f64) -> f64 {
         let known = self.functions.get(name);
