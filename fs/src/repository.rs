@@ -3,6 +3,7 @@
 mod add;
 mod imports;
 mod keep;
+mod learned;
 mod publish;
 mod shown;
 mod subset;

@@ -113,7 +113,11 @@ pub async fn run(
         built.await.map_err(|error| machine("starting")(io::Error::other(error)))??;
     follow_watchdog(&service);
     follow_demand(&supervisor);
-    supervisor.zygotes.grow();
+    if supervisor.settings.tiers.zygote {
+        supervisor.zygotes.grow();
+        let (zygotes, functions) = (supervisor.zygotes.clone(), supervisor.functions.list());
+        tokio::spawn(async move { zygotes.recall(functions).await });
+    }
     tracing::info!(
         socket = %settings.run.display(),
         mount = %settings.mount.display(),
@@ -126,6 +130,9 @@ pub async fn run(
     tracing::info!(leave, "stopping");
     service.stopping(if leave { "leaving the mount to the next" } else { "stopping" });
     drain(&supervisor).await;
+    if supervisor.settings.tiers.zygote {
+        supervisor.zygotes.remember().await;
+    }
     let ended = tokio::task::spawn_blocking(move || end(&supervisor, leave));
     ended.await.map_err(|error| machine("stopping")(io::Error::other(error)))?
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use pipsqueak_fs::{Imports, retained_name};
+use pipsqueak_fs::{Imports, Repository, RepositoryError, retained_name};
 
 use super::table::{Environments, EnvironmentsError, blocking};
 use super::tree::Tree;
@@ -44,6 +44,15 @@ impl Environments {
             }
         }
         Ok(trees)
+    }
+
+    /// Asks the repository for something, off everybody's path.
+    pub async fn in_repository<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Repository) -> Result<T, RepositoryError> + Send + 'static,
+    ) -> Result<T, EnvironmentsError> {
+        let shared = self.shared.clone();
+        blocking("catalog", move || Ok(ask(&shared.repository)?)).await
     }
 
     /// What can be imported from an environment; nothing is known of one that is private.

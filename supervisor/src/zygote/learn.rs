@@ -18,7 +18,7 @@ use crate::function::Function;
 /// A function, as the policy was last told of it.
 #[derive(Debug)]
 pub(super) struct Known {
-    version: u64,
+    pub version: u64,
     /// Its environment.
     pub tree: Arc<Tree>,
     pub own_network: bool,
@@ -42,7 +42,7 @@ impl Pool {
         let name = &function.info.name;
         let now = self.now();
         let inner = &mut *self.lock();
-        inner.introduce(function, tree);
+        inner.introduce(function, tree, now);
         inner.policy.started(name, now);
         let Some(imported) = imported else { return };
         let zygote = had.and_then(|id| inner.slots.get(&id));
@@ -67,7 +67,8 @@ impl Pool {
 
 impl Inner {
     /// Lets the policy know of a function, or of its new code or environment.
-    pub fn introduce(&mut self, function: &Function, tree: &Arc<Tree>) {
+    /// `now` is in seconds.
+    pub fn introduce(&mut self, function: &Function, tree: &Arc<Tree>, now: f64) {
         let (name, version) = (&function.info.name, function.info.version);
         let own_network = function.own_network();
         let knew_imports = tree.known_imports().is_some();
@@ -79,10 +80,17 @@ impl Inner {
         }) {
             return;
         }
-        let guess = self.guess(function, tree);
+        let recalled = self.take_recalled(name, version, &tree.key);
+        let guess = match &recalled {
+            Some((modules, _)) => modules.clone(),
+            None => self.guess(function, tree),
+        };
         let realm = self.realm(tree, own_network);
         let environment = self.environment(tree);
         self.policy.deploy(name, realm, environment, guess);
+        if let Some((modules, rate)) = recalled {
+            self.policy.recall(name, &modules, rate, now);
+        }
         let known = Known { version, tree: tree.clone(), own_network, knew_imports };
         self.known.insert(name.clone(), known);
     }

@@ -6,6 +6,7 @@ mod give;
 mod grow;
 mod imports;
 mod learn;
+mod memory;
 mod node;
 mod pool;
 mod spare;

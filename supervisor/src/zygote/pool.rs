@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::forest::{self, Parameters, Policy, Realm, Start, ZygoteId};
 use super::imports::Unsafe;
 use super::learn::Known;
+use super::memory::Recalled;
 use super::node::Zygote;
 use crate::dispatch::Traffic;
 use crate::environment::{Environments, Tree};
@@ -81,6 +82,8 @@ pub(super) struct Inner {
     pub environments: HashMap<String, Arc<forest::Environment>>,
     pub slots: BTreeMap<u64, Slot>,
     pub last_id: u64,
+    /// What the run before has learned.
+    pub recalled: Recalled,
     /// Environments that given trees are made of.
     pub sources: Vec<Arc<Tree>>,
     /// Zygotes that a user has given and that are not started yet.
@@ -117,6 +120,7 @@ impl Pool {
             environments: HashMap::new(),
             slots: BTreeMap::new(),
             last_id: 0,
+            recalled: Recalled::default(),
             sources: Vec::new(),
             given: Vec::new(),
             unsafe_modules: BTreeMap::new(),
@@ -136,8 +140,9 @@ impl Pool {
 
     /// The zygote that has a function's modules there first.
     pub fn choose(&self, function: &Function, tree: &Arc<Tree>) -> Option<Choice> {
+        let now = self.now();
         let inner = &mut *self.lock();
-        inner.introduce(function, tree);
+        inner.introduce(function, tree, now);
         let ready = inner.slots.values().filter(|slot| matches!(slot.state, State::Ready(_)));
         let chosen = inner.policy.choose(ready.map(|slot| &slot.seen), &function.info.name)?;
         let slot = inner.slots.get(&chosen.id.0)?;

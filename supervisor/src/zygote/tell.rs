@@ -20,7 +20,7 @@ impl Pool {
         let now = self.now();
         let name = &function.info.name;
         let inner = &mut *self.lock();
-        inner.introduce(function, tree);
+        inner.introduce(function, tree, now);
         let ready = inner.slots.values().filter(|slot| matches!(slot.state, State::Ready(_)));
         let zygotes: Vec<_> = ready.map(|slot| slot.seen.clone()).collect();
         let inner = &*inner;

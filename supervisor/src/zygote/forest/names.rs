@@ -72,6 +72,11 @@ impl Names {
         self.modules.named.len()
     }
 
+    /// All modules that have one.
+    pub fn all_modules(&self) -> impl Iterator<Item = ModuleId> {
+        (0..self.modules()).map(ModuleId::at)
+    }
+
     /// The distributions that bring some modules.
     pub fn owners(&self, modules: &Modules) -> Distributions {
         modules.iter().filter_map(|module| self.module_named(module).distribution).collect()

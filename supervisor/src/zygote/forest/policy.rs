@@ -104,6 +104,16 @@ impl Policy {
         }
     }
 
+    /// Takes over what was known of a function before: what its starts import, and how many there were a
+    /// second.
+    pub fn recall(&mut self, name: &str, modules: &Modules, per_second: f64, now: f64) {
+        let half_life = self.parameters.half_life;
+        if let Some(known) = self.functions.get_mut(name) {
+            known.function.modules = known.imports.learn(modules);
+            known.rate = Rate::of(per_second, now, half_life);
+        }
+    }
+
     /// Takes over what a start of a function has imported, all of it: modules that its zygote had
     /// already included.
     pub fn learn(&mut self, name: &str, imported: &[Imported]) {
