@@ -114,8 +114,8 @@ impl Instance {
     pub fn await_zygotes(&self) -> Result<(), Failure> {
         let until = Instant::now() + Duration::from_secs(120);
         while Instant::now() < until {
-            let zygotes = self.status()?.zygotes;
-            if !zygotes.is_empty() && zygotes.iter().all(|zygote| zygote.state == "ready") {
+            let status = self.status()?;
+            if !status.zygotes.is_empty() && !status.growing {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(50));

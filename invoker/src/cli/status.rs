@@ -136,6 +136,7 @@ mod tests {
             },
             environments: Vec::new(),
             functions: 0,
+            growing: false,
             zygotes: Vec::new(),
             sandboxes: Vec::new(),
             starts: [].into(),

@@ -271,6 +271,8 @@ pub struct Status {
     pub environments: Vec<String>,
     /// Number of functions.
     pub functions: u64,
+    /// Whether zygotes are being started, or may be, for what was asked for last.
+    pub growing: bool,
     /// Zygotes.
     pub zygotes: Vec<ZygoteInfo>,
     /// Sandboxes of functions.

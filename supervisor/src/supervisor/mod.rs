@@ -155,6 +155,10 @@ impl Supervisor {
             request_id,
         };
         let Obtained { tier, tree, zygote, .. } = obtained;
+        if self.settings.tiers.zygote && tier != Tier::Paused {
+            // Ahead of the reply: who has it can see that there is more to come.
+            self.zygotes.announce();
+        }
         let (instance, imported) = (answered.instance, answered.imported);
         let kept = Kept { function, instance, tier, tree, zygote, imported, _pass: pass };
         Ok((invocation, kept))

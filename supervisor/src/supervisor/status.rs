@@ -35,6 +35,7 @@ impl Supervisor {
             containers,
             environments: environments.into_iter().map(|environment| environment.name).collect(),
             functions: self.functions.list().len() as u64,
+            growing: self.zygotes.is_growing(),
             zygotes: self.zygotes.slots().into_iter().map(zygote_info).collect(),
             sandboxes,
             starts: lock(&self.starts)

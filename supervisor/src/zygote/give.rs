@@ -59,7 +59,7 @@ impl Pool {
         }
         let count = starts.len();
         inner.given.extend(starts);
-        self.news.notify_one();
+        self.news.wake();
         Ok(count)
     }
 }

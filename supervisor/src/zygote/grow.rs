@@ -59,7 +59,7 @@ impl Pool {
     async fn next_news(pool: &Weak<Self>) -> Option<Arc<Self>> {
         loop {
             let waiting = pool.upgrade()?;
-            let news = tokio::time::timeout(DECAY_PACE, waiting.news.notified()).await;
+            let news = tokio::time::timeout(DECAY_PACE, waiting.news.wait()).await;
             match news {
                 Ok(()) => {
                     waiting.traffic.pause(PATIENCE).await;
@@ -82,6 +82,7 @@ impl Pool {
     }
 
     async fn carry_out_plan(self: &Arc<Self>) {
+        let known = self.news.known();
         let growths = {
             let now = self.now();
             let inner = &mut *self.lock();
@@ -93,6 +94,7 @@ impl Pool {
             growths.extend(inner.prepare(plan.start, false));
             growths
         };
+        let mut is_whole = true;
         for growth in growths {
             let (id, started) = (growth.id, self.start(&growth).await);
             match started {
@@ -105,7 +107,7 @@ impl Pool {
                     let inner = &mut *self.lock();
                     inner.bar(&growth, found);
                     inner.slots.remove(&id);
-                    self.news.notify_one();
+                    is_whole = false;
                 }
                 Err(error) => {
                     tracing::warn!(zygote = id, %error, "a zygote could not be started");
@@ -115,6 +117,11 @@ impl Pool {
                     inner.settle_failed(id, error.to_string());
                 }
             }
+        }
+        if is_whole {
+            self.news.follow(known);
+        } else {
+            self.news.wake();
         }
     }
 

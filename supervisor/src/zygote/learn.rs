@@ -27,8 +27,8 @@ pub(super) struct Known {
 }
 
 impl Pool {
-    /// Counts a start and learns from it what the function imports: what it tells that it had to
-    /// import itself, where it was told, and what of its needs the zygote `had`.
+    /// Counts a start that was announced, and learns from it what the function imports: what it tells
+    /// that it had to import itself, where it was told, and what of its needs the zygote `had`.
     pub async fn learn(
         &self,
         function: &Function,
@@ -39,22 +39,16 @@ impl Pool {
         if let Err(error) = self.environments.imports(tree).await {
             tracing::warn!(%error, "reading what can be imported from an environment");
         }
-        let name = &function.info.name;
         let now = self.now();
-        let inner = &mut *self.lock();
-        inner.introduce(function, tree, now);
-        inner.policy.started(name, now);
-        let Some(imported) = imported else { return };
-        let zygote = had.and_then(|id| inner.slots.get(&id));
-        let had = zygote.map(|slot| slot.seen.modules.clone()).unwrap_or_default();
-        let mut modules: Modules = inner.modules(tree, imported.iter().map(String::as_str));
-        if let Some(known) = inner.policy.function(name) {
-            modules.extend_from(&known.modules.intersection(&had));
+        {
+            let inner = &mut *self.lock();
+            inner.introduce(function, tree, now);
+            inner.policy.started(&function.info.name, now);
+            if let Some(imported) = imported {
+                inner.learn(&function.info.name, tree, &imported, had);
+            }
         }
-        let learned: Vec<_> =
-            modules.iter().map(|module| Imported { module, cost: None }).collect();
-        inner.policy.learn(name, &learned);
-        self.news.notify_one();
+        self.news.learn();
     }
 
     /// Forgets a function.
@@ -66,6 +60,18 @@ impl Pool {
 }
 
 impl Inner {
+    fn learn(&mut self, function: &str, tree: &Tree, imported: &[String], had: Option<u64>) {
+        let zygote = had.and_then(|id| self.slots.get(&id));
+        let had = zygote.map(|slot| slot.seen.modules.clone()).unwrap_or_default();
+        let mut modules = self.modules(tree, imported.iter().map(String::as_str));
+        if let Some(known) = self.policy.function(function) {
+            modules.extend_from(&known.modules.intersection(&had));
+        }
+        let learned: Vec<_> =
+            modules.iter().map(|module| Imported { module, cost: None }).collect();
+        self.policy.learn(function, &learned);
+    }
+
     /// Lets the policy know of a function, or of its new code or environment.
     /// `now` is in seconds.
     pub fn introduce(&mut self, function: &Function, tree: &Arc<Tree>, now: f64) {

@@ -67,7 +67,7 @@ impl Pool {
                 tracing::warn!(%error, function = function.info.name, "recalling a function");
             }
         }
-        self.news.notify_one();
+        self.news.wake();
         let pool = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {

@@ -7,6 +7,7 @@ mod grow;
 mod imports;
 mod learn;
 mod memory;
+mod news;
 mod node;
 mod pool;
 mod spare;

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::Notify;
-
 use super::forest::{self, Parameters, Policy, Realm, Start, ZygoteId};
 use super::imports::Unsafe;
 use super::learn::Known;
 use super::memory::Recalled;
+use super::news::News;
 use super::node::Zygote;
 use crate::dispatch::Traffic;
 use crate::environment::{Environments, Tree};
@@ -69,7 +68,7 @@ pub struct Pool {
     pub(super) trusted: Vec<String>,
     pub(super) began: Instant,
     /// Something was learned from which another plan may follow.
-    pub(super) news: Notify,
+    pub(super) news: News,
     pub(super) inner: Mutex<Inner>,
 }
 
@@ -133,7 +132,7 @@ impl Pool {
             traffic,
             trusted,
             began: Instant::now(),
-            news: Notify::new(),
+            news: News::default(),
             inner: Mutex::new(inner),
         }
     }
@@ -156,6 +155,17 @@ impl Pool {
         })
     }
 
+    /// A start was made, and will be told to [`Self::learn`].
+    pub fn announce(&self) {
+        self.news.announce();
+    }
+
+    /// Whether the zygotes there are do not follow from all that was asked for yet.
+    pub fn is_growing(&self) -> bool {
+        let is_starting = |slot: &Slot| matches!(slot.state, State::Starting);
+        self.news.is_pending() || self.lock().slots.values().any(is_starting)
+    }
+
     /// An environment that a zygote sees, by its key.
     pub fn tree(&self, key: &str) -> Option<Arc<Tree>> {
         let inner = self.lock();
@@ -167,7 +177,7 @@ impl Pool {
         let same =
             |slot: &Slot| matches!(&slot.state, State::Ready(kept) if Arc::ptr_eq(kept, zygote));
         self.lock().slots.retain(|_, slot| !same(slot));
-        self.news.notify_one();
+        self.news.wake();
     }
 
     /// Drops zygotes: those that may serve a function, or all; how many.

@@ -49,6 +49,7 @@ impl Pool {
                 let made = Spare::fork(&pool.sandboxes, &zygote, &pool.runtime).await;
                 let made = made.inspect_err(|error| {
                     tracing::warn!(%error, zygote = zygote.pid(), "making a spare");
+                    pool.discard(&zygote);
                 });
                 let ended = made.is_err() || !pool.has_room();
                 zygote.spares().made(made.ok().map(|spare| (spare, began.elapsed())));
