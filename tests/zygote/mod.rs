@@ -3,6 +3,7 @@
 pub mod forked;
 pub mod hooks;
 pub mod safety;
+pub mod tree;
 pub mod unique;
 
 use std::collections::BTreeMap;
