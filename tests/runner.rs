@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(missing_docs)]
 
+mod attacks;
 mod calls;
 mod containers;
 mod fault;
@@ -34,6 +35,10 @@ pub struct Test {
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let groups: Vec<(&str, Vec<Test>)> = vec![
+        ("attacks::channel", attacks::channel::tests()),
+        ("attacks::exhaustion", attacks::exhaustion::tests()),
+        ("attacks::neighbours", attacks::neighbours::tests()),
+        ("attacks::reach", attacks::reach::tests()),
         ("calls::bad_input", calls::bad_input::tests()),
         ("calls::documentation", calls::documentation::tests()),
         ("calls::index", calls::index::tests()),

@@ -7,6 +7,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -112,6 +113,11 @@ fn requires(package: &str, project: &str) -> Result<Vec<String>, AddError> {
 /// had its hands in it, so no link is followed and no other name is taken.
 fn wheel(out: &Path, package: &str, version: &str) -> Result<(String, Vec<u8>), AddError> {
     let refused = |reason: String| AddError::Hostile { distribution: package.to_owned(), reason };
+    let flags = libc::O_NOFOLLOW | libc::O_DIRECTORY;
+    let folder = OpenOptions::new().read(true).custom_flags(flags).open(out);
+    let folder = folder.map_err(|error| refused(format!("the folder of its wheel: {error}")))?;
+    // The folder that was opened, which a path might no more lead to.
+    let out = &Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string());
     let entries = fs::read_dir(out).map_err(AddError::at(out))?;
     let names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -209,6 +215,9 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", linked.join("my_own-1-py3-none-any.whl"))
             .unwrap();
         assert!(wheel(&linked, "my-own", "1").is_err());
+        let elsewhere = folder.path().join("out");
+        std::os::unix::fs::symlink(&good, &elsewhere).unwrap();
+        assert!(wheel(&elsewhere, "my-own", "1.0").is_err());
     }
 
     #[test]

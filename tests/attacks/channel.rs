@@ -1,0 +1,124 @@
+//! What is said to the supervisor on a channel that it trusts nobody on.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::{Attacked, wheel};
+use crate::harness::{Index, eventually};
+use crate::tests;
+
+tests!(lies_of_a_function_hurt_itself_alone, a_zygote_that_lies_is_done_without);
+
+/// Says what it is asked to on its channel, as bytes in hexadecimal digits, instead of an answer.
+const LIAR: &str = "
+import array, os, socket, time
+
+def handler(event):
+    channel = socket.socket(fileno=os.dup(3))
+    for piece in event['say']:
+        said = bytes.fromhex(piece['hex']) * piece.get('times', 1)
+        if piece.get('descriptors'):
+            rights = array.array('i', [0] * piece['descriptors'])
+            for _ in range(100):
+                channel.sendmsg([said], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        else:
+            channel.sendall(said)
+    if event.get('end'):
+        os._exit(0)
+    time.sleep(event.get('sleep', 0))
+    return 'honest'
+";
+
+fn frame(length: u32, body: &[u8]) -> Value {
+    let bytes = [&length.to_le_bytes(), body].concat();
+    let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({ "hex": digits.concat() })
+}
+
+fn whole(body: &[u8]) -> Value {
+    frame(u32::try_from(body.len()).unwrap(), body)
+}
+
+/// How many descriptors the supervisor has open.
+fn open_descriptors(attacked: &Attacked) -> usize {
+    let pid = attacked.instance.status()["pid"].to_string();
+    std::fs::read_dir(PathBuf::from("/proc").join(pid).join("fd")).unwrap().count()
+}
+
+fn lies_of_a_function_hurt_itself_alone() {
+    let attacked = Attacked::start();
+    let instance = &attacked.instance;
+    instance.deploy("liar", LIAR, &["--timeout", "3"]);
+    instance.ok(&["invoke", "liar", "-d", r#"{"say": []}"#]);
+    attacked.serves_others();
+    let before = open_descriptors(&attacked);
+
+    let nested = [b"{\"run_us\":1}\n".as_slice(), &b"[".repeat(1 << 20)].concat();
+    let trace = format!(
+        r#"{{"error":{{"errorType":"X","errorMessage":"{}","stackTrace":[]}}}}"#,
+        "x".repeat(1 << 20)
+    );
+    let lies = [
+        ("a length beyond all limits", json!([frame(u32::MAX, b"x")])),
+        ("more than comes", json!([frame(6 << 20, b"{}\n")])),
+        ("nothing", json!([whole(b"")])),
+        ("no header", json!([whole(b"no line")])),
+        ("a header that is none", json!([whole(b"\xff\xfe\n{}")])),
+        ("another header", json!([whole(b"{\"run_us\":-1}\n1")])),
+        ("no JSON", json!([whole(b"{\"run_us\":1}\nnull null")])),
+        ("JSON without a bottom", json!([whole(&nested)])),
+        ("two answers", json!([whole(b"{\"run_us\":1}\n1"), whole(b"{\"run_us\":1}\n2")])),
+        ("an error of a megabyte", json!([whole(format!("{trace}\n").as_bytes())])),
+        ("noise", json!([{ "hex": "a5", "times": 8 << 20 }])),
+        ("descriptors", json!([{ "hex": "01", "descriptors": 200 }])),
+    ];
+    for (lie, say) in &lies {
+        for end in [true, false] {
+            let event = json!({ "say": say, "end": end, "sleep": if end { 0 } else { 10 } });
+            let text = event.to_string();
+            let output = instance.call_with(&["invoke", "liar", "-d", "-", "--json"], &text);
+            // It hurts nobody if one of two answers is taken for its own.
+            assert!([0, 1, 5].contains(&output.code), "{lie}: {output:?}");
+            let answer: Value = serde_json::from_str(&output.stdout).unwrap();
+            assert_ne!(answer["result"], "honest", "{lie}");
+        }
+        assert_eq!(instance.invoke("bystander", &json!(1))["result"], 2, "{lie}");
+    }
+    attacked.serves_others();
+    instance.ok(&["evict", "--paused"]);
+    // Those that came with messages are nobody's any more.
+    eventually("descriptors are closed", || open_descriptors(&attacked) <= before + 4);
+    assert_eq!(instance.invoke("liar", &json!({ "say": [] }))["result"], "honest");
+}
+
+fn a_zygote_that_lies_is_done_without() {
+    let index = Index::start(&["six"], &[], None);
+    let lies = r#"
+import os, sys
+if b'zygote' in open('/proc/self/cmdline', 'rb').read():
+    def say(text):
+        os.write(3, len(text).to_bytes(4, 'little') + text)
+    say(b'{"ready": {"modules": [], "failed": {}, "hazards": []}}\n')
+    for number in range(100):
+        say(b'{"forked": {"id": %d, "pid": 1}}\n' % number)
+    os.write(3, b'\xff' * 100000)
+"#;
+    index.add("lies-1.0-py3-none-any.whl", &wheel("lies", lies));
+    let attacked = Attacked::from(&index);
+    let instance = &attacked.instance;
+    instance.ok(&["env", "add", "lying", "lies"]);
+    instance.deploy(
+        "victim",
+        "import lies\ndef handler(event): return 1\n",
+        &["--env", "lying", "--timeout", "5"],
+    );
+    assert_eq!(instance.invoke("victim", &json!({}))["result"], 1);
+    for _ in 0..3 {
+        instance.ok(&["evict", "--paused"]);
+        // Its own function may suffer; whoever asks for it is told.
+        let output = instance.call(&["invoke", "victim", "-d", "null", "--json"]);
+        assert!(serde_json::from_str::<Value>(&output.stdout).is_ok(), "{output:?}");
+        attacked.serves_others();
+    }
+}
