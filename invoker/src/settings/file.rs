@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::{Index, NONE, SettingsError, Tiers};
+use super::{Index, NONE, Range, SettingsError, Tiers};
 use crate::{seconds, size};
 
 /// What the configuration file says.
@@ -35,6 +35,8 @@ pub(super) struct File {
     pub(super) memory: Option<u64>,
     #[serde(deserialize_with = "grace")]
     pub(super) grace: Option<Duration>,
+    #[serde(deserialize_with = "range")]
+    pub(super) nat: Option<Range>,
     pub(super) index: Index,
 }
 
@@ -137,6 +139,10 @@ fn grace<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Erro
     seconds::parse(&text).map(Some).map_err(D::Error::custom)
 }
 
+fn range<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Range>, D::Error> {
+    String::deserialize(from)?.parse().map(Some).map_err(D::Error::custom)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +161,7 @@ mod tests {
             tiers = ["paused", "ssd"]
             memory = "1.5G"
             grace = 0.5
+            nat = "10.11.0.0/20"
             [index]
             url = "https://me:hunter2@host/simple"
             extra = ["http://other/simple"]
@@ -172,6 +179,7 @@ mod tests {
             tiers: Some(Tiers { zygote: false, ..Tiers::ALL }),
             memory: Some(3 << 29),
             grace: Some(Duration::from_millis(500)),
+            nat: Some("10.11.0.0/20".parse().unwrap()),
             index: Index {
                 url: Some("https://me:hunter2@host/simple".to_owned()),
                 extra: vec!["http://other/simple".to_owned()],
@@ -192,6 +200,7 @@ mod tests {
             ("\n\nstate = \"relative\"", 3, "`relative` is not an absolute path"),
             ("run = \"/r\"\nmemory = \"much\"", 2, "`much` is no size"),
             ("grace = \"5m\"", 1, "a time is a number of seconds"),
+            ("nat = \"10.11.0.1/20\"", 1, "`10.11.0.1/20` is no range of addresses"),
             ("memory = -1", 1, "a size is a number of bytes"),
             ("tiers = [\"zygotes\"]", 1, "`zygotes` is no tier"),
             ("tiers = 3", 1, "tiers are a list"),

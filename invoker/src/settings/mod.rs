@@ -3,6 +3,7 @@
 mod file;
 mod index;
 mod program;
+mod range;
 mod tiers;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use file::File;
 pub use index::Index;
 pub use program::find_program;
+pub use range::{Range, RangeError};
 pub use tiers::{Tiers, TiersError};
 
 use crate::{seconds, size};
@@ -59,6 +61,8 @@ pub struct Overrides {
     pub docker_plugin: Option<PathBuf>,
     /// `--cdi`
     pub cdi: Option<PathBuf>,
+    /// `--nat`
+    pub nat: Option<String>,
 }
 
 /// The settings of one instance. Paths are absolute.
@@ -87,6 +91,8 @@ pub struct Settings {
     pub docker_plugin: Option<PathBuf>,
     /// The file that describes environments as CDI devices; absent where it is off.
     pub cdi: Option<PathBuf>,
+    /// Addresses of functions whose network is `nat`; absent where any that are free will do.
+    pub nat: Option<Range>,
     /// Where packages are. Only the configuration file says it: flags are seen by everybody.
     pub index: Index,
 }
@@ -182,6 +188,9 @@ impl Settings {
         let grace = variables
             .read(("--grace", flags.grace), "PIPSQUEAK_GRACE", seconds::parse)?
             .or(file.grace);
+        let nat = variables
+            .read(("--nat", flags.nat), "PIPSQUEAK_NAT", str::parse::<Range>)?
+            .or(file.nat);
         Ok(Self {
             run,
             mount: place(flags.mount, "PIPSQUEAK_MOUNT", file.mount, MOUNT.as_ref())?,
@@ -198,6 +207,7 @@ impl Settings {
             tiers: tiers.unwrap_or(Tiers::ALL),
             memory: memory.map_or_else(half_of_memory, Ok)?,
             grace: grace.unwrap_or(GRACE),
+            nat,
             index: file.index,
             state,
         })

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
-use pipsqueak::wire::{FunctionError, Outcome};
+use pipsqueak::wire::{FunctionError, Network, Outcome};
 use pipsqueak_kernel::mount::{self, Access};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -111,7 +111,8 @@ impl Instance {
         let far = OwnedFd::from(far);
         let (printed, print) = io::pipe()?;
         let print = OwnedFd::from(print);
-        let plan = plan(&function, born.tree(), runtime)?;
+        let has_address = function.info.network == Network::Nat;
+        let mut plan = plan(&function, born.tree(), runtime)?;
         let keeps = born.tree().keeps();
         let parent = match born {
             Born::Forked(zygote) => Some(zygote.sandbox().clone()),
@@ -119,7 +120,13 @@ impl Instance {
         };
         let making = sandboxes.clone();
         let made = tokio::task::spawn_blocking(move || {
+            if has_address {
+                plan.mounts.push(making.resolv_conf()?);
+            }
             let mut sandbox = making.make(plan, parent.as_ref())?;
+            if has_address {
+                making.connect(&mut sandbox)?;
+            }
             if let Some(folder) = keeps {
                 sandbox.keep(folder);
             }
