@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         ("calls::index", calls::index::tests()),
         ("calls::lifecycle", calls::lifecycle::tests()),
         ("calls::limits", calls::limits::tests()),
+        ("calls::nat", calls::nat::tests()),
         ("calls::protocol", calls::protocol::tests()),
         ("calls::requirements", calls::requirements::tests()),
         ("calls::tiers", calls::tiers::tests()),

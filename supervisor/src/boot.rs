@@ -21,6 +21,7 @@ use crate::environment::{Environments, EnvironmentsError};
 use crate::function::{Functions, FunctionsError};
 use crate::kernel::cgroup;
 use crate::mount::{Keeper, Views};
+use crate::network::{Nat, NatError};
 use crate::runtime;
 use crate::sandbox::Sandboxes;
 use crate::service::{Service, Stored};
@@ -66,6 +67,9 @@ pub enum BootError {
     /// What containers have.
     #[error(transparent)]
     Containers(#[from] ContainersError),
+    /// The network of functions.
+    #[error(transparent)]
+    Nat(#[from] NatError),
     /// A step that the machine refused.
     #[error("{step}: {error}; `pipsqueak doctor` tells what the machine lacks")]
     Machine {
@@ -167,8 +171,9 @@ fn build(
     let runtime_folder = settings.run.join("runtime");
     runtime::install(&runtime_folder, &python.executable)
         .map_err(machine("installing the Python runtime"))?;
+    let nat = Nat::new(&id, settings.nat, &settings.run, handle.clone())?;
     let sandboxes = std::env::current_exe()
-        .and_then(|binary| Sandboxes::start(&binary, groups, &root, handle.clone()))
+        .and_then(|binary| Sandboxes::start(&binary, groups, nat, &root, handle.clone()))
         .map_err(machine("starting the process that makes sandboxes"))?;
     let (keeper, sandboxes) = (Arc::new(keeper), Arc::new(sandboxes));
     let views = Views::new(&settings.mount).map_err(machine("looking at the mount"))?;

@@ -33,7 +33,9 @@ impl From<StartError> for Fault {
     fn from(error: StartError) -> Self {
         let kind = match &error {
             StartError::Memory { .. } => FaultKind::Refused,
-            StartError::Mount { .. } | StartError::Limit { .. } => FaultKind::Internal,
+            StartError::Sandbox(_) | StartError::Mount { .. } | StartError::Limit { .. } => {
+                FaultKind::Internal
+            }
         };
         Self { kind, message: error.to_string() }
     }

@@ -13,7 +13,7 @@ use pipsqueak::settings::{Overrides, Settings};
 use pipsqueak_kernel::clone::OneThread;
 use pipsqueak_kernel::descriptor;
 use pipsqueakd::service::Service;
-use pipsqueakd::{boot, sandbox};
+use pipsqueakd::{boot, network, sandbox};
 
 #[derive(Parser)]
 #[command(version, about = "The supervisor of Pipsqueak", args_conflicts_with_subcommands = true)]
@@ -37,6 +37,9 @@ enum Command {
         #[arg(long)]
         kill_switch: Option<RawFd>,
     },
+    /// Make the network of functions in a namespace of its own, and end
+    #[command(hide = true)]
+    TryNat,
 }
 
 #[derive(Args)]
@@ -77,6 +80,9 @@ struct Serve {
     /// File that describes environments as CDI devices, or none
     #[arg(long)]
     cdi: Option<PathBuf>,
+    /// Addresses of functions whose network is nat
+    #[arg(long)]
+    nat: Option<String>,
     /// Descriptor that is told when requests are served, or why not
     #[arg(long, hide = true)]
     ready_fd: Option<RawFd>,
@@ -89,6 +95,7 @@ fn main() -> ExitCode {
         Some(Command::MakeSandboxes { orders, kill_switch, .. }) => {
             make_sandboxes(orders, kill_switch)
         }
+        Some(Command::TryNat) => try_nat(),
         None => serve(arguments.serve),
     }
 }
@@ -103,6 +110,16 @@ fn make_sandboxes(orders: RawFd, kill_switch: Option<RawFd>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the process that makes sandboxes ends");
+            ExitCode::from(70)
+        }
+    }
+}
+
+fn try_nat() -> ExitCode {
+    match network::try_out() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error}");
             ExitCode::from(70)
         }
     }
@@ -137,6 +154,7 @@ fn serve(serve: Serve) -> ExitCode {
         python: serve.python,
         docker_plugin: serve.docker_plugin,
         cdi: serve.cdi,
+        nat: serve.nat,
     };
     let mut tell = |line: String| {
         // Nobody may be listening: a service manager reads the log.

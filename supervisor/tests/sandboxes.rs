@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use pipsqueakd::kernel::cgroup::{Instance, Limits};
+use pipsqueakd::network::Nat;
 use pipsqueakd::sandbox::{Exit, Plan, Program, Sandbox, Sandboxes, Standing};
 
 /// Sandboxes of a test of this name, and the folder of their maker's root.
@@ -17,7 +18,8 @@ fn sandboxes(test: &str) -> (Sandboxes, tempfile::TempDir) {
     let groups = Instance::create(&format!("test-{test}-{}", std::process::id())).unwrap();
     let binary = Path::new(env!("CARGO_BIN_EXE_pipsqueakd"));
     let runtime = tokio::runtime::Handle::current();
-    (Sandboxes::start(binary, groups, folder.path(), runtime).unwrap(), folder)
+    let nat = Nat::new("00000000", None, folder.path(), runtime.clone()).unwrap();
+    (Sandboxes::start(binary, groups, nat, folder.path(), runtime).unwrap(), folder)
 }
 
 fn plan(standing: Standing) -> Plan {

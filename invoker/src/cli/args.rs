@@ -118,6 +118,9 @@ pub struct Up {
     /// File of CDI devices, or none [/var/run/cdi/pipsqueak.json, unless --run]
     #[arg(long, value_name = "PATH")]
     pub cdi: Option<PathBuf>,
+    /// Addresses of functions whose network is nat, such as 10.11.0.0/20 [a free part of 198.18.0.0/15]
+    #[arg(long, value_name = "CIDR")]
+    pub nat: Option<String>,
     /// Become the supervisor instead of starting one, for service managers
     #[arg(long)]
     pub foreground: bool,
@@ -398,8 +401,8 @@ fn network(text: &str) -> Result<Network, String> {
     match text {
         "none" => Ok(Network::None),
         "host" => Ok(Network::Host),
-        "nat" => Err("this version has no NAT yet; use none or host".to_owned()),
-        _ => Err("a network is none or host".to_owned()),
+        "nat" => Ok(Network::Nat),
+        _ => Err("a network is none, host or nat".to_owned()),
     }
 }
 
@@ -490,7 +493,7 @@ mod tests {
             "pipsqueak deploy f d --timeout nan",
             "pipsqueak deploy f d --timeout 1e300",
             "pipsqueak deploy f d --concurrency 0",
-            "pipsqueak deploy f d --network nat",
+            "pipsqueak deploy f d --network bridge",
             "pipsqueak deploy f d --set 1A=b",
             "pipsqueak deploy f d --set A",
             "pipsqueak evict --sandboxes",

@@ -73,6 +73,7 @@ pub fn overrides(places: Places, up: Up) -> Overrides {
         python: up.python,
         docker_plugin: up.docker_plugin,
         cdi: up.cdi,
+        nat: up.nat,
     }
 }
 
@@ -115,6 +116,9 @@ fn daemon_arguments(settings: &Settings) -> Vec<OsString> {
     add("--grace", settings.grace.as_secs_f64().to_string().into());
     for (flag, path) in [("--docker-plugin", &settings.docker_plugin), ("--cdi", &settings.cdi)] {
         add(flag, path.clone().map_or_else(|| "none".into(), Into::into));
+    }
+    if let Some(range) = settings.nat {
+        add("--nat", range.to_string().into());
     }
     for (flag, program) in [("--uv", &settings.uv), ("--python", &settings.python)] {
         if let Some(path) = program {
@@ -233,11 +237,13 @@ mod tests {
             docker_plugin: None,
             cdi: Some("/d.json".into()),
             fork_safe: Vec::new(),
+            nat: Some("10.11.0.0/20".parse().unwrap()),
             index: Index::default(),
         };
         let line = daemon_arguments(&settings).join(&OsString::from(" "));
         let expected = "--state /s --run /r --mount /m --cache /c --tiers none --memory 1024 \
-                        --spares 2 --grace 1.5 --docker-plugin none --cdi /d.json --python /p";
+                        --spares 2 --grace 1.5 --docker-plugin none --cdi /d.json \
+                        --nat 10.11.0.0/20 --python /p";
         assert_eq!(line, expected);
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::{Index, NONE, SettingsError, Tiers, spares};
+use super::{Index, NONE, Range, SettingsError, Tiers, spares};
 use crate::{seconds, size};
 
 /// What the configuration file says.
@@ -38,6 +38,8 @@ pub(super) struct File {
     #[serde(deserialize_with = "grace")]
     pub(super) grace: Option<Duration>,
     pub(super) fork_safe: Vec<String>,
+    #[serde(deserialize_with = "range")]
+    pub(super) nat: Option<Range>,
     pub(super) index: Index,
 }
 
@@ -145,6 +147,10 @@ fn grace<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Erro
     seconds::parse(&text).map(Some).map_err(D::Error::custom)
 }
 
+fn range<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Range>, D::Error> {
+    String::deserialize(from)?.parse().map(Some).map_err(D::Error::custom)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +171,7 @@ mod tests {
             spares = 3
             grace = 0.5
             fork_safe = ["threaded"]
+            nat = "10.11.0.0/20"
             [index]
             url = "https://me:hunter2@host/simple"
             extra = ["http://other/simple"]
@@ -184,6 +191,7 @@ mod tests {
             spares: Some(3),
             grace: Some(Duration::from_millis(500)),
             fork_safe: vec!["threaded".to_owned()],
+            nat: Some("10.11.0.0/20".parse().unwrap()),
             index: Index {
                 url: Some("https://me:hunter2@host/simple".to_owned()),
                 extra: vec!["http://other/simple".to_owned()],
@@ -205,6 +213,7 @@ mod tests {
             ("run = \"/r\"\nmemory = \"much\"", 2, "`much` is no size"),
             ("spares = -1", 1, "`-1` is no number of spares"),
             ("grace = \"5m\"", 1, "a time is a number of seconds"),
+            ("nat = \"10.11.0.1/20\"", 1, "`10.11.0.1/20` is no range of addresses"),
             ("memory = -1", 1, "a size is a number of bytes"),
             ("tiers = [\"zygotes\"]", 1, "`zygotes` is no tier"),
             ("tiers = 3", 1, "tiers are a list"),

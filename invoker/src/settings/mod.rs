@@ -3,6 +3,7 @@
 mod file;
 mod index;
 mod program;
+mod range;
 mod spares;
 mod tiers;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use file::File;
 pub use index::Index;
 pub use program::find_program;
+pub use range::{Range, RangeError};
 pub use tiers::{Tiers, TiersError};
 
 use crate::{seconds, size};
@@ -62,6 +64,8 @@ pub struct Overrides {
     pub docker_plugin: Option<PathBuf>,
     /// `--cdi`
     pub cdi: Option<PathBuf>,
+    /// `--nat`
+    pub nat: Option<String>,
 }
 
 /// The settings of one instance. Paths are absolute.
@@ -94,6 +98,8 @@ pub struct Settings {
     pub cdi: Option<PathBuf>,
     /// Modules that zygotes import whatever they leave. Only the configuration file says it.
     pub fork_safe: Vec<String>,
+    /// Addresses of functions whose network is `nat`; absent where any that are free will do.
+    pub nat: Option<Range>,
     /// Where packages are. Only the configuration file says it: flags are seen by everybody.
     pub index: Index,
 }
@@ -192,6 +198,9 @@ impl Settings {
         let grace = variables
             .read(("--grace", flags.grace), "PIPSQUEAK_GRACE", seconds::parse)?
             .or(file.grace);
+        let nat = variables
+            .read(("--nat", flags.nat), "PIPSQUEAK_NAT", str::parse::<Range>)?
+            .or(file.nat);
         Ok(Self {
             run,
             mount: place(flags.mount, "PIPSQUEAK_MOUNT", file.mount, MOUNT.as_ref())?,
@@ -210,6 +219,7 @@ impl Settings {
             spares: spares.unwrap_or(spares::DEFAULT),
             grace: grace.unwrap_or(GRACE),
             fork_safe: file.fork_safe,
+            nat,
             index: file.index,
             state,
         })

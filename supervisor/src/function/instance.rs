@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use pipsqueak::wire::{FunctionError, Outcome};
+use pipsqueak::wire::{FunctionError, Network, Outcome};
 use pipsqueak_kernel::mount::{self, Access};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -16,7 +16,7 @@ use super::table::Function;
 use crate::channel;
 use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
-use crate::sandbox::{Exit, Exits, FUNCTION, Sandbox};
+use crate::sandbox::{Exit, Exits, FUNCTION, Sandbox, SandboxError, Sandboxes};
 use crate::zygote::{self, Spare};
 
 /// How long the report of a process's end is waited for.
@@ -25,6 +25,9 @@ const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 /// Why a process could not be made a function's.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Its network.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// Its code or environment.
     #[error("mounting the code of function {function}: {error}")]
     Mount {
@@ -92,18 +95,38 @@ impl Instance {
     /// Makes a waiting process the function's; it has not loaded its handler yet.
     ///
     /// `tree` is the function's environment, where the process waits in another one.
-    pub fn start(
+    pub async fn start(
+        sandboxes: &Arc<Sandboxes>,
         spare: Spare,
         function: Arc<Function>,
         tree: Option<&Tree>,
     ) -> Result<Self, StartError> {
-        let Spare { sandbox, channel, printed, exits, pid } = spare;
+        let Spare { mut sandbox, channel, printed, exits, pid } = spare;
         let info = &function.info;
+        let mut mounts = Vec::new();
+        if info.network == Network::Nat {
+            let connecting = sandboxes.clone();
+            let connected = tokio::task::spawn_blocking(move || {
+                let resolver = connecting.resolv_conf()?;
+                connecting.connect(&mut sandbox)?;
+                Ok::<_, SandboxError>((sandbox, resolver))
+            });
+            let connected = connected.await.map_err(|error| StartError::Mount {
+                function: info.name.clone(),
+                error: io::Error::other(error),
+            })?;
+            let (connected, resolver) = connected?;
+            sandbox = connected;
+            mounts.push(resolver);
+        }
         let code = mount::take(&function.code, Access::ReadOnly)
             .map(|code| (PathBuf::from(FUNCTION), code));
         let environment = tree.map(Tree::mount).transpose();
-        code.and_then(|code| Ok([code].into_iter().chain(environment?).collect::<Vec<_>>()))
-            .and_then(|mounts| sandbox.furnish(&mounts, info.tmp))
+        code.and_then(|code| Ok([code].into_iter().chain(environment?)))
+            .and_then(|taken| {
+                mounts.extend(taken);
+                sandbox.furnish(&mounts, info.tmp)
+            })
             .map_err(|error| StartError::Mount { function: info.name.clone(), error })?;
         let limits = Limits {
             memory: Some(info.memory),

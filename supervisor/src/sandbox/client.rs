@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use pipsqueak_kernel::mount::{self, Access};
 use pipsqueak_kernel::{descriptor, message};
 use tokio::runtime::Handle;
 
@@ -20,6 +21,7 @@ use super::teardown::{self, Remains};
 use super::users::{COUNT, User, Users};
 use super::{Mounted, Sandbox, SandboxError};
 use crate::kernel::cgroup::{Instance, Limits};
+use crate::network::Nat;
 
 /// Longest answer of the maker, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
@@ -65,6 +67,7 @@ pub struct Process {
 #[derive(Debug)]
 pub struct Sandboxes {
     groups: Instance,
+    nat: Nat,
     /// Read-locked while an order is carried out; none once it stops.
     orders: RwLock<Option<Mutex<UnixStream>>>,
     maker: Mutex<Child>,
@@ -84,6 +87,7 @@ impl Sandboxes {
     pub fn start(
         binary: &Path,
         groups: Instance,
+        nat: Nat,
         root: &Path,
         runtime: Handle,
     ) -> io::Result<Self> {
@@ -130,6 +134,7 @@ impl Sandboxes {
             .spawn(move || teardown::run(&remains))?;
         Ok(Self {
             groups,
+            nat,
             orders: RwLock::new(Some(Mutex::new(near))),
             maker: Mutex::new(maker),
             exits,
@@ -193,6 +198,7 @@ impl Sandboxes {
             exits,
             parent: parent.cloned(),
             keeps: None,
+            address: None,
             teardown: self.teardown.clone(),
         })
     }
@@ -216,6 +222,20 @@ impl Sandboxes {
             (Answer::Process { pid }, pidfd) => Ok(Process { pid, pidfd }),
             (other, _) => Err(unexpected(&sandbox.name, &other)),
         }
+    }
+
+    /// Gives a sandbox with a network namespace of its own an address behind the host's. Blocks.
+    pub fn connect(&self, sandbox: &mut Sandbox) -> Result<(), SandboxError> {
+        let address = self.nat.attach(sandbox.holder.as_fd(), sandbox.holder_pid)?;
+        sandbox.address = Some(address);
+        Ok(())
+    }
+
+    /// What a sandbox with an address sees at `/etc/resolv.conf`. Blocks.
+    pub fn resolv_conf(&self) -> Result<Mounted, SandboxError> {
+        let path = self.nat.resolv_conf()?;
+        let taken = mount::take(path, Access::ReadOnly);
+        Ok(("/etc/resolv.conf".into(), taken.map_err(SandboxError::Resolver)?))
     }
 
     /// Name of the control group that all sandboxes' groups are in.
@@ -246,10 +266,11 @@ impl Sandboxes {
             tracing::error!("the thread that takes sandboxes down has panicked");
         }
         let cleared = self.groups.clear();
+        let disconnected = self.nat.stop().map_err(io::Error::other);
         let orders = orders.into_inner().unwrap_or_else(PoisonError::into_inner);
         orders.shutdown(std::net::Shutdown::Both)?;
         self.maker.lock().unwrap_or_else(PoisonError::into_inner).wait()?;
-        cleared
+        cleared.and(disconnected)
     }
 
     fn user(&self, standing: Standing) -> Result<User, SandboxError> {

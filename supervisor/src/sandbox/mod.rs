@@ -38,6 +38,7 @@ pub use order::{Exit, Standing};
 pub use users::{INSTALLER, host_user};
 
 use crate::kernel::cgroup::Group;
+use crate::network::{NatError, Taken};
 use teardown::Remains;
 use users::User;
 
@@ -67,6 +68,12 @@ pub enum SandboxError {
     /// The process that makes sandboxes does not answer.
     #[error("the process that makes sandboxes does not answer: {0}; restart the supervisor")]
     Maker(io::Error),
+    /// Its network.
+    #[error(transparent)]
+    Nat(#[from] NatError),
+    /// What it is to see of its resolver.
+    #[error("taking resolv.conf of the network of functions: {0}")]
+    Resolver(io::Error),
     /// No sandbox is made any more.
     #[error("the supervisor is stopping")]
     Stopping,
@@ -89,6 +96,7 @@ pub struct Sandbox {
     exits: Arc<Exits>,
     parent: Option<Arc<Sandbox>>,
     keeps: Option<Arc<tempfile::TempDir>>,
+    address: Option<Taken>,
     teardown: Sender<Option<Remains>>,
 }
 
@@ -173,6 +181,7 @@ impl Drop for Sandbox {
             user: self.user.clone(),
             parent: self.parent.take(),
             keeps: self.keeps.take(),
+            address: self.address.take(),
         };
         // The receiver is gone only when the supervisor itself ends, which clears everything.
         let _ = self.teardown.send(Some(remains));

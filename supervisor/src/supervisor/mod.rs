@@ -212,7 +212,8 @@ impl Supervisor {
             match self.zygotes.spare(&zygote).await {
                 Ok(spare) => {
                     let wider = (!choice.is_whole).then_some(&*tree);
-                    let instance = Instance::start(spare, function.clone(), wider)?;
+                    let started = Instance::start(&self.sandboxes, spare, function.clone(), wider);
+                    let instance = started.await?;
                     let (waited, zygote) = (Duration::ZERO, Some((choice.id, zygote)));
                     return Ok(Obtained { instance, tier, tree, zygote, waited });
                 }
@@ -238,7 +239,9 @@ impl Supervisor {
         };
         let own_network = function.own_network();
         let launched = Spare::launch(&self.sandboxes, &tree, own_network, &self.runtime).await;
-        let instance = Instance::start(launched.map_err(internal)?, function.clone(), None)?;
+        let launched = launched.map_err(internal)?;
+        let started = Instance::start(&self.sandboxes, launched, function.clone(), None);
+        let instance = started.await?;
         Ok(Obtained { instance, tier, tree, zygote: None, waited })
     }
 
