@@ -6,11 +6,14 @@
 mod hosted;
 mod installer;
 mod lines;
+mod making;
+mod requirements;
 mod root;
 mod store;
 mod table;
 mod tree;
 
+pub use requirements::requirements;
 pub use root::Root;
-pub use table::{Environments, EnvironmentsError, Wanted, requirements};
+pub use table::{Environments, EnvironmentsError, Wanted};
 pub use tree::Tree;
