@@ -13,6 +13,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::environment::Environment;
@@ -111,7 +112,8 @@ impl Repository {
             wanted: Holds::default(),
             leased: Holds::default(),
         };
-        let _ = fs::remove_dir_all(&repository.staging);
+        let left = fs::read_dir(&repository.staging).into_iter().flatten().flatten();
+        remove_beside(left.map(|entry| entry.path()).collect());
         let folders = [&repository.segments, &repository.views, &repository.staging];
         for folder in folders {
             fs::create_dir_all(folder).map_err(StoreError::at(folder))?;
@@ -187,6 +189,23 @@ impl Repository {
         let readable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(folder.path(), readable).map_err(AddError::at(folder.path()))?;
         Ok(folder)
+    }
+}
+
+/// Removes folders while others go on: where a file system tells the disk of each file's end, as ext4
+/// does with `discard`, that takes as long as all that was done in them. What is cut off is removed
+/// by the next start.
+fn remove_beside(folders: Vec<PathBuf>) {
+    let remove = move || {
+        for folder in folders {
+            if let Err(error) = fs::remove_dir_all(&folder) {
+                tracing::warn!(%error, folder = %folder.display(), "what nobody needs stays");
+            }
+        }
+    };
+    let begun = thread::Builder::new().name("removing".to_owned()).spawn(remove);
+    if let Err(error) = begun {
+        tracing::warn!(%error, "what nobody needs stays until the next start");
     }
 }
 

@@ -1,12 +1,15 @@
 //! What can be typed. Values are checked here as far as they can be without looking at anything.
 
+mod values;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use pipsqueak::wire::Network;
-use pipsqueak::{name, size};
+
+use values::{cpus, named, network, seconds, some_memory, some_rate, some_tmp, variable};
 
 /// Import Python packages once per machine, and run functions on them
 #[derive(Debug, Parser)]
@@ -350,177 +353,5 @@ pub enum StoreVerb {
     },
 }
 
-fn named(text: &str) -> Result<String, name::NameError> {
-    name::check(text).map(|()| text.to_owned())
-}
-
-fn some_memory(text: &str) -> Result<u64, String> {
-    match size::parse(text) {
-        Ok(0) => Err("no function runs in no memory".to_owned()),
-        Ok(bytes) => Ok(bytes),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// The least is one page: tmpfs takes a size of 0 for no limit.
-fn some_tmp(text: &str) -> Result<u64, String> {
-    match size::parse(text) {
-        Ok(..4096) => Err("a /tmp has at least 4096 bytes".to_owned()),
-        Ok(bytes) => Ok(bytes),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// A number of processors, in thousandths of one. The kernel takes no quota below a hundredth.
-fn cpus(text: &str) -> Result<u32, String> {
-    let number: Option<f64> = text.trim().parse().ok();
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
-    let millis =
-        number.filter(|n| (0.01..=8192.0).contains(n)).map(|n| (n * 1000.0).round() as u32);
-    millis.ok_or_else(|| {
-        format!("`{text}` is no number of processors; write one from 0.01 on, such as 0.5 or 2")
-    })
-}
-
-fn some_rate(text: &str) -> Result<u64, String> {
-    match size::parse(text) {
-        Ok(0) => Err("nothing is read at that rate".to_owned()),
-        Ok(bytes) => Ok(bytes),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = pipsqueak::seconds::parse(text).ok();
-    seconds
-        .filter(|duration| duration.as_millis() > 0)
-        .ok_or_else(|| "a timeout is a number of seconds, such as 30 or 0.5".to_owned())
-}
-
-fn network(text: &str) -> Result<Network, String> {
-    match text {
-        "none" => Ok(Network::None),
-        "host" => Ok(Network::Host),
-        "nat" => Ok(Network::Nat),
-        _ => Err("a network is none, host or nat".to_owned()),
-    }
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
-    let begins_well = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if !begins_well || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return Err(format!("`{key}` cannot name a variable; use letters, digits and _"));
-    }
-    Ok((key.to_owned(), value.to_owned()))
-}
-
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-    use clap::error::ErrorKind;
-
-    use super::*;
-
-    fn parse(line: &str) -> Result<Arguments, clap::Error> {
-        Arguments::try_parse_from(line.split(' '))
-    }
-
-    #[test]
-    fn the_definition_is_sound() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn every_verb_takes_the_place_of_its_instance() {
-        for verb in [
-            "up",
-            "down",
-            "doctor",
-            "env ls",
-            "env add e flask",
-            "deploy f d",
-            "functions ls",
-            "invoke f",
-            "evict",
-            "status",
-            "zygotes ls",
-            "zygotes tree",
-            "zygotes export",
-            "zygotes import",
-            "explain",
-            "store du",
-            "store gc --dry-run --grace 0",
-            "store scrub --rate 50M",
-        ] {
-            let arguments = parse(&format!("pipsqueak {verb} --run /r --state /s")).unwrap();
-            assert_eq!(arguments.places.run, Some("/r".into()), "{verb}");
-            assert!(parse(&format!("pipsqueak --run /r {verb}")).is_ok(), "{verb}");
-        }
-    }
-
-    #[test]
-    fn an_environment_has_packages_or_a_file() {
-        assert!(parse("pipsqueak env add e flask numpy<3 --python python3.12").is_ok());
-        assert!(parse("pipsqueak env add e -r requirements.txt").is_ok());
-        assert!(parse("pipsqueak env add e -r a.txt -r b.txt -c c.txt --upgrade").is_ok());
-        for (line, kind) in [
-            ("pipsqueak env add e", ErrorKind::MissingRequiredArgument),
-            ("pipsqueak env add e flask -r r.txt", ErrorKind::ArgumentConflict),
-            ("pipsqueak deploy f d --env e -r r.txt", ErrorKind::ArgumentConflict),
-        ] {
-            let error = parse(line).unwrap_err();
-            assert_eq!((error.kind(), error.exit_code()), (kind, 2), "{line}");
-        }
-    }
-
-    #[test]
-    fn bad_values_are_wrong_usage() {
-        for line in [
-            "pipsqueak invoke ../f",
-            "pipsqueak env show a/b",
-            "pipsqueak deploy f d --memory 0",
-            "pipsqueak deploy f d --cpus 0",
-            "pipsqueak deploy f d --cpus 0.001",
-            "pipsqueak deploy f d --cpus -1",
-            "pipsqueak deploy f d --cpus nan",
-            "pipsqueak deploy f d --cpus inf",
-            "pipsqueak deploy f d --cpus many",
-            "pipsqueak deploy f d --tmp 0",
-            "pipsqueak deploy f d --tmp much",
-            "pipsqueak deploy f d --timeout 0",
-            "pipsqueak deploy f d --timeout -1",
-            "pipsqueak deploy f d --timeout nan",
-            "pipsqueak deploy f d --timeout 1e300",
-            "pipsqueak deploy f d --concurrency 0",
-            "pipsqueak deploy f d --network bridge",
-            "pipsqueak deploy f d --set 1A=b",
-            "pipsqueak deploy f d --set A",
-            "pipsqueak evict --sandboxes",
-            "pipsqueak store gc --grace -1",
-            "pipsqueak store scrub --rate 0",
-        ] {
-            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
-        }
-    }
-
-    #[test]
-    fn values_are_read() {
-        let line = "pipsqueak deploy f d --memory 1.5G --cpus 0.25 --tmp 64M --timeout 0.5 --set A=b=c \
-                    --set B=";
-        let Verb::Deploy(deploy) = parse(line).unwrap().verb else { panic!("another verb") };
-        assert_eq!(deploy.memory, Some(3 << 29));
-        assert_eq!((deploy.cpus, deploy.tmp), (Some(250), Some(64 << 20)));
-        assert_eq!(deploy.timeout, Some(Duration::from_millis(500)));
-        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        assert_eq!(deploy.variables, [pair("A", "b=c"), pair("B", "")]);
-        for data in ["-", "-5", "@f"] {
-            let Verb::Invoke(invoke) =
-                parse(&format!("pipsqueak invoke f -d {data}")).unwrap().verb
-            else {
-                panic!("another verb")
-            };
-            assert_eq!(invoke.data, data);
-        }
-    }
-}
+mod tests;
