@@ -99,6 +99,17 @@ impl Imports {
         self.usual()
     }
 
+    /// The share of starts that import each module; none before the first start.
+    pub(super) fn shares(&self) -> impl Iterator<Item = (ModuleId, f64)> {
+        self.shares.iter().map(|(&module, &share)| (module, share))
+    }
+
+    /// Those of shares that were stored, and what the function usually imports by them.
+    pub(super) fn restore(&mut self, shares: impl IntoIterator<Item = (ModuleId, f64)>) -> Modules {
+        self.shares = shares.into_iter().collect();
+        self.usual()
+    }
+
     /// What most starts import.
     fn usual(&self) -> Modules {
         let usual = self.shares.iter().filter(|(_, share)| **share >= USUAL);

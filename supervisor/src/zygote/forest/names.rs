@@ -52,6 +52,12 @@ impl Names {
         self.modules.number(Module { distribution, name: name.to_owned() })
     }
 
+    /// The number of a module, where it has one.
+    pub fn known_module(&self, distribution: DistributionId, name: &str) -> Option<ModuleId> {
+        let module = Module { distribution: Some(distribution), name: name.to_owned() };
+        self.modules.numbers.get(&module).map(|&number| ModuleId::at(number as usize))
+    }
+
     /// A realm's name.
     pub fn realm_name(&self, realm: Realm) -> &str {
         &self.realms.named[realm.place()]

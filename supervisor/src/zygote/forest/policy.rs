@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::choose::{self, Verdict, Zygote, ZygoteId};
 use super::costs::{Cost, Costs};
 use super::demand::{Demand, Environment, Function, Imports, Rate};
-use super::names::{ModuleId, Modules, Names, Realm};
+use super::names::{DistributionId, ModuleId, Modules, Names, Realm};
 use super::plan::{self, Parameters, Plan, Situation, Standing, Start};
+use super::scan::Guess;
 
 /// What a start has imported.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,7 @@ pub struct Policy {
 pub(super) struct Known {
     pub function: Function,
     pub rate: Rate,
-    imports: Imports,
+    pub imports: Imports,
 }
 
 impl Policy {
@@ -74,6 +75,24 @@ impl Policy {
         let function = Function { realm, environment, modules: guess };
         let known = Known { function, rate, imports: Imports::default() };
         self.functions.insert(name.to_owned(), known);
+    }
+
+    /// The modules of an environment that code is seen to import, with the packages that they are in.
+    /// `owner` tells which distribution of the environment has a top-level name; what none has is the
+    /// interpreter's, or the function's own, and is no zygote's to import.
+    pub fn guessed(
+        &mut self,
+        guess: &Guess,
+        owner: impl Fn(&str) -> Option<DistributionId>,
+    ) -> Modules {
+        let top = |name: &str| owner(name.split('.').next().unwrap_or_default());
+        let modules = guess.modules.iter().filter_map(|name| Some((top(name)?, name)));
+        let modules: Modules =
+            modules.map(|(owner, name)| self.names.module(Some(owner), name)).collect();
+        // What may be a module or not is one, if it was seen as such.
+        let perhaps = guess.perhaps.iter().filter_map(|name| Some((top(name)?, name)));
+        let seen = perhaps.filter_map(|(owner, name)| self.names.known_module(owner, name));
+        modules.iter().chain(seen).collect()
     }
 
     /// Forgets a function.

@@ -138,6 +138,42 @@ fn waiting(policy: &Policy, standing: &[Standing]) -> f64 {
 }
 
 #[test]
+fn a_guess_is_of_the_environment_and_of_what_was_seen() {
+    let mut policy = Policy::new(Parameters::default());
+    let scipy = policy.names.distribution("scipy");
+    let seen = policy.names.module(Some(scipy), "scipy.stats");
+    let source = "import json, scipy\nfrom scipy import stats, pi\nimport mine";
+    let guess = scan::scan("main", |path| (path == "main.py").then(|| source.to_owned()));
+    let modules = policy.guessed(&guess, |top| (top == "scipy").then_some(scipy));
+    let whole = policy.names.module(Some(scipy), "scipy");
+    assert_eq!(modules, [seen, whole].into_iter().collect());
+}
+
+#[test]
+fn what_does_not_survive_a_fork_is_in_no_zygote_nor_what_needs_it() {
+    let one = Made { realm: 0, distributions: vec![4], modules: vec![16, 17, 18], rate: 1.0 };
+    let mut policy = policy(&[one]);
+    let planned = |policy: &Policy| {
+        let plan = policy.plan(&[], 1000.0 * MIB, 0.0);
+        let modules = plan.start.iter().flat_map(|start| start.modules.iter().collect::<Vec<_>>());
+        modules.collect::<Modules>()
+    };
+    let all = policy.function("0").unwrap().modules.clone();
+    assert_eq!(planned(&policy), all);
+    let modules: Vec<ModuleId> = all.iter().collect();
+    policy.needs(modules[1], modules[0]);
+    policy.hazard(modules[0], true);
+    assert_eq!(planned(&policy), [modules[2]].into_iter().collect());
+    policy.hazard(modules[0], false);
+    assert_eq!(planned(&policy), all);
+    let plan = policy.plan(&[], 1000.0 * MIB, 0.0);
+    policy.failed(plan.start.last().unwrap(), 0.0);
+    assert!(planned(&policy).len() < all.len());
+    let later = policy.parameters.half_life + 1.0;
+    assert!(policy.plan(&[], 1000.0 * MIB, later).start.iter().any(|start| start.modules == all));
+}
+
+#[test]
 fn what_was_given_goes_last() {
     let one = |distribution: usize, rate| Made {
         realm: 0,
@@ -220,6 +256,43 @@ proptest! {
                 Verdict::Elsewhere => prop_assert!(other.realm != one.realm),
                 Verdict::Foreign(_) => prop_assert!(foreign),
             }
+        }
+    }
+
+    #[test]
+    fn what_was_learned_outlives_the_policy(functions in prop::collection::vec(made(), 1..8)) {
+        let mut before = policy(&functions);
+        let names: Vec<String> = before.functions.keys().cloned().collect();
+        for name in &names {
+            let modules: Vec<Imported> = before.function(name).unwrap().modules.iter()
+                .map(|module| Imported { module, cost: None }).collect();
+            before.learn(name, &modules);
+            before.started(name, 5.0);
+        }
+        let stored = serde_json::to_string(&before.learned(9.0)).unwrap();
+        // Another, whose numbers differ and whose functions are deployed with no guess.
+        let mut after = Policy::new(Parameters::default());
+        after.names.module(None, "first");
+        for name in &names {
+            let function = before.function(name).unwrap();
+            let digests: Vec<&str> =
+                function.environment.distributions.iter().map(|one| before.names.digest(one)).collect();
+            let distributions = digests.iter().map(|one| after.names.distribution(one)).collect();
+            let environment = Environment { distributions, requires: HashMap::new() };
+            let realm = after.names.realm(before.names.realm_name(function.realm));
+            after.deploy(name, realm, Arc::new(environment), Modules::new());
+        }
+        after.restore(&serde_json::from_str(&stored).unwrap());
+        for name in &names {
+            let told = |policy: &Policy| {
+                let modules = &policy.function(name).unwrap().modules;
+                let cost = policy.costs.sum(modules).us;
+                let mut names: Vec<String> = modules.iter()
+                    .map(|one| policy.names.module_named(one).name.clone()).collect();
+                names.sort();
+                (names, cost.round(), (policy.rate(name, 20.0) * 1e9).round())
+            };
+            prop_assert_eq!(told(&before), told(&after));
         }
     }
 
