@@ -18,6 +18,7 @@ mod sides;
 mod statistics;
 mod store;
 mod throttle;
+mod tree;
 mod zygote;
 
 use std::path::PathBuf;
@@ -60,6 +61,8 @@ enum Benchmark {
     MountOps(mount_ops::Flags),
     /// Memory of the mount's server with many environments
     Memory(memory::Flags),
+    /// Starts by a trace from the learned zygotes, against a static tree and OpenLambda's
+    Tree(tree::Flags),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Benchmark::EnvAdd(flags) => env_add::run(flags),
         Benchmark::MountOps(flags) => mount_ops::run(flags),
         Benchmark::Memory(flags) => memory::run(flags),
+        Benchmark::Tree(flags) => tree::run(flags),
     };
     let told = rows.and_then(|rows| tell(&rows, arguments.json));
     match told {
