@@ -22,6 +22,7 @@ mod spares;
 mod statistics;
 mod store;
 mod throttle;
+mod tree;
 mod zygote;
 
 use std::path::PathBuf;
@@ -70,6 +71,8 @@ enum Benchmark {
     MountOps(mount_ops::Flags),
     /// Memory of the mount's server with many environments
     Memory(memory::Flags),
+    /// Starts by a trace from the learned zygotes, against a static tree and OpenLambda's
+    Tree(tree::Flags),
 }
 
 fn main() -> ExitCode {
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Benchmark::EnvAdd(flags) => env_add::run(flags),
         Benchmark::MountOps(flags) => mount_ops::run(flags),
         Benchmark::Memory(flags) => memory::run(flags),
+        Benchmark::Tree(flags) => tree::run(flags),
     };
     let told = rows.and_then(|rows| tell(&rows, arguments.json));
     match told {

@@ -38,6 +38,25 @@ impl Random {
         let bits = u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or(u32::MAX);
         f64::from(bits) / f64::from(u32::MAX)
     }
+
+    /// A whole number below another.
+    pub fn below(&mut self, end: usize) -> usize {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a place in a short list"
+        )]
+        let place = (self.unit() * end as f64) as usize;
+        place.min(end.saturating_sub(1))
+    }
+
+    /// Puts values in any order (Fisher and Yates).
+    pub fn shuffle<T>(&mut self, values: &mut [T]) {
+        for last in (1..values.len()).rev() {
+            values.swap(last, self.below(last + 1));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ impl Inner {
         };
         let realm = self.realm(tree, own_network);
         let environment = self.environment(tree);
-        self.policy.deploy(name, realm, environment, guess);
+        self.policy.deploy(name, realm, environment, &guess);
         if let Some((modules, rate)) = recalled {
             self.policy.recall(name, &modules, rate, now);
         }

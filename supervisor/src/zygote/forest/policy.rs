@@ -71,7 +71,7 @@ impl Policy {
         name: &str,
         realm: Realm,
         environment: Arc<Environment>,
-        guess: Modules,
+        guess: &Modules,
     ) {
         let rate = self.functions.get(name).map(|known| known.rate).unwrap_or_default();
         let modules = guess.difference(&self.dropped);

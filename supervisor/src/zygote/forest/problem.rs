@@ -11,13 +11,15 @@ use super::plan::{Parameters, Situation};
 use super::set::{Id, Set, ids};
 
 /// Of how many functions, those that could save most, each two's common modules are a shape.
-const PAIRED: usize = 64;
+const PAIRED: usize = 48;
 /// Most shapes; those that could save most per byte are kept.
 const SHAPES: usize = 2000;
 
 ids! {
     /// A class of modules.
     Atom
+    /// The place of a client.
+    ClientId
 }
 
 pub(super) type Atoms = Set<Atom>;
@@ -113,12 +115,14 @@ impl Problem {
             keys.retain(|(of, _, atoms)| of != realm || problem.modules(atoms) != *barred);
         }
         let parameters = situation.parameters;
+        let users = Users::of_all(&problem.clients);
         problem.shapes =
-            keys.into_iter().map(|key| problem.shape(key, parameters)).collect::<Vec<_>>();
+            keys.into_iter().map(|key| problem.shape(key, &users, parameters)).collect::<Vec<_>>();
         problem.keep_best(parameters);
         for one in situation.standing {
             let atoms = one.modules.iter().map(|module| classes.atom[module.place()]).collect();
-            let shape = problem.shape((one.realm, one.distributions.clone(), atoms), parameters);
+            let shape =
+                problem.shape((one.realm, one.distributions.clone(), atoms), &users, parameters);
             let same = |other: &Shape| {
                 other.realm == shape.realm
                     && other.atoms == shape.atoms
@@ -188,19 +192,22 @@ impl Problem {
             .collect()
     }
 
-    fn shape(&self, (realm, distributions, atoms): Key, parameters: &Parameters) -> Shape {
+    fn shape(
+        &self,
+        (realm, distributions, atoms): Key,
+        users: &Users,
+        parameters: &Parameters,
+    ) -> Shape {
         let (bytes, us) = (atoms.weight(&self.bytes), atoms.weight(&self.us));
         let fork = parameters.fork_us
             + parameters.fork_us_per_mib * (bytes + parameters.interpreter_bytes) / 1_048_576.0;
-        let saved = |client: &Client| {
-            let shared = client.atoms.intersection(&atoms).weight(&self.us);
+        let saved = |client: usize| {
+            let shared = self.clients[client].atoms.common_weight(&atoms, &self.us);
             parameters.interpreter_us + shared - fork
         };
-        let may = |client: &Client| {
-            client.realm == realm && distributions.is_subset(&client.distributions)
-        };
-        let clients = self.clients.iter().enumerate().filter(|(_, client)| may(client));
-        let serves = clients.map(|(place, client)| (place, saved(client)));
+        let may = users.of(realm, &distributions);
+        let serves = may.iter().map(Id::place);
+        let serves = serves.map(|client| (client, saved(client)));
         let serves = serves.filter(|&(_, saved)| saved > 0.0).collect();
         Shape { realm, distributions, atoms, bytes, us, serves }
     }
@@ -226,6 +233,39 @@ impl Problem {
         });
         rated.truncate(SHAPES);
         self.shapes = rated.into_iter().map(|(_, shape)| shape).collect();
+    }
+}
+
+/// Clients by what they have, so that who has all of some distributions is found without a look at
+/// each client.
+struct Users {
+    of_realm: HashMap<Realm, Set<ClientId>>,
+    of_distribution: HashMap<DistributionId, Set<ClientId>>,
+}
+
+impl Users {
+    fn of_all(clients: &[Client]) -> Self {
+        let mut users = Self { of_realm: HashMap::new(), of_distribution: HashMap::new() };
+        for (place, client) in clients.iter().enumerate() {
+            let id = ClientId::at(place);
+            users.of_realm.entry(client.realm).or_default().insert(id);
+            for distribution in client.distributions.iter() {
+                users.of_distribution.entry(distribution).or_default().insert(id);
+            }
+        }
+        users
+    }
+
+    /// The clients that a zygote of a realm and distributions may serve.
+    fn of(&self, realm: Realm, distributions: &Distributions) -> Set<ClientId> {
+        let mut found = self.of_realm.get(&realm).cloned().unwrap_or_default();
+        for distribution in distributions.iter() {
+            match self.of_distribution.get(&distribution) {
+                Some(users) => found = found.intersection(users),
+                None => return Set::new(),
+            }
+        }
+        found
     }
 }
 

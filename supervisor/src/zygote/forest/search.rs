@@ -64,11 +64,6 @@ impl Forest {
         std::iter::successors(above(&at), above).take(self.nodes.len()).count()
     }
 
-    /// What is lost without one zygote and those below it.
-    fn loss_below(&self, problem: &Problem, at: usize) -> f64 {
-        self.loss_of(problem, &self.below(at))
-    }
-
     /// What is lost without one zygote.
     pub fn loss(&self, problem: &Problem, at: usize) -> f64 {
         self.loss_of(problem, &[at])
@@ -91,16 +86,25 @@ impl Forest {
         loss
     }
 
-    /// A zygote and all that were forked from it, children after parents.
-    fn below(&self, at: usize) -> Vec<usize> {
-        let mut found = vec![at];
-        let mut next = 0;
-        while let Some(&above) = found.get(next) {
-            next += 1;
-            let children = self.nodes().filter(|(_, node)| node.parent == Some(above));
-            found.extend(children.map(|(at, _)| at));
+    /// Each zygote with all that were forked from it and from those.
+    fn families(&self) -> Vec<(usize, Vec<usize>)> {
+        let mut families: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
+        for (at, _) in self.nodes() {
+            families[at].push(at);
+            let mut above = self.node(at).parent;
+            while let Some(of) = above {
+                families[of].push(at);
+                above = self.node(of).parent;
+            }
         }
-        found
+        let families = families.into_iter().enumerate();
+        families.filter(|(_, family)| !family.is_empty()).collect()
+    }
+
+    /// A zygote and all that were forked from it and from those.
+    fn below(&self, at: usize) -> Vec<usize> {
+        let family = self.families().into_iter().find(|(of, _)| *of == at);
+        family.map_or_else(Vec::new, |(_, family)| family)
     }
 
     /// The longest path down from a zygote.
@@ -130,6 +134,12 @@ impl Forest {
         }
     }
 
+    fn remove_all(&mut self, problem: &Problem, places: &[usize]) {
+        for &at in places {
+            self.remove(problem, at);
+        }
+    }
+
     /// What its clients save, in microseconds a second.
     fn saved(&self, problem: &Problem) -> f64 {
         problem.clients.iter().zip(&self.best).map(|(client, best)| client.rate * best).sum()
@@ -149,6 +159,13 @@ struct Offer {
     is_taken: bool,
 }
 
+/// A shape that was added.
+struct Taken {
+    at: usize,
+    /// Those that were moved below it, with the bytes that they inherited before.
+    moved: Vec<(usize, f64)>,
+}
+
 pub(super) struct Search<'a> {
     problem: &'a Problem,
     situation: &'a Situation<'a>,
@@ -162,10 +179,9 @@ impl<'a> Search<'a> {
     /// What users have given, and those above it.
     pub fn given(&self) -> Forest {
         let mut forest = self.standing();
-        let places: Vec<usize> = forest.nodes().map(|(at, _)| at).collect();
-        for at in places.into_iter().rev() {
-            if !self.has_given(&forest, at) {
-                self.remove_below(&mut forest, at);
+        for (_, family) in forest.families() {
+            if !self.has_given(&forest, &family) {
+                forest.remove_all(self.problem, &family);
             }
         }
         forest
@@ -182,6 +198,13 @@ impl<'a> Search<'a> {
         for (node, one) in forest.nodes.iter_mut().zip(self.situation.standing) {
             if let Some(node) = node {
                 node.parent = one.parent.and_then(place);
+            }
+        }
+        // What goes in a circle has no root, and nothing could be retired from its leaves on.
+        let depths = forest.nodes().map(|(at, _)| forest.depth(at)).collect::<Vec<_>>();
+        for (node, depth) in forest.nodes.iter_mut().flatten().zip(&depths) {
+            if *depth == depths.len() {
+                node.parent = None;
             }
         }
         forest
@@ -251,49 +274,47 @@ impl<'a> Search<'a> {
                 kept_path.push(at);
                 above = forest.node(at).parent;
             }
-            let least = forest
-                .nodes()
+            let families = forest.families();
+            let least = families
+                .iter()
                 .filter(|(at, _)| !kept_path.contains(at))
-                .map(|(at, _)| (self.has_given(forest, at), self.density(forest, at), at))
-                .min_by(|(given, a, one), (other_given, b, other)| {
+                .map(|(at, family)| {
+                    (self.has_given(forest, family), self.density(forest, family), *at, family)
+                })
+                .min_by(|(given, a, one, _), (other_given, b, other, _)| {
                     given.cmp(other_given).then(a.total_cmp(b)).then(one.cmp(other))
                 });
-            let Some((_, _, at)) = least else { return };
-            self.remove_below(forest, at);
+            let Some((_, _, _, family)) = least else { return };
+            forest.remove_all(self.problem, family);
         }
     }
 
-    /// Whether a zygote or one below it was given by a user.
-    fn has_given(&self, forest: &Forest, at: usize) -> bool {
+    /// Whether one of some zygotes was given by a user.
+    fn has_given(&self, forest: &Forest, family: &[usize]) -> bool {
         let given = |id| self.situation.standing.iter().any(|one| one.id == id && one.is_given);
-        forest.below(at).into_iter().any(|at| forest.node(at).standing.is_some_and(given))
+        family.iter().any(|&at| forest.node(at).standing.is_some_and(given))
     }
 
     /// What a zygote and those below it save for each byte.
-    fn density(&self, forest: &Forest, at: usize) -> f64 {
-        let below = forest.below(at);
-        let bytes: f64 = below.iter().map(|&at| forest.node(at).bytes).sum();
-        let planned =
-            below.iter().map(|&at| forest.node(at)).filter(|node| node.standing.is_none());
+    fn density(&self, forest: &Forest, family: &[usize]) -> f64 {
+        let nodes = family.iter().map(|&at| forest.node(at));
+        let bytes: f64 = nodes.clone().map(|node| node.bytes).sum();
+        let planned = nodes.filter(|node| node.standing.is_none());
         let work: f64 = planned.map(|node| self.work(forest, node.shape, node.parent)).sum();
-        (forest.loss_of(self.problem, &below) - work) / bytes.max(1.0)
-    }
-
-    fn remove_below(&self, forest: &mut Forest, at: usize) {
-        for at in forest.below(at) {
-            forest.remove(self.problem, at);
-        }
+        (forest.loss_of(self.problem, family) - work) / bytes.max(1.0)
     }
 
     /// Drops what would not be worth a part of the work of making it again.
     fn drop_idle(&self, forest: &mut Forest) {
-        let places: Vec<usize> = forest.nodes().map(|(at, _)| at).collect();
-        // From the youngest: what was forked comes after whom it was forked from.
-        for at in places.into_iter().rev() {
+        for (at, _) in forest.families() {
+            let family = forest.below(at);
+            if family.is_empty() || self.has_given(forest, &family) {
+                continue;
+            }
             let node = forest.node(at);
-            let worth = self.situation.parameters.idle * self.work(forest, node.shape, node.parent);
-            if forest.loss_below(self.problem, at) < worth && !self.has_given(forest, at) {
-                self.remove_below(forest, at);
+            let work = self.work(forest, node.shape, node.parent);
+            if forest.loss_of(self.problem, &family) < self.situation.parameters.idle * work {
+                forest.remove_all(self.problem, &family);
             }
         }
     }
@@ -302,8 +323,8 @@ impl<'a> Search<'a> {
     fn fill(&self, forest: &mut Forest) {
         let mut offers = self.offers(forest);
         while let Some(shape) = self.best(forest, &mut offers) {
-            let offer = offers[shape].clone();
-            self.take(forest, &mut offers, shape, &offer);
+            let moved = self.take(forest, shape, &offers[shape]);
+            self.follow(forest, &mut offers, &moved);
         }
     }
 
@@ -324,28 +345,27 @@ impl<'a> Search<'a> {
     /// The shape with the best ratio of gain and bytes among those that fit.
     fn best(&self, forest: &Forest, offers: &mut [Offer]) -> Option<usize> {
         let free = self.situation.budget - forest.bytes;
-        loop {
-            let mut best: Option<(f64, usize)> = None;
-            for (shape, offer) in offers.iter().enumerate() {
-                let bytes = self.bytes(forest, shape, offer);
-                let pays = offer.gain > 0.0 || bytes < 0.0;
-                if offer.is_taken || !pays || bytes > free || !self.may(shape, offer) {
-                    continue;
-                }
-                // What others inherit can be more than what it brings: that is worth it in any case.
-                let ratio = if bytes < 0.0 { f64::INFINITY } else { offer.gain / bytes.max(1.0) };
-                if best.is_none_or(|(other, _)| ratio > other) {
-                    best = Some((ratio, shape));
-                }
+        let mut best: Option<(f64, usize)> = None;
+        for (shape, offer) in offers.iter_mut().enumerate() {
+            if offer.is_taken || !self.may(shape, offer) {
+                continue;
             }
-            let (_, shape) = best?;
-            if !offers[shape].is_old {
-                return Some(shape);
+            let bytes = self.bytes(forest, shape, offer);
+            // What others inherit can be more than what it brings: that is worth it in any case.
+            let ratio = |gain: f64| if bytes < 0.0 { f64::INFINITY } else { gain / bytes.max(1.0) };
+            let least = best.map_or(0.0, |(ratio, _)| ratio);
+            if bytes > free || ratio(offer.gain) <= least {
+                continue;
             }
-            let gain = self.gain(forest, shape, offers[shape].parent);
-            offers[shape].gain = gain;
-            offers[shape].is_old = false;
+            if offer.is_old {
+                offer.gain = self.gain(forest, shape, offer.parent);
+                offer.is_old = false;
+            }
+            if ratio(offer.gain) > least {
+                best = Some((ratio(offer.gain), shape));
+            }
         }
+        best.map(|(_, shape)| shape)
     }
 
     fn may(&self, shape: usize, offer: &Offer) -> bool {
@@ -428,58 +448,52 @@ impl<'a> Search<'a> {
     }
 
     /// Adds a shape, and moves below it those that inherit more from it.
-    fn take(
-        &self,
-        forest: &mut Forest,
-        offers: &mut [Offer],
-        shape: usize,
-        offer: &Offer,
-    ) -> usize {
+    fn take(&self, forest: &mut Forest, shape: usize, offer: &Offer) -> Taken {
         let bytes = self.own_bytes(forest, shape, offer.parent);
         let node = Node { shape, parent: offer.parent, standing: None, bytes };
         let at = forest.add(self.problem, node);
         let depth = forest.depth(at);
-        let moved: Vec<usize> = forest
-            .nodes()
-            .map(|(below, _)| below)
-            .filter(|&below| {
-                self.relief(forest, shape, below, self.inherited(forest, below)) > 0.0
-                    && depth + 1 + forest.height(below) < self.situation.parameters.depth
-            })
-            .collect();
-        for below in moved {
+        let places: Vec<usize> = forest.nodes().map(|(below, _)| below).collect();
+        let mut moved = Vec::new();
+        let now = self.problem.shapes[shape].bytes;
+        for below in places {
             let inherited = self.inherited(forest, below);
-            let now = self.problem.shapes[shape].bytes;
-            for (other, offer) in offers.iter_mut().enumerate() {
-                offer.relief += self.relief(forest, other, below, now)
-                    - self.relief(forest, other, below, inherited);
-            }
-            if let Some(node) = forest.nodes[below].as_mut() {
+            if self.relief(forest, shape, below, inherited) > 0.0
+                && depth + 1 + forest.height(below) < self.situation.parameters.depth
+                && let Some(node) = forest.nodes[below].as_mut()
+            {
                 node.parent = Some(at);
                 node.bytes -= now - inherited;
                 forest.bytes -= now - inherited;
+                moved.push((below, inherited));
             }
         }
-        let inherited = self.inherited(forest, at);
-        for (other, offer) in offers.iter_mut().enumerate() {
-            offer.relief += self.relief(forest, other, at, inherited);
+        Taken { at, moved }
+    }
+
+    /// Makes offers those of a forest that has one zygote more.
+    fn follow(&self, forest: &Forest, offers: &mut [Offer], taken: &Taken) {
+        let at = taken.at;
+        let (shape, depth) = (forest.node(at).shape, forest.depth(at));
+        let (now, inherited) = (self.problem.shapes[shape].bytes, self.inherited(forest, at));
+        for (other, offer) in offers.iter_mut().enumerate().filter(|(_, offer)| !offer.is_taken) {
             offer.is_old = true;
+            offer.relief += self.relief(forest, other, at, inherited);
+            for &(below, before) in &taken.moved {
+                offer.relief += self.relief(forest, other, below, now)
+                    - self.relief(forest, other, below, before);
+            }
             let (above, own) = (&self.problem.shapes[shape], &self.problem.shapes[other]);
             let nearer = offer.parent.is_none_or(|parent| {
                 self.problem.shapes[forest.node(parent).shape].bytes < above.bytes
             });
-            if other != shape && nearer && is_below(own, above) && depth + 1 < self.depth() {
+            if nearer && is_below(own, above) && depth + 1 < self.situation.parameters.depth {
                 offer.parent = Some(at);
                 // It needs less work now, so what it was worth is no bound any more.
                 offer.gain += self.work(forest, shape, None);
             }
         }
         offers[shape].is_taken = true;
-        at
-    }
-
-    fn depth(&self) -> usize {
-        self.situation.parameters.depth
     }
 
     /// A forest that is better by one shape that did not fit, if there is one.
@@ -498,10 +512,8 @@ impl<'a> Search<'a> {
         let value = self.value(forest);
         for (_, shape) in order.into_iter().take(TRIED) {
             let mut trial = forest.clone();
-            let mut spent = offers.clone();
-            let offer = offers[shape].clone();
-            let at = self.take(&mut trial, &mut spent, shape, &offer);
-            self.prune_beside(&mut trial, self.situation.budget, Some(at));
+            let taken = self.take(&mut trial, shape, &offers[shape]);
+            self.prune_beside(&mut trial, self.situation.budget, Some(taken.at));
             if trial.bytes > self.situation.budget {
                 continue;
             }

@@ -94,6 +94,15 @@ impl<T: Id> Set<T> {
         self.iter().map(|id| weights[id.place()]).sum()
     }
 
+    /// Sum of the weights of the members that both have.
+    pub fn common_weight(&self, other: &Self, weights: &[f64]) -> f64 {
+        let words = self.words.iter().zip(&other.words).enumerate();
+        words
+            .flat_map(|(place, (own, others))| Bits(own & others).map(move |bit| place * 64 + bit))
+            .map(|place| weights[place])
+            .sum()
+    }
+
     fn of(mut words: Vec<u64>) -> Self {
         while words.last() == Some(&0) {
             words.pop();
@@ -215,6 +224,9 @@ mod tests {
             prop_assert_eq!(x.is_empty(), a.is_empty());
             prop_assert_eq!(x.intersection(&y), set(&(&a & &b)));
             prop_assert_eq!(x.difference(&y), set(&(&a - &b)));
+            let weights = [1.0; 200];
+            let common = u32::try_from((&a & &b).len()).unwrap();
+            prop_assert!((x.common_weight(&y, &weights) - f64::from(common)).abs() < 1e-9);
             prop_assert!(x.iter().map(Id::place).eq(a.iter().copied()));
             prop_assert!(b.iter().all(|&place| x.contains(Number::at(place)) == a.contains(&place)));
             let mut union = x.clone();

@@ -54,7 +54,7 @@ fn policy(functions: &[Made]) -> Policy {
         };
         let imports = one.modules.iter().map(|&module| modules[module]).collect();
         let name = place.to_string();
-        policy.deploy(&name, realm, Arc::new(environment), imports);
+        policy.deploy(&name, realm, Arc::new(environment), &imports);
         let rate = Rate::of(one.rate, 0.0, policy.parameters.half_life);
         policy.functions.get_mut(&name).unwrap().rate = rate;
     }
@@ -135,6 +135,48 @@ fn waiting(policy: &Policy, standing: &[Standing]) -> f64 {
         us * known.rate.per_second(0.0, half_life)
     });
     each.sum()
+}
+
+#[test]
+fn what_no_zygote_can_import_is_not_planned_again_and_holds_nothing_back() {
+    let one = Made { realm: 0, distributions: vec![4], modules: vec![16, 17, 18], rate: 1.0 };
+    let mut policy = policy(&[one]);
+    let all = policy.function("0").unwrap().modules.clone();
+    let modules: Vec<ModuleId> = all.iter().collect();
+    policy.needs(modules[1], modules[0]);
+    let dropped: Modules = [modules[0]].into_iter().collect();
+    policy.drop_modules(&dropped);
+    let left = all.difference(&dropped);
+    assert_eq!(policy.function("0").unwrap().modules, left);
+    // A start that tells of it again changes nothing.
+    let told: Vec<_> = all.iter().map(|module| Imported { module, cost: None }).collect();
+    policy.learn("0", &told);
+    let plan = policy.plan(&[], 1000.0 * MIB, 0.0);
+    assert_eq!(plan.start.last().unwrap().modules, left);
+}
+
+#[test]
+fn what_does_not_survive_a_fork_is_in_no_zygote_nor_what_needs_it() {
+    let one = Made { realm: 0, distributions: vec![4], modules: vec![16, 17, 18], rate: 1.0 };
+    let mut policy = policy(&[one]);
+    let planned = |policy: &Policy| {
+        let plan = policy.plan(&[], 1000.0 * MIB, 0.0);
+        let modules = plan.start.iter().flat_map(|start| start.modules.iter().collect::<Vec<_>>());
+        modules.collect::<Modules>()
+    };
+    let all = policy.function("0").unwrap().modules.clone();
+    assert_eq!(planned(&policy), all);
+    let modules: Vec<ModuleId> = all.iter().collect();
+    policy.needs(modules[1], modules[0]);
+    policy.hazard(modules[0], true);
+    assert_eq!(planned(&policy), [modules[2]].into_iter().collect());
+    policy.hazard(modules[0], false);
+    assert_eq!(planned(&policy), all);
+    let plan = policy.plan(&[], 1000.0 * MIB, 0.0);
+    policy.failed(plan.start.last().unwrap(), 0.0);
+    assert!(planned(&policy).len() < all.len());
+    let later = policy.parameters.half_life + 1.0;
+    assert!(policy.plan(&[], 1000.0 * MIB, later).start.iter().any(|start| start.modules == all));
 }
 
 #[test]

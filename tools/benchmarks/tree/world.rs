@@ -1,0 +1,207 @@
+//! The functions of a trace by number, their modules and what these cost, and when each starts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pipsqueakd::zygote::forest::scan;
+use pipsqueakd::zygote::forest::{
+    Cost, Costs, Environment, Function, Id, ModuleId, Modules, Parameters, Policy, Realm, Zygote,
+};
+
+use super::measured::{self, Measured, Written};
+use crate::statistics::{Random, median};
+
+/// A function and what a start of it imports.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// As the policy sees it, with what it really imports.
+    pub function: Function,
+    /// What its code is seen to import.
+    pub guess: Modules,
+    /// Each module, with what importing it took in this function.
+    pub modules: Vec<(ModuleId, Cost)>,
+}
+
+/// All functions.
+#[derive(Debug)]
+pub struct World {
+    /// They.
+    pub clients: Vec<Client>,
+    /// What each module costs: the median of all functions.
+    pub costs: Costs,
+    /// What zygotes cost besides.
+    pub parameters: Parameters,
+    written: Vec<(Written, Measured)>,
+    modules: usize,
+}
+
+impl World {
+    /// Functions that were measured.
+    pub fn new(written: &[Written], measured: &HashMap<Written, Measured>) -> Self {
+        let written: Vec<(Written, Measured)> =
+            written.iter().map(|one| (one.clone(), measured::together(one, measured))).collect();
+        let parameters = Parameters::default();
+        let mut world =
+            Self { clients: Vec::new(), costs: Costs::default(), parameters, written, modules: 0 };
+        let mut policy = Policy::new(parameters);
+        world.clients = world.named(&mut policy);
+        world.modules = policy.names.modules();
+        let mut of_module: HashMap<ModuleId, (Vec<f64>, Vec<f64>)> = HashMap::new();
+        for (module, cost) in world.clients.iter().flat_map(|client| &client.modules) {
+            let known = of_module.entry(*module).or_default();
+            known.0.push(cost.us);
+            known.1.push(cost.bytes);
+        }
+        for (module, (us, bytes)) in of_module {
+            // Memory that an earlier import has freed is used again: a module can take less than
+            // nothing, a set of them can not.
+            let cost = Cost { us: median(&us), bytes: median(&bytes).max(0.0) };
+            world.costs.observe(module, cost);
+        }
+        world
+    }
+
+    /// A policy that knows the names, which have the same numbers in each, and nothing else.
+    pub fn policy(&self) -> Policy {
+        let mut policy = Policy::new(self.parameters);
+        self.named(&mut policy);
+        policy
+    }
+
+    /// The realm of all.
+    pub fn realm(&self) -> Realm {
+        self.clients[0].function.realm
+    }
+
+    fn named(&self, policy: &mut Policy) -> Vec<Client> {
+        let realm = policy.names.realm("all");
+        let client = |(written, measured): &(Written, Measured)| {
+            let names = &mut policy.names;
+            let distributions = measured.distributions.iter().map(|name| names.distribution(name));
+            let environment =
+                Environment { distributions: distributions.collect(), requires: HashMap::new() };
+            let mut modules = Vec::new();
+            for (name, owner, us, bytes) in &measured.modules {
+                let owner = owner.as_ref().map(|owner| names.distribution(owner));
+                modules.push((names.module(owner, name), Cost { us: *us, bytes: *bytes }));
+            }
+            let code = format!("import {}\n", written.imports.join(", "));
+            let guess = scan::scan("handler", |path| (path == "handler.py").then(|| code.clone()));
+            let seen = modules.iter().map(|(module, _)| *module);
+            let guessed =
+                seen.filter(|&module| guess.modules.contains(&names.module_named(module).name));
+            Client {
+                guess: guessed.collect(),
+                function: Function {
+                    realm,
+                    environment: Arc::new(environment),
+                    modules: modules.iter().map(|(module, _)| *module).collect(),
+                },
+                modules,
+            }
+        };
+        self.written.iter().map(client).collect()
+    }
+
+    /// Microseconds of a fork of a zygote with some modules.
+    pub fn fork(&self, modules: &Modules) -> f64 {
+        let bytes = self.costs.sum(modules).bytes + self.parameters.interpreter_bytes;
+        self.parameters.fork_us + self.parameters.fork_us_per_mib * bytes / 1_048_576.0
+    }
+
+    /// Microseconds until a function's modules are there.
+    pub fn start(&self, client: usize, zygote: Option<&Zygote>) -> f64 {
+        let modules = self.clients[client].modules.iter();
+        match zygote {
+            Some(zygote) => {
+                let left = modules.filter(|(module, _)| !zygote.modules.contains(*module));
+                zygote.fork_us + left.map(|(_, cost)| cost.us).sum::<f64>()
+            }
+            None => self.parameters.interpreter_us + modules.map(|(_, cost)| cost.us).sum::<f64>(),
+        }
+    }
+
+    /// Private memory of a zygote that brings some modules, in bytes.
+    pub fn bytes(&self, imports: &Modules, is_root: bool) -> f64 {
+        let parameters = &self.parameters;
+        let interpreter = if is_root { parameters.interpreter_bytes } else { 0.0 };
+        parameters.overhead_bytes + interpreter + self.costs.sum(imports).bytes
+    }
+
+    /// How many modules, distributions and sorts of functions there are.
+    pub fn describe(&self) -> String {
+        let mut distributions: Vec<usize> = self
+            .clients
+            .iter()
+            .flat_map(|client| client.function.environment.distributions.iter().map(Id::place))
+            .collect();
+        distributions.sort_unstable();
+        distributions.dedup();
+        format!(
+            "{} functions of {} distributions and {} modules",
+            self.clients.len(),
+            distributions.len(),
+            self.modules
+        )
+    }
+}
+
+/// A start: when, in seconds, and of which function.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// Since the trace began.
+    pub at: f64,
+    /// Which.
+    pub client: usize,
+}
+
+/// How a trace is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Length in seconds.
+    pub seconds: f64,
+    /// Starts a second, of all functions.
+    pub rate: f64,
+    /// Phases of equal length.
+    pub phases: usize,
+    /// The share of functions that trade places in popularity with others when a phase ends.
+    pub drift: f64,
+}
+
+/// A trace: starts come at random, those of a function as often as its place in popularity says
+/// (Zipf's law), and functions change places over time.
+pub fn trace(functions: usize, shape: Shape, random: &mut Random) -> Vec<Arrival> {
+    let mut ranks: Vec<usize> = (0..functions).collect();
+    random.shuffle(&mut ranks);
+    #[expect(clippy::cast_precision_loss, reason = "a few hundred functions, a few phases")]
+    let (weights, phase): (Vec<f64>, f64) = (
+        (1..=functions).map(|rank| 1.0 / rank as f64).collect(),
+        shape.seconds / shape.phases.max(1) as f64,
+    );
+    let all: f64 = weights.iter().sum();
+    let (mut at, mut ends) = (0.0, phase);
+    let mut arrivals = Vec::new();
+    loop {
+        at += -(1.0 - random.unit()).max(1e-9).ln() / shape.rate;
+        if at >= shape.seconds {
+            return arrivals;
+        }
+        while at >= ends {
+            ends += phase;
+            let mut moving: Vec<usize> =
+                (0..functions).filter(|_| random.unit() < shape.drift).collect();
+            let places = moving.clone();
+            random.shuffle(&mut moving);
+            let old = ranks.clone();
+            for (place, from) in places.into_iter().zip(moving) {
+                ranks[place] = old[from];
+            }
+        }
+        let mut left = random.unit() * all;
+        let rank = weights.iter().position(|weight| {
+            left -= weight;
+            left < 0.0
+        });
+        arrivals.push(Arrival { at, client: ranks[rank.unwrap_or(functions - 1)] });
+    }
+}
