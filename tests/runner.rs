@@ -16,6 +16,7 @@ mod mount;
 mod regression;
 mod sandbox;
 mod store;
+mod zygote;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         ("calls::index", calls::index::tests()),
         ("calls::lifecycle", calls::lifecycle::tests()),
         ("calls::limits", calls::limits::tests()),
+        ("calls::nat", calls::nat::tests()),
         ("calls::protocol", calls::protocol::tests()),
         ("calls::requirements", calls::requirements::tests()),
         ("calls::tiers", calls::tiers::tests()),
@@ -67,6 +69,11 @@ fn main() -> ExitCode {
         ("store::collecting", store::collecting::tests()),
         ("store::damage", store::damage::tests()),
         ("store::full", store::full::tests()),
+        ("zygote::forked", zygote::forked::tests()),
+        ("zygote::hooks", zygote::hooks::tests()),
+        ("zygote::safety", zygote::safety::tests()),
+        ("zygote::tree", zygote::tree::tests()),
+        ("zygote::unique", zygote::unique::tests()),
     ];
     let trials = groups.into_iter().flat_map(|(group, tests)| {
         tests.into_iter().map(move |Test { name, run, is_long }| {

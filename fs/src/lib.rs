@@ -40,7 +40,7 @@ pub use ingest::confine::{Bind, Confine, ConfineError, Job, JobOutput};
 pub use ingest::index::Index;
 pub use ingest::{AddError, Step, Unit};
 pub use interpreter::Interpreter;
-pub use repository::{Lease, Repository, RepositoryError, retained_name};
+pub use repository::{Imports, Lease, Repository, RepositoryError, Subset, retained_name};
 pub use requirements::Requirements;
 pub use store::StoreError;
 pub use vfs::EMPTY_FOLDER;

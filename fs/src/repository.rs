@@ -1,15 +1,19 @@
 //! All of the ssd tier that is on disk: store, catalog, views. What the supervisor uses.
 
 mod add;
+mod imports;
 mod keep;
+mod learned;
 mod publish;
 mod shown;
+mod subset;
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::environment::Environment;
@@ -21,8 +25,10 @@ use crate::ingest::index::Index;
 use crate::store::StoreError;
 use crate::view::publish::{ViewError, Views};
 
+pub use imports::Imports;
 pub use keep::Lease;
 pub use shown::retained_name;
+pub use subset::Subset;
 
 /// Why a repository could not be opened or read.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +69,8 @@ pub struct Repository {
     pub(crate) catalog: Catalog,
     /// Views that are shown although no environment's name stands for them.
     retained: Mutex<BTreeSet<String>>,
+    /// Views of parts of environments, which are shown until they are collected.
+    subsets: Mutex<BTreeSet<String>>,
     /// One change at a time; resolving and downloading go on beside it.
     committing: Mutex<()>,
     claims: Claims,
@@ -98,12 +106,14 @@ impl Repository {
                 Catalog::open(&state.join("catalog.sqlite"))?
             },
             retained: Mutex::default(),
+            subsets: Mutex::default(),
             committing: Mutex::new(()),
             claims: Claims::default(),
             wanted: Holds::default(),
             leased: Holds::default(),
         };
-        let _ = fs::remove_dir_all(&repository.staging);
+        let left = fs::read_dir(&repository.staging).into_iter().flatten().flatten();
+        remove_beside(left.map(|entry| entry.path()).collect());
         let folders = [&repository.segments, &repository.views, &repository.staging];
         for folder in folders {
             fs::create_dir_all(folder).map_err(StoreError::at(folder))?;
@@ -179,6 +189,23 @@ impl Repository {
         let readable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(folder.path(), readable).map_err(AddError::at(folder.path()))?;
         Ok(folder)
+    }
+}
+
+/// Removes folders while others go on: where a file system tells the disk of each file's end, as ext4
+/// does with `discard`, that takes as long as all that was done in them. What is cut off is removed
+/// by the next start.
+fn remove_beside(folders: Vec<PathBuf>) {
+    let remove = move || {
+        for folder in folders {
+            if let Err(error) = fs::remove_dir_all(&folder) {
+                tracing::warn!(%error, folder = %folder.display(), "what nobody needs stays");
+            }
+        }
+    };
+    let begun = thread::Builder::new().name("removing".to_owned()).spawn(remove);
+    if let Err(error) = begun {
+        tracing::warn!(%error, "what nobody needs stays until the next start");
     }
 }
 

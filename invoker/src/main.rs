@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use cli::args::{Arguments, Verb};
 use cli::{
-    deploy, doctor, down, env, evict, functions, invoke, output, status, store, up, zygotes,
+    deploy, doctor, down, env, evict, explain, functions, invoke, output, status, store, up,
+    zygotes,
 };
 
 fn main() -> ExitCode {
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Verb::Invoke(invoke) => invoke::run(&places, invoke),
         Verb::Evict(evict) => evict::run(&places, evict),
         Verb::Status(status) => status::run(&places, &status),
+        Verb::Explain(explain) => explain::run(&places, explain),
         Verb::Zygotes { verb } => zygotes::run(&places, verb),
         Verb::Store { verb } => store::run(&places, verb),
         Verb::Detach { program } => up::detach(&program),

@@ -21,6 +21,7 @@ use crate::environment::{Environments, EnvironmentsError};
 use crate::function::{Functions, FunctionsError};
 use crate::kernel::cgroup;
 use crate::mount::{Keeper, Views};
+use crate::network::{Nat, NatError};
 use crate::runtime;
 use crate::sandbox::Sandboxes;
 use crate::service::{Service, Stored};
@@ -28,6 +29,8 @@ use crate::supervisor::Supervisor;
 
 /// How long requests that were read are waited for at the end.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked whether spares are asked for as much as before.
+const TRIM_PACE: Duration = Duration::from_secs(30);
 
 /// Why a supervisor could not start.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,9 @@ pub enum BootError {
     /// What containers have.
     #[error(transparent)]
     Containers(#[from] ContainersError),
+    /// The network of functions.
+    #[error(transparent)]
+    Nat(#[from] NatError),
     /// A step that the machine refused.
     #[error("{step}: {error}; `pipsqueak doctor` tells what the machine lacks")]
     Machine {
@@ -110,6 +116,12 @@ pub async fn run(
     let supervisor =
         built.await.map_err(|error| machine("starting")(io::Error::other(error)))??;
     follow_watchdog(&service);
+    follow_demand(&supervisor);
+    if supervisor.settings.tiers.zygote {
+        supervisor.zygotes.grow();
+        let (zygotes, functions) = (supervisor.zygotes.clone(), supervisor.functions.list());
+        tokio::spawn(async move { zygotes.recall(functions).await });
+    }
     tracing::info!(
         socket = %settings.run.display(),
         mount = %settings.mount.display(),
@@ -122,6 +134,9 @@ pub async fn run(
     tracing::info!(leave, "stopping");
     service.stopping(if leave { "leaving the mount to the next" } else { "stopping" });
     drain(&supervisor).await;
+    if supervisor.settings.tiers.zygote {
+        supervisor.zygotes.remember().await;
+    }
     let ended = tokio::task::spawn_blocking(move || end(&supervisor, leave));
     ended.await.map_err(|error| machine("stopping")(io::Error::other(error)))?
 }
@@ -156,8 +171,9 @@ fn build(
     let runtime_folder = settings.run.join("runtime");
     runtime::install(&runtime_folder, &python.executable)
         .map_err(machine("installing the Python runtime"))?;
+    let nat = Nat::new(&id, settings.nat, &settings.run, handle.clone())?;
     let sandboxes = std::env::current_exe()
-        .and_then(|binary| Sandboxes::start(&binary, groups, &root, handle.clone()))
+        .and_then(|binary| Sandboxes::start(&binary, groups, nat, &root, handle.clone()))
         .map_err(machine("starting the process that makes sandboxes"))?;
     let (keeper, sandboxes) = (Arc::new(keeper), Arc::new(sandboxes));
     let views = Views::new(&settings.mount).map_err(machine("looking at the mount"))?;
@@ -240,6 +256,19 @@ fn follow_watchdog(service: &Arc<Service>) {
         loop {
             times.tick().await;
             service.alive();
+        }
+    });
+}
+
+/// Lets spares go that nobody asks for any more.
+fn follow_demand(supervisor: &Arc<Supervisor>) {
+    let supervisor = Arc::downgrade(supervisor);
+    tokio::spawn(async move {
+        let mut times = tokio::time::interval(TRIM_PACE);
+        loop {
+            times.tick().await;
+            let Some(supervisor) = supervisor.upgrade() else { return };
+            supervisor.zygotes.trim();
         }
     });
 }

@@ -3,10 +3,14 @@
 //! The frame is that of `pipsqueak_kernel::message`; this is its asynchronous reader and writer.
 
 use std::io;
+use std::os::fd::AsRawFd;
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 /// Longest message that is taken from a function's or zygote's process, in bytes: an answer of
 /// 6 MiB (AWS Lambda's limit) and its header.
@@ -29,6 +33,13 @@ pub async fn send(channel: &mut (impl AsyncWrite + Unpin), messages: &[Vec<u8>])
         frames.extend_from_slice(message);
     }
     channel.write_all(&frames).await
+}
+
+/// Whether the other side of a channel that nothing is expected on is there: a process may have been
+/// killed while nobody looked.
+pub fn is_open(channel: &UnixStream) -> bool {
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    recv(channel.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN)
 }
 
 /// Receives a message; `None` where the other side has closed, even half-way: a process that ends

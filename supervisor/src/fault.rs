@@ -6,7 +6,8 @@ use pipsqueak_fs::RepositoryError;
 
 use crate::containers::ContainersError;
 use crate::environment::EnvironmentsError;
-use crate::function::{DeployError, FunctionsError};
+use crate::function::{DeployError, FunctionsError, StartError};
+use crate::zygote::GiveError;
 
 /// A fault of Pipsqueak or its machine.
 pub fn internal(error: impl std::fmt::Display) -> Fault {
@@ -25,6 +26,29 @@ impl From<FunctionsError> for Fault {
             }
         };
         Self { kind, message: error.to_string() }
+    }
+}
+
+impl From<StartError> for Fault {
+    fn from(error: StartError) -> Self {
+        let kind = match &error {
+            StartError::Memory { .. } => FaultKind::Refused,
+            StartError::Sandbox(_) | StartError::Mount { .. } | StartError::Limit { .. } => {
+                FaultKind::Internal
+            }
+        };
+        Self { kind, message: error.to_string() }
+    }
+}
+
+impl From<GiveError> for Fault {
+    fn from(error: GiveError) -> Self {
+        match error {
+            GiveError::Environments(error) => error.into(),
+            GiveError::Given(_) | GiveError::Apart(_) => {
+                Self { kind: FaultKind::BadInput, message: error.to_string() }
+            }
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod fault;
 pub mod function;
 pub mod kernel;
 pub mod mount;
+pub mod network;
 pub mod runtime;
 pub mod sandbox;
 pub mod service;

@@ -13,7 +13,7 @@ use pipsqueak::settings::{Overrides, Settings};
 use pipsqueak_kernel::clone::OneThread;
 use pipsqueak_kernel::descriptor;
 use pipsqueakd::service::Service;
-use pipsqueakd::{boot, sandbox};
+use pipsqueakd::{boot, network, sandbox};
 
 #[derive(Parser)]
 #[command(version, about = "The supervisor of Pipsqueak", args_conflicts_with_subcommands = true)]
@@ -37,6 +37,9 @@ enum Command {
         #[arg(long)]
         kill_switch: Option<RawFd>,
     },
+    /// Make the network of functions in a namespace of its own, and end
+    #[command(hide = true)]
+    TryNat,
 }
 
 #[derive(Args)]
@@ -59,6 +62,9 @@ struct Serve {
     /// Budget for what is kept in memory
     #[arg(long)]
     memory: Option<String>,
+    /// How many children of one zygote may wait for functions
+    #[arg(long)]
+    spares: Option<String>,
     /// How long something must have been out of reach before a collection takes it, in seconds
     #[arg(long)]
     grace: Option<String>,
@@ -74,6 +80,9 @@ struct Serve {
     /// File that describes environments as CDI devices, or none
     #[arg(long)]
     cdi: Option<PathBuf>,
+    /// Addresses of functions whose network is nat
+    #[arg(long)]
+    nat: Option<String>,
     /// Descriptor that is told when requests are served, or why not
     #[arg(long, hide = true)]
     ready_fd: Option<RawFd>,
@@ -86,6 +95,7 @@ fn main() -> ExitCode {
         Some(Command::MakeSandboxes { orders, kill_switch, .. }) => {
             make_sandboxes(orders, kill_switch)
         }
+        Some(Command::TryNat) => try_nat(),
         None => serve(arguments.serve),
     }
 }
@@ -100,6 +110,16 @@ fn make_sandboxes(orders: RawFd, kill_switch: Option<RawFd>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the process that makes sandboxes ends");
+            ExitCode::from(70)
+        }
+    }
+}
+
+fn try_nat() -> ExitCode {
+    match network::try_out() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error}");
             ExitCode::from(70)
         }
     }
@@ -128,11 +148,13 @@ fn serve(serve: Serve) -> ExitCode {
         cache: serve.cache,
         tiers: serve.tiers,
         memory: serve.memory,
+        spares: serve.spares,
         grace: serve.grace,
         uv: serve.uv,
         python: serve.python,
         docker_plugin: serve.docker_plugin,
         cdi: serve.cdi,
+        nat: serve.nat,
     };
     let mut tell = |line: String| {
         // Nobody may be listening: a service manager reads the log.

@@ -9,23 +9,30 @@ use std::process::Command;
 use crate::sandbox::{ENVIRONMENT, RUNTIME};
 
 const PACKAGE: &str = "pipsqueak_runtime";
+/// Folder of what every function can import, unless its environment has something of the name.
+const PROVIDED: &str = "provided";
 const NATIVE: &str = "pipsqueak_native";
 
 macro_rules! modules {
     ($($name:literal),*) => {
-        [$(($name, include_str!(concat!("../runtime/pipsqueak_runtime/", $name)))),*]
+        [$(($name, include_str!(concat!("../runtime/", $name)))),*]
     };
 }
 
-const MODULES: [(&str, &str); 8] = modules!(
-    "__init__.py",
-    "__main__.py",
-    "channel.py",
-    "function.py",
-    "handler.py",
-    "preload.py",
-    "uniqueness.py",
-    "zygote.py"
+const MODULES: [(&str, &str); 13] = modules!(
+    "pipsqueak_runtime/__init__.py",
+    "pipsqueak_runtime/__main__.py",
+    "pipsqueak_runtime/channel.py",
+    "pipsqueak_runtime/environment.py",
+    "pipsqueak_runtime/function.py",
+    "pipsqueak_runtime/handler.py",
+    "pipsqueak_runtime/hazards.py",
+    "pipsqueak_runtime/news.py",
+    "pipsqueak_runtime/preload.py",
+    "pipsqueak_runtime/snapshot.py",
+    "pipsqueak_runtime/uniqueness.py",
+    "pipsqueak_runtime/zygote.py",
+    "provided/snapshot_restore_py.py"
 );
 
 /// What an interpreter in a sandbox is for.
@@ -40,14 +47,14 @@ pub enum Role {
 /// Puts the runtime into `folder`, readable by everybody, with bytecode for `python`.
 pub fn install(folder: &Path, python: &Path) -> io::Result<()> {
     let native = native_module()?;
-    let package = folder.join(PACKAGE);
+    let packages = [folder.join(PACKAGE), folder.join(PROVIDED)];
     let _ = fs::remove_dir_all(folder);
-    fs::create_dir_all(&package)?;
+    packages.iter().try_for_each(fs::create_dir_all)?;
     for (name, text) in MODULES {
-        fs::write(package.join(name), text)?;
+        fs::write(folder.join(name), text)?;
     }
     fs::copy(native, folder.join(format!("{NATIVE}.abi3.so")))?;
-    for path in [folder, &package] {
+    for path in packages.iter().map(PathBuf::as_path).chain([folder]) {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
     }
     // Bytecode that names the path it will be found at is not rewritten at each start.
@@ -56,13 +63,13 @@ pub fn install(folder: &Path, python: &Path) -> io::Result<()> {
         .arg("-s")
         .arg(folder)
         .args(["-p", RUNTIME])
-        .arg(&package)
+        .args(&packages)
         .status()?;
     if !compiled.success() {
         return Err(io::Error::other(format!(
             "{} could not compile {}: {compiled}",
             python.display(),
-            package.display()
+            folder.display()
         )));
     }
     Ok(())
@@ -81,19 +88,25 @@ fn native_module() -> io::Result<PathBuf> {
     ))
 }
 
+impl Role {
+    /// As the runtime is told it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Zygote => "zygote",
+            Self::Function => "function",
+        }
+    }
+}
+
 /// Program and arguments that start an environment's interpreter in a sandbox.
 pub fn arguments(role: Role) -> Vec<String> {
-    let role = match role {
-        Role::Zygote => "zygote",
-        Role::Function => "function",
-    };
     [
         &format!("{ENVIRONMENT}/bin/python"),
         "-I",
         "-X",
         "utf8",
         &format!("{RUNTIME}/{PACKAGE}/__main__.py"),
-        role,
+        role.name(),
     ]
     .map(ToOwned::to_owned)
     .to_vec()

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use pipsqueakd::kernel::cgroup::{Instance, Limits};
+use pipsqueakd::network::Nat;
 use pipsqueakd::sandbox::{Exit, Plan, Program, Sandbox, Sandboxes, Standing};
 
 /// Sandboxes of a test of this name, and the folder of their maker's root.
@@ -17,13 +18,14 @@ fn sandboxes(test: &str) -> (Sandboxes, tempfile::TempDir) {
     let groups = Instance::create(&format!("test-{test}-{}", std::process::id())).unwrap();
     let binary = Path::new(env!("CARGO_BIN_EXE_pipsqueakd"));
     let runtime = tokio::runtime::Handle::current();
-    (Sandboxes::start(binary, groups, folder.path(), runtime).unwrap(), folder)
+    let nat = Nat::new("00000000", None, folder.path(), runtime.clone()).unwrap();
+    (Sandboxes::start(binary, groups, nat, folder.path(), runtime).unwrap(), folder)
 }
 
 fn plan(standing: Standing) -> Plan {
     Plan {
         standing,
-        limits: Limits { memory: Some(256 << 20), pids: Some(64) },
+        limits: Limits { memory: Some(256 << 20), pids: Some(64), ..Limits::NONE },
         own_network: true,
         mounts: Vec::new(),
         tmp_bytes: 1 << 20,
@@ -96,4 +98,20 @@ async fn sandboxes_freeze_and_leave_nothing() {
         let group = format!("pipsqueak-test-leave-{}", std::process::id());
         assert!(!Path::new(root).join(group).exists(), "{root}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_is_not_taken_fails_alone() {
+    let (sandboxes, _folder) = sandboxes("refused");
+    let sandbox = sandboxes.make(plan(Standing::Function), None).unwrap();
+    let null = File::open("/dev/null").unwrap();
+    let program = Program {
+        arguments: vec!["/bin/true".to_owned(), "x".repeat(8 << 20)],
+        variables: Vec::new(),
+        directory: "/tmp".into(),
+        descriptors: vec![null.as_fd(); 3],
+    };
+    let refused = sandboxes.launch(&sandbox, program).unwrap_err().to_string();
+    assert!(refused.contains("longer than is taken"), "{refused}");
+    assert_eq!(shell(&sandboxes, &sandbox, "echo served").await.0, "served\n");
 }

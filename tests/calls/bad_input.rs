@@ -78,7 +78,7 @@ fn things_that_do_not_exist() {
     std::fs::write(&file, "def handler(event): return 1\n").unwrap();
     let path = file.to_str().unwrap();
     refused(&instance.call(&["deploy", "x", path, "--env", "nowhere"]), 4, "nowhere");
-    refused(&instance.call(&["deploy", "x", path, "--network", "nat"]), 2, "nat");
+    refused(&instance.call(&["deploy", "x", path, "--network", "bridge"]), 2, "nat");
     refused(&instance.call(&["deploy", "x", path, "--handler", "nodot"]), 2, "module.function");
     assert_eq!(instance.call(&["functions", "show", "x"]).code, 4);
 }

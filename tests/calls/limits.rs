@@ -1,16 +1,20 @@
 //! Timeouts, memory, processes, queue, and what is kept in memory.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Instance, Options, eventually};
+use crate::harness::{Instance, Options, binary, eventually};
 use crate::tests;
 
 tests!(
     a_timeout_kills,
     too_much_memory_is_told_as_such,
     processes_are_bounded,
+    processor_time_is_bounded,
+    what_a_function_writes_to_memory_is_bounded,
+    limits_that_cannot_be_kept_are_told,
     concurrency_is_bounded_and_all_are_served,
     the_memory_budget_evicts_the_oldest,
 );
@@ -65,6 +69,94 @@ def handler(event):
     instance.deploy("bomb", code, &[]);
     let answer = instance.invoke("bomb", &json!({}));
     assert!(answer["result"].as_u64().is_some_and(|count| count < 1000), "{answer}");
+}
+
+fn processor_time_is_bounded() {
+    let instance = Instance::start(&Options::default());
+    let code = "
+import time
+
+def handler(event):
+    began, used = time.monotonic(), time.process_time()
+    while time.monotonic() - began < event:
+        pass
+    return (time.process_time() - used) / (time.monotonic() - began)
+";
+    instance.deploy("slow", code, &["--cpus", "0.2", "--timeout", "60"]);
+    assert_eq!(instance.json(&["functions", "show", "slow", "--json"])["cpu_millis"], 200);
+    // From an interpreter of its own and from a zygote.
+    for tier in ["cold", "zygote"] {
+        let answer = instance.invoke("slow", &json!(2));
+        assert_eq!(answer["tier"], tier, "{answer}");
+        let share = answer["result"].as_f64().unwrap();
+        assert!(share < 0.35, "{share} of a processor");
+        instance.await_zygotes();
+        instance.ok(&["evict", "--paused"]);
+    }
+    instance.deploy("slow", code, &["--timeout", "60"]);
+    // However busy the machine is, some second is one in which it has more than that.
+    eventually("it runs without a limit", || {
+        instance.invoke("slow", &json!(1))["result"].as_f64().unwrap() > 0.4
+    });
+}
+
+fn what_a_function_writes_to_memory_is_bounded() {
+    let instance = Instance::start(&Options::default());
+    let code = "
+import os
+
+def handler(folder):
+    written = 0
+    try:
+        with open(folder + '/full', 'wb', buffering=0) as file:
+            while written < 256 << 20:
+                written += file.write(bytes(1 << 20))
+    except OSError as error:
+        return [written, error.errno]
+    finally:
+        os.unlink(folder + '/full')
+    return [written, 0]
+";
+    instance.deploy("full", code, &["--tmp", "8M"]);
+    assert_eq!(instance.json(&["functions", "show", "full", "--json"])["tmp"], 8 << 20);
+    for _ in 0..2 {
+        let enospc = nix::errno::Errno::ENOSPC as i32;
+        assert_eq!(instance.invoke("full", &json!("/tmp"))["result"], json!([8 << 20, enospc]));
+        let shm = instance.invoke("full", &json!("/dev/shm"));
+        assert_eq!(shm["result"], json!([64 << 20, enospc]));
+        instance.await_zygotes();
+        instance.ok(&["evict", "--paused"]);
+    }
+}
+
+/// Where the machine lacks a controller, `doctor` and `up` say what is lost, and functions run.
+fn limits_that_cannot_be_kept_are_told() {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let has_cpu = |line: &&str| {
+        line.split(' ').nth(2) == Some("cgroup")
+            && line.split([' ', ',']).any(|option| option == "cpu")
+    };
+    let Some(cpu) = mounts.lines().find(has_cpu).and_then(|line| line.split(' ').nth(1)) else {
+        // A machine with one hierarchy cannot be made to lack one controller.
+        return;
+    };
+    let instance = Instance::start(&Options::default());
+    instance.ok(&["down"]);
+    let without_cpu = |verb: &str| {
+        let script = format!("umount {cpu} && exec {} {verb}", binary("pipsqueak").display());
+        let mut command = instance.environment(Command::new("unshare"));
+        let output = command.args(["--mount", "sh", "-c", &script]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output
+    };
+    let lost = "cpu: no such controller: functions have no limit of processor time";
+    let told = |text: &[u8]| String::from_utf8_lossy(text).matches(lost).count();
+    assert_eq!(told(&without_cpu("doctor").stdout), 1);
+    assert_eq!(told(&without_cpu("up").stderr), 1);
+    let log = std::fs::read_to_string(instance.run().join("pipsqueakd.log")).unwrap();
+    assert_eq!(log.matches("no such cgroup controller").count(), 1, "{log}");
+    instance.deploy("free", "def handler(event): return event\n", &["--cpus", "0.5"]);
+    assert_eq!(instance.invoke("free", &json!(1))["result"], 1);
 }
 
 fn concurrency_is_bounded_and_all_are_served() {

@@ -5,6 +5,7 @@ pub mod documentation;
 pub mod index;
 pub mod lifecycle;
 pub mod limits;
+pub mod nat;
 pub mod protocol;
 pub mod requirements;
 pub mod tiers;

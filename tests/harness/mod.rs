@@ -4,6 +4,7 @@ mod index;
 mod instance;
 mod leftovers;
 mod manager;
+pub mod world;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -15,6 +16,7 @@ pub use index::Index;
 pub use instance::{Instance, Options, Output};
 pub use leftovers::{remove_groups, wait_until_gone};
 pub use manager::Manager;
+pub use world::World;
 
 static CACHE: OnceLock<Mutex<Option<tempfile::TempDir>>> = OnceLock::new();
 static SHARED: Mutex<Option<Arc<Instance>>> = Mutex::new(None);

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
@@ -28,8 +29,16 @@ fn instance(index: &Index) -> Instance {
     Instance::start(&Options { variables, ..Options::default() })
 }
 
-/// Everything that the state folder and the downloads hold of environments and half-made work.
+/// Everything that the state folder and the downloads hold of environments and half-made work, once
+/// what an addition has used is removed.
 fn kept(instance: &Instance) -> Vec<PathBuf> {
+    let staging = instance.state().join("staging");
+    for _ in 0..1000 {
+        if std::fs::read_dir(&staging).unwrap().next().is_none() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let mut found = Vec::new();
     for folder in ["segments", "views", "staging", "private"] {
         let entries = std::fs::read_dir(instance.state().join(folder)).unwrap();

@@ -50,7 +50,7 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
 
 /// Adds an environment to an empty store, then another of the same packages; milliseconds of each.
 fn add(packages: &[String], downloads: &Path) -> Result<(f64, f64), Failure> {
-    let instance = Instance::start_with("ssd", Some(downloads))?;
+    let instance = Instance::start_with(&["--tiers", "ssd"], Some(downloads))?;
     let time = |name| -> Result<f64, Failure> {
         let mut arguments = vec!["env", "add", name];
         arguments.extend(packages.iter().map(String::as_str));

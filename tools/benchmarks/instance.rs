@@ -20,14 +20,14 @@ pub struct Instance {
 impl Instance {
     /// Starts one with some tiers, such as `paused,zygote,ssd` or `none`.
     pub fn start(tiers: &str) -> Result<Self, Failure> {
-        Self::start_with(tiers, None)
+        Self::start_with(&["--tiers", tiers], None)
     }
 
-    /// Starts one whose downloads are kept in a folder that outlives it.
-    pub fn start_with(tiers: &str, downloads: Option<&Path>) -> Result<Self, Failure> {
+    /// Starts one with flags of `up`, and with a folder for downloads where they are to outlive it.
+    pub fn start_with(flags: &[&str], downloads: Option<&Path>) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("pipsqueak-bench-").tempdir()?;
         let instance = Self { folder, downloads: downloads.map(ToOwned::to_owned) };
-        instance.call(&["up", "--tiers", tiers])?;
+        instance.call(&[&["up"], flags].concat())?;
         Ok(instance)
     }
 
@@ -114,8 +114,8 @@ impl Instance {
     pub fn await_zygotes(&self) -> Result<(), Failure> {
         let until = Instant::now() + Duration::from_secs(120);
         while Instant::now() < until {
-            let zygotes = self.status()?.zygotes;
-            if !zygotes.is_empty() && zygotes.iter().all(|zygote| zygote.state == "ready") {
+            let status = self.status()?;
+            if !status.zygotes.is_empty() && !status.growing {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(50));

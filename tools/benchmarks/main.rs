@@ -6,6 +6,8 @@
 mod disk;
 mod env_add;
 mod experiment;
+mod fork;
+mod forker;
 mod image;
 mod import;
 mod import_cold;
@@ -14,7 +16,9 @@ mod memory;
 mod mount_ops;
 mod paused;
 mod report;
+mod sandbox;
 mod sides;
+mod spares;
 mod statistics;
 mod store;
 mod throttle;
@@ -44,8 +48,14 @@ struct Arguments {
 enum Benchmark {
     /// A paused function's round trip, against thaw and echo alone
     Paused(paused::Flags),
-    /// A new function's start, against a fork of the same zygote and a plain import
+    /// A new function's start without a spare, against a fork of the same zygote and a plain import
     Zygote(zygote::Flags),
+    /// The same where a spare waits
+    Spares(zygote::Flags),
+    /// Starts of new functions a second and their memory, against a forkserver
+    Fork(fork::Flags),
+    /// A new function without a zygote, against an interpreter
+    Sandbox(sandbox::Flags),
     /// A warm import from the mount, against the same files in a folder
     Import(import::Flags),
     /// A cold import from the mount, against the same files in a folder, also with a slow disk
@@ -67,6 +77,9 @@ fn main() -> ExitCode {
     let rows = match &arguments.benchmark {
         Benchmark::Paused(flags) => paused::run(flags),
         Benchmark::Zygote(flags) => zygote::run(flags),
+        Benchmark::Spares(flags) => spares::run(flags),
+        Benchmark::Fork(flags) => fork::run(flags),
+        Benchmark::Sandbox(flags) => sandbox::run(flags),
         Benchmark::Import(flags) => import::run(flags),
         Benchmark::ImportCold(flags) => import_cold::run(flags),
         Benchmark::Experiment(flags) => experiment::run(flags),

@@ -5,6 +5,7 @@
 //! blocks as the file, so that the trees with hard links tell both.
 
 use std::path::Path;
+use std::time::Instant;
 
 use crate::Failure;
 use crate::disk::usage;
@@ -118,14 +119,25 @@ fn choose(flags: &Flags) -> Vec<Vec<String>> {
 
 /// Adds all environments; what the store, the catalog and the views take.
 fn ours(environments: &[Vec<String>], downloads: &Path) -> Result<u64, Failure> {
-    let instance = Instance::start_with("ssd", Some(downloads))?;
+    let instance = Instance::start_with(&["--tiers", "ssd"], Some(downloads))?;
     for (number, packages) in environments.iter().enumerate() {
         let name = format!("e{number}");
         let mut arguments = vec!["env", "add", &name];
         arguments.extend(packages.iter().map(String::as_str));
+        let began = Instant::now();
         instance.call(&arguments)?;
+        let left = environments.len() - number - 1;
+        eprintln!("{name} added in {:.0} s, {left} to go", began.elapsed().as_secs_f64());
     }
-    Ok(usage(&instance.state())?.all)
+    let kept = std::fs::read_dir(instance.state())?.map(|entry| {
+        let entry = entry?;
+        // What the last addition has used may just be being removed.
+        if entry.file_name() == "staging" {
+            return Ok(0);
+        }
+        Ok(usage(&entry.path())?.all)
+    });
+    kept.sum()
 }
 
 fn install(tree: &Path, cache: &Path, packages: &[String]) -> Result<(), Failure> {

@@ -1,14 +1,15 @@
-//! A new function whose packages a zygote has imported, against a bare fork of an interpreter with
-//! the same packages, and against importing them.
+//! A new function whose packages a zygote has imported, from the request to the first line of its
+//! handler: against a bare fork of an interpreter with the same packages, and against importing them.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Instant;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
 use pipsqueak::wire::Tier;
 
 use crate::Failure;
+use crate::forker::Forker;
 use crate::instance::{Instance, milliseconds, plain_environment};
 use crate::report::{Better, Row};
 use crate::statistics::{median, percentile};
@@ -30,68 +31,83 @@ pub struct Flags {
     imports: usize,
 }
 
-/// Imports a module, then forks once for each line and tells the nanoseconds to the child's first
-/// byte.
-const FORKER: &str = "
-import gc, importlib, os, sys, time
-importlib.import_module(sys.argv[1])
-gc.collect()
-gc.freeze()
-print('ready', flush=True)
-for _ in sys.stdin:
-    reader, writer = os.pipe()
-    began = time.perf_counter_ns()
-    pid = os.fork()
-    if pid == 0:
-        os.write(writer, b'x')
-        os._exit(0)
-    os.read(reader, 1)
-    took = time.perf_counter_ns() - began
-    os.waitpid(pid, 0)
-    os.close(reader)
-    os.close(writer)
-    print(took, flush=True)
-";
-
-struct Forker {
-    child: Child,
-    asked: ChildStdin,
-    told: BufReader<ChildStdout>,
+/// What was measured, in milliseconds.
+pub struct Measured {
+    /// Bare forks.
+    pub forks: Vec<f64>,
+    /// New functions, to the first line of the handler.
+    pub starts: Vec<f64>,
+    /// New functions, to the answer.
+    pub answers: Vec<f64>,
+    /// `python -c 'import …'`.
+    pub imports: Vec<f64>,
 }
 
-impl Forker {
-    fn start(python: &Path, module: &str) -> Result<Self, Failure> {
-        let mut child = Command::new(python)
-            .args(["-c", FORKER, module])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let asked = child.stdin.take().ok_or("no stdin")?;
-        let told = BufReader::new(child.stdout.take().ok_or("no stdout")?);
-        let mut forker = Self { child, asked, told };
-        match forker.hear()?.as_str() {
-            "ready" => Ok(forker),
-            other => Err(format!("the forking interpreter said {other:?}").into()),
+/// How long a spare is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Measures without spares.
+pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
+    let Measured { forks, starts, answers, imports } = measure(flags, 0)?;
+    let p99 = |values: &[f64]| percentile(values, 0.99);
+    let (fork, start, import) = (median(&forks), median(&starts), median(&imports));
+    Ok(vec![
+        Row::milliseconds("new function / fork p50", fork, start, 2.5, Better::Lower),
+        Row::milliseconds("new function / fork p99", p99(&forks), p99(&starts), 4.0, Better::Lower),
+        Row::new("answer / fork p50", "ms", fork, median(&answers), None),
+        Row::milliseconds("new function / plain import", import, start, 0.02, Better::Lower),
+    ])
+}
+
+/// Measures with so many spares at most.
+pub fn measure(flags: &Flags, spares: usize) -> Result<Measured, Failure> {
+    let module = flags.module.as_ref().unwrap_or(&flags.package);
+    let instance = Instance::start_with(&["--spares", &spares.to_string()], None)?;
+    instance.call(&["env", "add", "bench", &flags.package])?;
+    let code = format!(
+        "import time\nimport {module}\n\ndef handler(event):\n    return time.monotonic_ns()\n"
+    );
+    instance.deploy("new", &code, &["--env", "bench"])?;
+    instance.invoke("new")?;
+    instance.await_zygotes()?;
+    let plain = plain_environment(&instance.folder().join("plain"), &[&flags.package])?;
+    let mut forker = Forker::start(&instance.view("bench").join("bin/python"), module)?;
+
+    let (forks, starts, answers, imports) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut measured = Measured { forks, starts, answers, imports };
+    let between_imports = (flags.rounds / flags.imports.max(1)).max(1);
+    for round in 0..flags.rounds {
+        if round % between_imports == 0 {
+            measured.imports.push(import(&plain, module)?);
         }
+        measured.forks.push(forker.fork()?);
+        instance.evict_paused()?;
+        if spares > 0 {
+            await_spare(&instance)?;
+        }
+        let began = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
+        let (invocation, took) = instance.invoke("new")?;
+        if invocation.tier != Tier::Zygote {
+            return Err(format!("the {:?} tier answered", invocation.tier).into());
+        }
+        let first_line = invocation.result.ok_or("the function failed")?.get().parse()?;
+        measured.starts.push(milliseconds(Duration::from_nanos(first_line).saturating_sub(began)));
+        measured.answers.push(milliseconds(took));
     }
-
-    fn hear(&mut self) -> Result<String, Failure> {
-        let mut line = String::new();
-        self.told.read_line(&mut line)?;
-        Ok(line.trim().to_owned())
-    }
-
-    fn fork(&mut self) -> Result<f64, Failure> {
-        self.asked.write_all(b"\n")?;
-        Ok(self.hear()?.parse::<f64>()? / 1e6)
-    }
+    Ok(measured)
 }
 
-impl Drop for Forker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// Waits until a spare is there, and a moment longer: what made it is at rest then.
+fn await_spare(instance: &Instance) -> Result<(), Failure> {
+    let until = Instant::now() + PATIENCE;
+    while instance.status()?.zygotes.iter().all(|zygote| zygote.spares == 0) {
+        if Instant::now() > until {
+            return Err(format!("no spare within {PATIENCE:?}").into());
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
+    std::thread::sleep(Duration::from_millis(20));
+    Ok(())
 }
 
 /// How long an interpreter takes to start, import a module and end, in milliseconds.
@@ -103,40 +119,4 @@ fn import(python: &Path, module: &str) -> Result<f64, Failure> {
     } else {
         Err(format!("python -c 'import {module}' ended with {status}").into())
     }
-}
-
-/// Measures.
-pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
-    let module = flags.module.as_ref().unwrap_or(&flags.package);
-    let instance = Instance::start("paused,zygote,ssd")?;
-    instance.call(&["env", "add", "bench", &flags.package])?;
-    let code = format!("import {module}\n\ndef handler(event):\n    return 1\n");
-    instance.deploy("new", &code, &["--env", "bench"])?;
-    instance.invoke("new")?;
-    instance.await_zygotes()?;
-    let plain = plain_environment(&instance.folder().join("plain"), &[&flags.package])?;
-    let mut forker = Forker::start(&instance.view("bench").join("bin/python"), module)?;
-
-    let (mut forks, mut ours, mut imports) = (Vec::new(), Vec::new(), Vec::new());
-    let between_imports = (flags.rounds / flags.imports.max(1)).max(1);
-    for round in 0..flags.rounds {
-        if round % between_imports == 0 {
-            imports.push(import(&plain, module)?);
-        }
-        forks.push(forker.fork()?);
-        instance.evict_paused()?;
-        // What was evicted is taken down beside the next start, as it is in use.
-        let (invocation, took) = instance.invoke("new")?;
-        if invocation.tier != Tier::Zygote {
-            return Err(format!("the {:?} tier answered", invocation.tier).into());
-        }
-        ours.push(milliseconds(took));
-    }
-    let p99 = |values: &[f64]| percentile(values, 0.99);
-    let (fork, import, start) = (median(&forks), median(&imports), median(&ours));
-    Ok(vec![
-        Row::milliseconds("new function / fork p50", fork, start, 2.5, Better::Lower),
-        Row::milliseconds("new function / fork p99", p99(&forks), p99(&ours), 4.0, Better::Lower),
-        Row::milliseconds("new function / plain import", import, start, 0.02, Better::Lower),
-    ])
 }

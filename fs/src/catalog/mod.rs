@@ -2,6 +2,7 @@
 //! the mount reads only what is compiled from it.
 
 mod environments;
+mod learned;
 mod leases;
 mod objects;
 mod packages;

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// What makes each version from the one before; the first from nothing.
-const MIGRATIONS: [&str; 4] = [STORED, CARE, REQUIREMENTS, TRACES];
+const MIGRATIONS: [&str; 5] = [STORED, CARE, REQUIREMENTS, TRACES, LEARNED];
 
 /// What is stored.
 const STORED: &str = "
@@ -102,6 +102,14 @@ const TRACES: &str = "
         trace BLOB NOT NULL
     );
     UPDATE views SET stale = 1;
+";
+
+/// What the supervisor has learned.
+const LEARNED: &str = "
+    CREATE TABLE learned (
+        name TEXT PRIMARY KEY,
+        text TEXT NOT NULL
+    ) WITHOUT ROWID;
 ";
 
 /// Version of the schema.

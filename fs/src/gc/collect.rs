@@ -116,9 +116,12 @@ impl Repository {
             return Ok(());
         }
         let environments = plan.drop.environments.clone();
+        let hidden = self.hide_subsets(&plan.drop.views);
         if !environments.is_empty() {
             let names = Things { environments: environments.clone(), ..nothing };
             self.catalog.drop_things(&names, &[].into())?;
+        }
+        if hidden || !environments.is_empty() {
             self.show()?;
         }
         for digest in &plan.drop.views {

@@ -1,7 +1,9 @@
 //! From requirements to stored distributions, in phases: `wanted` says what is asked for, `uv`
-//! resolves and installs into a staging folder, `source` builds what has no wheel, `lock` says what was chosen, `claims` who installs
-//! it, `staged` reads what was installed as the hostile input it may be, `commit` stores it.
+//! resolves and installs into a staging folder, `bytecode` compiles that, `source` builds what has no
+//! wheel, `lock` says what was chosen, `claims` who installs it, `staged` reads what was installed as
+//! the hostile input it may be, `commit` stores it.
 
+pub mod bytecode;
 pub mod claims;
 pub mod commit;
 pub mod confine;
@@ -51,6 +53,12 @@ pub enum AddError {
         /// What it was to do.
         step: &'static str,
         /// In uv's words.
+        explanation: String,
+    },
+    /// Compiling failed: not for what a file holds, which is no failure.
+    #[error("the packages could not be compiled: {explanation}")]
+    Bytecode {
+        /// In the compiler's words.
         explanation: String,
     },
     /// A job could not be run at all.

@@ -10,7 +10,7 @@ use super::heard::Heard;
 use super::index::Index;
 use super::lock::{self, BUILT_INSIDE, Locked, Source};
 use super::wanted::Wanted;
-use super::{AddError, Step, credentials};
+use super::{AddError, Step, bytecode, credentials};
 use crate::FIXED_PREFIX;
 use crate::interpreter::Interpreter;
 
@@ -166,9 +166,6 @@ impl Uv<'_> {
 
     /// Installs what was chosen, each with its hashes, into `target`, and compiles it. `options` are
     /// lines of a requirements file that say where it is; `told` hears how far it is.
-    ///
-    /// The bytecode is not made by uv, which does it with the environment's own interpreter: that
-    /// runs the `.pth` files of all that was installed, which could then change each other.
     pub fn install_locked<'a>(
         &self,
         confine: &dyn Confine,
@@ -186,32 +183,12 @@ impl Uv<'_> {
         })?;
         if self.interpreter.is_present {
             told(Step::begun("compiling"));
-            return self.compile(confine, target);
+            return bytecode::compile(confine, self.interpreter, target);
         }
         // uv has installed it where packages of the interpreter are that it has worked with.
         let place = |python: &Interpreter| target.join("lib").join(python.library());
         let to = place(self.interpreter);
         fs::rename(place(self.host), &to).map_err(AddError::at(&to))
-    }
-
-    /// Makes the bytecode of all that is installed in `target`, running nothing of it.
-    fn compile(&self, confine: &dyn Confine, target: &Path) -> Result<(), AddError> {
-        let site = Path::new(FIXED_PREFIX).join(self.interpreter.site_packages());
-        let mut argv = vec![self.interpreter.executable.clone().into_os_string()];
-        argv.extend(["-I", "-S", "-m", "compileall", "-q", "-j", "0"].map(Into::into));
-        argv.extend(["--invalidation-mode", "unchecked-hash"].map(Into::into));
-        argv.push(site.into());
-        let mut job = self.job("compiling", argv, Some(target));
-        job.network = false;
-        job.variables = fixed_variables();
-        job.binds.retain(|bind| bind.inside == Path::new(FIXED_PREFIX));
-        let output = confine.run(&job)?;
-        // 1: there is a file that is not for this version of Python, which is nothing to stop at.
-        if matches!(output.status, 0 | 1) {
-            Ok(())
-        } else {
-            Err(failure("compile the packages", &output, &[]))
-        }
     }
 
     /// Resolves and installs requirements into `target`, without bytecode.

@@ -6,7 +6,9 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use super::Repository;
+use tempfile::TempDir;
+
+use super::{Repository, remove_beside};
 use crate::environment::{Environment, EnvironmentSpec, Plain, distribution_name};
 use crate::ingest::commit::{self, Incoming, Installed, commit};
 use crate::ingest::confine::Confine;
@@ -68,9 +70,11 @@ impl Repository {
         let lock_text = credentials::remove(&lock_text);
         let locked = wanted.hold(lock::parse(&lock_text)?)?;
         let _counted_on = self.want(&locked, &spec.interpreter);
-        self.obtain(confine, &uv, &wanted, &locked, told)?;
+        let used = self.obtain(confine, &uv, &wanted, &locked, told)?;
         told(Step::begun("publishing"));
-        self.publish(spec, &wanted, lock_text, &locked)
+        let published = self.publish(spec, &wanted, lock_text, &locked)?;
+        remove_beside(used.into_iter().map(TempDir::keep).collect());
+        Ok(published)
     }
 
     /// Resolves; where it is allowed, what has no wheel is built until there is one of everything.
@@ -100,7 +104,8 @@ impl Repository {
         Ok(folder)
     }
 
-    /// Installs and stores what is not stored yet, or waits for whoever is at it.
+    /// Installs and stores what is not stored yet, or waits for whoever is at it; the staging folders
+    /// of that, which nobody needs any more.
     fn obtain(
         &self,
         confine: &dyn Confine,
@@ -108,12 +113,13 @@ impl Repository {
         wanted: &Wanted,
         locked: &[Locked],
         told: &mut dyn FnMut(Step),
-    ) -> Result<(), AddError> {
+    ) -> Result<Vec<TempDir>, AddError> {
         let key = |one: &Locked| format!("{} {}", one.artifact(), uv.interpreter.identity());
+        let mut used = Vec::new();
         loop {
             let missing = self.missing(locked, uv.interpreter)?;
             if missing.is_empty() {
-                return Ok(());
+                return Ok(used);
             }
             let keys: Vec<String> = missing.iter().map(|one| key(one)).collect();
             let claim = self.claims.take(&keys);
@@ -123,7 +129,7 @@ impl Repository {
             if !missing.is_empty() {
                 told(Step::begun(format!("installing {} distributions", missing.len())));
                 let present = self.present(locked, uv.interpreter)?;
-                self.install(confine, uv, wanted, &missing, &present, told)?;
+                used.push(self.install(confine, uv, wanted, &missing, &present, told)?);
             }
         }
     }
@@ -203,7 +209,7 @@ impl Repository {
         missing: &[&Locked],
         present: &[PathBuf],
         told: &mut dyn FnMut(Step),
-    ) -> Result<(), AddError> {
+    ) -> Result<TempDir, AddError> {
         let staging = self.folder()?;
         uv.install_locked(confine, wanted.options(), missing, staging.path(), told)?;
         let interpreter = uv.interpreter;
@@ -249,7 +255,8 @@ impl Repository {
             recorded,
             interpreter: interpreter.identity(),
         };
-        commit(&self.catalog, &self.segments, installed, &mut tell)
+        commit(&self.catalog, &self.segments, installed, &mut tell)?;
+        Ok(staging)
     }
 }
 

@@ -87,7 +87,7 @@ impl Repository {
         let new = NewDistribution {
             artifact: artifact.clone(),
             interpreter: identity.clone(),
-            name: "venv".to_owned(),
+            name: environment::FRAME.to_owned(),
             version: interpreter.version.clone(),
             digest,
             modules: Vec::new(),

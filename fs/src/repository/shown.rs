@@ -1,7 +1,8 @@
-//! What the mount shows, and which view a place in it is of.
+//! What the mount shows, and which view a place in it is of: environments by their names, and views
+//! that are retained or subsets, by their digests.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 
 use super::{Repository, RepositoryError};
 use crate::vfs::inode::Inode;
@@ -37,11 +38,31 @@ impl Repository {
         }
     }
 
+    /// Shows a subset, until it is hidden.
+    pub(super) fn show_subset(&self, view: &str) -> Result<(), ViewError> {
+        self.subsets().insert(view.to_owned());
+        self.show()
+    }
+
+    /// Hides subsets when the mount is next told what to show; whether there were any of these.
+    pub(crate) fn hide_subsets(&self, views: &BTreeSet<String>) -> bool {
+        let mut subsets = self.subsets();
+        let before = subsets.len();
+        subsets.retain(|view| !views.contains(view));
+        subsets.len() < before
+    }
+
+    fn subsets(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.subsets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The names that the mount is to show.
     pub(crate) fn published(&self) -> Result<Published, ViewError> {
         let mut published = self.views().published()?;
         let named: BTreeSet<String> = published.envs.values().cloned().collect();
-        for view in self.retained().difference(&named) {
+        let mut kept = self.retained();
+        kept.extend(self.subsets().iter().cloned());
+        for view in kept.difference(&named) {
             // One that was collected before it was asked for cannot be shown.
             if self.catalog.view(view)?.is_some() {
                 published.envs.insert(retained_name(view), view.clone());

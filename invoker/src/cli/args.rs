@@ -1,12 +1,15 @@
 //! What can be typed. Values are checked here as far as they can be without looking at anything.
 
+mod values;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use pipsqueak::wire::Network;
-use pipsqueak::{name, size};
+
+use values::{cpus, named, network, seconds, some_memory, some_rate, some_tmp, variable};
 
 /// Import Python packages once per machine, and run functions on them
 #[derive(Debug, Parser)]
@@ -59,7 +62,9 @@ pub enum Verb {
     Evict(Evict),
     /// Show what the supervisor keeps and does
     Status(Format),
-    /// List zygotes
+    /// Tell which zygote serves a function, why no other does, and what that saves
+    Explain(Explain),
+    /// List zygotes, see their tree, and take and give it
     Zygotes {
         #[command(subcommand)]
         verb: ZygotesVerb,
@@ -98,6 +103,9 @@ pub struct Up {
     /// Budget for what is kept in memory [half of it]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
+    /// How many children of one zygote may wait for functions, 0 for none [8]
+    #[arg(long, value_name = "N")]
+    pub spares: Option<String>,
     /// How long something must have been out of reach before `store gc` takes it, in seconds [300]
     #[arg(long, value_name = "S")]
     pub grace: Option<String>,
@@ -113,6 +121,9 @@ pub struct Up {
     /// File of CDI devices, or none [/var/run/cdi/pipsqueak.json, unless --run]
     #[arg(long, value_name = "PATH")]
     pub cdi: Option<PathBuf>,
+    /// Addresses of functions whose network is nat, such as 10.11.0.0/20 [a free part of 198.18.0.0/15]
+    #[arg(long, value_name = "CIDR")]
+    pub nat: Option<String>,
     /// Become the supervisor instead of starting one, for service managers
     #[arg(long)]
     pub foreground: bool,
@@ -209,6 +220,12 @@ pub struct Deploy {
     /// Memory limit of one sandbox, such as 512M
     #[arg(long, value_name = "SIZE", value_parser = some_memory)]
     pub memory: Option<u64>,
+    /// Limit of one sandbox's processor time, as a number of processors, such as 0.5 [none]
+    #[arg(long, value_name = "N", value_parser = cpus)]
+    pub cpus: Option<u32>,
+    /// Size limit of one sandbox's /tmp, which counts as memory [512M]
+    #[arg(long, value_name = "SIZE", value_parser = some_tmp)]
+    pub tmp: Option<u64>,
     /// Longest time one invocation may take, in seconds
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub timeout: Option<Duration>,
@@ -276,6 +293,25 @@ pub struct Evict {
 pub enum ZygotesVerb {
     /// List zygotes
     Ls(Format),
+    /// Show which zygote was forked from which
+    Tree,
+    /// Print the zygotes there are as JSON that `import` takes
+    Export,
+    /// Start given zygotes: what `export` has printed, or a tree of OpenLambda's
+    Import {
+        /// The file, or - for stdin
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The function
+    #[arg(value_parser = named)]
+    pub name: String,
+    #[command(flatten)]
+    pub format: Format,
 }
 
 #[derive(Debug, Subcommand)]
@@ -317,143 +353,5 @@ pub enum StoreVerb {
     },
 }
 
-fn named(text: &str) -> Result<String, name::NameError> {
-    name::check(text).map(|()| text.to_owned())
-}
-
-fn some_memory(text: &str) -> Result<u64, String> {
-    match size::parse(text) {
-        Ok(0) => Err("no function runs in no memory".to_owned()),
-        Ok(bytes) => Ok(bytes),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn some_rate(text: &str) -> Result<u64, String> {
-    match size::parse(text) {
-        Ok(0) => Err("nothing is read at that rate".to_owned()),
-        Ok(bytes) => Ok(bytes),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = pipsqueak::seconds::parse(text).ok();
-    seconds
-        .filter(|duration| duration.as_millis() > 0)
-        .ok_or_else(|| "a timeout is a number of seconds, such as 30 or 0.5".to_owned())
-}
-
-fn network(text: &str) -> Result<Network, String> {
-    match text {
-        "none" => Ok(Network::None),
-        "host" => Ok(Network::Host),
-        "nat" => Err("this version has no NAT yet; use none or host".to_owned()),
-        _ => Err("a network is none or host".to_owned()),
-    }
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
-    let begins_well = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if !begins_well || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return Err(format!("`{key}` cannot name a variable; use letters, digits and _"));
-    }
-    Ok((key.to_owned(), value.to_owned()))
-}
-
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-    use clap::error::ErrorKind;
-
-    use super::*;
-
-    fn parse(line: &str) -> Result<Arguments, clap::Error> {
-        Arguments::try_parse_from(line.split(' '))
-    }
-
-    #[test]
-    fn the_definition_is_sound() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn every_verb_takes_the_place_of_its_instance() {
-        for verb in [
-            "up",
-            "down",
-            "doctor",
-            "env ls",
-            "env add e flask",
-            "deploy f d",
-            "functions ls",
-            "invoke f",
-            "evict",
-            "status",
-            "zygotes ls",
-            "store du",
-            "store gc --dry-run --grace 0",
-            "store scrub --rate 50M",
-        ] {
-            let arguments = parse(&format!("pipsqueak {verb} --run /r --state /s")).unwrap();
-            assert_eq!(arguments.places.run, Some("/r".into()), "{verb}");
-            assert!(parse(&format!("pipsqueak --run /r {verb}")).is_ok(), "{verb}");
-        }
-    }
-
-    #[test]
-    fn an_environment_has_packages_or_a_file() {
-        assert!(parse("pipsqueak env add e flask numpy<3 --python python3.12").is_ok());
-        assert!(parse("pipsqueak env add e -r requirements.txt").is_ok());
-        assert!(parse("pipsqueak env add e -r a.txt -r b.txt -c c.txt --upgrade").is_ok());
-        for (line, kind) in [
-            ("pipsqueak env add e", ErrorKind::MissingRequiredArgument),
-            ("pipsqueak env add e flask -r r.txt", ErrorKind::ArgumentConflict),
-            ("pipsqueak deploy f d --env e -r r.txt", ErrorKind::ArgumentConflict),
-        ] {
-            let error = parse(line).unwrap_err();
-            assert_eq!((error.kind(), error.exit_code()), (kind, 2), "{line}");
-        }
-    }
-
-    #[test]
-    fn bad_values_are_wrong_usage() {
-        for line in [
-            "pipsqueak invoke ../f",
-            "pipsqueak env show a/b",
-            "pipsqueak deploy f d --memory 0",
-            "pipsqueak deploy f d --timeout 0",
-            "pipsqueak deploy f d --timeout -1",
-            "pipsqueak deploy f d --timeout nan",
-            "pipsqueak deploy f d --timeout 1e300",
-            "pipsqueak deploy f d --concurrency 0",
-            "pipsqueak deploy f d --network nat",
-            "pipsqueak deploy f d --set 1A=b",
-            "pipsqueak deploy f d --set A",
-            "pipsqueak evict --sandboxes",
-            "pipsqueak store gc --grace -1",
-            "pipsqueak store scrub --rate 0",
-        ] {
-            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
-        }
-    }
-
-    #[test]
-    fn values_are_read() {
-        let line = "pipsqueak deploy f d --memory 1.5G --timeout 0.5 --set A=b=c --set B=";
-        let Verb::Deploy(deploy) = parse(line).unwrap().verb else { panic!("another verb") };
-        assert_eq!(deploy.memory, Some(3 << 29));
-        assert_eq!(deploy.timeout, Some(Duration::from_millis(500)));
-        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        assert_eq!(deploy.variables, [pair("A", "b=c"), pair("B", "")]);
-        for data in ["-", "-5", "@f"] {
-            let Verb::Invoke(invoke) =
-                parse(&format!("pipsqueak invoke f -d {data}")).unwrap().verb
-            else {
-                panic!("another verb")
-            };
-            assert_eq!(invoke.data, data);
-        }
-    }
-}
+mod tests;

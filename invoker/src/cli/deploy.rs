@@ -44,6 +44,8 @@ fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
         environment: deploy.env,
         requirements,
         memory: deploy.memory,
+        cpu_millis: deploy.cpus,
+        tmp: deploy.tmp,
         timeout_ms: timeout_ms
             .transpose()
             .map_err(|_| Failure::Input("--timeout: too long".into()))?,

@@ -68,13 +68,15 @@ fn list(functions: &[FunctionInfo]) -> String {
 
 fn describe(f: &FunctionInfo) -> String {
     let mut text = format!(
-        "{}, version {}\nhandler      {}\nenvironment  {}\nmemory       {}\ntimeout      {}\n\
-         concurrency  {}\nnetwork      {}\n",
+        "{}, version {}\nhandler      {}\nenvironment  {}\nmemory       {}\ncpus         {}\n\
+         tmp          {}\ntimeout      {}\nconcurrency  {}\nnetwork      {}\n",
         f.name,
         f.version,
         f.handler,
         environment(f),
         size::format(f.memory),
+        cpus(f.cpu_millis),
+        size::format(f.tmp),
         seconds(f.timeout_ms),
         f.concurrency,
         network(f.network)
@@ -113,6 +115,10 @@ fn seconds(milliseconds: u64) -> String {
     format!("{} s", milliseconds as f64 / 1000.0)
 }
 
+fn cpus(millis: Option<u32>) -> String {
+    millis.map_or_else(|| "no limit".to_owned(), |millis| (f64::from(millis) / 1000.0).to_string())
+}
+
 fn network(network: Network) -> &'static str {
     match network {
         Network::None => "none",
@@ -139,13 +145,23 @@ mod tests {
             }),
             version: 3,
             memory: 128 << 20,
+            cpu_millis: Some(500),
+            tmp: 1 << 30,
             timeout_ms: 1500,
             concurrency: 4,
             network: Network::None,
             variables: [("A".to_owned(), "b".to_owned())].into(),
         };
         let text = describe(&function);
-        for part in ["f, version 3\n", "128.0 MiB", "1.5 s", "A=b\n", "requires     numpy\n"] {
+        for part in [
+            "f, version 3\n",
+            "128.0 MiB",
+            "cpus         0.5\n",
+            "tmp          1.0 GiB\n",
+            "1.5 s",
+            "A=b\n",
+            "requires     numpy\n",
+        ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
         assert!(list(&[function]).lines().nth(1).unwrap().contains("(its own)"));

@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod down;
 pub mod env;
 pub mod evict;
+pub mod explain;
 pub mod failure;
 pub mod functions;
 pub mod invoke;

@@ -136,6 +136,7 @@ mod tests {
             },
             environments: Vec::new(),
             functions: 0,
+            growing: false,
             zygotes: Vec::new(),
             sandboxes: Vec::new(),
             starts: [].into(),
@@ -150,12 +151,14 @@ mod tests {
         status.starts = [("cold".to_owned(), 1), ("paused".to_owned(), 8)].into();
         status.zygotes.push(ZygoteInfo {
             id: 1,
+            parent: None,
             pid: None,
             environment: "0123456789abcdef".to_owned(),
             state: "failed".to_owned(),
             modules: Vec::new(),
             reason: Some("leaves a thread".to_owned()),
             forks: 0,
+            spares: 0,
             memory: 0,
         });
         status.damaged = 2;

@@ -19,7 +19,7 @@ use ready::Word;
 
 use super::args::{Places, Up};
 use super::failure::{Exit, Failure};
-use super::output;
+use super::{doctor, output};
 
 /// The supervisor's log, in the folder of its socket.
 pub const LOG: &str = "pipsqueakd.log";
@@ -39,6 +39,9 @@ pub fn run(places: Places, up: Up) -> Result<Exit, Failure> {
         return Err(Failure::system(format!("starting {}", daemon.display()))(error));
     }
     start(&settings, &daemon, arguments)?;
+    for line in doctor::missing_limits() {
+        output::aside(&format!("warning: {line}"));
+    }
     output::line(format!(
         "ready: packages at {}, socket {}, state in {}",
         settings.mount.display(),
@@ -64,11 +67,13 @@ pub fn overrides(places: Places, up: Up) -> Overrides {
         cache: up.cache,
         tiers: up.tiers,
         memory: up.memory,
+        spares: up.spares,
         grace: up.grace,
         uv: up.uv,
         python: up.python,
         docker_plugin: up.docker_plugin,
         cdi: up.cdi,
+        nat: up.nat,
     }
 }
 
@@ -107,9 +112,13 @@ fn daemon_arguments(settings: &Settings) -> Vec<OsString> {
     add("--cache", settings.cache.clone().into());
     add("--tiers", settings.tiers.to_string().into());
     add("--memory", settings.memory.to_string().into());
+    add("--spares", settings.spares.to_string().into());
     add("--grace", settings.grace.as_secs_f64().to_string().into());
     for (flag, path) in [("--docker-plugin", &settings.docker_plugin), ("--cdi", &settings.cdi)] {
         add(flag, path.clone().map_or_else(|| "none".into(), Into::into));
+    }
+    if let Some(range) = settings.nat {
+        add("--nat", range.to_string().into());
     }
     for (flag, program) in [("--uv", &settings.uv), ("--python", &settings.python)] {
         if let Some(path) = program {
@@ -223,14 +232,18 @@ mod tests {
             python: Some("/p".into()),
             tiers: Tiers::NONE,
             memory: 1024,
+            spares: 2,
             grace: std::time::Duration::from_millis(1500),
             docker_plugin: None,
             cdi: Some("/d.json".into()),
+            fork_safe: Vec::new(),
+            nat: Some("10.11.0.0/20".parse().unwrap()),
             index: Index::default(),
         };
         let line = daemon_arguments(&settings).join(&OsString::from(" "));
         let expected = "--state /s --run /r --mount /m --cache /c --tiers none --memory 1024 \
-                        --grace 1.5 --docker-plugin none --cdi /d.json --python /p";
+                        --spares 2 --grace 1.5 --docker-plugin none --cdi /d.json \
+                        --nat 10.11.0.0/20 --python /p";
         assert_eq!(line, expected);
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::{Index, NONE, SettingsError, Tiers};
+use super::{Index, NONE, Range, SettingsError, Tiers, spares};
 use crate::{seconds, size};
 
 /// What the configuration file says.
@@ -33,8 +33,13 @@ pub(super) struct File {
     pub(super) tiers: Option<Tiers>,
     #[serde(deserialize_with = "memory")]
     pub(super) memory: Option<u64>,
+    #[serde(deserialize_with = "some_spares")]
+    pub(super) spares: Option<usize>,
     #[serde(deserialize_with = "grace")]
     pub(super) grace: Option<Duration>,
+    pub(super) fork_safe: Vec<String>,
+    #[serde(deserialize_with = "range")]
+    pub(super) nat: Option<Range>,
     pub(super) index: Index,
 }
 
@@ -123,6 +128,11 @@ fn memory<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     }
 }
 
+fn some_spares<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
+    let number = i64::deserialize(from)?;
+    spares::parse(&number.to_string()).map(Some).map_err(D::Error::custom)
+}
+
 fn grace<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     #[derive(serde::Deserialize)]
     #[serde(untagged, expecting = "a time is a number of seconds")]
@@ -135,6 +145,10 @@ fn grace<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Erro
         Written::Part(number) => number.to_string(),
     };
     seconds::parse(&text).map(Some).map_err(D::Error::custom)
+}
+
+fn range<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Range>, D::Error> {
+    String::deserialize(from)?.parse().map(Some).map_err(D::Error::custom)
 }
 
 #[cfg(test)]
@@ -154,7 +168,10 @@ mod tests {
             cdi = "/d.json"
             tiers = ["paused", "ssd"]
             memory = "1.5G"
+            spares = 3
             grace = 0.5
+            fork_safe = ["threaded"]
+            nat = "10.11.0.0/20"
             [index]
             url = "https://me:hunter2@host/simple"
             extra = ["http://other/simple"]
@@ -171,7 +188,10 @@ mod tests {
             cdi: path("/d.json"),
             tiers: Some(Tiers { zygote: false, ..Tiers::ALL }),
             memory: Some(3 << 29),
+            spares: Some(3),
             grace: Some(Duration::from_millis(500)),
+            fork_safe: vec!["threaded".to_owned()],
+            nat: Some("10.11.0.0/20".parse().unwrap()),
             index: Index {
                 url: Some("https://me:hunter2@host/simple".to_owned()),
                 extra: vec!["http://other/simple".to_owned()],
@@ -191,7 +211,9 @@ mod tests {
             ("state = \"/s\"\nstat = \"/t\"", 2, "unknown field `stat`"),
             ("\n\nstate = \"relative\"", 3, "`relative` is not an absolute path"),
             ("run = \"/r\"\nmemory = \"much\"", 2, "`much` is no size"),
+            ("spares = -1", 1, "`-1` is no number of spares"),
             ("grace = \"5m\"", 1, "a time is a number of seconds"),
+            ("nat = \"10.11.0.1/20\"", 1, "`10.11.0.1/20` is no range of addresses"),
             ("memory = -1", 1, "a size is a number of bytes"),
             ("tiers = [\"zygotes\"]", 1, "`zygotes` is no tier"),
             ("tiers = 3", 1, "tiers are a list"),

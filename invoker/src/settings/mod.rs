@@ -3,6 +3,8 @@
 mod file;
 mod index;
 mod program;
+mod range;
+mod spares;
 mod tiers;
 
 use std::ffi::OsString;
@@ -13,6 +15,7 @@ use std::time::Duration;
 use file::File;
 pub use index::Index;
 pub use program::find_program;
+pub use range::{Range, RangeError};
 pub use tiers::{Tiers, TiersError};
 
 use crate::{seconds, size};
@@ -49,6 +52,8 @@ pub struct Overrides {
     pub tiers: Option<String>,
     /// `--memory`
     pub memory: Option<String>,
+    /// `--spares`
+    pub spares: Option<String>,
     /// `--grace`
     pub grace: Option<String>,
     /// `--uv`
@@ -59,6 +64,8 @@ pub struct Overrides {
     pub docker_plugin: Option<PathBuf>,
     /// `--cdi`
     pub cdi: Option<PathBuf>,
+    /// `--nat`
+    pub nat: Option<String>,
 }
 
 /// The settings of one instance. Paths are absolute.
@@ -81,12 +88,18 @@ pub struct Settings {
     pub tiers: Tiers,
     /// Budget for what is kept in memory, in bytes.
     pub memory: u64,
+    /// How many children of one zygote may wait for functions.
+    pub spares: usize,
     /// How long something must have been out of reach before a collection takes it.
     pub grace: Duration,
     /// The socket of Docker's volume driver, whose name is the file's; absent where it is off.
     pub docker_plugin: Option<PathBuf>,
     /// The file that describes environments as CDI devices; absent where it is off.
     pub cdi: Option<PathBuf>,
+    /// Modules that zygotes import whatever they leave. Only the configuration file says it.
+    pub fork_safe: Vec<String>,
+    /// Addresses of functions whose network is `nat`; absent where any that are free will do.
+    pub nat: Option<Range>,
     /// Where packages are. Only the configuration file says it: flags are seen by everybody.
     pub index: Index,
 }
@@ -179,9 +192,15 @@ impl Settings {
         let memory = variables
             .read(("--memory", flags.memory), "PIPSQUEAK_MEMORY", size::parse)?
             .or(file.memory);
+        let spares = variables
+            .read(("--spares", flags.spares), "PIPSQUEAK_SPARES", spares::parse)?
+            .or(file.spares);
         let grace = variables
             .read(("--grace", flags.grace), "PIPSQUEAK_GRACE", seconds::parse)?
             .or(file.grace);
+        let nat = variables
+            .read(("--nat", flags.nat), "PIPSQUEAK_NAT", str::parse::<Range>)?
+            .or(file.nat);
         Ok(Self {
             run,
             mount: place(flags.mount, "PIPSQUEAK_MOUNT", file.mount, MOUNT.as_ref())?,
@@ -197,7 +216,10 @@ impl Settings {
             cdi: once(flags.cdi, "PIPSQUEAK_CDI", file.cdi, CDI)?,
             tiers: tiers.unwrap_or(Tiers::ALL),
             memory: memory.map_or_else(half_of_memory, Ok)?,
+            spares: spares.unwrap_or(spares::DEFAULT),
             grace: grace.unwrap_or(GRACE),
+            fork_safe: file.fork_safe,
+            nat,
             index: file.index,
             state,
         })

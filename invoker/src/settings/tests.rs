@@ -54,6 +54,7 @@ fn nothing_said_means_the_documented_defaults() {
     assert_eq!(settings.cdi, Some("/var/run/cdi/pipsqueak.json".into()));
     assert_eq!(settings.tiers, Tiers::ALL);
     assert!(settings.memory > 0);
+    assert_eq!(settings.spares, 8);
     assert_eq!(settings.grace, Duration::from_secs(300));
 }
 

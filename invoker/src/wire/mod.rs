@@ -1,16 +1,18 @@
 //! What crosses between a client and the supervisor: framed, versioned JSON messages.
 
+mod explanation;
 mod frame;
 mod reply;
 mod request;
 mod store;
 mod version;
 
+pub use explanation::{Explanation, Imports, UnsafeModule, Verdict};
 pub use frame::{FrameError, FrameKind, HEADER_BYTES, Header, MAX_FRAME_BYTES, encode};
 pub use reply::{
-    ContainersStatus, DistributionInfo, EnvironmentInfo, Export, Fault, FaultKind, FunctionError,
-    FunctionInfo, Invocation, MountStatus, Outcome, Progress, Reply, SandboxInfo, Status, Tier,
-    ZygoteInfo,
+    ContainersStatus, DEFAULT_TMP, DistributionInfo, EnvironmentInfo, Export, Fault, FaultKind,
+    FunctionError, FunctionInfo, Invocation, MountStatus, Outcome, Progress, Reply, SandboxInfo,
+    Status, Tier, ZygoteInfo,
 };
 pub use request::{Deploy, Evict, MAX_PAYLOAD_BYTES, Network, Request, Requirements};
 pub use store::{Checked, Collected, Cost, Finding, LeaseInfo, Repaired, StoreRequest, Usage};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::explanation::Explanation;
 use super::request::{Network, Requirements};
 use super::store::{Checked, Collected, Repaired, Usage};
 
@@ -40,6 +41,13 @@ pub enum Reply {
     Invocation(Invocation),
     /// What the supervisor keeps and does.
     Status(Status),
+    /// Which zygote serves a function, and why.
+    Explanation(Explanation),
+    /// Zygotes as trees.
+    Trees {
+        /// JSON, which can be given back.
+        trees: String,
+    },
     /// What is stored and what it costs.
     Usage(Usage),
     /// What a collection has done.
@@ -135,6 +143,14 @@ pub struct DistributionInfo {
     pub digest: String,
 }
 
+/// Size limit of a `/tmp` where none was asked for, in bytes: AWS Lambda's default.
+pub const DEFAULT_TMP: u64 = 512 << 20;
+
+/// What functions had that were deployed before it could be said.
+fn default_tmp() -> u64 {
+    DEFAULT_TMP
+}
+
 /// One function.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FunctionInfo {
@@ -150,6 +166,12 @@ pub struct FunctionInfo {
     pub version: u64,
     /// Memory limit of one sandbox, in bytes.
     pub memory: u64,
+    /// Limit of one sandbox's processor time, in thousandths of one processor, where it has one.
+    #[serde(default)]
+    pub cpu_millis: Option<u32>,
+    /// Size limit of one sandbox's `/tmp`, in bytes.
+    #[serde(default = "default_tmp")]
+    pub tmp: u64,
     /// Longest time one invocation may take, in milliseconds.
     pub timeout_ms: u64,
     /// Most invocations at the same time.
@@ -249,6 +271,8 @@ pub struct Status {
     pub environments: Vec<String>,
     /// Number of functions.
     pub functions: u64,
+    /// Whether zygotes are being started, or may be, for what was asked for last.
+    pub growing: bool,
     /// Zygotes.
     pub zygotes: Vec<ZygoteInfo>,
     /// Sandboxes of functions.
@@ -290,18 +314,22 @@ pub struct ContainersStatus {
 pub struct ZygoteInfo {
     /// Its number, counted from the supervisor's start.
     pub id: u64,
+    /// The zygote that it was forked from; none for a root.
+    pub parent: Option<u64>,
     /// Process on the host; absent while it is being started.
     pub pid: Option<u32>,
-    /// Digest of the environment it serves.
+    /// Digest of the environment it sees.
     pub environment: String,
     /// `starting`, `ready`, `failed` or `gone`.
     pub state: String,
-    /// Modules it has imported at the environment's top level.
+    /// Modules of packages that it has imported, besides its parent's.
     pub modules: Vec<String>,
     /// Why it failed, where it did.
     pub reason: Option<String>,
-    /// Functions forked from it.
+    /// Children forked from it.
     pub forks: u64,
+    /// Children of it that wait for a function.
+    pub spares: u64,
     /// Memory it uses, in bytes.
     pub memory: u64,
 }

@@ -72,6 +72,18 @@ pub enum Request {
     },
     /// Drop what tiers keep; answered by [`super::Reply::Done`].
     Evict(Evict),
+    /// Which zygote serves a function and why; answered by [`super::Reply::Explanation`].
+    Explain {
+        /// The function's name.
+        function: String,
+    },
+    /// The zygotes there are as trees; answered by [`super::Reply::Trees`].
+    ZygotesExport,
+    /// Start given trees of zygotes; answered by [`super::Reply::Done`].
+    ZygotesImport {
+        /// Text in our own form or in OpenLambda's.
+        trees: String,
+    },
     /// Care of the store.
     Store(StoreRequest),
 }
@@ -116,6 +128,10 @@ pub struct Deploy {
     pub requirements: Option<Requirements>,
     /// Memory limit of one sandbox, in bytes.
     pub memory: Option<u64>,
+    /// Limit of one sandbox's processor time, in thousandths of one processor.
+    pub cpu_millis: Option<u32>,
+    /// Size limit of one sandbox's `/tmp`, in bytes.
+    pub tmp: Option<u64>,
     /// Longest time one invocation may take, in milliseconds.
     pub timeout_ms: Option<u64>,
     /// Most invocations at the same time.

@@ -7,7 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
 
 /// What a mount forbids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,16 +81,53 @@ fn restrict_at(at: RawFd, path: &CStr, flags: i32, access: Access) -> io::Result
 
 /// Attaches a mount that [`take`] or [`take_open`] took at a path of this mount namespace.
 pub fn attach(tree: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-    let path = c_path(path)?;
+    move_to(tree, libc::AT_FDCWD, &c_path(path)?, 0)
+}
+
+/// Does something in the mount namespace of the process behind a pidfd, where paths mean what they mean
+/// there. Blocks: a thread of its own goes there, and ends there.
+pub fn visit(
+    process: BorrowedFd<'_>,
+    act: impl FnOnce() -> io::Result<()> + Send,
+) -> io::Result<()> {
+    let visit = || {
+        // Root and working directory change with the namespace, and are the whole process's else.
+        unshare(CloneFlags::CLONE_FS)?;
+        setns(process, CloneFlags::CLONE_NEWNS)?;
+        act()
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, visit)?;
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the visiting thread panicked")))
+    })
+}
+
+/// Attaches a mount as [`attach`] does, at a path that no symbolic link is part of.
+pub fn attach_plainly(tree: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let place = openat2(nix::fcntl::AT_FDCWD, path, how)?;
+    move_to(tree, place.as_raw_fd(), c"", libc::MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+/// Changes the most that a tmpfs may hold, in bytes.
+pub fn resize_tmpfs(path: &Path, bytes: u64) -> io::Result<()> {
+    let (none, size) = (None::<&str>, format!("size={bytes}"));
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    Ok(mount(none, path, none, flags, Some(size.as_str()))?)
+}
+
+fn move_to(tree: BorrowedFd<'_>, at: RawFd, path: &CStr, flags: libc::c_uint) -> io::Result<()> {
     // SAFETY: both paths are C strings that live through the call.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_move_mount,
             tree.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_FDCWD,
+            at,
             path.as_ptr(),
-            libc::MOVE_MOUNT_F_EMPTY_PATH,
+            libc::MOVE_MOUNT_F_EMPTY_PATH | flags,
         )
     };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

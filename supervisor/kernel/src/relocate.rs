@@ -4,6 +4,11 @@
 //! needs somebody who joins theirs first. A fork for that would copy all page tables of a large
 //! process once more than needed. What joins here is a *usher*: a process that borrows the caller's
 //! memory and stack, as after vfork(2), and so costs next to nothing. It forks, and ends.
+//!
+//! Libraries find out by their process's number that they were forked: OpenSSL would else give a child
+//! the random numbers that it gives its parent. In pid namespaces of their own both could have the same
+//! number, so the usher makes processes that end at once until the next number is past the parent's.
+//! Thus a child's number is that of no process that it descends from.
 
 use std::ffi::c_void;
 use std::io;
@@ -22,6 +27,8 @@ pub enum Side {
 /// What an usher is to do, and how that went.
 struct Errand<'a> {
     join: &'a mut dyn FnMut() -> io::Result<()>,
+    /// The caller's number in its pid namespace.
+    number: i32,
     outcome: io::Result<i32>,
 }
 
@@ -30,14 +37,17 @@ struct Errand<'a> {
 /// caller is suspended meanwhile and stays where it is. The child is one of the caller's pid
 /// namespace's init.
 ///
-/// What `join` writes to memory, the caller and the child find there.
+/// The child's number in its own pid namespace is greater than the caller's in the caller's. What
+/// `join` writes to memory, the caller and the child find there.
 ///
 /// # Safety
 ///
 /// As fork(2): in a process with several threads, the child may only do what is safe after a fork
 /// there. `join` must not unwind, and must not start threads.
 pub unsafe fn fork_elsewhere(join: &mut dyn FnMut() -> io::Result<()>) -> io::Result<Side> {
-    let mut errand = Errand { join, outcome: Err(io::Error::from_raw_os_error(libc::EPROTO)) };
+    let number = nix::unistd::getpid().as_raw();
+    let outcome = Err(io::Error::from_raw_os_error(libc::EPROTO));
+    let mut errand = Errand { join, number, outcome };
     // A handler that ran in the usher would run in the caller's memory.
     let mut before = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut before))?;
@@ -65,7 +75,7 @@ pub unsafe fn fork_elsewhere(join: &mut dyn FnMut() -> io::Result<()>) -> io::Re
 unsafe extern "C" fn usher(errand: *mut c_void) -> i64 {
     // SAFETY: the caller of `borrow_stack` gave this pointer, and is suspended.
     let errand = unsafe { &mut *errand.cast::<Errand<'_>>() };
-    errand.outcome = (errand.join)().and_then(|()| {
+    errand.outcome = (errand.join)().and_then(|()| pass_numbers(errand.number)).and_then(|()| {
         // SAFETY: promised by the caller of `fork_elsewhere`.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
@@ -75,6 +85,29 @@ unsafe extern "C" fn usher(errand: *mut c_void) -> i64 {
     if matches!(errand.outcome, Ok(0)) {
         return 0;
     }
+    // SAFETY: ends this process without running anything of the memory that it has borrowed.
+    unsafe { libc::_exit(0) }
+}
+
+/// Uses up numbers of processes, those up to `last` included.
+fn pass_numbers(last: i32) -> io::Result<()> {
+    let mut passed = 0;
+    while passed < last {
+        // SAFETY: `passed` outlives the process, which ends before this returns.
+        let process = unsafe { borrow_stack(tell_number, std::ptr::from_mut(&mut passed).cast()) };
+        let Ok(process @ 1..) = i32::try_from(process) else {
+            return Err(io::Error::from_raw_os_error(i32::try_from(-process).unwrap_or(libc::EIO)));
+        };
+        // SAFETY: no status is asked for.
+        unsafe { libc::waitpid(process, std::ptr::null_mut(), 0) };
+    }
+    Ok(())
+}
+
+/// Tells its process's number, and ends it.
+unsafe extern "C" fn tell_number(number: *mut c_void) -> i64 {
+    // SAFETY: the caller of `borrow_stack` gave this pointer, and is suspended.
+    unsafe { *number.cast::<i32>() = nix::unistd::getpid().as_raw() };
     // SAFETY: ends this process without running anything of the memory that it has borrowed.
     unsafe { libc::_exit(0) }
 }

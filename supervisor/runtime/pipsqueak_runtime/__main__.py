@@ -3,22 +3,29 @@
 import sys
 
 CHANNEL = 3
+CODE = "/function"
 
 
 def main(role):
     # The interpreter was started in isolated mode, so this folder is on the path only if put there,
-    # and is taken off again: user code sees its own folder, its environment and nothing else.
+    # and is taken off again: user code sees its own folder, its environment, and at last what is
+    # provided to everybody.
     folder = __file__.rpartition("/")[0].rpartition("/")[0]
     sys.path.insert(0, folder)
-    from pipsqueak_runtime import function, zygote
+    from pipsqueak_runtime import function
 
-    sys.path.remove(folder)
+    sys.path[:] = [*sys.path[1:], f"{folder}/provided"]
+    sys.argv[:] = [CODE]
+    # `multiprocessing` runs the main module of its parent again in processes that it spawns.
+    sys.modules["__main__"] = type(sys)("__main__")
     if role == "zygote":
+        from pipsqueak_runtime import zygote
+
         # Returns in each child, with the child's channel.
         channel = zygote.serve(CHANNEL)
     else:
         channel = CHANNEL
-    function.serve(channel)
+    function.serve(channel, CODE)
 
 
 main(sys.argv[1])

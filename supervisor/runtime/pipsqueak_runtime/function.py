@@ -3,20 +3,22 @@
 import os
 import sys
 
-from pipsqueak_runtime import channel, handler
+from pipsqueak_runtime import channel, handler, news
 
 
-def serve(own):
-    """Serves the supervisor until it closes the channel; never returns."""
+def serve(own, code):
+    """Serves the supervisor until it closes the channel, with the code in the folder `code`; never
+    returns."""
     os.set_inheritable(own, False)
     # A function that is killed has told what it has printed.
     sys.stdout.reconfigure(line_buffering=True)
+    news.begin()
     message = channel.receive(own)
     if message is None:
         os._exit(0)
     order = message[0]
     try:
-        function = handler.load(order)
+        function = handler.load(order, code)
     except handler.Failure as failure:
         _answer(own, {"error": failure.header})
         os._exit(1)
@@ -40,4 +42,6 @@ def _answer(own, header, body=b""):
             stream.flush()
         except (AttributeError, OSError, ValueError):
             pass
+    if imported := news.imported():
+        header["imported"] = imported
     channel.send(own, header, body)

@@ -4,8 +4,6 @@ import json
 import sys
 import time
 
-CODE = "/function"
-
 
 class Failure(Exception):
     """A failure of the function, as the supervisor is told it."""
@@ -35,14 +33,21 @@ class Context:
         return max(0, int((self._deadline - time.monotonic()) * 1000))
 
 
-def load(order):
-    """Imports `module.function` of `order` and returns the function as taking (event, context)."""
+def load(order, code):
+    """Imports `module.function` of `order` from the folder `code`. Returns the function as taking
+    (event, context)."""
     import os
 
+    if order["wider"]:
+        from pipsqueak_runtime import environment
+
+        environment.widen()
     os.environ.update(order["variables"])
-    os.chdir(CODE)
-    sys.path.insert(0, CODE)
-    sys.argv[:] = [CODE]
+    os.chdir(code)
+    sys.path.insert(0, code)
+    if "multiprocessing.process" in sys.modules:
+        sys.modules["multiprocessing.process"].ORIGINAL_DIR = code
+    _restored()
     module_name, _, name = order["handler"].rpartition(".")
     try:
         module = __import__(module_name, fromlist=["*"])
@@ -53,6 +58,7 @@ def load(order):
         raise Failure("Runtime.ImportModuleError", message, _trace(error)) from None
     except BaseException as error:
         raise Failure(type(error).__name__, str(error), _trace(error)) from None
+    _restored()
     function = getattr(module, name, None)
     if not callable(function):
         message = f"{module_name} has no function {name}"
@@ -60,6 +66,20 @@ def load(order):
     if _positional(function) == 1:
         return lambda event, _context: function(event)
     return function
+
+
+def _restored():
+    """Calls the hooks for a fork's child that were not called yet. One that was started for the
+    function alone is no other to its code: they run once ahead of the first invocation."""
+    if "snapshot_restore_py" not in sys.modules:
+        return
+    from pipsqueak_runtime import snapshot
+
+    try:
+        snapshot.after()
+    except snapshot.HookFailure as failure:
+        message = f"a hook of register_after_restore failed: {failure}"
+        raise Failure("Runtime.AfterRestoreError", message, _trace(failure.__cause__)) from None
 
 
 def call(function, payload, context):

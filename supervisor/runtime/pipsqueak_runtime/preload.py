@@ -1,37 +1,118 @@
 """Importing an environment's packages ahead of the functions that will want them."""
 
-import gc
+import _thread
+import os
 import sys
+import time
+
+from pipsqueak_runtime.hazards import Probe
+from pipsqueak_runtime.uniqueness import Generators
+
+bootstrap = sys.modules["_frozen_importlib"]
+# What runs before any import, the environment's `.pth` files, is told under this name.
+START = "site"
 
 
-def preload(names):
-    """Imports modules by name. Returns those that were imported and why others were not."""
-    imported, failed = [], {}
-    for name in names:
+class Account:
+    """What a module's import has cost and left, without those of other modules that are wanted."""
+
+    def __init__(self):
+        self.ns = 0
+        self.bytes = 0
+        self.hazards = []
+        self.remarks = []
+
+
+
+class Preloading:
+    """Imports modules and keeps an account of each."""
+
+    def __init__(self, wanted):
+        self.wanted = dict.fromkeys(wanted)
+        self.accounts = {}
+        self.failed = {}
+        # Wanted modules that are being imported, each by the one before it.
+        self.open = []
+        self.thread = _thread.get_ident()
+        self.plain = bootstrap._find_and_load_unlocked
+        self.probe = Probe()
+        self.generators = Generators()
+        self.since = self.bytes = 0
+
+    def run(self):
+        """Imports them all."""
+        self.account(START).hazards, _ = self.probe.news()
+        end_watch = self.probe.watch_hooks()
+        bootstrap._find_and_load_unlocked = self.load
         try:
-            __import__(name)
-            imported.append(name)
-        except Exception as error:
-            failed[name] = f"{type(error).__name__}: {error}"
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    # A collection in a child would write to every object's header and so copy every page.
-    gc.collect()
-    gc.freeze()
-    return imported, failed
+            for name in self.wanted:
+                try:
+                    __import__(name)
+                except BaseException as error:
+                    # What a package raises is not always an Exception: some exit.
+                    self.failed[name] = f"{type(error).__name__}: {error}"
+                self.account(name).hazards += self.probe.gpu()
+        finally:
+            bootstrap._find_and_load_unlocked = self.plain
+            end_watch()
+
+    def load(self, name, import_):
+        """Takes the place of what imports a module that is not there yet."""
+        if name == "random":
+            random = self.plain(name, import_)
+            self.generators.watch(random)
+            return random
+        if name not in self.wanted or _thread.get_ident() != self.thread:
+            return self.plain(name, import_)
+        self.settle()
+        self.open.append(name)
+        try:
+            return self.plain(name, import_)
+        finally:
+            self.settle()
+            self.open.pop()
+
+    def settle(self):
+        """Charges what has changed since the last time to the module that is being imported; what
+        is hazardous to those, too, that it is imported by."""
+        now, owned = time.perf_counter_ns(), private_bytes()
+        left, remarks = self.probe.news()
+        if self.open:
+            own = self.account(self.open[-1])
+            own.ns += now - self.since
+            own.bytes += owned - self.bytes
+            own.hazards += left
+            own.remarks += remarks
+            for importer in self.open[:-1]:
+                by = f", by importing {self.open[-1]}"
+                self.account(importer).hazards += [hazard.by(by) for hazard in left]
+        # What it takes to look is nobody's.
+        self.since, self.bytes = time.perf_counter_ns(), private_bytes()
+
+    def account(self, name):
+        """The account of a module."""
+        return self.accounts.setdefault(name, Account())
+
+    def tell(self):
+        """All of it, as the supervisor is told. What is gone by now does no harm."""
+        names = [*self.wanted, START] if self.account(START).hazards else self.wanted
+        return {
+            "modules": [
+                {
+                    "module": name,
+                    "us": self.account(name).ns // 1000,
+                    "bytes": self.account(name).bytes,
+                    "hazards": [one.text for one in self.account(name).hazards if one.is_there()],
+                    "remarks": self.account(name).remarks,
+                }
+                for name in names
+            ],
+            "failed": self.failed,
+        }
 
 
-def fork_hazards():
-    """What a fork would break or share: threads and child processes that imports have left."""
-    import os
-
-    hazards = []
-    threads = len(os.listdir("/proc/self/task"))
-    if threads > 1:
-        hazards.append(f"threads left running: {threads - 1}")
-    with open("/proc/self/task/%d/children" % os.getpid()) as children:
-        count = len(children.read().split())
-    if count:
-        hazards.append(f"child processes left running: {count}")
-    return hazards
+def private_bytes():
+    """Memory that is this process's alone, or shared with who it was forked from, in bytes."""
+    with open("/proc/self/statm", "rb") as statm:
+        _, resident, shared, *_ = statm.read().split()
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")

@@ -1,12 +1,96 @@
-"""What must differ between children of one zygote."""
+"""What must differ between children of one zygote.
 
+What the system is asked for each time differs by itself: `secrets`, `os.urandom`, `uuid4`. Libraries
+that seed a generator once and notice a fork by their process's number, as OpenSSL does, notice this
+one: a child's number is never that of the zygote. Hashes of texts are the same in all children,
+because they are in what the zygote has made already.
+"""
+
+import gc
 import os
 import sys
 
+# A seed of fewer bits was chosen by somebody, and stands for the numbers that it always gives.
+CHOSEN_BITS = 96
 
-def reseed():
-    """Gives every generator that the zygote had seeded a seed of its own."""
-    if "random" in sys.modules:
-        sys.modules["random"].seed()
-    if "numpy.random" in sys.modules:
-        sys.modules["numpy.random"].seed(int.from_bytes(os.urandom(4), "little"))
+
+class Generators:
+    """Generators of random numbers that imports have seeded from the system."""
+
+    def __init__(self):
+        self.unseeded = set()
+        self.of_numpy = []
+        self.end_watch = lambda: None
+        if "random" in sys.modules:
+            self.watch(sys.modules["random"])
+
+    def watch(self, random):
+        """Notes generators that are made of `random.Random` until `collect`."""
+        import weakref
+
+        plain = random.Random.seed
+        self.unseeded = weakref.WeakSet([random._inst])
+
+        def seed(generator, a=None, *rest, **named):
+            if a is None:
+                self.unseeded.add(generator)
+            else:
+                self.unseeded.discard(generator)
+            return plain(generator, a, *rest, **named)
+
+        def end_watch():
+            random.Random.seed = plain
+
+        random.Random.seed = seed
+        self.end_watch = end_watch
+
+    def collect(self):
+        """Ends the watch, and finds numpy's generators."""
+        self.end_watch()
+        self.unseeded = list(self.unseeded)
+        numpy_random = sys.modules.get("numpy.random")
+        if numpy_random:
+            kind = numpy_random.BitGenerator
+            # Not `isinstance`, which asks proxies what they stand for.
+            found = [one for one in gc.get_objects() if issubclass(type(one), kind)]
+            self.of_numpy = [one for one in found if not _has_chosen_seed(one)]
+
+    def reseed(self):
+        """Seeds all of them anew, in a child; with them what is not random and must differ."""
+        for generator in self.unseeded:
+            generator.seed()
+        for generator in self.of_numpy:
+            generator.state = type(generator)().state
+        modules = sys.modules
+        if "numpy.random" in modules:
+            modules["numpy.random"].seed()
+        if "tempfile" in modules:
+            modules["tempfile"]._name_sequence = None
+        if "multiprocessing.process" in modules:
+            process = modules["multiprocessing.process"]
+            process.current_process().authkey = os.urandom(32)
+        if "uuid" in modules:
+            _renew_clock(modules["uuid"])
+
+
+def _has_chosen_seed(generator):
+    # numpy before 1.24 has the other name. Seeded in the old way, there is none.
+    sequence = generator.seed_seq if hasattr(generator, "seed_seq") else generator._seed_seq
+    entropy = getattr(sequence, "entropy", 0)
+    return not isinstance(entropy, int) or entropy.bit_length() <= CHOSEN_BITS
+
+
+def _renew_clock(uuid):
+    """Gives `uuid1` another clock sequence, which tells apart what was made at the same time."""
+    uuid._node = uuid._last_timestamp = None
+    plain = getattr(uuid, "_generate_time_safe", None)
+    if plain is None:
+        return
+    own = int.from_bytes(os.urandom(2), "big") & 0x3FFF
+
+    def generate_time_safe():
+        text, is_safe = plain()
+        clock = int.from_bytes(text[8:10], "big") ^ own
+        return text[:8] + clock.to_bytes(2, "big") + text[10:], is_safe
+
+    uuid._generate_time_safe = generate_time_safe

@@ -1,24 +1,47 @@
 """A zygote: imports packages once, then forks children into the sandboxes it is given."""
 
+import gc
 import importlib
 import os
-import signal
+import sys
 
 import pipsqueak_native as native
 
-from pipsqueak_runtime import channel, preload, uniqueness
+from pipsqueak_runtime import channel, environment, news, snapshot
+from pipsqueak_runtime.preload import Preloading
 
 
 def serve(control):
-    """Serves the supervisor. Returns only in a child, with the child's own channel."""
+    """Serves the supervisor. Returns only in a function's process, with its own channel."""
+    # Each turn is that of a zygote which the one before has forked.
+    while _serve_as_zygote(control) == "zygote":
+        environment.widen()
+    return control
+
+
+def _serve_as_zygote(control):
+    """Imports, then forks. Returns in each child, with its role."""
     message = channel.receive(control)
     if message is None:
         os._exit(0)
-    imported, failed = preload.preload(message[0]["modules"])
-    hazards = preload.fork_hazards()
-    channel.send(control, {"ready": {"modules": imported, "failed": failed, "hazards": hazards}})
-    # Those who lead children into their sandboxes end at once, and nobody waits for them.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    preloading = Preloading(message[0]["modules"])
+    preloading.run()
+    try:
+        snapshot.before()
+        channel.send(control, {"ready": preloading.tell()})
+    except snapshot.HookFailure as failure:
+        reason = f"a hook of register_before_snapshot failed: {failure}"
+        channel.send(control, {"unready": {"reason": reason}})
+        os._exit(70)
+    generators = preloading.generators
+    generators.collect()
+    environment.note()
+    news.know()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    # A collection in a child would write to every object's header and so copy every page.
+    gc.collect()
+    gc.freeze()
     while True:
         message = channel.receive(control)
         if message is None:
@@ -31,34 +54,42 @@ def serve(control):
             _refuse(control, order, error)
             pid = None
         if pid == 0:
-            return _become_function(control, order, descriptors)
+            return _become_child(control, order, descriptors, generators)
         for descriptor in descriptors:
             os.close(descriptor)
         if pid:
             channel.send(control, {"forked": {"id": order["id"], "pid": pid}})
 
 
-def _become_function(control, order, descriptors):
-    """Makes a new child the function's own. Returns the function's channel, which takes the place
-    of `control`."""
+def _become_child(control, order, descriptors, generators):
+    """Makes a new child a process of its own, whose channel takes the place of `control`. Returns its
+    role."""
     try:
         own, logs, *others = descriptors
         for descriptor in others:
             os.close(descriptor)
-        native.become_user(order["uid"], order["gid"])
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        native.become_user(order["uid"], order["gid"], order["role"] == "zygote")
         # The same numbers as in a process that was started for a function.
         for source, target in ((own, control), (logs, 1), (logs, 2)):
             os.dup2(source, target)
         os.close(own)
         os.close(logs)
         os.chdir("/")
+        _forget_the_zygote(order["role"])
         importlib.invalidate_caches()
-        uniqueness.reseed()
-        return control
+        generators.reseed()
+        return order["role"]
     except BaseException as error:
         _refuse(control, order, error)
         os._exit(70)
+
+
+def _forget_the_zygote(role):
+    # The last argument is the role.
+    sys.orig_argv[-1] = role
+    if "threading" in sys.modules:
+        # CPython before 3.13 leaves it the number of its parent's.
+        sys.modules["threading"].main_thread()._set_native_id()
 
 
 def _refuse(control, order, error):

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pipsqueak::wire::{Fault, FaultKind, Network, Progress, Reply, Request};
+use pipsqueak::wire::{Fault, FaultKind, Progress, Reply, Request};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::environment::{self, Wanted};
@@ -84,12 +84,6 @@ async fn carry_out(
         }
         Request::Deploy(deploy) => {
             check_name("a function", &deploy.name)?;
-            if deploy.network == Network::Nat {
-                return Err(Fault {
-                    kind: FaultKind::BadInput,
-                    message: "network nat is not there yet; use none or host".to_owned(),
-                });
-            }
             if let Some(environment) = &deploy.environment {
                 supervisor.environments.check_runs(environment.clone()).await?;
             }
@@ -117,6 +111,12 @@ async fn carry_out(
             Reply::Invocation(invocation)
         }
         Request::Store(request) => supervisor.care(request, progress).await?,
+        Request::Explain { function } => Reply::Explanation(supervisor.explain(&function).await?),
+        Request::ZygotesExport => Reply::Trees { trees: supervisor.zygotes.export() },
+        Request::ZygotesImport { trees } => {
+            let count = supervisor.give_zygotes(&trees).await?;
+            Reply::Done { message: format!("starting {count} zygotes") }
+        }
         Request::Evict(evict) => Reply::Done { message: supervisor.evict(&evict)? },
     })
 }

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use pipsqueak_fs::{Mounted, ObjectId};
 use pipsqueak_kernel::mount;
 
-use super::table::{Shared, is_of_requirements, lock};
+use super::requirements::is_of_requirements;
+use super::table::{Shared, lock};
 use super::{Environments, EnvironmentsError};
 
 impl Environments {

@@ -18,9 +18,8 @@ use tokio::runtime::Handle;
 
 use super::lines;
 use super::tree::interpreter_mount;
-use crate::function::resolver_mount;
 use crate::kernel::cgroup::Limits;
-use crate::sandbox::{INSTALLER, Mounted, Plan, Program, Sandboxes, Standing, host_user};
+use crate::sandbox::{INSTALLER, Mounted, Plan, Program, Sandboxes, Standing, host_user, resolver};
 
 /// Most processes and threads of a job.
 const PIDS: u32 = 1024;
@@ -50,7 +49,7 @@ impl Installer {
     fn mounts(&self, job: &Job) -> io::Result<Vec<Mounted>> {
         let mut mounts: Vec<Mounted> = interpreter_mount(&self.interpreter)?.into_iter().collect();
         if job.network {
-            mounts.extend(resolver_mount()?);
+            mounts.extend(resolver::of_host()?);
         }
         for bind in &job.binds {
             let access = if bind.writable {
@@ -76,7 +75,7 @@ impl Installer {
     ) -> io::Result<Result<JobOutput, PathBuf>> {
         let plan = Plan {
             standing: Standing::Installer,
-            limits: Limits { memory: None, pids: Some(PIDS) },
+            limits: Limits { pids: Some(PIDS), ..Limits::BACKGROUND },
             own_network: !job.network,
             mounts: self.mounts(job)?,
             tmp_bytes: TMP_BYTES,

@@ -6,11 +6,15 @@
 mod hosted;
 mod installer;
 mod lines;
+mod making;
+mod part;
+mod requirements;
 mod root;
 mod store;
 mod table;
 mod tree;
 
+pub use requirements::requirements;
 pub use root::Root;
-pub use table::{Environments, EnvironmentsError, Wanted, requirements};
+pub use table::{Environments, EnvironmentsError, Wanted};
 pub use tree::Tree;

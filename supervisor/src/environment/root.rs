@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use pipsqueak_fs::{Environment, Lease, retained_name};
 
-use super::table::{Shared, is_of_requirements};
+use super::requirements::is_of_requirements;
+use super::table::Shared;
 use super::{Environments, EnvironmentsError};
 use crate::mount::View;
 use crate::mount::mountinfo::{Mount, Namespace};

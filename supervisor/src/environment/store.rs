@@ -10,9 +10,8 @@ use pipsqueak_fs::{Confine, Interpreter, RepositoryError, Roots, Step, Unit};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::installer::Installer;
-use super::table::{
-    Environments, EnvironmentsError, Shared, blocking, is_of_requirements, lock, name_of,
-};
+use super::requirements::{is_of_requirements, name_of};
+use super::table::{Environments, EnvironmentsError, Shared, blocking, lock};
 use crate::function::Function;
 use crate::mount::mountinfo;
 

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pipsqueak::wire::{self, DistributionInfo, EnvironmentInfo, Progress};
-use pipsqueak_fs::{AddError, Environment, EnvironmentSpec, Interpreter, Repository, Requirements};
+use pipsqueak::wire::{DistributionInfo, EnvironmentInfo, Progress};
+use pipsqueak_fs::{AddError, Environment, Repository, Requirements};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::installer::Installer;
-use super::store::told;
+use super::making::{check_present, inspect};
+use super::requirements::{name_of, requirements_of};
 use super::tree::Tree;
 use crate::function::Function;
 use crate::mount::{Keeper, Views};
@@ -101,7 +101,7 @@ pub(super) struct Shared {
     pub(super) hosted: Mutex<BTreeSet<String>>,
     pub(super) sandboxes: Arc<Sandboxes>,
     pub(super) python: PathBuf,
-    private: Option<PathBuf>,
+    pub(super) private: Option<PathBuf>,
     pub(super) runtime: Handle,
     /// Collecting and repairing are one at a time; so is scrubbing, which may take a day.
     pub(super) caring: Mutex<()>,
@@ -271,7 +271,7 @@ impl Environments {
         blocking(name, move || Ok(shared.repository.environment(&wanted)?)).await
     }
 
-    async fn open(&self, name: String) -> Result<Arc<Tree>, EnvironmentsError> {
+    pub(super) async fn open(&self, name: String) -> Result<Arc<Tree>, EnvironmentsError> {
         let (shared, wanted) = (self.shared.clone(), name.clone());
         let opened = blocking(&name, move || {
             let (environment, view, lease) = shared.current(&wanted)?;
@@ -306,127 +306,6 @@ impl Environments {
             files: environment.files,
             bytes: environment.bytes,
         }
-    }
-}
-
-impl Shared {
-    fn add(
-        &self,
-        name: &str,
-        wanted: Wanted,
-        progress: &UnboundedSender<Progress>,
-    ) -> Result<Environment, EnvironmentsError> {
-        let Wanted { requirements, python, python_version, upgrade } = wanted;
-        let host = inspect(python.as_deref().unwrap_or(&self.python))?;
-        let interpreter = match python_version {
-            Some(version) => of_version(version, &host, python.is_some())?,
-            None => host.clone(),
-        };
-        let installer = Installer::new(self.sandboxes.clone(), host.clone(), self.runtime.clone());
-        let name = name.to_owned();
-        let spec = EnvironmentSpec { name, requirements, interpreter, host, upgrade };
-        let environment = self.repository.add(&installer, &spec, &mut |step| {
-            // Whoever asked may be gone; the environment is made all the same.
-            let _ = progress.send(told(step));
-        })?;
-        let io = |error| EnvironmentsError::Io { name: spec.name.clone(), error };
-        self.publish(&environment.mount_names()).map_err(io)?;
-        Ok(environment)
-    }
-
-    fn install_private(
-        &self,
-        name: String,
-        requirements: Requirements,
-    ) -> Result<Arc<Tree>, EnvironmentsError> {
-        let io = |error| EnvironmentsError::Io { name: name.clone(), error };
-        let interpreter = inspect(&self.python)?;
-        let installer =
-            Installer::new(self.sandboxes.clone(), interpreter.clone(), self.runtime.clone());
-        let place = self.private.as_deref().unwrap_or(Path::new("/nonexistent"));
-        let folder = tempfile::Builder::new().prefix("install-").tempdir_in(place).map_err(io)?;
-        let spec = EnvironmentSpec {
-            name: name.clone(),
-            requirements,
-            interpreter: interpreter.clone(),
-            host: interpreter.clone(),
-            upgrade: false,
-        };
-        let plain = self.repository.install_plain(&installer, &spec, folder.path())?;
-        Ok(Arc::new(Tree::private(name, plain.modules, interpreter, Arc::new(folder))))
-    }
-}
-
-fn inspect(python: &Path) -> Result<Interpreter, EnvironmentsError> {
-    Interpreter::inspect(python).map_err(|error| EnvironmentsError::Interpreter {
-        path: python.to_owned(),
-        reason: error.to_string(),
-    })
-}
-
-fn check_present(name: String, interpreter: &Interpreter) -> Result<(), EnvironmentsError> {
-    if interpreter.is_present {
-        return Ok(());
-    }
-    let version = interpreter.short_version().to_owned();
-    Err(EnvironmentsError::Elsewhere { name, version })
-}
-
-/// The interpreter of a version: the host's, where it is of that, or one that is elsewhere.
-fn of_version(
-    version: String,
-    host: &Interpreter,
-    is_named: bool,
-) -> Result<Interpreter, EnvironmentsError> {
-    if host.is_of(&version) {
-        return Ok(host.clone());
-    }
-    if is_named {
-        let path = host.executable.display();
-        let reason = format!("{path} is Python {}", host.version);
-        return Err(EnvironmentsError::Version { version, reason });
-    }
-    Interpreter::elsewhere(&version, host).ok_or_else(|| {
-        let reason = "it is no version of Python 3, such as 3.12".to_owned();
-        EnvironmentsError::Version { version, reason }
-    })
-}
-
-/// The name of a function's environment: its own, or one that all functions with the same
-/// requirements share.
-pub(super) fn name_of(function: &Function) -> String {
-    if let Some(name) = &function.info.environment {
-        return name.clone();
-    }
-    let text = serde_json::to_vec(&requirements_of(function)).unwrap_or_default();
-    let digest = blake3::hash(&text).to_hex();
-    format!("{OF_REQUIREMENTS}{}", &digest[..OF_REQUIREMENTS_DIGITS])
-}
-
-/// What names of environments begin with that functions have by their requirements alone.
-const OF_REQUIREMENTS: &str = "requirements-";
-/// Digits of the requirements' digest that follow.
-const OF_REQUIREMENTS_DIGITS: usize = 16;
-
-/// Whether a name is that of an environment which functions have by their requirements alone.
-pub(super) fn is_of_requirements(name: &str) -> bool {
-    name.strip_prefix(OF_REQUIREMENTS).is_some_and(|digits| {
-        digits.len() == OF_REQUIREMENTS_DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit())
-    })
-}
-
-/// What a function that names no environment was deployed with.
-fn requirements_of(function: &Function) -> Requirements {
-    function.info.requirements.clone().map(requirements).unwrap_or_default()
-}
-
-/// Requirements as the store knows them.
-pub fn requirements(sent: wire::Requirements) -> Requirements {
-    match sent {
-        wire::Requirements::Listed { requirements, constraints, requires_python, allow_build } => {
-            Requirements::Listed { requirements, constraints, requires_python, allow_build }
-        }
-        wire::Requirements::Locked { lock } => Requirements::Locked { lock },
     }
 }
 

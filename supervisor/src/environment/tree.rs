@@ -1,12 +1,14 @@
 //! An installed environment, as sandboxes see it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pipsqueak_fs::{Environment, Interpreter, Lease};
+use pipsqueak_fs::{Distribution, Environment, Imports, Interpreter, Lease, Subset};
 use pipsqueak_kernel::mount::{self, Access};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 use crate::mount::View;
 use crate::sandbox::{ENVIRONMENT, Mounted, RUNTIME};
@@ -16,10 +18,14 @@ use crate::sandbox::{ENVIRONMENT, Mounted, RUNTIME};
 pub struct Tree {
     /// Digest of its distributions and interpreter; of what it was asked for where it is private.
     pub key: String,
-    /// Modules that a zygote of it imports.
+    /// Top-level modules of what its requirements ask for.
     pub modules: Vec<String>,
+    /// Its distributions by their digests; one that stands for them all where it is private.
+    pub distributions: BTreeMap<String, Distribution>,
     /// Its interpreter.
     pub interpreter: Interpreter,
+    /// What can be imported from it, once that was read.
+    pub(super) imports: OnceCell<Arc<Imports>>,
     place: Place,
 }
 
@@ -34,12 +40,32 @@ enum Place {
 impl Tree {
     /// An environment and its view, which `lease` keeps.
     pub fn view(environment: Environment, view: Arc<View>, lease: Lease) -> Self {
+        let by_digest = |one: &Distribution| (one.digest.clone(), one.clone());
+        let distributions = environment.distributions.iter().map(by_digest).collect();
         let requested = environment.distributions.into_iter().filter(|one| one.requested);
         Self {
             key: environment.digest,
             modules: requested.flat_map(|distribution| distribution.modules).collect(),
+            distributions,
             interpreter: environment.interpreter,
+            imports: OnceCell::new(),
             place: Place::View(view, lease),
+        }
+    }
+
+    /// Some distributions of this environment.
+    pub(super) fn part(&self, wanted: &BTreeSet<String>, subset: Subset, view: Arc<View>) -> Self {
+        Self {
+            key: subset.digest,
+            modules: Vec::new(),
+            distributions: {
+                let mut distributions = self.distributions.clone();
+                distributions.retain(|digest, _| wanted.contains(digest));
+                distributions
+            },
+            interpreter: self.interpreter.clone(),
+            imports: OnceCell::new(),
+            place: Place::View(view, subset.lease),
         }
     }
 
@@ -50,19 +76,43 @@ impl Tree {
         interpreter: Interpreter,
         folder: Arc<TempDir>,
     ) -> Self {
-        Self { key, modules, interpreter, place: Place::Private(folder) }
+        let whole = Distribution {
+            name: key.clone(),
+            version: String::new(),
+            digest: key.clone(),
+            requested: true,
+            modules: modules.clone(),
+        };
+        let (distributions, imports) = ([(key.clone(), whole)].into(), OnceCell::new());
+        Self { key, modules, distributions, interpreter, imports, place: Place::Private(folder) }
     }
 
-    /// What a sandbox needs to see of it, detached and read-only.
-    pub fn mounts(&self, runtime: &Path) -> io::Result<Vec<Mounted>> {
+    /// What can be imported from it, where that was read.
+    pub fn known_imports(&self) -> Option<&Arc<Imports>> {
+        self.imports.get()
+    }
+
+    /// Digest of its view, where it has one.
+    pub fn view_digest(&self) -> Option<&str> {
+        match &self.place {
+            Place::View(view, _) => Some(view.digest()),
+            Place::Private(_) => None,
+        }
+    }
+
+    /// Its own folder, detached and read-only.
+    pub fn mount(&self) -> io::Result<Mounted> {
         let environment = match &self.place {
             Place::View(view, _) => view.take()?,
             Place::Private(folder) => mount::take(folder.path(), Access::ReadOnly)?,
         };
-        let mut mounts = vec![
-            (PathBuf::from(ENVIRONMENT), environment),
-            (PathBuf::from(RUNTIME), mount::take(runtime, Access::ReadOnly)?),
-        ];
+        Ok((PathBuf::from(ENVIRONMENT), environment))
+    }
+
+    /// What a sandbox needs to see of it, detached and read-only.
+    pub fn mounts(&self, runtime: &Path) -> io::Result<Vec<Mounted>> {
+        let mut mounts =
+            vec![self.mount()?, (PathBuf::from(RUNTIME), mount::take(runtime, Access::ReadOnly)?)];
         mounts.extend(interpreter_mount(&self.interpreter)?);
         Ok(mounts)
     }

@@ -22,6 +22,10 @@ pub struct Answer {
     pub run_us: u64,
     /// Why it failed, where it did.
     pub error: Option<Failure>,
+    /// Modules of distributions that it has imported since it was started or forked, and that no
+    /// earlier answer has named. The function's word for it: any name may be among them.
+    #[serde(default)]
+    pub imported: Vec<String>,
 }
 
 /// A failure as the runtime tells it.
@@ -104,4 +108,24 @@ pub async fn exchange(
         logs.add(&buffer[..bytes]);
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_comes_with_what_was_printed_and_what_was_imported() {
+        let (mut near, mut far) = UnixStream::pair().unwrap();
+        let (mut print, mut printed) = pipe::pipe().unwrap();
+        let header = serde_json::json!({ "run_us": 7, "imported": ["six", "idna.codec"] });
+        let answer = channel::compose(&header, b"1").unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut print, b"hello").await.unwrap();
+        channel::send(&mut far, &[answer]).await.unwrap();
+        let mut logs = Logs::default();
+        let answered = exchange(&mut near, &mut printed, &[], &mut logs).await.unwrap();
+        let (answer, body) = answered.unwrap();
+        assert_eq!((answer.run_us, answer.imported.join(" ").as_str()), (7, "six idna.codec"));
+        assert_eq!((body.as_slice(), logs.into_text().as_str()), (&b"1"[..], "hello"));
+    }
 }

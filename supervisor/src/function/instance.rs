@@ -1,16 +1,11 @@
 //! A function's process in its sandbox: born, asked, paused, resumed, ended.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
-use pipsqueak::wire::{FunctionError, Outcome};
+use pipsqueak::wire::{FunctionError, Network, Outcome};
 use pipsqueak_kernel::mount::{self, Access};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -21,49 +16,40 @@ use super::table::Function;
 use crate::channel;
 use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
-use crate::runtime::{self, Role};
-use crate::sandbox::{
-    Exit, Exits, FUNCTION, Plan, Program, Sandbox, SandboxError, Sandboxes, Standing,
-};
-use crate::zygote::{Zygote, ZygoteError};
+use crate::sandbox::{Exit, Exits, FUNCTION, Sandbox, SandboxError, Sandboxes};
+use crate::zygote::{self, Spare};
 
-/// Most processes and threads of a function.
-const PIDS: u32 = 512;
-/// Size limit of a function's `/tmp`, in bytes: AWS Lambda's default.
-const TMP_BYTES: u64 = 512 << 20;
 /// How long the report of a process's end is waited for.
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Why an instance could not be started.
+/// Why a process could not be made a function's.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Its sandbox.
+    /// Its network.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// Its zygote.
-    #[error(transparent)]
-    Zygote(#[from] ZygoteError),
-    /// Its channel or mounts.
-    #[error("preparing the sandbox of a function: {0}")]
-    Io(#[from] io::Error),
-}
-
-/// What an instance is born from.
-#[derive(Debug, Clone)]
-pub enum Born {
-    /// A fork of a zygote.
-    Forked(Arc<Zygote>),
-    /// A new interpreter in this environment.
-    Fresh(Arc<Tree>),
-}
-
-impl Born {
-    fn tree(&self) -> &Arc<Tree> {
-        match self {
-            Self::Forked(zygote) => zygote.tree(),
-            Self::Fresh(tree) => tree,
-        }
-    }
+    /// Its code or environment.
+    #[error("mounting the code of function {function}: {error}")]
+    Mount {
+        /// The function.
+        function: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// Its limits.
+    #[error("limiting the sandbox of function {function}: {error}")]
+    Limit {
+        /// The function.
+        function: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// It needs more memory than its limit before its code runs.
+    #[error("an interpreter alone takes more memory than the limit of function {function}")]
+    Memory {
+        /// The function.
+        function: String,
+    },
 }
 
 /// An instance that runs.
@@ -76,6 +62,8 @@ pub struct Instance {
     exits: Arc<Exits>,
     pid: i32,
     host_pid: OnceLock<Option<u32>>,
+    /// Whether its environment has more than its zygote has seen.
+    is_wider: bool,
     invocations: u64,
 }
 
@@ -97,68 +85,71 @@ pub struct Answered {
     pub run_us: u64,
     /// What it printed.
     pub logs: String,
+    /// Modules that it had to import itself, as it tells.
+    pub imported: Vec<String>,
     /// The instance, where it is fit for another invocation.
     pub instance: Option<Instance>,
 }
 
 impl Instance {
-    /// Starts an instance; it has not loaded its handler yet.
+    /// Makes a waiting process the function's; it has not loaded its handler yet.
+    ///
+    /// `tree` is the function's environment, where the process waits in another one.
     pub async fn start(
         sandboxes: &Arc<Sandboxes>,
+        spare: Spare,
         function: Arc<Function>,
-        born: &Born,
-        runtime: &Path,
+        tree: Option<&Tree>,
     ) -> Result<Self, StartError> {
-        let (near, far) = UnixStream::pair()?;
-        let far = OwnedFd::from(far);
-        let (printed, print) = io::pipe()?;
-        let print = OwnedFd::from(print);
-        let plan = plan(&function, born.tree(), runtime)?;
-        let keeps = born.tree().keeps();
-        let parent = match born {
-            Born::Forked(zygote) => Some(zygote.sandbox().clone()),
-            Born::Fresh(_) => None,
+        let Spare { mut sandbox, channel, printed, exits, pid } = spare;
+        let info = &function.info;
+        let mut mounts = Vec::new();
+        if info.network == Network::Nat {
+            let connecting = sandboxes.clone();
+            let connected = tokio::task::spawn_blocking(move || {
+                let resolver = connecting.resolv_conf()?;
+                connecting.connect(&mut sandbox)?;
+                Ok::<_, SandboxError>((sandbox, resolver))
+            });
+            let connected = connected.await.map_err(|error| StartError::Mount {
+                function: info.name.clone(),
+                error: io::Error::other(error),
+            })?;
+            let (connected, resolver) = connected?;
+            sandbox = connected;
+            mounts.push(resolver);
+        }
+        let code = mount::take(&function.code, Access::ReadOnly)
+            .map(|code| (PathBuf::from(FUNCTION), code));
+        let environment = tree.map(Tree::mount).transpose();
+        code.and_then(|code| Ok([code].into_iter().chain(environment?)))
+            .and_then(|taken| {
+                mounts.extend(taken);
+                sandbox.furnish(&mounts, info.tmp)
+            })
+            .map_err(|error| StartError::Mount { function: info.name.clone(), error })?;
+        let limits = Limits {
+            memory: Some(info.memory),
+            pids: Some(zygote::PIDS),
+            cpu_millis: info.cpu_millis,
+            ..Limits::NONE
         };
-        let making = sandboxes.clone();
-        let made = tokio::task::spawn_blocking(move || {
-            let mut sandbox = making.make(plan, parent.as_ref())?;
-            if let Some(folder) = keeps {
-                sandbox.keep(folder);
+        sandbox.group().limit(&limits).map_err(|error| {
+            let function = info.name.clone();
+            match error.kind() {
+                io::ErrorKind::ResourceBusy => StartError::Memory { function },
+                _ => StartError::Limit { function, error },
             }
-            Ok::<_, SandboxError>(sandbox)
-        });
-        let sandbox = made.await.map_err(io::Error::other)??;
-        let (sandbox, exits, pid) = match born {
-            Born::Forked(zygote) => {
-                let forked = zygote.fork(&sandbox, &far, &print).await?;
-                (sandbox, zygote.sandbox().exits().clone(), forked.pid)
-            }
-            Born::Fresh(_) => {
-                let launching = sandboxes.clone();
-                let launched = tokio::task::spawn_blocking(move || {
-                    let null = File::open("/dev/null")?;
-                    let program = Program {
-                        arguments: runtime::arguments(Role::Function),
-                        variables: runtime::variables(),
-                        directory: "/".into(),
-                        descriptors: vec![null.as_fd(), print.as_fd(), print.as_fd(), far.as_fd()],
-                    };
-                    let process = launching.launch(&sandbox, program)?;
-                    Ok::<_, StartError>((sandbox, process.pid))
-                });
-                let (sandbox, pid) = launched.await.map_err(io::Error::other)??;
-                (sandbox, sandboxes.exits().clone(), pid)
-            }
-        };
-        near.set_nonblocking(true)?;
+        })?;
         Ok(Self {
             function,
             sandbox,
-            channel: tokio::net::UnixStream::from_std(near)?,
-            printed: pipe::Receiver::from_owned_fd(printed.into())?,
+            channel,
+            printed,
             exits,
             pid,
             host_pid: OnceLock::new(),
+            is_wider: tree.is_some(),
             invocations: 0,
         })
     }
@@ -174,6 +165,7 @@ impl Instance {
                 "handler": info.handler,
                 "memory": info.memory,
                 "variables": info.variables,
+                "wider": self.is_wider,
             });
             messages.push(channel::compose(&load, b"")?);
         }
@@ -187,6 +179,7 @@ impl Instance {
             exchange(&mut self.channel, &mut self.printed, &messages, &mut logs),
         )
         .await;
+        let mut imported = Vec::new();
         let (result, outcome, run_us, fit) = match exchanged {
             Err(_) => {
                 let limit = info.timeout_ms;
@@ -201,26 +194,29 @@ impl Instance {
                 let (error, outcome) = self.ended().await;
                 (Err(error), outcome, 0, false)
             }
-            Ok(Ok(Some((answer, body)))) => match answer.error {
-                Some(failure) => {
-                    let error = FunctionError {
-                        error_type: failure.error_type,
-                        error_message: failure.error_message,
-                        stack_trace: failure.stack_trace,
-                    };
-                    (Err(error), Outcome::Failed, failure.run_us, failure.fit)
-                }
-                None => match serde_json::from_slice(&body) {
-                    Ok(result) => (Ok(result), Outcome::Done, answer.run_us, true),
-                    Err(error) => {
-                        let message = format!("the answer is not JSON: {error}");
-                        (Err(told("Runtime.MarshalError", message)), Outcome::Failed, 0, false)
+            Ok(Ok(Some((answer, body)))) => {
+                imported = answer.imported;
+                match answer.error {
+                    Some(failure) => {
+                        let error = FunctionError {
+                            error_type: failure.error_type,
+                            error_message: failure.error_message,
+                            stack_trace: failure.stack_trace,
+                        };
+                        (Err(error), Outcome::Failed, failure.run_us, failure.fit)
                     }
-                },
-            },
+                    None => match serde_json::from_slice(&body) {
+                        Ok(result) => (Ok(result), Outcome::Done, answer.run_us, true),
+                        Err(error) => {
+                            let message = format!("the answer is not JSON: {error}");
+                            (Err(told("Runtime.MarshalError", message)), Outcome::Failed, 0, false)
+                        }
+                    },
+                }
+            }
         };
         let instance = fit.then_some(self);
-        Ok(Answered { result, outcome, run_us, logs: logs.into_text(), instance })
+        Ok(Answered { result, outcome, run_us, logs: logs.into_text(), imported, instance })
     }
 
     /// Freezes it. Called when the answer is on its way, never before.
@@ -233,8 +229,7 @@ impl Instance {
 
     /// Whether its process still holds the channel: it may have been killed while it was frozen.
     pub fn is_alive(&self) -> bool {
-        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        recv(self.channel.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN)
+        channel::is_open(&self.channel)
     }
 
     /// The function it belongs to.
@@ -291,31 +286,4 @@ impl Paused {
 
 fn told(kind: &str, message: String) -> FunctionError {
     FunctionError { error_type: kind.to_owned(), error_message: message, stack_trace: Vec::new() }
-}
-
-/// What the sandbox of a function is to be.
-fn plan(function: &Function, tree: &Tree, runtime: &Path) -> io::Result<Plan> {
-    let mut mounts = tree.mounts(runtime)?;
-    mounts.push((PathBuf::from(FUNCTION), mount::take(&function.code, Access::ReadOnly)?));
-    let own_network = function.own_network();
-    if !own_network {
-        mounts.extend(resolver_mount()?);
-    }
-    Ok(Plan {
-        standing: Standing::Function,
-        limits: Limits { memory: Some(function.info.memory), pids: Some(PIDS) },
-        own_network,
-        mounts,
-        tmp_bytes: TMP_BYTES,
-    })
-}
-
-/// The host's resolver configuration and host names, for sandboxes in its network.
-pub fn resolver_mount() -> io::Result<Vec<crate::sandbox::Mounted>> {
-    ["/etc/resolv.conf", "/etc/hosts"]
-        .into_iter()
-        .map(|path| std::fs::canonicalize(path).map(|real| (path, real)))
-        .filter_map(Result::ok)
-        .map(|(path, real)| Ok((PathBuf::from(path), mount::take(&real, Access::ReadOnly)?)))
-        .collect()
 }

@@ -7,5 +7,5 @@ mod instance;
 mod table;
 
 pub use deploy::DeployError;
-pub use instance::{Answered, Born, Instance, Paused, StartError, resolver_mount};
+pub use instance::{Answered, Instance, Paused, StartError};
 pub use table::{Function, Functions, FunctionsError};

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pipsqueak::wire::{Deploy, FunctionInfo, Network};
+use pipsqueak::wire::{DEFAULT_TMP, Deploy, FunctionInfo, Network};
 
 use super::deploy::{self, DeployError};
 use super::entry;
@@ -150,6 +150,8 @@ impl Functions {
             requirements: wanted.requirements,
             version,
             memory: wanted.memory.unwrap_or(DEFAULT_MEMORY),
+            cpu_millis: wanted.cpu_millis,
+            tmp: wanted.tmp.unwrap_or(DEFAULT_TMP),
             timeout_ms: wanted.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
             concurrency: wanted.concurrency.unwrap_or(DEFAULT_CONCURRENCY).max(1),
             network: wanted.network,
@@ -233,6 +235,8 @@ mod tests {
             environment: None,
             requirements: None,
             memory: None,
+            cpu_millis: None,
+            tmp: None,
             timeout_ms: None,
             concurrency: None,
             network: Network::None,

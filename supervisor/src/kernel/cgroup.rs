@@ -2,46 +2,43 @@
 //!
 //! Three layouts are found in the field, and all are served:
 //!
-//! | layout | freeze, kill | memory, pids |
+//! | layout | freeze, kill | memory, pids, cpu |
 //! |---|---|---|
 //! | v2 | `cgroup.freeze`, `cgroup.kill` | v2 |
-//! | hybrid | v2 at `/sys/fs/cgroup/unified` | v1 |
+//! | hybrid | v2 at `/sys/fs/cgroup/unified` | each where it is: v1, or v2 |
 //! | v1 | `freezer`, signals | v1 |
 //!
 //! An instance's groups are below `pipsqueak-ID` at the root of each hierarchy, because a group
 //! with processes of its own (such as the one that `up` was called in) cannot delegate
 //! controllers.
 
+mod limits;
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::dynmods::{self, Favored};
-
-/// What a group may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Memory, in bytes.
-    pub memory: Option<u64>,
-    /// Processes and threads.
-    pub pids: Option<u32>,
-}
+pub use limits::Limits;
+use limits::{Controller, Controllers};
 
 /// The hierarchies that this machine has and that we use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// The v2 hierarchy.
     unified: Option<PathBuf>,
-    /// Mounts of v1 controllers: `memory`, `pids`, `freezer`.
+    /// Mounts of v1 controllers: `memory`, `pids`, `cpu`, `freezer`.
     legacy: Vec<(String, PathBuf)>,
 }
 
-const CONTROLLERS: [&str; 2] = ["memory", "pids"];
+/// What limits a group.
+const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 
 impl Layout {
     /// Reads the layout from the text of `/proc/self/mounts`.
@@ -95,6 +92,8 @@ impl Layout {
 pub struct Instance {
     layout: Layout,
     name: String,
+    /// Controllers of the v2 hierarchy that its groups have.
+    unified_controllers: Vec<&'static str>,
     _favored: Option<Favored>,
 }
 
@@ -109,22 +108,41 @@ impl Instance {
                 None
             })
         });
-        let instance = Self { layout, name: name_of(id), _favored: favored };
+        let available = match &layout.unified {
+            Some(root) => read(&root.join("cgroup.controllers"))?,
+            None => String::new(),
+        };
+        let is_available = |name: &&str| available.split_whitespace().any(|known| known == *name);
+        let instance = Self {
+            layout,
+            name: name_of(id),
+            unified_controllers: CONTROLLERS.into_iter().filter(is_available).collect(),
+            _favored: favored,
+        };
         instance.clear()?;
         for root in instance.layout.roots() {
             create(&root.join(&instance.name))?;
         }
         if let Some(root) = &instance.layout.unified {
-            let available = fs::read_to_string(root.join("cgroup.controllers"))?;
-            for controller in CONTROLLERS {
-                if available.split_whitespace().any(|name| name == controller) {
-                    for group in [root.clone(), root.join(&instance.name)] {
-                        write(&group.join("cgroup.subtree_control"), &format!("+{controller}"))?;
-                    }
+            for controller in &instance.unified_controllers {
+                for group in [root.clone(), root.join(&instance.name)] {
+                    write(&group.join("cgroup.subtree_control"), &format!("+{controller}"))?;
                 }
             }
         }
+        for controller in instance.missing() {
+            tracing::warn!(controller, "the machine has no such cgroup controller: no such limit");
+        }
         Ok(instance)
+    }
+
+    /// Controllers of limits that the machine does not have, in either hierarchy.
+    fn missing(&self) -> impl Iterator<Item = &'static str> {
+        let has = |name: &str| {
+            self.unified_controllers.contains(&name)
+                || self.layout.legacy.iter().any(|(known, _)| known == name)
+        };
+        CONTROLLERS.into_iter().filter(move |name| !has(name))
     }
 
     /// Ends what an earlier run of the instance `id` has left running, and waits a moment for it.
@@ -158,7 +176,7 @@ impl Instance {
     }
 
     /// Makes a group for one sandbox.
-    pub fn group(&self, name: &str, limits: Limits) -> io::Result<Group> {
+    pub fn group(&self, name: &str, limits: &Limits) -> io::Result<Group> {
         let inside = |root: &PathBuf| root.join(&self.name).join(name);
         let unified = self.layout.unified.as_ref().map(inside);
         let legacy: Vec<_> =
@@ -177,8 +195,24 @@ impl Instance {
                 file.map(|file| (file, words)).map_err(|error| with_path(&error, &path))
             })
             .transpose()?;
-        let group = Group { unified, legacy, freezer };
-        group.limit(limits)?;
+        let controller = |name: &str| {
+            if self.unified_controllers.contains(&name) {
+                return unified.clone().map(Controller::V2);
+            }
+            let found = legacy.iter().find(|(known, _)| known == name);
+            found.map(|(_, path)| Controller::V1(path.clone()))
+        };
+        let controllers = Controllers {
+            memory: controller("memory"),
+            pids: controller("pids"),
+            cpu: controller("cpu"),
+        };
+        let limits_now = Mutex::new(Limits::NONE);
+        let group = Group { unified, legacy, freezer, controllers, limits: limits_now };
+        if let Err(error) = group.limit(limits) {
+            let _ = group.remove();
+            return Err(error);
+        }
         Ok(group)
     }
 
@@ -197,6 +231,9 @@ pub struct Group {
     unified: Option<PathBuf>,
     legacy: Vec<(String, PathBuf)>,
     freezer: Option<(File, [&'static str; 2])>,
+    controllers: Controllers,
+    /// What it was told last.
+    limits: Mutex<Limits>,
 }
 
 impl Group {
@@ -204,27 +241,12 @@ impl Group {
         self.unified.iter().chain(self.legacy.iter().map(|(_, path)| path))
     }
 
-    fn legacy(&self, controller: &str) -> Option<&PathBuf> {
-        self.legacy.iter().find(|(name, _)| name == controller).map(|(_, path)| path)
-    }
-
-    /// Sets limits. Those whose controller the machine does not have are left out; `doctor` tells.
-    pub fn limit(&self, limits: Limits) -> io::Result<()> {
-        if let Some(bytes) = limits.memory {
-            let bytes = bytes.to_string();
-            if let Some(path) = self.legacy("memory") {
-                write(&path.join("memory.limit_in_bytes"), &bytes)?;
-            } else if let Some(path) = &self.unified {
-                write_if_there(&path.join("memory.max"), &bytes)?;
-                write_if_there(&path.join("memory.swap.max"), "0")?;
-            }
-        }
-        if let Some(count) = limits.pids {
-            let file = self.legacy("pids").or(self.unified.as_ref()).map(|p| p.join("pids.max"));
-            if let Some(path) = file {
-                write_if_there(&path, &count.to_string())?;
-            }
-        }
+    /// Changes what it may use, at any time. A limit whose controller the machine does not have is
+    /// left out; `doctor` and `up` tell.
+    pub fn limit(&self, wanted: &Limits) -> io::Result<()> {
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        self.controllers.limit(wanted, &limits)?;
+        *limits = *wanted;
         Ok(())
     }
 
@@ -262,20 +284,32 @@ impl Group {
 
     /// Memory charged to it, in bytes; 0 where the machine does not count.
     pub fn memory(&self) -> u64 {
-        let path = match (self.legacy("memory"), &self.unified) {
-            (Some(path), _) => path.join("memory.usage_in_bytes"),
-            (None, Some(path)) => path.join("memory.current"),
-            (None, None) => return 0,
+        let path = match &self.controllers.memory {
+            Some(Controller::V1(path)) => path.join("memory.usage_in_bytes"),
+            Some(Controller::V2(path)) => path.join("memory.current"),
+            None => return 0,
         };
         read_number(&path)
     }
 
+    /// Memory charged to it that is no file's, in bytes; 0 where the machine does not count.
+    pub fn anonymous(&self) -> u64 {
+        let (path, name) = match &self.controllers.memory {
+            Some(Controller::V1(path)) => (path, "rss "),
+            Some(Controller::V2(path)) => (path, "anon "),
+            None => return 0,
+        };
+        let text = fs::read_to_string(path.join("memory.stat")).unwrap_or_default();
+        let bytes = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        bytes.unwrap_or(0)
+    }
+
     /// How many of its processes were ended for going over the memory limit.
     pub fn oom_kills(&self) -> u64 {
-        let path = match (self.legacy("memory"), &self.unified) {
-            (Some(path), _) => path.join("memory.oom_control"),
-            (None, Some(path)) => path.join("memory.events"),
-            (None, None) => return 0,
+        let path = match &self.controllers.memory {
+            Some(Controller::V1(path)) => path.join("memory.oom_control"),
+            Some(Controller::V2(path)) => path.join("memory.events"),
+            None => return 0,
         };
         let text = fs::read_to_string(path).unwrap_or_default();
         text.lines()
@@ -351,6 +385,10 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+fn read(path: &Path) -> io::Result<String> {
+    fs::read_to_string(path).map_err(|error| with_path(&error, path))
+}
+
 fn write(path: &Path, text: &str) -> io::Result<()> {
     fs::write(path, text).map_err(|error| with_path(&error, path))
 }
@@ -370,6 +408,15 @@ fn with_path(error: &io::Error, path: &Path) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_machine_does_not_have_is_known() {
+        let layout = Layout::parse("cgroup /c/cpu cgroup rw,cpu,cpuacct 0 0\n");
+        let unified_controllers = vec!["memory"];
+        let name = name_of("test");
+        let instance = Instance { layout, name, unified_controllers, _favored: None };
+        assert_eq!(instance.missing().collect::<Vec<_>>(), ["pids"]);
+    }
 
     #[test]
     fn layouts_are_told_apart() {

@@ -10,6 +10,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use pipsqueak_kernel::mount::{self, Access};
 use pipsqueak_kernel::{descriptor, message};
 use tokio::runtime::Handle;
 
@@ -19,6 +21,7 @@ use super::teardown::{self, Remains};
 use super::users::{COUNT, User, Users};
 use super::{Mounted, Sandbox, SandboxError};
 use crate::kernel::cgroup::{Instance, Limits};
+use crate::network::Nat;
 
 /// Longest answer of the maker, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
@@ -64,6 +67,7 @@ pub struct Process {
 #[derive(Debug)]
 pub struct Sandboxes {
     groups: Instance,
+    nat: Nat,
     /// Read-locked while an order is carried out; none once it stops.
     orders: RwLock<Option<Mutex<UnixStream>>>,
     maker: Mutex<Child>,
@@ -83,11 +87,14 @@ impl Sandboxes {
     pub fn start(
         binary: &Path,
         groups: Instance,
+        nat: Nat,
         root: &Path,
         runtime: Handle,
     ) -> io::Result<Self> {
-        let (mut near, far) = UnixStream::pair()?;
-        let far = OwnedFd::from(far);
+        let (near, far) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        // Of packets, which it reads and writes as well.
+        let mut near = UnixStream::from(near);
         descriptor::set_close_on_exec(&far, false)?;
         let switch = groups.kill_switch()?.map(OwnedFd::from);
         if let Some(switch) = &switch {
@@ -127,6 +134,7 @@ impl Sandboxes {
             .spawn(move || teardown::run(&remains))?;
         Ok(Self {
             groups,
+            nat,
             orders: RwLock::new(Some(Mutex::new(near))),
             maker: Mutex::new(maker),
             exits,
@@ -146,7 +154,7 @@ impl Sandboxes {
         let (inside, mounts): (Vec<_>, Vec<_>) = plan.mounts.into_iter().unzip();
         let group = self
             .groups
-            .group(&name, plan.limits)
+            .group(&name, &plan.limits)
             .map_err(|error| SandboxError::Group { name: name.clone(), error })?;
         let cleared = |error| {
             let _ = group.remove();
@@ -190,6 +198,7 @@ impl Sandboxes {
             exits,
             parent: parent.cloned(),
             keeps: None,
+            address: None,
             teardown: self.teardown.clone(),
         })
     }
@@ -213,6 +222,20 @@ impl Sandboxes {
             (Answer::Process { pid }, pidfd) => Ok(Process { pid, pidfd }),
             (other, _) => Err(unexpected(&sandbox.name, &other)),
         }
+    }
+
+    /// Gives a sandbox with a network namespace of its own an address behind the host's. Blocks.
+    pub fn connect(&self, sandbox: &mut Sandbox) -> Result<(), SandboxError> {
+        let address = self.nat.attach(sandbox.holder.as_fd(), sandbox.holder_pid)?;
+        sandbox.address = Some(address);
+        Ok(())
+    }
+
+    /// What a sandbox with an address sees at `/etc/resolv.conf`. Blocks.
+    pub fn resolv_conf(&self) -> Result<Mounted, SandboxError> {
+        let path = self.nat.resolv_conf()?;
+        let taken = mount::take(path, Access::ReadOnly);
+        Ok(("/etc/resolv.conf".into(), taken.map_err(SandboxError::Resolver)?))
     }
 
     /// Name of the control group that all sandboxes' groups are in.
@@ -243,10 +266,11 @@ impl Sandboxes {
             tracing::error!("the thread that takes sandboxes down has panicked");
         }
         let cleared = self.groups.clear();
+        let disconnected = self.nat.stop().map_err(io::Error::other);
         let orders = orders.into_inner().unwrap_or_else(PoisonError::into_inner);
         orders.shutdown(std::net::Shutdown::Both)?;
         self.maker.lock().unwrap_or_else(PoisonError::into_inner).wait()?;
-        cleared
+        cleared.and(disconnected)
     }
 
     fn user(&self, standing: Standing) -> Result<User, SandboxError> {
@@ -275,18 +299,18 @@ impl Sandboxes {
         let (near, far) = UnixStream::pair().map_err(SandboxError::Maker)?;
         let body = serde_json::to_vec(order)
             .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
-        let mut all = vec![far.as_fd()];
-        all.extend(descriptors);
         let open = self.orders.read().unwrap_or_else(PoisonError::into_inner);
         {
             let orders = open.as_ref().ok_or(SandboxError::Stopping)?;
             let orders = orders.lock().unwrap_or_else(PoisonError::into_inner);
-            message::send(orders.as_fd(), &body, &all).map_err(SandboxError::Maker)?;
+            message::send(orders.as_fd(), b"", &[far.as_fd()]).map_err(SandboxError::Maker)?;
         }
         drop(far);
+        let sent = message::send(near.as_fd(), &body, descriptors);
+        // What is not taken is answered before it is all sent.
         let answer = message::receive(near.as_fd(), MAX_ANSWER_BYTES)
-            .map_err(SandboxError::Maker)?
-            .ok_or_else(|| SandboxError::Maker(io::ErrorKind::UnexpectedEof.into()))?;
+            .and_then(|answer| answer.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()))
+            .map_err(|error| SandboxError::Maker(sent.err().unwrap_or(error)))?;
         let told: Answer = serde_json::from_slice(&answer.body)
             .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
         match (told, answer.descriptors.into_iter().next()) {

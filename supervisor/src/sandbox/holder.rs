@@ -18,6 +18,9 @@ use super::order::SandboxOrder;
 use super::pseudo;
 use super::reaper::Reaper;
 
+/// Size limit of a sandbox's `/dev/shm`, in bytes: Docker's default.
+const SHM_BYTES: u64 = 64 << 20;
+
 /// What a holder is given.
 #[derive(Debug)]
 pub struct Holding {
@@ -74,10 +77,10 @@ fn set_up(order: &SandboxOrder, mounts: &[OwnedFd], mut mapped: File) -> Result<
         .map_err(at("mounting the base"))?;
     tree::restrict(Path::new("/new"), Access::ReadOnlyWithDevices)
         .map_err(at("making the root read-only"))?;
-    let size = format!("mode=1777,size={}", order.tmp_bytes);
-    for place in ["/new/tmp", "/new/dev/shm"] {
+    for (place, bytes) in [("/new/tmp", order.tmp_bytes), ("/new/dev/shm", SHM_BYTES)] {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some(size.as_str()))
+        let options = format!("mode=1777,size={bytes}");
+        mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some(options.as_str()))
             .map_err(at("mounting a private /tmp"))?;
     }
     pseudo::mount_proc(Path::new("/new")).map_err(at("mounting /proc"))?;

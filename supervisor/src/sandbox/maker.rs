@@ -2,8 +2,8 @@
 //!
 //! The supervisor has threads and a mount namespace as large as the host's; a fork of it would be
 //! slow and would hold other threads' locks. So `pipsqueakd` starts this once, and each order is
-//! carried out by a fork of it, a *hand*, which enters the parent sandbox's namespaces, does the
-//! one thing, answers, and exits.
+//! carried out by a fork of it, a *hand*, which reads it, enters the parent sandbox's namespaces,
+//! does the one thing, answers, and exits.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -28,7 +28,8 @@ use super::{base, launch};
 /// Longest order, in bytes: arguments and variables of a process at worst.
 const MAX_ORDER_BYTES: usize = 4 << 20;
 
-/// Runs the maker until the supervisor closes `orders`, then ends what is left through
+/// Runs the maker until the supervisor closes `orders`, a socket of packets, each of which brings
+/// the socket on which an order comes and is answered. Then ends what is left through
 /// `kill_switch`, the `cgroup.kill` of the instance, where the kernel has one.
 ///
 /// Reports of exits go out on `orders` as they come.
@@ -48,18 +49,10 @@ pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::R
             }
         }
         if reaper.wait(orders.as_fd())? {
-            let received = match message::receive(orders.as_fd(), MAX_ORDER_BYTES) {
-                // It has died with exits unread.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
-                received => received?,
-            };
-            let Some(received) = received else { break };
-            let mut descriptors = received.descriptors.into_iter();
-            let Some(answers) = descriptors.next() else { continue };
-            let descriptors = descriptors.collect();
-            if let Err(reason) = carry_out(alone, &filters, &received.body, &answers, descriptors) {
-                // A supervisor that has given up waiting is no reason to end.
-                let _ = answer(answers.as_fd(), &Answer::Failed { reason }, &[]);
+            match take_conversation(orders.as_fd())? {
+                Taken::Conversation(conversation) => carry_out(alone, &filters, &conversation),
+                Taken::Nothing => {}
+                Taken::End => break,
             }
         }
     }
@@ -74,39 +67,65 @@ pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::R
     Reaper::wait_for_all()
 }
 
-fn carry_out(
-    alone: OneThread,
-    filters: &Filters,
-    body: &[u8],
-    answers: &OwnedFd,
-    descriptors: Vec<OwnedFd>,
-) -> Result<(), String> {
-    let order: Order =
-        serde_json::from_slice(body).map_err(|error| format!("unreadable order: {error}"))?;
-    if let Order::Sandbox(order) = &order {
-        let mounts = descriptors.len().saturating_sub(order.mounts.len());
-        for (inside, taken) in order.mounts.iter().zip(&descriptors[mounts..]) {
-            let metadata = taken.try_clone().map(File::from).and_then(|file| file.metadata());
-            metadata
-                .and_then(|metadata| base::prepare_mountpoint(inside, metadata.is_dir()))
-                .map_err(|error| format!("preparing {}: {error}", inside.display()))?;
+/// What has come on the socket for orders.
+#[derive(Debug)]
+enum Taken {
+    /// A socket on which one order comes and is answered.
+    Conversation(OwnedFd),
+    /// A packet without one, such as where no descriptor was free for it.
+    Nothing,
+    /// The supervisor has closed it, or has died, maybe with exits unread.
+    End,
+}
+
+fn take_conversation(orders: BorrowedFd<'_>) -> io::Result<Taken> {
+    let received = match message::receive(orders, 0) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(Taken::End),
+        // It was one packet, and is gone with this error.
+        Err(error)
+            if error.kind() == io::ErrorKind::InvalidData
+                || error.raw_os_error() == Some(Errno::ENOBUFS as i32) =>
+        {
+            tracing::error!(%error, "an order that brings no socket for its answer");
+            return Ok(Taken::Nothing);
         }
-    }
+        received => received?,
+    };
+    let Some(received) = received else { return Ok(Taken::End) };
+    Ok(received.descriptors.into_iter().next().map_or(Taken::Nothing, Taken::Conversation))
+}
+
+/// Forks a hand that reads an order and answers it: what is wrong with one is nobody else's trouble.
+fn carry_out(alone: OneThread, filters: &Filters, conversation: &OwnedFd) {
     match alone.fork() {
-        Ok(Side::Parent(_)) => Ok(()),
-        Err(error) => Err(format!("forking: {error}")),
+        Ok(Side::Parent(_)) => {}
+        Err(error) => {
+            let reason = format!("forking: {error}");
+            // A supervisor that has given up waiting is no reason to end.
+            let _ = answer(conversation.as_fd(), &Answer::Failed { reason }, &[]);
+        }
         Ok(Side::Child) => {
-            let outcome = match order {
-                Order::Sandbox(order) => make_sandbox(alone, order, descriptors),
-                Order::Process(order) => launch::launch(alone, filters, &order, descriptors),
-            };
+            let outcome =
+                receive_order(conversation.as_fd()).and_then(|(order, descriptors)| match order {
+                    Order::Sandbox(order) => make_sandbox(alone, order, descriptors),
+                    Order::Process(order) => launch::launch(alone, filters, &order, descriptors),
+                });
             let sent = match outcome {
-                Ok((told, process)) => answer(answers.as_fd(), &told, &[process.as_fd()]),
-                Err(reason) => answer(answers.as_fd(), &Answer::Failed { reason }, &[]),
+                Ok((told, process)) => answer(conversation.as_fd(), &told, &[process.as_fd()]),
+                Err(reason) => answer(conversation.as_fd(), &Answer::Failed { reason }, &[]),
             };
             std::process::exit(i32::from(sent.is_err()));
         }
     }
+}
+
+fn receive_order(conversation: BorrowedFd<'_>) -> Result<(Order, Vec<OwnedFd>), String> {
+    let received = message::receive(conversation, MAX_ORDER_BYTES)
+        .map_err(|error| format!("receiving the order: {error}"))?
+        .ok_or("the supervisor has sent no order")?;
+    let order = serde_json::from_slice(&received.body)
+        .map_err(|error| format!("unreadable order: {error}"))?;
+    Ok((order, received.descriptors))
 }
 
 fn answer(answers: BorrowedFd<'_>, told: &Answer, with: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -124,6 +143,12 @@ fn make_sandbox(
         return Err(format!("{} descriptors where {expected} belong", descriptors.len()));
     }
     let mounts = descriptors.split_off(expected - order.mounts.len());
+    for (inside, taken) in order.mounts.iter().zip(&mounts) {
+        let metadata = taken.try_clone().map(File::from).and_then(|file| file.metadata());
+        metadata
+            .and_then(|metadata| base::prepare_mountpoint(inside, metadata.is_dir()))
+            .map_err(|error| format!("preparing {}: {error}", inside.display()))?;
+    }
     let parent = order.owner.and_then(|_| descriptors.pop());
     let memberships = descriptors.split_off(1);
     let report = descriptors.remove(0);
@@ -212,4 +237,30 @@ fn map_lines(users: &[(u32, u32, u32)]) -> String {
     let lines =
         users.iter().map(|(inside, outside, count)| format!("{inside} {outside} {count}\n"));
     lines.collect::<Vec<_>>().concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+    #[test]
+    fn packets_that_bring_nothing_cost_no_order() {
+        let (near, far) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .unwrap();
+        let near = UnixStream::from(near);
+        for nonsense in [&b"nonsense"[..], &[5, 0, 0, 0, 1], &[0; 4], &[0; 300]] {
+            (&near).write_all(nonsense).unwrap();
+        }
+        message::send(near.as_fd(), b"", &[near.as_fd()]).unwrap();
+        for _ in 0..4 {
+            let taken = take_conversation(far.as_fd()).unwrap();
+            assert!(matches!(taken, Taken::Nothing), "{taken:?}");
+        }
+        let taken = take_conversation(far.as_fd()).unwrap();
+        assert!(matches!(taken, Taken::Conversation(_)), "{taken:?}");
+        drop((taken, near));
+        assert!(matches!(take_conversation(far.as_fd()).unwrap(), Taken::End));
+    }
 }

@@ -14,19 +14,21 @@ mod maker;
 mod order;
 mod pseudo;
 mod reaper;
+pub mod resolver;
 mod teardown;
 mod users;
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use pipsqueak_kernel::pidfd;
+use pipsqueak::wire::DEFAULT_TMP;
+use pipsqueak_kernel::{mount, pidfd};
 
 pub use base::{ENVIRONMENT, FUNCTION, RUNTIME};
 pub use client::{Plan, Process, Program, Sandboxes};
@@ -36,6 +38,7 @@ pub use order::{Exit, Standing};
 pub use users::{INSTALLER, host_user};
 
 use crate::kernel::cgroup::Group;
+use crate::network::{NatError, Taken};
 use teardown::Remains;
 use users::User;
 
@@ -65,6 +68,12 @@ pub enum SandboxError {
     /// The process that makes sandboxes does not answer.
     #[error("the process that makes sandboxes does not answer: {0}; restart the supervisor")]
     Maker(io::Error),
+    /// Its network.
+    #[error(transparent)]
+    Nat(#[from] NatError),
+    /// What it is to see of its resolver.
+    #[error("taking resolv.conf of the network of functions: {0}")]
+    Resolver(io::Error),
     /// No sandbox is made any more.
     #[error("the supervisor is stopping")]
     Stopping,
@@ -87,6 +96,7 @@ pub struct Sandbox {
     exits: Arc<Exits>,
     parent: Option<Arc<Sandbox>>,
     keeps: Option<Arc<tempfile::TempDir>>,
+    address: Option<Taken>,
     teardown: Sender<Option<Remains>>,
 }
 
@@ -146,6 +156,16 @@ impl Sandbox {
         )))
     }
 
+    /// Mounts more in it, at places that its root has, and lets its `/tmp` have so many bytes.
+    pub fn furnish(&self, mounts: &[Mounted], tmp_bytes: u64) -> io::Result<()> {
+        mount::visit(self.holder.as_fd(), || {
+            if tmp_bytes != DEFAULT_TMP {
+                mount::resize_tmpfs(Path::new("/tmp"), tmp_bytes)?;
+            }
+            mounts.iter().try_for_each(|(place, tree)| mount::attach_plainly(tree.as_fd(), place))
+        })
+    }
+
     /// Keeps a folder that it sees until it is gone.
     pub fn keep(&mut self, folder: Arc<tempfile::TempDir>) {
         self.keeps = Some(folder);
@@ -161,6 +181,7 @@ impl Drop for Sandbox {
             user: self.user.clone(),
             parent: self.parent.take(),
             keeps: self.keeps.take(),
+            address: self.address.take(),
         };
         // The receiver is gone only when the supervisor itself ends, which clears everything.
         let _ = self.teardown.send(Some(remains));

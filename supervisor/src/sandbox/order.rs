@@ -1,7 +1,7 @@
 //! What the supervisor asks of the process that makes sandboxes, as plain data.
 //!
-//! An order travels as JSON, its descriptors beside it in the order of the fields that name them;
-//! the first descriptor is always the socket for the answer.
+//! Each order has a socket of its own, which the maker is sent first, and on which the answer comes.
+//! An order travels as JSON, its descriptors beside it in the order of the fields that name them.
 
 use std::path::PathBuf;
 
@@ -30,8 +30,8 @@ pub enum Standing {
 
 /// An empty sandbox: namespaces, a root, and a holder as pid 1.
 ///
-/// Descriptors: answer socket, holder's report socket, `cgroup.procs` of each hierarchy, the
-/// parent's pidfd where `owner` is some, one detached mount for each of `mounts`.
+/// Descriptors: holder's report socket, `cgroup.procs` of each hierarchy, the parent's pidfd where
+/// `owner` is some, one detached mount for each of `mounts`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxOrder {
     /// Host name inside.
@@ -52,8 +52,8 @@ pub struct SandboxOrder {
 
 /// A program to be started in a sandbox.
 ///
-/// Descriptors: answer socket, holder's pidfd, `cgroup.procs` of each hierarchy, stdin, stdout,
-/// stderr, and those that follow them from 3 on.
+/// Descriptors: holder's pidfd, `cgroup.procs` of each hierarchy, stdin, stdout, stderr, and those
+/// that follow them from 3 on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessOrder {
     /// How many descriptors are `cgroup.procs`.

@@ -10,6 +10,7 @@ use pipsqueak_kernel::pidfd;
 use super::users::User;
 use super::{END_PATIENCE, Sandbox};
 use crate::kernel::cgroup::Group;
+use crate::network::Taken;
 
 /// What is left of a sandbox that nobody uses any more.
 #[derive(Debug)]
@@ -22,17 +23,18 @@ pub struct Remains {
     /// Must outlive it: the end of a pid namespace is the end of those inside it.
     pub parent: Option<Arc<Sandbox>>,
     pub keeps: Option<Arc<tempfile::TempDir>>,
+    pub address: Option<Taken>,
 }
 
 /// Takes down what comes, until `None` does.
 pub fn run(remains: &Receiver<Option<Remains>>) {
     while let Ok(Some(remains)) = remains.recv() {
-        let Remains { name, holder, group, user, parent, keeps } = remains;
+        let Remains { name, holder, group, user, parent, keeps, address } = remains;
         if let Err(error) = end(&name, &holder, &group) {
             tracing::error!(sandbox = name, %error, "taking a sandbox down");
         }
         // Only now is nothing of it left that used them.
-        drop((user, keeps, parent));
+        drop((user, keeps, parent, address));
     }
 }
 

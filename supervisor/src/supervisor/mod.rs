@@ -5,27 +5,28 @@ mod status;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pipsqueak::settings::Settings;
 use pipsqueak::wire::{
-    Deploy, Evict, Fault, FaultKind, FunctionInfo, Invocation, Progress, SandboxInfo, Tier,
+    Deploy, Evict, Explanation, Fault, FaultKind, FunctionInfo, Invocation, Progress, SandboxInfo,
+    Tier,
 };
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Semaphore, watch};
 
 use crate::containers::Containers;
-use crate::dispatch::{After, Pass};
+use crate::dispatch::{After, InFlight, Pass, Traffic};
 use crate::environment::{Environments, Tree};
 use crate::eviction::lru::Lru;
 use crate::fault::internal;
-use crate::function::{Born, Function, Functions, Instance, Paused};
+use crate::function::{Function, Functions, Instance, Paused};
 use crate::mount::Keeper;
 use crate::sandbox::Sandboxes;
-use crate::zygote::{self, Pool};
+use crate::zygote::{Budget, Pool, Spare, Zygote};
 
 /// Everything that a running supervisor has.
 #[derive(Debug)]
@@ -49,29 +50,22 @@ pub struct Supervisor {
     running: Arc<Mutex<BTreeMap<u64, SandboxInfo>>>,
     starts: Mutex<BTreeMap<Tier, u64>>,
     requests: AtomicU64,
-    in_flight: AtomicUsize,
+    traffic: Arc<Traffic>,
     /// As many environments are made for waiting requests at once as there are processors: more at
     /// once would all be done later.
     makings: Semaphore,
     stopping: watch::Sender<bool>,
 }
 
-/// A request that has been read and not been answered.
-#[derive(Debug)]
-pub struct InFlight(Arc<Supervisor>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 /// What is left of an invocation when its reply is sent.
 #[derive(Debug)]
 pub struct Kept {
+    function: Arc<Function>,
     instance: Option<Instance>,
+    tier: Tier,
     tree: Arc<Tree>,
-    own_network: bool,
+    zygote: Option<(u64, Arc<Zygote>)>,
+    imported: Vec<String>,
     _pass: Pass,
 }
 
@@ -80,6 +74,8 @@ struct Obtained {
     instance: Instance,
     tier: Tier,
     tree: Arc<Tree>,
+    /// What it was forked from, and its number.
+    zygote: Option<(u64, Arc<Zygote>)>,
     /// How long it had to wait for its turn to make its environment.
     waited: Duration,
 }
@@ -94,7 +90,11 @@ impl Supervisor {
         stopping: watch::Sender<bool>,
     ) -> Self {
         let (environments, containers, functions, sandboxes, keeper) = parts;
-        let zygotes = Arc::new(Pool::new(sandboxes.clone(), runtime.clone()));
+        let traffic = Arc::<Traffic>::default();
+        let budget = Budget { memory: settings.memory, spares: settings.spares };
+        let parts = (sandboxes.clone(), environments.clone(), traffic.clone());
+        let zygotes = Pool::new(parts, runtime.clone(), budget, settings.fork_safe.clone());
+        let zygotes = Arc::new(zygotes);
         Self {
             settings,
             environments,
@@ -108,7 +108,7 @@ impl Supervisor {
             running: Arc::default(),
             starts: Mutex::default(),
             requests: AtomicU64::new(0),
-            in_flight: AtomicUsize::new(0),
+            traffic,
             makings: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
             stopping,
         }
@@ -154,21 +154,33 @@ impl Supervisor {
             logs: answered.logs,
             request_id,
         };
-        let own_network = function.own_network();
-        let kept =
-            Kept { instance: answered.instance, tree: obtained.tree, own_network, _pass: pass };
+        let Obtained { tier, tree, zygote, .. } = obtained;
+        if self.settings.tiers.zygote && tier != Tier::Paused {
+            // Ahead of the reply: who has it can see that there is more to come.
+            self.zygotes.announce();
+        }
+        let (instance, imported) = (answered.instance, answered.imported);
+        let kept = Kept { function, instance, tier, tree, zygote, imported, _pass: pass };
         Ok((invocation, kept))
     }
 
-    /// What follows a reply: the instance is frozen and kept, its environment gets a zygote.
+    /// What follows a reply: the instance is frozen and kept, its environment gets a zygote, and that
+    /// another spare.
     pub fn after(&self, after: After) {
         if let Some(kept) = after.kept {
-            let Kept { instance, tree, own_network, _pass } = kept;
+            let Kept { function, instance, tier, tree, zygote, imported, _pass } = kept;
+            if self.settings.tiers.zygote && tier != Tier::Paused {
+                // What a start that has failed has not imported tells nothing.
+                let told = instance.is_some().then_some(imported);
+                let had = zygote.as_ref().map(|(id, _)| *id);
+                let (zygotes, tree) = (self.zygotes.clone(), tree.clone());
+                tokio::spawn(async move { zygotes.learn(&function, &tree, told, had).await });
+            }
             if let Some(instance) = instance {
                 self.keep(instance, &tree);
             }
-            if self.settings.tiers.zygote {
-                self.zygotes.want(&tree, own_network);
+            if let Some((_, zygote)) = zygote {
+                self.zygotes.refill(&zygote);
             }
             self.shrink();
         }
@@ -184,24 +196,30 @@ impl Supervisor {
         progress: &UnboundedSender<Progress>,
     ) -> Result<Obtained, Fault> {
         if let Some((instance, tree)) = self.resume(function) {
-            return Ok(Obtained { instance, tier: Tier::Paused, tree, waited: Duration::ZERO });
+            let (tier, waited) = (Tier::Paused, Duration::ZERO);
+            return Ok(Obtained { instance, tier, tree, zygote: None, waited });
         }
         let known = self.environments.find(function).await?;
-        let key = known.as_ref().map(|tree| tree.key.clone());
-        let key = key.or_else(|| self.environments.known_key(function));
-        let key = key.map(|tree| zygote::Key { tree, own_network: function.own_network() });
-        if let Some(key) = key
-            && let Some(zygote) = self.zygotes.ready(&key)
+        let seen = known.clone().or_else(|| {
+            let key = self.environments.known_key(function)?;
+            self.zygotes.tree(&key)
+        });
+        if let Some(tree) = seen.filter(|_| self.settings.tiers.zygote)
+            && let Some(choice) = self.zygotes.choose(function, &tree)
         {
-            let tree = zygote.tree().clone();
-            match self.start(function, Born::Forked(zygote.clone())).await {
-                Ok(instance) => {
-                    let (tier, waited) = (Tier::Zygote, Duration::ZERO);
-                    return Ok(Obtained { instance, tier, tree, waited });
+            let tier = if choice.helps { Tier::Zygote } else { Tier::Ssd };
+            let zygote = choice.zygote;
+            match self.zygotes.spare(&zygote).await {
+                Ok(spare) => {
+                    let wider = (!choice.is_whole).then_some(&*tree);
+                    let started = Instance::start(&self.sandboxes, spare, function.clone(), wider);
+                    let instance = started.await?;
+                    let (waited, zygote) = (Duration::ZERO, Some((choice.id, zygote)));
+                    return Ok(Obtained { instance, tier, tree, zygote, waited });
                 }
                 Err(error) => {
                     tracing::warn!(%error, function = function.info.name, "forking a zygote");
-                    self.zygotes.discard(&key, &zygote);
+                    self.zygotes.discard(&zygote);
                 }
             }
         }
@@ -219,14 +237,12 @@ impl Supervisor {
             };
             (tree, Tier::Cold)
         };
-        let instance = self.start(function, Born::Fresh(tree.clone())).await?;
-        Ok(Obtained { instance, tier, tree, waited })
-    }
-
-    async fn start(&self, function: &Arc<Function>, born: Born) -> Result<Instance, Fault> {
-        Instance::start(&self.sandboxes, function.clone(), &born, &self.runtime)
-            .await
-            .map_err(internal)
+        let own_network = function.own_network();
+        let launched = Spare::launch(&self.sandboxes, &tree, own_network, &self.runtime).await;
+        let launched = launched.map_err(internal)?;
+        let started = Instance::start(&self.sandboxes, launched, function.clone(), None);
+        let instance = started.await?;
+        Ok(Obtained { instance, tier, tree, zygote: None, waited })
     }
 
     fn resume(&self, function: &Arc<Function>) -> Option<(Instance, Arc<Tree>)> {
@@ -264,16 +280,20 @@ impl Supervisor {
     }
 
     /// Drops what was not used for longest until the memory budget is kept: paused sandboxes
-    /// first, because a zygote serves every function of its environment.
+    /// first, because a spare serves every function of its zygote, and a zygote makes spares.
     fn shrink(&self) {
-        let zygotes = self.zygotes.bytes();
+        let mut zygotes = self.zygotes.bytes();
         while lock(&self.paused).bytes() + zygotes > self.settings.memory {
             if lock(&self.paused).take_oldest().is_none() {
                 break;
             }
         }
         if zygotes > self.settings.memory {
-            self.zygotes.evict_oldest();
+            self.zygotes.evict_spares();
+            zygotes = self.zygotes.bytes();
+        }
+        if zygotes > self.settings.memory {
+            self.zygotes.shrink();
         }
     }
 
@@ -292,6 +312,7 @@ impl Supervisor {
         let owned = name.to_owned();
         let removed = tokio::task::spawn_blocking(move || supervisor.functions.remove(&owned));
         removed.await.map_err(internal)??;
+        self.zygotes.forget(name);
         lock(&self.paused).take_all(|owner, _| owner == name);
         Ok(())
     }
@@ -311,10 +332,7 @@ impl Supervisor {
         }
         let mut zygotes = 0;
         if evict.zygotes || both {
-            let chosen = function.as_ref().map(|function| self.environments.known_key(function));
-            zygotes = self
-                .zygotes
-                .evict(|key| chosen.as_ref().is_none_or(|chosen| chosen.as_deref() == Some(key)));
+            zygotes = self.zygotes.evict(function.as_ref().map(|one| one.info.name.as_str()));
         }
         Ok(format!("evicted {paused} paused sandboxes and {zygotes} zygotes"))
     }
@@ -322,18 +340,42 @@ impl Supervisor {
     /// Drops everything that is kept, ahead of the end.
     pub fn clear(&self) {
         lock(&self.paused).take_all(|_, _| true);
-        self.zygotes.evict(|_| true);
+        self.zygotes.evict(None);
     }
 
     /// Counts a request until what this returns is dropped.
-    pub fn begin_request(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::SeqCst);
-        InFlight(self.clone())
+    pub fn begin_request(&self) -> InFlight {
+        self.traffic.begin()
     }
 
     /// How many requests have been read and not been answered.
     pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::SeqCst)
+        self.traffic.count()
+    }
+
+    /// Which zygote serves a function and why, in the environment that it has now.
+    pub async fn explain(&self, name: &str) -> Result<Explanation, Fault> {
+        let function = self.functions.get(name)?;
+        let Some(tree) = self.environments.find(&function).await? else {
+            let message = format!(
+                "function {name} has no environment yet: its first invocation makes it, or with the \
+                 ssd tier off each"
+            );
+            return Err(Fault { kind: FaultKind::BadInput, message });
+        };
+        self.environments.imports(&tree).await?;
+        Ok(self.zygotes.explain(&function, &tree))
+    }
+
+    /// Starts given trees of zygotes, of the packages of all environments of the default interpreter;
+    /// how many zygotes.
+    pub async fn give_zygotes(&self, trees: &str) -> Result<usize, Fault> {
+        if !self.settings.tiers.zygote {
+            let message = "the zygote tier is off".to_owned();
+            return Err(Fault { kind: FaultKind::BadInput, message });
+        }
+        let environments = self.environments.trees().await?;
+        Ok(self.zygotes.give(trees, environments).await?)
     }
 
     fn note_running(&self, number: u64, instance: &Instance) -> Noted {

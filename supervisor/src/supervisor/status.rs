@@ -35,12 +35,8 @@ impl Supervisor {
             containers,
             environments: environments.into_iter().map(|environment| environment.name).collect(),
             functions: self.functions.list().len() as u64,
-            zygotes: self
-                .zygotes
-                .slots()
-                .into_iter()
-                .map(|(key, slot)| zygote_info(key, slot))
-                .collect(),
+            growing: self.zygotes.is_growing(),
+            zygotes: self.zygotes.slots().into_iter().map(zygote_info).collect(),
             sandboxes,
             starts: lock(&self.starts)
                 .iter()
@@ -63,15 +59,17 @@ pub(super) fn info(instance: &Instance, state: &str) -> SandboxInfo {
     }
 }
 
-fn zygote_info(key: zygote::Key, slot: zygote::Slot) -> ZygoteInfo {
+fn zygote_info(slot: zygote::Slot) -> ZygoteInfo {
     let mut info = ZygoteInfo {
         id: slot.id,
+        parent: slot.parent,
         pid: None,
-        environment: key.tree,
+        environment: slot.tree.key.clone(),
         state: String::new(),
         modules: Vec::new(),
         reason: None,
         forks: 0,
+        spares: 0,
         memory: 0,
     };
     match slot.state {
@@ -84,9 +82,12 @@ fn zygote_info(key: zygote::Key, slot: zygote::Slot) -> ZygoteInfo {
             "ready".clone_into(&mut info.state);
             info.pid = Some(zygote.pid().cast_unsigned());
             info.modules = zygote.modules().to_vec();
-            let remarks = zygote.remarks();
+            let left_out =
+                slot.left_out.iter().map(|(module, why)| format!("{module} left out: {why}"));
+            let remarks: Vec<_> = left_out.chain(zygote.remarks().iter().cloned()).collect();
             info.reason = (!remarks.is_empty()).then(|| remarks.join("; "));
             info.forks = zygote.forks();
+            info.spares = zygote.spares().count() as u64;
             info.memory = zygote.sandbox().group().memory();
         }
     }

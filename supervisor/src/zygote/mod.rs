@@ -1,7 +1,22 @@
 //! Zygotes: interpreters with an environment's packages imported, asleep, ready to fork.
 
+mod demand;
+pub mod forest;
+mod give;
+mod grow;
+mod imports;
+mod learn;
+mod memory;
+mod news;
 mod node;
 mod pool;
+mod spare;
+mod spares;
+mod tell;
+mod waiting;
 
-pub use node::{Forked, Zygote, ZygoteError};
-pub use pool::{Key, Pool, Slot, State};
+pub use give::GiveError;
+pub use imports::{Imported, Unsafe};
+pub use node::{Forked, Imports, Zygote, ZygoteError};
+pub use pool::{Budget, Choice, Pool, Slot, State};
+pub use spare::{PIDS, Spare, SpareError};

@@ -1,6 +1,6 @@
 //! One zygote: started, then asked to fork.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,13 +8,16 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use pipsqueak_kernel::{message, pidfd};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::imports::{self, Imported, Unsafe};
+use super::spares::Spares;
 use crate::channel;
 use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
@@ -45,6 +48,12 @@ pub enum ZygoteError {
     /// It did not answer in time.
     #[error("the zygote did not {0} within {1:?}")]
     Slow(&'static str, Duration),
+    /// Imports have left what a fork would break or share; each module, and what it was.
+    #[error("no zygote can have imported {}", imports::describe(.0))]
+    Unsafe(Unsafe),
+    /// It cannot go to sleep.
+    #[error("the zygote is not fit to fork: {0}")]
+    Unready(String),
     /// A child could not enter its sandbox.
     #[error("the zygote's child could not enter its sandbox: {0}")]
     Refused(String),
@@ -53,7 +62,8 @@ pub enum ZygoteError {
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Answer {
-    Ready { modules: Vec<String>, failed: HashMap<String, String>, hazards: Vec<String> },
+    Ready { modules: Vec<Imported>, failed: BTreeMap<String, String> },
+    Unready { reason: String },
     Forked { id: u64, pid: i32 },
     Refused { id: u64, reason: String },
 }
@@ -61,6 +71,7 @@ enum Answer {
 #[derive(Serialize)]
 struct ForkOrder {
     id: u64,
+    role: &'static str,
     uid: u32,
     gid: u32,
     own_network: bool,
@@ -79,7 +90,18 @@ pub struct Zygote {
     forks: AtomicU64,
     tree: Arc<Tree>,
     modules: Vec<String>,
+    imported: Vec<Imported>,
     remarks: Vec<String>,
+    spares: Spares,
+}
+
+/// What a zygote is to import.
+#[derive(Debug)]
+pub struct Imports<'a> {
+    /// Modules, in order.
+    pub modules: Vec<String>,
+    /// Modules that are taken for safe whatever their import leaves.
+    pub trusted: &'a [String],
 }
 
 /// A process that was forked from a zygote.
@@ -90,56 +112,68 @@ pub struct Forked {
 }
 
 impl Zygote {
-    /// Starts a zygote of `tree` and waits until it has imported the tree's modules.
+    /// Starts a zygote that sees `tree`, by forking `parent` where there is one, and waits until it has
+    /// imported what it is to. At most `spares` of its children will wait.
     pub async fn start(
         sandboxes: Arc<Sandboxes>,
-        tree: Arc<Tree>,
-        own_network: bool,
+        (parent, tree, own_network): (Option<Arc<Self>>, Arc<Tree>, bool),
+        wanted: Imports<'_>,
         runtime: &Path,
+        spares: usize,
     ) -> Result<Self, ZygoteError> {
         let (near, far) = UnixStream::pair()?;
-        let mounts = tree.mounts(runtime)?;
-        let making = sandboxes.clone();
-        let keeps = tree.keeps();
-        let launched = tokio::task::spawn_blocking(move || -> Result<_, ZygoteError> {
-            let plan = Plan {
-                standing: Standing::Zygote,
-                limits: Limits { memory: None, pids: Some(PIDS) },
-                own_network,
-                mounts,
-                tmp_bytes: TMP_BYTES,
-            };
-            let mut sandbox = making.make(plan, None)?;
+        let plan = Plan {
+            standing: Standing::Zygote,
+            limits: Limits { pids: Some(PIDS), ..Limits::BACKGROUND },
+            own_network,
+            mounts: tree.mounts(runtime)?,
+            tmp_bytes: TMP_BYTES,
+        };
+        let (making, keeps) = (sandboxes.clone(), tree.keeps());
+        let outer = parent.as_ref().map(|parent| parent.sandbox.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            let mut sandbox = making.make(plan, outer.as_ref())?;
             if let Some(folder) = keeps {
                 sandbox.keep(folder);
             }
-            let null = File::options().read(true).write(true).open("/dev/null")?;
-            let null = null.as_fd();
-            let program = Program {
-                arguments: runtime::arguments(Role::Zygote),
-                variables: runtime::variables(),
-                directory: "/".into(),
-                descriptors: vec![null, null, null, far.as_fd()],
-            };
-            let process = making.launch(&sandbox, program)?;
-            Ok((sandbox, process))
+            Ok::<_, SandboxError>(sandbox)
         });
-        let (sandbox, process) = launched.await.map_err(io::Error::other)??;
+        let sandbox = made.await.map_err(io::Error::other)??;
+        let (sandbox, process, end) = if let Some(parent) = &parent {
+            let (process, number) = parent.beget(&sandbox, far.into()).await?;
+            (sandbox, process, (parent.sandbox.exits().clone(), number))
+        } else {
+            let launching = sandboxes.clone();
+            let launched = tokio::task::spawn_blocking(move || launch(&launching, sandbox, &far));
+            let (sandbox, process) = launched.await.map_err(io::Error::other)??;
+            let number = process.pid;
+            (sandbox, process, (sandboxes.exits().clone(), number))
+        };
 
         near.set_nonblocking(true)?;
         let mut reader = tokio::net::UnixStream::from_std(near.try_clone()?)?;
-        let order = channel::compose(&serde_json::json!({ "modules": tree.modules }), b"")?;
+        let order = channel::compose(&serde_json::json!({ "modules": wanted.modules }), b"")?;
         channel::send(&mut reader, &[order]).await?;
         let ready = tokio::time::timeout(IMPORT_PATIENCE, channel::receive(&mut reader)).await;
         let answer = match ready {
             Err(_) => return Err(ZygoteError::Slow("import its modules", IMPORT_PATIENCE)),
             Ok(answer) => answer?,
         };
-        let Some((Answer::Ready { modules, failed, hazards }, _)) = answer else {
-            let exit = sandboxes.exits().of(process.pid, Duration::from_secs(1)).await;
+        if let Some((Answer::Unready { reason }, _)) = answer {
+            return Err(ZygoteError::Unready(reason));
+        }
+        let Some((Answer::Ready { modules: imported, failed }, _)) = answer else {
+            let (exits, number) = end;
+            let exit = exits.of(number, Duration::from_secs(1)).await;
             let how = exit.map_or_else(|| "closed its channel".to_owned(), Exit::describe);
-            return Err(ZygoteError::Ended(how, tree.modules.join(", ")));
+            return Err(ZygoteError::Ended(how, wanted.modules.join(", ")));
         };
+        let found = imports::unsafe_ones(&imported, wanted.trusted);
+        if !found.is_empty() {
+            return Err(ZygoteError::Unsafe(found));
+        }
+        let modules = wanted.modules.into_iter().filter(|name| !failed.contains_key(name));
+        let modules = modules.collect();
         let failed = failed.into_iter().map(|(name, why)| format!("{name} not imported: {why}"));
         let waiting = Arc::new(Waiting::default());
         tokio::spawn(follow(reader, waiting.clone()));
@@ -151,8 +185,30 @@ impl Zygote {
             forks: AtomicU64::new(0),
             tree,
             modules,
-            remarks: failed.chain(hazards).collect(),
+            imported,
+            remarks: failed.collect(),
+            spares: Spares::new(spares, Instant::now()),
         })
+    }
+
+    /// Forks a zygote into `sandbox`, one made with this one's as its parent; its process, and its
+    /// number in this one's pid namespace. It is told on `channel` what to import.
+    async fn beget(
+        &self,
+        sandbox: &Sandbox,
+        channel: OwnedFd,
+    ) -> Result<(Process, i32), ZygoteError> {
+        let null = File::options().read(true).write(true).open("/dev/null")?.into();
+        let forked = self.fork_as(Role::Zygote, sandbox, &channel, &null).await?;
+        // Nothing else is in its group before it imports anything.
+        let pid = sandbox.process().and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.ok_or_else(|| io::Error::other("its process is not in its group"))?;
+        let pidfd = pidfd::open(Pid::from_raw(pid))?;
+        // Had it ended meanwhile, the number could be somebody else's.
+        if sandbox.process() != u32::try_from(pid).ok() {
+            return Err(ZygoteError::Ended("ended".to_owned(), "nothing yet".to_owned()));
+        }
+        Ok((Process { pid, pidfd }, forked.pid))
     }
 
     /// Forks a child into `sandbox`, one made with this zygote's as its parent. The child serves
@@ -163,9 +219,19 @@ impl Zygote {
         channel: &OwnedFd,
         logs: &OwnedFd,
     ) -> Result<Forked, ZygoteError> {
+        self.fork_as(Role::Function, sandbox, channel, logs).await
+    }
+
+    async fn fork_as(
+        &self,
+        role: Role,
+        sandbox: &Sandbox,
+        channel: &OwnedFd,
+        logs: &OwnedFd,
+    ) -> Result<Forked, ZygoteError> {
         let id = self.forks.fetch_add(1, Ordering::Relaxed);
-        let user = sandbox.user();
-        let order = ForkOrder { id, uid: user, gid: user, own_network: sandbox.own_network() };
+        let (user, own_network) = (sandbox.user(), sandbox.own_network());
+        let order = ForkOrder { id, role: role.name(), uid: user, gid: user, own_network };
         let order = channel::compose(&order, b"")?;
         let memberships = sandbox.memberships()?;
         let mut descriptors = vec![channel.as_fd(), logs.as_fd(), sandbox.holder().as_fd()];
@@ -194,9 +260,19 @@ impl Zygote {
         &self.tree
     }
 
+    /// Memory that it has for itself alone, in bytes.
+    pub fn private_bytes(&self) -> u64 {
+        self.sandbox.group().anonymous()
+    }
+
     /// Its process on the host.
     pub fn pid(&self) -> i32 {
         self.process.pid
+    }
+
+    /// Its children that wait for a function.
+    pub fn spares(&self) -> &Spares {
+        &self.spares
     }
 
     /// How often it was asked to fork.
@@ -209,7 +285,12 @@ impl Zygote {
         &self.modules
     }
 
-    /// Modules that it could not import, threads and children that imports have left.
+    /// What each of its imports has cost and left, those included that have failed.
+    pub fn imported(&self) -> &[Imported] {
+        &self.imported
+    }
+
+    /// Modules that it could not import, and why.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
@@ -223,13 +304,31 @@ impl Drop for Zygote {
     }
 }
 
+/// Starts an interpreter that is told on `channel` what to import. Blocks.
+fn launch(
+    sandboxes: &Sandboxes,
+    sandbox: Sandbox,
+    channel: &UnixStream,
+) -> Result<(Sandbox, Process), ZygoteError> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let null = null.as_fd();
+    let program = Program {
+        arguments: runtime::arguments(Role::Zygote),
+        variables: runtime::variables(),
+        directory: "/".into(),
+        descriptors: vec![null, null, null, channel.as_fd()],
+    };
+    let process = sandboxes.launch(&sandbox, program)?;
+    Ok((sandbox, process))
+}
+
 /// Hands answers to those who wait for them until the zygote ends; then nobody waits any more.
 async fn follow(mut reader: tokio::net::UnixStream, waiting: Arc<Waiting>) {
     loop {
         let answered = match channel::receive(&mut reader).await {
             Ok(Some((Answer::Forked { id, pid }, _))) => (id, Ok(pid)),
             Ok(Some((Answer::Refused { id, reason }, _))) => (id, Err(reason)),
-            Ok(Some((Answer::Ready { .. }, _))) => continue,
+            Ok(Some((Answer::Ready { .. } | Answer::Unready { .. }, _))) => continue,
             Ok(None) => break,
             Err(error) => {
                 tracing::warn!(%error, "a zygote's answer is unreadable");

@@ -1,23 +1,20 @@
-//! Which zygotes there are: one for each environment, made when it is first asked for.
+//! Which zygotes there are, and which of them serves a function.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use super::node::{Zygote, ZygoteError};
-use crate::environment::Tree;
-use crate::sandbox::{SandboxError, Sandboxes};
-
-/// Whom a zygote may serve: functions whose environment has the distributions of its own, by
-/// digest, and whose sandboxes are in the same network. A child cannot change to the host's, which
-/// its user has no say over.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
-    /// Key of the environment's tree.
-    pub tree: String,
-    /// Whether it is in a network namespace of its own.
-    pub own_network: bool,
-}
+use super::forest::{self, Parameters, Policy, Realm, Start, ZygoteId};
+use super::imports::Unsafe;
+use super::learn::Known;
+use super::memory::Recalled;
+use super::news::News;
+use super::node::Zygote;
+use crate::dispatch::Traffic;
+use crate::environment::{Environments, Tree};
+use crate::function::Function;
+use crate::sandbox::Sandboxes;
 
 /// A zygote's life.
 #[derive(Debug, Clone)]
@@ -26,7 +23,7 @@ pub enum State {
     Starting,
     /// Asleep, ready to fork.
     Ready(Arc<Zygote>),
-    /// It could not be started; functions of this environment start from the ssd tier.
+    /// It could not be started. It is not tried again for a while.
     Failed(String),
 }
 
@@ -35,116 +32,238 @@ pub enum State {
 pub struct Slot {
     /// Counts zygotes from the supervisor's start.
     pub id: u64,
+    /// The zygote that it is forked from.
+    pub parent: Option<u64>,
+    /// The environment that it sees.
+    pub tree: Arc<Tree>,
     /// What it is doing.
     pub state: State,
+    /// Modules of the environment that it was made for which no zygote may import, and why.
+    pub left_out: Unsafe,
+    /// What the policy sees of it.
+    pub(super) seen: forest::Zygote,
+    /// Private memory that it was planned with, in bytes.
+    pub(super) planned_bytes: f64,
+    /// Whether a user has given it.
+    pub is_given: bool,
 }
 
-/// The zygotes, by whom they may serve.
+/// What zygotes and spares may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Memory of all that is kept, in bytes.
+    pub memory: u64,
+    /// Spares of one zygote.
+    pub spares: usize,
+}
+
+/// The zygotes, and what is known of whom they may serve.
 #[derive(Debug)]
 pub struct Pool {
-    sandboxes: Arc<Sandboxes>,
-    runtime: PathBuf,
-    slots: Mutex<Slots>,
+    pub(super) sandboxes: Arc<Sandboxes>,
+    pub(super) environments: Arc<Environments>,
+    pub(super) runtime: PathBuf,
+    pub(super) budget: Budget,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) trusted: Vec<String>,
+    pub(super) began: Instant,
+    /// Something was learned from which another plan may follow.
+    pub(super) news: News,
+    pub(super) inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
-struct Slots {
-    by_key: BTreeMap<Key, Slot>,
-    last_id: u64,
+/// What changes together.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub policy: Policy,
+    pub known: HashMap<String, Known>,
+    /// Environments by the key of their trees.
+    pub environments: HashMap<String, Arc<forest::Environment>>,
+    pub slots: BTreeMap<u64, Slot>,
+    pub last_id: u64,
+    /// What the run before has learned.
+    pub recalled: Recalled,
+    /// Environments that given trees are made of.
+    pub sources: Vec<Arc<Tree>>,
+    /// Zygotes that a user has given and that are not started yet.
+    pub given: Vec<Start>,
+    /// Why modules are unsafe, by the digest of their distribution.
+    pub unsafe_modules: BTreeMap<String, Unsafe>,
+}
+
+/// A zygote that may serve a function.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// Its number.
+    pub id: u64,
+    /// It.
+    pub zygote: Arc<Zygote>,
+    /// Whether it sees all of the function's environment.
+    pub is_whole: bool,
+    /// Whether it has imported something that the function imports, or nothing is to be imported.
+    pub helps: bool,
 }
 
 impl Pool {
-    /// A pool without zygotes. `runtime` is the folder of the Python runtime.
-    pub fn new(sandboxes: Arc<Sandboxes>, runtime: PathBuf) -> Self {
-        Self { sandboxes, runtime, slots: Mutex::default() }
-    }
-
-    /// The zygote of a key, where it is ready.
-    pub fn ready(&self, key: &Key) -> Option<Arc<Zygote>> {
-        match self.lock().by_key.get(key) {
-            Some(Slot { state: State::Ready(zygote), .. }) => Some(zygote.clone()),
-            _ => None,
+    /// A pool without zygotes. `runtime` is the folder of the Python runtime; spares are made when
+    /// there is no traffic; modules that are `trusted` are imported whatever that leaves.
+    pub fn new(
+        (sandboxes, environments, traffic): (Arc<Sandboxes>, Arc<Environments>, Arc<Traffic>),
+        runtime: PathBuf,
+        budget: Budget,
+        trusted: Vec<String>,
+    ) -> Self {
+        let inner = Inner {
+            policy: Policy::new(Parameters::default()),
+            known: HashMap::new(),
+            environments: HashMap::new(),
+            slots: BTreeMap::new(),
+            last_id: 0,
+            recalled: Recalled::default(),
+            sources: Vec::new(),
+            given: Vec::new(),
+            unsafe_modules: BTreeMap::new(),
+        };
+        Self {
+            sandboxes,
+            environments,
+            runtime,
+            budget,
+            traffic,
+            trusted,
+            began: Instant::now(),
+            news: News::default(),
+            inner: Mutex::new(inner),
         }
     }
 
-    /// Starts a zygote of an environment in the background, unless there is or was one.
-    pub fn want(self: &Arc<Self>, tree: &Arc<Tree>, own_network: bool) {
-        let key = Key { tree: tree.key.clone(), own_network };
-        let mut slots = self.lock();
-        if slots.by_key.contains_key(&key) {
-            return;
-        }
-        slots.last_id += 1;
-        let id = slots.last_id;
-        slots.by_key.insert(key.clone(), Slot { id, state: State::Starting });
-        drop(slots);
-        let (pool, tree) = (self.clone(), tree.clone());
-        tokio::spawn(async move {
-            let sandboxes = pool.sandboxes.clone();
-            let started = Zygote::start(sandboxes, tree, own_network, &pool.runtime).await;
-            let state = match started {
-                Ok(zygote) => State::Ready(Arc::new(zygote)),
-                Err(ZygoteError::Sandbox(SandboxError::Stopping)) => return,
-                Err(error) => {
-                    tracing::warn!(environment = key.tree, %error, "a zygote could not be started");
-                    State::Failed(error.to_string())
-                }
-            };
-            // Evicted while it was starting: it is dropped here, and ends.
-            if let Some(slot) = pool.lock().by_key.get_mut(&key).filter(|slot| slot.id == id) {
-                slot.state = state;
-            }
-        });
+    /// The zygote that has a function's modules there first.
+    pub fn choose(&self, function: &Function, tree: &Arc<Tree>) -> Option<Choice> {
+        let now = self.now();
+        let inner = &mut *self.lock();
+        inner.introduce(function, tree, now);
+        let ready = inner.slots.values().filter(|slot| matches!(slot.state, State::Ready(_)));
+        let chosen = inner.policy.choose(ready.map(|slot| &slot.seen), &function.info.name)?;
+        let slot = inner.slots.get(&chosen.id.0)?;
+        let State::Ready(zygote) = &slot.state else { return None };
+        let wanted = &inner.policy.function(&function.info.name)?.modules;
+        Some(Choice {
+            id: slot.id,
+            zygote: zygote.clone(),
+            is_whole: slot.tree.key == tree.key,
+            helps: wanted.is_empty() || !wanted.intersection(&chosen.modules).is_empty(),
+        })
     }
 
-    /// Forgets a zygote that does not fork any more; the next start makes another.
-    pub fn discard(&self, key: &Key, zygote: &Arc<Zygote>) {
-        let mut slots = self.lock();
+    /// A start was made, and will be told to [`Self::learn`].
+    pub fn announce(&self) {
+        self.news.announce();
+    }
+
+    /// Whether the zygotes there are do not follow from all that was asked for yet.
+    pub fn is_growing(&self) -> bool {
+        let is_starting = |slot: &Slot| matches!(slot.state, State::Starting);
+        self.news.is_pending() || self.lock().slots.values().any(is_starting)
+    }
+
+    /// An environment that a zygote sees, by its key.
+    pub fn tree(&self, key: &str) -> Option<Arc<Tree>> {
+        let inner = self.lock();
+        inner.slots.values().find(|slot| slot.tree.key == key).map(|slot| slot.tree.clone())
+    }
+
+    /// Forgets a zygote that does not fork any more.
+    pub fn discard(&self, zygote: &Arc<Zygote>) {
         let same =
             |slot: &Slot| matches!(&slot.state, State::Ready(kept) if Arc::ptr_eq(kept, zygote));
-        if slots.by_key.get(key).is_some_and(same) {
-            slots.by_key.remove(key);
+        self.lock().slots.retain(|_, slot| !same(slot));
+        self.news.wake();
+    }
+
+    /// Drops zygotes: those that may serve a function, or all; how many.
+    pub fn evict(&self, function: Option<&str>) -> usize {
+        let inner = &mut *self.lock();
+        let before = inner.slots.len();
+        let policy = &inner.policy;
+        let serves = |slot: &Slot| {
+            let Some(name) = function else { return true };
+            let Some(known) = policy.function(name) else { return false };
+            let fitness = slot.seen.fitness(known, &policy.costs);
+            matches!(fitness, forest::Fitness::Fit { .. })
+        };
+        inner.slots.retain(|_, slot| !serves(slot));
+        before - inner.slots.len()
+    }
+
+    /// Ends the zygotes that save least until the rest keeps to the budget.
+    pub fn shrink(&self) {
+        let now = self.now();
+        let inner = &mut *self.lock();
+        #[expect(clippy::cast_precision_loss, reason = "a size, far below 2^52")]
+        let retired = inner.policy.shrink(&inner.standing(), self.budget.memory as f64, now);
+        for id in retired {
+            inner.slots.remove(&id.0);
         }
     }
 
-    /// Drops the zygotes whose tree `choose` chooses by its key; how many.
-    pub fn evict(&self, mut choose: impl FnMut(&str) -> bool) -> usize {
-        let mut slots = self.lock();
-        let before = slots.by_key.len();
-        slots.by_key.retain(|key, _| !choose(&key.tree));
-        before - slots.by_key.len()
+    /// All of them, by their numbers.
+    pub fn slots(&self) -> Vec<Slot> {
+        self.lock().slots.values().cloned().collect()
     }
 
-    /// Drops the oldest ready zygote; whether there was one.
-    pub fn evict_oldest(&self) -> bool {
-        let mut slots = self.lock();
-        let oldest = slots
-            .by_key
-            .iter()
-            .filter(|(_, slot)| matches!(slot.state, State::Ready(_)))
-            .min_by_key(|(_, slot)| slot.id)
-            .map(|(key, _)| key.clone());
-        oldest.is_some_and(|key| slots.by_key.remove(&key).is_some())
-    }
-
-    /// All of them, by key.
-    pub fn slots(&self) -> Vec<(Key, Slot)> {
-        self.lock().by_key.iter().map(|(key, slot)| (key.clone(), slot.clone())).collect()
-    }
-
-    /// Memory of all of them, in bytes.
+    /// Memory of all of them and of their spares, in bytes.
     pub fn bytes(&self) -> u64 {
-        let slots = self.slots();
-        slots
-            .iter()
-            .map(|(_, slot)| match &slot.state {
-                State::Ready(zygote) => zygote.sandbox().group().memory(),
-                _ => 0,
-            })
-            .sum()
+        let mut bytes = 0;
+        self.each_ready(|zygote| {
+            bytes += zygote.sandbox().group().memory() + zygote.spares().bytes();
+        });
+        bytes
     }
 
-    fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn each_ready(&self, mut act: impl FnMut(&Zygote)) {
+        for slot in self.slots() {
+            if let State::Ready(zygote) = slot.state {
+                act(&zygote);
+            }
+        }
+    }
+
+    /// Seconds since the supervisor's start.
+    pub(super) fn now(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Where the children of an environment's zygotes are.
+    pub fn realm(&mut self, tree: &Tree, own_network: bool) -> Realm {
+        let network = if own_network { "own" } else { "host" };
+        let alone = tree.view_digest().map_or_else(|| tree.key.as_str(), |_| "");
+        let interpreter = tree.interpreter.executable.display();
+        self.policy.names.realm(&format!("{interpreter} {network} {alone}"))
+    }
+
+    /// The zygotes that are there or are being started, as the policy sees them.
+    #[expect(clippy::cast_precision_loss, reason = "a size, far below 2^52")]
+    pub fn standing(&self) -> Vec<forest::Standing> {
+        let alive = self.slots.values().filter(|slot| !matches!(slot.state, State::Failed(_)));
+        alive
+            .map(|slot| forest::Standing {
+                id: slot.seen.id,
+                parent: slot.parent.filter(|id| self.slots.contains_key(id)).map(ZygoteId),
+                realm: slot.seen.realm,
+                distributions: slot.seen.distributions.clone(),
+                modules: slot.seen.modules.clone(),
+                bytes: match &slot.state {
+                    State::Ready(zygote) => zygote.private_bytes() as f64,
+                    _ => slot.planned_bytes,
+                },
+                is_given: slot.is_given,
+            })
+            .collect()
     }
 }

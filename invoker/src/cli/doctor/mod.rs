@@ -70,6 +70,13 @@ fn examine(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
+/// Limits of functions that this machine cannot keep, each in a line.
+pub fn missing_limits() -> Vec<String> {
+    let findings = cgroups::examine().into_iter();
+    let lost = findings.filter(|finding| finding.verdict == Verdict::Warning);
+    lost.map(|Finding { check, found, .. }| format!("{check}: {found}")).collect()
+}
+
 fn exit_of(findings: &[Finding]) -> Exit {
     let lacks = findings.iter().any(|finding| finding.verdict == Verdict::Missing);
     if lacks { Exit::Internal } else { Exit::Done }

@@ -26,6 +26,7 @@ pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
         interpreter(python.map(|path| (path, ask(path)))),
         installer(uv.map(|path| (path, version(path)))),
         rest(),
+        nat(up::find_daemon().ok().map(|daemon| Command::new(daemon).arg("try-nat").output())),
     ]
 }
 
@@ -87,6 +88,19 @@ fn rest() -> Finding {
     }
 }
 
+/// The supervisor tries it, in a network namespace of its own.
+fn nat(tried: Option<io::Result<Output>>) -> Finding {
+    const CHECK: &str = "nat";
+    let failed = match tried.map(text_of) {
+        Some(Ok(_)) => return Finding::ok(CHECK, "functions can have addresses behind the host's"),
+        Some(Err(error)) => error,
+        None => "no pipsqueakd to try it with".to_owned(),
+    };
+    let advice = "functions with --network nat do not start: the kernel must have bridges, veth, and \
+                  nftables with reject and inet nat (5.2), and /proc/sys must be writable";
+    Finding::warning(CHECK, failed, advice)
+}
+
 fn text_of(asked: io::Result<Output>) -> Result<String, String> {
     let output = asked.map_err(|error| error.to_string())?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
@@ -120,6 +134,15 @@ mod tests {
             assert_eq!(answering(answer).verdict, verdict, "{answer}");
         }
         assert_eq!(interpreter(None).verdict, Verdict::Missing);
+    }
+
+    #[test]
+    fn what_the_machine_cannot_do_for_nat_is_a_warning() {
+        let failing = Command::new("sh").args(["-c", "echo no bridges >&2; exit 70"]).output();
+        let finding = nat(Some(failing));
+        assert_eq!(finding.verdict, Verdict::Warning);
+        assert!(finding.found.ends_with("no bridges"), "{finding:?}");
+        assert_eq!(nat(Some(Command::new("true").output())).verdict, Verdict::Ok);
     }
 
     #[test]

@@ -80,11 +80,14 @@ fn fork_into(
     }
 }
 
-/// Becomes a user of the sandbox that has no capability, and gives up what a zygote may that a
-/// function may not.
+/// Becomes a user of the sandbox that has no capability, and unless it `is_zygote` gives up what a
+/// zygote may that a function may not.
 #[pyfunction]
-fn become_user(uid: u32, gid: u32) -> PyResult<()> {
+fn become_user(uid: u32, gid: u32, is_zygote: bool) -> PyResult<()> {
     privilege::become_user(uid, gid)?;
+    if is_zygote {
+        return Ok(());
+    }
     landlock::restrict(Writable::BY_FUNCTIONS)?;
     Ok(Filter::of_entered()?.install()?)
 }

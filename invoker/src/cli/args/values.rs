@@ -1,0 +1,77 @@
+//! Values of what can be typed, as clap has them checked.
+
+use std::time::Duration;
+
+use pipsqueak::wire::Network;
+use pipsqueak::{name, size};
+
+/// A name of an environment or a function.
+pub fn named(text: &str) -> Result<String, name::NameError> {
+    name::check(text).map(|()| text.to_owned())
+}
+
+/// A size, in bytes, of memory that something can run in.
+pub fn some_memory(text: &str) -> Result<u64, String> {
+    match size::parse(text) {
+        Ok(0) => Err("no function runs in no memory".to_owned()),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The least is one page: tmpfs takes a size of 0 for no limit.
+pub fn some_tmp(text: &str) -> Result<u64, String> {
+    match size::parse(text) {
+        Ok(..4096) => Err("a /tmp has at least 4096 bytes".to_owned()),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A number of processors, in thousandths of one. The kernel takes no quota below a hundredth.
+pub fn cpus(text: &str) -> Result<u32, String> {
+    let number: Option<f64> = text.trim().parse().ok();
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
+    let millis =
+        number.filter(|n| (0.01..=8192.0).contains(n)).map(|n| (n * 1000.0).round() as u32);
+    millis.ok_or_else(|| {
+        format!("`{text}` is no number of processors; write one from 0.01 on, such as 0.5 or 2")
+    })
+}
+
+/// Bytes per second, at which something is done.
+pub fn some_rate(text: &str) -> Result<u64, String> {
+    match size::parse(text) {
+        Ok(0) => Err("nothing is read at that rate".to_owned()),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A time that something may take.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = pipsqueak::seconds::parse(text).ok();
+    seconds
+        .filter(|duration| duration.as_millis() > 0)
+        .ok_or_else(|| "a timeout is a number of seconds, such as 30 or 0.5".to_owned())
+}
+
+/// A network that there is.
+pub fn network(text: &str) -> Result<Network, String> {
+    match text {
+        "none" => Ok(Network::None),
+        "host" => Ok(Network::Host),
+        "nat" => Err("this version has no NAT yet; use none or host".to_owned()),
+        _ => Err("a network is none or host".to_owned()),
+    }
+}
+
+/// A variable and its value.
+pub fn variable(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    let begins_well = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !begins_well || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return Err(format!("`{key}` cannot name a variable; use letters, digits and _"));
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}

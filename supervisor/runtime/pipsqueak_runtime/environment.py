@@ -1,0 +1,31 @@
+"""An environment that has more packages than that of the zygote which a process was forked from."""
+
+import os
+import sys
+
+FOLDER = "/pipsqueak/env/lib/python%d.%d/site-packages" % sys.version_info[:2]
+
+_known = set()
+
+
+def note():
+    """Takes the `.pth` files that are there for those that the interpreter has read at its start."""
+    _known.update(_found())
+
+
+def widen():
+    """Reads those that have come since, as the interpreter would have at its start."""
+    fresh = [name for name in sorted(_found()) if name not in _known]
+    if fresh:
+        import site
+
+        for name in fresh:
+            site.addpackage(FOLDER, name, None)
+        _known.update(fresh)
+
+
+def _found():
+    try:
+        return [name for name in os.listdir(FOLDER) if name.endswith(".pth") and name[0] != "."]
+    except OSError:
+        return []

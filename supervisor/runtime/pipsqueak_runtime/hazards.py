@@ -1,0 +1,179 @@
+"""What imports leave that a fork would break or share.
+
+A thread does not live in a child, a child process is not a child's, and a descriptor leads to what
+all children would use at once. Handlers do no harm: a fork keeps them, as an import of the child's
+own would have made them.
+"""
+
+import atexit
+import os
+import signal
+import time
+
+# The last descriptor that a sandbox's process is started with.
+CHANNEL = 3
+# How long a thread or process may take to be gone that has been waited for, in seconds.
+PATIENCE = 0.05
+
+
+class Hazard:
+    """Something that an import has left: `key` is among what `look` finds as long as it is there."""
+
+    def __init__(self, text, look, key):
+        self.text, self.look, self.key = text, look, key
+
+    def is_there(self):
+        return self.key in self.look()
+
+    def by(self, text):
+        """The same, and how it came."""
+        return Hazard(self.text + text, self.look, self.key)
+
+
+class Probe:
+    """Tells what there is that was not there when it was asked last."""
+
+    def __init__(self):
+        # What a new interpreter has in its sandbox, whatever `.pth` files have done since.
+        self.seen = {
+            _threads: {os.getpid()},
+            _processes: {1, os.getpid()},
+            _descriptors: {found for found in _descriptors() if found[0] <= CHANNEL},
+            _drivers: set(),
+            _signals: _signals(),
+        }
+        self.at_fork = 0
+        self.counts = {}
+
+    def watch_hooks(self):
+        """Counts at-fork handlers, which nothing tells afterwards. Returns what ends the watch."""
+        plain = os.register_at_fork
+
+        def register_at_fork(**hooks):
+            self.at_fork += 1
+            return plain(**hooks)
+
+        def end():
+            os.register_at_fork = plain
+
+        os.register_at_fork = register_at_fork
+        return end
+
+    def news(self):
+        """Returns what a fork would break or share, a list of hazards, and what is only worth a
+        remark, a list of texts."""
+        threads, stopped = self._threads()
+        found = [(f"a thread running: {_thread_name(key)}", _threads, key) for key in threads]
+        for key in self._fresh(_processes, _what_stays(_processes, self.seen[_processes])):
+            found.append((f"a process running: {_read(f'/proc/{key}/comm')}", _processes, key))
+        for key in self._fresh(_descriptors, _descriptors()):
+            found.append((_describe(key[1]), _descriptors, key))
+        remarks = [f"threads that stop for a fork: {stopped}"] if stopped else []
+        for number, _ in self._fresh(_signals, _signals()):
+            remarks.append(f"sets a handler of {signal.Signals(number).name}")
+        for what, count in (("an atexit", atexit._ncallbacks()), ("an at-fork", self.at_fork)):
+            if count > self.counts.get(what, 0):
+                remarks.append(f"registers {what} handler")
+            self.counts[what] = count
+        return [Hazard(f"leaves {text}", look, key) for text, look, key in found], remarks
+
+    def gpu(self):
+        """The same of what a GPU's driver keeps in the process for it. Asked apart, because the
+        list of what is mapped is long."""
+        fresh = self._fresh(_drivers, _drivers())
+        return [Hazard(f"leaves a GPU's driver loaded: {key}", _drivers, key) for key in fresh]
+
+    def _fresh(self, look, now):
+        """Those that `look` has found now and had not found when it was asked last."""
+        fresh = now - self.seen[look]
+        self.seen[look] = now
+        return sorted(fresh)
+
+    def _threads(self):
+        """New threads that a fork would lose, and how many have stopped for one.
+
+        OpenBLAS and others stop their threads when their process forks, and start them again when
+        they are next needed; so a fork tells them from the rest."""
+        now = _what_stays(_threads, self.seen[_threads])
+        before = len(now)
+        if now - self.seen[_threads]:
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+            now = _what_stays(_threads, self.seen[_threads])
+        return self._fresh(_threads, now), before - len(now)
+
+
+def _what_stays(look, known):
+    """What `look` finds, when all that is new has had the time to be gone."""
+    until = time.monotonic() + PATIENCE
+    while (now := look()) - known and time.monotonic() < until:
+        time.sleep(0.001)
+    return now
+
+
+def _threads():
+    return {int(name) for name in os.listdir("/proc/self/task")}
+
+
+def _processes():
+    """All of the sandbox, those included that have left their parents."""
+    return {int(name) for name in os.listdir("/proc") if name.isdigit()}
+
+
+def _descriptors():
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found.add((int(number), os.readlink(f"/proc/self/fd/{number}")))
+        except FileNotFoundError:
+            # The one that the list was read by.
+            pass
+    return found
+
+
+def _drivers():
+    with open("/proc/self/maps", "rb") as maps:
+        return {"libcuda"} if b"/libcuda.so" in maps.read() else set()
+
+
+def _signals():
+    """Numbers of signals and what is done at them. Python knows its own handlers, the kernel those
+    of others."""
+    with open("/proc/self/status", "rb") as status:
+        masks = [line for line in status if line.startswith((b"SigIgn", b"SigCgt"))]
+    ignored, caught = (int(mask.split()[1], 16) for mask in masks)
+    found = set()
+    for number in signal.valid_signals():
+        # glibc sets some beyond these for its own threads.
+        if number < signal.SIGRTMIN:
+            bit = 1 << number - 1
+            action = (ignored & bit, caught & bit, id(signal.getsignal(number)))
+            found.add((number, action))
+    return found
+
+
+def _describe(target):
+    if target.startswith("socket:"):
+        return "a socket open"
+    if target.startswith("/dev/nvidia"):
+        return f"a GPU's context: {target} is open"
+    return f"a descriptor open: {target}"
+
+
+def _thread_name(task):
+    import threading
+
+    for thread in threading.enumerate():
+        if thread.native_id == task:
+            return thread.name
+    return _read(f"/proc/self/task/{task}/comm")
+
+
+def _read(path):
+    try:
+        with open(path) as file:
+            return file.read().strip()
+    except OSError:
+        return "unknown"

@@ -1,0 +1,31 @@
+"""Hooks around the fork of a function from a zygote, under the names of AWS Lambda's SnapStart.
+
+This one is used where an environment does not bring the package of that name.
+"""
+
+_before_snapshot = []
+_after_restore = []
+
+
+def register_before_snapshot(func, *args, **kwargs):
+    """Has `func` called in the zygote, ahead of its first fork; what is registered last is called
+    first. Returns `func`, so it can be a decorator."""
+    _before_snapshot.append((func, args, kwargs))
+    return func
+
+
+def register_after_restore(func, *args, **kwargs):
+    """Has `func` called once in each function's process, ahead of its first invocation, in the
+    order of registration. Returns `func`, so it can be a decorator."""
+    _after_restore.append((func, args, kwargs))
+    return func
+
+
+def get_before_snapshot():
+    """Returns what was registered: a list of (func, args, kwargs)."""
+    return _before_snapshot
+
+
+def get_after_restore():
+    """Returns what was registered: a list of (func, args, kwargs)."""
+    return _after_restore

@@ -1,0 +1,99 @@
+//! Making environments: with an interpreter that is looked at first, in sandboxes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use pipsqueak::wire::Progress;
+use pipsqueak_fs::{Environment, EnvironmentSpec, Interpreter, Requirements};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::installer::Installer;
+use super::store::told;
+use super::table::{EnvironmentsError, Shared, Wanted};
+use super::tree::Tree;
+
+impl Shared {
+    pub(super) fn add(
+        &self,
+        name: &str,
+        wanted: Wanted,
+        progress: &UnboundedSender<Progress>,
+    ) -> Result<Environment, EnvironmentsError> {
+        let Wanted { requirements, python, python_version, upgrade } = wanted;
+        let host = inspect(python.as_deref().unwrap_or(&self.python))?;
+        let interpreter = match python_version {
+            Some(version) => of_version(version, &host, python.is_some())?,
+            None => host.clone(),
+        };
+        let installer = Installer::new(self.sandboxes.clone(), host.clone(), self.runtime.clone());
+        let name = name.to_owned();
+        let spec = EnvironmentSpec { name, requirements, interpreter, host, upgrade };
+        let environment = self.repository.add(&installer, &spec, &mut |step| {
+            // Whoever asked may be gone; the environment is made all the same.
+            let _ = progress.send(told(step));
+        })?;
+        let io = |error| EnvironmentsError::Io { name: spec.name.clone(), error };
+        self.publish(&environment.mount_names()).map_err(io)?;
+        Ok(environment)
+    }
+
+    pub(super) fn install_private(
+        &self,
+        name: String,
+        requirements: Requirements,
+    ) -> Result<Arc<Tree>, EnvironmentsError> {
+        let io = |error| EnvironmentsError::Io { name: name.clone(), error };
+        let interpreter = inspect(&self.python)?;
+        let installer =
+            Installer::new(self.sandboxes.clone(), interpreter.clone(), self.runtime.clone());
+        let place = self.private.as_deref().unwrap_or(Path::new("/nonexistent"));
+        let folder = tempfile::Builder::new().prefix("install-").tempdir_in(place).map_err(io)?;
+        let spec = EnvironmentSpec {
+            name: name.clone(),
+            requirements,
+            interpreter: interpreter.clone(),
+            host: interpreter.clone(),
+            upgrade: false,
+        };
+        let plain = self.repository.install_plain(&installer, &spec, folder.path())?;
+        Ok(Arc::new(Tree::private(name, plain.modules, interpreter, Arc::new(folder))))
+    }
+}
+
+pub(super) fn inspect(python: &Path) -> Result<Interpreter, EnvironmentsError> {
+    Interpreter::inspect(python).map_err(|error| EnvironmentsError::Interpreter {
+        path: python.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+pub(super) fn check_present(
+    name: String,
+    interpreter: &Interpreter,
+) -> Result<(), EnvironmentsError> {
+    if interpreter.is_present {
+        return Ok(());
+    }
+    let version = interpreter.short_version().to_owned();
+    Err(EnvironmentsError::Elsewhere { name, version })
+}
+
+/// The interpreter of a version: the host's, where it is of that, or one that is elsewhere.
+fn of_version(
+    version: String,
+    host: &Interpreter,
+    is_named: bool,
+) -> Result<Interpreter, EnvironmentsError> {
+    if host.is_of(&version) {
+        return Ok(host.clone());
+    }
+    if is_named {
+        let path = host.executable.display();
+        let reason = format!("{path} is Python {}", host.version);
+        return Err(EnvironmentsError::Version { version, reason });
+    }
+    Interpreter::elsewhere(&version, host).ok_or_else(|| {
+        let reason = "it is no version of Python 3, such as 3.12".to_owned();
+        EnvironmentsError::Version { version, reason }
+    })
+}

@@ -1,0 +1,67 @@
+//! Parts of environments, and what can be imported from one: what zygotes are made of.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use pipsqueak_fs::{Imports, Repository, RepositoryError, retained_name};
+
+use super::table::{Environments, EnvironmentsError, blocking};
+use super::tree::Tree;
+
+impl Environments {
+    /// An environment of some distributions of another, by their digests. What they need of each other
+    /// is the caller's to know.
+    pub async fn part(
+        &self,
+        tree: &Arc<Tree>,
+        distributions: BTreeSet<String>,
+    ) -> Result<Arc<Tree>, EnvironmentsError> {
+        let is_all = distributions.iter().eq(tree.distributions.keys());
+        let Some(whole) = tree.view_digest().filter(|_| !is_all) else {
+            return Ok(tree.clone());
+        };
+        let (shared, tree, whole) = (self.shared.clone(), tree.clone(), whole.to_owned());
+        blocking("part", move || {
+            let subset = shared.repository.subset(&whole, &|one| distributions.contains(one))?;
+            let name = retained_name(&subset.view);
+            let io = |error| EnvironmentsError::Io { name: name.clone(), error };
+            shared.publish(std::slice::from_ref(&name)).map_err(io)?;
+            let view = shared.view_at(&subset.view, &name)?;
+            Ok(Arc::new(tree.part(&distributions, subset, view)))
+        })
+        .await
+    }
+
+    /// All environments of the default interpreter that sandboxes can see.
+    pub async fn trees(&self) -> Result<Vec<Arc<Tree>>, EnvironmentsError> {
+        let mut trees = Vec::new();
+        if self.shared.private.is_some() {
+            return Ok(trees);
+        }
+        for environment in self.list().await? {
+            if environment.interpreter == self.shared.python {
+                trees.push(self.open(environment.name).await?);
+            }
+        }
+        Ok(trees)
+    }
+
+    /// Asks the repository for something, off everybody's path.
+    pub async fn in_repository<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Repository) -> Result<T, RepositoryError> + Send + 'static,
+    ) -> Result<T, EnvironmentsError> {
+        let shared = self.shared.clone();
+        blocking("catalog", move || Ok(ask(&shared.repository)?)).await
+    }
+
+    /// What can be imported from an environment; nothing is known of one that is private.
+    pub async fn imports(&self, tree: &Tree) -> Result<Arc<Imports>, EnvironmentsError> {
+        let Some(view) = tree.view_digest() else { return Ok(Arc::default()) };
+        let read = async || {
+            let (shared, view) = (self.shared.clone(), view.to_owned());
+            blocking("imports", move || Ok(Arc::new(shared.repository.imports(&view)?))).await
+        };
+        tree.imports.get_or_try_init(read).await.cloned()
+    }
+}

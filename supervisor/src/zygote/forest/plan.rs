@@ -1,0 +1,230 @@
+//! From what is asked for, what it costs and what there is, to what is to be started and retired.
+//!
+//! What a zygote is worth to a function is the time that the function then saves against the best
+//! other one, as often as it starts; what it costs is the memory that its imports add to its
+//! parent's, and a fixed overhead. The plan is what saves most within the budget, as far as greedy
+//! steps and exchanges find it. What stands is kept unless a change pays for the work of making it.
+
+use std::collections::HashMap;
+
+use super::choose::ZygoteId;
+use super::costs::Costs;
+use super::demand::Demand;
+use super::names::{Distributions, Modules, Names, Realm};
+use super::problem::Problem;
+use super::search::{Forest, Search};
+
+/// What the policy weighs by.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameters {
+    /// Private memory of a zygote besides its imports: its tables, its stack, and what of its
+    /// parent's memory it writes to, in bytes.
+    pub overhead_bytes: f64,
+    /// Private memory of an interpreter that has imported nothing, in bytes.
+    pub interpreter_bytes: f64,
+    /// The start of an interpreter, which no fork from any zygote pays, in microseconds.
+    pub interpreter_us: f64,
+    /// The fork of a zygote without imports, in microseconds.
+    pub fork_us: f64,
+    /// What each MiB of a zygote adds to its fork, in microseconds.
+    pub fork_us_per_mib: f64,
+    /// Longest path from a root: namespaces nest at most 32 deep, and a sandbox is one deeper.
+    pub depth: usize,
+    /// In which time a change must have saved the work of making it, in seconds.
+    pub horizon: f64,
+    /// A zygote that saves less in the horizon than this share of the work of making it goes.
+    pub idle: f64,
+    /// By which share a whole new forest must be better than one grown from what stands.
+    pub margin: f64,
+    /// After which time a function's starts count half, in seconds.
+    pub half_life: f64,
+}
+
+impl Default for Parameters {
+    /// Fork and interpreter as measured on a machine with two cores; half-lives of ten minutes, and a
+    /// horizon in which the first start of a function already pays for a zygote of its own.
+    fn default() -> Self {
+        Self {
+            overhead_bytes: 3.0 * 1_048_576.0,
+            interpreter_bytes: 6.0 * 1_048_576.0,
+            interpreter_us: 15_000.0,
+            fork_us: 600.0,
+            fork_us_per_mib: 20.0,
+            depth: 8,
+            horizon: 1200.0,
+            idle: 0.25,
+            margin: 0.02,
+            half_life: 600.0,
+        }
+    }
+}
+
+/// A zygote that is there, or is being started.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// Its number.
+    pub id: ZygoteId,
+    /// Whom it was forked from; none for a root, and for one whose parent is gone.
+    pub parent: Option<ZygoteId>,
+    /// Where its children are.
+    pub realm: Realm,
+    /// All whose code it has seen.
+    pub distributions: Distributions,
+    /// What it has imported, its parents' imports included.
+    pub modules: Modules,
+    /// Private memory in bytes, measured.
+    pub bytes: f64,
+    /// Whether a user has given it: it goes under pressure alone, and last.
+    pub is_given: bool,
+}
+
+/// Whom a new zygote is forked from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parent {
+    /// Nobody: an interpreter is started.
+    Nobody,
+    /// One that stands.
+    Standing(ZygoteId),
+    /// One that the plan starts, by its place among the plan's starts.
+    Planned(usize),
+}
+
+impl Parent {
+    /// The same, in a list of starts that so many others come ahead of.
+    #[must_use]
+    pub fn after(self, others: usize) -> Self {
+        match self {
+            Self::Planned(place) => Self::Planned(place + others),
+            other => other,
+        }
+    }
+}
+
+/// A zygote to be started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Start {
+    /// Where.
+    pub realm: Realm,
+    /// From whom.
+    pub parent: Parent,
+    /// All that its view is to have: what brings its modules, and what those require.
+    pub distributions: Distributions,
+    /// What it is to import, besides its parent's.
+    pub imports: Modules,
+    /// All that it will have imported.
+    pub modules: Modules,
+    /// Expected time of its imports, in microseconds.
+    pub us: f64,
+    /// Expected private memory, in bytes.
+    pub bytes: f64,
+    /// What its functions save with it and not without, in microseconds of waiting a second.
+    pub saves: f64,
+}
+
+/// What is to change. Whom others are forked from goes last and comes first, so both lists are in
+/// the order in which they can be carried out; to keep within the budget, retire first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// Zygotes to end, children before parents.
+    pub retire: Vec<ZygoteId>,
+    /// Zygotes to start, parents before children.
+    pub start: Vec<Start>,
+}
+
+impl Plan {
+    /// Whether nothing is to change.
+    pub fn is_empty(&self) -> bool {
+        self.retire.is_empty() && self.start.is_empty()
+    }
+}
+
+/// All that a plan is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// What the numbers stand for.
+    pub names: &'a Names,
+    /// What modules cost.
+    pub costs: &'a Costs,
+    /// What is asked for.
+    pub demand: &'a [Demand<'a>],
+    /// What is there.
+    pub standing: &'a [Standing],
+    /// What must not be planned: starts of these have failed a short while ago, or their modules do
+    /// not survive a fork.
+    pub barred: &'a [(Realm, Modules)],
+    /// Modules that no zygote may import.
+    pub unsafe_modules: &'a Modules,
+    /// Most memory of all zygotes, in bytes.
+    pub budget: f64,
+    /// What to weigh by.
+    pub parameters: &'a Parameters,
+}
+
+/// Plans.
+pub fn plan(situation: &Situation<'_>) -> Plan {
+    let problem = Problem::new(situation);
+    let search = Search::new(&problem, situation);
+    let grown = search.improve(search.standing());
+    let fresh = search.matched(search.improve(search.given()));
+    let (grown_value, fresh_value) = (search.value(&grown), search.value(&fresh));
+    let better =
+        if fresh_value > grown_value * (1.0 + situation.parameters.margin) { fresh } else { grown };
+    changes(situation, &problem, &better)
+}
+
+/// Which zygotes to end so that the rest is within a budget, children before parents: those first
+/// that save least per byte. Nothing is started.
+pub fn shrink(situation: &Situation<'_>) -> Vec<ZygoteId> {
+    let problem = Problem::new(situation);
+    let search = Search::new(&problem, situation);
+    let mut forest = search.standing();
+    search.prune(&mut forest, situation.budget);
+    changes(situation, &problem, &forest).retire
+}
+
+fn changes(situation: &Situation<'_>, problem: &Problem, forest: &Forest) -> Plan {
+    let kept: HashMap<ZygoteId, usize> =
+        forest.nodes().filter_map(|(at, node)| Some((node.standing?, at))).collect();
+    let depths = depths(situation.standing);
+    let mut retire: Vec<ZygoteId> =
+        situation.standing.iter().map(|one| one.id).filter(|id| !kept.contains_key(id)).collect();
+    retire.sort_by_key(|id| (std::cmp::Reverse(depths[id]), *id));
+
+    let mut places: HashMap<usize, Parent> =
+        kept.iter().map(|(&id, &at)| (at, Parent::Standing(id))).collect();
+    let mut start = Vec::new();
+    let mut planned: Vec<usize> =
+        forest.nodes().filter(|(_, node)| node.standing.is_none()).map(|(at, _)| at).collect();
+    planned.sort_by_key(|&at| (forest.depth(at), at));
+    for at in planned {
+        let (node, above) = (forest.node(at), forest.node(at).parent);
+        let shape = &problem.shapes[node.shape];
+        let modules = problem.modules(&shape.atoms);
+        let inherited = above.map(|above| &problem.shapes[forest.node(above).shape].atoms);
+        let imports = inherited
+            .map_or_else(|| shape.atoms.clone(), |inherited| shape.atoms.difference(inherited));
+        places.insert(at, Parent::Planned(start.len()));
+        start.push(Start {
+            realm: shape.realm,
+            parent: above.map_or(Parent::Nobody, |above| places[&above]),
+            distributions: shape.distributions.clone(),
+            us: imports.weight(&problem.us),
+            imports: problem.modules(&imports),
+            modules,
+            bytes: node.bytes,
+            saves: forest.loss(problem, at),
+        });
+    }
+    Plan { retire, start }
+}
+
+/// How far each zygote is from its root.
+fn depths(standing: &[Standing]) -> HashMap<ZygoteId, usize> {
+    let parents: HashMap<_, _> = standing.iter().map(|one| (one.id, one.parent)).collect();
+    let depth = |id: &ZygoteId| {
+        let above = |id: &ZygoteId| parents.get(id).copied().flatten();
+        // As many steps as there are zygotes, should what is told go in a circle.
+        std::iter::successors(above(id), above).take(standing.len()).count()
+    };
+    standing.iter().map(|one| (one.id, depth(&one.id))).collect()
+}

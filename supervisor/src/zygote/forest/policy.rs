@@ -1,0 +1,224 @@
+//! All that the policy knows, between one decision and the next.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::choose::{self, Verdict, Zygote, ZygoteId};
+use super::costs::{Cost, Costs};
+use super::demand::{Demand, Environment, Function, Imports, Rate};
+use super::names::{ModuleId, Modules, Names, Realm};
+use super::plan::{self, Parameters, Plan, Situation, Standing, Start};
+
+/// What a start has imported.
+#[derive(Debug, Clone, Copy)]
+pub struct Imported {
+    /// Which module.
+    pub module: ModuleId,
+    /// What that cost; none where a zygote had it already, or where it was not measured.
+    pub cost: Option<Cost>,
+}
+
+/// What is known of functions and modules, and what follows from it.
+#[derive(Debug)]
+pub struct Policy {
+    /// The numbers of names.
+    pub names: Names,
+    /// What modules cost.
+    pub costs: Costs,
+    pub(super) parameters: Parameters,
+    pub(super) functions: HashMap<String, Known>,
+    /// Modules that import others whenever they are imported.
+    needs: HashMap<ModuleId, Modules>,
+    /// Modules that do not survive a fork.
+    hazards: Modules,
+    /// Starts that have failed, and until when they are not tried again.
+    failed: Vec<(Realm, Modules, f64)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Known {
+    pub function: Function,
+    pub rate: Rate,
+    imports: Imports,
+}
+
+impl Policy {
+    /// One that knows nothing.
+    pub fn new(parameters: Parameters) -> Self {
+        Self {
+            names: Names::default(),
+            costs: Costs::default(),
+            parameters,
+            functions: HashMap::new(),
+            needs: HashMap::new(),
+            hazards: Modules::new(),
+            failed: Vec::new(),
+        }
+    }
+
+    /// What it weighs by.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Takes a function in, or its new code or environment. `guess` is what its code is seen to
+    /// import, which holds until a start tells better. How often it started stays known.
+    pub fn deploy(
+        &mut self,
+        name: &str,
+        realm: Realm,
+        environment: Arc<Environment>,
+        guess: Modules,
+    ) {
+        let rate = self.functions.get(name).map(|known| known.rate).unwrap_or_default();
+        let function = Function { realm, environment, modules: guess };
+        let known = Known { function, rate, imports: Imports::default() };
+        self.functions.insert(name.to_owned(), known);
+    }
+
+    /// Forgets a function.
+    pub fn remove(&mut self, name: &str) {
+        self.functions.remove(name);
+    }
+
+    /// What is known of a function.
+    pub fn function(&self, name: &str) -> Option<&Function> {
+        self.functions.get(name).map(|known| &known.function)
+    }
+
+    /// Whether a start has told what a function imports.
+    pub fn has_learned(&self, name: &str) -> bool {
+        self.functions.get(name).is_some_and(|known| known.imports.has_learned())
+    }
+
+    /// Starts of a function a second.
+    pub fn rate(&self, name: &str, now: f64) -> f64 {
+        let known = self.functions.get(name);
+        known.map_or(0.0, |known| known.rate.per_second(now, self.parameters.half_life))
+    }
+
+    /// Counts a start. `now` is in seconds, by a clock that outlives the supervisor.
+    pub fn started(&mut self, name: &str, now: f64) {
+        if let Some(known) = self.functions.get_mut(name) {
+            known.rate.count(now, self.parameters.half_life);
+        }
+    }
+
+    /// Takes over what was known of a function before: what its starts import, and how many there were a
+    /// second.
+    pub fn recall(&mut self, name: &str, modules: &Modules, per_second: f64, now: f64) {
+        let half_life = self.parameters.half_life;
+        if let Some(known) = self.functions.get_mut(name) {
+            known.function.modules = known.imports.learn(modules);
+            known.rate = Rate::of(per_second, now, half_life);
+        }
+    }
+
+    /// Takes over what a start of a function has imported, all of it: modules that its zygote had
+    /// already included.
+    pub fn learn(&mut self, name: &str, imported: &[Imported]) {
+        for one in imported {
+            if let Some(cost) = one.cost {
+                self.costs.observe(one.module, cost);
+            }
+        }
+        if let Some(known) = self.functions.get_mut(name) {
+            let modules = imported.iter().map(|one| one.module).collect();
+            known.function.modules = known.imports.learn(&modules);
+        }
+    }
+
+    /// Notes that importing a module imports another.
+    pub fn needs(&mut self, module: ModuleId, needed: ModuleId) {
+        self.needs.entry(module).or_default().insert(needed);
+    }
+
+    /// Notes whether a module leaves what does not survive a fork, so that no zygote imports it, nor
+    /// what needs it.
+    pub fn hazard(&mut self, module: ModuleId, is_hazard: bool) {
+        if is_hazard {
+            self.hazards.insert(module);
+        } else {
+            self.hazards = self.hazards.iter().filter(|&other| other != module).collect();
+        }
+    }
+
+    /// Notes that a zygote could not be started: it is not planned again for a half-life.
+    pub fn failed(&mut self, start: &Start, now: f64) {
+        self.failed.retain(|(_, _, until)| *until > now);
+        let until = now + self.parameters.half_life;
+        self.failed.push((start.realm, start.modules.clone(), until));
+    }
+
+    /// The zygote that serves a function, if any may.
+    pub fn choose<'a>(
+        &self,
+        zygotes: impl IntoIterator<Item = &'a Zygote>,
+        name: &str,
+    ) -> Option<&'a Zygote> {
+        choose::choose(zygotes, self.function(name)?, &self.costs)
+    }
+
+    /// What is to be said of each zygote about a function.
+    pub fn explain(&self, zygotes: &[Zygote], name: &str) -> Vec<(ZygoteId, Verdict)> {
+        let function = self.function(name);
+        function.map_or_else(Vec::new, |one| choose::explain(zygotes, one, &self.costs))
+    }
+
+    /// What is to change so that zygotes save most within a budget in bytes.
+    pub fn plan(&self, standing: &[Standing], budget: f64, now: f64) -> Plan {
+        self.situation(standing, budget, now, plan::plan)
+    }
+
+    /// Which zygotes to end so that the rest is within a budget in bytes.
+    pub fn shrink(&self, standing: &[Standing], budget: f64, now: f64) -> Vec<ZygoteId> {
+        self.situation(standing, budget, now, plan::shrink)
+    }
+
+    fn situation<T>(
+        &self,
+        standing: &[Standing],
+        budget: f64,
+        now: f64,
+        decide: impl FnOnce(&Situation<'_>) -> T,
+    ) -> T {
+        let half_life = self.parameters.half_life;
+        let mut known: Vec<(&String, &Known)> = self.functions.iter().collect();
+        known.sort_by_key(|(name, _)| *name);
+        let demand: Vec<Demand<'_>> = known
+            .iter()
+            .map(|(_, one)| Demand {
+                function: &one.function,
+                rate: one.rate.per_second(now, half_life),
+            })
+            .collect();
+        let failed = self.failed.iter().filter(|(_, _, until)| *until > now);
+        let barred: Vec<(Realm, Modules)> =
+            failed.map(|(realm, modules, _)| (*realm, modules.clone())).collect();
+        decide(&Situation {
+            names: &self.names,
+            costs: &self.costs,
+            demand: &demand,
+            standing,
+            barred: &barred,
+            unsafe_modules: &self.unsafe_modules(),
+            budget,
+            parameters: &self.parameters,
+        })
+    }
+
+    /// Those that leave what does not survive a fork, and those that need them.
+    fn unsafe_modules(&self) -> Modules {
+        let mut found = self.hazards.clone();
+        loop {
+            let before = found.len();
+            let needing =
+                self.needs.iter().filter(|(_, needed)| !needed.intersection(&found).is_empty());
+            let needing: Modules = needing.map(|(&module, _)| module).collect();
+            found.extend_from(&needing);
+            if found.len() == before {
+                return found;
+            }
+        }
+    }
+}

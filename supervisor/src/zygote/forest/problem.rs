@@ -1,0 +1,293 @@
+//! What there is to choose from, in numbers that are quick to compare.
+//!
+//! Modules that the same functions import, and that are in the same distribution, are one *atom*: no
+//! plan would tell them apart. A *shape* is what a zygote could be: its atoms and distributions.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
+use super::names::{DistributionId, Distributions, ModuleId, Modules, Realm};
+use super::plan::{Parameters, Situation};
+use super::set::{Id, Set, ids};
+
+/// Of how many functions, those that could save most, each two's common modules are a shape.
+const PAIRED: usize = 64;
+/// Most shapes; those that could save most per byte are kept.
+const SHAPES: usize = 2000;
+
+ids! {
+    /// A class of modules.
+    Atom
+}
+
+pub(super) type Atoms = Set<Atom>;
+
+/// Functions that are the same to every zygote.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub realm: Realm,
+    pub distributions: Distributions,
+    pub atoms: Atoms,
+    /// Starts a second.
+    pub rate: f64,
+}
+
+/// What a zygote could be.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub realm: Realm,
+    pub distributions: Distributions,
+    pub atoms: Atoms,
+    /// Memory of its imports, its parents' included.
+    pub bytes: f64,
+    /// Time of its imports, its parents' included.
+    pub us: f64,
+    /// Clients that it may serve, and the microseconds that each start saves against an interpreter.
+    pub serves: Vec<(usize, f64)>,
+}
+
+pub(super) struct Problem {
+    pub clients: Vec<Client>,
+    pub shapes: Vec<Shape>,
+    /// The shape of each zygote that stands.
+    pub standing: Vec<usize>,
+    /// Time and memory of each atom.
+    pub us: Vec<f64>,
+    pub bytes: Vec<f64>,
+    members: Vec<Vec<ModuleId>>,
+    owners: Vec<Option<DistributionId>>,
+}
+
+type Key = (Realm, Distributions, Atoms);
+
+impl Problem {
+    pub fn new(situation: &Situation<'_>) -> Self {
+        let demand: Vec<_> = situation.demand.iter().filter(|one| one.rate > 0.0).collect();
+        let wanted: Vec<Modules> = demand
+            .iter()
+            .map(|one| one.function.modules.difference(situation.unsafe_modules))
+            .collect();
+        let standing = situation.standing.iter().map(|one| &one.modules);
+        let all = wanted.iter().chain(standing.clone()).chain([situation.unsafe_modules]);
+        let classes = Classes::of(all, situation);
+        let mut problem = Self {
+            clients: Vec::new(),
+            shapes: Vec::new(),
+            standing: Vec::new(),
+            us: classes.us,
+            bytes: classes.bytes,
+            members: classes.members,
+            owners: classes.owners,
+        };
+
+        let mut clients: HashMap<Key, usize> = HashMap::new();
+        let mut environments = Vec::new();
+        for one in demand {
+            // What no zygote may import is left to import whatever serves, and so tells nothing.
+            let modules = one.function.modules.difference(situation.unsafe_modules);
+            let atoms: Atoms = modules.iter().map(|module| classes.atom[module.place()]).collect();
+            let environment = &one.function.environment;
+            let (realm, distributions) = (one.function.realm, &environment.distributions);
+            match clients.entry((realm, distributions.clone(), atoms.clone())) {
+                Entry::Occupied(known) => problem.clients[*known.get()].rate += one.rate,
+                Entry::Vacant(new) => {
+                    new.insert(problem.clients.len());
+                    environments.push(environment);
+                    let distributions = distributions.clone();
+                    problem.clients.push(Client { realm, distributions, atoms, rate: one.rate });
+                }
+            }
+        }
+
+        let mut keys: HashSet<Key> = HashSet::new();
+        for (realm, atoms, client) in problem.candidates() {
+            let owners: Distributions =
+                atoms.iter().filter_map(|atom| problem.owners[atom.place()]).collect();
+            let distributions = match client {
+                Some(client) => environments[client].close(&owners),
+                None => owners,
+            };
+            keys.insert((realm, distributions, atoms));
+        }
+        for (realm, barred) in situation.barred {
+            keys.retain(|(of, _, atoms)| of != realm || problem.modules(atoms) != *barred);
+        }
+        let parameters = situation.parameters;
+        problem.shapes =
+            keys.into_iter().map(|key| problem.shape(key, parameters)).collect::<Vec<_>>();
+        problem.keep_best(parameters);
+        for one in situation.standing {
+            let atoms = one.modules.iter().map(|module| classes.atom[module.place()]).collect();
+            let shape = problem.shape((one.realm, one.distributions.clone(), atoms), parameters);
+            let same = |other: &Shape| {
+                other.realm == shape.realm
+                    && other.atoms == shape.atoms
+                    && other.distributions == shape.distributions
+            };
+            let known = problem.shapes.iter().position(same);
+            problem.standing.push(known.unwrap_or(problem.shapes.len()));
+            if known.is_none() {
+                problem.shapes.push(shape);
+            }
+        }
+        problem
+    }
+
+    /// The modules of atoms.
+    pub fn modules(&self, atoms: &Atoms) -> Modules {
+        atoms.iter().flat_map(|atom| self.members[atom.place()].iter().copied()).collect()
+    }
+
+    /// Sets of atoms worth a zygote, each with a client whose environment it fits: nothing at all,
+    /// all that a client imports, what two clients share, and what all users of a distribution share.
+    fn candidates(&self) -> Vec<(Realm, Atoms, Option<usize>)> {
+        let mut found = Vec::new();
+        let mut by_worth: Vec<usize> = (0..self.clients.len()).collect();
+        let worth = |&client: &usize| {
+            let client = &self.clients[client];
+            client.rate * client.atoms.weight(&self.us)
+        };
+        let worths: Vec<f64> = by_worth.iter().map(worth).collect();
+        by_worth.sort_by(|&a, &b| worths[b].total_cmp(&worths[a]).then(a.cmp(&b)));
+        for (place, &one) in by_worth.iter().enumerate() {
+            let client = &self.clients[one];
+            found.push((client.realm, Atoms::new(), None));
+            found.push((client.realm, client.atoms.clone(), Some(one)));
+            for &other in by_worth[..place.min(PAIRED)].iter().filter(|_| place < PAIRED) {
+                let other = &self.clients[other];
+                if other.realm == client.realm {
+                    found.push((client.realm, client.atoms.intersection(&other.atoms), Some(one)));
+                }
+            }
+        }
+        found.extend(self.cores());
+        found
+    }
+
+    /// What all clients share that import anything of a distribution.
+    fn cores(&self) -> Vec<(Realm, Atoms, Option<usize>)> {
+        let mut cores: HashMap<(Realm, DistributionId), (Atoms, usize)> = HashMap::new();
+        for (place, client) in self.clients.iter().enumerate() {
+            let owners: Distributions =
+                client.atoms.iter().filter_map(|atom| self.owners[atom.place()]).collect();
+            for owner in owners.iter() {
+                match cores.entry((client.realm, owner)) {
+                    Entry::Vacant(new) => {
+                        new.insert((client.atoms.clone(), place));
+                    }
+                    Entry::Occupied(mut known) => {
+                        let core = &mut known.get_mut().0;
+                        *core = core.intersection(&client.atoms);
+                    }
+                }
+            }
+        }
+        cores
+            .into_iter()
+            .map(|((realm, _), (atoms, client))| (realm, atoms, Some(client)))
+            .collect()
+    }
+
+    fn shape(&self, (realm, distributions, atoms): Key, parameters: &Parameters) -> Shape {
+        let (bytes, us) = (atoms.weight(&self.bytes), atoms.weight(&self.us));
+        let fork = parameters.fork_us
+            + parameters.fork_us_per_mib * (bytes + parameters.interpreter_bytes) / 1_048_576.0;
+        let saved = |client: &Client| {
+            let shared = client.atoms.intersection(&atoms).weight(&self.us);
+            parameters.interpreter_us + shared - fork
+        };
+        let may = |client: &Client| {
+            client.realm == realm && distributions.is_subset(&client.distributions)
+        };
+        let clients = self.clients.iter().enumerate().filter(|(_, client)| may(client));
+        let serves = clients.map(|(place, client)| (place, saved(client)));
+        let serves = serves.filter(|&(_, saved)| saved > 0.0).collect();
+        Shape { realm, distributions, atoms, bytes, us, serves }
+    }
+
+    /// Drops what could save least per byte. Those without imports, which all others need, stay.
+    fn keep_best(&mut self, parameters: &Parameters) {
+        let density = |shape: &Shape| {
+            if shape.atoms.is_empty() {
+                return f64::INFINITY;
+            }
+            let saved: f64 =
+                shape.serves.iter().map(|&(client, us)| self.clients[client].rate * us).sum();
+            saved / (parameters.overhead_bytes + shape.bytes)
+        };
+        let mut rated: Vec<(f64, Shape)> = std::mem::take(&mut self.shapes)
+            .into_iter()
+            .map(|shape| (density(&shape), shape))
+            .collect();
+        // Their order must not be that of a hash table: equal situations have equal plans.
+        rated.sort_by(|(a, one), (b, other)| {
+            let members = |shape: &Shape| shape.atoms.iter().map(Id::place).collect::<Vec<_>>();
+            b.total_cmp(a).then_with(|| members(one).cmp(&members(other)))
+        });
+        rated.truncate(SHAPES);
+        self.shapes = rated.into_iter().map(|(_, shape)| shape).collect();
+    }
+}
+
+/// Modules by atom.
+struct Classes {
+    /// The atom of each module; that of others is without meaning.
+    atom: Vec<Atom>,
+    members: Vec<Vec<ModuleId>>,
+    owners: Vec<Option<DistributionId>>,
+    us: Vec<f64>,
+    bytes: Vec<f64>,
+}
+
+impl Classes {
+    /// Splits modules by each set in turn: those inside from those outside.
+    fn of<'a>(sets: impl Iterator<Item = &'a Modules>, situation: &Situation<'_>) -> Self {
+        let mut class = vec![0; situation.names.modules()];
+        let mut classes = 1;
+        let mut known: HashSet<&Modules> = HashSet::new();
+        for set in sets {
+            if !known.insert(set) {
+                continue;
+            }
+            let mut split: HashMap<usize, usize> = HashMap::new();
+            for module in set.iter() {
+                let class = &mut class[module.place()];
+                *class = *split.entry(*class).or_insert_with(|| {
+                    classes += 1;
+                    classes - 1
+                });
+            }
+        }
+        let mut atoms: HashMap<(usize, Option<DistributionId>), usize> = HashMap::new();
+        let mut made = Self {
+            atom: Vec::with_capacity(class.len()),
+            members: Vec::new(),
+            owners: Vec::new(),
+            us: Vec::new(),
+            bytes: Vec::new(),
+        };
+        for (place, class) in class.into_iter().enumerate() {
+            let module = ModuleId::at(place);
+            // Class 0 is what nobody imports.
+            if class == 0 {
+                made.atom.push(Atom::at(0));
+                continue;
+            }
+            let owner = situation.names.module_named(module).distribution;
+            let next = made.members.len();
+            let atom = *atoms.entry((class, owner)).or_insert(next);
+            if atom == next {
+                made.members.push(Vec::new());
+                made.owners.push(owner);
+                made.us.push(0.0);
+                made.bytes.push(0.0);
+            }
+            let cost = situation.costs.of(module);
+            made.members[atom].push(module);
+            made.us[atom] += cost.us;
+            made.bytes[atom] += cost.bytes;
+            made.atom.push(Atom::at(atom));
+        }
+        made
+    }
+}

@@ -1,0 +1,86 @@
+//! Trees of zygotes that a user gives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::forest::given::{self, Found, GivenError, Package};
+use super::pool::{Inner, Pool};
+use crate::environment::{EnvironmentsError, Tree};
+
+/// Why given trees were not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum GiveError {
+    /// What they say.
+    #[error(transparent)]
+    Given(#[from] GivenError),
+    /// What environments there are.
+    #[error(transparent)]
+    Environments(#[from] EnvironmentsError),
+    /// A zygote sees one environment's packages.
+    #[error("no single environment has all of {0}; add one that does")]
+    Apart(String),
+}
+
+impl Pool {
+    /// Starts given trees in the background, made of the packages of `trees`, environments of one
+    /// interpreter; how many zygotes that will be. They end under pressure alone, and last.
+    pub async fn give(&self, text: &str, trees: Vec<Arc<Tree>>) -> Result<usize, GiveError> {
+        let roots = given::parse(text)?;
+        for tree in &trees {
+            self.environments.imports(tree).await?;
+        }
+        let inner = &mut *self.lock();
+        let Some(first) = trees.first() else {
+            return Err(GiveError::Apart("the packages".to_owned()));
+        };
+        let realm = inner.realm(first, true);
+        let found = inner.packages(&trees);
+        inner.sources = trees;
+        let find = |package: &Package| {
+            let versions = found.get(&package.name)?;
+            match &package.version {
+                Some(version) => versions.get(version).cloned(),
+                None => versions.values().next_back().cloned(),
+            }
+        };
+        let mut starts = Vec::new();
+        for root in &roots {
+            let policy = &mut inner.policy;
+            let mut made = given::starts(root, realm, &mut policy.names, &policy.costs, find)?;
+            // Each tree numbers its own.
+            for start in &mut made {
+                start.parent = start.parent.after(starts.len());
+            }
+            starts.extend(made);
+        }
+        if let Some(start) = starts.iter().find(|start| inner.source(start).is_none()) {
+            let named: Vec<_> = start.distributions.iter().map(|one| inner.describe(one)).collect();
+            return Err(GiveError::Apart(named.join(", ")));
+        }
+        let count = starts.len();
+        inner.given.extend(starts);
+        self.news.wake();
+        Ok(count)
+    }
+}
+
+impl Inner {
+    /// The distributions of environments, by name and version.
+    fn packages(&mut self, trees: &[Arc<Tree>]) -> BTreeMap<String, BTreeMap<String, Found>> {
+        let mut packages: BTreeMap<String, BTreeMap<String, Found>> = BTreeMap::new();
+        for tree in trees {
+            let environment = self.environment(tree);
+            for (digest, one) in &tree.distributions {
+                let distribution = self.policy.names.distribution(digest);
+                let closed = environment.close(&[distribution].into_iter().collect());
+                let found = Found {
+                    distribution,
+                    requires: closed.iter().filter(|&other| other != distribution).collect(),
+                    modules: one.modules.clone(),
+                };
+                packages.entry(one.name.clone()).or_default().insert(one.version.clone(), found);
+            }
+        }
+        packages
+    }
+}

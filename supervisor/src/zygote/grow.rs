@@ -1,0 +1,283 @@
+//! The tree of zygotes follows what is asked for: plans are made from news, and carried out one zygote
+//! after the other.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::forest::{self, Cost, ModuleId, Parent, Start, ZygoteId};
+use super::imports::{self, Unsafe};
+use super::node::{Imports, Zygote, ZygoteError};
+use super::pool::{Inner, Pool, Slot, State};
+use crate::environment::{EnvironmentsError, Tree};
+use crate::sandbox::SandboxError;
+
+/// How long a plan waits for requests to be answered.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// How often zygotes are looked at that nobody may need any more.
+const DECAY_PACE: Duration = Duration::from_secs(60);
+/// How many that have failed are told of.
+const FAILED: usize = 16;
+
+/// Why a planned zygote is not there.
+#[derive(Debug, thiserror::Error)]
+enum GrowError {
+    /// Starting it.
+    #[error(transparent)]
+    Zygote(#[from] ZygoteError),
+    /// What it is to see.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentsError),
+    /// Whom it was to be forked from.
+    #[error("the zygote that it was to be forked from is gone")]
+    Parent,
+}
+
+/// A start that is being carried out.
+struct Growth {
+    id: u64,
+    parent: Option<u64>,
+    tree: Arc<Tree>,
+    own_network: bool,
+    start: Start,
+    /// The modules that it is to import, by name.
+    wanted: HashMap<String, ModuleId>,
+}
+
+impl Pool {
+    /// Follows the news until the pool is gone.
+    pub fn grow(self: &Arc<Self>) {
+        let pool = Arc::downgrade(self);
+        tokio::spawn(async move {
+            while let Some(grown) = Self::next_news(&pool).await {
+                grown.carry_out_plan().await;
+            }
+        });
+    }
+
+    /// Waits for news, or for the time in which old ones have become less.
+    async fn next_news(pool: &Weak<Self>) -> Option<Arc<Self>> {
+        loop {
+            let waiting = pool.upgrade()?;
+            let news = tokio::time::timeout(DECAY_PACE, waiting.news.wait()).await;
+            match news {
+                Ok(()) => {
+                    waiting.traffic.pause(PATIENCE).await;
+                    return Some(waiting);
+                }
+                Err(_) => waiting.decay(),
+            }
+        }
+    }
+
+    /// Ends what nobody needs any more.
+    fn decay(&self) {
+        let now = self.now();
+        let inner = &mut *self.lock();
+        let standing = inner.standing();
+        if !standing.is_empty() {
+            let plan = inner.policy.plan(&standing, self.room(), now);
+            inner.retire(&plan.retire);
+        }
+    }
+
+    async fn carry_out_plan(self: &Arc<Self>) {
+        let known = self.news.known();
+        let growths = {
+            let now = self.now();
+            let inner = &mut *self.lock();
+            let given = std::mem::take(&mut inner.given);
+            let mut growths = inner.prepare(given, true);
+            let standing = inner.standing();
+            let plan = inner.policy.plan(&standing, self.room(), now);
+            inner.retire(&plan.retire);
+            growths.extend(inner.prepare(plan.start, false));
+            growths
+        };
+        let mut is_whole = true;
+        for growth in growths {
+            let (id, started) = (growth.id, self.start(&growth).await);
+            match started {
+                Ok(zygote) => self.settle_ready(&growth, zygote),
+                Err(GrowError::Zygote(ZygoteError::Sandbox(SandboxError::Stopping))) => return,
+                Err(GrowError::Zygote(ZygoteError::Unsafe(found)))
+                    if imports::can_be_left_out(&found) =>
+                {
+                    tracing::info!(zygote = id, ?found, "not for zygotes");
+                    let inner = &mut *self.lock();
+                    inner.bar(&growth, found);
+                    inner.slots.remove(&id);
+                    is_whole = false;
+                }
+                Err(error) => {
+                    tracing::warn!(zygote = id, %error, "a zygote could not be started");
+                    let now = self.now();
+                    let inner = &mut *self.lock();
+                    inner.policy.failed(&growth.start, now);
+                    inner.settle_failed(id, error.to_string());
+                }
+            }
+        }
+        if is_whole {
+            self.news.follow(known);
+        } else {
+            self.news.wake();
+        }
+    }
+
+    async fn start(&self, growth: &Growth) -> Result<Zygote, GrowError> {
+        let parent = match growth.parent {
+            None => None,
+            Some(id) => Some(self.ready(id).ok_or(GrowError::Parent)?),
+        };
+        let digests: BTreeSet<String> = {
+            let names = &self.lock().policy.names;
+            let digests = growth.start.distributions.iter().map(|one| names.digest(one));
+            digests.map(ToOwned::to_owned).collect()
+        };
+        let tree = self.environments.part(&growth.tree, digests).await?;
+        if let Some(slot) = self.lock().slots.get_mut(&growth.id) {
+            slot.tree = tree.clone();
+        }
+        let mut modules: Vec<String> = growth.wanted.keys().cloned().collect();
+        // A package ahead of what is in it.
+        modules.sort();
+        let wanted = Imports { modules, trusted: &self.trusted };
+        let sandboxes = self.sandboxes.clone();
+        let (own_network, spares) = (growth.own_network, self.budget.spares);
+        let from = (parent, tree, own_network);
+        Ok(Zygote::start(sandboxes, from, wanted, &self.runtime, spares).await?)
+    }
+
+    fn ready(&self, id: u64) -> Option<Arc<Zygote>> {
+        match &self.lock().slots.get(&id)?.state {
+            State::Ready(zygote) => Some(zygote.clone()),
+            _ => None,
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a time and a size, far below 2^52")]
+    fn settle_ready(self: &Arc<Self>, growth: &Growth, zygote: Zygote) {
+        let zygote = Arc::new(zygote);
+        let inner = &mut *self.lock();
+        for one in zygote.imported() {
+            if let Some(module) = growth.wanted.get(&one.module) {
+                let cost = Cost { us: one.us as f64, bytes: one.bytes.max(0) as f64 };
+                inner.policy.costs.observe(*module, cost);
+            }
+        }
+        let parameters = *inner.policy.parameters();
+        let bytes = inner.policy.costs.sum(&growth.start.modules).bytes;
+        let left_out = inner.left_out(&growth.tree);
+        // One that was evicted while it was starting is dropped here, and ends.
+        let Some(slot) = inner.slots.get_mut(&growth.id) else { return };
+        slot.seen.fork_us =
+            parameters.fork_us + parameters.fork_us_per_mib * bytes / f64::from(1 << 20);
+        slot.left_out = left_out;
+        slot.state = State::Ready(zygote.clone());
+        let pool = self.clone();
+        // Not under the lock, which it takes itself.
+        tokio::spawn(async move { pool.refill(&zygote) });
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a size, far below 2^52")]
+    fn room(&self) -> f64 {
+        self.budget.memory as f64
+    }
+}
+
+impl Inner {
+    fn retire(&mut self, ids: &[ZygoteId]) {
+        for id in ids {
+            self.slots.remove(&id.0);
+        }
+    }
+
+    /// Enters planned zygotes; those are left out for which no function's environment is known any
+    /// more.
+    fn prepare(&mut self, starts: Vec<Start>, is_given: bool) -> Vec<Growth> {
+        let mut growths = Vec::new();
+        let mut ids = Vec::new();
+        for start in starts {
+            let parent = match start.parent {
+                Parent::Nobody => None,
+                Parent::Standing(id) => Some(id.0),
+                Parent::Planned(place) => ids.get(place).copied(),
+            };
+            self.last_id += 1;
+            let id = self.last_id;
+            ids.push(id);
+            let Some((tree, own_network)) = self.source(&start) else { continue };
+            let names = &self.policy.names;
+            let wanted = start.imports.iter();
+            let wanted = wanted.map(|one| (names.module_named(one).name.clone(), one)).collect();
+            let seen = forest::Zygote {
+                id: ZygoteId(id),
+                realm: start.realm,
+                distributions: start.distributions.clone(),
+                modules: start.modules.clone(),
+                fork_us: 0.0,
+            };
+            let slot = Slot {
+                id,
+                parent,
+                tree: tree.clone(),
+                state: State::Starting,
+                left_out: Unsafe::new(),
+                seen,
+                planned_bytes: start.bytes,
+                is_given,
+            };
+            self.slots.insert(id, slot);
+            growths.push(Growth { id, parent, tree, own_network, start, wanted });
+        }
+        growths
+    }
+
+    /// An environment that has all of a start's distributions, and the network that it is for.
+    pub fn source(&self, start: &Start) -> Option<(Arc<Tree>, bool)> {
+        let found = self.known.iter().find(|(name, _)| {
+            self.policy.function(name).is_some_and(|function| {
+                function.realm == start.realm
+                    && start.distributions.is_subset(&function.environment.distributions)
+            })
+        });
+        found.map(|(_, known)| (known.tree.clone(), known.own_network)).or_else(|| {
+            let names = &self.policy.names;
+            let mut given = self.sources.iter().filter(|tree| {
+                let has = |one| tree.distributions.contains_key(names.digest(one));
+                start.distributions.iter().all(has)
+            });
+            given.next().map(|tree| (tree.clone(), true))
+        })
+    }
+
+    fn bar(&mut self, growth: &Growth, found: Unsafe) {
+        for (name, why) in found {
+            let Some(&module) = growth.wanted.get(&name) else { continue };
+            self.policy.hazard(module, true);
+            let owner = self.policy.names.module_named(module).distribution;
+            if let Some(owner) = owner {
+                let digest = self.policy.names.digest(owner).to_owned();
+                self.unsafe_modules.entry(digest).or_default().insert(name, why);
+            }
+        }
+    }
+
+    /// Modules of an environment that no zygote may import.
+    pub fn left_out(&self, tree: &Tree) -> Unsafe {
+        let found = tree.distributions.keys().filter_map(|digest| self.unsafe_modules.get(digest));
+        found.flatten().map(|(name, why)| (name.clone(), why.clone())).collect()
+    }
+
+    fn settle_failed(&mut self, id: u64, reason: String) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.state = State::Failed(reason);
+        }
+        let failed = self.slots.values().filter(|slot| matches!(slot.state, State::Failed(_)));
+        let failed: Vec<u64> = failed.map(|slot| slot.id).collect();
+        for id in failed.iter().rev().skip(FAILED) {
+            self.slots.remove(id);
+        }
+    }
+}

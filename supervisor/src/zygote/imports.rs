@@ -1,0 +1,89 @@
+//! What a zygote's imports have cost, and what they have left that no fork can have.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// The name under which it is told what ran before any import: `.pth` files.
+const START: &str = "site";
+
+/// One module, as the zygote that has imported it tells.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Imported {
+    /// Its name; `site` for what ran before any import, where that was hazardous.
+    pub module: String,
+    /// Time that the import took, in microseconds, without other modules that were asked for.
+    pub us: u64,
+    /// By how much the process's private memory has grown, in bytes; less than 0 where it shrank.
+    pub bytes: i64,
+    /// What it has left that a fork would break or share.
+    pub hazards: Vec<String>,
+    /// What it has left that does no harm.
+    pub remarks: Vec<String>,
+}
+
+/// Modules that cannot be in a zygote, and why not.
+pub type Unsafe = BTreeMap<String, String>;
+
+/// Those of the modules that have left something hazardous, but for what is `trusted`, a module or
+/// a package around it.
+pub fn unsafe_ones(imported: &[Imported], trusted: &[String]) -> Unsafe {
+    let is_trusted = |module: &str| {
+        trusted.iter().any(|name| {
+            module
+                .strip_prefix(name.as_str())
+                .is_some_and(|rest| matches!(rest.get(..1), None | Some(".")))
+        })
+    };
+    imported
+        .iter()
+        .filter(|one| !one.hazards.is_empty() && !is_trusted(&one.module))
+        .map(|one| (one.module.clone(), one.hazards.join(", ")))
+        .collect()
+}
+
+/// Whether a zygote can be had without them.
+pub fn can_be_left_out(found: &Unsafe) -> bool {
+    !found.contains_key(START)
+}
+
+/// Modules and why they are unsafe, for a user.
+pub fn describe(found: &Unsafe) -> String {
+    let each: Vec<_> = found.iter().map(|(module, why)| format!("{module} {why}")).collect();
+    each.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn imported(module: &str, hazards: &[&str]) -> Imported {
+        Imported {
+            module: module.to_owned(),
+            us: 1,
+            bytes: 1,
+            hazards: hazards.iter().map(|&hazard| hazard.to_owned()).collect(),
+            remarks: vec!["registers an atexit handler".to_owned()],
+        }
+    }
+
+    #[test]
+    fn hazards_make_unsafe_unless_the_module_or_its_package_is_trusted() {
+        let all = [
+            imported("fine", &[]),
+            imported("one", &["leaves a socket open", "leaves a thread running: T"]),
+            imported("pack.sub", &["leaves a socket open"]),
+            imported("package", &["leaves a socket open"]),
+        ];
+        let found = unsafe_ones(&all, &["pack".to_owned()]);
+        assert_eq!(
+            describe(&found),
+            "one leaves a socket open, leaves a thread running: T; package leaves a socket open"
+        );
+        assert!(can_be_left_out(&found));
+        let start = unsafe_ones(&[imported(START, &["leaves a socket open"])], &[]);
+        assert!(!can_be_left_out(&start));
+        let trusted = ["one", "pack.sub", "package"].map(ToOwned::to_owned);
+        assert_eq!(unsafe_ones(&all, &trusted), Unsafe::new());
+    }
+}

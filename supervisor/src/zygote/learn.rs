@@ -1,0 +1,190 @@
+//! What functions need: guessed from their code, then learned from their starts.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+
+use pipsqueak_fs::Imports;
+
+use super::forest::{self, Imported, Modules, scan};
+use super::pool::{Inner, Pool};
+use crate::environment::Tree;
+use crate::function::Function;
+
+/// A function, as the policy was last told of it.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub version: u64,
+    /// Its environment.
+    pub tree: Arc<Tree>,
+    pub own_network: bool,
+    /// Whether what can be imported from its environment was known.
+    knew_imports: bool,
+}
+
+impl Pool {
+    /// Counts a start that was announced, and learns from it what the function imports: what it tells
+    /// that it had to import itself, where it was told, and what of its needs the zygote `had`.
+    pub async fn learn(
+        &self,
+        function: &Function,
+        tree: &Arc<Tree>,
+        imported: Option<Vec<String>>,
+        had: Option<u64>,
+    ) {
+        if let Err(error) = self.environments.imports(tree).await {
+            tracing::warn!(%error, "reading what can be imported from an environment");
+        }
+        let now = self.now();
+        {
+            let inner = &mut *self.lock();
+            inner.introduce(function, tree, now);
+            inner.policy.started(&function.info.name, now);
+            if let Some(imported) = imported {
+                inner.learn(&function.info.name, tree, &imported, had);
+            }
+        }
+        self.news.learn();
+    }
+
+    /// Forgets a function.
+    pub fn forget(&self, function: &str) {
+        let inner = &mut *self.lock();
+        inner.known.remove(function);
+        inner.policy.remove(function);
+    }
+}
+
+impl Inner {
+    fn learn(&mut self, function: &str, tree: &Tree, imported: &[String], had: Option<u64>) {
+        let zygote = had.and_then(|id| self.slots.get(&id));
+        let had = zygote.map(|slot| slot.seen.modules.clone()).unwrap_or_default();
+        let mut modules = self.modules(tree, imported.iter().map(String::as_str));
+        if let Some(known) = self.policy.function(function) {
+            modules.extend_from(&known.modules.intersection(&had));
+        }
+        let learned: Vec<_> =
+            modules.iter().map(|module| Imported { module, cost: None }).collect();
+        self.policy.learn(function, &learned);
+    }
+
+    /// Lets the policy know of a function, or of its new code or environment.
+    /// `now` is in seconds.
+    pub fn introduce(&mut self, function: &Function, tree: &Arc<Tree>, now: f64) {
+        let (name, version) = (&function.info.name, function.info.version);
+        let own_network = function.own_network();
+        let knew_imports = tree.known_imports().is_some();
+        if self.known.get(name).is_some_and(|known| {
+            known.version == version
+                && known.tree.key == tree.key
+                && known.own_network == own_network
+                && (known.knew_imports || !knew_imports)
+        }) {
+            return;
+        }
+        let recalled = self.take_recalled(name, version, &tree.key);
+        let guess = match &recalled {
+            Some((modules, _)) => modules.clone(),
+            None => self.guess(function, tree),
+        };
+        let realm = self.realm(tree, own_network);
+        let environment = self.environment(tree);
+        self.policy.deploy(name, realm, environment, guess);
+        if let Some((modules, rate)) = recalled {
+            self.policy.recall(name, &modules, rate, now);
+        }
+        let known = Known { version, tree: tree.clone(), own_network, knew_imports };
+        self.known.insert(name.clone(), known);
+    }
+
+    /// Modules of an environment, of those that are named, by their numbers.
+    fn modules<'a>(&mut self, tree: &Tree, named: impl IntoIterator<Item = &'a str>) -> Modules {
+        let imports = tree.known_imports();
+        let mut modules = Modules::new();
+        for name in named {
+            // A private environment is one distribution for everybody who may have it.
+            let owner = match (tree.view_digest(), imports) {
+                (None, _) => tree.distributions.keys().next().map(String::as_str),
+                (Some(_), imports) => imports.and_then(|imports| imports.owner(name)),
+            };
+            if let Some(owner) = owner {
+                let distribution = self.policy.names.distribution(owner);
+                modules.insert(self.policy.names.module(Some(distribution), name));
+            }
+        }
+        modules
+    }
+
+    /// What a function's code is seen to import, with what that needs; where its code says nothing,
+    /// nothing.
+    fn guess(&mut self, function: &Function, tree: &Tree) -> Modules {
+        let module = function.info.handler.rsplit_once('.').map_or("", |(module, _)| module);
+        let code = &function.code;
+        let guess = scan::scan(module, |path| read_source(code, path));
+        let Some(imports) = tree.known_imports() else {
+            // Of a private environment nothing else is known than what it was asked for.
+            let wanted = |name: &&String| tree.modules.contains(name);
+            let named: Vec<_> = guess.modules.iter().filter(wanted).map(String::as_str).collect();
+            return self.modules(tree, named);
+        };
+        let is_module = |name: &&String| imports.owner(name).is_some();
+        let named = guess.modules.iter().chain(&guess.perhaps).filter(is_module);
+        let closure = imports.closure(named.map(String::as_str));
+        self.modules(tree, closure.iter().map(String::as_str))
+    }
+
+    /// An environment as the policy sees it.
+    pub fn environment(&mut self, tree: &Tree) -> Arc<forest::Environment> {
+        if let Some(known) = self.environments.get(&tree.key) {
+            return known.clone();
+        }
+        let names = &mut self.policy.names;
+        let distributions = tree.distributions.keys().map(|digest| names.distribution(digest));
+        let distributions = distributions.collect();
+        let mut requires = HashMap::new();
+        let imports: Option<&Arc<Imports>> = tree.known_imports();
+        for (digest, others) in imports.into_iter().flat_map(|imports| imports.requirements()) {
+            let others = others.iter().map(|other| names.distribution(other)).collect();
+            requires.insert(names.distribution(digest), others);
+        }
+        let mut needs = Vec::new();
+        for (module, needed) in imports.into_iter().flat_map(|imports| imports.needs()) {
+            let mut numbered = |name: &str| {
+                let owner = imports.and_then(|imports| imports.owner(name));
+                let owner = owner.map(|digest| names.distribution(digest));
+                names.module(owner, name)
+            };
+            needs.push((numbered(module), numbered(needed)));
+        }
+        for (module, needed) in needs {
+            self.policy.needs(module, needed);
+        }
+        let environment = Arc::new(forest::Environment { distributions, requires });
+        if imports.is_some() {
+            self.environments.insert(tree.key.clone(), environment.clone());
+        }
+        environment
+    }
+}
+
+/// Longest file of code that is looked at, in bytes.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// Reads a file of a function's code, which is the function's to choose: no link is followed, and
+/// nothing is waited for.
+fn read_source(code: &Path, path: &str) -> Option<String> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let file = File::from(openat2(File::open(code).ok()?, path, how).ok()?);
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,209 @@
+//! What was learned outlives the supervisor: it is in the catalog, by names and digests.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::forest::{Cost, ModuleId, Modules};
+use super::imports::Unsafe;
+use super::pool::{Inner, Pool};
+use crate::environment::{Environments, EnvironmentsError};
+use crate::function::Function;
+
+/// What it is called in the catalog.
+const NAME: &str = "zygotes";
+/// How often what was learned since is kept.
+const PACE: Duration = Duration::from_secs(60);
+
+/// What is kept.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Memory {
+    /// When this was, in seconds since 1970.
+    at: u64,
+    modules: Vec<Module>,
+    functions: BTreeMap<String, Remembered<usize>>,
+    unsafe_modules: BTreeMap<String, Unsafe>,
+}
+
+/// A module, and what importing it costs where that was measured.
+#[derive(Debug, Serialize, Deserialize)]
+struct Module {
+    /// Digest of its distribution.
+    distribution: String,
+    name: String,
+    /// Microseconds and bytes.
+    cost: Option<(f64, f64)>,
+}
+
+/// What is remembered of a function; its modules by their places in the list of all, or by their
+/// numbers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Remembered<M> {
+    /// Its version.
+    version: u64,
+    /// Key of its environment's tree.
+    tree: String,
+    /// Starts a second, as of when it was kept.
+    rate: f64,
+    /// The modules that its starts import.
+    modules: Vec<M>,
+}
+
+/// What is remembered of functions that were neither deployed again nor started since.
+pub(super) type Recalled = HashMap<String, Remembered<ModuleId>>;
+
+impl Pool {
+    /// Takes over what the run before has learned, and starts the zygotes that its functions need.
+    /// From then on keeps what is learned, until the pool is gone.
+    pub async fn recall(self: &Arc<Self>, functions: Vec<Arc<Function>>) {
+        match self.environments.recall(NAME.to_owned()).await {
+            Ok(text) => self.take_over(text.as_deref().unwrap_or("{}")),
+            Err(error) => tracing::warn!(%error, "recalling what was learned"),
+        }
+        for function in functions {
+            if let Err(error) = self.reintroduce(&function).await {
+                tracing::warn!(%error, function = function.info.name, "recalling a function");
+            }
+        }
+        self.news.wake();
+        let pool = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PACE).await;
+                let Some(pool) = pool.upgrade() else { return };
+                pool.remember().await;
+            }
+        });
+    }
+
+    /// Keeps what was learned for the next run.
+    pub async fn remember(&self) {
+        let kept = match serde_json::to_string(&self.memory()) {
+            Ok(text) => self.environments.remember(NAME.to_owned(), text).await,
+            Err(error) => {
+                tracing::warn!(%error, "keeping what was learned");
+                return;
+            }
+        };
+        if let Err(error) = kept {
+            tracing::warn!(%error, "keeping what was learned");
+        }
+    }
+
+    fn take_over(&self, text: &str) {
+        let memory: Memory = match serde_json::from_str(text) {
+            Ok(memory) => memory,
+            Err(error) => {
+                tracing::warn!(%error, "what an earlier run has learned is unreadable");
+                return;
+            }
+        };
+        let inner = &mut *self.lock();
+        let mut numbers = Vec::new();
+        for Module { distribution, name, cost } in &memory.modules {
+            let distribution = inner.policy.names.distribution(distribution);
+            let module = inner.policy.names.module(Some(distribution), name);
+            numbers.push(module);
+            if let Some((us, bytes)) = *cost {
+                inner.policy.costs.observe(module, Cost { us, bytes });
+            }
+        }
+        for (digest, found) in &memory.unsafe_modules {
+            let distribution = inner.policy.names.distribution(digest);
+            for name in found.keys() {
+                let module = inner.policy.names.module(Some(distribution), name);
+                inner.policy.hazard(module, true);
+            }
+        }
+        inner.unsafe_modules = memory.unsafe_modules;
+        let passed = seconds().saturating_sub(memory.at);
+        #[expect(clippy::cast_precision_loss, reason = "some years at most")]
+        let left = (-(passed as f64) / inner.policy.parameters().half_life).exp2();
+        let functions = memory.functions.into_iter().map(|(name, one)| {
+            let Remembered { version, tree, rate, modules } = one;
+            let modules = modules.iter().filter_map(|&place| numbers.get(place).copied());
+            (name, Remembered { version, tree, rate: rate * left, modules: modules.collect() })
+        });
+        inner.recalled = functions.collect();
+    }
+
+    /// Lets the policy know again of a function that had starts, where its environment is there.
+    async fn reintroduce(&self, function: &Function) -> Result<(), EnvironmentsError> {
+        if !self.lock().recalled.contains_key(&function.info.name) {
+            return Ok(());
+        }
+        let Some(tree) = self.environments.find(function).await? else { return Ok(()) };
+        self.environments.imports(&tree).await?;
+        let now = self.now();
+        self.lock().introduce(function, &tree, now);
+        Ok(())
+    }
+
+    fn memory(&self) -> Memory {
+        let now = self.now();
+        let inner = self.lock();
+        let names = &inner.policy.names;
+        let (mut modules, mut places) = (Vec::new(), HashMap::new());
+        for number in names.all_modules() {
+            let module = names.module_named(number);
+            let Some(distribution) = module.distribution else { continue };
+            let cost = inner.policy.costs.measured(number).map(|cost| (cost.us, cost.bytes));
+            places.insert(number, modules.len());
+            let distribution = names.digest(distribution).to_owned();
+            modules.push(Module { distribution, name: module.name.clone(), cost });
+        }
+        let place = |module: &ModuleId| places.get(module).copied();
+        let learned = inner.known.iter().filter(|(name, _)| inner.policy.has_learned(name));
+        let functions = learned.filter_map(|(name, known)| {
+            let imported = &inner.policy.function(name)?.modules;
+            let remembered = Remembered {
+                version: known.version,
+                tree: known.tree.key.clone(),
+                rate: inner.policy.rate(name, now),
+                modules: imported.iter().filter_map(|one| place(&one)).collect(),
+            };
+            Some((name.clone(), remembered))
+        });
+        let waiting = inner.recalled.iter().map(|(name, one)| {
+            let Remembered { version, tree, rate, modules } = one.clone();
+            let modules = modules.iter().filter_map(place).collect();
+            (name.clone(), Remembered { version, tree, rate, modules })
+        });
+        Memory {
+            at: seconds(),
+            functions: waiting.chain(functions).collect(),
+            modules,
+            unsafe_modules: inner.unsafe_modules.clone(),
+        }
+    }
+}
+
+impl Inner {
+    /// What the run before has learned of a function, where that is still the same; once.
+    pub fn take_recalled(
+        &mut self,
+        name: &str,
+        version: u64,
+        tree: &str,
+    ) -> Option<(Modules, f64)> {
+        let remembered = self.recalled.remove(name)?;
+        let is_same = remembered.version == version && remembered.tree == tree;
+        is_same.then(|| (remembered.modules.into_iter().collect(), remembered.rate))
+    }
+}
+
+impl Environments {
+    async fn recall(&self, name: String) -> Result<Option<String>, EnvironmentsError> {
+        self.in_repository(move |repository| repository.recall(&name)).await
+    }
+
+    async fn remember(&self, name: String, text: String) -> Result<(), EnvironmentsError> {
+        self.in_repository(move |repository| repository.remember(&name, &text)).await
+    }
+}
+
+fn seconds() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |passed| passed.as_secs())
+}

@@ -1,0 +1,154 @@
+//! A process that waits for its function, in a sandbox of its own: a zygote's child, or a new
+//! interpreter.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use pipsqueak::wire::DEFAULT_TMP;
+use tokio::net::unix::pipe;
+
+use super::{Zygote, ZygoteError};
+use crate::channel;
+use crate::environment::Tree;
+use crate::kernel::cgroup::Limits;
+use crate::runtime::{self, Role};
+use crate::sandbox::{Exits, Plan, Program, Sandbox, SandboxError, Sandboxes, Standing, resolver};
+
+/// Most processes and threads of a function.
+pub const PIDS: u32 = 512;
+
+/// Why there is no process for a function.
+#[derive(Debug, thiserror::Error)]
+pub enum SpareError {
+    /// Its sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// Its zygote.
+    #[error(transparent)]
+    Zygote(#[from] ZygoteError),
+    /// Its channel or mounts.
+    #[error("preparing the sandbox of a function: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A process that waits for its function. Its sandbox has everything but the function's code and
+/// limits, and ends when this is dropped.
+#[derive(Debug)]
+pub struct Spare {
+    /// Where it runs.
+    pub sandbox: Sandbox,
+    /// What it is told by and answers on.
+    pub channel: tokio::net::UnixStream,
+    /// What it prints.
+    pub printed: pipe::Receiver,
+    /// Where its end is reported.
+    pub exits: Arc<Exits>,
+    /// Its number there.
+    pub pid: i32,
+}
+
+/// What a process is started with, and what stays here of it.
+struct Ends {
+    channel: OwnedFd,
+    print: OwnedFd,
+    near: UnixStream,
+    printed: io::PipeReader,
+}
+
+impl Spare {
+    /// Forks a child of a zygote into a sandbox inside the zygote's.
+    pub async fn fork(
+        sandboxes: &Arc<Sandboxes>,
+        zygote: &Zygote,
+        runtime: &Path,
+    ) -> Result<Self, SpareError> {
+        let ends = Ends::new()?;
+        let parent = zygote.sandbox().clone();
+        let own_network = parent.own_network();
+        let sandbox = make(sandboxes, zygote.tree(), own_network, runtime, Some(parent)).await?;
+        let forked = zygote.fork(&sandbox, &ends.channel, &ends.print).await?;
+        ends.join(sandbox, zygote.sandbox().exits().clone(), forked.pid)
+    }
+
+    /// Starts an interpreter in a sandbox.
+    pub async fn launch(
+        sandboxes: &Arc<Sandboxes>,
+        tree: &Tree,
+        own_network: bool,
+        runtime: &Path,
+    ) -> Result<Self, SpareError> {
+        let ends = Ends::new()?;
+        let sandbox = make(sandboxes, tree, own_network, runtime, None).await?;
+        let launching = sandboxes.clone();
+        let launched = tokio::task::spawn_blocking(move || {
+            let null = File::open("/dev/null")?;
+            let (print, channel) = (ends.print.as_fd(), ends.channel.as_fd());
+            let program = Program {
+                arguments: runtime::arguments(Role::Function),
+                variables: runtime::variables(),
+                directory: "/".into(),
+                descriptors: vec![null.as_fd(), print, print, channel],
+            };
+            let process = launching.launch(&sandbox, program)?;
+            ends.join(sandbox, launching.exits().clone(), process.pid)
+        });
+        launched.await.map_err(io::Error::other)?
+    }
+
+    /// Whether it still holds its channel: it may have been killed while nobody looked.
+    pub fn is_alive(&self) -> bool {
+        channel::is_open(&self.channel)
+    }
+}
+
+impl Ends {
+    fn new() -> io::Result<Self> {
+        let (near, far) = UnixStream::pair()?;
+        near.set_nonblocking(true)?;
+        let (printed, print) = io::pipe()?;
+        Ok(Self { channel: far.into(), print: print.into(), near, printed })
+    }
+
+    fn join(self, sandbox: Sandbox, exits: Arc<Exits>, pid: i32) -> Result<Spare, SpareError> {
+        Ok(Spare {
+            sandbox,
+            channel: tokio::net::UnixStream::from_std(self.near)?,
+            printed: pipe::Receiver::from_owned_fd(self.printed.into())?,
+            exits,
+            pid,
+        })
+    }
+}
+
+async fn make(
+    sandboxes: &Arc<Sandboxes>,
+    tree: &Tree,
+    own_network: bool,
+    runtime: &Path,
+    parent: Option<Arc<Sandbox>>,
+) -> Result<Sandbox, SpareError> {
+    let mut mounts = tree.mounts(runtime)?;
+    if !own_network {
+        mounts.extend(resolver::of_host()?);
+    }
+    let plan = Plan {
+        standing: Standing::Function,
+        limits: Limits { pids: Some(PIDS), ..Limits::NONE },
+        own_network,
+        mounts,
+        tmp_bytes: DEFAULT_TMP,
+    };
+    let (making, keeps) = (sandboxes.clone(), tree.keeps());
+    let made = tokio::task::spawn_blocking(move || {
+        let mut sandbox = making.make(plan, parent.as_ref())?;
+        if let Some(folder) = keeps {
+            sandbox.keep(folder);
+        }
+        Ok::<_, SandboxError>(sandbox)
+    });
+    Ok(made.await.map_err(io::Error::other)??)
+}

@@ -1,0 +1,82 @@
+//! A process that was forked from a zygote is like one with an interpreter of its own.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{fresh_and_forked, members};
+use crate::harness::{Instance, Options};
+use crate::tests;
+
+tests!(it_is_like_one_with_an_interpreter_of_its_own, it_tells_what_it_had_to_import);
+
+const PROBE: &str = include_str!("probe.py");
+
+/// What may differ, and why.
+const ALLOWED: [(&str, &str); 2] = [
+    ("frozen objects", "what a zygote has made is left out of collections, or they would copy it"),
+    ("process", "no process may have the number of one that it descends from"),
+];
+
+type Members = BTreeMap<String, Value>;
+
+/// Members of `one` that `other` has otherwise or not.
+fn differences(one: &Members, other: &Members) -> BTreeMap<String, (Value, Option<Value>)> {
+    one.iter()
+        .filter(|(name, value)| other.get(*name) != Some(*value))
+        .map(|(name, value)| (name.clone(), (value.clone(), other.get(name).cloned())))
+        .collect()
+}
+
+fn it_is_like_one_with_an_interpreter_of_its_own() {
+    let instance = Instance::start(&Options::default());
+    instance.ok(&["env", "add", "lab", "numpy", "requests"]);
+    instance.deploy("probe", PROBE, &["--env", "lab", "--set", "GIVEN=value", "--timeout", "60"]);
+    let (fresh, forked) = fresh_and_forked(&instance, "probe", &json!({}));
+    let (fresh, forked) = (members(&fresh), members(&forked));
+    // A zygote has imported more; what both have is to come from the same places.
+    let (some, more) = (members(&fresh["modules"]), members(&forked["modules"]));
+    let mut differ = differences(&some, &more);
+    differ.extend(differences(&fresh, &forked));
+    differ.remove("modules");
+    for (name, reason) in ALLOWED {
+        assert!(
+            differ.remove(name).is_some(),
+            "{name} is the same, and need not be allowed: {reason}"
+        );
+    }
+    assert!(differ.is_empty(), "fresh and forked differ: {differ:#?}");
+    // Nothing but the three streams and the channel; the same in both by now.
+    let numbers: Vec<_> = forked["descriptors"].as_object().unwrap().keys().collect();
+    assert_eq!(numbers, ["0", "1", "2", "3"]);
+    assert_eq!(forked["process"], 3);
+    for (method, expected) in
+        [("fork", "ForkProcess"), ("spawn", "SpawnProcess"), ("forkserver", "ForkServerProcess")]
+    {
+        let told = &forked[&format!("multiprocessing {method}")];
+        assert_eq!(*told, json!([["/function", "probe"], expected, 0, [2, 4]]));
+    }
+}
+
+const IMPORTER: &str = "
+import importlib
+import six
+
+def handler(event):
+    # The runtime's own word, ahead of its answer, which would tell the same.
+    from pipsqueak_runtime import news
+    for name in event:
+        importlib.import_module(name)
+    return [name for name in news.imported() if name != 'function']
+";
+
+fn it_tells_what_it_had_to_import() {
+    let instance = Instance::start(&Options::default());
+    instance.ok(&["env", "add", "small", "six", "idna"]);
+    instance.deploy("importer", IMPORTER, &["--env", "small"]);
+    let (fresh, forked) = fresh_and_forked(&instance, "importer", &json!([]));
+    assert_eq!((fresh, forked), (json!(["six"]), json!([])));
+    let ask = |names: Value| instance.invoke("importer", &names)["result"].clone();
+    assert_eq!(ask(json!(["json.tool", "idna.codec"])), json!(["idna.codec"]));
+    assert_eq!(ask(json!(["idna.codec"])), json!([]));
+}

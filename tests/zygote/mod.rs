@@ -1,0 +1,82 @@
+//! What a process that was forked from a zygote is like, and what a zygote may have imported.
+
+pub mod forked;
+pub mod hooks;
+pub mod safety;
+pub mod tree;
+pub mod unique;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Index, Instance, Options};
+
+/// Writes a wheel of one module, or of one `.pth` file where the name ends so.
+const WHEEL: &str = r"
+import sys, zipfile
+name, code = {NAME!}, {CODE!}
+with zipfile.ZipFile(sys.argv[1], 'w') as wheel:
+    project = name.removesuffix('.pth')
+    info = f'{project}-1.0.dist-info/'
+    if name == project:
+        wheel.writestr(f'{name}.py', code)
+    else:
+        wheel.writestr(name, code)
+        wheel.writestr(f'{project}.py', '')
+    wheel.writestr(info + 'METADATA', f'Metadata-Version: 2.1\nName: {project}\nVersion: 1.0\n')
+    wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n')
+    record = ''.join(f'{name},,\n' for name in wheel.namelist())
+    wheel.writestr(info + 'RECORD', record + info + 'RECORD,,\n')
+";
+
+/// An index with packages of one module each, named with their code, and with others of PyPI.
+fn index(others: &[&str], packages: &[(&str, &str)]) -> Index {
+    let index = Index::start(others, &[], None);
+    for (name, code) in packages {
+        let program = WHEEL
+            .replace("{NAME!}", &json!(name).to_string())
+            .replace("{CODE!}", &json!(code).to_string());
+        let project = name.trim_end_matches(".pth");
+        index.add(&format!("{project}-1.0-py3-none-any.whl"), &program);
+    }
+    index
+}
+
+/// An instance that finds packages in an index, started with other variables as well.
+fn instance(index: &Index, tiers: Option<&'static str>, config: Option<&str>) -> Instance {
+    let mut variables = vec![("UV_DEFAULT_INDEX", index.url(""))];
+    variables.extend(config.map(|path| ("PIPSQUEAK_CONFIG", path.to_owned())));
+    Instance::start(&Options { tiers, variables, ..Options::default() })
+}
+
+/// Invokes a function that must succeed from a new interpreter, and then from a zygote's fork, where
+/// it has not been invoked before.
+fn fresh_and_forked(instance: &Instance, function: &str, payload: &Value) -> (Value, Value) {
+    let invoke = |tier: &str| {
+        let answer = instance.invoke(function, payload);
+        assert_eq!(
+            (&answer["outcome"], &answer["tier"]),
+            (&json!("done"), &json!(tier)),
+            "{answer}"
+        );
+        answer["result"].clone()
+    };
+    let fresh = invoke("ssd");
+    instance.await_zygotes();
+    instance.ok(&["evict", "--paused"]);
+    (fresh, invoke("zygote"))
+}
+
+/// The one zygote that there is.
+fn zygote(instance: &Instance) -> Value {
+    let status = instance.status();
+    let zygotes = status["zygotes"].as_array().unwrap();
+    assert_eq!(zygotes.len(), 1, "{zygotes:?}");
+    zygotes[0].clone()
+}
+
+/// A JSON object's members.
+fn members(value: &Value) -> BTreeMap<String, Value> {
+    value.as_object().unwrap().iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
