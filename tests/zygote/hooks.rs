@@ -72,9 +72,10 @@ fn failing_hooks_are_told() {
     let index = index(&["six"], &[("before", &before), ("after", &after)]);
     let instance = instance(&index, None, None);
     instance.ok(&["env", "add", "before", "before"]);
-    instance.deploy("one", "def handler(event): return 1\n", &["--env", "before"]);
+    instance.deploy("one", "import before\ndef handler(event): return 1\n", &["--env", "before"]);
     assert_eq!(instance.invoke("one", &json!({}))["result"], 1);
-    eventually("the zygote has failed", || zygote(&instance)["state"] == "failed");
+    eventually("growing has ended", || instance.status()["growing"] == false);
+    assert_eq!(zygote(&instance)["state"], "failed");
     let reason = zygote(&instance)["reason"].clone();
     let expected =
         "a hook of register_before_snapshot failed: failing of before: ValueError: no good";

@@ -129,9 +129,10 @@ fn what_runs_at_every_start_cannot_be_left_out() {
     let index = index(&["six"], &[("starting.pth", code)]);
     let instance = instance(&index, None, None);
     instance.ok(&["env", "add", "risky", "starting"]);
-    instance.deploy("user", "def handler(event): return 1\n", &["--env", "risky"]);
+    instance.deploy("user", "import starting\ndef handler(event): return 1\n", &["--env", "risky"]);
     assert_eq!(instance.invoke("user", &json!({}))["result"], 1);
-    eventually("the zygote has failed", || zygote(&instance)["state"] == "failed");
+    eventually("growing has ended", || instance.status()["growing"] == false);
+    assert_eq!(zygote(&instance)["state"], "failed");
     let reason = zygote(&instance)["reason"].clone();
     assert!(reason.as_str().unwrap().contains("site leaves a socket open"), "{reason}");
     instance.ok(&["evict", "--paused"]);

@@ -148,6 +148,9 @@ impl Work {
     }
 }
 
+/// What the server counts that is no request.
+const NO_REQUESTS: [&str; 3] = ["decoded-frames", "panic", "read-bytes"];
+
 /// What a measurement on the mount has asked of its server.
 #[derive(Debug, Clone, Default)]
 struct Asked {
@@ -164,7 +167,9 @@ impl Asked {
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         let ticks: Vec<f64> = fields.skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
         let processor = ticks.iter().sum::<f64>() * TICK;
-        Ok(Self { requests: mount.requests, processor })
+        let mut requests = mount.requests;
+        requests.retain(|name, _| !NO_REQUESTS.contains(&name.as_str()));
+        Ok(Self { requests, processor })
     }
 
     fn since(&self, before: &Self) -> Self {

@@ -1,5 +1,6 @@
 """An environment that has more packages than that of the zygote which a process was forked from."""
 
+import importlib
 import os
 import sys
 
@@ -14,7 +15,11 @@ def note():
 
 
 def widen():
-    """Reads those that have come since, as the interpreter would have at its start."""
+    """Takes in what has come since, as the interpreter would have at its start."""
+    # It is not there in an environment without any package. What is provided to everybody comes last.
+    if FOLDER not in sys.path and os.path.isdir(FOLDER):
+        sys.path.insert(-1, FOLDER)
+    importlib.invalidate_caches()
     fresh = [name for name in sorted(_found()) if name not in _known]
     if fresh:
         import site

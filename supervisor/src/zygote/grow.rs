@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::forest::{self, Cost, ModuleId, Parent, Start, ZygoteId};
+use super::forest::{self, Cost, ModuleId, Modules, Parent, Start, ZygoteId};
 use super::imports::{self, Unsafe};
 use super::node::{Imports, Zygote, ZygoteError};
 use super::pool::{Inner, Pool, Slot, State};
@@ -140,7 +140,6 @@ impl Pool {
             slot.tree = tree.clone();
         }
         let mut modules: Vec<String> = growth.wanted.keys().cloned().collect();
-        // A package ahead of what is in it.
         modules.sort();
         let wanted = Imports { modules, trusted: &self.trusted };
         let sandboxes = self.sandboxes.clone();
@@ -166,13 +165,18 @@ impl Pool {
                 inner.policy.costs.observe(*module, cost);
             }
         }
+        let failed = growth.wanted.iter().filter(|(name, _)| !zygote.has_imported(name));
+        let failed: Modules = failed.map(|(_, &module)| module).collect();
+        inner.policy.drop_modules(&failed);
+        let modules = growth.start.modules.difference(&failed);
         let parameters = *inner.policy.parameters();
-        let bytes = inner.policy.costs.sum(&growth.start.modules).bytes;
+        let bytes = inner.policy.costs.sum(&modules).bytes;
         let left_out = inner.left_out(&growth.tree);
         // One that was evicted while it was starting is dropped here, and ends.
         let Some(slot) = inner.slots.get_mut(&growth.id) else { return };
         slot.seen.fork_us =
             parameters.fork_us + parameters.fork_us_per_mib * bytes / f64::from(1 << 20);
+        slot.seen.modules = modules;
         slot.left_out = left_out;
         slot.state = State::Ready(zygote.clone());
         let pool = self.clone();

@@ -19,6 +19,7 @@ const PACE: Duration = Duration::from_secs(60);
 
 /// What is kept.
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Memory {
     /// When this was, in seconds since 1970.
     at: u64,

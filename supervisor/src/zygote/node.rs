@@ -98,7 +98,7 @@ pub struct Zygote {
 /// What a zygote is to import.
 #[derive(Debug)]
 pub struct Imports<'a> {
-    /// Modules, in order.
+    /// Modules, sorted: a package comes ahead of what is in it.
     pub modules: Vec<String>,
     /// Modules that are taken for safe whatever their import leaves.
     pub trusted: &'a [String],
@@ -280,9 +280,14 @@ impl Zygote {
         self.forks.load(Ordering::Relaxed)
     }
 
-    /// Modules that it has imported.
+    /// Modules that it has imported, sorted.
     pub fn modules(&self) -> &[String] {
         &self.modules
+    }
+
+    /// Whether it has imported a module that it was to.
+    pub fn has_imported(&self, module: &str) -> bool {
+        self.modules.binary_search_by(|one| one.as_str().cmp(module)).is_ok()
     }
 
     /// What each of its imports has cost and left, those included that have failed.

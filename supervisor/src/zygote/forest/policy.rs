@@ -31,6 +31,8 @@ pub struct Policy {
     needs: HashMap<ModuleId, Modules>,
     /// Modules that do not survive a fork.
     hazards: Modules,
+    /// Modules that could not be imported by a zygote.
+    dropped: Modules,
     /// Starts that have failed, and until when they are not tried again.
     failed: Vec<(Realm, Modules, f64)>,
 }
@@ -52,6 +54,7 @@ impl Policy {
             functions: HashMap::new(),
             needs: HashMap::new(),
             hazards: Modules::new(),
+            dropped: Modules::new(),
             failed: Vec::new(),
         }
     }
@@ -71,7 +74,8 @@ impl Policy {
         guess: Modules,
     ) {
         let rate = self.functions.get(name).map(|known| known.rate).unwrap_or_default();
-        let function = Function { realm, environment, modules: guess };
+        let modules = guess.difference(&self.dropped);
+        let function = Function { realm, environment, modules };
         let known = Known { function, rate, imports: Imports::default() };
         self.functions.insert(name.to_owned(), known);
     }
@@ -123,8 +127,8 @@ impl Policy {
             }
         }
         if let Some(known) = self.functions.get_mut(name) {
-            let modules = imported.iter().map(|one| one.module).collect();
-            known.function.modules = known.imports.learn(&modules);
+            let modules: Modules = imported.iter().map(|one| one.module).collect();
+            known.function.modules = known.imports.learn(&modules.difference(&self.dropped));
         }
     }
 
@@ -140,6 +144,14 @@ impl Policy {
             self.hazards.insert(module);
         } else {
             self.hazards = self.hazards.iter().filter(|&other| other != module).collect();
+        }
+    }
+
+    /// Notes that a zygote could not import modules, which functions can: none is asked to again.
+    pub fn drop_modules(&mut self, modules: &Modules) {
+        self.dropped.extend_from(modules);
+        for known in self.functions.values_mut() {
+            known.function.modules = known.function.modules.difference(modules);
         }
     }
 
