@@ -49,7 +49,11 @@ impl Attacked {
         self.instance.await_zygotes();
         self.instance.ok(&["evict", "--paused"]);
         let answer = self.instance.invoke(function, event);
-        assert_eq!(answer["tier"], "zygote", "{answer}");
+        assert_eq!(
+            (&answer["outcome"], &answer["tier"]),
+            (&json!("done"), &json!("zygote")),
+            "{answer}"
+        );
         answer
     }
 }

@@ -178,13 +178,13 @@ def ways_out(host):
 def masked():
     """What is read of files that are there and tell nothing."""
     found = {}
-    for name in ("keys", "key-users", "kallsyms", "timer_list", "interrupts", "config.gz", "kmsg",
-                 "kcore", "sched_debug", "latency_stats"):
+    for name in ("keys", "key-users", "timer_list", "timer_stats", "interrupts", "kcore",
+                 "sched_debug", "latency_stats"):
         try:
             found[name] = len(open(f"/proc/{name}", "rb").read(1))
         except FileNotFoundError:
             pass
-    for name in ("acpi", "bus", "driver", "fs", "irq", "scsi", "asound"):
+    for name in ("acpi", "scsi", "asound"):
         try:
             found[name] = len(os.listdir(f"/proc/{name}"))
         except FileNotFoundError:

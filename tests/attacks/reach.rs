@@ -138,6 +138,7 @@ fn is_contained(who: &str, found: &Value) {
     let tried = found["ways out"].as_object().unwrap();
     let succeeded: Vec<_> = tried.iter().filter(|(_, outcome)| outcome[0] != "refused").collect();
     assert!(tried.len() > 70 && succeeded.is_empty(), "{who}: {succeeded:?}");
+    assert!(found["masked"]["interrupts"].is_u64(), "{who}: {}", found["masked"]);
     for (name, length) in found["masked"].as_object().unwrap() {
         assert_eq!(*length, 0, "{who}: /proc/{name}");
     }

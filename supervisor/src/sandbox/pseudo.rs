@@ -16,23 +16,21 @@ use pipsqueak_kernel::mount::{self as tree, Access};
 
 use super::base;
 
-/// What in `/proc` tells about the machine or its other users, or acts on it: files.
-const MASKED_FILES: [&str; 11] = [
-    "config.gz",
+/// Files of `/proc` that tell about the machine or its other users: runc's and Docker's list. Those
+/// that act on it need no more than that nothing can be written.
+const MASKED_FILES: [&str; 8] = [
     "interrupts",
-    "kallsyms",
     "kcore",
     "key-users",
     "keys",
-    "kmsg",
     "latency_stats",
     "sched_debug",
-    "sysrq-trigger",
     "timer_list",
+    "timer_stats",
 ];
 
 /// The same: folders.
-const MASKED_FOLDERS: [&str; 7] = ["acpi", "asound", "bus", "driver", "fs", "irq", "scsi"];
+const MASKED_FOLDERS: [&str; 3] = ["acpi", "asound", "scsi"];
 
 /// Mounts a `/proc` of the caller's pid namespace at `root`, with nothing in it that can be written.
 ///
