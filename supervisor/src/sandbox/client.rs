@@ -9,19 +9,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use pipsqueak::wire::ChangingSandbox;
 use pipsqueak_kernel::mount::{self, Access};
 use pipsqueak_kernel::{descriptor, message};
 use tokio::runtime::Handle;
 
 use super::exits::Exits;
+use super::maker;
 use super::order::{Answer, Order, ProcessOrder, SandboxOrder};
+use super::stages::{Stage, Stages};
 use super::teardown::{self, Remains};
 use super::users::{COUNT, User, Users};
 use super::{Mounted, Sandbox, SandboxError};
 use crate::kernel::cgroup::{Instance, Limits};
 use crate::network::Nat;
 
+/// How long the maker may take to answer: longer than it gives whoever carries an order out.
+const ANSWER_PATIENCE: Duration = maker::PATIENCE.saturating_add(Duration::from_secs(5));
 /// Longest answer of the maker, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 
@@ -34,6 +40,17 @@ pub enum Standing {
     Zygote,
     /// Resolving and installing.
     Installer,
+}
+
+impl Standing {
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Function => "function",
+            Self::Zygote => "zygote",
+            Self::Installer => "installer",
+        }
+    }
 }
 
 /// What a sandbox is to be.
@@ -78,6 +95,7 @@ pub struct Process {
 pub struct Sandboxes {
     groups: Instance,
     nat: Nat,
+    stages: Arc<Stages>,
     /// Read-locked while an order is carried out; none once it stops.
     orders: RwLock<Option<Mutex<UnixStream>>>,
     maker: Mutex<Child>,
@@ -137,12 +155,15 @@ impl Sandboxes {
             .name("maker-reports".to_owned())
             .spawn(move || followed.follow_blocking(reports))?;
         let (teardown, remains) = channel();
+        let stages = Arc::<Stages>::default();
+        let noted = stages.clone();
         let teardown_thread = std::thread::Builder::new()
             .name("teardown".to_owned())
-            .spawn(move || teardown::run(&remains))?;
+            .spawn(move || teardown::run(&remains, &noted))?;
         Ok(Self {
             groups,
             nat,
+            stages,
             orders: RwLock::new(Some(Mutex::new(near))),
             maker: Mutex::new(maker),
             exits,
@@ -164,8 +185,13 @@ impl Sandboxes {
             .groups
             .group(&name, &plan.limits)
             .map_err(|error| SandboxError::Group { name: name.clone(), error })?;
+        let making = self.stages.enter(id, plan.standing, Stage::Making);
         let cleared = |error| {
-            let _ = group.remove();
+            if let Err(error) = group.end() {
+                tracing::error!(sandbox = name, %error, "clearing what was begun of a sandbox");
+                // What may still run as this user must not meet another.
+                std::mem::forget(user.clone());
+            }
             error
         };
         let memberships = group
@@ -193,9 +219,11 @@ impl Sandboxes {
             };
         drop(report);
         let exits = Arc::new(Exits::default());
-        self.follow(reports, exits.clone()).map_err(SandboxError::Maker)?;
+        self.follow(reports, exits.clone()).map_err(SandboxError::Maker).map_err(cleared)?;
+        drop(making);
         Ok(Sandbox {
             id,
+            standing: plan.standing,
             name,
             group: Arc::new(group),
             holder: Arc::new(holder),
@@ -242,6 +270,11 @@ impl Sandboxes {
         let path = self.nat.resolv_conf()?;
         let taken = mount::take(path, Access::ReadOnly);
         Ok(("/etc/resolv.conf".into(), taken.map_err(SandboxError::Resolver)?))
+    }
+
+    /// Sandboxes that are being made or taken down, by number.
+    pub fn changing(&self) -> Vec<ChangingSandbox> {
+        self.stages.all()
     }
 
     /// Name of the control group that all sandboxes' groups are in.
@@ -314,9 +347,18 @@ impl Sandboxes {
             message::send(orders.as_fd(), &body, &all).map_err(SandboxError::Maker)?;
         }
         drop(far);
-        let answer = message::receive(near.as_fd(), MAX_ANSWER_BYTES)
-            .map_err(SandboxError::Maker)?
-            .ok_or_else(|| SandboxError::Maker(io::ErrorKind::UnexpectedEof.into()))?;
+        // Whatever the maker does, nobody waits for ever. An answer that has begun is sent whole.
+        near.set_read_timeout(Some(ANSWER_PATIENCE)).map_err(SandboxError::Maker)?;
+        let answer = message::receive(near.as_fd(), MAX_ANSWER_BYTES).map_err(|error| {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                return SandboxError::Silent(ANSWER_PATIENCE);
+            }
+            SandboxError::Maker(error)
+        })?;
+        let answer = answer.ok_or_else(|| SandboxError::Failed {
+            name: name.to_owned(),
+            reason: "who carried the order out ended without a word".to_owned(),
+        })?;
         let told: Answer = serde_json::from_slice(&answer.body)
             .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
         match (told, answer.descriptors.into_iter().next()) {

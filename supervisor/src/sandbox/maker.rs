@@ -10,12 +10,15 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 use pipsqueak_kernel::clone::{self, OneThread, Side};
 use pipsqueak_kernel::{message, pidfd, privilege};
 
@@ -27,6 +30,33 @@ use super::{base, launch};
 /// Longest order, in bytes: arguments and variables of a process at worst.
 const MAX_ORDER_BYTES: usize = 4 << 20;
 
+/// How long an order may take until it is given up, and whatever carries it out is ended.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a hand waits for a holder: less, so that it can still say what the holder was at.
+const HOLDER_PATIENCE: Duration = Duration::from_secs(8);
+
+/// A fork that carries an order out.
+struct Hand {
+    process: Pid,
+    until: Instant,
+    /// Kept here as well, so that who waits for an answer hears of a hand that gives none.
+    answers: OwnedFd,
+}
+
+impl Hand {
+    /// Ends it where its time is up, and says so.
+    fn is_in_time(&self) -> bool {
+        if Instant::now() < self.until {
+            return true;
+        }
+        // It has not been reaped, so the number is its own.
+        let _ = kill(self.process, Signal::SIGKILL);
+        let reason = format!("who carries the order out was not done within {PATIENCE:?}");
+        let _ = answer(self.answers.as_fd(), &Answer::Failed { reason }, &[]);
+        false
+    }
+}
+
 /// Runs the maker until the supervisor closes `orders`, then ends what is left through
 /// `kill_switch`, the `cgroup.kill` of the instance, where the kernel has one.
 ///
@@ -37,14 +67,18 @@ pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::R
     base::enter(root)?;
     let reaper = Reaper::new()?;
     (&*orders).write_all(b"\0")?;
+    let mut hands: Vec<Hand> = Vec::new();
     'serving: loop {
         for exit in Reaper::exits()? {
+            hands.retain(|hand| hand.process.as_raw() != exit.pid);
             if (&*orders).write_all(&exit.encode()).is_err() {
                 // The supervisor has died, and what it had is to end all the same.
                 break 'serving;
             }
         }
-        if reaper.wait(orders.as_fd())? {
+        hands.retain(Hand::is_in_time);
+        let next = hands.iter().map(|hand| hand.until).min();
+        if reaper.wait(orders.as_fd(), next)? {
             let received = match message::receive(orders.as_fd(), MAX_ORDER_BYTES) {
                 // It has died with exits unread.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
@@ -53,9 +87,12 @@ pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::R
             let Some(received) = received else { break };
             let mut descriptors = received.descriptors.into_iter();
             let Some(answers) = descriptors.next() else { continue };
-            if let Err(reason) = carry_out(alone, &received.body, &answers, descriptors.collect()) {
+            match carry_out(alone, &received.body, &answers, descriptors.collect()) {
+                Ok(process) => {
+                    hands.push(Hand { process, until: Instant::now() + PATIENCE, answers });
+                }
                 // A supervisor that has given up waiting is no reason to end.
-                let _ = answer(answers.as_fd(), &Answer::Failed { reason }, &[]);
+                Err(reason) => drop(answer(answers.as_fd(), &Answer::Failed { reason }, &[])),
             }
         }
     }
@@ -75,7 +112,7 @@ fn carry_out(
     body: &[u8],
     answers: &OwnedFd,
     descriptors: Vec<OwnedFd>,
-) -> Result<(), String> {
+) -> Result<Pid, String> {
     let order: Order =
         serde_json::from_slice(body).map_err(|error| format!("unreadable order: {error}"))?;
     if let Order::Sandbox(order) = &order {
@@ -88,7 +125,7 @@ fn carry_out(
         }
     }
     match alone.fork() {
-        Ok(Side::Parent(_)) => Ok(()),
+        Ok(Side::Parent(hand)) => Ok(hand),
         Err(error) => Err(format!("forking: {error}")),
         Ok(Side::Child) => {
             let outcome = match order {
@@ -135,6 +172,8 @@ fn make_sandbox(
     let middle = match alone.fork().map_err(tell("forking"))? {
         Side::Parent(middle) => middle,
         Side::Child => {
+            // Until it is in the sandbox's cgroup, nothing else would end it with the hand.
+            let _ = prctl::set_pdeathsig(Signal::SIGKILL);
             drop((near, maps_written, ready_seen));
             let holding =
                 Holding { order, mounts, mapped: mapped.into(), ready: ready.into(), report };
@@ -167,6 +206,13 @@ fn make_sandbox(
             .map_err(|error| give_up(format!("writing {path}: {error}")))?;
     }
     maps_written.write_all(b"\0").map_err(tell("waking the holder")).map_err(give_up)?;
+    if !is_readable(&ready_seen, HOLDER_PATIENCE).map_err(tell("waiting for the holder"))? {
+        let name = std::fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
+        return Err(give_up(format!(
+            "the holder was not ready within {HOLDER_PATIENCE:?}; it was at: {}",
+            name.trim()
+        )));
+    }
     let mut said = Vec::new();
     let mut first = [0];
     // The holder keeps its end open until it has said one byte or failed with a reason.
@@ -179,6 +225,17 @@ fn make_sandbox(
         }
     }
     Ok((Answer::Sandbox { holder: number.as_raw() }, holder))
+}
+
+/// Whether there is something to be read, or an end, within `patience`.
+fn is_readable(pipe: &io::PipeReader, patience: Duration) -> io::Result<bool> {
+    let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+    loop {
+        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], timeout) {
+            Err(Errno::EINTR) => {}
+            answered => return Ok(answered? > 0),
+        }
+    }
 }
 
 /// In the fork of a hand that is in the parent's pid namespace: begets the holder, a sibling.

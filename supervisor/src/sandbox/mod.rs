@@ -12,6 +12,7 @@ mod launch;
 mod maker;
 mod order;
 mod reaper;
+mod stages;
 mod teardown;
 mod users;
 
@@ -70,6 +71,9 @@ pub enum SandboxError {
     /// What it is to see of its resolver.
     #[error("taking resolv.conf of the network of functions: {0}")]
     Resolver(io::Error),
+    /// The process that makes sandboxes hangs.
+    #[error("the process that makes sandboxes did not answer within {0:?}; restart the supervisor")]
+    Silent(Duration),
     /// No sandbox is made any more.
     #[error("the supervisor is stopping")]
     Stopping,
@@ -82,6 +86,7 @@ pub enum SandboxError {
 #[derive(Debug)]
 pub struct Sandbox {
     id: u64,
+    standing: Standing,
     name: String,
     group: Arc<Group>,
     holder: Arc<OwnedFd>,
@@ -160,6 +165,8 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         let remains = Remains {
+            id: self.id,
+            standing: self.standing,
             name: std::mem::take(&mut self.name),
             holder: self.holder.clone(),
             group: self.group.clone(),

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use pipsqueak::settings::Settings;
 use pipsqueak::wire::{
-    Deploy, Evict, Fault, FaultKind, FunctionInfo, Invocation, Progress, SandboxInfo, Tier,
+    Deploy, Evict, Fault, FaultKind, FunctionInfo, Invocation, Progress, SandboxInfo, SandboxState,
+    Tier,
 };
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedSender;
@@ -337,7 +338,7 @@ impl Supervisor {
     }
 
     fn note_running(&self, number: u64, instance: &Instance) -> Noted {
-        lock(&self.running).insert(number, status::info(instance, "running"));
+        lock(&self.running).insert(number, status::info(instance, SandboxState::Running));
         Noted { running: self.running.clone(), number }
     }
 }
