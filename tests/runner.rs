@@ -54,6 +54,7 @@ fn main() -> ExitCode {
         ("containers::leases", containers::leases::tests()),
         ("containers::lifetime", containers::lifetime::tests()),
         ("containers::podman", containers::podman::tests()),
+        ("fault::hang", fault::hang::tests()),
         ("fault::kill", fault::kill::tests()),
         ("fault::service", fault::service::tests()),
         ("fault::succession", fault::succession::tests()),

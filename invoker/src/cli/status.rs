@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use pipsqueak::size;
-use pipsqueak::wire::{Reply, Request, SandboxInfo, Status, Tier};
+use pipsqueak::wire::{
+    ChangingSandbox, Reply, Request, SandboxChange, SandboxInfo, SandboxState, Status, Tier,
+};
 
 use super::args::{Format, Places};
 use super::failure::{Exit, Failure};
@@ -65,7 +67,24 @@ fn describe(status: &Status) -> String {
     if !status.sandboxes.is_empty() {
         let _ = write!(text, "\n{}", sandboxes(&status.sandboxes));
     }
+    if !status.changing.is_empty() {
+        let _ = write!(text, "\n{}", changing(&status.changing));
+    }
     text
+}
+
+fn changing(sandboxes: &[ChangingSandbox]) -> String {
+    let rows: Vec<_> = sandboxes
+        .iter()
+        .map(|s| {
+            let state = match s.state {
+                SandboxChange::Making => "making",
+                SandboxChange::Ending => "ending",
+            };
+            [s.id.to_string(), s.standing.clone(), state.to_owned()]
+        })
+        .collect();
+    output::table(["SANDBOX", "FOR", "STATE"], &rows)
 }
 
 fn or_none(text: String) -> String {
@@ -97,7 +116,10 @@ fn sandboxes(sandboxes: &[SandboxInfo]) -> String {
                 s.id.to_string(),
                 s.function.clone(),
                 s.pid.to_string(),
-                s.state.clone(),
+                match s.state {
+                    SandboxState::Running => "running".to_owned(),
+                    SandboxState::Paused => "paused".to_owned(),
+                },
                 s.invocations.to_string(),
                 size::format(s.memory),
             ]
@@ -139,6 +161,7 @@ mod tests {
             growing: false,
             zygotes: Vec::new(),
             sandboxes: Vec::new(),
+            changing: Vec::new(),
             starts: [].into(),
             damaged: 0,
         };
@@ -162,8 +185,11 @@ mod tests {
             memory: 0,
         });
         status.damaged = 2;
+        let (standing, state) = ("zygote".to_owned(), SandboxChange::Ending);
+        status.changing.push(ChangingSandbox { id: 7, standing, state });
         let text = describe(&status);
         assert!(text.contains("damaged       2 objects"), "{text}");
+        assert!(text.ends_with("7        zygote  ending\n"), "{text}");
         assert!(
             text.contains("8 paused, 1 cold\n") && text.contains("leaves a thread\n"),
             "{text}"

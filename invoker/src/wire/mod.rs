@@ -10,9 +10,9 @@ mod version;
 pub use explanation::{Explanation, Imports, UnsafeModule, Verdict};
 pub use frame::{FrameError, FrameKind, HEADER_BYTES, Header, MAX_FRAME_BYTES, encode};
 pub use reply::{
-    ContainersStatus, DEFAULT_TMP, DistributionInfo, EnvironmentInfo, Export, Fault, FaultKind,
-    FunctionError, FunctionInfo, Invocation, MountStatus, Outcome, Progress, Reply, SandboxInfo,
-    Status, Tier, ZygoteInfo,
+    ChangingSandbox, ContainersStatus, DEFAULT_TMP, DistributionInfo, EnvironmentInfo, Export,
+    Fault, FaultKind, FunctionError, FunctionInfo, Invocation, MountStatus, Outcome, Progress,
+    Reply, SandboxChange, SandboxInfo, SandboxState, Status, Tier, ZygoteInfo,
 };
 pub use request::{Deploy, Evict, MAX_PAYLOAD_BYTES, Network, Request, Requirements};
 pub use store::{Checked, Collected, Cost, Finding, LeaseInfo, Repaired, StoreRequest, Usage};

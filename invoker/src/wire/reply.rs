@@ -277,6 +277,8 @@ pub struct Status {
     pub zygotes: Vec<ZygoteInfo>,
     /// Sandboxes of functions.
     pub sandboxes: Vec<SandboxInfo>,
+    /// Sandboxes that are being made or taken down, of zygotes and installers included.
+    pub changing: Vec<ChangingSandbox>,
     /// Starts since the supervisor's, by the tier they found.
     pub starts: BTreeMap<String, u64>,
     /// Objects of the store that are known to be damaged.
@@ -343,10 +345,41 @@ pub struct SandboxInfo {
     pub function: String,
     /// Process of the function on the host.
     pub pid: u32,
-    /// `starting`, `running`, `paused` or `gone`.
-    pub state: String,
+    /// What it does.
+    pub state: SandboxState,
     /// Invocations it has served.
     pub invocations: u64,
     /// Memory it uses, in bytes.
     pub memory: u64,
+}
+
+/// What a function's sandbox does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxState {
+    /// It serves an invocation.
+    Running,
+    /// It is frozen until the next one.
+    Paused,
+}
+
+/// A sandbox on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangingSandbox {
+    /// Its number, counted from the supervisor's start.
+    pub id: u64,
+    /// Whose code it is for: `function`, `zygote` or `installer`.
+    pub standing: String,
+    /// Which way.
+    pub state: SandboxChange,
+}
+
+/// From nothing or to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxChange {
+    /// Its namespaces, root and limits are being made.
+    Making,
+    /// Its processes are being ended and what it had removed.
+    Ending,
 }

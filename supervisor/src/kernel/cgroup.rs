@@ -323,6 +323,12 @@ impl Group {
         self.paths().next().map(|path| processes(path)).unwrap_or_default()
     }
 
+    /// Ends all its processes and removes it.
+    pub fn end(&self) -> io::Result<()> {
+        self.paths().try_for_each(|path| end_processes(path))?;
+        self.remove()
+    }
+
     /// Removes it; its processes must have ended, but may still be on their way out.
     pub fn remove(&self) -> io::Result<()> {
         self.paths().try_for_each(|path| remove(path))

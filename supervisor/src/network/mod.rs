@@ -26,7 +26,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -37,6 +37,9 @@ use range::Addresses;
 pub use range::{Range, Taken};
 use resolver::Resolver;
 use turn::Turn;
+
+/// How long the links of sandboxes that have ended may stand in the way.
+const LINK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a sandbox could not get a network.
 #[derive(Debug, thiserror::Error)]
@@ -106,13 +109,18 @@ impl Nat {
     pub fn attach(&self, holder: BorrowedFd<'_>, pid: i32) -> Result<Taken, NatError> {
         let network = self.network()?;
         let namespace = namespace_of(holder, pid).map_err(at("finding a sandbox's network"))?;
+        let until = Instant::now() + LINK_PATIENCE;
         let taken = loop {
             let taken = network.addresses.take().ok_or(NatError::Full(network.range))?;
             let name = format!("{}{}", self.bridge(), taken.offset());
             match link::add_pair(&name, &self.bridge(), namespace.as_fd()) {
                 Ok(()) => break taken,
                 // The link of a sandbox that has just ended; the kernel takes its time.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists && Instant::now() < until =>
+                {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
                 Err(error) => return Err(at("linking a sandbox")(error)),
             }
         };
@@ -173,16 +181,18 @@ impl Nat {
 
     fn clear(&self) -> Result<(), NatError> {
         let _turn = Turn::take().map_err(at("waiting for other instances"))?;
-        let table = self.table();
-        filter::remove(&table).map_err(at("removing rules of nftables"))?;
-        forwarding::end().map_err(at("turning forwarding off"))?;
-        link::remove(&self.bridge()).map_err(at("removing the bridge"))?;
-        match fs::remove_file(&self.resolv_conf) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(at("removing resolv.conf")(error))
-            }
-            _ => Ok(()),
-        }
+        let file = match fs::remove_file(&self.resolv_conf) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        // Each of them, also where one before fails: what was begun may be a part of it.
+        let steps = [
+            file.map_err(at("removing resolv.conf")),
+            filter::remove(&self.table()).map(drop).map_err(at("removing rules of nftables")),
+            forwarding::end().map_err(at("turning forwarding off")),
+            link::remove(&self.bridge()).map(drop).map_err(at("removing the bridge")),
+        ];
+        steps.into_iter().collect()
     }
 
     fn bridge(&self) -> String {

@@ -9,20 +9,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use pipsqueak::wire::ChangingSandbox;
 use pipsqueak_kernel::mount::{self, Access};
 use pipsqueak_kernel::{descriptor, message};
 use tokio::runtime::Handle;
 
 use super::exits::Exits;
+use super::maker;
 use super::order::{Answer, Order, ProcessOrder, SandboxOrder, Standing};
+use super::stages::{Stage, Stages};
 use super::teardown::{self, Remains};
 use super::users::{COUNT, User, Users};
 use super::{Mounted, Sandbox, SandboxError};
 use crate::kernel::cgroup::{Instance, Limits};
 use crate::network::Nat;
 
+/// How long the maker may take to answer: longer than it gives whoever carries an order out.
+const ANSWER_PATIENCE: Duration = maker::PATIENCE.saturating_add(Duration::from_secs(5));
 /// Longest answer of the maker, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 
@@ -68,6 +74,7 @@ pub struct Process {
 pub struct Sandboxes {
     groups: Instance,
     nat: Nat,
+    stages: Arc<Stages>,
     /// Read-locked while an order is carried out; none once it stops.
     orders: RwLock<Option<Mutex<UnixStream>>>,
     maker: Mutex<Child>,
@@ -129,12 +136,15 @@ impl Sandboxes {
             .name("maker-reports".to_owned())
             .spawn(move || followed.follow_blocking(reports))?;
         let (teardown, remains) = channel();
+        let stages = Arc::<Stages>::default();
+        let noted = stages.clone();
         let teardown_thread = std::thread::Builder::new()
             .name("teardown".to_owned())
-            .spawn(move || teardown::run(&remains))?;
+            .spawn(move || teardown::run(&remains, &noted))?;
         Ok(Self {
             groups,
             nat,
+            stages,
             orders: RwLock::new(Some(Mutex::new(near))),
             maker: Mutex::new(maker),
             exits,
@@ -156,8 +166,13 @@ impl Sandboxes {
             .groups
             .group(&name, &plan.limits)
             .map_err(|error| SandboxError::Group { name: name.clone(), error })?;
+        let making = self.stages.enter(id, plan.standing, Stage::Making);
         let cleared = |error| {
-            let _ = group.remove();
+            if let Err(error) = group.end() {
+                tracing::error!(sandbox = name, %error, "clearing what was begun of a sandbox");
+                // What may still run as this user must not meet another.
+                std::mem::forget(user.clone());
+            }
             error
         };
         let memberships = group
@@ -185,7 +200,8 @@ impl Sandboxes {
             };
         drop(report);
         let exits = Arc::new(Exits::default());
-        self.follow(reports, exits.clone()).map_err(SandboxError::Maker)?;
+        self.follow(reports, exits.clone()).map_err(SandboxError::Maker).map_err(cleared)?;
+        drop(making);
         Ok(Sandbox {
             id,
             name,
@@ -236,6 +252,11 @@ impl Sandboxes {
         let path = self.nat.resolv_conf()?;
         let taken = mount::take(path, Access::ReadOnly);
         Ok(("/etc/resolv.conf".into(), taken.map_err(SandboxError::Resolver)?))
+    }
+
+    /// Sandboxes that are being made or taken down, by number.
+    pub fn changing(&self) -> Vec<ChangingSandbox> {
+        self.stages.all()
     }
 
     /// Name of the control group that all sandboxes' groups are in.
@@ -307,10 +328,19 @@ impl Sandboxes {
         }
         drop(far);
         let sent = message::send(near.as_fd(), &body, descriptors);
+        // Whatever the maker does, nobody waits for ever. An answer that has begun is sent whole.
+        near.set_read_timeout(Some(ANSWER_PATIENCE)).map_err(SandboxError::Maker)?;
         // What is not taken is answered before it is all sent.
-        let answer = message::receive(near.as_fd(), MAX_ANSWER_BYTES)
-            .and_then(|answer| answer.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()))
-            .map_err(|error| SandboxError::Maker(sent.err().unwrap_or(error)))?;
+        let answer = message::receive(near.as_fd(), MAX_ANSWER_BYTES).map_err(|error| {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                return SandboxError::Silent(ANSWER_PATIENCE);
+            }
+            SandboxError::Maker(sent.err().unwrap_or(error))
+        })?;
+        let answer = answer.ok_or_else(|| SandboxError::Failed {
+            name: name.to_owned(),
+            reason: "who carried the order out ended without a word".to_owned(),
+        })?;
         let told: Answer = serde_json::from_slice(&answer.body)
             .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
         match (told, answer.descriptors.into_iter().next()) {

@@ -3,6 +3,7 @@
 //! It outlives whatever runs in the sandbox and whichever zygote that was forked from. When the
 //! supervisor closes the report socket it ends, and the kernel ends everything in its sandbox.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -60,8 +61,16 @@ fn at<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Step<'static>
     move |error| (step, error.into())
 }
 
+/// Names the process for what it does next, of at most 15 letters: so it is known, and seen in a
+/// list of processes, what one that hangs was at.
+fn now_at(step: &CStr) {
+    // Only a pointer that cannot be read is refused.
+    let _ = prctl::set_name(step);
+}
+
 fn set_up(order: &SandboxOrder, mounts: &[OwnedFd], mut mapped: File) -> Result<(), Step<'static>> {
     let none = None::<&str>;
+    now_at(c"user maps");
     mapped.read_exact(&mut [0]).map_err(at("waiting for the user maps"))?;
     setresgid(Gid::from_raw(0), Gid::from_raw(0), Gid::from_raw(0)).map_err(at("setresgid"))?;
     setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).map_err(at("setresuid"))?;
@@ -71,6 +80,7 @@ fn set_up(order: &SandboxOrder, mounts: &[OwnedFd], mut mapped: File) -> Result<
     if order.own_network {
         network::raise_loopback().map_err(at("raising the loopback interface"))?;
     }
+    now_at(c"mounts");
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(at("making mounts private"))?;
     mount(Some("/base"), "/new", none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
@@ -85,14 +95,17 @@ fn set_up(order: &SandboxOrder, mounts: &[OwnedFd], mut mapped: File) -> Result<
     }
     pseudo::mount_proc(Path::new("/new")).map_err(at("mounting /proc"))?;
     pseudo::mount_terminals(Path::new("/new")).map_err(at("mounting /dev/pts"))?;
+    now_at(c"given mounts");
     for (inside, taken) in order.mounts.iter().zip(mounts) {
         let place = Path::new("/new").join(inside.strip_prefix("/").unwrap_or(inside));
         tree::attach(taken.as_fd(), &place).map_err(at("mounting what the sandbox is to see"))?;
     }
+    now_at(c"new root");
     chdir("/new").map_err(at("entering the new root"))?;
     pivot_root(".", ".").map_err(at("pivot_root"))?;
     umount2(".", MntFlags::MNT_DETACH).map_err(at("leaving the old root"))?;
     chdir("/").map_err(at("entering the root"))?;
+    now_at(c"privileges");
     // Nothing that follows needs one; who may enter does so by owning the user namespace.
     privilege::drop_capabilities().map_err(at("dropping capabilities"))?;
     prctl::set_no_new_privs().map_err(at("forbidding new privileges"))?;
@@ -101,6 +114,7 @@ fn set_up(order: &SandboxOrder, mounts: &[OwnedFd], mut mapped: File) -> Result<
 
 /// Reaps and reports until the supervisor closes the report socket.
 fn hold(report: &OwnedFd) -> io::Result<()> {
+    now_at(c"holder");
     let null = File::open("/dev/null")?;
     descriptor::arrange(&[null.as_fd(), null.as_fd(), null.as_fd()], Some(report.as_fd()))?;
     // The number behind it is another one by now.
@@ -111,7 +125,7 @@ fn hold(report: &OwnedFd) -> io::Result<()> {
         for exit in Reaper::exits()? {
             report.write_all(&exit.encode())?;
         }
-        if reaper.wait(report.as_fd())? {
+        if reaper.wait(report.as_fd(), None)? {
             return Ok(());
         }
     }

@@ -10,12 +10,15 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 use pipsqueak_kernel::clone::{self, OneThread, Side};
 use pipsqueak_kernel::{message, pidfd, privilege};
 
@@ -27,6 +30,33 @@ use super::{base, launch};
 
 /// Longest order, in bytes: arguments and variables of a process at worst.
 const MAX_ORDER_BYTES: usize = 4 << 20;
+
+/// How long an order may take until it is given up, and whatever carries it out is ended.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a hand waits for a holder: less, so that it can still say what the holder was at.
+const HOLDER_PATIENCE: Duration = Duration::from_secs(8);
+
+/// A fork that carries an order out.
+struct Hand {
+    process: Pid,
+    until: Instant,
+    /// Kept here as well, so that who waits for an answer hears of a hand that gives none.
+    answers: OwnedFd,
+}
+
+impl Hand {
+    /// Ends it where its time is up, and says so.
+    fn is_in_time(&self) -> bool {
+        if Instant::now() < self.until {
+            return true;
+        }
+        // It has not been reaped, so the number is its own.
+        let _ = kill(self.process, Signal::SIGKILL);
+        let reason = format!("who carries the order out was not done within {PATIENCE:?}");
+        let _ = answer(self.answers.as_fd(), &Answer::Failed { reason }, &[]);
+        false
+    }
+}
 
 /// Runs the maker until the supervisor closes `orders`, a socket of packets, each of which brings
 /// the socket on which an order comes and is answered. Then ends what is left through
@@ -41,16 +71,22 @@ pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::R
     let filters = Filters::compile()?;
     let reaper = Reaper::new()?;
     (&*orders).write_all(b"\0")?;
+    let mut hands: Vec<Hand> = Vec::new();
     'serving: loop {
         for exit in Reaper::exits()? {
+            hands.retain(|hand| hand.process.as_raw() != exit.pid);
             if (&*orders).write_all(&exit.encode()).is_err() {
                 // The supervisor has died, and what it had is to end all the same.
                 break 'serving;
             }
         }
-        if reaper.wait(orders.as_fd())? {
+        hands.retain(Hand::is_in_time);
+        let next = hands.iter().map(|hand| hand.until).min();
+        if reaper.wait(orders.as_fd(), next)? {
             match take_conversation(orders.as_fd())? {
-                Taken::Conversation(conversation) => carry_out(alone, &filters, &conversation),
+                Taken::Conversation(conversation) => {
+                    hands.extend(carry_out(alone, &filters, conversation));
+                }
                 Taken::Nothing => {}
                 Taken::End => break,
             }
@@ -96,13 +132,16 @@ fn take_conversation(orders: BorrowedFd<'_>) -> io::Result<Taken> {
 }
 
 /// Forks a hand that reads an order and answers it: what is wrong with one is nobody else's trouble.
-fn carry_out(alone: OneThread, filters: &Filters, conversation: &OwnedFd) {
+fn carry_out(alone: OneThread, filters: &Filters, conversation: OwnedFd) -> Option<Hand> {
     match alone.fork() {
-        Ok(Side::Parent(_)) => {}
+        Ok(Side::Parent(process)) => {
+            Some(Hand { process, until: Instant::now() + PATIENCE, answers: conversation })
+        }
         Err(error) => {
             let reason = format!("forking: {error}");
             // A supervisor that has given up waiting is no reason to end.
             let _ = answer(conversation.as_fd(), &Answer::Failed { reason }, &[]);
+            None
         }
         Ok(Side::Child) => {
             let outcome =
@@ -165,6 +204,8 @@ fn make_sandbox(
     let middle = match alone.fork().map_err(tell("forking"))? {
         Side::Parent(middle) => middle,
         Side::Child => {
+            // Until it is in the sandbox's cgroup, nothing else would end it with the hand.
+            let _ = prctl::set_pdeathsig(Signal::SIGKILL);
             drop((near, maps_written, ready_seen));
             let holding =
                 Holding { order, mounts, mapped: mapped.into(), ready: ready.into(), report };
@@ -197,6 +238,13 @@ fn make_sandbox(
             .map_err(|error| give_up(format!("writing {path}: {error}")))?;
     }
     maps_written.write_all(b"\0").map_err(tell("waking the holder")).map_err(give_up)?;
+    if !is_readable(&ready_seen, HOLDER_PATIENCE).map_err(tell("waiting for the holder"))? {
+        let name = std::fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
+        return Err(give_up(format!(
+            "the holder was not ready within {HOLDER_PATIENCE:?}; it was at: {}",
+            name.trim()
+        )));
+    }
     let mut said = Vec::new();
     let mut first = [0];
     // The holder keeps its end open until it has said one byte or failed with a reason.
@@ -209,6 +257,17 @@ fn make_sandbox(
         }
     }
     Ok((Answer::Sandbox { holder: number.as_raw() }, holder))
+}
+
+/// Whether there is something to be read, or an end, within `patience`.
+fn is_readable(pipe: &io::PipeReader, patience: Duration) -> io::Result<bool> {
+    let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+    loop {
+        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], timeout) {
+            Err(Errno::EINTR) => {}
+            answered => return Ok(answered? > 0),
+        }
+    }
 }
 
 /// In the fork of a hand that is in the parent's pid namespace: begets the holder, a sibling.

@@ -15,6 +15,7 @@ mod order;
 mod pseudo;
 mod reaper;
 pub mod resolver;
+mod stages;
 mod teardown;
 mod users;
 
@@ -74,6 +75,9 @@ pub enum SandboxError {
     /// What it is to see of its resolver.
     #[error("taking resolv.conf of the network of functions: {0}")]
     Resolver(io::Error),
+    /// The process that makes sandboxes hangs.
+    #[error("the process that makes sandboxes did not answer within {0:?}; restart the supervisor")]
+    Silent(Duration),
     /// No sandbox is made any more.
     #[error("the supervisor is stopping")]
     Stopping,
@@ -175,6 +179,8 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         let remains = Remains {
+            id: self.id,
+            standing: self.standing,
             name: std::mem::take(&mut self.name),
             holder: self.holder.clone(),
             group: self.group.clone(),

@@ -28,6 +28,17 @@ pub enum Standing {
     Installer,
 }
 
+impl Standing {
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Function => "function",
+            Self::Zygote => "zygote",
+            Self::Installer => "installer",
+        }
+    }
+}
+
 /// An empty sandbox: namespaces, a root, and a holder as pid 1.
 ///
 /// Descriptors: holder's report socket, `cgroup.procs` of each hierarchy, the parent's pidfd where

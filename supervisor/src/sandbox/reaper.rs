@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -55,13 +56,19 @@ impl Reaper {
         }
     }
 
-    /// Waits until a child ends or the socket has something to say; whether it was the socket.
-    pub fn wait(&self, socket: BorrowedFd<'_>) -> io::Result<bool> {
+    /// Waits until a child ends, the socket has something to say, or it is `until`; whether it was
+    /// the socket.
+    pub fn wait(&self, socket: BorrowedFd<'_>, until: Option<Instant>) -> io::Result<bool> {
         let mut polled = [
             PollFd::new(socket, PollFlags::POLLIN),
             PollFd::new(self.ended.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut polled, PollTimeout::NONE) {
+        let timeout = until.map_or(PollTimeout::NONE, |until| {
+            // A millisecond more, or the last of them would be waited for without a pause.
+            let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut polled, timeout) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(false),
             Err(error) => return Err(error.into()),

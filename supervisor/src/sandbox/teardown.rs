@@ -7,14 +7,17 @@ use std::sync::mpsc::Receiver;
 use nix::sys::signal::Signal;
 use pipsqueak_kernel::pidfd;
 
+use super::stages::{Stage, Stages};
 use super::users::User;
-use super::{END_PATIENCE, Sandbox};
+use super::{END_PATIENCE, Sandbox, Standing};
 use crate::kernel::cgroup::Group;
 use crate::network::Taken;
 
 /// What is left of a sandbox that nobody uses any more.
 #[derive(Debug)]
 pub struct Remains {
+    pub id: u64,
+    pub standing: Standing,
     pub name: String,
     pub holder: Arc<OwnedFd>,
     pub group: Arc<Group>,
@@ -27,9 +30,10 @@ pub struct Remains {
 }
 
 /// Takes down what comes, until `None` does.
-pub fn run(remains: &Receiver<Option<Remains>>) {
+pub fn run(remains: &Receiver<Option<Remains>>, stages: &Arc<Stages>) {
     while let Ok(Some(remains)) = remains.recv() {
-        let Remains { name, holder, group, user, parent, keeps, address } = remains;
+        let Remains { id, standing, name, holder, group, user, parent, keeps, address } = remains;
+        let _ending = stages.enter(id, standing, Stage::Ending);
         if let Err(error) = end(&name, &holder, &group) {
             tracing::error!(sandbox = name, %error, "taking a sandbox down");
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use pipsqueak::settings::Settings;
 use pipsqueak::wire::{
     Deploy, Evict, Explanation, Fault, FaultKind, FunctionInfo, Invocation, Progress, SandboxInfo,
-    Tier,
+    SandboxState, Tier,
 };
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedSender;
@@ -379,7 +379,7 @@ impl Supervisor {
     }
 
     fn note_running(&self, number: u64, instance: &Instance) -> Noted {
-        lock(&self.running).insert(number, status::info(instance, "running"));
+        lock(&self.running).insert(number, status::info(instance, SandboxState::Running));
         Noted { running: self.running.clone(), number }
     }
 }

@@ -1,6 +1,6 @@
 //! What the supervisor tells of itself.
 
-use pipsqueak::wire::{Fault, SandboxInfo, Status, Tier, ZygoteInfo};
+use pipsqueak::wire::{Fault, SandboxInfo, SandboxState, Status, Tier, ZygoteInfo};
 
 use super::{Supervisor, lock};
 use crate::fault::internal;
@@ -21,7 +21,7 @@ impl Supervisor {
         let mut sandboxes: Vec<_> = lock(&self.running).values().cloned().collect();
         sandboxes.extend(lock(&self.paused).iter().map(|(_, bytes, paused)| SandboxInfo {
             memory: bytes,
-            ..info(paused.instance(), "paused")
+            ..info(paused.instance(), SandboxState::Paused)
         }));
         Ok(Status {
             pid: std::process::id(),
@@ -38,6 +38,7 @@ impl Supervisor {
             growing: self.zygotes.is_growing(),
             zygotes: self.zygotes.slots().into_iter().map(zygote_info).collect(),
             sandboxes,
+            changing: self.sandboxes.changing(),
             starts: lock(&self.starts)
                 .iter()
                 .map(|(tier, count)| (name_of(*tier), *count))
@@ -48,12 +49,12 @@ impl Supervisor {
 }
 
 /// An instance as it is told.
-pub(super) fn info(instance: &Instance, state: &str) -> SandboxInfo {
+pub(super) fn info(instance: &Instance, state: SandboxState) -> SandboxInfo {
     SandboxInfo {
         id: instance.sandbox().id(),
         function: instance.function().info.name.clone(),
         pid: instance.host_pid().unwrap_or(0),
-        state: state.to_owned(),
+        state,
         invocations: instance.invocations(),
         memory: 0,
     }

@@ -1,0 +1,127 @@
+//! Steps that never end: they are ended, told, and cleared, and the next start works.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use crate::harness::{Instance, Options, eventually};
+use crate::tests;
+
+tests!(a_hand_that_hangs_is_ended, a_holder_that_hangs_is_ended, a_zygote_that_hangs_is_replaced);
+
+/// Every start of these makes a sandbox and a process.
+fn start() -> Instance {
+    let instance = Instance::start(&Options { tiers: Some("ssd"), ..Options::default() });
+    instance.deploy("probed", "def handler(event): return event\n", &[]);
+    assert_eq!(instance.invoke("probed", &json!(1))["result"], 1);
+    instance
+}
+
+/// Children of any of a process's threads.
+fn children(process: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let lists =
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+fn name(process: u32) -> String {
+    fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default().trim().to_owned()
+}
+
+fn stop(process: u32) {
+    let _ = kill(Pid::from_raw(process.cast_signed()), Signal::SIGSTOP);
+}
+
+fn maker(instance: &Instance) -> u32 {
+    let supervisor = instance.status()["pid"].as_u64().unwrap();
+    let all = children(u32::try_from(supervisor).unwrap());
+    let is_maker = |pid: &u32| {
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.contains("make-sandboxes")
+    };
+    all.into_iter().find(is_maker).expect("a maker")
+}
+
+/// Invokes until the first process that `choose` finds below the maker has been stopped; what that
+/// invocation has said.
+fn invoke_stopping(instance: &Instance, choose: impl Fn(u32) -> Option<u32> + Sync) -> String {
+    let maker = maker(instance);
+    for _ in 0..200 {
+        let (done, stopped) = (AtomicBool::new(false), AtomicBool::new(false));
+        let output = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) && !stopped.load(Ordering::Relaxed) {
+                    if let Some(process) = choose(maker) {
+                        stop(process);
+                        stopped.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+            let output = instance.call(&["invoke", "probed", "-d", "1"]);
+            done.store(true, Ordering::Relaxed);
+            output
+        });
+        // One that was about to end has been stopped too late.
+        if stopped.into_inner() && output.code != 0 {
+            assert_eq!(output.code, 70, "{output:?}");
+            return output.stderr;
+        }
+        instance.ok(&["evict"]);
+    }
+    panic!("nothing was stopped in time");
+}
+
+fn nothing_is_left_and_the_next_works(instance: &Instance) {
+    eventually("nothing is left", || {
+        let status = instance.status();
+        status["sandboxes"] == json!([]) && status["changing"] == json!([])
+    });
+    eventually("the maker has no process left", || children(maker(instance)).is_empty());
+    let group = instance.group().unwrap().to_owned();
+    for root in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory"] {
+        let Ok(entries) = fs::read_dir(format!("{root}/{group}")) else { continue };
+        let groups = entries.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
+        assert_eq!(groups.map(|e| e.path()).collect::<Vec<_>>(), Vec::<std::path::PathBuf>::new());
+    }
+    assert_eq!(instance.invoke("probed", &json!(2))["result"], 2);
+}
+
+fn a_hand_that_hangs_is_ended() {
+    let instance = start();
+    // A hand is a fork that has the maker's name; holders are called by what they do.
+    let own = name(maker(&instance));
+    let said = invoke_stopping(&instance, |maker| {
+        children(maker).into_iter().find(|child| name(*child) == own)
+    });
+    assert!(said.contains("making sandbox s") && said.contains("not done within 10s"), "{said}");
+    nothing_is_left_and_the_next_works(&instance);
+}
+
+fn a_holder_that_hangs_is_ended() {
+    let instance = start();
+    let said = invoke_stopping(&instance, |maker| {
+        let hands = children(maker).into_iter();
+        hands.flat_map(children).find(|process| name(*process) == "mounts")
+    });
+    assert!(said.contains("the holder was not ready within 8s; it was at: mounts"), "{said}");
+    nothing_is_left_and_the_next_works(&instance);
+}
+
+fn a_zygote_that_hangs_is_replaced() {
+    let instance = Instance::start(&Options::default());
+    instance.deploy("probed", "def handler(event): return event\n", &[]);
+    instance.invoke("probed", &json!(1));
+    instance.await_zygotes();
+    instance.ok(&["evict", "--paused"]);
+    let zygote = instance.status()["zygotes"][0]["pid"].as_u64().unwrap();
+    stop(u32::try_from(zygote).unwrap());
+    let answer = instance.invoke("probed", &json!(2));
+    assert_eq!((&answer["result"], &answer["tier"]), (&json!(2), &json!("ssd")), "{answer}");
+    eventually("it has ended", || !std::path::Path::new(&format!("/proc/{zygote}")).exists());
+}
