@@ -212,7 +212,7 @@ def report():
         ],
         "name": open("/proc/self/comm").read(),
         "nice": [os.nice(0), os.sched_getscheduler(0), open("/proc/self/oom_score_adj").read()],
-        "parent and group": [os.getppid(), os.getpgid(0), os.getsid(0)],
+        "parent and group": [os.getppid(), os.getpgid(0) == os.getpid(), os.getsid(0) == os.getpid()],
         "path": sys.path,
         "process": os.getpid(),
         "recursion": [sys.getrecursionlimit(), sys.getswitchinterval()],

@@ -155,7 +155,7 @@ def handler(event):
     instance.await_zygotes();
     let status = instance.status();
     let zygotes = status["zygotes"].as_array().unwrap();
-    let science = zygotes.iter().find(|zygote| zygote["modules"].to_string().contains("pandas"));
+    let science = zygotes.iter().find(|zygote| zygote["modules"].to_string().contains("numpy"));
     let science = science.unwrap_or_else(|| panic!("{zygotes:?}"));
     assert_eq!(science["reason"], json!(null), "{science}");
     instance.ok(&["evict", "blas", "--paused"]);

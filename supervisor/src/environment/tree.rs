@@ -92,6 +92,13 @@ impl Tree {
         self.imports.get()
     }
 
+    /// Digest of the distribution that has the top-level name of a module.
+    pub fn owner_of_top(&self, module: &str) -> Option<&str> {
+        let top = module.split('.').next().unwrap_or_default();
+        let has = |one: &&Distribution| one.modules.iter().any(|name| name == top);
+        self.distributions.values().find(has).map(|one| one.digest.as_str())
+    }
+
     /// Digest of its view, where it has one.
     pub fn view_digest(&self) -> Option<&str> {
         match &self.place {

@@ -109,7 +109,9 @@ impl Inner {
             // A private environment is one distribution for everybody who may have it.
             let owner = match (tree.view_digest(), imports) {
                 (None, _) => tree.distributions.keys().next().map(String::as_str),
-                (Some(_), imports) => imports.and_then(|imports| imports.owner(name)),
+                (Some(_), Some(imports)) => imports.owner(name),
+                // Which distribution has a top-level name is known before.
+                (Some(_), None) => tree.owner_of_top(name),
             };
             if let Some(owner) = owner {
                 let distribution = self.policy.names.distribution(owner);
@@ -126,8 +128,8 @@ impl Inner {
         let code = &function.code;
         let guess = scan::scan(module, |path| read_source(code, path));
         let Some(imports) = tree.known_imports() else {
-            // Of a private environment nothing else is known than what it was asked for.
-            let wanted = |name: &&String| tree.modules.contains(name);
+            // Of a private environment nothing more is ever known.
+            let wanted = |name: &&String| tree.owner_of_top(name).is_some();
             let named: Vec<_> = guess.modules.iter().filter(wanted).map(String::as_str).collect();
             return self.modules(tree, named);
         };
