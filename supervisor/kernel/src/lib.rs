@@ -5,6 +5,7 @@
 
 pub mod clone;
 pub mod descriptor;
+pub mod memory;
 pub mod message;
 pub mod mount;
 pub mod network;

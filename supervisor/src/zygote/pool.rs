@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::imports::{self, Unsafe};
+use super::imports::Unsafe;
 use super::node::{Imports, Zygote, ZygoteError};
 use crate::environment::Tree;
 use crate::sandbox::{SandboxError, Sandboxes};
@@ -112,12 +112,13 @@ impl Pool {
             let left_out = self.lock().left_out.get(&tree.key).cloned().unwrap_or_default();
             let wanted = tree.modules.iter().filter(|module| !left_out.contains_key(*module));
             let wanted = Imports { modules: wanted.cloned().collect(), trusted: &self.trusted };
-            let (sandboxes, tree) = (self.sandboxes.clone(), tree.clone());
-            let key = tree.key.clone();
-            match Zygote::start(sandboxes, tree, wanted, own_network, &self.runtime).await {
-                Err(ZygoteError::Unsafe(found)) if imports::can_be_left_out(&found) => {
-                    tracing::info!(environment = key, ?found, "not for zygotes");
-                    self.lock().left_out.entry(key).or_default().extend(found);
+            let sandboxes = self.sandboxes.clone();
+            match Zygote::start(sandboxes, tree.clone(), wanted, own_network, &self.runtime).await {
+                Err(ZygoteError::Unsafe(found))
+                    if found.keys().all(|module| tree.modules.contains(module)) =>
+                {
+                    tracing::info!(environment = tree.key, ?found, "not for zygotes");
+                    self.lock().left_out.entry(tree.key.clone()).or_default().extend(found);
                 }
                 started => return started,
             }
