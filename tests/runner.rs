@@ -66,6 +66,7 @@ fn main() -> ExitCode {
         ("zygote::forked", zygote::forked::tests()),
         ("zygote::hooks", zygote::hooks::tests()),
         ("zygote::safety", zygote::safety::tests()),
+        ("zygote::suites", zygote::suites::tests()),
         ("zygote::unique", zygote::unique::tests()),
     ];
     let trials = groups.into_iter().flat_map(|(group, tests)| {
