@@ -73,6 +73,7 @@ fn main() -> ExitCode {
         ("zygote::forked", zygote::forked::tests()),
         ("zygote::hooks", zygote::hooks::tests()),
         ("zygote::safety", zygote::safety::tests()),
+        ("zygote::suites", zygote::suites::tests()),
         ("zygote::tree", zygote::tree::tests()),
         ("zygote::unique", zygote::unique::tests()),
     ];

@@ -3,6 +3,7 @@
 pub mod forked;
 pub mod hooks;
 pub mod safety;
+pub mod suites;
 pub mod tree;
 pub mod unique;
 

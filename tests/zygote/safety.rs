@@ -9,7 +9,7 @@ use crate::tests;
 tests!(
     what_leaves_a_hazard_is_left_out,
     what_is_trusted_is_imported_all_the_same,
-    what_runs_at_every_start_cannot_be_left_out,
+    what_runs_whatever_is_imported_cannot_be_left_out,
     threads_that_stop_for_forks_do_no_harm,
 );
 
@@ -124,19 +124,30 @@ fn what_is_trusted_is_imported_all_the_same() {
     assert_eq!(seen["modules"], json!(["holding"]), "{seen}");
 }
 
-fn what_runs_at_every_start_cannot_be_left_out() {
-    let code = "import socket, sys; sys.leaked = socket.socket()\n";
-    let index = index(&["six"], &[("starting.pth", code)]);
+fn what_runs_whatever_is_imported_cannot_be_left_out() {
+    let starting = "import socket, sys; sys.leaked = socket.socket()\n";
+    let hooking = "
+import os, snapshot_restore_py
+snapshot_restore_py.register_before_snapshot(os.pipe)
+";
+    let index = index(&["six"], &[("starting.pth", starting), ("hooking", hooking)]);
     let instance = instance(&index, None, None);
-    instance.ok(&["env", "add", "risky", "starting"]);
-    instance.deploy("user", "import starting\ndef handler(event): return 1\n", &["--env", "risky"]);
-    assert_eq!(instance.invoke("user", &json!({}))["result"], 1);
-    eventually("growing has ended", || instance.status()["growing"] == false);
-    assert_eq!(zygote(&instance)["state"], "failed");
-    let reason = zygote(&instance)["reason"].clone();
-    assert!(reason.as_str().unwrap().contains("site leaves a socket open"), "{reason}");
-    instance.ok(&["evict", "--paused"]);
-    assert_eq!(instance.invoke("user", &json!({}))["tier"], "ssd");
+    for (package, says) in [
+        ("starting", "site leaves a socket open"),
+        ("hooking", "snapshot_restore_py leaves a descriptor open: pipe:"),
+    ] {
+        instance.ok(&["env", "add", package, package]);
+        let code = format!("import {package}\ndef handler(event): return 1\n");
+        instance.deploy(package, &code, &["--env", package]);
+        assert_eq!(instance.invoke(package, &json!({}))["result"], 1);
+        eventually("growing has ended", || instance.status()["growing"] == false);
+        assert_eq!(zygote(&instance)["state"], "failed");
+        let reason = zygote(&instance)["reason"].clone();
+        assert!(reason.as_str().unwrap().contains(says), "{reason}");
+        instance.ok(&["evict", "--paused"]);
+        assert_eq!(instance.invoke(package, &json!({}))["tier"], "ssd");
+        instance.ok(&["evict"]);
+    }
 }
 
 /// `OpenBLAS` has threads as soon as numpy is imported.

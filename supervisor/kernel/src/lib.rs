@@ -7,6 +7,7 @@ pub mod clone;
 pub mod descriptor;
 pub mod filter;
 pub mod landlock;
+pub mod memory;
 pub mod message;
 pub mod mount;
 pub mod network;

@@ -35,13 +35,18 @@ def serve(own, code):
             _answer(own, {"error": failure.header})
 
 
-def _answer(own, header, body=b""):
-    # What was printed belongs to this invocation, so it must be on its way before the answer is.
+def flush():
+    """Has on its way what was printed; whatever there is in the place of the streams."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (AttributeError, OSError, ValueError):
             pass
+
+
+def _answer(own, header, body=b""):
+    # What was printed belongs to this invocation, so it must be on its way before the answer is.
+    flush()
     if imported := news.imported():
         header["imported"] = imported
     channel.send(own, header, body)

@@ -11,6 +11,8 @@ from pipsqueak_runtime.uniqueness import Generators
 bootstrap = sys.modules["_frozen_importlib"]
 # What runs before any import, the environment's `.pth` files, is told under this name.
 START = "site"
+# What runs after all of them is told under this one.
+END = "snapshot_restore_py"
 
 
 class Account:
@@ -21,7 +23,6 @@ class Account:
         self.bytes = 0
         self.hazards = []
         self.remarks = []
-
 
 
 class Preloading:
@@ -94,8 +95,10 @@ class Preloading:
         return self.accounts.setdefault(name, Account())
 
     def tell(self):
-        """All of it, as the supervisor is told. What is gone by now does no harm."""
-        names = [*self.wanted, START] if self.account(START).hazards else self.wanted
+        """All of it, as the supervisor is told, when hooks have run. What is gone by now does no
+        harm."""
+        self.account(END).hazards += self.probe.news()[0]
+        others = [name for name in (START, END) if self.account(name).hazards]
         return {
             "modules": [
                 {
@@ -105,7 +108,7 @@ class Preloading:
                     "hazards": [one.text for one in self.account(name).hazards if one.is_there()],
                     "remarks": self.account(name).remarks,
                 }
-                for name in names
+                for name in dict.fromkeys([*self.wanted, *others])
             ],
             "failed": self.failed,
         }

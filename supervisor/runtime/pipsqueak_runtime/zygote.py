@@ -7,7 +7,7 @@ import sys
 
 import pipsqueak_native as native
 
-from pipsqueak_runtime import channel, environment, news, snapshot
+from pipsqueak_runtime import channel, environment, function, news, snapshot
 from pipsqueak_runtime.preload import Preloading
 
 
@@ -28,20 +28,21 @@ def _serve_as_zygote(control):
     preloading.run()
     try:
         snapshot.before()
-        channel.send(control, {"ready": preloading.tell()})
     except snapshot.HookFailure as failure:
         reason = f"a hook of register_before_snapshot failed: {failure}"
         channel.send(control, {"unready": {"reason": reason}})
         os._exit(70)
+    told = preloading.tell()
     generators = preloading.generators
     generators.collect()
     environment.note()
     news.know()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    function.flush()
     # A collection in a child would write to every object's header and so copy every page.
     gc.collect()
     gc.freeze()
+    native.collapse()
+    channel.send(control, {"ready": told})
     while True:
         message = channel.receive(control)
         if message is None:

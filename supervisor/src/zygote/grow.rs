@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::forest::{self, Cost, ModuleId, Modules, Parent, Start, ZygoteId};
-use super::imports::{self, Unsafe};
+use super::imports::Unsafe;
 use super::node::{Imports, Zygote, ZygoteError};
 use super::pool::{Inner, Pool, Slot, State};
 use crate::environment::{EnvironmentsError, Tree};
@@ -101,7 +101,7 @@ impl Pool {
                 Ok(zygote) => self.settle_ready(&growth, zygote),
                 Err(GrowError::Zygote(ZygoteError::Sandbox(SandboxError::Stopping))) => return,
                 Err(GrowError::Zygote(ZygoteError::Unsafe(found)))
-                    if imports::can_be_left_out(&found) =>
+                    if found.keys().all(|module| growth.wanted.contains_key(module)) =>
                 {
                     tracing::info!(zygote = id, ?found, "not for zygotes");
                     let inner = &mut *self.lock();

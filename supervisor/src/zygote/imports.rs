@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// The name under which it is told what ran before any import: `.pth` files.
-const START: &str = "site";
-
 /// One module, as the zygote that has imported it tells.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Imported {
-    /// Its name; `site` for what ran before any import, where that was hazardous.
+    /// Its name. Where they were hazardous, also `site` for what ran before any import, and
+    /// `snapshot_restore_py` for hooks that ran after all of them.
     pub module: String,
     /// Time that the import took, in microseconds, without other modules that were asked for.
     pub us: u64,
@@ -40,11 +38,6 @@ pub fn unsafe_ones(imported: &[Imported], trusted: &[String]) -> Unsafe {
         .filter(|one| !one.hazards.is_empty() && !is_trusted(&one.module))
         .map(|one| (one.module.clone(), one.hazards.join(", ")))
         .collect()
-}
-
-/// Whether a zygote can be had without them.
-pub fn can_be_left_out(found: &Unsafe) -> bool {
-    !found.contains_key(START)
 }
 
 /// Modules and why they are unsafe, for a user.
@@ -80,9 +73,6 @@ mod tests {
             describe(&found),
             "one leaves a socket open, leaves a thread running: T; package leaves a socket open"
         );
-        assert!(can_be_left_out(&found));
-        let start = unsafe_ones(&[imported(START, &["leaves a socket open"])], &[]);
-        assert!(!can_be_left_out(&start));
         let trusted = ["one", "pack.sub", "package"].map(ToOwned::to_owned);
         assert_eq!(unsafe_ones(&all, &trusted), Unsafe::new());
     }
