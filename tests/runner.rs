@@ -67,6 +67,7 @@ fn main() -> ExitCode {
         ("mount::warm", mount::warm::tests()),
         ("regression", regression::tests()),
         ("sandbox::inside", sandbox::inside::tests()),
+        ("sandbox::usual", sandbox::usual::tests()),
         ("store::collecting", store::collecting::tests()),
         ("store::damage", store::damage::tests()),
         ("store::full", store::full::tests()),

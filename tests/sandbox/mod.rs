@@ -1,3 +1,4 @@
 //! What code in a sandbox sees and can do.
 
 pub mod inside;
+pub mod usual;

@@ -134,7 +134,6 @@ pub const REFUSED: &[Refusal] = &[
         reason: "the machine's own: its kernel, modules, clock, swap, quotas, accounts, names",
         calls: &[
             libc::SYS_kexec_load,
-            #[cfg(target_arch = "x86_64")]
             libc::SYS_kexec_file_load,
             libc::SYS_init_module,
             libc::SYS_finit_module,
