@@ -38,6 +38,9 @@ pub struct Flags {
     /// Memory for zygotes, by that of a tree with one for every function
     #[arg(long, default_value_t = 0.1)]
     memory: f64,
+    /// After which time a start counts half, in minutes; as the policy has it by default
+    #[arg(long)]
+    half_life: Option<f64>,
     /// Seconds from one plan to the next
     #[arg(long, default_value_t = 10.0)]
     every: f64,
@@ -66,7 +69,11 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
             eprintln!("of {:?}: {failure}", one.requires);
         }
     }
-    let world = World::new(&written, &measured);
+    let mut world = World::new(&written, &measured);
+    if let Some(minutes) = flags.half_life {
+        world.parameters.half_life = minutes * 60.0;
+        world.parameters.horizon = 2.0 * world.parameters.half_life;
+    }
     println!("{}", world.describe());
 
     let mut rows = Vec::new();

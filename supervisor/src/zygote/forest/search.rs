@@ -306,8 +306,8 @@ impl<'a> Search<'a> {
 
     /// Drops what would not be worth a part of the work of making it again.
     fn drop_idle(&self, forest: &mut Forest) {
-        for (at, _) in forest.families() {
-            let family = forest.below(at);
+        for (at, mut family) in forest.families() {
+            family.retain(|&at| forest.nodes[at].is_some());
             if family.is_empty() || self.has_given(forest, &family) {
                 continue;
             }
