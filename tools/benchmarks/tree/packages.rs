@@ -91,7 +91,7 @@ pub const PACKAGES: [Package; 60] = [
     package("opensearch-py", 53.0, &["opensearchpy"]),
     package("pymongo", 50.0, &["pymongo"]),
     package("nltk", 31.0, &["nltk.tokenize", "nltk.stem"]),
-    package("plotly", 27.0, &["plotly.graph_objects", "plotly.express"]),
+    package("plotly", 27.0, &["plotly.graph_objects", "plotly.io"]),
 ];
 
 /// OpenLambda's default tree, `default-zygotes-40.json`: for each zygote its parent's place, -1 for the

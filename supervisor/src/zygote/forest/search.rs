@@ -257,6 +257,8 @@ impl<'a> Search<'a> {
                 None => break,
             }
         }
+        // A zygote that would be too deep is not moved, though its relief was counted on.
+        self.prune(&mut forest, self.situation.budget);
         forest
     }
 
