@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         ("fault::hang", fault::hang::tests()),
         ("fault::kill", fault::kill::tests()),
         ("fault::service", fault::service::tests()),
+        ("fault::soak", fault::soak::tests()),
         ("fault::succession", fault::succession::tests()),
         ("ingest::hostile", ingest::hostile::tests()),
         ("mount::cold", mount::cold::tests()),

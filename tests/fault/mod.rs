@@ -4,4 +4,5 @@ pub mod damage;
 pub mod hang;
 pub mod kill;
 pub mod service;
+pub mod soak;
 pub mod succession;
