@@ -84,6 +84,9 @@ fn it_tells_what_it_had_to_import() {
     instance.await_zygotes();
     instance.ok(&["evict", "--paused"]);
     assert_eq!(ask(json!([])), json!([]));
-    assert_eq!(ask(json!(["json.tool", "idna.codec"])), json!(["idna.codec"]));
+    let told = ask(json!(["json.tool", "idna.codec"]));
+    let told: Vec<&str> = told.as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(told.contains(&"idna.codec"), "{told:?}");
+    assert!(told.iter().all(|name| name.split('.').next() == Some("idna")), "{told:?}");
     assert_eq!(ask(json!(["idna.codec"])), json!([]));
 }

@@ -63,12 +63,18 @@ impl Pool {
             Ok(text) => self.take_over(text.as_deref().unwrap_or("{}")),
             Err(error) => tracing::warn!(%error, "recalling what was learned"),
         }
+        let mut are_known = false;
         for function in functions {
-            if let Err(error) = self.reintroduce(&function).await {
-                tracing::warn!(%error, function = function.info.name, "recalling a function");
+            match self.reintroduce(&function).await {
+                Ok(is_known) => are_known |= is_known,
+                Err(error) => {
+                    tracing::warn!(%error, function = function.info.name, "recalling a function");
+                }
             }
         }
-        self.news.wake();
+        if are_known {
+            self.news.wake();
+        }
         let pool = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {
@@ -130,16 +136,17 @@ impl Pool {
         inner.recalled = functions.collect();
     }
 
-    /// Lets the policy know again of a function that had starts, where its environment is there.
-    async fn reintroduce(&self, function: &Function) -> Result<(), EnvironmentsError> {
+    /// Lets the policy know again of a function that had starts, where its environment is there; whether
+    /// that is so.
+    async fn reintroduce(&self, function: &Function) -> Result<bool, EnvironmentsError> {
         if !self.lock().recalled.contains_key(&function.info.name) {
-            return Ok(());
+            return Ok(false);
         }
-        let Some(tree) = self.environments.find(function).await? else { return Ok(()) };
+        let Some(tree) = self.environments.find(function).await? else { return Ok(false) };
         self.environments.imports(&tree).await?;
         let now = self.now();
         self.lock().introduce(function, &tree, now);
-        Ok(())
+        Ok(true)
     }
 
     fn memory(&self) -> Memory {
