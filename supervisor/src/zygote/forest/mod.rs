@@ -18,6 +18,7 @@ mod search;
 pub mod set;
 #[cfg(test)]
 mod tests;
+mod trees;
 
 pub use choose::{Fitness, Verdict, Zygote, ZygoteId, choose, explain};
 pub use costs::{Cost, Costs};

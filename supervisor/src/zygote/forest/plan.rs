@@ -12,7 +12,8 @@ use super::costs::Costs;
 use super::demand::Demand;
 use super::names::{Distributions, Modules, Names, Realm};
 use super::problem::Problem;
-use super::search::{Forest, Search};
+use super::search::Search;
+use super::trees::Forest;
 
 /// What the policy weighs by.
 #[derive(Debug, Clone, Copy)]
