@@ -1,26 +1,56 @@
 //! The calling process's own memory.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
+
+use nix::unistd::{SysconfVar, sysconf};
 
 /// Has the kernel put the process's private memory into huge pages, as far as it is in pieces that
-/// large and there are any to be had.
+/// large, there are any to be had, and it is shared with no process that this one was forked from:
+/// that would be copied.
 ///
 /// A fork copies one entry for each huge page instead of 512. What a child then writes is copied by
 /// the small page, as before.
 pub fn collapse() -> io::Result<()> {
+    let page = sysconf(SysconfVar::PAGE_SIZE)?.and_then(|size| usize::try_from(size).ok());
+    let page = page.ok_or(io::ErrorKind::Unsupported)?;
+    // As many pages as a page has room for entries of 8 bytes.
+    let huge = page * (page / 8);
+    let pages = File::open("/proc/self/pagemap")?;
     for (start, end) in fs::read_to_string("/proc/self/maps")?.lines().filter_map(private) {
-        // SAFETY: changes by which pages memory is mapped, and not what is in it. Where the kernel cannot
-        // do that, older ones among them, all stays as it is.
-        unsafe {
-            libc::madvise(
-                std::ptr::with_exposed_provenance_mut(start),
-                end - start,
-                libc::MADV_COLLAPSE,
-            )
-        };
+        let mut piece = start.next_multiple_of(huge);
+        while piece + huge <= end {
+            if is_own(&pages, piece / page, huge / page)? {
+                // SAFETY: changes by which pages memory is mapped, and not what is in it. Where the kernel
+                // cannot do that, older ones among them, all stays as it is.
+                unsafe {
+                    libc::madvise(
+                        std::ptr::with_exposed_provenance_mut(piece),
+                        huge,
+                        libc::MADV_COLLAPSE,
+                    )
+                };
+            }
+            piece += huge;
+        }
     }
     Ok(())
+}
+
+/// Whether none of `count` pages, of which the first has the number `first`, is another process's too;
+/// `pages` is the process's `pagemap`.
+fn is_own(pages: &File, first: usize, count: usize) -> io::Result<bool> {
+    const PRESENT: u64 = 1 << 63;
+    const EXCLUSIVE: u64 = 1 << 56;
+    let mut entries = vec![0; count * 8];
+    pages.read_exact_at(&mut entries, (first * 8) as u64)?;
+    let mut entries = entries.chunks_exact(8).map(|entry| {
+        u64::from_ne_bytes([
+            entry[0], entry[1], entry[2], entry[3], entry[4], entry[5], entry[6], entry[7],
+        ])
+    });
+    Ok(entries.all(|entry| entry & PRESENT == 0 || entry & EXCLUSIVE != 0))
 }
 
 /// Addresses of a line of the list of what is mapped, where that is memory of the process alone that

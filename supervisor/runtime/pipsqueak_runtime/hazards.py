@@ -45,6 +45,10 @@ class Probe:
         self.at_fork = 0
         self.counts = {}
 
+    def inherit(self):
+        """Takes what there is now for known, in a child: it was its zygote's to tell."""
+        self.seen = {look: look() for look in self.seen}
+
     def watch_hooks(self):
         """Counts at-fork handlers, which nothing tells afterwards. Returns what ends the watch."""
         plain = os.register_at_fork

@@ -5,9 +5,6 @@ import os
 import sys
 import time
 
-from pipsqueak_runtime.hazards import Probe
-from pipsqueak_runtime.uniqueness import Generators
-
 bootstrap = sys.modules["_frozen_importlib"]
 # What runs before any import, the environment's `.pth` files, is told under this name.
 START = "site"
@@ -28,7 +25,7 @@ class Account:
 class Preloading:
     """Imports modules and keeps an account of each."""
 
-    def __init__(self, wanted):
+    def __init__(self, wanted, probe, generators):
         self.wanted = dict.fromkeys(wanted)
         self.accounts = {}
         self.failed = {}
@@ -36,14 +33,14 @@ class Preloading:
         self.open = []
         self.thread = _thread.get_ident()
         self.plain = bootstrap._find_and_load_unlocked
-        self.probe = Probe()
-        self.generators = Generators()
+        self.probe, self.generators = probe, generators
         self.since = self.bytes = 0
 
     def run(self):
         """Imports them all."""
         self.account(START).hazards, _ = self.probe.news()
         end_watch = self.probe.watch_hooks()
+        self.generators.begin()
         bootstrap._find_and_load_unlocked = self.load
         try:
             for name in self.wanted:

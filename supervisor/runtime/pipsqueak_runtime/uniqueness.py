@@ -18,9 +18,12 @@ class Generators:
     """Generators of random numbers that imports have seeded from the system."""
 
     def __init__(self):
-        self.unseeded = set()
+        self.unseeded = []
         self.of_numpy = []
         self.end_watch = lambda: None
+
+    def begin(self):
+        """Watches where there is something to, ahead of imports."""
         if "random" in sys.modules:
             self.watch(sys.modules["random"])
 
@@ -29,7 +32,7 @@ class Generators:
         import weakref
 
         plain = random.Random.seed
-        self.unseeded = weakref.WeakSet([random._inst])
+        self.unseeded = weakref.WeakSet([random._inst, *self.unseeded])
 
         def seed(generator, a=None, *rest, **named):
             if a is None:
@@ -45,7 +48,8 @@ class Generators:
         self.end_watch = end_watch
 
     def collect(self):
-        """Ends the watch, and finds numpy's generators."""
+        """Ends the watch, and finds numpy's generators, but for those that were found and frozen by
+        the zygote that this one was forked from."""
         self.end_watch()
         self.unseeded = list(self.unseeded)
         numpy_random = sys.modules.get("numpy.random")
@@ -53,7 +57,7 @@ class Generators:
             kind = numpy_random.BitGenerator
             # Not `isinstance`, which asks proxies what they stand for.
             found = [one for one in gc.get_objects() if issubclass(type(one), kind)]
-            self.of_numpy = [one for one in found if not _has_chosen_seed(one)]
+            self.of_numpy += [one for one in found if not _has_chosen_seed(one)]
 
     def reseed(self):
         """Seeds all of them anew, in a child; with them what is not random and must differ."""

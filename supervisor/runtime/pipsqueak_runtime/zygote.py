@@ -8,23 +8,27 @@ import sys
 import pipsqueak_native as native
 
 from pipsqueak_runtime import channel, environment, function, news, snapshot
+from pipsqueak_runtime.hazards import Probe
 from pipsqueak_runtime.preload import Preloading
+from pipsqueak_runtime.uniqueness import Generators
 
 
 def serve(control):
     """Serves the supervisor. Returns only in a function's process, with its own channel."""
+    probe, generators = Probe(), Generators()
     # Each turn is that of a zygote which the one before has forked.
-    while _serve_as_zygote(control) == "zygote":
+    while _serve_as_zygote(control, probe, generators) == "zygote":
+        probe.inherit()
         environment.widen()
     return control
 
 
-def _serve_as_zygote(control):
+def _serve_as_zygote(control, probe, generators):
     """Imports, then forks. Returns in each child, with its role."""
     message = channel.receive(control)
     if message is None:
         os._exit(0)
-    preloading = Preloading(message[0]["modules"])
+    preloading = Preloading(message[0]["modules"], probe, generators)
     preloading.run()
     try:
         snapshot.before()
@@ -33,7 +37,6 @@ def _serve_as_zygote(control):
         channel.send(control, {"unready": {"reason": reason}})
         os._exit(70)
     told = preloading.tell()
-    generators = preloading.generators
     generators.collect()
     environment.note()
     news.know()

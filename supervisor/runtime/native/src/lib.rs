@@ -80,10 +80,10 @@ fn fork_into(
     }
 }
 
-/// Puts the process's memory into huge pages, which forks copy sooner.
+/// Puts the process's memory into huge pages, which forks copy sooner; as far as that can be had.
 #[pyfunction]
-fn collapse() -> PyResult<()> {
-    Ok(memory::collapse()?)
+fn collapse() {
+    let _ = memory::collapse();
 }
 
 /// Becomes a user of the sandbox that has no capability, and unless it `is_zygote` gives up what a
