@@ -42,7 +42,7 @@ pub struct Parameters {
 }
 
 impl Default for Parameters {
-    /// Fork and interpreter as measured on a machine with two cores; half-lives of ten minutes, and a
+    /// Fork and interpreter as measured on a machine with two cores; half-lives of five minutes, and a
     /// horizon in which the first start of a function already pays for a zygote of its own.
     fn default() -> Self {
         Self {
@@ -52,10 +52,10 @@ impl Default for Parameters {
             fork_us: 600.0,
             fork_us_per_mib: 20.0,
             depth: 8,
-            horizon: 1200.0,
-            idle: 0.25,
+            horizon: 600.0,
+            idle: 0.05,
             margin: 0.02,
-            half_life: 600.0,
+            half_life: 300.0,
         }
     }
 }
