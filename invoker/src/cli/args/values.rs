@@ -61,7 +61,7 @@ pub fn network(text: &str) -> Result<Network, String> {
     match text {
         "none" => Ok(Network::None),
         "host" => Ok(Network::Host),
-        "nat" => Err("this version has no NAT yet; use none or host".to_owned()),
+        "nat" => Ok(Network::Nat),
         _ => Err("a network is none or host".to_owned()),
     }
 }
