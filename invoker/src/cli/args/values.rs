@@ -62,7 +62,7 @@ pub fn network(text: &str) -> Result<Network, String> {
         "none" => Ok(Network::None),
         "host" => Ok(Network::Host),
         "nat" => Ok(Network::Nat),
-        _ => Err("a network is none or host".to_owned()),
+        _ => Err("a network is none, host or nat".to_owned()),
     }
 }
 
