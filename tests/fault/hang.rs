@@ -115,14 +115,14 @@ fn a_holder_that_hangs_is_ended() {
 
 fn a_zygote_that_hangs_is_replaced() {
     // A child that was forked before is as good as any; without one, an interpreter is started.
-    for (spares, tier) in [("1", "zygote"), ("0", "ssd")] {
+    for (spares, tier) in [(1, "zygote"), (0, "ssd")] {
         let variables = vec![("PIPSQUEAK_SPARES", spares.to_owned())];
         let instance = Instance::start(&Options { variables, ..Options::default() });
         instance.deploy("probed", "def handler(event): return event\n", &[]);
         instance.invoke("probed", &json!(1));
         instance.await_zygotes();
         let zygote = || instance.status()["zygotes"][0].clone();
-        eventually("a spare waits", || zygote()["spares"].to_string() == spares);
+        eventually("a spare waits", || zygote()["spares"] == spares);
         instance.ok(&["evict", "--paused"]);
         let pid = zygote()["pid"].as_u64().unwrap();
         stop(u32::try_from(pid).unwrap());
