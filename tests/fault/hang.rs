@@ -116,7 +116,7 @@ fn a_holder_that_hangs_is_ended() {
 fn a_zygote_that_hangs_is_replaced() {
     // A child that was forked before is as good as any; without one, an interpreter is started.
     for (spares, tier) in [(1, "zygote"), (0, "ssd")] {
-        let variables = vec![("PIPSQUEAK_SPARES", spares.to_owned())];
+        let variables = vec![("PIPSQUEAK_SPARES", spares.to_string())];
         let instance = Instance::start(&Options { variables, ..Options::default() });
         instance.deploy("probed", "def handler(event): return event\n", &[]);
         instance.invoke("probed", &json!(1));

@@ -138,14 +138,14 @@ snapshot_restore_py.register_before_snapshot(os.pipe)
     ] {
         instance.ok(&["env", "add", package, package]);
         let code = format!("import {package}\ndef handler(event): return 1\n");
-        instance.deploy(package, &code, &["--env", package]);
-        assert_eq!(instance.invoke(package, &json!({}))["result"], 1);
+        instance.deploy("user", &code, &["--env", package]);
+        assert_eq!(instance.invoke("user", &json!({}))["result"], 1);
         eventually("growing has ended", || instance.status()["growing"] == false);
         assert_eq!(zygote(&instance)["state"], "failed");
         let reason = zygote(&instance)["reason"].clone();
         assert!(reason.as_str().unwrap().contains(says), "{reason}");
         instance.ok(&["evict", "--paused"]);
-        assert_eq!(instance.invoke(package, &json!({}))["tier"], "ssd");
+        assert_eq!(instance.invoke("user", &json!({}))["tier"], "ssd");
         instance.ok(&["evict"]);
     }
 }
