@@ -76,7 +76,7 @@ fn bad_values_are_wrong_usage() {
         "pipsqueak deploy f d --timeout nan",
         "pipsqueak deploy f d --timeout 1e300",
         "pipsqueak deploy f d --concurrency 0",
-        "pipsqueak deploy f d --network nat",
+        "pipsqueak deploy f d --network bridge",
         "pipsqueak deploy f d --set 1A=b",
         "pipsqueak deploy f d --set A",
         "pipsqueak evict --sandboxes",
