@@ -57,7 +57,9 @@ class Generators:
             kind = numpy_random.BitGenerator
             # Not `isinstance`, which asks proxies what they stand for.
             found = [one for one in gc.get_objects() if issubclass(type(one), kind)]
-            self.of_numpy += [one for one in found if not _has_chosen_seed(one)]
+            # The global one is seeded by its own function.
+            own = getattr(numpy_random.mtrand._rand, "_bit_generator", None)
+            self.of_numpy += [one for one in found if one is not own and not _has_chosen_seed(one)]
 
     def reseed(self):
         """Seeds all of them anew, in a child; with them what is not random and must differ."""

@@ -1,7 +1,6 @@
 """A zygote: imports packages once, then forks children into the sandboxes it is given."""
 
 import gc
-import importlib
 import os
 import sys
 
@@ -80,7 +79,6 @@ def _become_child(control, order, descriptors, generators):
         os.close(logs)
         os.chdir("/")
         _forget_the_zygote(order["role"])
-        importlib.invalidate_caches()
         generators.reseed()
         return order["role"]
     except BaseException as error:
