@@ -29,6 +29,7 @@ fn plan(standing: Standing) -> Plan {
         own_network: true,
         mounts: Vec::new(),
         tmp_bytes: 1 << 20,
+        keeps: None,
     }
 }
 

@@ -79,6 +79,7 @@ impl Installer {
             own_network: !job.network,
             mounts: self.mounts(job)?,
             tmp_bytes: TMP_BYTES,
+            keeps: None,
         };
         let sandbox = self.sandboxes.make(plan, None).map_err(io::Error::other)?;
         let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();

@@ -45,6 +45,8 @@ pub struct Plan {
     pub mounts: Vec<Mounted>,
     /// Size limit of its `/tmp`, in bytes.
     pub tmp_bytes: u64,
+    /// A folder that it sees, kept until it is gone.
+    pub keeps: Option<Arc<tempfile::TempDir>>,
 }
 
 /// A program to be started in a sandbox.
@@ -213,7 +215,7 @@ impl Sandboxes {
             own_network: plan.own_network,
             exits,
             parent: parent.cloned(),
-            keeps: None,
+            keeps: plan.keeps,
             address: None,
             teardown: self.teardown.clone(),
         })

@@ -169,11 +169,6 @@ impl Sandbox {
             mounts.iter().try_for_each(|(place, tree)| mount::attach_plainly(tree.as_fd(), place))
         })
     }
-
-    /// Keeps a folder that it sees until it is gone.
-    pub fn keep(&mut self, folder: Arc<tempfile::TempDir>) {
-        self.keeps = Some(folder);
-    }
 }
 
 impl Drop for Sandbox {

@@ -128,16 +128,11 @@ impl Zygote {
             own_network,
             mounts: tree.mounts(runtime)?,
             tmp_bytes: TMP_BYTES,
+            keeps: tree.keeps(),
         };
-        let (making, keeps) = (sandboxes.clone(), tree.keeps());
+        let making = sandboxes.clone();
         let outer = parent.as_ref().map(|parent| parent.sandbox.clone());
-        let made = tokio::task::spawn_blocking(move || {
-            let mut sandbox = making.make(plan, outer.as_ref())?;
-            if let Some(folder) = keeps {
-                sandbox.keep(folder);
-            }
-            Ok::<_, SandboxError>(sandbox)
-        });
+        let made = tokio::task::spawn_blocking(move || making.make(plan, outer.as_ref()));
         let sandbox = made.await.map_err(io::Error::other)??;
         let (sandbox, process, end) = if let Some(parent) = &parent {
             let (process, number) = parent.beget(&sandbox, far.into()).await?;

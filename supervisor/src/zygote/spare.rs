@@ -141,14 +141,9 @@ async fn make(
         own_network,
         mounts,
         tmp_bytes: DEFAULT_TMP,
+        keeps: tree.keeps(),
     };
-    let (making, keeps) = (sandboxes.clone(), tree.keeps());
-    let made = tokio::task::spawn_blocking(move || {
-        let mut sandbox = making.make(plan, parent.as_ref())?;
-        if let Some(folder) = keeps {
-            sandbox.keep(folder);
-        }
-        Ok::<_, SandboxError>(sandbox)
-    });
+    let making = sandboxes.clone();
+    let made = tokio::task::spawn_blocking(move || making.make(plan, parent.as_ref()));
     Ok(made.await.map_err(io::Error::other)??)
 }
