@@ -118,9 +118,9 @@ impl Spares {
         state.waiting.truncate(wanted);
     }
 
-    /// Drops all that wait; how many.
-    pub fn clear(&self) -> usize {
-        std::mem::take(&mut self.lock().waiting).len()
+    /// Drops all that wait.
+    pub fn clear(&self) {
+        self.lock().waiting.clear();
     }
 
     /// How many wait.

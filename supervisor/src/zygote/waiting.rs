@@ -67,11 +67,9 @@ impl Pool {
         self.each_ready(|zygote| zygote.spares().trim(now));
     }
 
-    /// Drops all spares; how many.
-    pub fn evict_spares(&self) -> usize {
-        let mut count = 0;
-        self.each_ready(|zygote| count += zygote.spares().clear());
-        count
+    /// Drops all spares.
+    pub fn evict_spares(&self) {
+        self.each_ready(|zygote| zygote.spares().clear());
     }
 
     fn has_room(&self) -> bool {

@@ -52,11 +52,6 @@ impl Names {
         self.modules.number(Module { distribution, name: name.to_owned() })
     }
 
-    /// A realm's name.
-    pub fn realm_name(&self, realm: Realm) -> &str {
-        &self.realms.named[realm.place()]
-    }
-
     /// A distribution's digest.
     pub fn digest(&self, distribution: DistributionId) -> &str {
         &self.distributions.named[distribution.place()]
