@@ -111,16 +111,7 @@ fn soak(functions: usize, invocations: usize, pace: Duration) {
 
 /// Kills one process of a sandbox, whichever: a zygote, a holder, a spare or a function.
 fn kill_one(instance: &Instance, random: u64) -> bool {
-    let group = instance.group().unwrap();
-    let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
-    let root = roots.into_iter().map(|root| PathBuf::from(root).join(group)).find(|r| r.exists());
-    let sandboxes = std::fs::read_dir(root.unwrap()).unwrap().flatten();
-    let mut processes = Vec::new();
-    for sandbox in sandboxes {
-        let listed = std::fs::read_to_string(sandbox.path().join("cgroup.procs"));
-        let listed = listed.unwrap_or_default();
-        processes.extend(listed.lines().filter_map(|pid| pid.parse::<i32>().ok()));
-    }
+    let processes = instance.sandboxed();
     let Some(place) = usize::try_from(random).unwrap().checked_rem(processes.len()) else {
         return false;
     };

@@ -232,6 +232,20 @@ impl Instance {
         Footprint::of(self)
     }
 
+    /// Processes in its sandboxes, holders included.
+    pub fn sandboxed(&self) -> Vec<i32> {
+        let group = self.group().unwrap();
+        let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].into_iter();
+        let top = roots.map(|root| Path::new(root).join(group)).find(|top| top.exists());
+        let sandboxes = std::fs::read_dir(top.unwrap()).unwrap().flatten();
+        let listed = sandboxes.map(|sandbox| {
+            std::fs::read_to_string(sandbox.path().join("cgroup.procs")).unwrap_or_default()
+        });
+        listed
+            .flat_map(|text| text.lines().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
+            .collect()
+    }
+
     /// Name of its control groups; absent where it never came up.
     pub fn group(&self) -> Option<&str> {
         self.group.as_deref()

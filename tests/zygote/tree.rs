@@ -193,7 +193,7 @@ fn spares_wait_and_are_replaced() {
     assert_eq!(start_of(&instance, "first"), (json!("zygote"), json!([{ "alpha": true }, null])));
     eventually("another has taken its place", || waiting() > 0);
     // One that was killed is no trouble of a function's.
-    let spares: Vec<u32> = processes(&instance);
+    let spares = processes(&instance);
     assert!(!spares.is_empty());
     for process in spares {
         kill_9(&json!(process));
@@ -209,27 +209,14 @@ fn spares_wait_and_are_replaced() {
 }
 
 /// Processes of sandboxes that are neither zygotes nor holders.
-fn processes(instance: &Instance) -> Vec<u32> {
-    let zygotes: Vec<u64> =
-        zygotes(instance).iter().filter_map(|one| one["pid"].as_u64()).collect();
-    let group = instance.group().unwrap();
-    let mut found = Vec::new();
-    for root in ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"] {
-        let Ok(groups) = std::fs::read_dir(std::path::Path::new(root).join(group)) else {
-            continue;
-        };
-        for sandbox in groups.flatten() {
-            let listed = std::fs::read_to_string(sandbox.path().join("cgroup.procs"));
-            for pid in listed.unwrap_or_default().lines().filter_map(|pid| pid.parse().ok()) {
-                let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
-                if line.unwrap_or_default().contains("python") && !zygotes.contains(&u64::from(pid))
-                {
-                    found.push(pid);
-                }
-            }
-        }
-        break;
-    }
+fn processes(instance: &Instance) -> Vec<i32> {
+    let zygotes: Vec<i64> =
+        zygotes(instance).iter().filter_map(|one| one["pid"].as_i64()).collect();
+    let mut found = instance.sandboxed();
+    found.retain(|pid| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.contains("python") && !zygotes.contains(&i64::from(*pid))
+    });
     found
 }
 
