@@ -71,20 +71,11 @@ impl Work {
         };
         let large: Vec<_> = found.iter().filter(|(_, m)| m.is_file() && m.len() >= LARGE).collect();
         let mut random = Random::new(1);
-        let mut draw = |below: u64| {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                clippy::cast_precision_loss,
-                reason = "a place in a list or a file of less than 2^52 bytes"
-            )]
-            let drawn = (random.unit() * below as f64) as u64;
-            drawn.min(below - 1)
-        };
         let mut places = Vec::with_capacity(reads);
         for _ in 0..if large.is_empty() { 0 } else { reads } {
-            let (path, metadata) = large[usize::try_from(draw(large.len() as u64))?];
-            places.push((below(path), draw(metadata.len() / PAGE as u64) * PAGE as u64));
+            let (path, metadata) = large[random.below(large.len())];
+            let page = random.below(usize::try_from(metadata.len())? / PAGE);
+            places.push((below(path), (page * PAGE) as u64));
         }
         Ok(Self {
             all: of(&|_| true),
