@@ -149,10 +149,7 @@ impl Pool {
     }
 
     fn ready(&self, id: u64) -> Option<Arc<Zygote>> {
-        match &self.lock().slots.get(&id)?.state {
-            State::Ready(zygote) => Some(zygote.clone()),
-            _ => None,
-        }
+        self.lock().slots.get(&id)?.state.ready().cloned()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a time and a size, far below 2^52")]

@@ -27,6 +27,16 @@ pub enum State {
     Failed(String),
 }
 
+impl State {
+    /// The zygote, where it can be asked to fork.
+    pub(super) fn ready(&self) -> Option<&Arc<Zygote>> {
+        match self {
+            Self::Ready(zygote) => Some(zygote),
+            Self::Starting | Self::Failed(_) => None,
+        }
+    }
+}
+
 /// A zygote's place in the pool.
 #[derive(Debug, Clone)]
 pub struct Slot {
@@ -142,10 +152,10 @@ impl Pool {
         let now = self.now();
         let inner = &mut *self.lock();
         inner.introduce(function, tree, now);
-        let ready = inner.slots.values().filter(|slot| matches!(slot.state, State::Ready(_)));
+        let ready = inner.slots.values().filter(|slot| slot.state.ready().is_some());
         let chosen = inner.policy.choose(ready.map(|slot| &slot.seen), &function.info.name)?;
         let slot = inner.slots.get(&chosen.id.0)?;
-        let State::Ready(zygote) = &slot.state else { return None };
+        let zygote = slot.state.ready()?;
         let wanted = &inner.policy.function(&function.info.name)?.modules;
         Some(Choice {
             id: slot.id,
@@ -174,8 +184,7 @@ impl Pool {
 
     /// Forgets a zygote that does not fork any more.
     pub fn discard(&self, zygote: &Arc<Zygote>) {
-        let same =
-            |slot: &Slot| matches!(&slot.state, State::Ready(kept) if Arc::ptr_eq(kept, zygote));
+        let same = |slot: &Slot| slot.state.ready().is_some_and(|kept| Arc::ptr_eq(kept, zygote));
         self.lock().slots.retain(|_, slot| !same(slot));
         self.news.wake();
     }
@@ -221,10 +230,10 @@ impl Pool {
     }
 
     pub(super) fn each_ready(&self, mut act: impl FnMut(&Zygote)) {
-        for slot in self.slots() {
-            if let State::Ready(zygote) = slot.state {
-                act(&zygote);
-            }
+        let ready: Vec<Arc<Zygote>> =
+            self.lock().slots.values().filter_map(|slot| slot.state.ready().cloned()).collect();
+        for zygote in &ready {
+            act(zygote);
         }
     }
 
@@ -258,10 +267,10 @@ impl Inner {
                 realm: slot.seen.realm,
                 distributions: slot.seen.distributions.clone(),
                 modules: slot.seen.modules.clone(),
-                bytes: match &slot.state {
-                    State::Ready(zygote) => zygote.private_bytes() as f64,
-                    _ => slot.planned_bytes,
-                },
+                bytes: slot
+                    .state
+                    .ready()
+                    .map_or(slot.planned_bytes, |zygote| zygote.private_bytes() as f64),
                 is_given: slot.is_given,
             })
             .collect()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pipsqueak::wire::{Explanation, Imports, UnsafeModule, Verdict};
 
 use super::forest::{self, DistributionId, Function as Needs, ModuleId, given};
-use super::pool::{Inner, Pool, State};
+use super::pool::{Inner, Pool};
 use crate::environment::Tree;
 use crate::function::Function;
 
@@ -21,7 +21,7 @@ impl Pool {
         let name = &function.info.name;
         let inner = &mut *self.lock();
         inner.introduce(function, tree, now);
-        let ready = inner.slots.values().filter(|slot| matches!(slot.state, State::Ready(_)));
+        let ready = inner.slots.values().filter(|slot| slot.state.ready().is_some());
         let zygotes: Vec<_> = ready.map(|slot| slot.seen.clone()).collect();
         let inner = &*inner;
         let verdicts = inner.policy.explain(&zygotes, name);
