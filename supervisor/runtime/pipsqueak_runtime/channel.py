@@ -17,4 +17,9 @@ def receive(channel):
 
 def send(channel, header, body=b""):
     """Sends a header and its body."""
-    native.send(channel, json.dumps(header).encode() + b"\n" + body)
+    native.send(channel, compose(header, body))
+
+
+def compose(header, body=b""):
+    """A header and its body as one message."""
+    return json.dumps(header).encode() + b"\n" + body

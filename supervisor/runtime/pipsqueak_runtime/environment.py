@@ -1,6 +1,5 @@
 """An environment that has more packages than that of the zygote which a process was forked from."""
 
-import importlib
 import os
 import sys
 
@@ -15,11 +14,11 @@ def note():
 
 
 def widen():
-    """Takes in what has come since, as the interpreter would have at its start."""
+    """Takes in what has come since, as the interpreter would have at its start. Nothing was imported since a
+    zygote has invalidated its finders' caches."""
     # It is not there in an environment without any package. What is provided to everybody comes last.
     if FOLDER not in sys.path and os.path.isdir(FOLDER):
         sys.path.insert(-1, FOLDER)
-    importlib.invalidate_caches()
     fresh = [name for name in sorted(_found()) if name not in _known]
     if fresh:
         import site

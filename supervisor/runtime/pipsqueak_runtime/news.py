@@ -28,12 +28,28 @@ def imported():
     global _count
     if len(sys.modules) == _count:
         return []
-    names = [name for name in list(sys.modules) if name not in _known]
+    names = _unknown()
     if len(names) <= MOST:
         _count = len(sys.modules)
     told = names[:MOST]
     _known.update(told)
     return [name for name in told if _is_of_distribution(sys.modules.get(name))]
+
+
+def _unknown():
+    # New ones come last. To look at the others' names too would copy the pages that those are in, which
+    # a function shares with its zygote.
+    expected, names = len(sys.modules) - _count, []
+    try:
+        for name in reversed(sys.modules):
+            if name not in _known:
+                names.append(name)
+            elif len(names) >= expected:
+                return names
+    except RuntimeError:
+        # Another thread imports at this moment.
+        names = [name for name in list(sys.modules) if name not in _known]
+    return names
 
 
 def _is_of_distribution(module):

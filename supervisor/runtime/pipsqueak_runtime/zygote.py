@@ -1,6 +1,7 @@
 """A zygote: imports packages once, then forks children into the sandboxes it is given."""
 
 import gc
+import importlib
 import os
 import sys
 
@@ -12,9 +13,14 @@ from pipsqueak_runtime.preload import Preloading
 from pipsqueak_runtime.uniqueness import Generators
 
 
+# What a child need not give back: that would copy the pages which it shares with its zygote.
+_held = None
+
+
 def serve(control):
     """Serves the supervisor. Returns only in a function's process, with its own channel."""
-    probe, generators = Probe(), Generators()
+    global _held
+    probe, generators = _held = Probe(), Generators()
     # Each turn is that of a zygote which the one before has forked.
     while _serve_as_zygote(control, probe, generators) == "zygote":
         probe.inherit()
@@ -27,24 +33,14 @@ def _serve_as_zygote(control, probe, generators):
     message = channel.receive(control)
     if message is None:
         os._exit(0)
-    preloading = Preloading(message[0]["modules"], probe, generators)
-    preloading.run()
-    try:
-        snapshot.before()
-    except snapshot.HookFailure as failure:
-        reason = f"a hook of register_before_snapshot failed: {failure}"
-        channel.send(control, {"unready": {"reason": reason}})
-        os._exit(70)
-    told = preloading.tell()
-    generators.collect()
-    environment.note()
-    news.know()
-    function.flush()
+    ready = _prepare(control, message[0]["modules"], probe, generators)
     # A collection in a child would write to every object's header and so copy every page.
     gc.collect()
     gc.freeze()
     native.collapse()
-    channel.send(control, {"ready": told})
+    native.send(control, ready)
+    # Or a child would, when it leaves this frame.
+    del message, ready
     while True:
         message = channel.receive(control)
         if message is None:
@@ -62,6 +58,27 @@ def _serve_as_zygote(control, probe, generators):
             os.close(descriptor)
         if pid:
             channel.send(control, {"forked": {"id": order["id"], "pid": pid}})
+
+
+def _prepare(control, modules, probe, generators):
+    """Imports. Returns what the supervisor is to be told: nothing else of it is left in this process, as
+    freeing many small objects in each child would copy the pages that they are in."""
+    preloading = Preloading(modules, probe, generators)
+    preloading.run()
+    try:
+        snapshot.before()
+    except snapshot.HookFailure as failure:
+        reason = f"a hook of register_before_snapshot failed: {failure}"
+        channel.send(control, {"unready": {"reason": reason}})
+        os._exit(70)
+    ready = channel.compose({"ready": preloading.tell()})
+    generators.collect()
+    environment.note()
+    # A child may see more than there is now. To tell each finder there would copy their pages.
+    importlib.invalidate_caches()
+    news.know()
+    function.flush()
+    return ready
 
 
 def _become_child(control, order, descriptors, generators):

@@ -60,16 +60,18 @@ struct Ends {
 }
 
 impl Spare {
-    /// Forks a child of a zygote into a sandbox inside the zygote's.
+    /// Forks a child of a zygote into a sandbox inside the zygote's: `empty`, or a new one.
     pub async fn fork(
         sandboxes: &Arc<Sandboxes>,
         zygote: &Zygote,
         runtime: &Path,
+        empty: Option<Sandbox>,
     ) -> Result<Self, SpareError> {
         let ends = Ends::new()?;
-        let parent = zygote.sandbox().clone();
-        let own_network = parent.own_network();
-        let sandbox = make(sandboxes, zygote.tree(), own_network, runtime, Some(parent)).await?;
+        let sandbox = match empty {
+            Some(empty) => empty,
+            None => sandbox(sandboxes, zygote, runtime).await?,
+        };
         let forked = zygote.fork(&sandbox, &ends.channel, &ends.print).await?;
         ends.join(sandbox, zygote.sandbox().exits().clone(), forked.pid)
     }
@@ -122,6 +124,17 @@ impl Ends {
             pid,
         })
     }
+}
+
+/// Makes a sandbox that a zygote's child can be forked into.
+pub async fn sandbox(
+    sandboxes: &Arc<Sandboxes>,
+    zygote: &Zygote,
+    runtime: &Path,
+) -> Result<Sandbox, SpareError> {
+    let parent = zygote.sandbox().clone();
+    let own_network = parent.own_network();
+    make(sandboxes, zygote.tree(), own_network, runtime, Some(parent)).await
 }
 
 async fn make(

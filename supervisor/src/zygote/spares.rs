@@ -1,4 +1,5 @@
-//! The spares of one zygote: claimed by requests, and made between them.
+//! The spares of one zygote, and sandboxes that are still empty: claimed by requests, and made between
+//! them.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,6 +9,11 @@ use tokio::sync::oneshot;
 
 use super::demand::Demand;
 use super::spare::Spare;
+use crate::sandbox::Sandbox;
+
+/// Most sandboxes of one zygote that wait empty. One takes a small part of what a spare does, and whoever
+/// finds no spare has to fork, but not to make a sandbox, which takes longer.
+const MOST_EMPTY: usize = 4;
 
 /// The spares of one zygote.
 #[derive(Debug)]
@@ -20,6 +26,7 @@ pub struct Spares {
 #[derive(Debug)]
 struct State {
     waiting: VecDeque<Spare>,
+    empty: Vec<Sandbox>,
     demand: Demand,
     refilling: bool,
     making: Making,
@@ -43,16 +50,26 @@ pub enum Claim {
     Ready(Box<Spare>),
     /// The one that is being made. Nothing comes where making it fails.
     Coming(oneshot::Receiver<Spare>),
-    /// Nothing: whoever asks has to make one.
-    Nothing,
+    /// Nothing: whoever asks has to make one, in a sandbox that is ready where there is one.
+    Nothing(Option<Box<Sandbox>>),
+}
+
+/// What there should be more of.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// A spare.
+    Spare,
+    /// An empty sandbox.
+    Sandbox,
 }
 
 impl Spares {
     /// None yet, of a zygote that is there because of one start. At most `most` will wait.
     pub fn new(most: usize, now: Instant) -> Self {
         let demand = Demand::new(now);
-        let (waiting, making) = (VecDeque::new(), Making::Nothing);
-        Self { most, state: Mutex::new(State { waiting, demand, refilling: false, making }) }
+        let (waiting, empty) = (VecDeque::new(), Vec::new());
+        let (refilling, making) = (false, Making::Nothing);
+        Self { most, state: Mutex::new(State { waiting, empty, demand, refilling, making }) }
     }
 
     /// Takes one for a start.
@@ -69,28 +86,36 @@ impl Spares {
             state.making = Making::Claimed(sender);
             return Claim::Coming(receiver);
         }
-        Claim::Nothing
+        Claim::Nothing(state.empty.pop().map(Box::new))
     }
 
-    /// Whether the caller is to make spares until [`Self::wants`] says that there are enough; nobody
-    /// else does meanwhile.
+    /// Whether the caller is to make what [`Self::lack`] says until that is nothing; nobody else does
+    /// meanwhile.
     pub fn begin_refill(&self, now: Instant) -> bool {
         let mut state = self.lock();
-        let begin = !state.refilling && state.lacks(now, self.most);
+        let begin = !state.refilling && state.lack(now, self.most).is_some();
         state.refilling |= begin;
         begin
     }
 
-    /// Whether the caller is to make another one. Where not, it has ended refilling.
-    pub fn wants(&self, now: Instant) -> bool {
+    /// What the caller is to make next. Where that is nothing, it has ended refilling.
+    pub fn lack(&self, now: Instant) -> Option<Lack> {
         let mut state = self.lock();
-        state.refilling = state.lacks(now, self.most);
-        state.refilling
+        let lack = state.lack(now, self.most);
+        state.refilling = lack.is_some();
+        lack
     }
 
-    /// Says that one is being made.
-    pub fn making(&self) {
-        self.lock().making = Making::Open;
+    /// Says that a spare is being made, and gives an empty sandbox for it where there is one.
+    pub fn making(&self) -> Option<Sandbox> {
+        let mut state = self.lock();
+        state.making = Making::Open;
+        state.empty.pop()
+    }
+
+    /// Keeps an empty sandbox.
+    pub fn keep_empty(&self, sandbox: Sandbox) {
+        self.lock().empty.push(sandbox);
     }
 
     /// Says what has come of it: a spare and the time it took, or nothing.
@@ -111,26 +136,32 @@ impl Spares {
         self.lock().refilling = false;
     }
 
-    /// Drops those that are more than there should be.
+    /// Drops what is more than there should be.
     pub fn trim(&self, now: Instant) {
         let mut state = self.lock();
         let wanted = state.demand.spares(now, self.most);
         state.waiting.truncate(wanted);
+        let wanted = state.demand.spares(now, MOST_EMPTY);
+        state.empty.truncate(wanted);
     }
 
     /// Drops all that wait.
     pub fn clear(&self) {
-        self.lock().waiting.clear();
+        let mut state = self.lock();
+        state.waiting.clear();
+        state.empty.clear();
     }
 
-    /// How many wait.
+    /// How many spares wait.
     pub fn count(&self) -> usize {
         self.lock().waiting.len()
     }
 
-    /// Memory charged to those that wait, in bytes.
+    /// Memory charged to what waits, in bytes.
     pub fn bytes(&self) -> u64 {
-        self.lock().waiting.iter().map(|spare| spare.sandbox.group().memory()).sum()
+        let state = self.lock();
+        let spares = state.waiting.iter().map(|spare| &spare.sandbox);
+        spares.chain(&state.empty).map(|sandbox| sandbox.group().memory()).sum()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -139,7 +170,13 @@ impl Spares {
 }
 
 impl State {
-    fn lacks(&self, now: Instant, most: usize) -> bool {
-        self.waiting.len() < self.demand.spares(now, most)
+    fn lack(&self, now: Instant, most: usize) -> Option<Lack> {
+        if self.waiting.len() < self.demand.spares(now, most) {
+            Some(Lack::Spare)
+        } else if self.empty.len() < self.demand.spares(now, MOST_EMPTY) {
+            Some(Lack::Sandbox)
+        } else {
+            None
+        }
     }
 }

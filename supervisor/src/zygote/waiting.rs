@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::node::Zygote;
 use super::pool::Pool;
-use super::spare::{Spare, SpareError};
-use super::spares::Claim;
+use super::spare::{self, Spare, SpareError};
+use super::spares::{Claim, Lack};
 
 /// How long making a spare waits for requests to be answered. Where they never pause it is made beside
 /// them.
@@ -18,6 +18,7 @@ impl Pool {
     /// A child of a zygote that waits for its function: one that is there, one that is being made,
     /// or a new one.
     pub async fn spare(&self, zygote: &Zygote) -> Result<Spare, SpareError> {
+        let mut empty = None;
         match zygote.spares().claim(Instant::now()) {
             Claim::Ready(spare) => return Ok(*spare),
             Claim::Coming(spare) => {
@@ -25,12 +26,13 @@ impl Pool {
                     return Ok(spare);
                 }
             }
-            Claim::Nothing => {}
+            Claim::Nothing(sandbox) => empty = sandbox.map(|sandbox| *sandbox),
         }
-        Spare::fork(&self.sandboxes, zygote, &self.runtime).await
+        Spare::fork(&self.sandboxes, zygote, &self.runtime, empty).await
     }
 
-    /// Makes the spares that a zygote should have, in the background, one after the other.
+    /// Makes the spares and empty sandboxes that a zygote should have, in the background, one after the
+    /// other.
     pub fn refill(self: &Arc<Self>, zygote: &Arc<Zygote>) {
         if !self.has_room() || !zygote.spares().begin_refill(Instant::now()) {
             return;
@@ -41,24 +43,40 @@ impl Pool {
             loop {
                 pool.traffic.pause(REFILL_PATIENCE).await;
                 let Some(zygote) = zygote.upgrade() else { return };
-                let began = Instant::now();
-                if !zygote.spares().wants(began) {
-                    return;
-                }
-                zygote.spares().making();
-                let made = Spare::fork(&pool.sandboxes, &zygote, &pool.runtime).await;
+                let Some(lack) = zygote.spares().lack(Instant::now()) else { return };
+                let made = pool.make(&zygote, lack).await;
                 let made = made.inspect_err(|error| {
                     tracing::warn!(%error, zygote = zygote.pid(), "making a spare");
                     pool.discard(&zygote);
                 });
                 let ended = made.is_err() || !pool.has_room();
-                zygote.spares().made(made.ok().map(|spare| (spare, began.elapsed())));
                 if ended {
                     zygote.spares().end_refill();
                     return;
                 }
             }
         });
+    }
+
+    async fn make(&self, zygote: &Zygote, lack: Lack) -> Result<(), SpareError> {
+        let began = Instant::now();
+        match lack {
+            Lack::Spare => {
+                let empty = zygote.spares().making();
+                let made = Spare::fork(&self.sandboxes, zygote, &self.runtime, empty).await;
+                let (made, outcome) = match made {
+                    Ok(spare) => (Some((spare, began.elapsed())), Ok(())),
+                    Err(error) => (None, Err(error)),
+                };
+                zygote.spares().made(made);
+                outcome
+            }
+            Lack::Sandbox => {
+                let empty = spare::sandbox(&self.sandboxes, zygote, &self.runtime).await?;
+                zygote.spares().keep_empty(empty);
+                Ok(())
+            }
+        }
     }
 
     /// Drops the spares that are more than demand asks for.

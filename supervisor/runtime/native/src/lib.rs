@@ -2,6 +2,7 @@
 //! module's import, and the steps by which a zygote's child enters a sandbox.
 
 use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
+use std::sync::OnceLock;
 
 use pipsqueak_kernel::filter::Filter;
 use pipsqueak_kernel::landlock::Writable;
@@ -13,6 +14,10 @@ use pyo3::types::PyBytes;
 /// Longest message that the runtime takes from the supervisor, in bytes: above the longest frame
 /// of the wire protocol.
 const MAX_MESSAGE_BYTES: usize = 32 << 20;
+
+/// What a zygote's children give up. Compiled ahead of the first fork: in each child it would copy
+/// pages.
+static ENTERED: OnceLock<Filter> = OnceLock::new();
 
 /// The native part of the runtime.
 #[pymodule]
@@ -56,6 +61,7 @@ fn fork_into(
     memberships: Vec<RawFd>,
     own_network: bool,
 ) -> PyResult<i32> {
+    entered()?;
     let holder = borrow(holder)?;
     let memberships: Vec<_> = memberships.into_iter().map(borrow).collect::<PyResult<_>>()?;
     let mut join = || {
@@ -95,7 +101,14 @@ fn become_user(uid: u32, gid: u32, is_zygote: bool) -> PyResult<()> {
         return Ok(());
     }
     landlock::restrict(Writable::BY_FUNCTIONS)?;
-    Ok(Filter::of_entered()?.install()?)
+    Ok(entered()?.install()?)
+}
+
+fn entered() -> std::io::Result<&'static Filter> {
+    match ENTERED.get() {
+        Some(filter) => Ok(filter),
+        None => Filter::of_entered().map(|filter| ENTERED.get_or_init(|| filter)),
+    }
 }
 
 /// Checks that a number from Python is an open descriptor.
