@@ -1,56 +1,25 @@
 //! A function's process in its sandbox: born, asked, paused, resumed, ended.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use pipsqueak::wire::{FunctionError, Network, Outcome};
-use pipsqueak_kernel::mount::{self, Access};
+use pipsqueak::wire::{FunctionError, Outcome};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::net::unix::pipe;
 
 use super::exchange::{Logs, exchange};
+use super::furnish::StartError;
 use super::table::Function;
 use crate::channel;
 use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
-use crate::sandbox::{Exit, Exits, FUNCTION, Sandbox, SandboxError, Sandboxes};
+use crate::sandbox::{Exit, Exits, Sandbox};
 use crate::zygote::{self, Spare};
 
 /// How long the report of a process's end is waited for.
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Why a process could not be made a function's.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Its network.
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
-    /// Its code or environment.
-    #[error("mounting the code of function {function}: {error}")]
-    Mount {
-        /// The function.
-        function: String,
-        /// Why.
-        error: io::Error,
-    },
-    /// Its limits.
-    #[error("limiting the sandbox of function {function}: {error}")]
-    Limit {
-        /// The function.
-        function: String,
-        /// Why.
-        error: io::Error,
-    },
-    /// It needs more memory than its limit before its code runs.
-    #[error("an interpreter alone takes more memory than the limit of function {function}")]
-    Memory {
-        /// The function.
-        function: String,
-    },
-}
 
 /// An instance that runs.
 #[derive(Debug)]
@@ -92,42 +61,11 @@ pub struct Answered {
 }
 
 impl Instance {
-    /// Makes a waiting process the function's; it has not loaded its handler yet.
-    ///
-    /// `tree` is the function's environment, where the process waits in another one.
-    pub async fn start(
-        sandboxes: &Arc<Sandboxes>,
-        spare: Spare,
-        function: Arc<Function>,
-        tree: Option<&Tree>,
-    ) -> Result<Self, StartError> {
-        let Spare { mut sandbox, channel, printed, exits, pid } = spare;
+    /// Makes a waiting process the function's, whose sandbox is furnished for it; it has not loaded its
+    /// handler yet. `is_wider` says whether its environment is another than that in which it waited.
+    pub fn new(spare: Spare, function: Arc<Function>, is_wider: bool) -> Result<Self, StartError> {
+        let Spare { sandbox, channel, printed, exits, pid } = spare;
         let info = &function.info;
-        let mut mounts = Vec::new();
-        if info.network == Network::Nat {
-            let connecting = sandboxes.clone();
-            let connected = tokio::task::spawn_blocking(move || {
-                let resolver = connecting.resolv_conf()?;
-                connecting.connect(&mut sandbox)?;
-                Ok::<_, SandboxError>((sandbox, resolver))
-            });
-            let connected = connected.await.map_err(|error| StartError::Mount {
-                function: info.name.clone(),
-                error: io::Error::other(error),
-            })?;
-            let (connected, resolver) = connected?;
-            sandbox = connected;
-            mounts.push(resolver);
-        }
-        let code = mount::take(&function.code, Access::ReadOnly)
-            .map(|code| (PathBuf::from(FUNCTION), code));
-        let environment = tree.map(Tree::mount).transpose();
-        code.and_then(|code| Ok([code].into_iter().chain(environment?)))
-            .and_then(|taken| {
-                mounts.extend(taken);
-                sandbox.furnish(&mounts, info.tmp)
-            })
-            .map_err(|error| StartError::Mount { function: info.name.clone(), error })?;
         let limits = Limits {
             memory: Some(info.memory),
             pids: Some(zygote::PIDS),
@@ -149,7 +87,7 @@ impl Instance {
             exits,
             pid,
             host_pid: OnceLock::new(),
-            is_wider: tree.is_some(),
+            is_wider,
             invocations: 0,
         })
     }

@@ -3,9 +3,11 @@
 mod deploy;
 mod entry;
 mod exchange;
+mod furnish;
 mod instance;
 mod table;
 
 pub use deploy::DeployError;
-pub use instance::{Answered, Instance, Paused, StartError};
+pub use furnish::{StartError, furnish};
+pub use instance::{Answered, Instance, Paused};
 pub use table::{Function, Functions, FunctionsError};

@@ -17,6 +17,7 @@ use pipsqueak_kernel::mount::{self, Access};
 use pipsqueak_kernel::{descriptor, message};
 use tokio::runtime::Handle;
 
+use super::door::Door;
 use super::exits::Exits;
 use super::maker;
 use super::order::{Answer, Order, ProcessOrder, SandboxOrder, Standing};
@@ -193,7 +194,7 @@ impl Sandboxes {
         };
         let mut descriptors = vec![report.as_fd()];
         descriptors.extend(memberships.iter().map(AsFd::as_fd));
-        descriptors.extend(parent.map(|parent| parent.holder().as_fd()));
+        descriptors.extend(parent.map(|parent| parent.holder()));
         descriptors.extend(mounts.iter().map(AsFd::as_fd));
         let (holder_pid, holder) =
             match self.carry_out(&name, &Order::Sandbox(order), &descriptors).map_err(cleared)? {
@@ -209,14 +210,12 @@ impl Sandboxes {
             name,
             standing: plan.standing,
             group: Arc::new(group),
-            holder: Arc::new(holder),
-            holder_pid,
+            door: Door { holder: Arc::new(holder), holder_pid, address: Arc::default() },
             user,
             own_network: plan.own_network,
             exits,
             parent: parent.cloned(),
             keeps: plan.keeps,
-            address: None,
             teardown: self.teardown.clone(),
         })
     }
@@ -233,7 +232,7 @@ impl Sandboxes {
             variables: program.variables,
             directory: program.directory,
         };
-        let mut descriptors = vec![sandbox.holder().as_fd()];
+        let mut descriptors = vec![sandbox.holder()];
         descriptors.extend(memberships.iter().map(AsFd::as_fd));
         descriptors.extend(program.descriptors);
         match self.carry_out(&sandbox.name, &Order::Process(order), &descriptors)? {
@@ -243,9 +242,10 @@ impl Sandboxes {
     }
 
     /// Gives a sandbox with a network namespace of its own an address behind the host's. Blocks.
-    pub fn connect(&self, sandbox: &mut Sandbox) -> Result<(), SandboxError> {
-        let address = self.nat.attach(sandbox.holder.as_fd(), sandbox.holder_pid)?;
-        sandbox.address = Some(address);
+    pub fn connect(&self, door: &Door) -> Result<(), SandboxError> {
+        let address = self.nat.attach(door.holder(), door.holder_pid)?;
+        // One that has an address already keeps it.
+        let _ = door.address.set(address);
         Ok(())
     }
 

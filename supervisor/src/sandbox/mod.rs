@@ -7,6 +7,7 @@
 mod base;
 mod client;
 mod confine;
+mod door;
 mod exits;
 mod holder;
 mod launch;
@@ -21,25 +22,25 @@ mod users;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use pipsqueak::wire::DEFAULT_TMP;
-use pipsqueak_kernel::{mount, pidfd};
+use pipsqueak_kernel::pidfd;
 
 pub use base::{ENVIRONMENT, FUNCTION, RUNTIME};
 pub use client::{Plan, Process, Program, Sandboxes};
+pub use door::Door;
 pub use exits::Exits;
 pub use maker::run as run_maker;
 pub use order::{Exit, Standing};
 pub use users::{INSTALLER, host_user};
 
 use crate::kernel::cgroup::Group;
-use crate::network::{NatError, Taken};
+use crate::network::NatError;
 use teardown::Remains;
 use users::User;
 
@@ -93,14 +94,12 @@ pub struct Sandbox {
     name: String,
     standing: Standing,
     group: Arc<Group>,
-    holder: Arc<OwnedFd>,
-    holder_pid: i32,
+    door: Door,
     user: User,
     own_network: bool,
     exits: Arc<Exits>,
     parent: Option<Arc<Sandbox>>,
     keeps: Option<Arc<tempfile::TempDir>>,
-    address: Option<Taken>,
     teardown: Sender<Option<Remains>>,
 }
 
@@ -116,8 +115,13 @@ impl Sandbox {
     }
 
     /// The holder's pidfd.
-    pub fn holder(&self) -> &OwnedFd {
-        &self.holder
+    pub fn holder(&self) -> BorrowedFd<'_> {
+        self.door.holder()
+    }
+
+    /// The way in, to give it more.
+    pub fn door(&self) -> Door {
+        self.door.clone()
     }
 
     /// Whether it has a network namespace of its own.
@@ -137,7 +141,7 @@ impl Sandbox {
 
     /// A process in it other than the holder, numbered as on the host.
     pub fn process(&self) -> Option<u32> {
-        let holder = self.holder_pid.cast_unsigned();
+        let holder = self.door.holder_pid.cast_unsigned();
         self.group.processes().into_iter().find(|pid| *pid != holder)
     }
 
@@ -150,24 +154,14 @@ impl Sandbox {
 
     /// Ends everything in it and waits until nothing of it runs any more. Blocks.
     pub fn end(self) -> io::Result<()> {
-        pidfd::signal(self.holder.as_fd(), Signal::SIGKILL)?;
-        if pidfd::wait_end(self.holder.as_fd(), END_PATIENCE)? {
+        pidfd::signal(self.holder(), Signal::SIGKILL)?;
+        if pidfd::wait_end(self.holder(), END_PATIENCE)? {
             return Ok(());
         }
         Err(io::Error::other(format!(
             "sandbox {} has not ended within {END_PATIENCE:?}",
             self.name
         )))
-    }
-
-    /// Mounts more in it, at places that its root has, and lets its `/tmp` have so many bytes.
-    pub fn furnish(&self, mounts: &[Mounted], tmp_bytes: u64) -> io::Result<()> {
-        mount::visit(self.holder.as_fd(), || {
-            if tmp_bytes != DEFAULT_TMP {
-                mount::resize_tmpfs(Path::new("/tmp"), tmp_bytes)?;
-            }
-            mounts.iter().try_for_each(|(place, tree)| mount::attach_plainly(tree.as_fd(), place))
-        })
     }
 }
 
@@ -177,12 +171,11 @@ impl Drop for Sandbox {
             id: self.id,
             standing: self.standing,
             name: std::mem::take(&mut self.name),
-            holder: self.holder.clone(),
+            door: self.door.clone(),
             group: self.group.clone(),
             user: self.user.clone(),
             parent: self.parent.take(),
             keeps: self.keeps.take(),
-            address: self.address.take(),
         };
         // The receiver is gone only when the supervisor itself ends, which clears everything.
         let _ = self.teardown.send(Some(remains));

@@ -1,6 +1,6 @@
 //! Taking sandboxes down: always whole, always in the same order, off everybody's path.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -9,9 +9,8 @@ use pipsqueak_kernel::pidfd;
 
 use super::stages::{Stage, Stages};
 use super::users::User;
-use super::{END_PATIENCE, Sandbox, Standing};
+use super::{Door, END_PATIENCE, Sandbox, Standing};
 use crate::kernel::cgroup::Group;
-use crate::network::Taken;
 
 /// What is left of a sandbox that nobody uses any more.
 #[derive(Debug)]
@@ -19,36 +18,35 @@ pub struct Remains {
     pub id: u64,
     pub standing: Standing,
     pub name: String,
-    pub holder: Arc<OwnedFd>,
+    pub door: Door,
     pub group: Arc<Group>,
     /// Free for others only when nothing of the sandbox runs any more.
     pub user: User,
     /// Must outlive it: the end of a pid namespace is the end of those inside it.
     pub parent: Option<Arc<Sandbox>>,
     pub keeps: Option<Arc<tempfile::TempDir>>,
-    pub address: Option<Taken>,
 }
 
 /// Takes down what comes, until `None` does.
 pub fn run(remains: &Receiver<Option<Remains>>, stages: &Arc<Stages>) {
     while let Ok(Some(remains)) = remains.recv() {
-        let Remains { id, standing, name, holder, group, user, parent, keeps, address } = remains;
+        let Remains { id, standing, name, door, group, user, parent, keeps } = remains;
         let _ending = stages.enter(id, standing, Stage::Ending);
-        if let Err(error) = end(&name, &holder, &group) {
+        if let Err(error) = end(&name, door.holder(), &group) {
             tracing::error!(sandbox = name, %error, "taking a sandbox down");
         }
         // Only now is nothing of it left that used them.
-        drop((user, keeps, parent, address));
+        drop((user, keeps, parent, door));
     }
 }
 
-fn end(name: &str, holder: &OwnedFd, group: &Group) -> std::io::Result<()> {
-    pidfd::signal(holder.as_fd(), Signal::SIGKILL)?;
+fn end(name: &str, holder: BorrowedFd<'_>, group: &Group) -> std::io::Result<()> {
+    pidfd::signal(holder, Signal::SIGKILL)?;
     // A v1 freezer holds back even that.
     if let Err(error) = group.thaw() {
         tracing::debug!(sandbox = name, %error, "thawing a sandbox to end it");
     }
-    if !pidfd::wait_end(holder.as_fd(), END_PATIENCE)? {
+    if !pidfd::wait_end(holder, END_PATIENCE)? {
         tracing::warn!(sandbox = name, "its holder has not ended in time");
     }
     group.remove()

@@ -23,10 +23,10 @@ use crate::dispatch::{After, InFlight, Pass, Traffic};
 use crate::environment::{Environments, Tree};
 use crate::eviction::lru::Lru;
 use crate::fault::internal;
-use crate::function::{Function, Functions, Instance, Paused};
+use crate::function::{Function, Functions, Instance, Paused, StartError, furnish};
 use crate::mount::Keeper;
-use crate::sandbox::Sandboxes;
-use crate::zygote::{Budget, Pool, Spare, Zygote};
+use crate::sandbox::{Sandbox, Sandboxes};
+use crate::zygote::{self, Budget, Claimed, Pool, Spare, SpareError, Zygote};
 
 /// Everything that a running supervisor has.
 #[derive(Debug)]
@@ -209,11 +209,10 @@ impl Supervisor {
         {
             let tier = if choice.helps { Tier::Zygote } else { Tier::Ssd };
             let zygote = choice.zygote;
-            match self.zygotes.spare(&zygote).await {
+            let wider = (!choice.is_whole).then_some(&*tree);
+            match self.fork(&zygote, function, wider).await? {
                 Ok(spare) => {
-                    let wider = (!choice.is_whole).then_some(&*tree);
-                    let started = Instance::start(&self.sandboxes, spare, function.clone(), wider);
-                    let instance = started.await?;
+                    let instance = Instance::new(spare, function.clone(), wider.is_some())?;
                     let (waited, zygote) = (Duration::ZERO, Some((choice.id, zygote)));
                     return Ok(Obtained { instance, tier, tree, zygote, waited });
                 }
@@ -238,11 +237,38 @@ impl Supervisor {
             (tree, Tier::Cold)
         };
         let own_network = function.own_network();
-        let launched = Spare::launch(&self.sandboxes, &tree, own_network, &self.runtime).await;
+        let made = zygote::sandbox(&self.sandboxes, &tree, own_network, &self.runtime).await;
+        let sandbox = made.map_err(internal)?;
+        let furnished = furnish(&self.sandboxes, sandbox.door(), function, None);
+        let launched = Spare::launch(&self.sandboxes, sandbox);
+        let (launched, furnished) = tokio::join!(launched, furnished);
+        furnished?;
         let launched = launched.map_err(internal)?;
-        let started = Instance::start(&self.sandboxes, launched, function.clone(), None);
-        let instance = started.await?;
+        let instance = Instance::new(launched, function.clone(), false)?;
         Ok(Obtained { instance, tier, tree, zygote: None, waited })
+    }
+
+    /// A zygote's child in a sandbox that is furnished for a function: one that has waited, or a new one,
+    /// whose sandbox is furnished while it is forked. Where the zygote is no good, the inner error.
+    async fn fork(
+        &self,
+        zygote: &Zygote,
+        function: &Function,
+        wider: Option<&Tree>,
+    ) -> Result<Result<Spare, SpareError>, StartError> {
+        let furnish = |sandbox: &Sandbox| furnish(&self.sandboxes, sandbox.door(), function, wider);
+        match self.zygotes.claim(zygote).await {
+            Err(error) => Ok(Err(error)),
+            Ok(Claimed::Spare(spare)) => {
+                furnish(&spare.sandbox).await?;
+                Ok(Ok(*spare))
+            }
+            Ok(Claimed::Sandbox(sandbox)) => {
+                let furnished = furnish(&sandbox);
+                let (forked, furnished) = tokio::join!(Spare::fork(zygote, *sandbox), furnished);
+                furnished.map(|()| forked)
+            }
+        }
     }
 
     fn resume(&self, function: &Arc<Function>) -> Option<(Instance, Arc<Tree>)> {

@@ -19,4 +19,5 @@ pub use give::GiveError;
 pub use imports::{Imported, Unsafe};
 pub use node::{Forked, Imports, Zygote, ZygoteError};
 pub use pool::{Budget, Choice, Pool, Slot, State};
-pub use spare::{PIDS, Spare, SpareError};
+pub use spare::{PIDS, Spare, SpareError, sandbox};
+pub use waiting::Claimed;

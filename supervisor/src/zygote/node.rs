@@ -229,7 +229,7 @@ impl Zygote {
         let order = ForkOrder { id, role: role.name(), uid: user, gid: user, own_network };
         let order = channel::compose(&order, b"")?;
         let memberships = sandbox.memberships()?;
-        let mut descriptors = vec![channel.as_fd(), logs.as_fd(), sandbox.holder().as_fd()];
+        let mut descriptors = vec![channel.as_fd(), logs.as_fd(), sandbox.holder()];
         descriptors.extend(memberships.iter().map(AsFd::as_fd));
         let (answer, answered) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);

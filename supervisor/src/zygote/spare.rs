@@ -60,31 +60,16 @@ struct Ends {
 }
 
 impl Spare {
-    /// Forks a child of a zygote into a sandbox inside the zygote's: `empty`, or a new one.
-    pub async fn fork(
-        sandboxes: &Arc<Sandboxes>,
-        zygote: &Zygote,
-        runtime: &Path,
-        empty: Option<Sandbox>,
-    ) -> Result<Self, SpareError> {
+    /// Forks a child of a zygote into a sandbox that [`sandbox_within`] has made.
+    pub async fn fork(zygote: &Zygote, sandbox: Sandbox) -> Result<Self, SpareError> {
         let ends = Ends::new()?;
-        let sandbox = match empty {
-            Some(empty) => empty,
-            None => sandbox(sandboxes, zygote, runtime).await?,
-        };
         let forked = zygote.fork(&sandbox, &ends.channel, &ends.print).await?;
         ends.join(sandbox, zygote.sandbox().exits().clone(), forked.pid)
     }
 
-    /// Starts an interpreter in a sandbox.
-    pub async fn launch(
-        sandboxes: &Arc<Sandboxes>,
-        tree: &Tree,
-        own_network: bool,
-        runtime: &Path,
-    ) -> Result<Self, SpareError> {
+    /// Starts an interpreter in a sandbox that [`sandbox`] has made.
+    pub async fn launch(sandboxes: &Arc<Sandboxes>, sandbox: Sandbox) -> Result<Self, SpareError> {
         let ends = Ends::new()?;
-        let sandbox = make(sandboxes, tree, own_network, runtime, None).await?;
         let launching = sandboxes.clone();
         let launched = tokio::task::spawn_blocking(move || {
             let null = File::open("/dev/null")?;
@@ -127,14 +112,23 @@ impl Ends {
 }
 
 /// Makes a sandbox that a zygote's child can be forked into.
-pub async fn sandbox(
+pub async fn sandbox_within(
     sandboxes: &Arc<Sandboxes>,
     zygote: &Zygote,
     runtime: &Path,
 ) -> Result<Sandbox, SpareError> {
     let parent = zygote.sandbox().clone();
-    let own_network = parent.own_network();
-    make(sandboxes, zygote.tree(), own_network, runtime, Some(parent)).await
+    make(sandboxes, zygote.tree(), parent.own_network(), runtime, Some(parent)).await
+}
+
+/// Makes a sandbox that sees `tree`, in which an interpreter can be started.
+pub async fn sandbox(
+    sandboxes: &Arc<Sandboxes>,
+    tree: &Tree,
+    own_network: bool,
+    runtime: &Path,
+) -> Result<Sandbox, SpareError> {
+    make(sandboxes, tree, own_network, runtime, None).await
 }
 
 async fn make(

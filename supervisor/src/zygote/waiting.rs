@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::node::Zygote;
 use super::pool::Pool;
-use super::spare::{self, Spare, SpareError};
+use super::spare::{Spare, SpareError, sandbox_within};
 use super::spares::{Claim, Lack};
+use crate::sandbox::Sandbox;
 
 /// How long making a spare waits for requests to be answered. Where they never pause it is made beside
 /// them.
@@ -14,21 +15,34 @@ const REFILL_PATIENCE: Duration = Duration::from_millis(20);
 /// The part of the memory budget that all spares together may take: one of so many.
 const SPARES_SHARE: u64 = 8;
 
+/// What a start begins with.
+#[derive(Debug)]
+pub enum Claimed {
+    /// A child that waits.
+    Spare(Box<Spare>),
+    /// A sandbox for one.
+    Sandbox(Box<Sandbox>),
+}
+
 impl Pool {
-    /// A child of a zygote that waits for its function: one that is there, one that is being made,
-    /// or a new one.
-    pub async fn spare(&self, zygote: &Zygote) -> Result<Spare, SpareError> {
-        let mut empty = None;
-        match zygote.spares().claim(Instant::now()) {
-            Claim::Ready(spare) => return Ok(*spare),
+    /// What a start from a zygote begins with: a spare that is there or is being made, or a sandbox to fork
+    /// into.
+    pub async fn claim(&self, zygote: &Zygote) -> Result<Claimed, SpareError> {
+        let empty = match zygote.spares().claim(Instant::now()) {
+            Claim::Ready(spare) => return Ok(Claimed::Spare(spare)),
             Claim::Coming(spare) => {
                 if let Ok(spare) = spare.await {
-                    return Ok(spare);
+                    return Ok(Claimed::Spare(Box::new(spare)));
                 }
+                None
             }
-            Claim::Nothing(sandbox) => empty = sandbox.map(|sandbox| *sandbox),
-        }
-        Spare::fork(&self.sandboxes, zygote, &self.runtime, empty).await
+            Claim::Nothing(empty) => empty,
+        };
+        let empty = match empty {
+            Some(empty) => empty,
+            None => Box::new(sandbox_within(&self.sandboxes, zygote, &self.runtime).await?),
+        };
+        Ok(Claimed::Sandbox(empty))
     }
 
     /// Makes the spares and empty sandboxes that a zygote should have, in the background, one after the
@@ -62,8 +76,7 @@ impl Pool {
         let began = Instant::now();
         match lack {
             Lack::Spare => {
-                let empty = zygote.spares().making();
-                let made = Spare::fork(&self.sandboxes, zygote, &self.runtime, empty).await;
+                let made = self.fork(zygote, zygote.spares().making()).await;
                 let (made, outcome) = match made {
                     Ok(spare) => (Some((spare, began.elapsed())), Ok(())),
                     Err(error) => (None, Err(error)),
@@ -72,11 +85,19 @@ impl Pool {
                 outcome
             }
             Lack::Sandbox => {
-                let empty = spare::sandbox(&self.sandboxes, zygote, &self.runtime).await?;
+                let empty = sandbox_within(&self.sandboxes, zygote, &self.runtime).await?;
                 zygote.spares().keep_empty(empty);
                 Ok(())
             }
         }
+    }
+
+    async fn fork(&self, zygote: &Zygote, empty: Option<Sandbox>) -> Result<Spare, SpareError> {
+        let sandbox = match empty {
+            Some(empty) => empty,
+            None => sandbox_within(&self.sandboxes, zygote, &self.runtime).await?,
+        };
+        Spare::fork(zygote, sandbox).await
     }
 
     /// Drops the spares that are more than demand asks for.

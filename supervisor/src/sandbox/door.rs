@@ -1,0 +1,38 @@
+//! What a sandbox is given from outside, also while somebody is just entering it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use pipsqueak::wire::DEFAULT_TMP;
+use pipsqueak_kernel::mount;
+
+use super::Mounted;
+use crate::network::Taken;
+
+/// A way into a sandbox, for the supervisor alone. It keeps nothing of it alive.
+#[derive(Debug, Clone)]
+pub struct Door {
+    pub(super) holder: Arc<OwnedFd>,
+    pub(super) holder_pid: i32,
+    /// Free for others only when nothing of the sandbox runs any more.
+    pub(super) address: Arc<OnceLock<Taken>>,
+}
+
+impl Door {
+    /// The holder's pidfd.
+    pub fn holder(&self) -> BorrowedFd<'_> {
+        self.holder.as_fd()
+    }
+
+    /// Mounts more in the sandbox, at places that its root has, and lets its `/tmp` have so many bytes.
+    pub fn furnish(&self, mounts: &[Mounted], tmp_bytes: u64) -> io::Result<()> {
+        mount::visit(self.holder(), || {
+            if tmp_bytes != DEFAULT_TMP {
+                mount::resize_tmpfs(Path::new("/tmp"), tmp_bytes)?;
+            }
+            mounts.iter().try_for_each(|(place, tree)| mount::attach_plainly(tree.as_fd(), place))
+        })
+    }
+}
