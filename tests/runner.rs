@@ -59,6 +59,7 @@ fn main() -> ExitCode {
         ("fault::service", fault::service::tests()),
         ("fault::soak", fault::soak::tests()),
         ("fault::succession", fault::succession::tests()),
+        ("fault::upgrade", fault::upgrade::tests()),
         ("ingest::hostile", ingest::hostile::tests()),
         ("mount::cold", mount::cold::tests()),
         ("mount::content", mount::content::tests()),

@@ -128,6 +128,12 @@ impl Client {
         self.answer(told)
     }
 
+    /// Waits until the supervisor closes the connection.
+    pub fn await_end(mut self) {
+        // An error is an end too.
+        let _ = io::copy(&mut self.stream, &mut io::sink());
+    }
+
     fn answer(&mut self, told: &mut dyn FnMut(Progress)) -> Result<Reply, ClientError> {
         loop {
             let (kind, body) = self.frame()?;

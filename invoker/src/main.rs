@@ -8,7 +8,7 @@ use clap::Parser;
 use cli::args::{Arguments, Verb};
 use cli::{
     deploy, doctor, down, env, evict, explain, functions, invoke, output, status, store, up,
-    zygotes,
+    upgrade, zygotes,
 };
 
 fn main() -> ExitCode {
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let done = match verb {
         Verb::Up(up) => up::run(places, up),
         Verb::Down => down::run(&places),
+        Verb::Upgrade => upgrade::run(&places),
         Verb::Doctor(doctor) => doctor::run(places, &doctor),
         Verb::Env { verb } => env::run(&places, verb),
         Verb::Deploy(deploy) => deploy::run(&places, deploy),

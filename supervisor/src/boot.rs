@@ -6,17 +6,16 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pipsqueak::settings::Settings;
 use pipsqueak_fs::{Index, Interpreter, Repository};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
 use crate::containers::{Containers, ContainersError};
 use crate::dispatch::{self, ListenError, Socket};
+use crate::ending::{Ender, Ending};
 use crate::environment::{Environments, EnvironmentsError};
 use crate::function::{Functions, FunctionsError};
 use crate::kernel::cgroup;
@@ -26,6 +25,7 @@ use crate::runtime;
 use crate::sandbox::Sandboxes;
 use crate::service::{Service, Stored};
 use crate::supervisor::Supervisor;
+use crate::upgrade::Successor;
 
 /// How long requests that were read are waited for at the end.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
@@ -84,7 +84,7 @@ impl BootError {
     /// The exit code that a client of the command line sees.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Listen(ListenError::Running { .. })
+            Self::Listen(ListenError::Running { .. } | ListenError::Elsewhere(_))
             | Self::Interpreter(_)
             | Self::Uv
             | Self::NotRoot => 2,
@@ -97,22 +97,22 @@ impl BootError {
 pub type Managed = (Arc<Service>, Vec<Stored>);
 
 /// Starts, calls `ready` when requests are served, and runs until it is told to stop, by signal
-/// or by a client.
+/// or by a client. Returns what the process is to become next, where that is anything.
 pub async fn run(
     settings: Settings,
     (service, stored): Managed,
     ready: impl FnOnce(),
-) -> Result<(), BootError> {
+) -> Result<Option<Successor>, BootError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(BootError::NotRoot);
     }
-    let socket = Socket::open(&settings.run)?;
-    let (stopping, stop) = watch::channel(false);
+    let (mut socket, stored) = Socket::open(&settings.run, &service, stored)?;
+    let (ender, ending) = Ender::new();
     // Before there is anything to be left: what is built is also ended in order.
-    let leaving = follow_signals(&stopping)?;
-    let (given, stopped) = (settings.clone(), stopping.clone());
+    follow_signals(&ender)?;
+    let given = settings.clone();
     let (handle, managed) = (Handle::current(), (service.clone(), stored));
-    let built = tokio::task::spawn_blocking(move || build(given, managed, stopped, &handle));
+    let built = tokio::task::spawn_blocking(move || build(given, managed, ender, &handle));
     let supervisor =
         built.await.map_err(|error| machine("starting")(io::Error::other(error)))??;
     follow_watchdog(&service);
@@ -129,22 +129,39 @@ pub async fn run(
     );
     service.ready(&format!("serving {}", settings.mount.display()));
     ready();
-    dispatch::serve(&socket, supervisor.clone(), stop).await;
-    let leave = leaving.load(Ordering::SeqCst) && supervisor.keeper.can_leave();
-    tracing::info!(leave, "stopping");
+    dispatch::serve(&socket, supervisor.clone(), ending.clone()).await;
+    let ending = (*ending.borrow()).unwrap_or(Ending::Stop);
+    let leave = match ending {
+        Ending::Stop => false,
+        Ending::Restart => supervisor.keeper.can_leave(),
+        Ending::Upgrade => true,
+    };
+    tracing::info!(?ending, leave, "stopping");
     service.stopping(if leave { "leaving the mount to the next" } else { "stopping" });
     drain(&supervisor).await;
     if supervisor.settings.tiers.zygote {
         supervisor.zygotes.remember().await;
     }
+    let handed = if ending == Ending::Upgrade {
+        let handed = [supervisor.keeper.hand_over(), socket.hand_over()];
+        let handed = handed.into_iter().collect::<io::Result<Vec<_>>>();
+        Some(handed.map_err(machine("keeping what the next program takes over"))?)
+    } else {
+        None
+    };
+    if !leave {
+        socket.close();
+    }
     let ended = tokio::task::spawn_blocking(move || end(&supervisor, leave));
-    ended.await.map_err(|error| machine("stopping")(io::Error::other(error)))?
+    ended.await.map_err(|error| machine("stopping")(io::Error::other(error)))??;
+    let successor = handed.map(Successor::new).transpose();
+    successor.map_err(machine("finding the program that is installed"))
 }
 
 fn build(
     settings: Settings,
     (service, stored): Managed,
-    stopping: watch::Sender<bool>,
+    ender: Ender,
     handle: &Handle,
 ) -> Result<Arc<Supervisor>, BootError> {
     let private_folder = settings.state.join("private");
@@ -189,7 +206,7 @@ fn build(
     environments.host()?;
     let containers = Containers::start(&settings, environments.clone(), handle)?;
     let parts = (environments, containers, functions, sandboxes, keeper);
-    Ok(Arc::new(Supervisor::new(settings, parts, runtime_folder, stopping)))
+    Ok(Arc::new(Supervisor::new(settings, parts, runtime_folder, ender)))
 }
 
 /// Waits until all requests that were read are answered, within bounds.
@@ -221,30 +238,22 @@ fn end(supervisor: &Supervisor, leave: bool) -> Result<(), BootError> {
     stopped.and(unmounted)
 }
 
-/// Stops at signals. SIGUSR1 is for a restart: what this returns then says that the mount is to be
-/// left to the next supervisor.
-fn follow_signals(stopping: &watch::Sender<bool>) -> Result<Arc<AtomicBool>, BootError> {
-    let leaving = Arc::new(AtomicBool::new(false));
-    for (kind, leave) in [
-        (SignalKind::terminate(), false),
-        (SignalKind::interrupt(), false),
-        (SignalKind::user_defined1(), true),
+/// Stops at signals. SIGUSR1 is for a restart by the service manager.
+fn follow_signals(ender: &Ender) -> Result<(), BootError> {
+    for (kind, ending) in [
+        (SignalKind::terminate(), Ending::Stop),
+        (SignalKind::interrupt(), Ending::Stop),
+        (SignalKind::user_defined1(), Ending::Restart),
     ] {
         let mut signals = signal(kind).map_err(machine("listening for signals"))?;
-        let (stopping, leaving) = (stopping.clone(), leaving.clone());
+        let ender = ender.clone();
         tokio::spawn(async move {
             if signals.recv().await.is_some() {
-                stopping.send_if_modified(|stopping| {
-                    let is_first = !*stopping;
-                    // Only where nothing else has ended it already.
-                    leaving.fetch_or(leave && is_first, Ordering::SeqCst);
-                    *stopping = true;
-                    is_first
-                });
+                ender.end(ending);
             }
         });
     }
-    Ok(leaving)
+    Ok(())
 }
 
 /// Tells the service manager that all is well, twice as often as it wants to hear it.

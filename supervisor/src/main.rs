@@ -174,7 +174,17 @@ fn serve(serve: Serve) -> ExitCode {
                     .map_err(|error| (error.exit_code(), error.to_string())),
             };
             match run {
-                Ok(()) => return ExitCode::SUCCESS,
+                Ok(None) => return ExitCode::SUCCESS,
+                Ok(Some(successor)) => {
+                    drop(runtime);
+                    (
+                        70,
+                        format!(
+                            "becoming the program that is installed: {}",
+                            successor.become_it()
+                        ),
+                    )
+                }
                 Err(failed) => failed,
             }
         }

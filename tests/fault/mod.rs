@@ -6,3 +6,4 @@ pub mod kill;
 pub mod service;
 pub mod soak;
 pub mod succession;
+pub mod upgrade;

@@ -176,7 +176,7 @@ fn an_end_in_order_leaves_nothing_with_the_manager() {
             manager.await_end()
         };
         assert!(ended.success(), "{ended}");
-        eventually("nothing is kept", || manager.kept().is_empty());
+        eventually("nothing is kept", || manager.keeps_nothing());
         crate::harness::wait_until_gone(&footprint);
         manager.start(&instance);
         assert_eq!(successions(&instance), 0);
@@ -271,7 +271,7 @@ fn only_the_connection_of_the_own_mount_is_taken_over() {
     let [own] = <[_; 1]>::try_from(other.copies()).unwrap();
     for (name, descriptor) in [(foreign.0, &foreign.1), (own.0.clone(), &foreign.1)] {
         assert!(other.end(Signal::SIGTERM).success());
-        eventually("nothing is kept", || other.kept().is_empty());
+        eventually("nothing is kept", || other.keeps_nothing());
         other.plant((name.clone(), descriptor.try_clone().unwrap()));
         other.start(&second);
         assert_eq!(successions(&second), 0);

@@ -1,6 +1,6 @@
 //! A service manager for tests: it does what systemd does for a service that stores descriptors.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
@@ -15,13 +15,18 @@ use nix::unistd::Pid;
 
 use super::{Instance, eventually};
 
-/// Starts a program with up to two descriptors, which it finds as stdin and stdout.
+/// Starts a program with up to three descriptors, which it finds as stdin, stdout and stderr.
 const START: &str = "export LISTEN_PID=$$
+log=$1
+shift
 case $LISTEN_FDS in
-    0) exec \"$@\" < /dev/null >&2 ;;
-    1) exec \"$@\" 3<&0 < /dev/null >&2 ;;
-    2) exec \"$@\" 3<&0 4<&1 < /dev/null >&2 ;;
+    0) exec \"$@\" < /dev/null >> \"$log\" 2>&1 ;;
+    1) exec \"$@\" 3<&0 < /dev/null >> \"$log\" 2>&1 ;;
+    2) exec \"$@\" 3<&0 4<&1 < /dev/null >> \"$log\" 2>&1 ;;
+    3) exec \"$@\" 3<&0 4<&1 5<&2 < /dev/null >> \"$log\" 2>&1 ;;
 esac";
+/// What names of connections of mounts begin with.
+const CONNECTION: &str = "pipsqueak-";
 
 /// A descriptor in the store, and its name.
 pub type Kept = (String, OwnedFd);
@@ -80,13 +85,13 @@ impl Manager {
         self.heard().said.clear();
         fs::create_dir_all(instance.run()).unwrap();
         let log = instance.run().join("pipsqueakd.log");
-        let log = File::options().create(true).append(true).open(log).unwrap();
         let heard = self.heard();
         let names: Vec<_> = heard.kept.iter().map(|(name, _)| name.as_str()).collect();
         let mut streams = heard.kept.iter().map(|(_, kept)| Stdio::from(kept.try_clone().unwrap()));
         let mut command = instance.environment(Command::new("sh"));
         command
             .args(["-c", START, "sh"])
+            .arg(log)
             .arg(instance.supervisor())
             .env("NOTIFY_SOCKET", self.folder.path().join("notify"))
             .env("LISTEN_FDS", names.len().to_string())
@@ -94,7 +99,7 @@ impl Manager {
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(streams.next().unwrap_or(Stdio::null()))
             .stdout(streams.next().unwrap_or(Stdio::null()))
-            .stderr(log);
+            .stderr(streams.next().unwrap_or(Stdio::null()));
         drop(streams);
         drop(heard);
         self.main = Some(command.spawn().unwrap());
@@ -134,17 +139,21 @@ impl Manager {
         i32::try_from(self.main.as_ref().unwrap().id()).unwrap()
     }
 
-    /// Names of what is kept.
+    /// Names of what is kept of mounts.
     pub fn kept(&self) -> Vec<String> {
-        self.heard().kept.iter().map(|(name, _)| name.clone()).collect()
+        self.copies().into_iter().map(|(name, _)| name).collect()
     }
 
-    /// A copy of what is kept.
+    /// Whether nothing is kept.
+    pub fn keeps_nothing(&self) -> bool {
+        self.heard().kept.is_empty()
+    }
+
+    /// A copy of what is kept of mounts.
     pub fn copies(&self) -> Vec<Kept> {
         let heard = self.heard();
-        let copies =
-            heard.kept.iter().map(|(name, kept)| (name.clone(), kept.try_clone().unwrap()));
-        copies.collect()
+        let connections = heard.kept.iter().filter(|(name, _)| name.starts_with(CONNECTION));
+        connections.map(|(name, kept)| (name.clone(), kept.try_clone().unwrap())).collect()
     }
 
     /// Keeps something that the service has not given.

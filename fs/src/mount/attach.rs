@@ -79,6 +79,7 @@ impl Attachment {
         path: &Path,
         connection: OwnedFd,
         device: &str,
+        orphaned: Orphaned,
     ) -> Result<Self, TakeOverError> {
         if !connection::is_connection(&connection)? {
             return Err(TakeOverError::NoConnection);
@@ -96,7 +97,7 @@ impl Attachment {
                 found: top.map(|top| top.device),
             });
         }
-        Ok(Self { path: path.to_owned(), connection, orphaned: Orphaned::Leaves })
+        Ok(Self { path: path.to_owned(), connection, orphaned })
     }
 
     /// The connection.

@@ -42,6 +42,8 @@ pub enum Verb {
     Up(Up),
     /// Stop the supervisor; returns when nothing is left
     Down,
+    /// Replace the running supervisor by the program that is installed now; the mount stays, clients wait
+    Upgrade,
     /// Check what this machine has of what is needed
     Doctor(Format),
     /// Make, list and remove environments

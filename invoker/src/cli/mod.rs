@@ -16,6 +16,7 @@ pub mod requirements;
 pub mod status;
 pub mod store;
 pub mod up;
+pub mod upgrade;
 pub mod zygotes;
 
 use args::Places;

@@ -19,6 +19,9 @@ pub enum Request {
     Status,
     /// Drain, unmount, leave nothing behind; answered by [`super::Reply::Done`] before the exit.
     Down,
+    /// Make way for the program that is installed now, which takes over the socket and the mount;
+    /// answered by [`super::Reply::Done`] before that begins.
+    Upgrade,
     /// Make or replace an environment; answered by [`super::Reply::Environment`].
     EnvAdd {
         /// The environment's name.

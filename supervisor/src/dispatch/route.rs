@@ -6,6 +6,7 @@ use std::time::Instant;
 use pipsqueak::wire::{Fault, FaultKind, Progress, Reply, Request};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::ending::Ending;
 use crate::environment::{self, Wanted};
 use crate::supervisor::{Kept, Supervisor};
 
@@ -14,8 +15,8 @@ use crate::supervisor::{Kept, Supervisor};
 pub struct After {
     /// The instance that has answered.
     pub kept: Option<Kept>,
-    /// Whether the supervisor is to stop.
-    pub stop: bool,
+    /// How the supervisor is to end.
+    pub ending: Option<Ending>,
 }
 
 /// Carries a request out. A failure is a reply like any other.
@@ -48,8 +49,13 @@ async fn carry_out(
     Ok(match request {
         Request::Status => Reply::Status(supervisor.status().await?),
         Request::Down => {
-            after.stop = true;
+            after.ending = Some(Ending::Stop);
             Reply::Done { message: "stopping".to_owned() }
+        }
+        Request::Upgrade => {
+            supervisor.check_successor().await?;
+            after.ending = Some(Ending::Upgrade);
+            Reply::Done { message: "upgrading".to_owned() }
         }
         Request::EnvAdd { name, requirements, python, python_version, upgrade } => {
             check_name("an environment", &name)?;

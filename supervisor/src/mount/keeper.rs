@@ -1,6 +1,7 @@
 //! Keeps the mount served: whenever `pipsqueak-fs` dies, a successor takes its connection over.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use pipsqueak::wire::MountStatus;
-use pipsqueak_fs::mount::{Attachment, Orphaned, Role, Server};
+use pipsqueak_fs::mount::{Attachment, Role, Server};
 use pipsqueak_fs::{Mounted, ObjectId};
 
 use super::kept::Store;
@@ -29,8 +30,8 @@ pub struct Keeper {
 #[derive(Debug)]
 struct Shared {
     attachment: Attachment,
-    /// Where the service manager keeps the connection, if there is one.
-    store: Option<Store>,
+    /// Where the connection is kept beyond this process.
+    store: Store,
     path: PathBuf,
     state: PathBuf,
     binary: PathBuf,
@@ -51,14 +52,13 @@ impl Keeper {
     ) -> io::Result<Self> {
         let binary = std::env::current_exe()?.with_file_name("pipsqueak-fs");
         let store = Store::of(service, path, state)?;
-        let left = store.as_ref().and_then(|store| store.take_over(stored));
+        let left = store.take_over(stored);
         let role = if left.is_some() { Role::Successor } else { Role::First };
         let attachment = if let Some(attachment) = left {
             attachment
         } else {
             Attachment::clear_stale(path)?;
-            let leaves = store.is_some();
-            Attachment::mount(path, if leaves { Orphaned::Leaves } else { Orphaned::Unmounts })?
+            Attachment::mount(path, store.orphaned())?
         };
         // Where this fails, as with an executable that is broken, those who wait for a mount that was
         // left go on waiting: the service manager tries again.
@@ -130,14 +130,21 @@ impl Keeper {
 
     /// Whether the mount may be left to the next supervisor.
     pub fn can_leave(&self) -> bool {
-        self.shared.store.is_some()
+        self.shared.store.is_there()
+    }
+
+    /// A copy of the connection for the program that this process becomes, which finds it under this name.
+    pub fn hand_over(&self) -> io::Result<(String, OwnedFd)> {
+        let attachment = &self.shared.attachment;
+        let name = self.shared.store.name_of(attachment)?;
+        Ok((name, attachment.connection().try_clone_to_owned()?))
     }
 
     /// Stops the server and unmounts. Blocks.
     pub fn stop(&self) -> io::Result<()> {
         self.end(|shared| {
             let unmounted = shared.attachment.unmount();
-            shared.store.iter().for_each(Store::forget);
+            shared.store.forget();
             unmounted
         })
     }
@@ -219,7 +226,7 @@ impl Shared {
 
     /// Has the service manager keep the connection, where there is one.
     fn keep(&self) {
-        if let Some(Err(error)) = self.store.as_ref().map(|store| store.keep(&self.attachment)) {
+        if let Err(error) = self.store.keep(&self.attachment) {
             tracing::warn!(%error, "the mount will not outlive this supervisor");
         }
     }

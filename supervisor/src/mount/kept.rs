@@ -1,4 +1,5 @@
-//! The connection in the service manager's store, where it outlives the supervisor.
+//! The connection where it outlives the supervisor: in the service manager's store, or in the program that
+//! this process becomes.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -6,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pipsqueak_fs::mount::{Attachment, DIALECT, TakeOverError};
+use pipsqueak_fs::mount::{Attachment, DIALECT, Orphaned, TakeOverError};
 
 use crate::service::{Service, ServiceError, Stored};
 
@@ -33,11 +34,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// The store for the mount of `state` at `path`; `None` where there is no service manager.
-    pub fn of(service: &Arc<Service>, path: &Path, state: &Path) -> io::Result<Option<Self>> {
-        if !service.is_there() {
-            return Ok(None);
-        }
+    /// The store for the mount of `state` at `path`. Without a service manager it keeps nothing.
+    pub fn of(service: &Arc<Service>, path: &Path, state: &Path) -> io::Result<Self> {
         // Not by its path alone: what the kernel knows is of the folder that was there.
         let folder = std::fs::metadata(state)?;
         let mut hasher = blake3::Hasher::new();
@@ -46,12 +44,22 @@ impl Store {
         }
         hasher.update(&folder.dev().to_le_bytes()).update(&folder.ino().to_le_bytes());
         let identity = &hasher.finalize().to_hex()[..16];
-        Ok(Some(Self {
+        Ok(Self {
             service: service.clone(),
             path: path.to_owned(),
             prefix: format!("pipsqueak-{DIALECT}-{identity}-"),
             name: Mutex::default(),
-        }))
+        })
+    }
+
+    /// Whether a connection outlives this process whatever becomes of it.
+    pub fn is_there(&self) -> bool {
+        self.service.is_there()
+    }
+
+    /// What becomes of a mount whose supervisor is gone.
+    pub fn orphaned(&self) -> Orphaned {
+        if self.is_there() { Orphaned::Leaves } else { Orphaned::Unmounts }
     }
 
     /// The mount that an earlier supervisor has left, of which the manager kept the connection. All
@@ -63,7 +71,8 @@ impl Store {
                 None => Err(Refused::Another),
                 Some(device) => {
                     let device = device.replacen('-', ":", 1);
-                    Attachment::take_over(&self.path, descriptor, &device).map_err(Refused::from)
+                    Attachment::take_over(&self.path, descriptor, &device, self.orphaned())
+                        .map_err(Refused::from)
                 }
             };
             match fitting {
@@ -82,10 +91,15 @@ impl Store {
 
     /// Has the connection of a mount kept, beyond this process's end.
     pub fn keep(&self, attachment: &Attachment) -> Result<(), KeepError> {
-        let name = format!("{}{}", self.prefix, attachment.device()?.replace(':', "-"));
+        let name = self.name_of(attachment)?;
         self.service.keep(&name, attachment.connection())?;
         *self.name.lock().unwrap_or_else(PoisonError::into_inner) = Some(name);
         Ok(())
+    }
+
+    /// The name under which a connection is taken over.
+    pub fn name_of(&self, attachment: &Attachment) -> io::Result<String> {
+        Ok(format!("{}{}", self.prefix, attachment.device()?.replace(':', "-")))
     }
 
     /// Has it kept no longer.

@@ -15,17 +15,19 @@ use pipsqueak::wire::{
     SandboxState, Tier,
 };
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Semaphore, watch};
 
 use crate::containers::Containers;
 use crate::dispatch::{After, InFlight, Pass, Traffic};
+use crate::ending::Ender;
 use crate::environment::{Environments, Tree};
 use crate::eviction::lru::Lru;
 use crate::fault::internal;
 use crate::function::{Function, Functions, Instance, Paused, StartError, furnish};
 use crate::mount::Keeper;
 use crate::sandbox::{Sandbox, Sandboxes};
+use crate::upgrade::{self, UpgradeError};
 use crate::zygote::{self, Budget, Claimed, Pool, Spare, SpareError, Zygote};
 
 /// Everything that a running supervisor has.
@@ -54,7 +56,7 @@ pub struct Supervisor {
     /// As many environments are made for waiting requests at once as there are processors: more at
     /// once would all be done later.
     makings: Semaphore,
-    stopping: watch::Sender<bool>,
+    ender: Ender,
 }
 
 /// What is left of an invocation when its reply is sent.
@@ -81,13 +83,13 @@ struct Obtained {
 }
 
 impl Supervisor {
-    /// Puts a supervisor together. `runtime` is the folder of the Python runtime; `stopping` is set
+    /// Puts a supervisor together. `runtime` is the folder of the Python runtime; `ender` is told
     /// when a client asks for the end.
     pub fn new(
         settings: Settings,
         parts: (Arc<Environments>, Arc<Containers>, Functions, Arc<Sandboxes>, Arc<Keeper>),
         runtime: PathBuf,
-        stopping: watch::Sender<bool>,
+        ender: Ender,
     ) -> Self {
         let (environments, containers, functions, sandboxes, keeper) = parts;
         let traffic = Arc::<Traffic>::default();
@@ -110,7 +112,7 @@ impl Supervisor {
             requests: AtomicU64::new(0),
             traffic,
             makings: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
-            stopping,
+            ender,
         }
     }
 
@@ -184,8 +186,8 @@ impl Supervisor {
             }
             self.shrink();
         }
-        if after.stop {
-            self.stopping.send_replace(true);
+        if let Some(ending) = after.ending {
+            self.ender.end(ending);
         }
     }
 
@@ -377,6 +379,18 @@ impl Supervisor {
     /// How many requests have been read and not been answered.
     pub fn in_flight(&self) -> usize {
         self.traffic.count()
+    }
+
+    /// Checks that the program which is installed now can take this one's place.
+    pub async fn check_successor(&self) -> Result<(), Fault> {
+        let refused =
+            |error: UpgradeError| Fault { kind: FaultKind::BadInput, message: error.to_string() };
+        if self.keeper.can_leave() {
+            return Err(refused(UpgradeError::Service));
+        }
+        let program = upgrade::program().map_err(internal)?;
+        let checked = tokio::task::spawn_blocking(move || upgrade::check(&program));
+        checked.await.map_err(internal)?.map_err(refused)
     }
 
     /// Which zygote serves a function and why, in the environment that it has now.

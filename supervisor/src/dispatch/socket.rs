@@ -1,0 +1,204 @@
+//! The supervisor's socket, and the lock that says whose it is.
+//!
+//! Clients that come while one supervisor follows another wait: where a service manager has made the
+//! socket, or keeps it from one process to the next, it is taken over and not made anew.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::{Backlog, listen};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::service::{Service, Stored};
+
+/// `FileDescriptorName=` in the unit of a socket that the service manager makes.
+const ACTIVATED: &str = "supervisor";
+/// What the name of a stored socket begins with. The rest is the inode number of its file: another
+/// supervisor may have put its own there meanwhile.
+const STORED: &str = "listener-";
+
+/// Why the socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Another supervisor has it.
+    #[error("a supervisor is running already{}, with its socket in {}; `pipsqueak down` stops it",
+        pid.map_or_else(String::new, |pid| format!(" (process {pid})")), run.display())]
+    Running {
+        /// The folder of the socket.
+        run: PathBuf,
+        /// The other's process.
+        pid: Option<u32>,
+    },
+    /// The service manager has made another.
+    #[error("the service manager's socket is not {}: name it in ListenStream= of the unit, or the \
+        folder in `run` of the configuration file", .0.display())]
+    Elsewhere(PathBuf),
+    /// The file system.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Who keeps a socket beyond the end of this process.
+#[derive(Debug)]
+enum Keeper {
+    Nobody,
+    /// The service manager, which was given it under a name.
+    Store(Arc<Service>, String),
+    /// Somebody else, whose it is.
+    Other,
+}
+
+/// The socket. Unless somebody keeps it, it goes when this is dropped.
+#[derive(Debug)]
+pub struct Socket {
+    path: PathBuf,
+    lock_path: PathBuf,
+    listener: UnixListener,
+    keeper: Keeper,
+    _lock: Flock<File>,
+}
+
+impl Socket {
+    /// Takes the lock in the folder `run`, and listens: on a socket among the `stored`, of which the others
+    /// are given back, or on a new one, which replaces a stale one.
+    pub fn open(
+        run: &Path,
+        service: &Arc<Service>,
+        stored: Vec<Stored>,
+    ) -> Result<(Self, Vec<Stored>), ListenError> {
+        fs::create_dir_all(run).map_err(at(run))?;
+        fs::set_permissions(run, Permissions::from_mode(0o755)).map_err(at(run))?;
+        let lock_path = run.join("supervisor.lock");
+        let lock = lock(run, &lock_path)?;
+        let path = run.join("supervisor.sock");
+        let is_socket = |one: &Stored| one.name == ACTIVATED || one.name.starts_with(STORED);
+        let (sockets, others) = stored.into_iter().partition::<Vec<_>, _>(is_socket);
+        let mut taken = None;
+        for Stored { name, descriptor } in sockets {
+            let is_activated = name == ACTIVATED;
+            if is_activated && !is_bound_to(&descriptor, &path) {
+                return Err(ListenError::Elsewhere(path));
+            }
+            if taken.is_none() && (is_activated || name == name_of(&path).map_err(at(&path))?) {
+                let keeper = if is_activated {
+                    Keeper::Other
+                } else if service.is_there() {
+                    Keeper::Store(service.clone(), name)
+                } else {
+                    Keeper::Nobody
+                };
+                taken = Some((StdListener::from(descriptor), keeper));
+            } else if let Err(error) = service.forget(&name) {
+                tracing::warn!(%error, "the service manager keeps a socket that nobody needs");
+            }
+        }
+        let (listener, keeper) = match taken {
+            Some(taken) => taken,
+            None => bind(&path, service).map_err(at(&path))?,
+        };
+        // Of one that was taken over, clients would else be told that its maker serves them.
+        listen(&listener, Backlog::MAXCONN).map_err(|error| at(&path)(error.into()))?;
+        listener.set_nonblocking(true).map_err(at(&path))?;
+        let listener = UnixListener::from_std(listener).map_err(at(&path))?;
+        Ok((Self { path, lock_path, listener, keeper, _lock: lock }, others))
+    }
+
+    /// The next client.
+    pub async fn accept(&self) -> io::Result<UnixStream> {
+        self.listener.accept().await.map(|(stream, _)| stream)
+    }
+
+    /// Lets it end with this process, unless the service manager has made it.
+    pub fn close(&mut self) {
+        if let Keeper::Store(service, name) = &self.keeper {
+            if let Err(error) = service.forget(name) {
+                tracing::warn!(%error, "the service manager keeps a socket that nobody needs");
+            }
+            self.keeper = Keeper::Nobody;
+        }
+    }
+
+    /// A copy for the program that this process becomes, which finds it under this name. From now on it is
+    /// kept.
+    pub fn hand_over(&mut self) -> io::Result<(String, OwnedFd)> {
+        let name = name_of(&self.path)?;
+        let copy = self.listener.as_fd().try_clone_to_owned()?;
+        self.keeper = Keeper::Other;
+        Ok((name, copy))
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let is_kept = !matches!(self.keeper, Keeper::Nobody);
+        for path in [&self.path, &self.lock_path].into_iter().skip(usize::from(is_kept)) {
+            if let Err(error) = fs::remove_file(path) {
+                tracing::warn!(path = %path.display(), %error, "removing a file of the socket");
+            }
+        }
+    }
+}
+
+fn lock(run: &Path, path: &Path) -> Result<Flock<File>, ListenError> {
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
+    let lock =
+        Flock::lock(file.map_err(at(path))?, FlockArg::LockExclusiveNonblock).map_err(|_| {
+            let pid = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+            ListenError::Running { run: run.to_owned(), pid }
+        })?;
+    lock.set_len(0).map_err(at(path))?;
+    writeln!(&*lock, "{}", std::process::id()).map_err(at(path))?;
+    Ok(lock)
+}
+
+fn bind(path: &Path, service: &Arc<Service>) -> io::Result<(StdListener, Keeper)> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = StdListener::bind(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    if !service.is_there() {
+        return Ok((listener, Keeper::Nobody));
+    }
+    let name = name_of(path)?;
+    match service.keep(&name, listener.as_fd()) {
+        Ok(()) => Ok((listener, Keeper::Store(service.clone(), name))),
+        Err(error) => {
+            tracing::warn!(%error, "clients will not wait while this supervisor is restarted");
+            Ok((listener, Keeper::Nobody))
+        }
+    }
+}
+
+/// The name under which the socket that is at `path` now is stored. No socket is stored under that of
+/// none.
+fn name_of(path: &Path) -> io::Result<String> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(format!("{STORED}{}", metadata.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_bound_to(descriptor: &OwnedFd, path: &Path) -> bool {
+    let copy = descriptor.try_clone().map(StdListener::from);
+    copy.and_then(|listener| listener.local_addr())
+        .is_ok_and(|address| address.as_pathname() == Some(path))
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> ListenError + use<> {
+    let path = path.to_owned();
+    move |error| ListenError::File { path, error }
+}

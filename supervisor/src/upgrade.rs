@@ -1,0 +1,127 @@
+//! Becoming the program that is installed now.
+//!
+//! What is to outlive this program is handed to the next as a service manager would do it
+//! (`sd_listen_fds(3)`), so a supervisor takes over from another in one way.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pipsqueak_kernel::descriptor;
+
+/// A flag that is for one life of a supervisor, and takes a value.
+const READY_FLAG: &str = "--ready-fd";
+/// What Linux says of an executable's path whose file was replaced.
+const DELETED: &str = " (deleted)";
+
+/// Why the program that is installed now cannot be followed by.
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeError {
+    /// It is a service.
+    #[error(
+        "this supervisor is a service, whose manager restarts it so that the mount and clients wait: \
+        `systemctl restart` it"
+    )]
+    Service,
+    /// It does not run.
+    #[error("{}: {reason}; install a program that runs there first", path.display())]
+    Program {
+        /// The program.
+        path: PathBuf,
+        /// What it said, or why it could not be started.
+        reason: String,
+    },
+}
+
+/// The program that follows, and what it is given.
+#[derive(Debug)]
+pub struct Successor {
+    program: PathBuf,
+    handed: Vec<(String, OwnedFd)>,
+}
+
+/// Where the supervisor's program is installed, whatever file is there by now.
+pub fn program() -> io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let text = path.to_string_lossy();
+    Ok(text.strip_suffix(DELETED).map(PathBuf::from).unwrap_or(path.clone()))
+}
+
+/// Checks that a program can be started. Blocks.
+pub fn check(path: &Path) -> Result<(), UpgradeError> {
+    let failed = |reason| UpgradeError::Program { path: path.to_owned(), reason };
+    let said = Command::new(path).arg("--version").output();
+    let said = said.map_err(|error| failed(error.to_string()))?;
+    if said.status.success() {
+        return Ok(());
+    }
+    let complaint = String::from_utf8_lossy(&said.stderr).trim().to_owned();
+    Err(failed(format!("{}: {complaint}", said.status)))
+}
+
+impl Successor {
+    /// The program that is installed now, with named descriptors.
+    pub fn new(handed: Vec<(String, OwnedFd)>) -> io::Result<Self> {
+        Ok(Self { program: program()?, handed })
+    }
+
+    /// Becomes it, with the arguments of this process. Returns only where that fails.
+    ///
+    /// For the end of a process: all other descriptors are closed.
+    pub fn become_it(self) -> io::Error {
+        let names: Vec<_> = self.handed.iter().map(|(name, _)| name.as_str()).collect();
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments(std::env::args_os().skip(1)))
+            .env("LISTEN_PID", std::process::id().to_string())
+            .env("LISTEN_FDS", names.len().to_string())
+            .env("LISTEN_FDNAMES", names.join(":"));
+        let streams = (io::stdin(), io::stdout(), io::stderr());
+        let mut descriptors = vec![streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()];
+        descriptors.extend(self.handed.iter().map(|(_, handed)| handed.as_fd()));
+        let arranged = descriptor::arrange(&descriptors, None::<BorrowedFd<'_>>);
+        // The numbers are other descriptors' by now.
+        self.handed.into_iter().for_each(|(_, handed)| std::mem::forget(handed));
+        match arranged {
+            Ok(()) => command.exec(),
+            Err(error) => error,
+        }
+    }
+}
+
+/// The arguments but for what is for one life.
+fn arguments(own: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut own = own.peekable();
+    let mut kept = Vec::new();
+    while let Some(argument) = own.next() {
+        if argument == READY_FLAG {
+            own.next();
+        } else if !argument.to_string_lossy().starts_with(&format!("{READY_FLAG}=")) {
+            kept.push(argument);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_for_one_life_is_left_out() {
+        let all = |texts: &[&str]| texts.iter().map(OsString::from).collect::<Vec<_>>();
+        let own = all(&["--run", "/r", "--ready-fd", "5", "--mount", "/m", "--ready-fd=7"]);
+        assert_eq!(arguments(own.into_iter()), all(&["--run", "/r", "--mount", "/m"]));
+    }
+
+    #[test]
+    fn what_does_not_run_is_no_successor() {
+        check(&program().unwrap()).unwrap_err();
+        check(Path::new("/bin/true")).unwrap();
+        let missing = check(Path::new("/nonexistent/pipsqueakd")).unwrap_err();
+        assert!(missing.to_string().contains("/nonexistent/pipsqueakd: No such file"), "{missing}");
+    }
+}
