@@ -94,6 +94,7 @@ impl Drop for Socket {
 /// Accepts clients until `stopping` says so.
 pub async fn serve(socket: &Socket, supervisor: Arc<Supervisor>, stopping: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let room = Arc::new(Semaphore::new(connection::ROOM));
     let mut stop = stopping;
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -101,9 +102,9 @@ pub async fn serve(socket: &Socket, supervisor: Arc<Supervisor>, stopping: watch
             _ = stop.wait_for(|stopping| *stopping) => return,
             accepted = socket.listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let supervisor = supervisor.clone();
+                    let (supervisor, room) = (supervisor.clone(), room.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = connection::serve(stream, &supervisor).await {
+                        if let Err(error) = connection::serve(stream, &supervisor, &room).await {
                             tracing::debug!(%error, "a client's connection ended");
                         }
                         drop(place);

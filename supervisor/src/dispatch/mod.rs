@@ -1,13 +1,16 @@
 //! From a client's connection to an answer: `listen` accepts, `connection` speaks the protocol,
-//! `route` carries a request out, `gate` holds back what is too much at once, `traffic` counts.
+//! `route` carries a request out, `gate` holds back what is too much at once, as `fair` decides,
+//! `traffic` counts.
 
 mod connection;
+mod fair;
 mod gate;
 mod listen;
 mod route;
 mod traffic;
 
-pub use gate::{Gate, Pass};
+pub use fair::Bounds;
+pub use gate::{Gate, Refused, Turn};
 pub use listen::{ListenError, Socket, serve};
 pub use route::After;
 pub use traffic::{InFlight, Traffic};

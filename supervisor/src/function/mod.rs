@@ -4,8 +4,9 @@ mod deploy;
 mod entry;
 mod exchange;
 mod instance;
+mod shared;
 mod table;
 
 pub use deploy::DeployError;
 pub use instance::{Answered, Instance, Paused, StartError};
-pub use table::{Function, Functions, FunctionsError};
+pub use table::{Function, Functions, FunctionsError, Payloads};

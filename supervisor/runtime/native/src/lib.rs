@@ -12,7 +12,7 @@ use pyo3::types::PyBytes;
 
 /// Longest message that the runtime takes from the supervisor, in bytes: above the longest frame
 /// of the wire protocol.
-const MAX_MESSAGE_BYTES: usize = 32 << 20;
+const MAX_MESSAGE_BYTES: usize = 80 << 20;
 
 /// The native part of the runtime.
 #[pymodule]
