@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         ("attacks::neighbours", attacks::neighbours::tests()),
         ("attacks::reach", attacks::reach::tests()),
         ("calls::bad_input", calls::bad_input::tests()),
+        ("calls::concurrency", calls::concurrency::tests()),
         ("calls::documentation", calls::documentation::tests()),
         ("calls::index", calls::index::tests()),
         ("calls::lifecycle", calls::lifecycle::tests()),

@@ -17,7 +17,7 @@ use crate::containers::{Containers, ContainersError};
 use crate::dispatch::{self, ListenError, Socket};
 use crate::ending::{Ender, Ending};
 use crate::environment::{Environments, EnvironmentsError};
-use crate::function::{Functions, FunctionsError};
+use crate::function::{Functions, FunctionsError, Payloads};
 use crate::kernel::cgroup;
 use crate::mount::{Keeper, Views};
 use crate::network::{Nat, NatError};
@@ -180,7 +180,8 @@ fn build(
     let index = Index { url: settings.index.url.clone(), extra: settings.index.extra.clone() };
     let mount = settings.mount.clone();
     let repository = Repository::open(&settings.state, &settings.cache, uv, mount, index)?;
-    let functions = Functions::open(settings.state.join("functions"))?;
+    let payloads = Payloads { into: settings.payload_in, out: settings.payload_out };
+    let functions = Functions::open(settings.state.join("functions"), payloads)?;
     let keeper = Keeper::start(&settings.mount, &settings.state, &service, stored)
         .map_err(machine("mounting"))?;
     // Not before: a process that waits for a mount that was left is in its group until it is served.

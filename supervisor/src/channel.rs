@@ -12,9 +12,10 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-/// Longest message that is taken from a function's or zygote's process, in bytes: an answer of
-/// 6 MiB (AWS Lambda's limit) and its header.
-pub const MAX_MESSAGE_BYTES: u32 = (6 << 20) + (64 << 10);
+/// Longest message that is taken from a zygote's process, in bytes.
+pub const MAX_MESSAGE_BYTES: u64 = 6 << 20;
+/// Room for the header of a function's answer, in bytes.
+pub const HEADER_BYTES: u64 = 64 << 10;
 
 /// Joins a header and its body to what [`send`] and `pipsqueak_kernel::message::send` take.
 pub fn compose(header: &impl Serialize, body: &[u8]) -> io::Result<Vec<u8>> {
@@ -42,20 +43,21 @@ pub fn is_open(channel: &UnixStream) -> bool {
     recv(channel.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN)
 }
 
-/// Receives a message; `None` where the other side has closed, even half-way: a process that ends
+/// Receives a message of so many bytes at most; `None` where the other side has closed, even half-way: a process that ends
 /// while it writes is no different from one that ends before.
 pub async fn receive<H: DeserializeOwned>(
     channel: &mut (impl AsyncRead + Unpin),
+    longest: u64,
 ) -> io::Result<Option<(H, Vec<u8>)>> {
     let mut length = [0; 4];
     if ended(channel.read_exact(&mut length).await)? {
         return Ok(None);
     }
     let length = u32::from_le_bytes(length);
-    if length > MAX_MESSAGE_BYTES {
+    if u64::from(length) > longest {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("a message of {length} bytes is over the limit of {MAX_MESSAGE_BYTES}"),
+            format!("a message of {length} bytes is over the limit of {longest}"),
         ));
     }
     let mut message = vec![0; length as usize];
@@ -95,12 +97,12 @@ mod tests {
         let (mut near, mut far) = tokio::io::duplex(1024);
         let message = compose(&"header", b"body\nbody").unwrap();
         send(&mut near, &[message]).await.unwrap();
-        let received: (String, Vec<u8>) = receive(&mut far).await.unwrap().unwrap();
+        let received: (String, Vec<u8>) = receive(&mut far, 100).await.unwrap().unwrap();
         assert_eq!(received, ("header".to_owned(), b"body\nbody".to_vec()));
         near.write_all(&u32::MAX.to_le_bytes()).await.unwrap();
-        assert!(receive::<String>(&mut far).await.is_err());
+        assert!(receive::<String>(&mut far, 100).await.is_err());
         near.write_all(&[9, 0, 0, 0, b'x']).await.unwrap();
         drop(near);
-        assert!(receive::<String>(&mut far).await.unwrap().is_none());
+        assert!(receive::<String>(&mut far, 100).await.unwrap().is_none());
     }
 }

@@ -65,6 +65,12 @@ struct Serve {
     /// How many children of one zygote may wait for functions
     #[arg(long)]
     spares: Option<String>,
+    /// How many sandboxes of functions may serve at the same time
+    #[arg(long)]
+    sandboxes: Option<String>,
+    /// How many invocations of one function may wait for their turn
+    #[arg(long)]
+    queue: Option<String>,
     /// How long something must have been out of reach before a collection takes it, in seconds
     #[arg(long)]
     grace: Option<String>,
@@ -149,6 +155,8 @@ fn serve(serve: Serve) -> ExitCode {
         tiers: serve.tiers,
         memory: serve.memory,
         spares: serve.spares,
+        sandboxes: serve.sandboxes,
+        queue: serve.queue,
         grace: serve.grace,
         uv: serve.uv,
         python: serve.python,

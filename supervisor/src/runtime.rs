@@ -19,10 +19,11 @@ macro_rules! modules {
     };
 }
 
-const MODULES: [(&str, &str); 13] = modules!(
+const MODULES: [(&str, &str); 14] = modules!(
     "pipsqueak_runtime/__init__.py",
     "pipsqueak_runtime/__main__.py",
     "pipsqueak_runtime/channel.py",
+    "pipsqueak_runtime/concurrency.py",
     "pipsqueak_runtime/environment.py",
     "pipsqueak_runtime/function.py",
     "pipsqueak_runtime/handler.py",

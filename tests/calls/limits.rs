@@ -10,12 +10,15 @@ use crate::tests;
 
 tests!(
     a_timeout_kills,
+    a_timeout_ends_all_that_was_started,
     too_much_memory_is_told_as_such,
     processes_are_bounded,
     processor_time_is_bounded,
     what_a_function_writes_to_memory_is_bounded,
     limits_that_cannot_be_kept_are_told,
     concurrency_is_bounded_and_all_are_served,
+    a_result_has_a_longest,
+    an_event_has_a_longest,
     the_memory_budget_evicts_the_oldest,
 );
 
@@ -37,6 +40,33 @@ def handler(event):
     assert_eq!(answer["logs"], "before\n");
     assert_eq!(instance.call(&["invoke", "slow"]).code, 5);
     assert_eq!(instance.status()["sandboxes"], json!([]));
+}
+
+/// In sessions of their own, and adopted by nobody, too.
+fn a_timeout_ends_all_that_was_started() {
+    let instance = Instance::start(&Options { tiers: Some("paused,ssd"), ..Options::default() });
+    let code = "
+import os, signal, time
+
+def handler(event):
+    for _ in range(3):
+        if os.fork() == 0:
+            os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            if os.fork() == 0:
+                time.sleep(1000)
+            time.sleep(1000 if event else 0)
+            os._exit(0)
+    time.sleep(1000)
+";
+    instance.deploy("tree", code, &["--timeout", "2"]);
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| instance.invoke("tree", &json!(1)));
+        // The holder, the function, three children and theirs.
+        eventually("all of them run", || instance.sandboxed().len() == 8);
+        assert_eq!(call.join().unwrap()["error"]["errorType"], "Runtime.Timeout");
+    });
+    eventually("nothing is left of them", || instance.sandboxed().is_empty());
 }
 
 fn too_much_memory_is_told_as_such() {
@@ -181,7 +211,7 @@ def handler(event):
     time.sleep(0.05)
     return event
 ";
-    instance.deploy("busy", code, &["--concurrency", "2"]);
+    instance.deploy("busy", code, &["--sandboxes", "2"]);
     instance.invoke("busy", &json!(0));
     std::thread::scope(|scope| {
         let instance = &instance;
@@ -193,6 +223,72 @@ def handler(event):
     });
     let kept = instance.status()["sandboxes"].as_array().unwrap().len();
     assert!((1..=2).contains(&kept), "{kept}");
+}
+
+fn a_result_has_a_longest() {
+    let instance = Instance::start(&Options::default());
+    let code = "def handler(event): return 'x' * event\n";
+    instance.deploy("long", code, &["--payload", "1K"]);
+    // With the quotes of a text.
+    assert_eq!(instance.invoke("long", &json!(1022))["result"].as_str().unwrap().len(), 1022);
+    let answer = instance.invoke("long", &json!(1023));
+    assert_eq!(answer["error"]["errorType"], "Function.ResponseSizeTooLarge", "{answer}");
+    let message = answer["error"]["errorMessage"].as_str().unwrap();
+    assert!(message.contains("(1025 bytes) exceeded") && message.contains("(1024 bytes)"));
+    assert_eq!(instance.call(&["invoke", "long", "-d", "5000"]).code, 1);
+    // It serves on.
+    assert_eq!(instance.invoke("long", &json!(1))["tier"], "paused");
+    for flags in [["--concurrency", "2"].as_slice(), &[]] {
+        instance.deploy("long", code, flags);
+        assert_eq!(instance.invoke("long", &json!((6 << 20) - 2))["error"], json!(null));
+        let answer = instance.invoke("long", &json!((6 << 20) - 1));
+        assert_eq!(answer["error"]["errorType"], "Function.ResponseSizeTooLarge");
+    }
+}
+
+fn an_event_has_a_longest() {
+    let folder = crate::harness::folder();
+    let configuration = crate::harness::write(
+        folder.path(),
+        "config.toml",
+        "payload_in = \"7M\"\npayload_out = 10\n",
+    );
+    let code = "def handler(event): return len(event)\n";
+    let file = |instance: &Instance, bytes: usize| {
+        let path = instance.scratch().join("event");
+        std::fs::write(&path, format!("\"{}\"", "x".repeat(bytes - 2))).unwrap();
+        format!("@{}", path.display())
+    };
+    let refused = |instance: &Instance, bytes: usize, says: &str| {
+        let output = instance.call(&["invoke", "long", "-d", &file(instance, bytes)]);
+        assert!(output.code == 5 && output.stderr.contains(says), "{output:?}");
+    };
+    let taken = |instance: &Instance, bytes: usize| {
+        let taken = instance.ok(&["invoke", "long", "-d", &file(instance, bytes)]);
+        assert_eq!(taken.trim(), (bytes - 2).to_string());
+    };
+    let instance = Instance::start(&Options::default());
+    instance.deploy("long", code, &[]);
+    taken(&instance, 6 << 20);
+    refused(&instance, (6 << 20) + 1, "the payload is over the limit of 6291456 bytes");
+    // Of less than what all take, the client does not know that it is too long.
+    instance.deploy("long", code, &["--payload", "100"]);
+    taken(&instance, 100);
+    refused(&instance, 101, "its event has 101 bytes, of 100 at most");
+    instance.deploy("long", code, &["--payload", "20M"]);
+    taken(&instance, 20 << 20);
+    refused(&instance, (20 << 20) + 1, "the payload is over the limit of 20971520 bytes");
+    refused(&instance, (64 << 20) + 1, "the payload is over the limit of 67108864 bytes");
+    drop(instance);
+
+    let variables = vec![("PIPSQUEAK_CONFIG", configuration.to_str().unwrap().to_owned())];
+    let instance = Instance::start(&Options { variables, ..Options::default() });
+    instance.deploy("long", code, &[]);
+    taken(&instance, 7 << 20);
+    refused(&instance, (7 << 20) + 1, "the payload is over the limit of 7340032 bytes");
+    instance.deploy("long", "def handler(event): return 'x' * 9\n", &[]);
+    let answer = instance.invoke("long", &json!(1));
+    assert_eq!(answer["error"]["errorType"], "Function.ResponseSizeTooLarge", "{answer}");
 }
 
 fn the_memory_budget_evicts_the_oldest() {

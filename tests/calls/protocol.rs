@@ -7,11 +7,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use pipsqueak::wire::{FrameKind, HEADER_BYTES, Header, Refusal, Request, VERSION, encode};
+use pipsqueak::client::Client;
+use pipsqueak::wire::{FrameKind, HEADER_BYTES, Header, Refusal, Reply, Request, VERSION, encode};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use crate::harness::{Instance, Options, binary, eventually, shared};
 use crate::tests;
@@ -21,6 +23,7 @@ tests!(
     a_refused_client_says_why,
     what_is_no_frame_hurts_nobody,
     a_frame_may_come_in_pieces,
+    one_connection_carries_many_requests,
     other_users_are_refused,
     a_client_that_leaves_hurts_nobody,
     clients_that_say_nothing_do_not_hold_up_the_end,
@@ -111,6 +114,39 @@ fn a_frame_may_come_in_pieces() {
     }
 }
 
+fn one_connection_carries_many_requests() {
+    let instance = Instance::start(&Options::default());
+    instance.deploy("echo", "def handler(event): return event\n", &[]);
+    let mut client = Client::connect(&instance.run()).unwrap();
+    let request = |payload: &str| {
+        let payload = RawValue::from_string(payload.to_owned()).unwrap();
+        Request::Invoke { function: "echo".to_owned(), payload, deadline_ms: None }
+    };
+    for length in [1, 4000, 4096, 10_000, 1 << 20, 3, 70_000].repeat(3) {
+        let payload = format!("\"{}\"", "x".repeat(length));
+        let reply = client.call(&request(&payload), &mut |_| {}).unwrap();
+        let Reply::Invocation(invocation) = reply else { panic!("{reply:?}") };
+        assert_eq!(invocation.result.unwrap().get(), payload);
+    }
+    // What is refused is no end of it.
+    let unknown = Request::FunctionsShow { name: "nobody".to_owned() };
+    assert!(client.call(&unknown, &mut |_| {}).is_err());
+    assert!(client.call(&request("1"), &mut |_| {}).is_ok());
+    // Nor is it, that several are sent before the first is answered.
+    let mut stream = connect(&instance);
+    for number in 0..5 {
+        let frame = encode(FrameKind::Request, &request(&number.to_string())).unwrap();
+        stream.write_all(&frame).unwrap();
+    }
+    for number in 0..5 {
+        let (_, body) = answer(&mut stream);
+        let Reply::Invocation(invocation) = serde_json::from_slice(&body).unwrap() else {
+            panic!("{body:?}")
+        };
+        assert_eq!(invocation.result.unwrap().get(), number.to_string());
+    }
+}
+
 fn other_users_are_refused() {
     let instance = Instance::start(&Options::default());
     let nobody = 65534;
@@ -145,7 +181,7 @@ def handler(event):
     time.sleep(event)
     return event
 ";
-    instance.deploy("slow", code, &["--concurrency", "1"]);
+    instance.deploy("slow", code, &["--sandboxes", "1"]);
     instance.invoke("slow", &json!(0));
     let mut client = instance.command();
     client.args(["invoke", "slow", "-d", "0.5"]).stdout(Stdio::null()).stderr(Stdio::null());

@@ -62,7 +62,7 @@ fn no_two_children_draw_the_same() {
     let instance = instance(&index, Some("zygote,ssd"), None);
     instance.ok(&["env", "add", "random", "seeding", "numpy"]);
     let code = "import seeding\ndef handler(event): return seeding.draw()\n";
-    instance.deploy("draw", code, &["--env", "random", "--concurrency", "8"]);
+    instance.deploy("draw", code, &["--env", "random", "--sandboxes", "8"]);
     let (_, first) = fresh_and_forked(&instance, "draw", &json!({}));
     let ask = || {
         let answer = instance.invoke("draw", &json!({}));

@@ -80,7 +80,7 @@ impl Instance {
     /// Invokes a function; what it answered, and how long that took as seen from here.
     pub fn invoke(&self, function: &str) -> Result<(Invocation, Duration), Failure> {
         let payload = RawValue::from_string("{}".to_owned())?;
-        let request = Request::Invoke { function: function.to_owned(), payload };
+        let request = Request::Invoke { function: function.to_owned(), payload, deadline_ms: None };
         let began = Instant::now();
         match self.request(&request)? {
             Reply::Invocation(invocation) => Ok((invocation, began.elapsed())),

@@ -6,6 +6,7 @@
 mod disk;
 mod env_add;
 mod experiment;
+mod fairness;
 mod fork;
 mod forker;
 mod image;
@@ -22,6 +23,7 @@ mod spares;
 mod statistics;
 mod store;
 mod throttle;
+mod throughput;
 mod tree;
 mod zygote;
 
@@ -71,6 +73,10 @@ enum Benchmark {
     MountOps(mount_ops::Flags),
     /// Memory of the mount's server with many environments
     Memory(memory::Flags),
+    /// A busy function's requests a second, against gunicorn and uvicorn
+    Throughput(throughput::Flags),
+    /// A quiet function beside one that is flooded, against it alone
+    Fairness(fairness::Flags),
     /// Starts by a trace from the learned zygotes, against a static tree and OpenLambda's
     Tree(tree::Flags),
 }
@@ -90,6 +96,8 @@ fn main() -> ExitCode {
         Benchmark::EnvAdd(flags) => env_add::run(flags),
         Benchmark::MountOps(flags) => mount_ops::run(flags),
         Benchmark::Memory(flags) => memory::run(flags),
+        Benchmark::Throughput(flags) => throughput::run(flags),
+        Benchmark::Fairness(flags) => fairness::run(flags),
         Benchmark::Tree(flags) => tree::run(flags),
     };
     let told = rows.and_then(|rows| tell(&rows, arguments.json));

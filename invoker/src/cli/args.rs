@@ -9,7 +9,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use pipsqueak::wire::Network;
 
-use values::{cpus, named, network, seconds, some_memory, some_rate, some_tmp, variable};
+use values::{
+    concurrency, cpus, named, network, seconds, some_memory, some_payload, some_rate, some_tmp,
+    variable,
+};
 
 /// Import Python packages once per machine, and run functions on them
 #[derive(Debug, Parser)]
@@ -108,6 +111,12 @@ pub struct Up {
     /// How many children of one zygote may wait for functions, 0 for none [8]
     #[arg(long, value_name = "N")]
     pub spares: Option<String>,
+    /// How many sandboxes of functions may serve at the same time [16 for each processor]
+    #[arg(long, value_name = "N")]
+    pub sandboxes: Option<String>,
+    /// How many invocations of one function may wait for their turn [256]
+    #[arg(long, value_name = "N")]
+    pub queue: Option<String>,
     /// How long something must have been out of reach before `store gc` takes it, in seconds [300]
     #[arg(long, value_name = "S")]
     pub grace: Option<String>,
@@ -231,9 +240,15 @@ pub struct Deploy {
     /// Longest time one invocation may take, in seconds
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub timeout: Option<Duration>,
-    /// Most invocations at the same time
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Most invocations at the same time in one sandbox [1]
+    #[arg(long, value_name = "N", value_parser = concurrency)]
     pub concurrency: Option<u32>,
+    /// Most sandboxes at the same time [8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub sandboxes: Option<u32>,
+    /// Longest event and longest result of an invocation [6M, or what the configuration file says]
+    #[arg(long, value_name = "SIZE", value_parser = some_payload)]
+    pub payload: Option<u64>,
     /// What network its sandboxes have
     #[arg(long, value_name = "none|host|nat", value_parser = network, default_value = "none")]
     pub network: Network,
@@ -273,6 +288,9 @@ pub struct Invoke {
         allow_hyphen_values = true
     )]
     pub data: OsString,
+    /// How long it may wait for its turn, in seconds [the function's timeout]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub deadline: Option<Duration>,
     /// Print one object with result, error, tier, times and logs
     #[arg(long)]
     pub json: bool,

@@ -50,6 +50,8 @@ fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
             .transpose()
             .map_err(|_| Failure::Input("--timeout: too long".into()))?,
         concurrency: deploy.concurrency,
+        sandboxes: deploy.sandboxes,
+        payload: deploy.payload,
         network: deploy.network,
         variables: deploy.variables.into_iter().collect(),
     })

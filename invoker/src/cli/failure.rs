@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use pipsqueak::client::ClientError;
 use pipsqueak::settings::SettingsError;
-use pipsqueak::wire::{FaultKind, FrameError, MAX_PAYLOAD_BYTES};
+use pipsqueak::wire::{FaultKind, FrameError};
 
 /// The exit codes that scripts rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +47,8 @@ pub enum Failure {
     #[error("{0}")]
     Input(String),
     /// The event is too long.
-    #[error("the payload is over the limit of {MAX_PAYLOAD_BYTES} bytes")]
-    PayloadTooLong,
+    #[error("the payload is over the limit of {0} bytes")]
+    PayloadTooLong(u64),
     /// The supervisor answered another question.
     #[error("the supervisor gave an answer of another kind; see its log, pipsqueakd.log")]
     WrongReply,
@@ -91,7 +91,7 @@ impl Failure {
         match self {
             Self::Client(error) => exit_of(error),
             Self::Settings(_) | Self::Input(_) => Exit::BadInput,
-            Self::PayloadTooLong => Exit::Refused,
+            Self::PayloadTooLong(_) => Exit::Refused,
             Self::Start { exit, .. } => *exit,
             Self::WrongReply | Self::StillRunning { .. } | Self::System { .. } => Exit::Internal,
         }
@@ -142,7 +142,7 @@ mod tests {
             assert_eq!(exit_of(&error) as u8, code, "{error}");
         }
         assert_eq!(Failure::Input(String::new()).exit(), Exit::BadInput);
-        assert_eq!(Failure::PayloadTooLong.exit(), Exit::Refused);
+        assert_eq!(Failure::PayloadTooLong(1).exit(), Exit::Refused);
         assert_eq!(Failure::WrongReply.exit(), Exit::Internal);
     }
 }

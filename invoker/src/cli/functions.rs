@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use pipsqueak::size;
-use pipsqueak::wire::{FunctionInfo, Network, Reply, Request, Requirements};
+use pipsqueak::wire::{DEFAULT_PAYLOAD, FunctionInfo, Network, Reply, Request, Requirements};
 
 use super::args::{FunctionsVerb, Places};
 use super::failure::{Exit, Failure};
@@ -49,6 +49,7 @@ fn list(functions: &[FunctionInfo]) -> String {
                 size::format(f.memory),
                 seconds(f.timeout_ms),
                 f.concurrency.to_string(),
+                f.sandboxes.to_string(),
                 network(f.network).to_owned(),
             ]
         })
@@ -61,6 +62,7 @@ fn list(functions: &[FunctionInfo]) -> String {
         "MEMORY",
         "TIMEOUT",
         "CONCURRENCY",
+        "SANDBOXES",
         "NETWORK",
     ];
     output::table(header, &rows)
@@ -69,7 +71,8 @@ fn list(functions: &[FunctionInfo]) -> String {
 fn describe(f: &FunctionInfo) -> String {
     let mut text = format!(
         "{}, version {}\nhandler      {}\nenvironment  {}\nmemory       {}\ncpus         {}\n\
-         tmp          {}\ntimeout      {}\nconcurrency  {}\nnetwork      {}\n",
+         tmp          {}\ntimeout      {}\nconcurrency  {}\nsandboxes    {}\npayload      {} in, {} out\n\
+         network      {}\n",
         f.name,
         f.version,
         f.handler,
@@ -79,6 +82,9 @@ fn describe(f: &FunctionInfo) -> String {
         size::format(f.tmp),
         seconds(f.timeout_ms),
         f.concurrency,
+        f.sandboxes,
+        payload(f.payload_in),
+        payload(f.payload_out),
         network(f.network)
     );
     for (key, value) in &f.variables {
@@ -119,6 +125,10 @@ fn cpus(millis: Option<u32>) -> String {
     millis.map_or_else(|| "no limit".to_owned(), |millis| (f64::from(millis) / 1000.0).to_string())
 }
 
+fn payload(bytes: Option<u64>) -> String {
+    size::format(bytes.unwrap_or(DEFAULT_PAYLOAD))
+}
+
 fn network(network: Network) -> &'static str {
     match network {
         Network::None => "none",
@@ -149,6 +159,9 @@ mod tests {
             tmp: 1 << 30,
             timeout_ms: 1500,
             concurrency: 4,
+            sandboxes: 2,
+            payload_in: Some(10 << 20),
+            payload_out: None,
             network: Network::None,
             variables: [("A".to_owned(), "b".to_owned())].into(),
         };
@@ -159,6 +172,8 @@ mod tests {
             "cpus         0.5\n",
             "tmp          1.0 GiB\n",
             "1.5 s",
+            "concurrency  4\nsandboxes    2\n",
+            "payload      10.0 MiB in, 6.0 MiB out\n",
             "A=b\n",
             "requires     numpy\n",
         ] {

@@ -6,7 +6,9 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use pipsqueak::wire::{FunctionError, Invocation, MAX_PAYLOAD_BYTES, Outcome, Reply, Request};
+use pipsqueak::wire::{
+    DEFAULT_PAYLOAD, FunctionError, Invocation, MOST_PAYLOAD, Outcome, Reply, Request,
+};
 use serde_json::value::RawValue;
 
 use super::args::{Invoke, Places};
@@ -17,7 +19,9 @@ use super::{ask, output};
 /// Carries the verb out.
 pub fn run(places: &Places, invoke: Invoke) -> Result<Exit, Failure> {
     let payload = check(read(&invoke.data)?)?;
-    let request = Request::Invoke { function: invoke.name, payload };
+    refuse_too_long(places, &invoke.name, &payload)?;
+    let deadline_ms = invoke.deadline.map(|wait| wait.as_millis().try_into().unwrap_or(u64::MAX));
+    let request = Request::Invoke { function: invoke.name, payload, deadline_ms };
     let Reply::Invocation(invocation) = ask(places, &request, Meter::still())? else {
         return Err(Failure::WrongReply);
     };
@@ -49,7 +53,7 @@ fn read(data: &OsStr) -> Result<Vec<u8>, Failure> {
 /// Reads one byte past the limit at most: what is longer is refused, however long it is.
 fn read_all(from: impl Read, name: impl std::fmt::Display) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
-    let most = MAX_PAYLOAD_BYTES as u64 + 1;
+    let most = MOST_PAYLOAD + 1;
     from.take(most).read_to_end(&mut bytes).map_err(|error| unreadable(name, &error))?;
     Ok(bytes)
 }
@@ -59,13 +63,28 @@ fn unreadable(name: impl std::fmt::Display, error: &std::io::Error) -> Failure {
 }
 
 fn check(payload: Vec<u8>) -> Result<Box<RawValue>, Failure> {
-    if payload.len() > MAX_PAYLOAD_BYTES {
-        return Err(Failure::PayloadTooLong);
+    if payload.len() as u64 > MOST_PAYLOAD {
+        return Err(Failure::PayloadTooLong(MOST_PAYLOAD));
     }
     let text = String::from_utf8(payload)
         .map_err(|error| Failure::Input(format!("the payload is not UTF-8: {error}")))?;
     RawValue::from_string(text)
         .map_err(|error| Failure::Input(format!("the payload is not JSON: {error}")))
+}
+
+/// What every function takes is sent without asking; of what is longer the function's limit is asked
+/// for first.
+fn refuse_too_long(places: &Places, name: &str, payload: &RawValue) -> Result<(), Failure> {
+    let length = payload.get().len() as u64;
+    if length <= DEFAULT_PAYLOAD {
+        return Ok(());
+    }
+    let request = Request::FunctionsShow { name: name.to_owned() };
+    let Reply::Function(function) = ask(places, &request, Meter::still())? else {
+        return Err(Failure::WrongReply);
+    };
+    let most = function.payload_in.unwrap_or(DEFAULT_PAYLOAD);
+    if length > most { Err(Failure::PayloadTooLong(most)) } else { Ok(()) }
 }
 
 /// Result to stdout, all else to stderr.
@@ -117,12 +136,11 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_may_have_6_mib_and_no_byte_more() {
-        let most = format!("\"{}\"", "x".repeat(MAX_PAYLOAD_BYTES - 2));
-        assert!(checked(&most).is_ok());
-        let failure = checked(&format!("{most} ")).unwrap_err();
-        assert_eq!(failure.exit(), Exit::Refused);
-        assert_eq!(read_all(std::io::repeat(b'1'), "x").unwrap().len(), MAX_PAYLOAD_BYTES + 1);
+    fn what_no_function_takes_is_not_even_read() {
+        let most = usize::try_from(MOST_PAYLOAD).unwrap();
+        let read = read_all(std::io::repeat(b'1'), "x").unwrap();
+        assert_eq!(read.len(), most + 1);
+        assert_eq!(check(read).unwrap_err().exit(), Exit::Refused);
     }
 
     #[test]

@@ -56,6 +56,10 @@ fn describe(status: &Status) -> String {
         status.functions,
         or_none(status.environments.join(", ")),
     );
+    if !status.waiting.is_empty() {
+        let waiting = status.waiting.iter().map(|(name, count)| format!("{count} of {name}"));
+        let _ = writeln!(text, "waiting       {}", waiting.collect::<Vec<_>>().join(", "));
+    }
     if status.damaged > 0 {
         let count = status.damaged;
         let _ =
@@ -162,6 +166,7 @@ mod tests {
             zygotes: Vec::new(),
             sandboxes: Vec::new(),
             changing: Vec::new(),
+            waiting: [].into(),
             starts: [].into(),
             damaged: 0,
         };
@@ -185,10 +190,12 @@ mod tests {
             memory: 0,
         });
         status.damaged = 2;
+        status.waiting = [("f".to_owned(), 3), ("g".to_owned(), 1)].into();
         let (standing, state) = ("zygote".to_owned(), SandboxChange::Ending);
         status.changing.push(ChangingSandbox { id: 7, standing, state });
         let text = describe(&status);
         assert!(text.contains("damaged       2 objects"), "{text}");
+        assert!(text.contains("waiting       3 of f, 1 of g\n"), "{text}");
         assert!(text.ends_with("7        zygote  ending\n"), "{text}");
         assert!(
             text.contains("8 paused, 1 cold\n") && text.contains("leaves a thread\n"),

@@ -68,6 +68,8 @@ pub fn overrides(places: Places, up: Up) -> Overrides {
         tiers: up.tiers,
         memory: up.memory,
         spares: up.spares,
+        sandboxes: up.sandboxes,
+        queue: up.queue,
         grace: up.grace,
         uv: up.uv,
         python: up.python,
@@ -113,6 +115,8 @@ fn daemon_arguments(settings: &Settings) -> Vec<OsString> {
     add("--tiers", settings.tiers.to_string().into());
     add("--memory", settings.memory.to_string().into());
     add("--spares", settings.spares.to_string().into());
+    add("--sandboxes", settings.sandboxes.to_string().into());
+    add("--queue", settings.queue.to_string().into());
     add("--grace", settings.grace.as_secs_f64().to_string().into());
     for (flag, path) in [("--docker-plugin", &settings.docker_plugin), ("--cdi", &settings.cdi)] {
         add(flag, path.clone().map_or_else(|| "none".into(), Into::into));
@@ -233,6 +237,10 @@ mod tests {
             tiers: Tiers::NONE,
             memory: 1024,
             spares: 2,
+            sandboxes: 32,
+            queue: 64,
+            payload_in: 1,
+            payload_out: 1,
             grace: std::time::Duration::from_millis(1500),
             docker_plugin: None,
             cdi: Some("/d.json".into()),
@@ -242,7 +250,7 @@ mod tests {
         };
         let line = daemon_arguments(&settings).join(&OsString::from(" "));
         let expected = "--state /s --run /r --mount /m --cache /c --tiers none --memory 1024 \
-                        --spares 2 --grace 1.5 --docker-plugin none --cdi /d.json \
+                        --spares 2 --sandboxes 32 --queue 64 --grace 1.5 --docker-plugin none --cdi /d.json \
                         --nat 10.11.0.0/20 --python /p";
         assert_eq!(line, expected);
     }

@@ -70,7 +70,7 @@ fn progress_comes_before_the_reply_even_in_single_bytes() {
 fn a_large_payload_arrives_as_it_was() {
     let text = format!("[{}1.50]", "1.50,".repeat(1 << 20));
     let payload = RawValue::from_string(text.clone()).unwrap();
-    let request = Request::Invoke { function: "f".to_owned(), payload };
+    let request = Request::Invoke { function: "f".to_owned(), payload, deadline_ms: None };
     let (_, _, received) = Server::sending(done()).call(&request);
     let Request::Invoke { payload, .. } = received else { panic!("another request arrived") };
     assert!(payload.get() == text);
@@ -126,7 +126,7 @@ fn what_was_said_before_the_request_was_read_is_heard() {
     });
     let mut client = Client::connect(folder.path()).unwrap();
     let payload = RawValue::from_string(format!("[{}1]", "1,".repeat(2 << 20))).unwrap();
-    let request = Request::Invoke { function: "f".to_owned(), payload };
+    let request = Request::Invoke { function: "f".to_owned(), payload, deadline_ms: None };
     let error = client.call(&request, &mut |_| {}).unwrap_err();
     server.join().unwrap();
     assert_eq!(error.to_string(), "go away");

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::{Index, NONE, Range, SettingsError, Tiers, spares};
+use super::{Index, NONE, Range, SettingsError, Tiers, count};
+use crate::wire::MOST_PAYLOAD;
 use crate::{seconds, size};
 
 /// What the configuration file says.
@@ -35,6 +36,14 @@ pub(super) struct File {
     pub(super) memory: Option<u64>,
     #[serde(deserialize_with = "some_spares")]
     pub(super) spares: Option<usize>,
+    #[serde(deserialize_with = "some_sandboxes")]
+    pub(super) sandboxes: Option<u32>,
+    #[serde(deserialize_with = "some_queue")]
+    pub(super) queue: Option<u32>,
+    #[serde(deserialize_with = "payload")]
+    pub(super) payload_in: Option<u64>,
+    #[serde(deserialize_with = "payload")]
+    pub(super) payload_out: Option<u64>,
     #[serde(deserialize_with = "grace")]
     pub(super) grace: Option<Duration>,
     pub(super) fork_safe: Vec<String>,
@@ -130,7 +139,23 @@ fn memory<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
 
 fn some_spares<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
     let number = i64::deserialize(from)?;
-    spares::parse(&number.to_string()).map(Some).map_err(D::Error::custom)
+    count::spares(&number.to_string()).map(Some).map_err(D::Error::custom)
+}
+
+fn some_sandboxes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+    let number = i64::deserialize(from)?;
+    count::sandboxes(&number.to_string()).map(Some).map_err(D::Error::custom)
+}
+
+fn some_queue<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+    let number = i64::deserialize(from)?;
+    count::queue(&number.to_string()).map(Some).map_err(D::Error::custom)
+}
+
+fn payload<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let bytes = memory(from)?.filter(|bytes| (1..=MOST_PAYLOAD).contains(bytes));
+    let wrong = || format!("a payload may have from 1 byte to {} MiB", MOST_PAYLOAD >> 20);
+    bytes.ok_or_else(|| D::Error::custom(wrong())).map(Some)
 }
 
 fn grace<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
@@ -169,6 +194,10 @@ mod tests {
             tiers = ["paused", "ssd"]
             memory = "1.5G"
             spares = 3
+            sandboxes = 20
+            queue = 0
+            payload_in = "10M"
+            payload_out = 100
             grace = 0.5
             fork_safe = ["threaded"]
             nat = "10.11.0.0/20"
@@ -189,6 +218,10 @@ mod tests {
             tiers: Some(Tiers { zygote: false, ..Tiers::ALL }),
             memory: Some(3 << 29),
             spares: Some(3),
+            sandboxes: Some(20),
+            queue: Some(0),
+            payload_in: Some(10 << 20),
+            payload_out: Some(100),
             grace: Some(Duration::from_millis(500)),
             fork_safe: vec!["threaded".to_owned()],
             nat: Some("10.11.0.0/20".parse().unwrap()),
@@ -212,6 +245,9 @@ mod tests {
             ("\n\nstate = \"relative\"", 3, "`relative` is not an absolute path"),
             ("run = \"/r\"\nmemory = \"much\"", 2, "`much` is no size"),
             ("spares = -1", 1, "`-1` is no number of spares"),
+            ("sandboxes = 0", 1, "`0` is no number of sandboxes"),
+            ("queue = -1", 1, "`-1` is no number of invocations that wait"),
+            ("payload_in = \"65M\"", 1, "a payload may have"),
             ("grace = \"5m\"", 1, "a time is a number of seconds"),
             ("nat = \"10.11.0.1/20\"", 1, "`10.11.0.1/20` is no range of addresses"),
             ("memory = -1", 1, "a size is a number of bytes"),

@@ -1,10 +1,10 @@
 //! Where things are and how much may be used: by flag, then variable, then file, then default.
 
+mod count;
 mod file;
 mod index;
 mod program;
 mod range;
-mod spares;
 mod tiers;
 
 use std::ffi::OsString;
@@ -18,6 +18,7 @@ pub use program::find_program;
 pub use range::{Range, RangeError};
 pub use tiers::{Tiers, TiersError};
 
+use crate::wire::DEFAULT_PAYLOAD;
 use crate::{seconds, size};
 
 /// The configuration file that is read where `PIPSQUEAK_CONFIG` names no other.
@@ -54,6 +55,10 @@ pub struct Overrides {
     pub memory: Option<String>,
     /// `--spares`
     pub spares: Option<String>,
+    /// `--sandboxes`
+    pub sandboxes: Option<String>,
+    /// `--queue`
+    pub queue: Option<String>,
     /// `--grace`
     pub grace: Option<String>,
     /// `--uv`
@@ -90,6 +95,15 @@ pub struct Settings {
     pub memory: u64,
     /// How many children of one zygote may wait for functions.
     pub spares: usize,
+    /// How many sandboxes of functions may serve at the same time.
+    pub sandboxes: u32,
+    /// How many invocations of one function may wait for their turn.
+    pub queue: u32,
+    /// Longest event of a function that was deployed without a limit of its own, in bytes. Only the
+    /// configuration file says it.
+    pub payload_in: u64,
+    /// Longest result, likewise.
+    pub payload_out: u64,
     /// How long something must have been out of reach before a collection takes it.
     pub grace: Duration,
     /// The socket of Docker's volume driver, whose name is the file's; absent where it is off.
@@ -193,8 +207,14 @@ impl Settings {
             .read(("--memory", flags.memory), "PIPSQUEAK_MEMORY", size::parse)?
             .or(file.memory);
         let spares = variables
-            .read(("--spares", flags.spares), "PIPSQUEAK_SPARES", spares::parse)?
+            .read(("--spares", flags.spares), "PIPSQUEAK_SPARES", count::spares)?
             .or(file.spares);
+        let sandboxes = variables
+            .read(("--sandboxes", flags.sandboxes), "PIPSQUEAK_SANDBOXES", count::sandboxes)?
+            .or(file.sandboxes);
+        let queue = variables
+            .read(("--queue", flags.queue), "PIPSQUEAK_QUEUE", count::queue)?
+            .or(file.queue);
         let grace = variables
             .read(("--grace", flags.grace), "PIPSQUEAK_GRACE", seconds::parse)?
             .or(file.grace);
@@ -216,7 +236,11 @@ impl Settings {
             cdi: once(flags.cdi, "PIPSQUEAK_CDI", file.cdi, CDI)?,
             tiers: tiers.unwrap_or(Tiers::ALL),
             memory: memory.map_or_else(half_of_memory, Ok)?,
-            spares: spares.unwrap_or(spares::DEFAULT),
+            spares: spares.unwrap_or(count::DEFAULT_SPARES),
+            sandboxes: sandboxes.unwrap_or_else(count::default_sandboxes),
+            queue: queue.unwrap_or(count::DEFAULT_QUEUE),
+            payload_in: file.payload_in.unwrap_or(DEFAULT_PAYLOAD),
+            payload_out: file.payload_out.unwrap_or(DEFAULT_PAYLOAD),
             grace: grace.unwrap_or(GRACE),
             fork_safe: file.fork_safe,
             nat,

@@ -55,6 +55,9 @@ fn nothing_said_means_the_documented_defaults() {
     assert_eq!(settings.tiers, Tiers::ALL);
     assert!(settings.memory > 0);
     assert_eq!(settings.spares, 8);
+    assert!(settings.sandboxes >= 16 && settings.sandboxes.is_multiple_of(16));
+    assert_eq!(settings.queue, 256);
+    assert_eq!([settings.payload_in, settings.payload_out], [6_291_456; 2]);
     assert_eq!(settings.grace, Duration::from_secs(300));
 }
 

@@ -18,9 +18,9 @@ const MAGIC: [u8; 4] = *b"PSQK";
 /// Length of a frame's header in bytes.
 pub const HEADER_BYTES: usize = 12;
 
-/// Longest body that either side accepts, in bytes: a payload of 6 MiB (AWS Lambda's limit for
-/// synchronous requests) as a JSON string in the worst case, and room for the rest.
-pub const MAX_FRAME_BYTES: u32 = 16 << 20;
+/// Longest body that either side accepts, in bytes: the longest payload that can be asked for, and
+/// room for the rest.
+pub const MAX_FRAME_BYTES: u32 = 72 << 20;
 
 /// What a frame's body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,9 @@ pub use reply::{
     Fault, FaultKind, FunctionError, FunctionInfo, Invocation, MountStatus, Outcome, Progress,
     Reply, SandboxChange, SandboxInfo, SandboxState, Status, Tier, ZygoteInfo,
 };
-pub use request::{Deploy, Evict, MAX_PAYLOAD_BYTES, Network, Request, Requirements};
+pub use request::{
+    DEFAULT_PAYLOAD, Deploy, Evict, MOST_CONCURRENCY, MOST_PAYLOAD, Network, Request, Requirements,
+};
 pub use store::{Checked, Collected, Cost, Finding, LeaseInfo, Repaired, StoreRequest, Usage};
 pub use version::{Refusal, VERSION};
 
@@ -26,7 +28,8 @@ mod tests {
     fn payloads_and_results_come_back_to_the_byte() {
         let payload = r#"{"n": 1.10, "big": 123456789012345678901234567890}"#;
         let raw = || serde_json::value::RawValue::from_string(payload.to_owned()).unwrap();
-        let request = Request::Invoke { function: "f".to_owned(), payload: raw() };
+        let request =
+            Request::Invoke { function: "f".to_owned(), payload: raw(), deadline_ms: None };
         let text = serde_json::to_string(&request).unwrap();
         let Request::Invoke { payload: back, .. } = serde_json::from_str(&text).unwrap() else {
             panic!("another request came back");

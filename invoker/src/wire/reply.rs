@@ -174,8 +174,18 @@ pub struct FunctionInfo {
     pub tmp: u64,
     /// Longest time one invocation may take, in milliseconds.
     pub timeout_ms: u64,
-    /// Most invocations at the same time.
+    /// Most invocations at the same time in one sandbox.
     pub concurrency: u32,
+    /// Most sandboxes at the same time. 0 in the record of a function that was deployed before it
+    /// could be said, where `concurrency` is their number.
+    #[serde(default)]
+    pub sandboxes: u32,
+    /// Longest event, in bytes; in a function's record only where it was deployed with one.
+    #[serde(default)]
+    pub payload_in: Option<u64>,
+    /// Longest result, in bytes, likewise.
+    #[serde(default)]
+    pub payload_out: Option<u64>,
     /// What network its sandboxes have.
     pub network: Network,
     /// Environment variables.
@@ -279,6 +289,9 @@ pub struct Status {
     pub sandboxes: Vec<SandboxInfo>,
     /// Sandboxes that are being made or taken down, of zygotes and installers included.
     pub changing: Vec<ChangingSandbox>,
+    /// Invocations that wait for their turn, by function.
+    #[serde(default)]
+    pub waiting: BTreeMap<String, u64>,
     /// Starts since the supervisor's, by the tier they found.
     pub starts: BTreeMap<String, u64>,
     /// Objects of the store that are known to be damaged.

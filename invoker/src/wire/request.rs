@@ -8,8 +8,16 @@ use serde_json::value::RawValue;
 
 use super::store::StoreRequest;
 
-/// Longest payload of an invocation, in bytes: AWS Lambda's limit for synchronous requests.
-pub const MAX_PAYLOAD_BYTES: usize = 6 << 20;
+/// Longest event and longest result of an invocation where nothing else was asked for, in bytes: AWS
+/// Lambda's limit for synchronous requests.
+pub const DEFAULT_PAYLOAD: u64 = 6 << 20;
+
+/// The most that can be asked for, in bytes: an event is held in memory here, and its frame there.
+pub const MOST_PAYLOAD: u64 = 64 << 20;
+
+/// Most invocations that can be asked for in one sandbox: each may need a thread, of which a
+/// sandbox has some hundreds.
+pub const MOST_CONCURRENCY: u32 = 256;
 
 /// One request. Its name is the verb of the command line that sends it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,6 +80,10 @@ pub enum Request {
         function: String,
         /// The event: any JSON.
         payload: Box<RawValue>,
+        /// How long it may wait for its turn, in milliseconds; as long as it may run where it is
+        /// absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline_ms: Option<u64>,
     },
     /// Drop what tiers keep; answered by [`super::Reply::Done`].
     Evict(Evict),
@@ -137,8 +149,12 @@ pub struct Deploy {
     pub tmp: Option<u64>,
     /// Longest time one invocation may take, in milliseconds.
     pub timeout_ms: Option<u64>,
-    /// Most invocations at the same time.
+    /// Most invocations at the same time in one sandbox.
     pub concurrency: Option<u32>,
+    /// Most sandboxes at the same time.
+    pub sandboxes: Option<u32>,
+    /// Longest event and longest result, in bytes.
+    pub payload: Option<u64>,
     /// What network its sandboxes have.
     pub network: Network,
     /// Environment variables.

@@ -1,4 +1,4 @@
-"""A function's process: loads its handler once, then serves one invocation at a time."""
+"""A function's process: loads its handler once, then serves invocations."""
 
 import os
 import sys
@@ -17,22 +17,52 @@ def serve(own, code):
     if message is None:
         os._exit(0)
     order = message[0]
+    several = None
+    if order["concurrency"] > 1:
+        # Ahead of the handler's import, which may remember the streams.
+        from pipsqueak_runtime import concurrency
+
+        several = concurrency.Several(own, order)
     try:
         function = handler.load(order, code)
     except handler.Failure as failure:
-        _answer(own, {"error": failure.header})
+        answer(own, {"error": failure.header})
         os._exit(1)
+    if several:
+        several.serve(function)
     while True:
         message = channel.receive(own)
         if message is None:
             os._exit(0)
         invocation, payload, _ = message
-        context = handler.Context(order, invocation)
-        try:
-            answer, run_us = handler.call(function, payload, context)
-            _answer(own, {"run_us": run_us}, answer)
-        except handler.Failure as failure:
-            _answer(own, {"error": failure.header})
+        answer(own, *run(function, order, invocation, payload))
+
+
+def run(function, order, invocation, payload):
+    """Runs the handler once. Returns the header and the body of the answer."""
+    context = handler.Context(order, invocation)
+    try:
+        body, run_us = handler.call(function, payload, context)
+    except handler.Failure as failure:
+        return {"error": failure.header}, b""
+    if len(body) > order["longest_result"]:
+        message = (
+            f"Response payload size ({len(body)} bytes) exceeded maximum allowed payload size "
+            f"({order['longest_result']} bytes)."
+        )
+        kind = "Function.ResponseSizeTooLarge"
+        failure = handler.Failure(kind, message, run_us=run_us, fit=True)
+        return {"error": failure.header}, b""
+    return {"run_us": run_us}, body
+
+
+def answer(own, header, body=b""):
+    """Sends an answer, what was printed and imported ahead of it."""
+    # What was printed belongs to this invocation, so it must be on its way before the answer is.
+    flush()
+    if imported := news.imported():
+        header["imported"] = imported
+    channel.send(own, header, body)
 
 
 def flush():
@@ -42,11 +72,3 @@ def flush():
             stream.flush()
         except (AttributeError, OSError, ValueError):
             pass
-
-
-def _answer(own, header, body=b""):
-    # What was printed belongs to this invocation, so it must be on its way before the answer is.
-    flush()
-    if imported := news.imported():
-        header["imported"] = imported
-    channel.send(own, header, body)

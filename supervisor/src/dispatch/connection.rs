@@ -1,35 +1,54 @@
 //! One client's connection: frames in, frames out.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv};
 use pipsqueak::wire::{
     Fault, FaultKind, FrameError, FrameKind, HEADER_BYTES, Header, Progress, Refusal, Reply,
     Request, VERSION, encode,
 };
 use serde::Serialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::error::Elapsed;
 
 use super::route::{self, After};
 use crate::supervisor::Supervisor;
 
 /// How long a client may take from the first byte of a frame to its last.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How much of a connection is read at once, in bytes.
+const BUFFER_BYTES: usize = 4 << 10;
+/// What large requests take room in, in bytes, and the longest that is not large.
+const UNIT_BYTES: u32 = 64 << 10;
+/// How many units of large requests are held at the same time, at 256 MiB.
+pub const ROOM: usize = (256 << 20) / UNIT_BYTES as usize;
 
-/// Serves a client until it closes the connection or breaks the protocol.
-pub async fn serve(mut stream: UnixStream, supervisor: &Arc<Supervisor>) -> io::Result<()> {
-    let peer = stream.peer_cred()?.uid();
+/// A client's connection. Most requests come with one read of it.
+type Stream = BufReader<UnixStream>;
+
+/// Serves a client until it closes the connection or breaks the protocol. Its large requests are
+/// read when `room` has as many units of [`UNIT_BYTES`] for them.
+pub async fn serve(
+    stream: UnixStream,
+    supervisor: &Arc<Supervisor>,
+    room: &Arc<Semaphore>,
+) -> io::Result<()> {
+    let mut stream = BufReader::with_capacity(BUFFER_BYTES, stream);
+    let peer = stream.get_ref().peer_cred()?.uid();
     if peer != 0 && peer != nix::unistd::geteuid().as_raw() {
         let message = format!("user {peer} may not talk to this supervisor; only root may");
         let fault = Reply::Fault(Fault { kind: FaultKind::Refused, message });
         return write(&mut stream, FrameKind::Reply, &fault).await;
     }
     loop {
-        let (request, arrived) = match read(&mut stream).await? {
-            Read::Request(request, arrived) => (request, arrived),
+        let (request, arrived, _held) = match read(&mut stream, room).await? {
+            Read::Request(request, arrived, held) => (request, arrived, held),
             Read::End => return Ok(()),
             Read::Version(other) => {
                 let message = format!(
@@ -39,13 +58,13 @@ pub async fn serve(mut stream: UnixStream, supervisor: &Arc<Supervisor>) -> io::
                 let refusal = Refusal { version: VERSION, message };
                 return write(&mut stream, FrameKind::Refusal, &refusal).await;
             }
-            Read::Broken(message) => {
-                let fault = Reply::Fault(Fault { kind: FaultKind::BadInput, message });
+            Read::Broken(kind, message) => {
+                let fault = Reply::Fault(Fault { kind, message });
                 return write(&mut stream, FrameKind::Reply, &fault).await;
             }
         };
         let in_flight = supervisor.begin_request();
-        let (reply, after) = answer(&mut stream, supervisor, *request, arrived).await?;
+        let (reply, after) = answer(&mut stream, supervisor, *request, arrived).await;
         let written = write(&mut stream, FrameKind::Reply, &reply).await;
         // Also where the client is gone: its function's sandbox is as good as before.
         supervisor.after(after);
@@ -54,18 +73,19 @@ pub async fn serve(mut stream: UnixStream, supervisor: &Arc<Supervisor>) -> io::
     }
 }
 
-/// Carries a request out, telling its progress meanwhile.
+/// Carries a request out, telling its progress meanwhile. A client that goes away does not cut it off
+/// half-way, but is told to what only waits for its turn.
 async fn answer(
-    stream: &mut UnixStream,
+    stream: &mut Stream,
     supervisor: &Arc<Supervisor>,
     request: Request,
     arrived: Instant,
-) -> io::Result<(Reply, After)> {
+) -> (Reply, After) {
     let (progress, mut told) = mpsc::unbounded_channel::<Progress>();
-    // A task of its own, so that a client that goes away does not cut it off half-way.
-    let supervisor = supervisor.clone();
-    let mut work =
-        tokio::spawn(async move { route::route(&supervisor, request, arrived, &progress).await });
+    let gone = Notify::new();
+    // In a box, so that a connection without a request is small.
+    let mut work = Box::pin(route::route(supervisor, request, (arrived, &gone), &progress));
+    let mut is_watched = true;
     loop {
         tokio::select! {
             biased;
@@ -73,45 +93,96 @@ async fn answer(
                 // A client that is gone is noticed by the reply.
                 let _ = write(stream, FrameKind::Progress, &progress).await;
             }
-            done = &mut work => return done.map_err(io::Error::other),
+            done = &mut work => return done,
+            _ = stream.get_ref().readable(), if is_watched => {
+                match look(stream.get_ref()) {
+                    Look::Nothing => {}
+                    Look::More => is_watched = false,
+                    Look::Gone => {
+                        is_watched = false;
+                        gone.notify_one();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a client is seen to do while it is to wait.
+enum Look {
+    Nothing,
+    /// It has sent its next request, or says that there is none.
+    More,
+    /// It has closed the connection.
+    Gone,
+}
+
+fn look(stream: &UnixStream) -> Look {
+    let peek = || {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        Ok(recv(stream.as_raw_fd(), &mut [0], flags)?)
+    };
+    match stream.try_io(Interest::READABLE, peek) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Look::Nothing,
+        Ok(1..) => Look::More,
+        Ok(0) | Err(_) => {
+            let mut asked = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+            let told = poll(&mut asked, PollTimeout::ZERO);
+            let hung_up = PollFlags::POLLHUP;
+            let is_gone = asked[0].revents().is_some_and(|events| events.contains(hung_up));
+            if told.is_ok() && is_gone { Look::Gone } else { Look::More }
         }
     }
 }
 
 enum Read {
-    Request(Box<Request>, Instant),
+    Request(Box<Request>, Instant, Option<OwnedSemaphorePermit>),
     End,
     Version(u16),
-    Broken(String),
+    Broken(FaultKind, String),
 }
 
-async fn read(stream: &mut UnixStream) -> io::Result<Read> {
-    let mut header = [0; HEADER_BYTES];
-    if stream.read(&mut header[..1]).await? == 0 {
+async fn read(stream: &mut Stream, room: &Arc<Semaphore>) -> io::Result<Read> {
+    if stream.fill_buf().await?.is_empty() {
         return Ok(Read::End);
     }
+    let broken = |message| Ok(Read::Broken(FaultKind::BadInput, message));
     let frame = async {
-        stream.read_exact(&mut header[1..]).await?;
+        let mut header = [0; HEADER_BYTES];
+        stream.read_exact(&mut header).await?;
         let header = match Header::decode(&header) {
             Ok(header) if header.kind == FrameKind::Request => header,
-            Ok(header) => return Ok(Read::Broken(format!("{:?} is no request", header.kind))),
+            Ok(header) => return broken(format!("{:?} is no request", header.kind)),
             Err(FrameError::Version(other)) => return Ok(Read::Version(other)),
-            Err(error) => return Ok(Read::Broken(error.to_string())),
+            Err(error) => return broken(error.to_string()),
+        };
+        let Ok(held) = hold(header.length, room).await else {
+            let message = "too many large requests at once; try again later".to_owned();
+            return Ok(Read::Broken(FaultKind::Refused, message));
         };
         let mut body = vec![0; header.length as usize];
         stream.read_exact(&mut body).await?;
         let arrived = Instant::now();
-        Ok(match serde_json::from_slice(&body) {
-            Ok(request) => Read::Request(Box::new(request), arrived),
-            Err(error) => Read::Broken(format!("unreadable request: {error}")),
-        })
+        match serde_json::from_slice(&body) {
+            Ok(request) => Ok(Read::Request(Box::new(request), arrived, held)),
+            Err(error) => broken(format!("unreadable request: {error}")),
+        }
     };
-    tokio::time::timeout(PATIENCE, frame).await.unwrap_or_else(|_| {
-        Ok(Read::Broken(format!("the request was not complete within {PATIENCE:?}")))
-    })
+    tokio::time::timeout(PATIENCE, frame)
+        .await
+        .unwrap_or_else(|_| broken(format!("the request was not complete within {PATIENCE:?}")))
 }
 
-async fn write(stream: &mut UnixStream, kind: FrameKind, body: &impl Serialize) -> io::Result<()> {
+/// Waits until there is room for a frame of so many bytes; small ones have some of their own.
+async fn hold(bytes: u32, room: &Arc<Semaphore>) -> Result<Option<OwnedSemaphorePermit>, Elapsed> {
+    if bytes <= UNIT_BYTES {
+        return Ok(None);
+    }
+    let held = room.clone().acquire_many_owned(bytes.div_ceil(UNIT_BYTES));
+    tokio::time::timeout(PATIENCE / 2, held).await.map(Result::ok)
+}
+
+async fn write(stream: &mut Stream, kind: FrameKind, body: &impl Serialize) -> io::Result<()> {
     let frame = match encode(kind, body) {
         Ok(frame) => frame,
         Err(error) => {

@@ -1,77 +1,307 @@
-//! How many invocations of a function run at once, and how many may wait.
+//! The scheduler among tasks: who waits is woken when its turn has come, and leaves the queue when
+//! it is given up.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
-/// Most invocations of one function that wait at once.
-pub const MAX_WAITING: u32 = 1000;
+use super::fair::{Arrival, Begin, Bounds, Fair, Number};
 
-/// Lets a bounded number in and makes a bounded number wait, first come, first served.
-#[derive(Debug)]
-pub struct Gate {
-    permits: Arc<Semaphore>,
-    waiting: AtomicU32,
+/// Why an invocation does not begin.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The queue is full.
+    #[error(
+        "as many invocations of it wait as may; try again later, or let it have more sandboxes"
+    )]
+    Full,
+    /// It cannot be in time.
+    #[error(
+        "it would wait for some {} ms and may wait for {} ms; try again later, or let it have more \
+         sandboxes",
+        foreseen.as_millis(),
+        patience.as_millis()
+    )]
+    Hopeless {
+        /// How long it would wait.
+        foreseen: Duration,
+        /// How long it may.
+        patience: Duration,
+    },
+    /// It was not in time.
+    #[error("its turn has not come within {} ms; try again later", .0.as_millis())]
+    Late(Duration),
+    /// Nobody waits for its answer any more.
+    #[error("its client has gone away")]
+    Gone,
 }
 
-/// The right to run; given back when dropped.
+/// Lets invocations of all functions in, in turn. A place holds a `T`: what serves in it.
 #[derive(Debug)]
-pub struct Pass(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub struct Gate<T>(Arc<Inner<T>>);
 
-impl Gate {
-    /// A gate that lets `concurrency` in.
-    pub fn new(concurrency: u32) -> Self {
-        let permits = Arc::new(Semaphore::new(concurrency as usize));
-        Self { permits, waiting: AtomicU32::new(0) }
+#[derive(Debug)]
+struct Inner<T> {
+    state: Mutex<State<T>>,
+    began: Instant,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    fair: Fair,
+    waiting: HashMap<Number, oneshot::Sender<Arc<Place<T>>>>,
+    places: HashMap<Number, Arc<Place<T>>>,
+}
+
+/// A place, and what serves in it once it is there.
+#[derive(Debug)]
+pub struct Place<T> {
+    number: Number,
+    serving: tokio::sync::Mutex<Option<T>>,
+}
+
+/// The right to run in a place; given back when it is dropped.
+#[derive(Debug)]
+pub struct Turn<T> {
+    gate: Arc<Inner<T>>,
+    place: Arc<Place<T>>,
+    is_ended: bool,
+}
+
+/// A place in which nobody runs any more; free for others when it is dropped.
+#[derive(Debug)]
+pub struct Vacated<T> {
+    gate: Arc<Inner<T>>,
+    place: Arc<Place<T>>,
+}
+
+impl<T> Gate<T> {
+    /// A machine on which so many sandboxes serve at most, and so many wait for one function.
+    pub fn new(sandboxes: u32, queue: u32) -> Self {
+        let fair = Fair::new(sandboxes, queue);
+        let state = State { fair, waiting: HashMap::new(), places: HashMap::new() };
+        Self(Arc::new(Inner { state: Mutex::new(state), began: Instant::now() }))
     }
 
-    /// Waits to be let in; `None` where too many wait already.
-    pub async fn enter(&self) -> Option<Pass> {
-        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
-            return Some(Pass(permit));
+    /// Waits for a turn to run `function`, until `patience` is over or `gone` is ready.
+    pub async fn enter(
+        &self,
+        function: &str,
+        bounds: Bounds,
+        patience: Duration,
+        gone: impl Future<Output = ()>,
+    ) -> Result<Turn<T>, Refused> {
+        let mut waiting = {
+            let mut state = self.0.lock();
+            let number = match state.fair.arrive(function, bounds, patience, self.0.now()) {
+                Arrival::Begins(number) => {
+                    return Ok(Turn::new(&self.0, state.place(number)));
+                }
+                Arrival::Waits(number) => number,
+                Arrival::Full => return Err(Refused::Full),
+                Arrival::Hopeless(foreseen) => {
+                    return Err(Refused::Hopeless { foreseen, patience });
+                }
+            };
+            let (called, call) = oneshot::channel();
+            state.waiting.insert(number, called);
+            Waiting { gate: &self.0, function, number, call }
+        };
+        tokio::select! {
+            biased;
+            called = &mut waiting.call => called.map_err(|_| Refused::Gone).map(|place| {
+                Turn::new(&self.0, place)
+            }),
+            () = gone => Err(Refused::Gone),
+            () = tokio::time::sleep(patience) => Err(Refused::Late(patience)),
         }
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        let waiting = Waiting(&self.waiting);
-        let permit = self.permits.clone().acquire_owned().await.ok();
-        drop(waiting);
-        permit.map(Pass)
+    }
+
+    /// Forgets what was learned of a function that is no more.
+    pub fn forget(&self, function: &str) {
+        self.0.lock().fair.forget(function);
+    }
+
+    /// How many wait for each function, of those for which somebody does.
+    pub fn waiting(&self) -> BTreeMap<String, u64> {
+        self.0.lock().fair.waiting()
     }
 }
 
-/// Counts itself out also where whoever waits gives up.
-struct Waiting<'a>(&'a AtomicU32);
+impl<T> Inner<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-impl Drop for Waiting<'_> {
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+impl<T> State<T> {
+    fn place(&mut self, number: Number) -> Arc<Place<T>> {
+        let new = || Arc::new(Place { number, serving: tokio::sync::Mutex::new(None) });
+        self.places.entry(number).or_insert_with(new).clone()
+    }
+
+    /// Calls those who begin. They are there: who gives up does so with the state locked.
+    fn call(&mut self, begins: Vec<Begin>) {
+        for Begin { waiter, place } in begins {
+            let place = self.place(place);
+            if let Some(called) = self.waiting.remove(&waiter) {
+                let _ = called.send(place);
+            }
+        }
+    }
+}
+
+impl<T> Place<T> {
+    /// What serves in it, for whoever is inside; locked while that is being started.
+    pub fn serving(&self) -> &tokio::sync::Mutex<Option<T>> {
+        &self.serving
+    }
+}
+
+impl<T> Turn<T> {
+    fn new(gate: &Arc<Inner<T>>, place: Arc<Place<T>>) -> Self {
+        Self { gate: gate.clone(), place, is_ended: false }
+    }
+
+    /// The place that it is in.
+    pub fn place(&self) -> &Place<T> {
+        &self.place
+    }
+
+    /// Among how many sandboxes its function's part of the processors is to be shared now.
+    pub fn sharers(&self) -> u32 {
+        self.gate.lock().fair.sharers(self.place.number)
+    }
+
+    /// Ends it, after the handler ran for so long. The place, where nobody else is in it.
+    pub fn end(mut self, ran: Duration) -> Option<Vacated<T>> {
+        self.leave(Some(ran))
+    }
+
+    fn leave(&mut self, ran: Option<Duration>) -> Option<Vacated<T>> {
+        self.is_ended = true;
+        let mut state = self.gate.lock();
+        let (begins, is_empty) = state.fair.finish(self.place.number, ran, self.gate.now());
+        state.call(begins);
+        is_empty.then(|| Vacated { gate: self.gate.clone(), place: self.place.clone() })
+    }
+}
+
+impl<T> Drop for Turn<T> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        if !self.is_ended {
+            drop(self.leave(None));
+        }
+    }
+}
+
+impl<T> Vacated<T> {
+    /// Takes out what has served in it.
+    pub fn take(&self) -> Option<T> {
+        // Whoever has locked it was inside.
+        self.place.serving.try_lock().ok()?.take()
+    }
+}
+
+impl<T> Drop for Vacated<T> {
+    fn drop(&mut self) {
+        let mut state = self.gate.lock();
+        state.places.remove(&self.place.number);
+        let begins = state.fair.free(self.place.number, self.gate.now());
+        state.call(begins);
+    }
+}
+
+/// One who waits, until this is dropped.
+struct Waiting<'a, T> {
+    gate: &'a Arc<Inner<T>>,
+    function: &'a str,
+    number: Number,
+    call: oneshot::Receiver<Arc<Place<T>>>,
+}
+
+impl<T> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        let called = {
+            let mut state = self.gate.lock();
+            if state.waiting.remove(&self.number).is_some() {
+                let begins = state.fair.give_up(self.function, self.number, self.gate.now());
+                state.call(begins);
+            }
+            self.call.try_recv()
+        };
+        // It was called in the moment in which it went away.
+        if let Ok(place) = called {
+            drop(Turn::new(self.gate, place));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
     use super::*;
 
-    #[tokio::test]
-    async fn one_in_a_thousand_wait_the_next_is_refused() {
-        let gate = Arc::new(Gate::new(1));
-        let inside = gate.enter().await.unwrap();
-        let waiters: Vec<_> = (0..MAX_WAITING)
-            .map(|_| {
-                let gate = gate.clone();
-                tokio::spawn(async move { gate.enter().await.is_some() })
-            })
-            .collect();
-        while gate.waiting.load(Ordering::Relaxed) < MAX_WAITING {
+    const ONE: Bounds = Bounds { sandboxes: 1, concurrency: 1 };
+    const LONG: Duration = Duration::from_secs(60);
+
+    async fn enter(gate: &Gate<u32>, function: &str) -> Result<Turn<u32>, Refused> {
+        gate.enter(function, ONE, LONG, pending()).await
+    }
+
+    async fn await_waiting(gate: &Gate<u32>, count: u64) {
+        while gate.waiting().values().sum::<u64>() != count {
             tokio::task::yield_now().await;
         }
-        assert!(gate.enter().await.is_none());
-        drop(inside);
-        for waiter in waiters {
-            assert!(waiter.await.unwrap());
-        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_called_with_what_served_before() {
+        let gate = Arc::new(Gate::new(4, 1));
+        let first = enter(&gate, "f").await.unwrap();
+        *first.place().serving().lock().await = Some(7);
+        let waiting = gate.clone();
+        let second = tokio::spawn(async move { enter(&waiting, "f").await });
+        await_waiting(&gate, 1).await;
+        assert_eq!(enter(&gate, "f").await.unwrap_err(), Refused::Full);
+        // Not empty: the second has it now.
+        assert!(first.end(LONG).is_none());
+        let second = second.await.unwrap().unwrap();
+        assert_eq!(*second.place().serving().lock().await, Some(7));
+        let vacated = second.end(LONG).unwrap();
+        assert_eq!(vacated.take(), Some(7));
+        drop(vacated);
+        assert_eq!(*enter(&gate, "g").await.unwrap().place().serving().lock().await, None);
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_or_is_late_leaves_the_queue() {
+        let gate = Arc::new(Gate::new(1, 10));
+        let first = enter(&gate, "f").await.unwrap();
+        let gone = gate.enter("f", ONE, LONG, async {}).await;
+        assert_eq!(gone.unwrap_err(), Refused::Gone);
+        let short = Duration::from_millis(1);
+        let late = gate.enter("f", ONE, short, pending()).await;
+        assert_eq!(late.unwrap_err(), Refused::Late(short));
+        let waiting = gate.clone();
+        let cut_off = tokio::spawn(async move { enter(&waiting, "g").await });
+        await_waiting(&gate, 1).await;
+        cut_off.abort();
+        await_waiting(&gate, 0).await;
+        // It took a minute: another would not be in time.
+        drop(first.end(LONG));
+        let first = enter(&gate, "f").await.unwrap();
+        let hopeless = gate.enter("f", ONE, short, pending()).await;
+        assert_eq!(hopeless.unwrap_err(), Refused::Hopeless { foreseen: LONG, patience: short });
+        drop(first);
+        assert!(enter(&gate, "g").await.is_ok());
     }
 }

@@ -19,15 +19,16 @@ pub async fn serve(
     mut ending: watch::Receiver<Option<Ending>>,
 ) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let room = Arc::new(Semaphore::new(connection::ROOM));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         tokio::select! {
             _ = ending.wait_for(Option::is_some) => return,
             accepted = socket.accept() => match accepted {
                 Ok(stream) => {
-                    let supervisor = supervisor.clone();
+                    let (supervisor, room) = (supervisor.clone(), room.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = connection::serve(stream, &supervisor).await {
+                        if let Err(error) = connection::serve(stream, &supervisor, &room).await {
                             tracing::debug!(%error, "a client's connection ended");
                         }
                         drop(place);

@@ -1,14 +1,17 @@
-//! From a client's connection to an answer: `listen` accepts on a `socket`, `connection` speaks the protocol,
-//! `route` carries a request out, `gate` holds back what is too much at once, `traffic` counts.
+//! From a client's connection to an answer: `listen` accepts on a `socket`, `connection` speaks the
+//! protocol, `route` carries a request out, `gate` holds back what is too much at once, as `fair`
+//! decides, `traffic` counts.
 
 mod connection;
+mod fair;
 mod gate;
 mod listen;
 mod route;
 mod socket;
 mod traffic;
 
-pub use gate::{Gate, Pass};
+pub use fair::Bounds;
+pub use gate::{Gate, Refused, Turn};
 pub use listen::serve;
 pub use route::After;
 pub use socket::{ListenError, Socket};

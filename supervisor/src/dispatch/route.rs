@@ -1,14 +1,15 @@
 //! From a request to a reply: every verb, one arm.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pipsqueak::wire::{Fault, FaultKind, Progress, Reply, Request};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::ending::Ending;
 use crate::environment::{self, Wanted};
-use crate::supervisor::{Kept, Supervisor};
+use crate::supervisor::{Asked, Kept, Supervisor};
 
 /// What is to be done once the reply is on its way.
 #[derive(Debug, Default)]
@@ -19,15 +20,16 @@ pub struct After {
     pub ending: Option<Ending>,
 }
 
-/// Carries a request out. A failure is a reply like any other.
+/// Carries a request out, whose client tells `gone` when it goes away. A failure is a reply like any
+/// other.
 pub async fn route(
     supervisor: &Arc<Supervisor>,
     request: Request,
-    arrived: Instant,
+    (arrived, gone): (Instant, &Notify),
     progress: &UnboundedSender<Progress>,
 ) -> (Reply, After) {
     let mut after = After::default();
-    let reply = match carry_out(supervisor, request, arrived, progress, &mut after).await {
+    let reply = match carry_out(supervisor, request, (arrived, gone), progress, &mut after).await {
         Ok(reply) => reply,
         Err(fault) => {
             if fault.kind == FaultKind::Internal {
@@ -42,7 +44,7 @@ pub async fn route(
 async fn carry_out(
     supervisor: &Arc<Supervisor>,
     request: Request,
-    arrived: Instant,
+    (arrived, gone): (Instant, &Notify),
     progress: &UnboundedSender<Progress>,
     after: &mut After,
 ) -> Result<Reply, Fault> {
@@ -110,9 +112,11 @@ async fn carry_out(
             supervisor.remove_function(&name).await?;
             Reply::Done { message: format!("removed function {name}") }
         }
-        Request::Invoke { function, payload } => {
+        Request::Invoke { function, payload, deadline_ms } => {
+            let deadline = deadline_ms.map(Duration::from_millis);
+            let asked = Asked { arrived, deadline, gone };
             let (invocation, kept) =
-                supervisor.invoke(&function, &payload, arrived, progress).await?;
+                supervisor.invoke(&function, &payload, &asked, progress).await?;
             after.kept = Some(kept);
             Reply::Invocation(invocation)
         }

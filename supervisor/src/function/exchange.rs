@@ -4,8 +4,7 @@ use std::fmt::Write;
 use std::io;
 
 use serde::Deserialize;
-use tokio::io::AsyncReadExt;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::unix::pipe;
 
 use crate::channel;
@@ -14,9 +13,20 @@ use crate::channel;
 /// a function that prints much goes on.
 const MAX_LOG_BYTES: usize = 256 << 10;
 
+/// How many modules are kept that nobody has asked for.
+const MOST_IMPORTED: usize = 10_000;
+
+/// How much of what is printed is read at once, in bytes.
+pub const PRINTED_BYTES: usize = 4 << 10;
+
 /// The header of a function's answer.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Answer {
+    /// The invocation that it answers, where the process serves several at once.
+    pub request_id: Option<String>,
+    /// Whether it is no answer yet but what the invocation has printed.
+    #[serde(default)]
+    pub printed: bool,
     /// Time in the handler, in microseconds.
     #[serde(default)]
     pub run_us: u64,
@@ -26,10 +36,13 @@ pub struct Answer {
     /// earlier answer has named. The function's word for it: any name may be among them.
     #[serde(default)]
     pub imported: Vec<String>,
+    /// What was printed for it, where the process serves several at once.
+    #[serde(skip)]
+    pub logs: Logs,
 }
 
 /// A failure as the runtime tells it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
     /// The exception's class, or `Runtime.…`.
@@ -46,19 +59,44 @@ pub struct Failure {
     pub fit: bool,
 }
 
-/// What a function printed, within bounds.
+/// Modules that answers have named, within bounds.
 #[derive(Debug, Default)]
+pub struct Imported(Vec<String>);
+
+impl Imported {
+    /// Takes more in, unless there are more already than anybody imports.
+    pub fn note(&mut self, modules: Vec<String>) {
+        if self.0.len() < MOST_IMPORTED {
+            self.0.extend(modules);
+        }
+    }
+
+    /// What nobody has taken yet.
+    pub fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+/// What a function printed, within bounds.
+#[derive(Debug, Clone, Default)]
 pub struct Logs {
     bytes: Vec<u8>,
     dropped: usize,
 }
 
 impl Logs {
-    fn add(&mut self, bytes: &[u8]) {
+    /// Keeps what there is room for.
+    pub fn add(&mut self, bytes: &[u8]) {
         let room = MAX_LOG_BYTES - self.bytes.len();
         let kept = bytes.len().min(room);
         self.bytes.extend_from_slice(&bytes[..kept]);
         self.dropped += bytes.len() - kept;
+    }
+
+    /// Adds what others have kept.
+    pub fn append(&mut self, other: &mut Self) {
+        self.add(&std::mem::take(&mut other.bytes));
+        self.dropped += std::mem::take(&mut other.dropped);
     }
 
     /// As text; what is not UTF-8 is replaced, what was dropped is told.
@@ -71,24 +109,25 @@ impl Logs {
     }
 }
 
-/// Sends `messages` and waits for one answer, reading `printed` all the while.
+/// Sends `messages` and waits for one answer of at most `longest` bytes, reading `printed` all the
+/// while.
 ///
 /// `None` where the function's process closed the channel instead.
 pub async fn exchange(
-    function: &mut UnixStream,
+    function: &mut (impl AsyncRead + AsyncWrite + Unpin),
     printed: &mut pipe::Receiver,
     messages: &[Vec<u8>],
+    longest: u64,
     logs: &mut Logs,
 ) -> io::Result<Option<(Answer, Vec<u8>)>> {
-    let mut buffer = vec![0; 16 << 10];
-    let (mut reader, mut writer) = function.split();
+    let mut buffer = vec![0; PRINTED_BYTES];
     let talk = async {
         // Reading the answer at the same time would not help: a function answers at the end.
-        match channel::send(&mut writer, messages).await {
+        match channel::send(function, messages).await {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             sent => sent?,
         }
-        channel::receive::<Answer>(&mut reader).await
+        channel::receive::<Answer>(function, longest).await
     };
     tokio::pin!(talk);
     let mut open = true;
@@ -102,12 +141,16 @@ pub async fn exchange(
             answer = &mut talk => break answer?,
         }
     };
-    // What was printed before the answer is in the pipe by now. Asked of the kernel, because the
-    // runtime may not have heard of it yet.
-    while let Ok(bytes @ 1..) = nix::unistd::read(&*printed, &mut buffer) {
+    read_printed(printed, &mut buffer, logs);
+    Ok(answer)
+}
+
+/// Reads what was printed before an answer: it is in the pipe by now. Asked of the kernel, because the
+/// runtime may not have heard of it yet.
+pub fn read_printed(printed: &pipe::Receiver, buffer: &mut [u8], logs: &mut Logs) {
+    while let Ok(bytes @ 1..) = nix::unistd::read(printed, buffer) {
         logs.add(&buffer[..bytes]);
     }
-    Ok(answer)
 }
 
 #[cfg(test)]
@@ -116,14 +159,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_comes_with_what_was_printed_and_what_was_imported() {
-        let (mut near, mut far) = UnixStream::pair().unwrap();
+        let (mut near, mut far) = tokio::net::UnixStream::pair().unwrap();
         let (mut print, mut printed) = pipe::pipe().unwrap();
         let header = serde_json::json!({ "run_us": 7, "imported": ["six", "idna.codec"] });
         let answer = channel::compose(&header, b"1").unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut print, b"hello").await.unwrap();
         channel::send(&mut far, &[answer]).await.unwrap();
         let mut logs = Logs::default();
-        let answered = exchange(&mut near, &mut printed, &[], &mut logs).await.unwrap();
+        let answered = exchange(&mut near, &mut printed, &[], 100, &mut logs).await.unwrap();
         let (answer, body) = answered.unwrap();
         assert_eq!((answer.run_us, answer.imported.join(" ").as_str()), (7, "six idna.codec"));
         assert_eq!((body.as_slice(), logs.into_text().as_str()), (&b"1"[..], "hello"));

@@ -1,16 +1,21 @@
 //! A function's process in its sandbox: born, asked, paused, resumed, ended.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use pipsqueak::wire::{FunctionError, Outcome};
+use pipsqueak::wire::{DEFAULT_PAYLOAD, FunctionError, Outcome};
+use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use tokio::io::BufReader;
+use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
-use super::exchange::{Logs, exchange};
+use super::exchange::{Answer, Imported, Logs, exchange};
 use super::furnish::StartError;
+use super::shared::Shared;
 use super::table::Function;
 use crate::channel;
 use crate::environment::Tree;
@@ -21,29 +26,55 @@ use crate::zygote::{self, Spare};
 /// How long the report of a process's end is waited for.
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How much of an answer is read at once, in bytes: all of most.
+const BUFFER_BYTES: usize = 4 << 10;
+
+/// An answer within the timeout: `None` where the process closed the channel instead.
+type Exchanged = Result<io::Result<Option<(Answer, Vec<u8>)>>, tokio::time::error::Elapsed>;
+
+/// What a process is told of an invocation besides its event.
+#[derive(Debug, Serialize)]
+struct Invocation<'a> {
+    request_id: &'a str,
+    timeout_ms: u64,
+}
+
 /// An instance that runs.
 #[derive(Debug)]
 pub struct Instance {
     function: Arc<Function>,
     sandbox: Sandbox,
-    channel: tokio::net::UnixStream,
-    printed: pipe::Receiver,
+    wire: Wire,
     exits: Arc<Exits>,
+    exit: tokio::sync::OnceCell<Option<Exit>>,
     pid: i32,
     host_pid: OnceLock<Option<u32>>,
     /// Whether its environment has more than its zygote has seen.
     is_wider: bool,
-    invocations: u64,
+    invocations: AtomicU64,
+    /// Modules that it has told to have imported itself, and that nobody has taken yet.
+    imported: Mutex<Imported>,
+    /// Whether it can serve another invocation.
+    is_fit: AtomicBool,
+}
+
+/// How its process is talked to.
+#[derive(Debug)]
+enum Wire {
+    /// One invocation at a time, by whoever has it: no task beside the one that waits.
+    Alone(tokio::sync::Mutex<(BufReader<UnixStream>, pipe::Receiver)>),
+    /// Several at once.
+    Shared(Shared),
 }
 
 /// An instance whose processes are frozen, and its environment.
 #[derive(Debug)]
 pub struct Paused {
-    instance: Instance,
+    instance: Arc<Instance>,
     tree: Arc<Tree>,
 }
 
-/// How an invocation ended, and the instance if it can serve another.
+/// How an invocation ended.
 #[derive(Debug)]
 pub struct Answered {
     /// What the handler returned, or why not.
@@ -54,10 +85,6 @@ pub struct Answered {
     pub run_us: u64,
     /// What it printed.
     pub logs: String,
-    /// Modules that it had to import itself, as it tells.
-    pub imported: Vec<String>,
-    /// The instance, where it is fit for another invocation.
-    pub instance: Option<Instance>,
 }
 
 impl Instance {
@@ -79,45 +106,33 @@ impl Instance {
                 _ => StartError::Limit { function, error },
             }
         })?;
+        let wire = if info.concurrency > 1 {
+            Wire::Shared(Shared::new(channel, printed, longest_answer(&function)))
+        } else {
+            let channel = BufReader::with_capacity(BUFFER_BYTES, channel);
+            Wire::Alone(tokio::sync::Mutex::new((channel, printed)))
+        };
         Ok(Self {
             function,
             sandbox,
-            channel,
-            printed,
+            wire,
             exits,
+            exit: tokio::sync::OnceCell::new(),
             pid,
             host_pid: OnceLock::new(),
             is_wider,
-            invocations: 0,
+            invocations: AtomicU64::new(0),
+            imported: Mutex::default(),
+            is_fit: AtomicBool::new(true),
         })
     }
 
     /// Runs the handler once, within the function's timeout.
-    pub async fn invoke(mut self, request_id: &str, payload: &RawValue) -> io::Result<Answered> {
+    pub async fn invoke(&self, request_id: &str, payload: &RawValue) -> io::Result<Answered> {
         let info = &self.function.info;
-        let mut messages = Vec::with_capacity(2);
-        if self.invocations == 0 {
-            let load = json!({
-                "function": info.name,
-                "version": info.version,
-                "handler": info.handler,
-                "memory": info.memory,
-                "variables": info.variables,
-                "wider": self.is_wider,
-            });
-            messages.push(channel::compose(&load, b"")?);
-        }
-        let invocation = json!({ "request_id": request_id, "timeout_ms": info.timeout_ms });
-        messages.push(channel::compose(&invocation, payload.get().as_bytes())?);
-        self.invocations += 1;
-        let mut logs = Logs::default();
-        let timeout = Duration::from_millis(info.timeout_ms);
-        let exchanged = tokio::time::timeout(
-            timeout,
-            exchange(&mut self.channel, &mut self.printed, &messages, &mut logs),
-        )
-        .await;
-        let mut imported = Vec::new();
+        let invocation = Invocation { request_id, timeout_ms: info.timeout_ms };
+        let message = channel::compose(&invocation, payload.get().as_bytes())?;
+        let (exchanged, logs) = self.exchange(request_id, message).await;
         let (result, outcome, run_us, fit) = match exchanged {
             Err(_) => {
                 let limit = info.timeout_ms;
@@ -133,7 +148,8 @@ impl Instance {
                 (Err(error), outcome, 0, false)
             }
             Ok(Ok(Some((answer, body)))) => {
-                imported = answer.imported;
+                let known = self.imported.lock();
+                known.unwrap_or_else(PoisonError::into_inner).note(answer.imported);
                 match answer.error {
                     Some(failure) => {
                         let error = FunctionError {
@@ -153,26 +169,105 @@ impl Instance {
                 }
             }
         };
-        let instance = fit.then_some(self);
-        Ok(Answered { result, outcome, run_us, logs: logs.into_text(), imported, instance })
+        if !fit {
+            self.is_fit.store(false, Ordering::Relaxed);
+        }
+        Ok(Answered { result, outcome, run_us, logs: logs.into_text() })
+    }
+
+    /// Sends an invocation, and ahead of the first of all what to load; its answer, if that comes within
+    /// the timeout, and what it has printed.
+    async fn exchange(&self, request_id: &str, message: Vec<u8>) -> (Exchanged, Logs) {
+        let timeout = Duration::from_millis(self.function.info.timeout_ms);
+        let first = || {
+            let is_first = self.invocations.fetch_add(1, Ordering::Relaxed) == 0;
+            is_first.then(|| self.load()).transpose()
+        };
+        match &self.wire {
+            Wire::Alone(wire) => {
+                let mut wire = wire.lock().await;
+                let (channel, printed) = &mut *wire;
+                let mut logs = Logs::default();
+                let longest = longest_answer(&self.function);
+                let exchanged = tokio::time::timeout(timeout, async {
+                    let messages: Vec<_> = first()?.into_iter().chain([message]).collect();
+                    exchange(channel, printed, &messages, longest, &mut logs).await
+                });
+                (exchanged.await, logs)
+            }
+            Wire::Shared(shared) => {
+                let mut call = shared.call(request_id);
+                let exchanged = tokio::time::timeout(timeout, call.exchange(first, message)).await;
+                match exchanged {
+                    Ok(Ok(Some((mut answer, body)))) => {
+                        let logs = std::mem::take(&mut answer.logs);
+                        (Ok(Ok(Some((answer, body)))), logs)
+                    }
+                    other => (other, call.logs()),
+                }
+            }
+        }
+    }
+
+    /// What tells its process which function it is.
+    fn load(&self) -> io::Result<Vec<u8>> {
+        let info = &self.function.info;
+        let load = json!({
+            "function": info.name,
+            "version": info.version,
+            "handler": info.handler,
+            "memory": info.memory,
+            "variables": info.variables,
+            "wider": self.is_wider,
+            "concurrency": info.concurrency,
+            "longest_result": info.payload_out.unwrap_or(DEFAULT_PAYLOAD),
+        });
+        channel::compose(&load, b"")
     }
 
     /// Freezes it. Called when the answer is on its way, never before.
-    pub fn pause(self, tree: Arc<Tree>) -> io::Result<Paused> {
+    pub fn pause(self: Arc<Self>, tree: Arc<Tree>) -> io::Result<Paused> {
         // Found out here because nobody waits for it here.
         self.host_pid.get_or_init(|| self.sandbox.process());
         self.sandbox.group().freeze()?;
         Ok(Paused { instance: self, tree })
     }
 
+    /// Modules that it had to import itself, as it tells: what nobody has taken yet.
+    pub fn take_imported(&self) -> Vec<String> {
+        let mut imported = self.imported.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut imported = imported.take();
+        if let Wire::Shared(shared) = &self.wire {
+            imported.extend(shared.take_imported());
+        }
+        imported
+    }
+
+    /// Whether it can serve another invocation: not after a timeout, or what else cannot be got over.
+    pub fn is_fit(&self) -> bool {
+        self.is_fit.load(Ordering::Relaxed)
+    }
+
     /// Whether its process still holds the channel: it may have been killed while it was frozen.
     pub fn is_alive(&self) -> bool {
-        channel::is_open(&self.channel)
+        match &self.wire {
+            // Who talks to it will see.
+            Wire::Alone(wire) => {
+                wire.try_lock().map_or(true, |wire| channel::is_open(wire.0.get_ref()))
+            }
+            Wire::Shared(shared) => shared.is_open(),
+        }
     }
 
     /// The function it belongs to.
     pub fn function(&self) -> &Arc<Function> {
         &self.function
+    }
+
+    /// Lets it have its part of the processors of what its function has, where that is shared among so
+    /// many sandboxes.
+    pub fn share_processors(&self, sharers: u32) -> io::Result<()> {
+        self.sandbox.group().weigh(sharers)
     }
 
     /// Its sandbox.
@@ -187,12 +282,13 @@ impl Instance {
 
     /// How many invocations it has served.
     pub fn invocations(&self) -> u64 {
-        self.invocations
+        self.invocations.load(Ordering::Relaxed)
     }
 
     /// Why its process ended without an answer.
     async fn ended(&self) -> (FunctionError, Outcome) {
-        let exit = self.exits.of(self.pid, EXIT_PATIENCE).await;
+        // Told once, and asked for by all whom it was to answer.
+        let exit = *self.exit.get_or_init(|| self.exits.of(self.pid, EXIT_PATIENCE)).await;
         if self.sandbox.group().oom_kills() > 0 {
             let limit = self.function.info.memory >> 20;
             let message = format!("the function went over its memory limit of {limit} MiB");
@@ -206,7 +302,7 @@ impl Instance {
 
 impl Paused {
     /// Lets it go on.
-    pub fn resume(self) -> io::Result<(Instance, Arc<Tree>)> {
+    pub fn resume(self) -> io::Result<(Arc<Instance>, Arc<Tree>)> {
         self.instance.sandbox.group().thaw()?;
         Ok((self.instance, self.tree))
     }
@@ -220,6 +316,10 @@ impl Paused {
     pub fn instance(&self) -> &Instance {
         &self.instance
     }
+}
+
+fn longest_answer(function: &Function) -> u64 {
+    function.info.payload_out.unwrap_or(DEFAULT_PAYLOAD) + channel::HEADER_BYTES
 }
 
 fn told(kind: &str, message: String) -> FunctionError {

@@ -5,9 +5,10 @@ mod entry;
 mod exchange;
 mod furnish;
 mod instance;
+mod shared;
 mod table;
 
 pub use deploy::DeployError;
 pub use furnish::{StartError, furnish};
 pub use instance::{Answered, Instance, Paused};
-pub use table::{Function, Functions, FunctionsError};
+pub use table::{Function, Functions, FunctionsError, Payloads};

@@ -11,15 +11,15 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pipsqueak::wire::{DEFAULT_TMP, Deploy, FunctionInfo, Network};
+use pipsqueak::wire::{DEFAULT_TMP, Deploy, FunctionInfo, MOST_CONCURRENCY, MOST_PAYLOAD, Network};
 
 use super::deploy::{self, DeployError};
 use super::entry;
-use crate::dispatch::Gate;
 
 const DEFAULT_MEMORY: u64 = 512 << 20;
 const DEFAULT_TIMEOUT_MS: u64 = 30_000;
-const DEFAULT_CONCURRENCY: u32 = 8;
+const DEFAULT_CONCURRENCY: u32 = 1;
+const DEFAULT_SANDBOXES: u32 = 8;
 
 /// Why a function could not be deployed, kept or found.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +50,6 @@ pub struct Function {
     pub info: FunctionInfo,
     /// Its code on the host.
     pub code: PathBuf,
-    /// Lets in as many invocations as may run at once.
-    pub gate: Gate,
 }
 
 impl Function {
@@ -60,22 +58,36 @@ impl Function {
         self.info.network != Network::Host
     }
 
-    fn new(info: FunctionInfo, code: PathBuf) -> Self {
-        let gate = Gate::new(info.concurrency);
-        Self { info, code, gate }
+    fn new(mut info: FunctionInfo, code: PathBuf, payloads: Payloads) -> Self {
+        info.payload_in.get_or_insert(payloads.into);
+        info.payload_out.get_or_insert(payloads.out);
+        if info.sandboxes == 0 {
+            info.sandboxes = std::mem::replace(&mut info.concurrency, DEFAULT_CONCURRENCY);
+        }
+        Self { info, code }
     }
+}
+
+/// Longest events and results of functions that were deployed without a limit of their own, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Payloads {
+    /// Of events.
+    pub into: u64,
+    /// Of results.
+    pub out: u64,
 }
 
 /// All functions.
 #[derive(Debug)]
 pub struct Functions {
     folder: PathBuf,
-    functions: Mutex<BTreeMap<String, Arc<Function>>>,
+    payloads: Payloads,
+    deployed: Mutex<BTreeMap<String, Arc<Function>>>,
 }
 
 impl Functions {
     /// Reads the functions below `folder`, which is made where it is not there.
-    pub fn open(folder: PathBuf) -> Result<Self, FunctionsError> {
+    pub fn open(folder: PathBuf, payloads: Payloads) -> Result<Self, FunctionsError> {
         fs::create_dir_all(&folder).map_err(at(&folder))?;
         let mut functions = BTreeMap::new();
         for entry in fs::read_dir(&folder).map_err(at(&folder))? {
@@ -94,9 +106,10 @@ impl Functions {
                 .map_err(|error| at(&record)(io::Error::other(error)))?;
             let code = code_folder(&path, info.version);
             clear_other_code(&path, &code).map_err(at(&path))?;
-            functions.insert(info.name.clone(), Arc::new(Function::new(info, code)));
+            let function = Function::new(info, code, payloads);
+            functions.insert(function.info.name.clone(), Arc::new(function));
         }
-        Ok(Self { folder, functions: Mutex::new(functions) })
+        Ok(Self { folder, payloads, deployed: Mutex::new(functions) })
     }
 
     /// Deploys a function; of an existing name, as its next version.
@@ -105,7 +118,7 @@ impl Functions {
         let version = self.get(&wanted.name).map_or(1, |old| old.info.version + 1);
         let code = code_folder(&folder, version);
         fs::create_dir_all(&folder).map_err(at(&folder))?;
-        let deployed = Self::write(wanted, version, &folder, &code);
+        let deployed = self.write(wanted, version, &folder, &code);
         match deployed {
             Ok(function) => {
                 let function = Arc::new(function);
@@ -122,6 +135,7 @@ impl Functions {
     }
 
     fn write(
+        &self,
         wanted: Deploy,
         version: u64,
         folder: &Path,
@@ -143,6 +157,7 @@ impl Functions {
                 ))
             })?,
         };
+        let payload = wanted.payload.map(|bytes| bytes.clamp(1, MOST_PAYLOAD));
         let info = FunctionInfo {
             name: wanted.name,
             handler,
@@ -153,7 +168,13 @@ impl Functions {
             cpu_millis: wanted.cpu_millis,
             tmp: wanted.tmp.unwrap_or(DEFAULT_TMP),
             timeout_ms: wanted.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
-            concurrency: wanted.concurrency.unwrap_or(DEFAULT_CONCURRENCY).max(1),
+            concurrency: wanted
+                .concurrency
+                .unwrap_or(DEFAULT_CONCURRENCY)
+                .clamp(1, MOST_CONCURRENCY),
+            sandboxes: wanted.sandboxes.unwrap_or(DEFAULT_SANDBOXES).max(1),
+            payload_in: payload,
+            payload_out: payload,
             network: wanted.network,
             variables: wanted.variables,
         };
@@ -161,7 +182,7 @@ impl Functions {
         let text = serde_json::to_vec_pretty(&info)
             .map_err(|error| at(&record)(io::Error::other(error)))?;
         replace(&record, &text).map_err(at(&record))?;
-        Ok(Function::new(info, code.to_owned()))
+        Ok(Function::new(info, code.to_owned(), self.payloads))
     }
 
     /// Forgets a function. Its code goes with its last sandbox's mount.
@@ -188,7 +209,7 @@ impl Functions {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Function>>> {
-        self.functions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.deployed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -227,6 +248,8 @@ fn at(path: &Path) -> impl Fn(io::Error) -> FunctionsError + use<'_> {
 mod tests {
     use super::*;
 
+    const PAYLOADS: Payloads = Payloads { into: 10, out: 20 };
+
     fn wanted(name: &str, source: &Path) -> Deploy {
         Deploy {
             name: name.to_owned(),
@@ -239,6 +262,8 @@ mod tests {
             tmp: None,
             timeout_ms: None,
             concurrency: None,
+            sandboxes: None,
+            payload: None,
             network: Network::None,
             variables: BTreeMap::new(),
         }
@@ -250,18 +275,39 @@ mod tests {
         let source = folder.path().join("hello.py");
         fs::write(&source, "def handler(event): return 1\n").unwrap();
         let state = folder.path().join("functions");
-        let functions = Functions::open(state.clone()).unwrap();
+        let functions = Functions::open(state.clone(), PAYLOADS).unwrap();
         functions.deploy(wanted("hello", &source)).unwrap();
         let second = functions.deploy(wanted("hello", &source)).unwrap();
         assert_eq!((second.info.version, second.info.handler.as_str()), (2, "hello.handler"));
 
-        let functions = Functions::open(state.clone()).unwrap();
+        let functions = Functions::open(state.clone(), PAYLOADS).unwrap();
         let found = functions.get("hello").unwrap();
         assert_eq!(found.info.version, 2);
         assert!(found.code.join("hello.py").exists());
         assert!(!state.join("hello/code-1").exists());
         functions.remove("hello").unwrap();
-        assert!(Functions::open(state).unwrap().list().is_empty());
+        assert!(Functions::open(state, PAYLOADS).unwrap().list().is_empty());
+    }
+
+    #[test]
+    fn what_was_deployed_when_concurrency_meant_sandboxes_has_as_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("hello.py");
+        fs::write(&source, "def handler(event): return 1\n").unwrap();
+        let state = folder.path().join("functions");
+        Functions::open(state.clone(), PAYLOADS).unwrap().deploy(wanted("hello", &source)).unwrap();
+        let record = state.join("hello/function.json");
+        let mut old: serde_json::Value =
+            serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+        assert_eq!((old["concurrency"].as_u64(), old["sandboxes"].as_u64()), (Some(1), Some(8)));
+        for added in ["sandboxes", "payload_in", "payload_out"] {
+            old.as_object_mut().unwrap().remove(added);
+        }
+        old["concurrency"] = 3.into();
+        fs::write(&record, old.to_string()).unwrap();
+        let found = Functions::open(state, PAYLOADS).unwrap().get("hello").unwrap();
+        assert_eq!((found.info.concurrency, found.info.sandboxes), (1, 3));
+        assert_eq!((found.info.payload_in, found.info.payload_out), (Some(10), Some(20)));
     }
 
     #[test]
@@ -270,13 +316,13 @@ mod tests {
         let source = folder.path().join("hello.py");
         fs::write(&source, "def nothing(): ...\n").unwrap();
         let state = folder.path().join("functions");
-        let functions = Functions::open(state.clone()).unwrap();
+        let functions = Functions::open(state.clone(), PAYLOADS).unwrap();
         assert!(functions.deploy(wanted("hello", &source)).is_err());
         assert!(!state.join("hello").exists());
         fs::write(&source, "def handler(event): return 1\n").unwrap();
         functions.deploy(wanted("hello", &source)).unwrap();
         fs::write(&source, "def nothing(): ...\n").unwrap();
         assert!(functions.deploy(wanted("hello", &source)).is_err());
-        assert_eq!(Functions::open(state).unwrap().get("hello").unwrap().info.version, 1);
+        assert_eq!(Functions::open(state, PAYLOADS).unwrap().get("hello").unwrap().info.version, 1);
     }
 }

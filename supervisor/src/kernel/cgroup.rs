@@ -250,6 +250,13 @@ impl Group {
         Ok(())
     }
 
+    /// Lets it have one of so many equal parts of a function's part of the processors.
+    pub fn weigh(&self, sharers: u32) -> io::Result<()> {
+        let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = limits.shared_among(sharers);
+        if wanted == limits { Ok(()) } else { self.limit(&wanted) }
+    }
+
     /// Opens `cgroup.procs` of each hierarchy: whoever writes `0` there joins, with the rights of
     /// the process that opened it.
     pub fn memberships(&self) -> io::Result<Vec<File>> {

@@ -4,6 +4,7 @@ mod care;
 mod status;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use pipsqueak::settings::Settings;
 use pipsqueak::wire::{
-    Deploy, Evict, Explanation, Fault, FaultKind, FunctionInfo, Invocation, Progress, SandboxInfo,
-    SandboxState, Tier,
+    DEFAULT_PAYLOAD, Deploy, Evict, Explanation, Fault, FaultKind, FunctionInfo, Invocation,
+    Progress, SandboxInfo, SandboxState, Tier,
 };
 use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::containers::Containers;
-use crate::dispatch::{After, InFlight, Pass, Traffic};
+use crate::dispatch::{After, Bounds, Gate, InFlight, Traffic, Turn};
 use crate::ending::Ender;
 use crate::environment::{Environments, Tree};
 use crate::eviction::lru::Lru;
@@ -29,6 +30,9 @@ use crate::mount::Keeper;
 use crate::sandbox::{Sandbox, Sandboxes};
 use crate::upgrade::{self, UpgradeError};
 use crate::zygote::{self, Budget, Claimed, Pool, Spare, SpareError, Zygote};
+
+/// How often memory is asked for while no sandbox is started.
+const SHRINK_PACE: Duration = Duration::from_millis(100);
 
 /// Everything that a running supervisor has.
 #[derive(Debug)]
@@ -49,9 +53,12 @@ pub struct Supervisor {
     pub zygotes: Arc<Pool>,
     runtime: PathBuf,
     paused: Mutex<Lru<Paused>>,
-    running: Arc<Mutex<BTreeMap<u64, SandboxInfo>>>,
+    running: Running,
+    gate: Gate<Serving>,
     starts: Mutex<BTreeMap<Tier, u64>>,
     requests: AtomicU64,
+    /// When memory was asked for last.
+    shrunk: Mutex<Option<Instant>>,
     traffic: Arc<Traffic>,
     /// As many environments are made for waiting requests at once as there are processors: more at
     /// once would all be done later.
@@ -59,21 +66,43 @@ pub struct Supervisor {
     ender: Ender,
 }
 
+/// What a client has said of an invocation besides its event.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// When it was read.
+    pub arrived: Instant,
+    /// How long it may wait for its turn; as long as it may run where this is absent.
+    pub deadline: Option<Duration>,
+    /// Told when the client has gone away.
+    pub gone: &'a Notify,
+}
+
 /// What is left of an invocation when its reply is sent.
 #[derive(Debug)]
 pub struct Kept {
     function: Arc<Function>,
-    instance: Option<Instance>,
+    instance: Arc<Instance>,
+    run: Duration,
     tier: Tier,
     tree: Arc<Tree>,
     zygote: Option<(u64, Arc<Zygote>)>,
     imported: Vec<String>,
-    _pass: Pass,
+    turn: Turn<Serving>,
 }
+
+/// What serves in a place.
+#[derive(Debug)]
+struct Serving {
+    instance: Arc<Instance>,
+    tree: Arc<Tree>,
+}
+
+/// Sandboxes that serve, by their numbers, and how many invocations each.
+type Running = Arc<Mutex<BTreeMap<u64, (SandboxInfo, u32)>>>;
 
 /// An instance that is ready to be asked, the tier that its start found, and its environment.
 struct Obtained {
-    instance: Instance,
+    instance: Arc<Instance>,
     tier: Tier,
     tree: Arc<Tree>,
     /// What it was forked from, and its number.
@@ -97,6 +126,7 @@ impl Supervisor {
         let parts = (sandboxes.clone(), environments.clone(), traffic.clone());
         let zygotes = Pool::new(parts, runtime.clone(), budget, settings.fork_safe.clone());
         let zygotes = Arc::new(zygotes);
+        let gate = Gate::new(settings.sandboxes, settings.queue);
         Self {
             settings,
             environments,
@@ -108,8 +138,10 @@ impl Supervisor {
             runtime,
             paused: Mutex::default(),
             running: Arc::default(),
+            gate,
             starts: Mutex::default(),
             requests: AtomicU64::new(0),
+            shrunk: Mutex::default(),
             traffic,
             makings: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
             ender,
@@ -122,20 +154,18 @@ impl Supervisor {
         &self,
         name: &str,
         payload: &RawValue,
-        arrived: Instant,
+        asked: &Asked<'_>,
         progress: &UnboundedSender<Progress>,
     ) -> Result<(Invocation, Kept), Fault> {
-        let function = self.functions.get(name)?;
-        let pass = function.gate.enter().await.ok_or_else(|| Fault {
-            kind: FaultKind::Refused,
-            message: format!("too many invocations of {name} are waiting; try again later"),
-        })?;
+        let arrived = asked.arrived;
+        let (function, turn) = self.admit(name, payload, asked).await?;
         let began = Instant::now();
-        let obtained = self.obtain(&function, progress).await?;
+        let obtained = self.serve(&turn, &function, progress).await?;
         let queue_us = micros(began - arrived + obtained.waited);
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let request_id = format!("{}-{number}", std::process::id());
-        let noted = self.note_running(number, &obtained.instance);
+        let noted = self.note_running(&obtained.instance);
+        obtained.instance.share_processors(turn.sharers()).map_err(internal)?;
         let answered = obtained.instance.invoke(&request_id, payload).await.map_err(internal)?;
         drop(noted);
         *lock(&self.starts).entry(obtained.tier).or_default() += 1;
@@ -161,30 +191,98 @@ impl Supervisor {
             // Ahead of the reply: who has it can see that there is more to come.
             self.zygotes.announce();
         }
-        let (instance, imported) = (answered.instance, answered.imported);
-        let kept = Kept { function, instance, tier, tree, zygote, imported, _pass: pass };
+        let instance = obtained.instance;
+        let imported = if tier == Tier::Paused { Vec::new() } else { instance.take_imported() };
+        let run = Duration::from_micros(answered.run_us);
+        let kept = Kept { function, instance, run, tier, tree, zygote, imported, turn };
         Ok((invocation, kept))
+    }
+
+    /// Waits until a function may run; the function as it is then.
+    async fn admit(
+        &self,
+        name: &str,
+        payload: &RawValue,
+        asked: &Asked<'_>,
+    ) -> Result<(Arc<Function>, Turn<Serving>), Fault> {
+        let info = &self.functions.get(name)?.info;
+        let refused = |reason: String| Fault {
+            kind: FaultKind::Refused,
+            message: format!("an invocation of {name} is refused: {reason}"),
+        };
+        let (length, most) =
+            (payload.get().len() as u64, info.payload_in.unwrap_or(DEFAULT_PAYLOAD));
+        if length > most {
+            return Err(refused(format!("its event has {length} bytes, of {most} at most")));
+        }
+        let bounds = Bounds { sandboxes: info.sandboxes, concurrency: info.concurrency };
+        let patience = asked.deadline.unwrap_or(Duration::from_millis(info.timeout_ms));
+        let gone = asked.gone.notified();
+        let turn = self.gate.enter(name, bounds, patience, gone).await;
+        let turn = turn.map_err(|error| refused(error.to_string()))?;
+        // What was deployed meanwhile is what runs.
+        Ok((self.functions.get(name)?, turn))
+    }
+
+    /// What serves in the place of a turn; started, or resumed, where nothing does.
+    async fn serve(
+        &self,
+        turn: &Turn<Serving>,
+        function: &Arc<Function>,
+        progress: &UnboundedSender<Progress>,
+    ) -> Result<Obtained, Fault> {
+        let mut serving = turn.place().serving().lock().await;
+        // Only a sandbox that serves several at once is there for more than one where none is kept.
+        let may_stay = self.settings.tiers.paused || function.info.concurrency > 1;
+        if let Some(Serving { instance, tree }) = &*serving
+            && may_stay
+            && self.is_current(function, instance, tree)
+        {
+            let (instance, tree) = (instance.clone(), tree.clone());
+            let (tier, waited) = (Tier::Paused, Duration::ZERO);
+            return Ok(Obtained { instance, tier, tree, zygote: None, waited });
+        }
+        *serving = None;
+        let obtained = self.obtain(function, progress).await?;
+        let (instance, tree) = (obtained.instance.clone(), obtained.tree.clone());
+        *serving = Some(Serving { instance, tree });
+        Ok(obtained)
+    }
+
+    /// Whether an instance is one of a function as it is now, in the environment that it has now, and
+    /// can serve.
+    fn is_current(&self, function: &Arc<Function>, instance: &Instance, tree: &Tree) -> bool {
+        instance.function().info.version == function.info.version
+            && self.environments.known_key(function).as_ref() == Some(&tree.key)
+            && instance.is_fit()
+            && instance.is_alive()
     }
 
     /// What follows a reply: the instance is frozen and kept, its environment gets a zygote, and that
     /// another spare.
     pub fn after(&self, after: After) {
         if let Some(kept) = after.kept {
-            let Kept { function, instance, tier, tree, zygote, imported, _pass } = kept;
+            let Kept { function, instance, run, tier, tree, zygote, imported, turn } = kept;
             if self.settings.tiers.zygote && tier != Tier::Paused {
                 // What a start that has failed has not imported tells nothing.
-                let told = instance.is_some().then_some(imported);
+                let told = instance.is_fit().then_some(imported);
                 let had = zygote.as_ref().map(|(id, _)| *id);
                 let (zygotes, tree) = (self.zygotes.clone(), tree.clone());
                 tokio::spawn(async move { zygotes.learn(&function, &tree, told, had).await });
             }
-            if let Some(instance) = instance {
+            drop(instance);
+            if let Some(vacated) = turn.end(run)
+                && let Some(Serving { instance, tree }) = vacated.take()
+                && instance.is_fit()
+            {
                 self.keep(instance, &tree);
             }
             if let Some((_, zygote)) = zygote {
                 self.zygotes.refill(&zygote);
             }
-            self.shrink();
+            if tier != Tier::Paused || self.is_time_to_shrink() {
+                self.shrink();
+            }
         }
         if let Some(ending) = after.ending {
             self.ender.end(ending);
@@ -214,7 +312,8 @@ impl Supervisor {
             let wider = (!choice.is_whole).then_some(&*tree);
             match self.fork(&zygote, function, wider).await? {
                 Ok(spare) => {
-                    let instance = Instance::new(spare, function.clone(), wider.is_some())?;
+                    let instance =
+                        Arc::new(Instance::new(spare, function.clone(), wider.is_some())?);
                     let (waited, zygote) = (Duration::ZERO, Some((choice.id, zygote)));
                     return Ok(Obtained { instance, tier, tree, zygote, waited });
                 }
@@ -246,7 +345,7 @@ impl Supervisor {
         let (launched, furnished) = tokio::join!(launched, furnished);
         furnished?;
         let launched = launched.map_err(internal)?;
-        let instance = Instance::new(launched, function.clone(), false)?;
+        let instance = Arc::new(Instance::new(launched, function.clone(), false)?);
         Ok(Obtained { instance, tier, tree, zygote: None, waited })
     }
 
@@ -273,13 +372,10 @@ impl Supervisor {
         }
     }
 
-    fn resume(&self, function: &Arc<Function>) -> Option<(Instance, Arc<Tree>)> {
-        let key = self.environments.known_key(function);
+    fn resume(&self, function: &Arc<Function>) -> Option<(Arc<Instance>, Arc<Tree>)> {
         loop {
             let paused = lock(&self.paused).take(&function.info.name)?;
-            let is_current = paused.instance().function().info.version == function.info.version
-                && key.as_ref() == Some(&paused.tree().key);
-            if !is_current || !paused.instance().is_alive() {
+            if !self.is_current(function, paused.instance(), paused.tree()) {
                 continue;
             }
             match paused.resume() {
@@ -289,7 +385,7 @@ impl Supervisor {
         }
     }
 
-    fn keep(&self, instance: Instance, tree: &Arc<Tree>) {
+    fn keep(&self, instance: Arc<Instance>, tree: &Arc<Tree>) {
         let name = instance.function().info.name.clone();
         let is_current = self
             .functions
@@ -305,6 +401,17 @@ impl Supervisor {
             }
             Err(error) => tracing::warn!(%error, function = name, "pausing a sandbox"),
         }
+    }
+
+    /// Whether it is a while since memory was asked for last: what only went on grows slowly.
+    fn is_time_to_shrink(&self) -> bool {
+        let now = Instant::now();
+        let mut shrunk = lock(&self.shrunk);
+        let is_time = shrunk.is_none_or(|last| now - last > SHRINK_PACE);
+        if is_time {
+            *shrunk = Some(now);
+        }
+        is_time
     }
 
     /// Drops what was not used for longest until the memory budget is kept: paused sandboxes
@@ -341,6 +448,7 @@ impl Supervisor {
         let removed = tokio::task::spawn_blocking(move || supervisor.functions.remove(&owned));
         removed.await.map_err(internal)??;
         self.zygotes.forget(name);
+        self.gate.forget(name);
         lock(&self.paused).take_all(|owner, _| owner == name);
         Ok(())
     }
@@ -418,21 +526,29 @@ impl Supervisor {
         Ok(self.zygotes.give(trees, environments).await?)
     }
 
-    fn note_running(&self, number: u64, instance: &Instance) -> Noted {
-        lock(&self.running).insert(number, status::info(instance, SandboxState::Running));
-        Noted { running: self.running.clone(), number }
+    fn note_running(&self, instance: &Instance) -> Noted {
+        let mut running = lock(&self.running);
+        let sandbox = instance.sandbox().id();
+        let inside = running.get(&sandbox).map_or(0, |(_, inside)| *inside);
+        running.insert(sandbox, (status::info(instance, SandboxState::Running), inside + 1));
+        Noted { running: self.running.clone(), sandbox }
     }
 }
 
 /// An invocation in the list of those that run; leaves it when dropped.
 struct Noted {
-    running: Arc<Mutex<BTreeMap<u64, SandboxInfo>>>,
-    number: u64,
+    running: Running,
+    sandbox: u64,
 }
 
 impl Drop for Noted {
     fn drop(&mut self) {
-        lock(&self.running).remove(&self.number);
+        if let Entry::Occupied(mut running) = lock(&self.running).entry(self.sandbox) {
+            running.get_mut().1 -= 1;
+            if running.get().1 == 0 {
+                running.remove();
+            }
+        }
     }
 }
 

@@ -18,7 +18,8 @@ impl Supervisor {
         let mount = tokio::task::spawn_blocking(move || keeper.status()).await.map_err(internal)?;
         let damaged = self.environments.damaged().await?;
         let containers = self.containers.status().await?;
-        let mut sandboxes: Vec<_> = lock(&self.running).values().cloned().collect();
+        let mut sandboxes: Vec<_> =
+            lock(&self.running).values().map(|(info, _)| info.clone()).collect();
         sandboxes.extend(lock(&self.paused).iter().map(|(_, bytes, paused)| SandboxInfo {
             memory: bytes,
             ..info(paused.instance(), SandboxState::Paused)
@@ -39,6 +40,7 @@ impl Supervisor {
             zygotes: self.zygotes.slots().into_iter().map(zygote_info).collect(),
             sandboxes,
             changing: self.sandboxes.changing(),
+            waiting: self.gate.waiting(),
             starts: lock(&self.starts)
                 .iter()
                 .map(|(tier, count)| (name_of(*tier), *count))

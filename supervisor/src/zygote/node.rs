@@ -149,7 +149,11 @@ impl Zygote {
         let mut reader = tokio::net::UnixStream::from_std(near.try_clone()?)?;
         let order = channel::compose(&serde_json::json!({ "modules": wanted.modules }), b"")?;
         channel::send(&mut reader, &[order]).await?;
-        let ready = tokio::time::timeout(IMPORT_PATIENCE, channel::receive(&mut reader)).await;
+        let ready = tokio::time::timeout(
+            IMPORT_PATIENCE,
+            channel::receive(&mut reader, channel::MAX_MESSAGE_BYTES),
+        )
+        .await;
         let answer = match ready {
             Err(_) => return Err(ZygoteError::Slow("import its modules", IMPORT_PATIENCE)),
             Ok(answer) => answer?,
@@ -325,7 +329,7 @@ fn launch(
 /// Hands answers to those who wait for them until the zygote ends; then nobody waits any more.
 async fn follow(mut reader: tokio::net::UnixStream, waiting: Arc<Waiting>) {
     loop {
-        let answered = match channel::receive(&mut reader).await {
+        let answered = match channel::receive(&mut reader, channel::MAX_MESSAGE_BYTES).await {
             Ok(Some((Answer::Forked { id, pid }, _))) => (id, Ok(pid)),
             Ok(Some((Answer::Refused { id, reason }, _))) => (id, Err(reason)),
             Ok(Some((Answer::Ready { .. } | Answer::Unready { .. }, _))) => continue,

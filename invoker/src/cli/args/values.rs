@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pipsqueak::wire::Network;
+use pipsqueak::wire::{MOST_CONCURRENCY, MOST_PAYLOAD, Network};
 use pipsqueak::{name, size};
 
 /// A name of an environment or a function.
@@ -26,6 +26,21 @@ pub fn some_tmp(text: &str) -> Result<u64, String> {
         Ok(bytes) => Ok(bytes),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// The length of an event or a result, in bytes.
+pub fn some_payload(text: &str) -> Result<u64, String> {
+    match size::parse(text) {
+        Ok(bytes @ 1..=MOST_PAYLOAD) => Ok(bytes),
+        Ok(_) => Err(format!("a payload may have from 1 byte to {} MiB", MOST_PAYLOAD >> 20)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// How many invocations a sandbox serves at once.
+pub fn concurrency(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (1..=MOST_CONCURRENCY).contains(number));
+    number.ok_or_else(|| format!("`{text}` is no number from 1 to {MOST_CONCURRENCY}"))
 }
 
 /// A number of processors, in thousandths of one. The kernel takes no quota below a hundredth.

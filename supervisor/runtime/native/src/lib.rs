@@ -13,7 +13,7 @@ use pyo3::types::PyBytes;
 
 /// Longest message that the runtime takes from the supervisor, in bytes: above the longest frame
 /// of the wire protocol.
-const MAX_MESSAGE_BYTES: usize = 32 << 20;
+const MAX_MESSAGE_BYTES: usize = 80 << 20;
 
 /// What a zygote's children give up. Compiled ahead of the first fork: in each child it would copy
 /// pages.

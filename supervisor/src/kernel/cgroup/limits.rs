@@ -33,6 +33,12 @@ impl Limits {
 
     /// None, for what nobody waits for as for a function: half of a function's part.
     pub const BACKGROUND: Self = Self { cpu_weight: FULL_WEIGHT / 2, ..Self::NONE };
+
+    /// The same, with one of so many equal parts of a function's processor time.
+    #[must_use]
+    pub fn shared_among(self, sharers: u32) -> Self {
+        Self { cpu_weight: (FULL_WEIGHT / sharers.max(1)).max(1), ..self }
+    }
 }
 
 /// Where a group's controllers are: one path for each that the machine has.
@@ -150,6 +156,9 @@ mod tests {
         assert_eq!([read("memory.limit_in_bytes"), read("pids.max")], ["1048576", "7"]);
         assert_eq!([read("cpu.cfs_quota_us"), read("cpu.shares")], ["25000", "512"]);
         fs::remove_file(path.join("pids.max")).unwrap();
+        of_v1.limit(&limits.shared_among(8), &limits).unwrap();
+        assert_eq!(read("cpu.shares"), "122");
+        assert_eq!(Limits::NONE.shared_among(1), Limits::NONE);
         of_v1.limit(&Limits { memory: None, ..limits }, &limits).unwrap();
         assert_eq!(read("memory.limit_in_bytes"), "-1");
         assert!(!path.join("pids.max").exists());

@@ -1,0 +1,112 @@
+"""Several invocations at once in one process, each in a thread of its own.
+
+What a thread prints is told with the invocation that it serves. What other threads, C code and other
+processes print cannot be told apart: the supervisor tells it with the answer that comes next.
+"""
+
+import os
+import sys
+import threading
+from contextvars import ContextVar
+from queue import SimpleQueue
+
+from pipsqueak_runtime import channel, function
+
+# A line that does not end is told in parts of so many letters.
+LONGEST_LINE = 8 << 10
+# A message has room for so many bytes beside its header.
+LONGEST_PART = 32 << 10
+
+_printing = ContextVar("invocation", default=None)
+
+
+class Several:
+    """The loop of such a process."""
+
+    def __init__(self, own, order):
+        self._own = own
+        self._order = order
+        self._sending = threading.Lock()
+        self._waiting = SimpleQueue()
+        # Counted by whoever holds the lock that sends.
+        self._inside = 0
+        self._threads = 0
+        for name in ("stdout", "stderr"):
+            setattr(sys, name, Stream(getattr(sys, name)))
+
+    def serve(self, handler):
+        """Serves the supervisor until it closes the channel; never returns."""
+        while True:
+            message = channel.receive(self._own)
+            if message is None:
+                os._exit(0)
+            with self._sending:
+                self._inside += 1
+                is_short = self._threads < self._inside
+                self._threads += is_short
+            if is_short:
+                name = f"invocation-{self._threads}"
+                threading.Thread(target=self._work, args=(handler,), name=name, daemon=True).start()
+            self._waiting.put(message)
+
+    def _work(self, handler):
+        while True:
+            invocation, payload, _ = self._waiting.get()
+            printing = Printing(self._send, invocation["request_id"])
+            token = _printing.set(printing)
+            header, body = function.run(handler, self._order, invocation, payload)
+            _printing.reset(token)
+            printing.flush()
+            header["request_id"] = invocation["request_id"]
+            with self._sending:
+                self._inside -= 1
+                function.answer(self._own, header, body)
+
+    def _send(self, header, body):
+        with self._sending:
+            channel.send(self._own, header, body)
+
+
+class Printing:
+    """What one invocation prints, on its way line by line."""
+
+    def __init__(self, send, request_id):
+        self._send = send
+        self._header = {"request_id": request_id, "printed": True}
+        self._parts = []
+        self._length = 0
+
+    def write(self, text):
+        self._parts.append(text)
+        self._length += len(text)
+        if "\n" in text or self._length > LONGEST_LINE:
+            self.flush()
+
+    def flush(self):
+        text, self._parts, self._length = "".join(self._parts), [], 0
+        data = text.encode(errors="backslashreplace")
+        for begin in range(0, len(data), LONGEST_PART):
+            self._send(self._header, data[begin : begin + LONGEST_PART])
+
+
+class Stream:
+    """In the place of stdout or stderr: knows which invocation prints. All else is the stream's."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, text):
+        printing = _printing.get()
+        if printing is None:
+            return self._stream.write(text)
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        printing.write(text)
+        return len(text)
+
+    def writelines(self, lines):
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)

@@ -1,0 +1,240 @@
+//! A process that serves several invocations at once: answers are told apart by the invocation they
+//! name, and so is what is printed, as far as the process can tell.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::oneshot;
+
+use super::exchange::{Answer, Imported, Logs, PRINTED_BYTES, read_printed};
+use crate::channel;
+
+/// An answer's header and body.
+type Answered = (Answer, Vec<u8>);
+
+/// The channel of such a process.
+#[derive(Debug)]
+pub struct Shared {
+    writer: tokio::sync::Mutex<OwnedWriteHalf>,
+    calls: Arc<Mutex<Calls>>,
+}
+
+/// Who waits for an answer.
+#[derive(Debug, Default)]
+struct Calls {
+    waiting: HashMap<String, Waiting>,
+    /// Modules that answers have named. The first to be sent names them, whoever that is for.
+    imported: Imported,
+    /// What nobody knows who has printed it; told with the next answer.
+    unknown: Logs,
+    /// Why no answer comes any more, once that is so.
+    ended: Option<Ended>,
+}
+
+#[derive(Debug, Clone)]
+enum Ended {
+    Closed,
+    Broken(String),
+}
+
+#[derive(Debug)]
+struct Waiting {
+    answer: Option<oneshot::Sender<Answered>>,
+    logs: Logs,
+}
+
+/// One call, until it is dropped.
+#[derive(Debug)]
+pub struct Call<'a> {
+    shared: &'a Shared,
+    id: &'a str,
+    answer: oneshot::Receiver<Answered>,
+}
+
+impl Shared {
+    /// Follows a channel and what is printed. An answer has at most `longest` bytes.
+    pub fn new(channel: UnixStream, printed: pipe::Receiver, longest: u64) -> Self {
+        let (reader, writer) = channel.into_split();
+        let calls = Arc::<Mutex<Calls>>::default();
+        let told = calls.clone();
+        tokio::spawn(async move {
+            let ended = follow(reader, printed, &told, longest).await;
+            let mut calls = lock(&told);
+            calls.ended = Some(ended);
+            // Those who wait see that nobody answers, and what was said last.
+            let Calls { waiting, unknown, .. } = &mut *calls;
+            for call in waiting.values_mut() {
+                call.logs.append(&mut unknown.clone());
+                call.answer = None;
+            }
+        });
+        Self { writer: tokio::sync::Mutex::new(writer), calls }
+    }
+
+    /// Whether its process still holds the channel.
+    pub fn is_open(&self) -> bool {
+        lock(&self.calls).ended.is_none()
+    }
+
+    /// Modules that answers have named, and that nobody has taken yet.
+    pub fn take_imported(&self) -> Vec<String> {
+        lock(&self.calls).imported.take()
+    }
+
+    /// Begins to wait for the answer to the invocation `id`.
+    pub fn call<'a>(&'a self, id: &'a str) -> Call<'a> {
+        let (answer, receiver) = oneshot::channel();
+        let mut calls = lock(&self.calls);
+        if calls.ended.is_none() {
+            let waiting = Waiting { answer: Some(answer), logs: Logs::default() };
+            calls.waiting.insert(id.to_owned(), waiting);
+        }
+        Call { shared: self, id, answer: receiver }
+    }
+}
+
+impl Call<'_> {
+    /// Sends the invocation, and `first` what it writes ahead of the first of all. `None` where the
+    /// process closed the channel instead of answering.
+    pub async fn exchange(
+        &mut self,
+        first: impl FnOnce() -> io::Result<Option<Vec<u8>>>,
+        message: Vec<u8>,
+    ) -> io::Result<Option<Answered>> {
+        {
+            let mut writer = self.shared.writer.lock().await;
+            let messages: Vec<_> = first()?.into_iter().chain([message]).collect();
+            match channel::send(&mut *writer, &messages).await {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                sent => sent?,
+            }
+        }
+        match (&mut self.answer).await {
+            Ok(answered) => Ok(Some(answered)),
+            Err(_) => match lock(&self.shared.calls).ended.clone() {
+                Some(Ended::Broken(reason)) => Err(io::Error::other(reason)),
+                _ => Ok(None),
+            },
+        }
+    }
+
+    /// What it has printed so far without an answer.
+    pub fn logs(&self) -> Logs {
+        let mut calls = lock(&self.shared.calls);
+        let own = calls.waiting.get_mut(self.id).map(|call| std::mem::take(&mut call.logs));
+        let mut logs = own.unwrap_or_default();
+        if calls.ended.is_none() {
+            logs.append(&mut calls.unknown);
+        }
+        logs
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        lock(&self.shared.calls).waiting.remove(self.id);
+    }
+}
+
+impl Calls {
+    fn tell(&mut self, mut answer: Answer, body: Vec<u8>) {
+        self.imported.note(std::mem::take(&mut answer.imported));
+        let Some(id) = &answer.request_id else {
+            // The handler could not be loaded; that is nobody's in particular, and so everybody's.
+            for sender in self.waiting.values_mut().filter_map(|call| call.answer.take()) {
+                let _ = sender.send((answer.clone(), body.clone()));
+            }
+            return;
+        };
+        if answer.printed {
+            if let Some(call) = self.waiting.get_mut(id) {
+                call.logs.add(&body);
+            }
+        } else if let Some(mut call) = self.waiting.remove(id) {
+            call.logs.append(&mut self.unknown);
+            answer.logs = call.logs;
+            if let Some(sender) = call.answer {
+                let _ = sender.send((answer, body));
+            }
+        }
+    }
+}
+
+/// Hands out answers until there are none any more; why.
+async fn follow(
+    mut reader: OwnedReadHalf,
+    mut printed: pipe::Receiver,
+    calls: &Mutex<Calls>,
+    longest: u64,
+) -> Ended {
+    let mut buffer = vec![0; PRINTED_BYTES];
+    let mut is_open = true;
+    loop {
+        let receive = channel::receive::<Answer>(&mut reader, longest);
+        tokio::pin!(receive);
+        let received = loop {
+            tokio::select! {
+                biased;
+                read = printed.read(&mut buffer), if is_open => match read {
+                    Ok(bytes @ 1..) => lock(calls).unknown.add(&buffer[..bytes]),
+                    _ => is_open = false,
+                },
+                received = &mut receive => break received,
+            }
+        };
+        let mut calls = lock(calls);
+        read_printed(&printed, &mut buffer, &mut calls.unknown);
+        match received {
+            Ok(Some((answer, body))) => calls.tell(answer, body),
+            Ok(None) => return Ended::Closed,
+            Err(error) => return Ended::Broken(error.to_string()),
+        }
+    }
+}
+
+fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
+    calls.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    async fn tell(far: &mut UnixStream, header: serde_json::Value, body: &[u8]) {
+        channel::send(far, &[channel::compose(&header, body).unwrap()]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn answers_and_what_was_printed_find_their_calls_in_any_order() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let (mut print, printed) = pipe::pipe().unwrap();
+        let shared = Shared::new(near, printed, 1000);
+        let mut calls = [shared.call("a"), shared.call("b"), shared.call("c")];
+        print.write_all(b"unknown\n").await.unwrap();
+        tell(&mut far, json!({ "request_id": "a", "printed": true }), b"of a\n").await;
+        tell(&mut far, json!({ "request_id": "b" }), b"2").await;
+        tell(&mut far, json!({ "request_id": "nobody" }), b"0").await;
+        tell(&mut far, json!({ "request_id": "a" }), b"1").await;
+        let mut told = Vec::new();
+        for call in &mut calls[..2] {
+            let (answer, body) = call.exchange(|| Ok(None), Vec::new()).await.unwrap().unwrap();
+            told.push((answer.logs.into_text(), String::from_utf8(body).unwrap()));
+        }
+        let expected = [("of a\n", "1"), ("unknown\n", "2")];
+        assert_eq!(told, expected.map(|(logs, body)| (logs.to_owned(), body.to_owned())));
+        assert!(shared.is_open());
+        drop(far);
+        let ended = calls[2].exchange(|| Ok(None), Vec::new()).await.unwrap();
+        assert!(ended.is_none() && !shared.is_open());
+        let mut late = shared.call("d");
+        assert!(late.exchange(|| Ok(None), Vec::new()).await.unwrap().is_none());
+    }
+}
