@@ -25,7 +25,7 @@ use crate::network::{Nat, NatError};
 use crate::runtime;
 use crate::sandbox::Sandboxes;
 use crate::service::{Service, Stored};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{self, Supervisor};
 
 /// How long requests that were read are waited for at the end.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
@@ -117,6 +117,7 @@ pub async fn run(
         built.await.map_err(|error| machine("starting")(io::Error::other(error)))??;
     follow_watchdog(&service);
     follow_demand(&supervisor);
+    supervisor::follow_memory(&supervisor).map_err(machine("watching memory"))?;
     if supervisor.settings.tiers.zygote {
         supervisor.zygotes.grow();
         let (zygotes, functions) = (supervisor.zygotes.clone(), supervisor.functions.list());

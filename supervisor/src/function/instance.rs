@@ -67,10 +67,11 @@ pub struct Instance {
     invocations: u64,
 }
 
-/// An instance whose processes are frozen, and its environment.
+/// An instance that nobody asks anything of, frozen or about to be, and its environment.
 #[derive(Debug)]
 pub struct Paused {
     instance: Instance,
+    is_frozen: bool,
     tree: Arc<Tree>,
 }
 
@@ -219,12 +220,11 @@ impl Instance {
         Ok(Answered { result, outcome, run_us, logs: logs.into_text(), imported, instance })
     }
 
-    /// Freezes it. Called when the answer is on its way, never before.
-    pub fn pause(self, tree: Arc<Tree>) -> io::Result<Paused> {
+    /// Lays it aside, to be frozen. Called when the answer is on its way, never before.
+    pub fn pause(self, tree: Arc<Tree>) -> Paused {
         // Found out here because nobody waits for it here.
         self.host_pid.get_or_init(|| self.sandbox.process());
-        self.sandbox.group().freeze()?;
-        Ok(Paused { instance: self, tree })
+        Paused { instance: self, is_frozen: false, tree }
     }
 
     /// Whether its process still holds the channel: it may have been killed while it was frozen.
@@ -267,9 +267,18 @@ impl Instance {
 }
 
 impl Paused {
+    /// Stops its processes.
+    pub fn freeze(&mut self) -> io::Result<()> {
+        self.instance.sandbox.group().freeze()?;
+        self.is_frozen = true;
+        Ok(())
+    }
+
     /// Lets it go on.
     pub fn resume(self) -> io::Result<(Instance, Arc<Tree>)> {
-        self.instance.sandbox.group().thaw()?;
+        if self.is_frozen {
+            self.instance.sandbox.group().thaw()?;
+        }
         Ok((self.instance, self.tree))
     }
 

@@ -1,6 +1,8 @@
 //! The supervisor itself: what it keeps, and the path of an invocation through it.
 
 mod care;
+mod memory;
+mod paused;
 mod status;
 
 use std::collections::BTreeMap;
@@ -21,12 +23,14 @@ use tokio::sync::{Semaphore, watch};
 use crate::containers::Containers;
 use crate::dispatch::{After, InFlight, Pass, Traffic};
 use crate::environment::{Environments, Tree};
-use crate::eviction::lru::Lru;
+use crate::eviction::{Allowance, Policy};
 use crate::fault::internal;
-use crate::function::{Function, Functions, Instance, Paused};
+use crate::function::{Function, Functions, Instance};
 use crate::mount::Keeper;
 use crate::sandbox::Sandboxes;
 use crate::zygote::{Budget, Pool, Spare, Zygote};
+pub use memory::follow_memory;
+use paused::PausedTier;
 
 /// Everything that a running supervisor has.
 #[derive(Debug)]
@@ -46,7 +50,8 @@ pub struct Supervisor {
     /// The zygotes.
     pub zygotes: Arc<Pool>,
     runtime: PathBuf,
-    paused: Mutex<Lru<Paused>>,
+    paused: Arc<PausedTier>,
+    allowance: Arc<Allowance>,
     running: Arc<Mutex<BTreeMap<u64, SandboxInfo>>>,
     starts: Mutex<BTreeMap<Tier, u64>>,
     requests: AtomicU64,
@@ -66,6 +71,10 @@ pub struct Kept {
     tree: Arc<Tree>,
     zygote: Option<(u64, Arc<Zygote>)>,
     imported: Vec<String>,
+    /// What its start has taken, where it was started for this.
+    start: Option<Duration>,
+    /// How long it had been kept before, where it was.
+    idle: Option<Duration>,
     _pass: Pass,
 }
 
@@ -78,6 +87,10 @@ struct Obtained {
     zygote: Option<(u64, Arc<Zygote>)>,
     /// How long it had to wait for its turn to make its environment.
     waited: Duration,
+    /// When what a next start takes as well has begun.
+    began: Instant,
+    /// How long it had been kept, where it was.
+    idle: Option<Duration>,
 }
 
 impl Supervisor {
@@ -91,7 +104,9 @@ impl Supervisor {
     ) -> Self {
         let (environments, containers, functions, sandboxes, keeper) = parts;
         let traffic = Arc::<Traffic>::default();
-        let budget = Budget { memory: settings.memory, spares: settings.spares };
+        let allowance = Arc::new(Allowance::new(settings.memory));
+        let paused = PausedTier::new(Policy::new(settings.eviction), settings.linger);
+        let budget = Budget { memory: allowance.clone(), spares: settings.spares };
         let parts = (sandboxes.clone(), environments.clone(), traffic.clone());
         let zygotes = Pool::new(parts, runtime.clone(), budget, settings.fork_safe.clone());
         let zygotes = Arc::new(zygotes);
@@ -104,7 +119,8 @@ impl Supervisor {
             keeper,
             zygotes,
             runtime,
-            paused: Mutex::default(),
+            paused: Arc::new(paused),
+            allowance,
             running: Arc::default(),
             starts: Mutex::default(),
             requests: AtomicU64::new(0),
@@ -154,13 +170,16 @@ impl Supervisor {
             logs: answered.logs,
             request_id,
         };
-        let Obtained { tier, tree, zygote, .. } = obtained;
+        let Obtained { tier, tree, zygote, began, idle, .. } = obtained;
+        let ran = Duration::from_micros(answered.run_us);
+        let start = (tier != Tier::Paused).then(|| began.elapsed().saturating_sub(ran));
         if self.settings.tiers.zygote && tier != Tier::Paused {
             // Ahead of the reply: who has it can see that there is more to come.
             self.zygotes.announce();
         }
         let (instance, imported) = (answered.instance, answered.imported);
-        let kept = Kept { function, instance, tier, tree, zygote, imported, _pass: pass };
+        let kept =
+            Kept { function, instance, tier, tree, zygote, imported, start, idle, _pass: pass };
         Ok((invocation, kept))
     }
 
@@ -168,7 +187,8 @@ impl Supervisor {
     /// another spare.
     pub fn after(&self, after: After) {
         if let Some(kept) = after.kept {
-            let Kept { function, instance, tier, tree, zygote, imported, _pass } = kept;
+            let Kept { function, instance, tier, tree, zygote, imported, start, idle, _pass } =
+                kept;
             if self.settings.tiers.zygote && tier != Tier::Paused {
                 // What a start that has failed has not imported tells nothing.
                 let told = instance.is_some().then_some(imported);
@@ -177,7 +197,7 @@ impl Supervisor {
                 tokio::spawn(async move { zygotes.learn(&function, &tree, told, had).await });
             }
             if let Some(instance) = instance {
-                self.keep(instance, &tree);
+                self.keep(instance, tree, start, idle);
             }
             if let Some((_, zygote)) = zygote {
                 self.zygotes.refill(&zygote);
@@ -195,9 +215,10 @@ impl Supervisor {
         function: &Arc<Function>,
         progress: &UnboundedSender<Progress>,
     ) -> Result<Obtained, Fault> {
-        if let Some((instance, tree)) = self.resume(function) {
-            let (tier, waited) = (Tier::Paused, Duration::ZERO);
-            return Ok(Obtained { instance, tier, tree, zygote: None, waited });
+        let mut began = Instant::now();
+        if let Some((instance, tree, idle)) = self.resume(function) {
+            let (tier, waited, idle) = (Tier::Paused, Duration::ZERO, Some(idle));
+            return Ok(Obtained { instance, tier, tree, zygote: None, waited, began, idle });
         }
         let known = self.environments.find(function).await?;
         let seen = known.clone().or_else(|| {
@@ -215,7 +236,8 @@ impl Supervisor {
                     let started = Instance::start(&self.sandboxes, spare, function.clone(), wider);
                     let instance = started.await?;
                     let (waited, zygote) = (Duration::ZERO, Some((choice.id, zygote)));
-                    return Ok(Obtained { instance, tier, tree, zygote, waited });
+                    let idle = None;
+                    return Ok(Obtained { instance, tier, tree, zygote, waited, began, idle });
                 }
                 Err(error) => {
                     tracing::warn!(%error, function = function.info.name, "forking a zygote");
@@ -235,6 +257,10 @@ impl Supervisor {
                 Some(tree) => tree,
                 None => self.environments.make(function, progress).await?,
             };
+            if self.settings.tiers.ssd {
+                // What was made stays.
+                began = Instant::now();
+            }
             (tree, Tier::Cold)
         };
         let own_network = function.own_network();
@@ -242,57 +268,51 @@ impl Supervisor {
         let launched = launched.map_err(internal)?;
         let started = Instance::start(&self.sandboxes, launched, function.clone(), None);
         let instance = started.await?;
-        Ok(Obtained { instance, tier, tree, zygote: None, waited })
+        Ok(Obtained { instance, tier, tree, zygote: None, waited, began, idle: None })
     }
 
-    fn resume(&self, function: &Arc<Function>) -> Option<(Instance, Arc<Tree>)> {
+    fn resume(&self, function: &Arc<Function>) -> Option<(Instance, Arc<Tree>, Duration)> {
         let key = self.environments.known_key(function);
         loop {
-            let paused = lock(&self.paused).take(&function.info.name)?;
+            let (paused, idle) = self.paused.take(&function.info.name)?;
             let is_current = paused.instance().function().info.version == function.info.version
                 && key.as_ref() == Some(&paused.tree().key);
             if !is_current || !paused.instance().is_alive() {
                 continue;
             }
             match paused.resume() {
-                Ok(resumed) => return Some(resumed),
+                Ok((instance, tree)) => return Some((instance, tree, idle)),
                 Err(error) => tracing::warn!(%error, "resuming a paused sandbox"),
             }
         }
     }
 
-    fn keep(&self, instance: Instance, tree: &Arc<Tree>) {
-        let name = instance.function().info.name.clone();
-        let is_current = self
-            .functions
-            .get(&name)
-            .is_ok_and(|current| current.info.version == instance.function().info.version);
-        if !self.settings.tiers.paused || !is_current {
-            return;
-        }
-        match instance.pause(tree.clone()) {
-            Ok(paused) => {
-                let bytes = paused.instance().sandbox().group().memory();
-                lock(&self.paused).keep(&name, bytes, paused);
-            }
-            Err(error) => tracing::warn!(%error, function = name, "pausing a sandbox"),
+    fn keep(
+        &self,
+        instance: Instance,
+        tree: Arc<Tree>,
+        start: Option<Duration>,
+        idle: Option<Duration>,
+    ) {
+        let info = &instance.function().info;
+        let is_current =
+            self.functions.get(&info.name).is_ok_and(|now| now.info.version == info.version);
+        if self.settings.tiers.paused && is_current {
+            self.paused.keep(instance.pause(tree), start, idle);
         }
     }
 
-    /// Drops what was not used for longest until the memory budget is kept: paused sandboxes
-    /// first, because a spare serves every function of its zygote, and a zygote makes spares.
+    /// Drops what is worth least until what may be kept is: paused sandboxes first, because a spare
+    /// serves every function of its zygote, and a zygote makes spares.
     fn shrink(&self) {
+        let allowed = self.allowance.now();
         let mut zygotes = self.zygotes.bytes();
-        while lock(&self.paused).bytes() + zygotes > self.settings.memory {
-            if lock(&self.paused).take_oldest().is_none() {
-                break;
-            }
-        }
-        if zygotes > self.settings.memory {
+        self.paused.shrink(allowed.saturating_sub(zygotes));
+        if zygotes > allowed {
             self.zygotes.evict_spares();
             zygotes = self.zygotes.bytes();
         }
-        if zygotes > self.settings.memory {
+        if zygotes > allowed {
             self.zygotes.shrink();
         }
     }
@@ -302,7 +322,7 @@ impl Supervisor {
         let supervisor = self.clone();
         let deployed = tokio::task::spawn_blocking(move || supervisor.functions.deploy(deploy));
         let function = deployed.await.map_err(internal)??;
-        lock(&self.paused).take_all(|owner, _| owner == function.info.name);
+        self.paused.evict(Some(&function.info.name));
         Ok(function.info.clone())
     }
 
@@ -313,7 +333,7 @@ impl Supervisor {
         let removed = tokio::task::spawn_blocking(move || supervisor.functions.remove(&owned));
         removed.await.map_err(internal)??;
         self.zygotes.forget(name);
-        lock(&self.paused).take_all(|owner, _| owner == name);
+        self.paused.forget(name);
         Ok(())
     }
 
@@ -326,9 +346,7 @@ impl Supervisor {
         };
         let mut paused = 0;
         if evict.paused || both {
-            let chosen =
-                |owner: &str| function.as_ref().is_none_or(|function| function.info.name == owner);
-            paused = lock(&self.paused).take_all(|owner, _| chosen(owner)).len();
+            paused = self.paused.evict(function.as_ref().map(|one| one.info.name.as_str()));
         }
         let mut zygotes = 0;
         if evict.zygotes || both {
@@ -339,7 +357,7 @@ impl Supervisor {
 
     /// Drops everything that is kept, ahead of the end.
     pub fn clear(&self) {
-        lock(&self.paused).take_all(|_, _| true);
+        self.paused.evict(None);
         self.zygotes.evict(None);
     }
 
