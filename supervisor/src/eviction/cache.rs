@@ -87,10 +87,23 @@ impl<T> Cache<T> {
         self.remove_at(rank)
     }
 
-    /// The owner's value of a number, as long as it is here.
+    /// The owner's value of a number, where it is still here.
     pub fn get_mut(&mut self, owner: &str, number: u64) -> Option<&mut T> {
         let rank = self.owners.get(owner)?.ranks.iter().find(|rank| rank.number == number)?;
         self.entries.get_mut(rank).map(|entry| &mut entry.value)
+    }
+
+    /// Changes the size of what was kept last under a number, where it is still here, and with it what
+    /// that is worth.
+    pub fn resize(&mut self, owner: &str, number: u64, bytes: u64) {
+        let Some(known) = self.owners.get_mut(owner) else { return };
+        let used = Use { count: known.uses, start: known.start, bytes };
+        let Some(rank) = known.ranks.iter_mut().find(|rank| rank.number == number) else { return };
+        let Some(mut entry) = self.entries.remove(rank) else { return };
+        rank.worth = self.policy.worth(&used);
+        self.bytes = self.bytes - entry.bytes + bytes;
+        entry.bytes = bytes;
+        self.entries.insert(*rank, entry);
     }
 
     /// Takes the owner's value of a number, where it is still here.

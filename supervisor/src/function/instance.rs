@@ -220,10 +220,8 @@ impl Instance {
         Ok(Answered { result, outcome, run_us, logs: logs.into_text(), imported, instance })
     }
 
-    /// Lays it aside, to be frozen. Called when the answer is on its way, never before.
+    /// Lays it aside, to be frozen.
     pub fn pause(self, tree: Arc<Tree>) -> Paused {
-        // Found out here because nobody waits for it here.
-        self.host_pid.get_or_init(|| self.sandbox.process());
         Paused { instance: self, is_frozen: false, tree }
     }
 
@@ -267,8 +265,10 @@ impl Instance {
 }
 
 impl Paused {
-    /// Stops its processes.
+    /// Stops its processes. Called when the answer is on its way, never before.
     pub fn freeze(&mut self) -> io::Result<()> {
+        // Found out here because nobody waits for it here.
+        self.instance.host_pid.get_or_init(|| self.instance.sandbox.process());
         self.instance.sandbox.group().freeze()?;
         self.is_frozen = true;
         Ok(())

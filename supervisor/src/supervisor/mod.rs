@@ -30,7 +30,7 @@ use crate::mount::Keeper;
 use crate::sandbox::Sandboxes;
 use crate::zygote::{Budget, Pool, Spare, Zygote};
 pub use memory::follow_memory;
-use paused::PausedTier;
+use paused::{Before, PausedTier, Place};
 
 /// Everything that a running supervisor has.
 #[derive(Debug)]
@@ -66,15 +66,15 @@ pub struct Supervisor {
 #[derive(Debug)]
 pub struct Kept {
     function: Arc<Function>,
-    instance: Option<Instance>,
+    /// Where the instance is kept, and the instance where it is not.
+    place: Option<Place>,
+    _ended: Option<Instance>,
+    /// Whether it could serve another.
+    is_fit: bool,
     tier: Tier,
     tree: Arc<Tree>,
     zygote: Option<(u64, Arc<Zygote>)>,
     imported: Vec<String>,
-    /// What its start has taken, where it was started for this.
-    start: Option<Duration>,
-    /// How long it had been kept before, where it was.
-    idle: Option<Duration>,
     _pass: Pass,
 }
 
@@ -89,8 +89,8 @@ struct Obtained {
     waited: Duration,
     /// When what a next start takes as well has begun.
     began: Instant,
-    /// How long it had been kept, where it was.
-    idle: Option<Duration>,
+    /// How it had been kept, where it was.
+    before: Option<Before>,
 }
 
 impl Supervisor {
@@ -130,8 +130,8 @@ impl Supervisor {
         }
     }
 
-    /// Runs a function once: queue, start, handler. The instance comes back in [`Kept`], to be
-    /// given to [`Self::after`] when the reply has been sent.
+    /// Runs a function once: queue, start, handler. What is left to be done for its instance
+    /// comes back in [`Kept`], to be given to [`Self::after`] when the reply has been sent.
     pub async fn invoke(
         &self,
         name: &str,
@@ -170,34 +170,49 @@ impl Supervisor {
             logs: answered.logs,
             request_id,
         };
-        let Obtained { tier, tree, zygote, began, idle, .. } = obtained;
+        let Obtained { tier, tree, zygote, began, before, .. } = obtained;
         let ran = Duration::from_micros(answered.run_us);
         let start = (tier != Tier::Paused).then(|| began.elapsed().saturating_sub(ran));
         if self.settings.tiers.zygote && tier != Tier::Paused {
             // Ahead of the reply: who has it can see that there is more to come.
             self.zygotes.announce();
         }
-        let (instance, imported) = (answered.instance, answered.imported);
-        let kept =
-            Kept { function, instance, tier, tree, zygote, imported, start, idle, _pass: pass };
+        let imported = answered.imported;
+        let is_fit = answered.instance.is_some();
+        let (place, ended) = match answered.instance {
+            Some(instance) if self.keeps(&instance) => {
+                (Some(self.paused.keep(instance.pause(tree.clone()), start, before)), None)
+            }
+            other => (None, other),
+        };
+        let kept = Kept {
+            function,
+            place,
+            _ended: ended,
+            is_fit,
+            tier,
+            tree,
+            zygote,
+            imported,
+            _pass: pass,
+        };
         Ok((invocation, kept))
     }
 
-    /// What follows a reply: the instance is frozen and kept, its environment gets a zygote, and that
+    /// What follows a reply: the instance is frozen, its environment gets a zygote, and that
     /// another spare.
     pub fn after(&self, after: After) {
         if let Some(kept) = after.kept {
-            let Kept { function, instance, tier, tree, zygote, imported, start, idle, _pass } =
-                kept;
+            let Kept { function, place, is_fit, tier, tree, zygote, imported, .. } = kept;
             if self.settings.tiers.zygote && tier != Tier::Paused {
                 // What a start that has failed has not imported tells nothing.
-                let told = instance.is_some().then_some(imported);
+                let told = is_fit.then_some(imported);
                 let had = zygote.as_ref().map(|(id, _)| *id);
                 let (zygotes, tree) = (self.zygotes.clone(), tree.clone());
                 tokio::spawn(async move { zygotes.learn(&function, &tree, told, had).await });
             }
-            if let Some(instance) = instance {
-                self.keep(instance, tree, start, idle);
+            if let Some(place) = place {
+                self.paused.settle(place);
             }
             if let Some((_, zygote)) = zygote {
                 self.zygotes.refill(&zygote);
@@ -216,9 +231,9 @@ impl Supervisor {
         progress: &UnboundedSender<Progress>,
     ) -> Result<Obtained, Fault> {
         let mut began = Instant::now();
-        if let Some((instance, tree, idle)) = self.resume(function) {
-            let (tier, waited, idle) = (Tier::Paused, Duration::ZERO, Some(idle));
-            return Ok(Obtained { instance, tier, tree, zygote: None, waited, began, idle });
+        if let Some((instance, tree, before)) = self.resume(function) {
+            let (tier, waited, before) = (Tier::Paused, Duration::ZERO, Some(before));
+            return Ok(Obtained { instance, tier, tree, zygote: None, waited, began, before });
         }
         let known = self.environments.find(function).await?;
         let seen = known.clone().or_else(|| {
@@ -236,8 +251,8 @@ impl Supervisor {
                     let started = Instance::start(&self.sandboxes, spare, function.clone(), wider);
                     let instance = started.await?;
                     let (waited, zygote) = (Duration::ZERO, Some((choice.id, zygote)));
-                    let idle = None;
-                    return Ok(Obtained { instance, tier, tree, zygote, waited, began, idle });
+                    let before = None;
+                    return Ok(Obtained { instance, tier, tree, zygote, waited, began, before });
                 }
                 Err(error) => {
                     tracing::warn!(%error, function = function.info.name, "forking a zygote");
@@ -268,38 +283,30 @@ impl Supervisor {
         let launched = launched.map_err(internal)?;
         let started = Instance::start(&self.sandboxes, launched, function.clone(), None);
         let instance = started.await?;
-        Ok(Obtained { instance, tier, tree, zygote: None, waited, began, idle: None })
+        Ok(Obtained { instance, tier, tree, zygote: None, waited, began, before: None })
     }
 
-    fn resume(&self, function: &Arc<Function>) -> Option<(Instance, Arc<Tree>, Duration)> {
+    fn resume(&self, function: &Arc<Function>) -> Option<(Instance, Arc<Tree>, Before)> {
         let key = self.environments.known_key(function);
         loop {
-            let (paused, idle) = self.paused.take(&function.info.name)?;
+            let (paused, before) = self.paused.take(&function.info.name)?;
             let is_current = paused.instance().function().info.version == function.info.version
                 && key.as_ref() == Some(&paused.tree().key);
             if !is_current || !paused.instance().is_alive() {
                 continue;
             }
             match paused.resume() {
-                Ok((instance, tree)) => return Some((instance, tree, idle)),
+                Ok((instance, tree)) => return Some((instance, tree, before)),
                 Err(error) => tracing::warn!(%error, "resuming a paused sandbox"),
             }
         }
     }
 
-    fn keep(
-        &self,
-        instance: Instance,
-        tree: Arc<Tree>,
-        start: Option<Duration>,
-        idle: Option<Duration>,
-    ) {
+    /// Whether an instance is to be kept: another version may have been deployed meanwhile.
+    fn keeps(&self, instance: &Instance) -> bool {
         let info = &instance.function().info;
-        let is_current =
-            self.functions.get(&info.name).is_ok_and(|now| now.info.version == info.version);
-        if self.settings.tiers.paused && is_current {
-            self.paused.keep(instance.pause(tree), start, idle);
-        }
+        let now = self.functions.get(&info.name);
+        self.settings.tiers.paused && now.is_ok_and(|now| now.info.version == info.version)
     }
 
     /// Drops what is worth least until what may be kept is: paused sandboxes first, because a spare

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::lock;
 use crate::eviction::{Cache, Policy};
-use crate::function::Paused;
+use crate::function::{Function, Paused};
 
 /// All of them, by function.
 #[derive(Debug)]
@@ -24,6 +24,26 @@ pub struct PausedTier {
 struct Kept {
     paused: Paused,
     since: Instant,
+    /// Memory charged to it when it was frozen last.
+    bytes: u64,
+}
+
+/// How an instance was kept before it was taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Before {
+    /// For how long.
+    idle: Duration,
+    /// Memory charged to it.
+    bytes: u64,
+}
+
+/// Where an instance is kept that is still to be frozen.
+#[derive(Debug)]
+pub struct Place {
+    function: Arc<Function>,
+    number: u64,
+    /// Whether it is not frozen at once.
+    runs_on: bool,
 }
 
 /// Those that are not frozen yet, some of which have been taken meanwhile.
@@ -41,33 +61,32 @@ impl PausedTier {
         Self { kept: Mutex::new(Cache::new(policy)), linger, running: Mutex::default() }
     }
 
-    /// Keeps an instance that has just answered. `start` is what its start has taken, if it was started
-    /// for that; `idle` how long it had been kept before, if it was.
-    pub fn keep(
-        self: &Arc<Self>,
-        mut paused: Paused,
-        start: Option<Duration>,
-        idle: Option<Duration>,
-    ) {
-        let runs_on = idle.is_some_and(|idle| idle < self.linger);
-        if !runs_on && let Err(error) = paused.freeze() {
-            tracing::warn!(%error, function = paused.instance().function().info.name, "freezing");
-            return;
-        }
+    /// Keeps an instance that has answered, ahead of the reply: whoever has that finds it. `start` is what
+    /// its start has taken, if it was started for that; `before` what [`Self::take`] said, if it was kept.
+    pub fn keep(&self, paused: Paused, start: Option<Duration>, before: Option<Before>) -> Place {
         let function = paused.instance().function().clone();
-        let bytes = paused.instance().sandbox().group().memory();
+        let bytes = before.map_or(0, |before| before.bytes);
+        let kept = Kept { paused, since: Instant::now(), bytes };
+        let number = lock(&self.kept).keep(&function.info.name, bytes, start, kept);
+        Place { function, number, runs_on: before.is_some_and(|it| it.idle < self.linger) }
+    }
+
+    /// What follows the reply of an instance that was kept: it is frozen, now or soon, unless it has
+    /// been taken already.
+    pub fn settle(self: &Arc<Self>, place: Place) {
+        let Place { function, number, runs_on } = place;
         let name = &function.info.name;
-        let since = Instant::now();
-        let number = lock(&self.kept).keep(name, bytes, start, Kept { paused, since });
         if runs_on {
-            self.freeze_later(since + self.linger, name, number);
+            self.freeze_later(Instant::now() + self.linger, name, number);
+        } else {
+            self.freeze(name, number);
         }
     }
 
-    /// Takes the function's instance that was kept last, and how long it was.
-    pub fn take(&self, function: &str) -> Option<(Paused, Duration)> {
-        let kept = lock(&self.kept).take(function)?;
-        Some((kept.paused, kept.since.elapsed()))
+    /// Takes the function's instance that was kept last, and how it was.
+    pub fn take(&self, function: &str) -> Option<(Paused, Before)> {
+        let Kept { paused, since, bytes } = lock(&self.kept).take(function)?;
+        Some((paused, Before { idle: since.elapsed(), bytes }))
     }
 
     /// Drops what is worth least until the rest has no more than so many bytes.
@@ -129,10 +148,14 @@ impl PausedTier {
         let mut kept = lock(&self.kept);
         let Some(one) = kept.get_mut(function, number) else { return };
         if let Err(error) = one.paused.freeze() {
-            tracing::warn!(%error, function, "freezing a sandbox that had run on");
+            tracing::warn!(%error, function, "freezing a sandbox");
             let gone = kept.remove(function, number);
             drop((kept, gone));
+            return;
         }
+        one.bytes = one.paused.instance().sandbox().group().memory();
+        let bytes = one.bytes;
+        kept.resize(function, number, bytes);
     }
 }
 

@@ -7,6 +7,7 @@ use super::*;
 enum Act {
     Keep { owner: u8, bytes: u64, start: Option<u64> },
     Take(u8),
+    Resize { owner: u8, bytes: u64 },
     Shrink(u64),
     TakeAll(u8),
     Forget(u8),
@@ -17,6 +18,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         4 => keep.prop_map(|(owner, bytes, start)| Act::Keep { owner, bytes, start }),
         2 => (0..4u8).prop_map(Act::Take),
+        1 => (0..4u8, 0..100u64).prop_map(|(owner, bytes)| Act::Resize { owner, bytes }),
         1 => (0..300u64).prop_map(Act::Shrink),
         1 => (0..4u8).prop_map(Act::TakeAll),
         1 => (0..4u8).prop_map(Act::Forget),
@@ -48,6 +50,17 @@ impl Model {
         self.kept.iter().position(|kept| kept.worth.total_cmp(&least).is_eq())
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    fn worth(&self, eviction: Eviction, owner: u8, bytes: u64) -> f64 {
+        let at = usize::from(owner);
+        match eviction {
+            Eviction::Lru => 0.0,
+            Eviction::GreedyDual => {
+                self.clock + self.uses[at] as f64 * self.seconds[at] / bytes.max(1) as f64
+            }
+        }
+    }
+
     fn bytes(&self) -> u64 {
         self.kept.iter().map(|kept| kept.bytes).sum()
     }
@@ -65,6 +78,7 @@ impl Model {
 fn compare(eviction: Eviction, acts: Vec<Act>) -> Result<(), TestCaseError> {
     let mut cache = Cache::new(Policy::new(eviction));
     let mut model = Model::default();
+    let mut numbers = Vec::new();
     for (value, act) in acts.into_iter().enumerate() {
         match act {
             Act::Keep { owner, bytes, start } => {
@@ -73,14 +87,11 @@ fn compare(eviction: Eviction, acts: Vec<Act>) -> Result<(), TestCaseError> {
                 if let Some(start) = start {
                     model.seconds[at] = start as f64;
                 }
-                let saved = model.uses[at] as f64 * model.seconds[at] / bytes.max(1) as f64;
-                let worth = match eviction {
-                    Eviction::Lru => 0.0,
-                    Eviction::GreedyDual => model.clock + saved,
-                };
+                let worth = model.worth(eviction, owner, bytes);
                 model.kept.push(Kept { owner, bytes, worth, value });
                 let start = start.map(Duration::from_secs);
                 let number = cache.keep(&owner.to_string(), bytes, start, value);
+                numbers.push((value, number));
                 prop_assert_eq!(cache.get_mut(&owner.to_string(), number).copied(), Some(value));
                 prop_assert_eq!(cache.get_mut(&(owner ^ 1).to_string(), number), None);
             }
@@ -88,6 +99,18 @@ fn compare(eviction: Eviction, acts: Vec<Act>) -> Result<(), TestCaseError> {
                 let position = model.kept.iter().rposition(|kept| kept.owner == owner);
                 let expected = position.map(|position| model.kept.remove(position).value);
                 prop_assert_eq!(cache.take(&owner.to_string()), expected);
+            }
+            Act::Resize { owner, bytes } => {
+                let worth = model.worth(eviction, owner, bytes);
+                if let Some(kept) = model.kept.iter_mut().rfind(|kept| kept.owner == owner) {
+                    (kept.bytes, kept.worth) = (bytes, worth);
+                    let number = numbers.iter().find(|(value, _)| *value == kept.value);
+                    cache.resize(
+                        &owner.to_string(),
+                        number.map_or(0, |(_, number)| *number),
+                        bytes,
+                    );
+                }
             }
             Act::Shrink(budget) => {
                 let mut expected = Vec::new();
