@@ -130,7 +130,16 @@ pub async fn run(
     );
     service.ready(&format!("serving {}", settings.mount.display()));
     ready();
-    dispatch::serve(&socket, supervisor.clone(), stop).await;
+    // Among the tasks: this thread would have to be woken for each connection, to wake another.
+    let serving = {
+        let supervisor = supervisor.clone();
+        tokio::spawn(async move {
+            dispatch::serve(&socket, supervisor, stop).await;
+            socket
+        })
+    };
+    let served = serving.await;
+    let _open = served.map_err(|error| machine("serving")(io::Error::other(error)))?;
     let leave = leaving.load(Ordering::SeqCst) && supervisor.keeper.can_leave();
     tracing::info!(leave, "stopping");
     service.stopping(if leave { "leaving the mount to the next" } else { "stopping" });

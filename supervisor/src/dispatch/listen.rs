@@ -98,7 +98,7 @@ pub async fn serve(socket: &Socket, supervisor: Arc<Supervisor>, stopping: watch
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         tokio::select! {
-            _ = stop.wait_for(|stopping| *stopping) => return,
+            () = async { drop(stop.wait_for(|stopping| *stopping).await) } => return,
             accepted = socket.listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let supervisor = supervisor.clone();

@@ -217,7 +217,10 @@ impl Supervisor {
             if let Some((_, zygote)) = zygote {
                 self.zygotes.refill(&zygote);
             }
-            self.shrink();
+            if tier != Tier::Paused {
+                // What grows while it is used again is looked at from time to time.
+                self.shrink();
+            }
         }
         if after.stop {
             self.stopping.send_replace(true);
