@@ -9,6 +9,7 @@
 mod attacks;
 mod calls;
 mod containers;
+mod eviction;
 mod fault;
 mod harness;
 mod ingest;
@@ -55,6 +56,8 @@ fn main() -> ExitCode {
         ("containers::leases", containers::leases::tests()),
         ("containers::lifetime", containers::lifetime::tests()),
         ("containers::podman", containers::podman::tests()),
+        ("eviction::paused", eviction::paused::tests()),
+        ("eviction::pressure", eviction::pressure::tests()),
         ("fault::hang", fault::hang::tests()),
         ("fault::kill", fault::kill::tests()),
         ("fault::service", fault::service::tests()),

@@ -24,7 +24,7 @@ use crate::network::{Nat, NatError};
 use crate::runtime;
 use crate::sandbox::Sandboxes;
 use crate::service::{Service, Stored};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{self, Supervisor};
 use crate::upgrade::Successor;
 
 /// How long requests that were read are waited for at the end.
@@ -106,7 +106,7 @@ pub async fn run(
     if !nix::unistd::geteuid().is_root() {
         return Err(BootError::NotRoot);
     }
-    let (mut socket, stored) = Socket::open(&settings.run, &service, stored)?;
+    let (socket, stored) = Socket::open(&settings.run, &service, stored)?;
     let (ender, ending) = Ender::new();
     // Before there is anything to be left: what is built is also ended in order.
     follow_signals(&ender)?;
@@ -117,6 +117,7 @@ pub async fn run(
         built.await.map_err(|error| machine("starting")(io::Error::other(error)))??;
     follow_watchdog(&service);
     follow_demand(&supervisor);
+    supervisor::follow_memory(&supervisor).map_err(machine("watching memory"))?;
     if supervisor.settings.tiers.zygote {
         supervisor.zygotes.grow();
         let (zygotes, functions) = (supervisor.zygotes.clone(), supervisor.functions.list());
@@ -129,7 +130,16 @@ pub async fn run(
     );
     service.ready(&format!("serving {}", settings.mount.display()));
     ready();
-    dispatch::serve(&socket, supervisor.clone(), ending.clone()).await;
+    // Among the tasks: this thread would have to be woken for each connection, to wake another.
+    let serving = {
+        let (supervisor, ending) = (supervisor.clone(), ending.clone());
+        tokio::spawn(async move {
+            dispatch::serve(&socket, supervisor, ending).await;
+            socket
+        })
+    };
+    let served = serving.await;
+    let mut socket = served.map_err(|error| machine("serving")(io::Error::other(error)))?;
     let ending = (*ending.borrow()).unwrap_or(Ending::Stop);
     let leave = match ending {
         Ending::Stop => false,

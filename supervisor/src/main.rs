@@ -62,6 +62,12 @@ struct Serve {
     /// Budget for what is kept in memory
     #[arg(long)]
     memory: Option<String>,
+    /// Which paused sandbox is dropped first: lru or greedy-dual
+    #[arg(long)]
+    eviction: Option<String>,
+    /// How long a sandbox runs on after its answer where requests follow each other, in seconds
+    #[arg(long)]
+    linger: Option<String>,
     /// How many children of one zygote may wait for functions
     #[arg(long)]
     spares: Option<String>,
@@ -154,6 +160,8 @@ fn serve(serve: Serve) -> ExitCode {
         cache: serve.cache,
         tiers: serve.tiers,
         memory: serve.memory,
+        eviction: serve.eviction,
+        linger: serve.linger,
         spares: serve.spares,
         sandboxes: serve.sandboxes,
         queue: serve.queue,

@@ -108,6 +108,12 @@ pub struct Up {
     /// Budget for what is kept in memory [half of it]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
+    /// Which paused sandbox is dropped first: lru, or greedy-dual, which saves more time [lru]
+    #[arg(long, value_name = "POLICY")]
+    pub eviction: Option<String>,
+    /// How long a sandbox runs on after its answer where requests follow each other, in seconds [0.005]
+    #[arg(long, value_name = "S")]
+    pub linger: Option<String>,
     /// How many children of one zygote may wait for functions, 0 for none [8]
     #[arg(long, value_name = "N")]
     pub spares: Option<String>,

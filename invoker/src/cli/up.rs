@@ -67,6 +67,8 @@ pub fn overrides(places: Places, up: Up) -> Overrides {
         cache: up.cache,
         tiers: up.tiers,
         memory: up.memory,
+        eviction: up.eviction,
+        linger: up.linger,
         spares: up.spares,
         sandboxes: up.sandboxes,
         queue: up.queue,
@@ -114,6 +116,8 @@ fn daemon_arguments(settings: &Settings) -> Vec<OsString> {
     add("--cache", settings.cache.clone().into());
     add("--tiers", settings.tiers.to_string().into());
     add("--memory", settings.memory.to_string().into());
+    add("--eviction", settings.eviction.to_string().into());
+    add("--linger", settings.linger.as_secs_f64().to_string().into());
     add("--spares", settings.spares.to_string().into());
     add("--sandboxes", settings.sandboxes.to_string().into());
     add("--queue", settings.queue.to_string().into());
@@ -221,7 +225,7 @@ fn tail(path: &Path, start: u64) -> String {
 mod tests {
     use std::io::Write;
 
-    use pipsqueak::settings::{Index, Tiers};
+    use pipsqueak::settings::{Eviction, Index, Tiers};
 
     use super::*;
 
@@ -236,6 +240,8 @@ mod tests {
             python: Some("/p".into()),
             tiers: Tiers::NONE,
             memory: 1024,
+            eviction: Eviction::GreedyDual,
+            linger: std::time::Duration::from_millis(5),
             spares: 2,
             sandboxes: 32,
             queue: 64,
@@ -250,7 +256,8 @@ mod tests {
         };
         let line = daemon_arguments(&settings).join(&OsString::from(" "));
         let expected = "--state /s --run /r --mount /m --cache /c --tiers none --memory 1024 \
-                        --spares 2 --sandboxes 32 --queue 64 --grace 1.5 --docker-plugin none --cdi /d.json \
+                        --eviction greedy-dual --linger 0.005 --spares 2 --sandboxes 32 --queue 64 \
+                        --grace 1.5 --docker-plugin none --cdi /d.json \
                         --nat 10.11.0.0/20 --python /p";
         assert_eq!(line, expected);
     }

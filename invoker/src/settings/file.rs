@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::{Index, NONE, Range, SettingsError, Tiers, count};
+use super::{Eviction, Index, NONE, Range, SettingsError, Tiers, count};
 use crate::wire::MOST_PAYLOAD;
 use crate::{seconds, size};
 
@@ -34,6 +34,10 @@ pub(super) struct File {
     pub(super) tiers: Option<Tiers>,
     #[serde(deserialize_with = "memory")]
     pub(super) memory: Option<u64>,
+    #[serde(deserialize_with = "eviction")]
+    pub(super) eviction: Option<Eviction>,
+    #[serde(deserialize_with = "time")]
+    pub(super) linger: Option<Duration>,
     #[serde(deserialize_with = "some_spares")]
     pub(super) spares: Option<usize>,
     #[serde(deserialize_with = "some_sandboxes")]
@@ -44,7 +48,7 @@ pub(super) struct File {
     pub(super) payload_in: Option<u64>,
     #[serde(deserialize_with = "payload")]
     pub(super) payload_out: Option<u64>,
-    #[serde(deserialize_with = "grace")]
+    #[serde(deserialize_with = "time")]
     pub(super) grace: Option<Duration>,
     pub(super) fork_safe: Vec<String>,
     #[serde(deserialize_with = "range")]
@@ -137,6 +141,10 @@ fn memory<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     }
 }
 
+fn eviction<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Eviction>, D::Error> {
+    String::deserialize(from)?.parse().map(Some).map_err(D::Error::custom)
+}
+
 fn some_spares<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
     let number = i64::deserialize(from)?;
     count::spares(&number.to_string()).map(Some).map_err(D::Error::custom)
@@ -158,7 +166,7 @@ fn payload<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> 
     bytes.ok_or_else(|| D::Error::custom(wrong())).map(Some)
 }
 
-fn grace<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     #[derive(serde::Deserialize)]
     #[serde(untagged, expecting = "a time is a number of seconds")]
     enum Written {
@@ -193,6 +201,8 @@ mod tests {
             cdi = "/d.json"
             tiers = ["paused", "ssd"]
             memory = "1.5G"
+            eviction = "greedy-dual"
+            linger = 0
             spares = 3
             sandboxes = 20
             queue = 0
@@ -217,6 +227,8 @@ mod tests {
             cdi: path("/d.json"),
             tiers: Some(Tiers { zygote: false, ..Tiers::ALL }),
             memory: Some(3 << 29),
+            eviction: Some(Eviction::GreedyDual),
+            linger: Some(Duration::ZERO),
             spares: Some(3),
             sandboxes: Some(20),
             queue: Some(0),
@@ -244,6 +256,8 @@ mod tests {
             ("state = \"/s\"\nstat = \"/t\"", 2, "unknown field `stat`"),
             ("\n\nstate = \"relative\"", 3, "`relative` is not an absolute path"),
             ("run = \"/r\"\nmemory = \"much\"", 2, "`much` is no size"),
+            ("eviction = \"fifo\"", 1, "`fifo` is no policy of eviction"),
+            ("linger = \"5ms\"", 1, "a time is a number of seconds"),
             ("spares = -1", 1, "`-1` is no number of spares"),
             ("sandboxes = 0", 1, "`0` is no number of sandboxes"),
             ("queue = -1", 1, "`-1` is no number of invocations that wait"),

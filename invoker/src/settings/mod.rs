@@ -1,6 +1,7 @@
 //! Where things are and how much may be used: by flag, then variable, then file, then default.
 
 mod count;
+mod eviction;
 mod file;
 mod index;
 mod program;
@@ -12,6 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use eviction::{Eviction, EvictionError};
 use file::File;
 pub use index::Index;
 pub use program::find_program;
@@ -29,6 +31,8 @@ const RUN: &str = "/run/pipsqueak";
 const MOUNT: &str = "/pipsqueak/packages";
 /// Long enough for whoever has read a path from the mount to open it.
 const GRACE: Duration = Duration::from_secs(300);
+/// Longer than a client needs from one answer to its next request, and too short to matter to others.
+const LINGER: Duration = Duration::from_millis(5);
 /// Where Docker looks for a volume driver named `pipsqueak`; only the instance at [`RUN`] takes it
 /// unasked.
 const DOCKER_PLUGIN: &str = "/run/docker/plugins/pipsqueak.sock";
@@ -53,6 +57,10 @@ pub struct Overrides {
     pub tiers: Option<String>,
     /// `--memory`
     pub memory: Option<String>,
+    /// `--eviction`
+    pub eviction: Option<String>,
+    /// `--linger`
+    pub linger: Option<String>,
     /// `--spares`
     pub spares: Option<String>,
     /// `--sandboxes`
@@ -93,6 +101,11 @@ pub struct Settings {
     pub tiers: Tiers,
     /// Budget for what is kept in memory, in bytes.
     pub memory: u64,
+    /// Which paused sandbox is dropped first.
+    pub eviction: Eviction,
+    /// How long a sandbox runs on after its answer where its requests have followed each other so
+    /// closely.
+    pub linger: Duration,
     /// How many children of one zygote may wait for functions.
     pub spares: usize,
     /// How many sandboxes of functions may serve at the same time.
@@ -206,6 +219,12 @@ impl Settings {
         let memory = variables
             .read(("--memory", flags.memory), "PIPSQUEAK_MEMORY", size::parse)?
             .or(file.memory);
+        let eviction = variables
+            .read(("--eviction", flags.eviction), "PIPSQUEAK_EVICTION", str::parse::<Eviction>)?
+            .or(file.eviction);
+        let linger = variables
+            .read(("--linger", flags.linger), "PIPSQUEAK_LINGER", seconds::parse)?
+            .or(file.linger);
         let spares = variables
             .read(("--spares", flags.spares), "PIPSQUEAK_SPARES", count::spares)?
             .or(file.spares);
@@ -236,6 +255,8 @@ impl Settings {
             cdi: once(flags.cdi, "PIPSQUEAK_CDI", file.cdi, CDI)?,
             tiers: tiers.unwrap_or(Tiers::ALL),
             memory: memory.map_or_else(half_of_memory, Ok)?,
+            eviction: eviction.unwrap_or_default(),
+            linger: linger.unwrap_or(LINGER),
             spares: spares.unwrap_or(count::DEFAULT_SPARES),
             sandboxes: sandboxes.unwrap_or_else(count::default_sandboxes),
             queue: queue.unwrap_or(count::DEFAULT_QUEUE),

@@ -54,7 +54,8 @@ fn nothing_said_means_the_documented_defaults() {
     assert_eq!(settings.cdi, Some("/var/run/cdi/pipsqueak.json".into()));
     assert_eq!(settings.tiers, Tiers::ALL);
     assert!(settings.memory > 0);
-    assert_eq!(settings.spares, 8);
+    assert_eq!((settings.eviction, settings.spares), (Eviction::Lru, 8));
+    assert_eq!(settings.linger, Duration::from_millis(5));
     assert!(settings.sandboxes >= 16 && settings.sandboxes.is_multiple_of(16));
     assert_eq!(settings.queue, 256);
     assert_eq!([settings.payload_in, settings.payload_out], [6_291_456; 2]);

@@ -23,7 +23,7 @@ pub async fn serve(
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         tokio::select! {
-            _ = ending.wait_for(Option::is_some) => return,
+            () = async { drop(ending.wait_for(Option::is_some).await) } => return,
             accepted = socket.accept() => match accepted {
                 Ok(stream) => {
                     let (supervisor, room) = (supervisor.clone(), room.clone());

@@ -11,7 +11,7 @@ mod socket;
 mod traffic;
 
 pub use fair::Bounds;
-pub use gate::{Gate, Refused, Turn};
+pub use gate::{Gate, Refused, Turn, Vacated};
 pub use listen::serve;
 pub use route::After;
 pub use socket::{ListenError, Socket};

@@ -67,10 +67,11 @@ enum Wire {
     Shared(Shared),
 }
 
-/// An instance whose processes are frozen, and its environment.
+/// An instance that nobody asks anything of, frozen or about to be, and its environment.
 #[derive(Debug)]
 pub struct Paused {
     instance: Arc<Instance>,
+    is_frozen: bool,
     tree: Arc<Tree>,
 }
 
@@ -225,12 +226,9 @@ impl Instance {
         channel::compose(&load, b"")
     }
 
-    /// Freezes it. Called when the answer is on its way, never before.
-    pub fn pause(self: Arc<Self>, tree: Arc<Tree>) -> io::Result<Paused> {
-        // Found out here because nobody waits for it here.
-        self.host_pid.get_or_init(|| self.sandbox.process());
-        self.sandbox.group().freeze()?;
-        Ok(Paused { instance: self, tree })
+    /// Lays it aside, to be frozen.
+    pub fn pause(self: Arc<Self>, tree: Arc<Tree>) -> Paused {
+        Paused { instance: self, is_frozen: false, tree }
     }
 
     /// Modules that it had to import itself, as it tells: what nobody has taken yet.
@@ -301,9 +299,20 @@ impl Instance {
 }
 
 impl Paused {
+    /// Stops its processes. Called when the answer is on its way, never before.
+    pub fn freeze(&mut self) -> io::Result<()> {
+        // Found out here because nobody waits for it here.
+        self.instance.host_pid.get_or_init(|| self.instance.sandbox.process());
+        self.instance.sandbox.group().freeze()?;
+        self.is_frozen = true;
+        Ok(())
+    }
+
     /// Lets it go on.
     pub fn resume(self) -> io::Result<(Arc<Instance>, Arc<Tree>)> {
-        self.instance.sandbox.group().thaw()?;
+        if self.is_frozen {
+            self.instance.sandbox.group().thaw()?;
+        }
         Ok((self.instance, self.tree))
     }
 

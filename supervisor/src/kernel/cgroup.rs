@@ -13,6 +13,7 @@
 //! controllers.
 
 mod limits;
+mod strain;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

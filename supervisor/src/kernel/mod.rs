@@ -1,4 +1,5 @@
-//! The machine's control groups. (System calls are the crate `pipsqueak-kernel`.)
+//! The machine's control groups, and what it says of its memory. (System calls are the crate `pipsqueak-kernel`.)
 
 pub mod cgroup;
 mod dynmods;
+pub mod pressure;

@@ -26,6 +26,7 @@ use super::teardown::{self, Remains};
 use super::users::{COUNT, User, Users};
 use super::{Mounted, Sandbox, SandboxError};
 use crate::kernel::cgroup::{Instance, Limits};
+use crate::kernel::pressure::Reading;
 use crate::network::Nat;
 
 /// How long the maker may take to answer: longer than it gives whoever carries an order out.
@@ -259,6 +260,16 @@ impl Sandboxes {
     /// Sandboxes that are being made or taken down, by number.
     pub fn changing(&self) -> Vec<ChangingSandbox> {
         self.stages.all()
+    }
+
+    /// What the groups around all sandboxes say of their memory.
+    pub fn readings(&self) -> Vec<Reading> {
+        self.groups.readings()
+    }
+
+    /// The file that tells of stalls in sandboxes, where the kernel has one.
+    pub fn stalls(&self) -> Option<PathBuf> {
+        self.groups.stalls()
     }
 
     /// Name of the control group that all sandboxes' groups are in.

@@ -1,6 +1,8 @@
 //! The supervisor itself: what it keeps, and the path of an invocation through it.
 
 mod care;
+mod memory;
+mod paused;
 mod status;
 
 use std::collections::BTreeMap;
@@ -20,19 +22,18 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::containers::Containers;
-use crate::dispatch::{After, Bounds, Gate, InFlight, Traffic, Turn};
+use crate::dispatch::{After, Bounds, Gate, InFlight, Traffic, Turn, Vacated};
 use crate::ending::Ender;
 use crate::environment::{Environments, Tree};
-use crate::eviction::lru::Lru;
+use crate::eviction::{Allowance, Policy};
 use crate::fault::internal;
-use crate::function::{Function, Functions, Instance, Paused, StartError, furnish};
+use crate::function::{Function, Functions, Instance, StartError, furnish};
 use crate::mount::Keeper;
 use crate::sandbox::{Sandbox, Sandboxes};
 use crate::upgrade::{self, UpgradeError};
 use crate::zygote::{self, Budget, Claimed, Pool, Spare, SpareError, Zygote};
-
-/// How often memory is asked for while no sandbox is started.
-const SHRINK_PACE: Duration = Duration::from_millis(100);
+pub use memory::follow_memory;
+use paused::{Before, PausedTier, Place};
 
 /// Everything that a running supervisor has.
 #[derive(Debug)]
@@ -52,13 +53,12 @@ pub struct Supervisor {
     /// The zygotes.
     pub zygotes: Arc<Pool>,
     runtime: PathBuf,
-    paused: Mutex<Lru<Paused>>,
+    paused: Arc<PausedTier>,
+    allowance: Arc<Allowance>,
     running: Running,
     gate: Gate<Serving>,
     starts: Mutex<BTreeMap<Tier, u64>>,
     requests: AtomicU64,
-    /// When memory was asked for last.
-    shrunk: Mutex<Option<Instant>>,
     traffic: Arc<Traffic>,
     /// As many environments are made for waiting requests at once as there are processors: more at
     /// once would all be done later.
@@ -81,13 +81,14 @@ pub struct Asked<'a> {
 #[derive(Debug)]
 pub struct Kept {
     function: Arc<Function>,
-    instance: Arc<Instance>,
-    run: Duration,
+    /// Where the instance is kept, if it is.
+    place: Option<Place>,
+    /// Whether it could serve another.
+    is_fit: bool,
     tier: Tier,
     tree: Arc<Tree>,
     zygote: Option<(u64, Arc<Zygote>)>,
     imported: Vec<String>,
-    turn: Turn<Serving>,
 }
 
 /// What serves in a place.
@@ -109,6 +110,18 @@ struct Obtained {
     zygote: Option<(u64, Arc<Zygote>)>,
     /// How long it had to wait for its turn to make its environment.
     waited: Duration,
+    /// When what a next start takes as well has begun.
+    began: Instant,
+    /// How it had been kept, where it was.
+    before: Option<Before>,
+}
+
+impl Obtained {
+    /// One that serves on, and was not kept meanwhile.
+    fn running(instance: Arc<Instance>, tree: Arc<Tree>) -> Self {
+        let (tier, waited, before) = (Tier::Paused, Duration::ZERO, Some(Before::RUNNING));
+        Self { instance, tier, tree, zygote: None, waited, began: Instant::now(), before }
+    }
 }
 
 impl Supervisor {
@@ -122,7 +135,9 @@ impl Supervisor {
     ) -> Self {
         let (environments, containers, functions, sandboxes, keeper) = parts;
         let traffic = Arc::<Traffic>::default();
-        let budget = Budget { memory: settings.memory, spares: settings.spares };
+        let allowance = Arc::new(Allowance::new(settings.memory));
+        let paused = PausedTier::new(Policy::new(settings.eviction), settings.linger);
+        let budget = Budget { memory: allowance.clone(), spares: settings.spares };
         let parts = (sandboxes.clone(), environments.clone(), traffic.clone());
         let zygotes = Pool::new(parts, runtime.clone(), budget, settings.fork_safe.clone());
         let zygotes = Arc::new(zygotes);
@@ -136,20 +151,20 @@ impl Supervisor {
             keeper,
             zygotes,
             runtime,
-            paused: Mutex::default(),
+            paused: Arc::new(paused),
+            allowance,
             running: Arc::default(),
             gate,
             starts: Mutex::default(),
             requests: AtomicU64::new(0),
-            shrunk: Mutex::default(),
             traffic,
             makings: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
             ender,
         }
     }
 
-    /// Runs a function once: queue, start, handler. The instance comes back in [`Kept`], to be
-    /// given to [`Self::after`] when the reply has been sent.
+    /// Runs a function once: queue, start, handler. What is left to be done for its instance
+    /// comes back in [`Kept`], to be given to [`Self::after`] when the reply has been sent.
     pub async fn invoke(
         &self,
         name: &str,
@@ -186,15 +201,26 @@ impl Supervisor {
             logs: answered.logs,
             request_id,
         };
-        let Obtained { tier, tree, zygote, .. } = obtained;
+        let Obtained { tier, tree, zygote, began, before, .. } = obtained;
+        let ran = Duration::from_micros(answered.run_us);
+        let start = (tier != Tier::Paused).then(|| began.elapsed().saturating_sub(ran));
         if self.settings.tiers.zygote && tier != Tier::Paused {
             // Ahead of the reply: who has it can see that there is more to come.
             self.zygotes.announce();
         }
         let instance = obtained.instance;
         let imported = if tier == Tier::Paused { Vec::new() } else { instance.take_imported() };
-        let run = Duration::from_micros(answered.run_us);
-        let kept = Kept { function, instance, run, tier, tree, zygote, imported, turn };
+        let is_fit = instance.is_fit();
+        drop(instance);
+        // Ahead of the reply: whoever has it finds the instance.
+        let mut place = None;
+        let vacated = turn.end(ran);
+        if let Some(Serving { instance, tree }) = vacated.as_ref().and_then(Vacated::take)
+            && self.keeps(&instance)
+        {
+            place = Some(self.paused.keep(instance.pause(tree), start, before));
+        }
+        let kept = Kept { function, place, is_fit, tier, tree, zygote, imported };
         Ok((invocation, kept))
     }
 
@@ -239,8 +265,7 @@ impl Supervisor {
             && self.is_current(function, instance, tree)
         {
             let (instance, tree) = (instance.clone(), tree.clone());
-            let (tier, waited) = (Tier::Paused, Duration::ZERO);
-            return Ok(Obtained { instance, tier, tree, zygote: None, waited });
+            return Ok(Obtained::running(instance, tree));
         }
         *serving = None;
         let obtained = self.obtain(function, progress).await?;
@@ -258,29 +283,26 @@ impl Supervisor {
             && instance.is_alive()
     }
 
-    /// What follows a reply: the instance is frozen and kept, its environment gets a zygote, and that
+    /// What follows a reply: the instance is frozen, its environment gets a zygote, and that
     /// another spare.
     pub fn after(&self, after: After) {
         if let Some(kept) = after.kept {
-            let Kept { function, instance, run, tier, tree, zygote, imported, turn } = kept;
+            let Kept { function, place, is_fit, tier, tree, zygote, imported } = kept;
             if self.settings.tiers.zygote && tier != Tier::Paused {
                 // What a start that has failed has not imported tells nothing.
-                let told = instance.is_fit().then_some(imported);
+                let told = is_fit.then_some(imported);
                 let had = zygote.as_ref().map(|(id, _)| *id);
                 let (zygotes, tree) = (self.zygotes.clone(), tree.clone());
                 tokio::spawn(async move { zygotes.learn(&function, &tree, told, had).await });
             }
-            drop(instance);
-            if let Some(vacated) = turn.end(run)
-                && let Some(Serving { instance, tree }) = vacated.take()
-                && instance.is_fit()
-            {
-                self.keep(instance, &tree);
+            if let Some(place) = place {
+                self.paused.settle(place);
             }
             if let Some((_, zygote)) = zygote {
                 self.zygotes.refill(&zygote);
             }
-            if tier != Tier::Paused || self.is_time_to_shrink() {
+            if tier != Tier::Paused {
+                // What grows while it is used again is looked at from time to time.
                 self.shrink();
             }
         }
@@ -295,9 +317,10 @@ impl Supervisor {
         function: &Arc<Function>,
         progress: &UnboundedSender<Progress>,
     ) -> Result<Obtained, Fault> {
-        if let Some((instance, tree)) = self.resume(function) {
-            let (tier, waited) = (Tier::Paused, Duration::ZERO);
-            return Ok(Obtained { instance, tier, tree, zygote: None, waited });
+        let mut began = Instant::now();
+        if let Some((instance, tree, before)) = self.resume(function) {
+            let (tier, waited, before) = (Tier::Paused, Duration::ZERO, Some(before));
+            return Ok(Obtained { instance, tier, tree, zygote: None, waited, began, before });
         }
         let known = self.environments.find(function).await?;
         let seen = known.clone().or_else(|| {
@@ -315,7 +338,8 @@ impl Supervisor {
                     let instance =
                         Arc::new(Instance::new(spare, function.clone(), wider.is_some())?);
                     let (waited, zygote) = (Duration::ZERO, Some((choice.id, zygote)));
-                    return Ok(Obtained { instance, tier, tree, zygote, waited });
+                    let before = None;
+                    return Ok(Obtained { instance, tier, tree, zygote, waited, began, before });
                 }
                 Err(error) => {
                     tracing::warn!(%error, function = function.info.name, "forking a zygote");
@@ -335,6 +359,10 @@ impl Supervisor {
                 Some(tree) => tree,
                 None => self.environments.make(function, progress).await?,
             };
+            if self.settings.tiers.ssd {
+                // What was made stays.
+                began = Instant::now();
+            }
             (tree, Tier::Cold)
         };
         let own_network = function.own_network();
@@ -346,7 +374,7 @@ impl Supervisor {
         furnished?;
         let launched = launched.map_err(internal)?;
         let instance = Arc::new(Instance::new(launched, function.clone(), false)?);
-        Ok(Obtained { instance, tier, tree, zygote: None, waited })
+        Ok(Obtained { instance, tier, tree, zygote: None, waited, began, before: None })
     }
 
     /// A zygote's child in a sandbox that is furnished for a function: one that has waited, or a new one,
@@ -372,62 +400,39 @@ impl Supervisor {
         }
     }
 
-    fn resume(&self, function: &Arc<Function>) -> Option<(Arc<Instance>, Arc<Tree>)> {
+    fn resume(&self, function: &Arc<Function>) -> Option<(Arc<Instance>, Arc<Tree>, Before)> {
         loop {
-            let paused = lock(&self.paused).take(&function.info.name)?;
+            let (paused, before) = self.paused.take(&function.info.name)?;
             if !self.is_current(function, paused.instance(), paused.tree()) {
                 continue;
             }
             match paused.resume() {
-                Ok(resumed) => return Some(resumed),
+                Ok((instance, tree)) => return Some((instance, tree, before)),
                 Err(error) => tracing::warn!(%error, "resuming a paused sandbox"),
             }
         }
     }
 
-    fn keep(&self, instance: Arc<Instance>, tree: &Arc<Tree>) {
-        let name = instance.function().info.name.clone();
-        let is_current = self
-            .functions
-            .get(&name)
-            .is_ok_and(|current| current.info.version == instance.function().info.version);
-        if !self.settings.tiers.paused || !is_current {
-            return;
-        }
-        match instance.pause(tree.clone()) {
-            Ok(paused) => {
-                let bytes = paused.instance().sandbox().group().memory();
-                lock(&self.paused).keep(&name, bytes, paused);
-            }
-            Err(error) => tracing::warn!(%error, function = name, "pausing a sandbox"),
-        }
+    /// Whether an instance is to be kept: another version may have been deployed meanwhile.
+    fn keeps(&self, instance: &Instance) -> bool {
+        let info = &instance.function().info;
+        let now = self.functions.get(&info.name);
+        self.settings.tiers.paused
+            && instance.is_fit()
+            && now.is_ok_and(|now| now.info.version == info.version)
     }
 
-    /// Whether it is a while since memory was asked for last: what only went on grows slowly.
-    fn is_time_to_shrink(&self) -> bool {
-        let now = Instant::now();
-        let mut shrunk = lock(&self.shrunk);
-        let is_time = shrunk.is_none_or(|last| now - last > SHRINK_PACE);
-        if is_time {
-            *shrunk = Some(now);
-        }
-        is_time
-    }
-
-    /// Drops what was not used for longest until the memory budget is kept: paused sandboxes
-    /// first, because a spare serves every function of its zygote, and a zygote makes spares.
+    /// Drops what is worth least until what may be kept is: paused sandboxes first, because a spare
+    /// serves every function of its zygote, and a zygote makes spares.
     fn shrink(&self) {
+        let allowed = self.allowance.now();
         let mut zygotes = self.zygotes.bytes();
-        while lock(&self.paused).bytes() + zygotes > self.settings.memory {
-            if lock(&self.paused).take_oldest().is_none() {
-                break;
-            }
-        }
-        if zygotes > self.settings.memory {
+        self.paused.shrink(allowed.saturating_sub(zygotes));
+        if zygotes > allowed {
             self.zygotes.evict_spares();
             zygotes = self.zygotes.bytes();
         }
-        if zygotes > self.settings.memory {
+        if zygotes > allowed {
             self.zygotes.shrink();
         }
     }
@@ -437,7 +442,7 @@ impl Supervisor {
         let supervisor = self.clone();
         let deployed = tokio::task::spawn_blocking(move || supervisor.functions.deploy(deploy));
         let function = deployed.await.map_err(internal)??;
-        lock(&self.paused).take_all(|owner, _| owner == function.info.name);
+        self.paused.evict(Some(&function.info.name));
         Ok(function.info.clone())
     }
 
@@ -449,7 +454,7 @@ impl Supervisor {
         removed.await.map_err(internal)??;
         self.zygotes.forget(name);
         self.gate.forget(name);
-        lock(&self.paused).take_all(|owner, _| owner == name);
+        self.paused.forget(name);
         Ok(())
     }
 
@@ -462,9 +467,7 @@ impl Supervisor {
         };
         let mut paused = 0;
         if evict.paused || both {
-            let chosen =
-                |owner: &str| function.as_ref().is_none_or(|function| function.info.name == owner);
-            paused = lock(&self.paused).take_all(|owner, _| chosen(owner)).len();
+            paused = self.paused.evict(function.as_ref().map(|one| one.info.name.as_str()));
         }
         let mut zygotes = 0;
         if evict.zygotes || both {
@@ -475,7 +478,7 @@ impl Supervisor {
 
     /// Drops everything that is kept, ahead of the end.
     pub fn clear(&self) {
-        lock(&self.paused).take_all(|_, _| true);
+        self.paused.evict(None);
         self.zygotes.evict(None);
     }
 

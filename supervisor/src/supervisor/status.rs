@@ -20,18 +20,18 @@ impl Supervisor {
         let containers = self.containers.status().await?;
         let mut sandboxes: Vec<_> =
             lock(&self.running).values().map(|(info, _)| info.clone()).collect();
-        sandboxes.extend(lock(&self.paused).iter().map(|(_, bytes, paused)| SandboxInfo {
-            memory: bytes,
-            ..info(paused.instance(), SandboxState::Paused)
-        }));
+        self.paused.each(|paused, memory| {
+            let told = info(paused.instance(), SandboxState::Paused);
+            sandboxes.push(SandboxInfo { memory, ..told });
+        });
         Ok(Status {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             state: self.settings.state.clone(),
             group: self.sandboxes.group().to_owned(),
             tiers: used.into_iter().filter_map(|(on, tier)| on.then_some(tier)).collect(),
-            memory_budget: self.settings.memory,
-            memory_used: lock(&self.paused).bytes() + self.zygotes.bytes(),
+            memory_budget: self.allowance.now(),
+            memory_used: self.paused.bytes() + self.zygotes.bytes(),
             mount,
             containers,
             environments: environments.into_iter().map(|environment| environment.name).collect(),

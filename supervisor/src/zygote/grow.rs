@@ -183,7 +183,7 @@ impl Pool {
 
     #[expect(clippy::cast_precision_loss, reason = "a size, far below 2^52")]
     fn room(&self) -> f64 {
-        self.budget.memory as f64
+        self.budget.memory.now() as f64
     }
 }
 

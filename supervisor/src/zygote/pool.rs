@@ -13,6 +13,7 @@ use super::news::News;
 use super::node::Zygote;
 use crate::dispatch::Traffic;
 use crate::environment::{Environments, Tree};
+use crate::eviction::Allowance;
 use crate::function::Function;
 use crate::sandbox::Sandboxes;
 
@@ -59,10 +60,10 @@ pub struct Slot {
 }
 
 /// What zygotes and spares may take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Budget {
-    /// Memory of all that is kept, in bytes.
-    pub memory: u64,
+    /// Memory of all that is kept.
+    pub memory: Arc<Allowance>,
     /// Spares of one zygote.
     pub spares: usize,
 }
@@ -209,7 +210,7 @@ impl Pool {
         let now = self.now();
         let inner = &mut *self.lock();
         #[expect(clippy::cast_precision_loss, reason = "a size, far below 2^52")]
-        let retired = inner.policy.shrink(&inner.standing(), self.budget.memory as f64, now);
+        let retired = inner.policy.shrink(&inner.standing(), self.budget.memory.now() as f64, now);
         for id in retired {
             inner.slots.remove(&id.0);
         }

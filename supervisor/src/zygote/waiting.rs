@@ -114,6 +114,6 @@ impl Pool {
     fn has_room(&self) -> bool {
         let mut bytes = 0;
         self.each_ready(|zygote| bytes += zygote.spares().bytes());
-        bytes < self.budget.memory / SPARES_SHARE
+        bytes < self.budget.memory.now() / SPARES_SHARE
     }
 }

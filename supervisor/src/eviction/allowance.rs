@@ -1,0 +1,33 @@
+//! How much may be kept.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How many bytes all that is kept in memory may have: the budget of the settings, and less while the
+/// machine is short of memory.
+#[derive(Debug)]
+pub struct Allowance {
+    most: u64,
+    now: AtomicU64,
+}
+
+impl Allowance {
+    /// All of a budget, in bytes.
+    pub fn new(most: u64) -> Self {
+        Self { most, now: AtomicU64::new(most) }
+    }
+
+    /// The budget, in bytes.
+    pub fn most(&self) -> u64 {
+        self.most
+    }
+
+    /// What may be kept now, in bytes.
+    pub fn now(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// Allows so many bytes, no more than the budget.
+    pub fn set(&self, bytes: u64) {
+        self.now.store(bytes.min(self.most), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,166 @@
+//! Kept things in the order of their worth: pure order and sums, no knowledge of what is kept.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::policy::{Policy, Use};
+
+/// Kept things, any number for each owner.
+#[derive(Debug)]
+pub struct Cache<T> {
+    policy: Policy,
+    entries: BTreeMap<Rank, Entry<T>>,
+    owners: HashMap<String, Owner>,
+    bytes: u64,
+    last_number: u64,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    owner: String,
+    bytes: u64,
+    value: T,
+}
+
+/// What is known of an owner, also while it has nothing here.
+#[derive(Debug, Default)]
+struct Owner {
+    uses: u64,
+    start: Duration,
+    /// What it has here, in the order in which it was kept.
+    ranks: Vec<Rank>,
+}
+
+/// A place in the order of eviction.
+#[derive(Debug, Clone, Copy)]
+struct Rank {
+    worth: f64,
+    number: u64,
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.worth.total_cmp(&other.worth).then(self.number.cmp(&other.number))
+    }
+}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Rank {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Rank {}
+
+impl<T> Cache<T> {
+    /// Keeps nothing yet.
+    pub fn new(policy: Policy) -> Self {
+        let (entries, owners) = (BTreeMap::new(), HashMap::new());
+        Self { policy, entries, owners, bytes: 0, last_number: 0 }
+    }
+
+    /// Keeps a value that was just used, and what its start has taken where it was started for that use;
+    /// the value's number.
+    pub fn keep(&mut self, owner: &str, bytes: u64, start: Option<Duration>, value: T) -> u64 {
+        let known = self.owners.entry(owner.to_owned()).or_default();
+        known.uses += 1;
+        known.start = start.unwrap_or(known.start);
+        let used = Use { count: known.uses, start: known.start, bytes };
+        self.last_number += 1;
+        let rank = Rank { worth: self.policy.worth(&used), number: self.last_number };
+        known.ranks.push(rank);
+        self.bytes += bytes;
+        self.entries.insert(rank, Entry { owner: owner.to_owned(), bytes, value });
+        rank.number
+    }
+
+    /// Takes the owner's most recently kept value.
+    pub fn take(&mut self, owner: &str) -> Option<T> {
+        let rank = *self.owners.get(owner)?.ranks.last()?;
+        self.remove_at(rank)
+    }
+
+    /// The owner's value of a number, where it is still here.
+    pub fn get_mut(&mut self, owner: &str, number: u64) -> Option<&mut T> {
+        let rank = self.owners.get(owner)?.ranks.iter().find(|rank| rank.number == number)?;
+        self.entries.get_mut(rank).map(|entry| &mut entry.value)
+    }
+
+    /// Changes the size of what was kept last under a number, where it is still here, and with it what
+    /// that is worth.
+    pub fn resize(&mut self, owner: &str, number: u64, bytes: u64) {
+        let Some(known) = self.owners.get_mut(owner) else { return };
+        let used = Use { count: known.uses, start: known.start, bytes };
+        let Some(rank) = known.ranks.iter_mut().find(|rank| rank.number == number) else { return };
+        let Some(mut entry) = self.entries.remove(rank) else { return };
+        rank.worth = self.policy.worth(&used);
+        self.bytes = self.bytes - entry.bytes + bytes;
+        entry.bytes = bytes;
+        self.entries.insert(*rank, entry);
+    }
+
+    /// Takes the owner's value of a number, where it is still here.
+    pub fn remove(&mut self, owner: &str, number: u64) -> Option<T> {
+        let rank = *self.owners.get(owner)?.ranks.iter().find(|rank| rank.number == number)?;
+        self.remove_at(rank)
+    }
+
+    /// Takes what is worth least until the rest has no more than so many bytes.
+    pub fn shrink(&mut self, budget: u64) -> Vec<T> {
+        let mut taken = Vec::new();
+        while self.bytes > budget
+            && let Some((&rank, entry)) = self.entries.first_key_value()
+        {
+            let owner = entry.owner.clone();
+            taken.extend(self.remove_at(rank));
+            self.policy.made_room(rank.worth);
+            if let Some(owner) = self.owners.get_mut(&owner).filter(|owner| owner.ranks.is_empty())
+            {
+                owner.uses = 0;
+            }
+        }
+        taken
+    }
+
+    /// Takes every value that `choose` chooses by owner and value, least worth first.
+    pub fn take_all(&mut self, mut choose: impl FnMut(&str, &T) -> bool) -> Vec<T> {
+        let chosen = self.entries.iter().filter(|(_, entry)| choose(&entry.owner, &entry.value));
+        let ranks: Vec<_> = chosen.map(|(rank, _)| *rank).collect();
+        ranks.into_iter().filter_map(|rank| self.remove_at(rank)).collect()
+    }
+
+    /// Takes all that an owner has, and forgets how it was used.
+    pub fn forget(&mut self, owner: &str) -> Vec<T> {
+        let known = self.owners.remove(owner).unwrap_or_default();
+        known.ranks.into_iter().filter_map(|rank| self.remove_at(rank)).collect()
+    }
+
+    /// Sum of the sizes, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Owner, size and value of each, in the order in which they would go.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64, &T)> {
+        self.entries.values().map(|entry| (entry.owner.as_str(), entry.bytes, &entry.value))
+    }
+
+    fn remove_at(&mut self, rank: Rank) -> Option<T> {
+        let entry = self.entries.remove(&rank)?;
+        self.bytes -= entry.bytes;
+        if let Some(owner) = self.owners.get_mut(&entry.owner) {
+            owner.ranks.retain(|kept| *kept != rank);
+        }
+        Some(entry.value)
+    }
+}
+
+#[cfg(test)]
+mod tests;
