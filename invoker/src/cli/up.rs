@@ -69,6 +69,7 @@ pub fn overrides(places: Places, up: Up) -> Overrides {
         memory: up.memory,
         spares: up.spares,
         grace: up.grace,
+        logs: up.logs,
         uv: up.uv,
         python: up.python,
         docker_plugin: up.docker_plugin,
@@ -114,6 +115,7 @@ fn daemon_arguments(settings: &Settings) -> Vec<OsString> {
     add("--memory", settings.memory.to_string().into());
     add("--spares", settings.spares.to_string().into());
     add("--grace", settings.grace.as_secs_f64().to_string().into());
+    add("--logs", settings.logs.to_string().into());
     for (flag, path) in [("--docker-plugin", &settings.docker_plugin), ("--cdi", &settings.cdi)] {
         add(flag, path.clone().map_or_else(|| "none".into(), Into::into));
     }
@@ -234,6 +236,7 @@ mod tests {
             memory: 1024,
             spares: 2,
             grace: std::time::Duration::from_millis(1500),
+            logs: 1 << 20,
             docker_plugin: None,
             cdi: Some("/d.json".into()),
             fork_safe: Vec::new(),
@@ -242,7 +245,7 @@ mod tests {
         };
         let line = daemon_arguments(&settings).join(&OsString::from(" "));
         let expected = "--state /s --run /r --mount /m --cache /c --tiers none --memory 1024 \
-                        --spares 2 --grace 1.5 --docker-plugin none --cdi /d.json \
+                        --spares 2 --grace 1.5 --logs 1048576 --docker-plugin none --cdi /d.json \
                         --nat 10.11.0.0/20 --python /p";
         assert_eq!(line, expected);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::{Index, NONE, Range, SettingsError, Tiers, spares};
+use super::{Index, NONE, Range, SettingsError, Tiers, logs, spares};
 use crate::{seconds, size};
 
 /// What the configuration file says.
@@ -37,6 +37,8 @@ pub(super) struct File {
     pub(super) spares: Option<usize>,
     #[serde(deserialize_with = "grace")]
     pub(super) grace: Option<Duration>,
+    #[serde(deserialize_with = "some_logs")]
+    pub(super) logs: Option<u64>,
     pub(super) fork_safe: Vec<String>,
     #[serde(deserialize_with = "range")]
     pub(super) nat: Option<Range>,
@@ -128,6 +130,11 @@ fn memory<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     }
 }
 
+fn some_logs<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let bytes = memory(from)?.unwrap_or_default();
+    logs::parse(&bytes.to_string()).map(Some).map_err(D::Error::custom)
+}
+
 fn some_spares<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
     let number = i64::deserialize(from)?;
     spares::parse(&number.to_string()).map(Some).map_err(D::Error::custom)
@@ -170,6 +177,7 @@ mod tests {
             memory = "1.5G"
             spares = 3
             grace = 0.5
+            logs = "2M"
             fork_safe = ["threaded"]
             nat = "10.11.0.0/20"
             [index]
@@ -190,6 +198,7 @@ mod tests {
             memory: Some(3 << 29),
             spares: Some(3),
             grace: Some(Duration::from_millis(500)),
+            logs: Some(2 << 20),
             fork_safe: vec!["threaded".to_owned()],
             nat: Some("10.11.0.0/20".parse().unwrap()),
             index: Index {
@@ -213,6 +222,7 @@ mod tests {
             ("run = \"/r\"\nmemory = \"much\"", 2, "`much` is no size"),
             ("spares = -1", 1, "`-1` is no number of spares"),
             ("grace = \"5m\"", 1, "a time is a number of seconds"),
+            ("logs = \"1k\"", 1, "`1024` is too small"),
             ("nat = \"10.11.0.1/20\"", 1, "`10.11.0.1/20` is no range of addresses"),
             ("memory = -1", 1, "a size is a number of bytes"),
             ("tiers = [\"zygotes\"]", 1, "`zygotes` is no tier"),

@@ -2,6 +2,7 @@
 
 mod file;
 mod index;
+mod logs;
 mod program;
 mod range;
 mod spares;
@@ -56,6 +57,8 @@ pub struct Overrides {
     pub spares: Option<String>,
     /// `--grace`
     pub grace: Option<String>,
+    /// `--logs`
+    pub logs: Option<String>,
     /// `--uv`
     pub uv: Option<PathBuf>,
     /// `--python`
@@ -92,6 +95,8 @@ pub struct Settings {
     pub spares: usize,
     /// How long something must have been out of reach before a collection takes it.
     pub grace: Duration,
+    /// Most bytes on disk of one function's logs.
+    pub logs: u64,
     /// The socket of Docker's volume driver, whose name is the file's; absent where it is off.
     pub docker_plugin: Option<PathBuf>,
     /// The file that describes environments as CDI devices; absent where it is off.
@@ -198,6 +203,8 @@ impl Settings {
         let grace = variables
             .read(("--grace", flags.grace), "PIPSQUEAK_GRACE", seconds::parse)?
             .or(file.grace);
+        let logs =
+            variables.read(("--logs", flags.logs), "PIPSQUEAK_LOGS", logs::parse)?.or(file.logs);
         let nat = variables
             .read(("--nat", flags.nat), "PIPSQUEAK_NAT", str::parse::<Range>)?
             .or(file.nat);
@@ -218,6 +225,7 @@ impl Settings {
             memory: memory.map_or_else(half_of_memory, Ok)?,
             spares: spares.unwrap_or(spares::DEFAULT),
             grace: grace.unwrap_or(GRACE),
+            logs: logs.unwrap_or(logs::DEFAULT),
             fork_safe: file.fork_safe,
             nat,
             index: file.index,

@@ -56,6 +56,7 @@ fn nothing_said_means_the_documented_defaults() {
     assert!(settings.memory > 0);
     assert_eq!(settings.spares, 8);
     assert_eq!(settings.grace, Duration::from_secs(300));
+    assert_eq!(settings.logs, 10 << 20);
 }
 
 #[test]

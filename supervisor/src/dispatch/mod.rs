@@ -1,7 +1,8 @@
 //! From a client's connection to an answer: `listen` accepts, `connection` speaks the protocol,
-//! `route` carries a request out, `gate` holds back what is too much at once, `traffic` counts.
+//! `route` carries a request out, `follow` sends logs, `gate` holds back what is too much at once, `traffic` counts.
 
 mod connection;
+mod follow;
 mod gate;
 mod listen;
 mod route;

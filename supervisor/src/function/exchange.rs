@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
 use crate::channel;
+use crate::logs::Recording;
 
 /// Most bytes of a single invocation's output that are kept; the rest is read and dropped, so that
 /// a function that prints much goes on.
@@ -51,23 +52,33 @@ pub struct Failure {
 pub struct Logs {
     bytes: Vec<u8>,
     dropped: usize,
+    /// Keeps it on disk as well.
+    recording: Option<Recording>,
 }
 
 impl Logs {
+    /// Records what is printed, too.
+    pub fn recorded(recording: Recording) -> Self {
+        Self { recording: Some(recording), ..Self::default() }
+    }
+
     fn add(&mut self, bytes: &[u8]) {
+        if let Some(recording) = &mut self.recording {
+            recording.print(bytes);
+        }
         let room = MAX_LOG_BYTES - self.bytes.len();
         let kept = bytes.len().min(room);
         self.bytes.extend_from_slice(&bytes[..kept]);
         self.dropped += bytes.len() - kept;
     }
 
-    /// As text; what is not UTF-8 is replaced, what was dropped is told.
-    pub fn into_text(self) -> String {
+    /// As text, and the recording; what is not UTF-8 is replaced, what was dropped is told.
+    pub fn finish(self) -> (String, Option<Recording>) {
         let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
         if self.dropped > 0 {
             let _ = writeln!(text, "\n[{} more bytes were not kept]", self.dropped);
         }
-        text
+        (text, self.recording)
     }
 }
 
@@ -126,6 +137,6 @@ mod tests {
         let answered = exchange(&mut near, &mut printed, &[], &mut logs).await.unwrap();
         let (answer, body) = answered.unwrap();
         assert_eq!((answer.run_us, answer.imported.join(" ").as_str()), (7, "six idna.codec"));
-        assert_eq!((body.as_slice(), logs.into_text().as_str()), (&b"1"[..], "hello"));
+        assert_eq!((body.as_slice(), logs.finish().0.as_str()), (&b"1"[..], "hello"));
     }
 }

@@ -16,6 +16,7 @@ use super::table::Function;
 use crate::channel;
 use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
+use crate::logs::Recording;
 use crate::sandbox::{Exit, Exits, FUNCTION, Sandbox, SandboxError, Sandboxes};
 use crate::zygote::{self, Spare};
 
@@ -85,6 +86,8 @@ pub struct Answered {
     pub run_us: u64,
     /// What it printed.
     pub logs: String,
+    /// Where the same is recorded, to be ended.
+    pub recording: Option<Recording>,
     /// Modules that it had to import itself, as it tells.
     pub imported: Vec<String>,
     /// The instance, where it is fit for another invocation.
@@ -155,7 +158,12 @@ impl Instance {
     }
 
     /// Runs the handler once, within the function's timeout.
-    pub async fn invoke(mut self, request_id: &str, payload: &RawValue) -> io::Result<Answered> {
+    pub async fn invoke(
+        mut self,
+        request_id: &str,
+        payload: &RawValue,
+        recording: Recording,
+    ) -> io::Result<Answered> {
         let info = &self.function.info;
         let mut messages = Vec::with_capacity(2);
         if self.invocations == 0 {
@@ -172,7 +180,7 @@ impl Instance {
         let invocation = json!({ "request_id": request_id, "timeout_ms": info.timeout_ms });
         messages.push(channel::compose(&invocation, payload.get().as_bytes())?);
         self.invocations += 1;
-        let mut logs = Logs::default();
+        let mut logs = Logs::recorded(recording);
         let timeout = Duration::from_millis(info.timeout_ms);
         let exchanged = tokio::time::timeout(
             timeout,
@@ -216,7 +224,8 @@ impl Instance {
             }
         };
         let instance = fit.then_some(self);
-        Ok(Answered { result, outcome, run_us, logs: logs.into_text(), imported, instance })
+        let (logs, recording) = logs.finish();
+        Ok(Answered { result, outcome, run_us, logs, recording, imported, instance })
     }
 
     /// Freezes it. Called when the answer is on its way, never before.

@@ -1,6 +1,7 @@
 //! The supervisor itself: what it keeps, and the path of an invocation through it.
 
 mod care;
+mod later;
 mod status;
 
 use std::collections::BTreeMap;
@@ -21,10 +22,13 @@ use tokio::sync::{Semaphore, watch};
 use crate::containers::Containers;
 use crate::dispatch::{After, InFlight, Pass, Traffic};
 use crate::environment::{Environments, Tree};
+use crate::events::Events;
 use crate::eviction::lru::Lru;
 use crate::fault::internal;
 use crate::function::{Function, Functions, Instance, Paused};
+use crate::logs::{Journal, Report};
 use crate::mount::Keeper;
+use crate::request_id::RequestIds;
 use crate::sandbox::Sandboxes;
 use crate::zygote::{Budget, Pool, Spare, Zygote};
 
@@ -45,6 +49,12 @@ pub struct Supervisor {
     pub keeper: Arc<Keeper>,
     /// The zygotes.
     pub zygotes: Arc<Pool>,
+    /// What functions print.
+    pub journal: Arc<Journal>,
+    /// What they are given later.
+    pub events: Events,
+    /// Numbers of requests.
+    pub request_ids: RequestIds,
     runtime: PathBuf,
     paused: Mutex<Lru<Paused>>,
     running: Arc<Mutex<BTreeMap<u64, SandboxInfo>>>,
@@ -86,6 +96,7 @@ impl Supervisor {
     pub fn new(
         settings: Settings,
         parts: (Arc<Environments>, Arc<Containers>, Functions, Arc<Sandboxes>, Arc<Keeper>),
+        (journal, events): (Arc<Journal>, Events),
         runtime: PathBuf,
         stopping: watch::Sender<bool>,
     ) -> Self {
@@ -103,6 +114,9 @@ impl Supervisor {
             sandboxes,
             keeper,
             zygotes,
+            journal,
+            events,
+            request_ids: RequestIds::new(),
             runtime,
             paused: Mutex::default(),
             running: Arc::default(),
@@ -114,10 +128,22 @@ impl Supervisor {
         }
     }
 
-    /// Runs a function once: queue, start, handler. The instance comes back in [`Kept`], to be
-    /// given to [`Self::after`] when the reply has been sent.
+    /// Runs a function once, as the next request: see [`Self::invoke_as`].
     pub async fn invoke(
         &self,
+        name: &str,
+        payload: &RawValue,
+        arrived: Instant,
+        progress: &UnboundedSender<Progress>,
+    ) -> Result<(Invocation, Kept), Fault> {
+        self.invoke_as(self.request_ids.draw(), name, payload, arrived, progress).await
+    }
+
+    /// Runs a function once: queue, start, handler. The instance comes back in [`Kept`], to be
+    /// given to [`Self::after`] when the reply has been sent.
+    pub async fn invoke_as(
+        &self,
+        request_id: String,
         name: &str,
         payload: &RawValue,
         arrived: Instant,
@@ -132,9 +158,10 @@ impl Supervisor {
         let obtained = self.obtain(&function, progress).await?;
         let queue_us = micros(began - arrived + obtained.waited);
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        let request_id = format!("{}-{number}", std::process::id());
         let noted = self.note_running(number, &obtained.instance);
-        let answered = obtained.instance.invoke(&request_id, payload).await.map_err(internal)?;
+        let recording = self.journal.record(name, function.info.version, &request_id);
+        let answered = obtained.instance.invoke(&request_id, payload, recording).await;
+        let answered = answered.map_err(internal)?;
         drop(noted);
         *lock(&self.starts).entry(obtained.tier).or_default() += 1;
         let total_us = micros(arrived.elapsed());
@@ -142,6 +169,15 @@ impl Supervisor {
             Ok(result) => (Some(result), None),
             Err(error) => (None, Some(error)),
         };
+        if let Some(recording) = answered.recording {
+            recording.end(Report {
+                outcome: answered.outcome,
+                error: error.clone(),
+                tier: obtained.tier,
+                run_us: answered.run_us,
+                memory: function.info.memory,
+            });
+        }
         let invocation = Invocation {
             result,
             error,
@@ -303,7 +339,8 @@ impl Supervisor {
         let deployed = tokio::task::spawn_blocking(move || supervisor.functions.deploy(deploy));
         let function = deployed.await.map_err(internal)??;
         lock(&self.paused).take_all(|owner, _| owner == function.info.name);
-        Ok(function.info.clone())
+        self.events.reschedule();
+        Ok(function.shown())
     }
 
     /// Removes a function and its paused sandboxes.
@@ -314,7 +351,9 @@ impl Supervisor {
         removed.await.map_err(internal)??;
         self.zygotes.forget(name);
         lock(&self.paused).take_all(|owner, _| owner == name);
-        Ok(())
+        self.events.reschedule();
+        self.events.forget(name.to_owned()).await?;
+        self.journal.remove(name).await.map_err(internal)
     }
 
     /// Drops what tiers keep; says what was dropped.
@@ -346,6 +385,11 @@ impl Supervisor {
     /// Counts a request until what this returns is dropped.
     pub fn begin_request(&self) -> InFlight {
         self.traffic.begin()
+    }
+
+    /// Says when the supervisor is to stop.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
     }
 
     /// How many requests have been read and not been answered.

@@ -18,6 +18,10 @@ impl Supervisor {
         let mount = tokio::task::spawn_blocking(move || keeper.status()).await.map_err(internal)?;
         let damaged = self.environments.damaged().await?;
         let containers = self.containers.status().await?;
+        let journal = self.journal.clone();
+        let log_bytes =
+            tokio::task::spawn_blocking(move || journal.bytes()).await.map_err(internal)?;
+        let events = self.events.counts().await?;
         let mut sandboxes: Vec<_> = lock(&self.running).values().cloned().collect();
         sandboxes.extend(lock(&self.paused).iter().map(|(_, bytes, paused)| SandboxInfo {
             memory: bytes,
@@ -44,6 +48,8 @@ impl Supervisor {
                 .map(|(tier, count)| (name_of(*tier), *count))
                 .collect(),
             damaged,
+            events,
+            log_bytes,
         })
     }
 }
