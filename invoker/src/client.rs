@@ -8,7 +8,8 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::de::DeserializeOwned;
 
 use crate::wire::{
-    Fault, FrameError, FrameKind, HEADER_BYTES, Header, Progress, Refusal, Reply, Request, encode,
+    Fault, FrameError, FrameKind, HEADER_BYTES, Header, LogRecord, LogsRequest, Progress, Refusal,
+    Reply, Request, encode,
 };
 
 /// Where the supervisor's socket is, given the folder of its instance.
@@ -116,16 +117,42 @@ impl Client {
         request: &Request,
         told: &mut dyn FnMut(Progress),
     ) -> Result<Reply, ClientError> {
+        let heard = &mut |message| match message {
+            Message::Progress(progress) => {
+                told(progress);
+                Ok(true)
+            }
+            Message::Logs(_) => Err(unexpected(FrameKind::Logs)),
+        };
+        self.ask(request, heard)?.ok_or(ClientError::Ended)
+    }
+
+    /// Asks for a function's logs and hands each batch of records to `read`, until there are no more
+    /// or `read` says `false`. The connection is of no use afterwards.
+    pub fn logs(
+        &mut self,
+        wanted: LogsRequest,
+        read: &mut dyn FnMut(Vec<LogRecord>) -> bool,
+    ) -> Result<(), ClientError> {
+        let heard = &mut |message| match message {
+            Message::Logs(records) => Ok(read(records)),
+            Message::Progress(_) => Ok(true),
+        };
+        self.ask(&Request::Logs(wanted), heard).map(drop)
+    }
+
+    /// Sends a request and hears messages until the reply; `None` where `heard` wants no more.
+    fn ask(&mut self, request: &Request, heard: Heard<'_>) -> Result<Option<Reply>, ClientError> {
         let frame = encode(FrameKind::Request, request).map_err(ClientError::Request)?;
         if let Err(error) = self.stream.get_mut().write_all(&frame) {
             // A supervisor that refuses a request may not read it to its end; what it says
             // explains more than the broken pipe.
-            return self.answer(told).map_err(|answer| match answer {
+            return self.answer(heard).map_err(|answer| match answer {
                 ClientError::Ended | ClientError::Broken(_) => ClientError::Broken(error),
                 other => other,
             });
         }
-        self.answer(told)
+        self.answer(heard)
     }
 
     /// Waits until the supervisor closes the connection.
@@ -134,21 +161,23 @@ impl Client {
         let _ = io::copy(&mut self.stream, &mut io::sink());
     }
 
-    fn answer(&mut self, told: &mut dyn FnMut(Progress)) -> Result<Reply, ClientError> {
+    fn answer(&mut self, heard: Heard<'_>) -> Result<Option<Reply>, ClientError> {
         loop {
             let (kind, body) = self.frame()?;
-            match kind {
-                FrameKind::Progress => told(decode(&body)?),
+            let message = match kind {
+                FrameKind::Progress => Message::Progress(decode(&body)?),
+                FrameKind::Logs => Message::Logs(decode(&body)?),
                 FrameKind::Refusal => return Err(ClientError::Refusal(decode(&body)?)),
                 FrameKind::Reply => {
                     return match decode(&body)? {
                         Reply::Fault(fault) => Err(fault.into()),
-                        reply => Ok(reply),
+                        reply => Ok(Some(reply)),
                     };
                 }
-                FrameKind::Request => {
-                    return Err(ClientError::Malformed(FrameError::Kind(kind as u16)));
-                }
+                FrameKind::Request => return Err(unexpected(kind)),
+            };
+            if !heard(message)? {
+                return Ok(None);
             }
         }
     }
@@ -161,6 +190,19 @@ impl Client {
         self.stream.read_exact(&mut body).map_err(read_error)?;
         Ok((header.kind, body))
     }
+}
+
+/// What may come before a reply.
+enum Message {
+    Progress(Progress),
+    Logs(Vec<LogRecord>),
+}
+
+/// Hears a message; whether more is wanted.
+type Heard<'a> = &'a mut dyn FnMut(Message) -> Result<bool, ClientError>;
+
+fn unexpected(kind: FrameKind) -> ClientError {
+    ClientError::Malformed(FrameError::Kind(kind as u16))
 }
 
 fn connect_error(socket: PathBuf, error: io::Error) -> ClientError {

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use cli::args::{Arguments, Verb};
 use cli::{
-    deploy, doctor, down, env, evict, explain, functions, invoke, output, status, store, up,
-    upgrade, zygotes,
+    deploy, doctor, down, env, events, evict, explain, functions, invoke, logs, output, status,
+    store, up, upgrade, zygotes,
 };
 
 fn main() -> ExitCode {
@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         Verb::Deploy(deploy) => deploy::run(&places, deploy),
         Verb::Functions { verb } => functions::run(&places, verb),
         Verb::Invoke(invoke) => invoke::run(&places, invoke),
+        Verb::Logs(logs) => logs::run(&places, logs),
+        Verb::Events { verb } => events::run(&places, verb),
         Verb::Evict(evict) => evict::run(&places, evict),
         Verb::Status(status) => status::run(&places, &status),
         Verb::Explain(explain) => explain::run(&places, explain),

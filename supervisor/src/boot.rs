@@ -17,8 +17,10 @@ use crate::containers::{Containers, ContainersError};
 use crate::dispatch::{self, ListenError, Socket};
 use crate::ending::{Ender, Ending};
 use crate::environment::{Environments, EnvironmentsError};
+use crate::events::{self, Events, EventsError};
 use crate::function::{Functions, FunctionsError, Payloads};
 use crate::kernel::cgroup;
+use crate::logs::Journal;
 use crate::mount::{Keeper, Views};
 use crate::network::{Nat, NatError};
 use crate::runtime;
@@ -61,6 +63,9 @@ pub enum BootError {
     /// The functions.
     #[error(transparent)]
     Functions(#[from] FunctionsError),
+    /// The asynchronous events.
+    #[error(transparent)]
+    Events(#[from] EventsError),
     /// The environments.
     #[error(transparent)]
     Environments(#[from] EnvironmentsError),
@@ -118,6 +123,9 @@ pub async fn run(
     follow_watchdog(&service);
     follow_demand(&supervisor);
     supervisor::follow_memory(&supervisor).map_err(machine("watching memory"))?;
+    tokio::spawn(supervisor.journal.clone().write());
+    tokio::spawn(events::carry_out(supervisor.clone()));
+    tokio::spawn(events::follow_schedules(supervisor.clone()));
     if supervisor.settings.tiers.zygote {
         supervisor.zygotes.grow();
         let (zygotes, functions) = (supervisor.zygotes.clone(), supervisor.functions.list());
@@ -149,6 +157,7 @@ pub async fn run(
     tracing::info!(?ending, leave, "stopping");
     service.stopping(if leave { "leaving the mount to the next" } else { "stopping" });
     drain(&supervisor).await;
+    supervisor.journal.flush().await;
     if supervisor.settings.tiers.zygote {
         supervisor.zygotes.remember().await;
     }
@@ -192,6 +201,11 @@ fn build(
     let repository = Repository::open(&settings.state, &settings.cache, uv, mount, index)?;
     let payloads = Payloads { into: settings.payload_in, out: settings.payload_out };
     let functions = Functions::open(settings.state.join("functions"), payloads)?;
+    let names = functions.list().iter().map(|function| function.info.name.clone()).collect();
+    let log_folder = settings.state.join("logs");
+    let journal = Journal::open(log_folder.clone(), settings.logs, &names)
+        .map_err(|error| BootError::Folder { path: log_folder, error })?;
+    let events = Events::open(settings.state.join("events.sqlite"), &names)?;
     let keeper = Keeper::start(&settings.mount, &settings.state, &service, stored)
         .map_err(machine("mounting"))?;
     // Not before: a process that waits for a mount that was left is in its group until it is served.
@@ -217,7 +231,8 @@ fn build(
     environments.host()?;
     let containers = Containers::start(&settings, environments.clone(), handle)?;
     let parts = (environments, containers, functions, sandboxes, keeper);
-    Ok(Arc::new(Supervisor::new(settings, parts, runtime_folder, ender)))
+    let later = (Arc::new(journal), events);
+    Ok(Arc::new(Supervisor::new(settings, parts, later, runtime_folder, ender)))
 }
 
 /// Waits until all requests that were read are answered, within bounds.

@@ -24,6 +24,11 @@ impl Ender {
         (Self(sender), receiver)
     }
 
+    /// Hears of it.
+    pub fn heard(&self) -> watch::Receiver<Option<Ending>> {
+        self.0.subscribe()
+    }
+
     /// Begins the end, unless it has begun.
     pub fn end(&self, how: Ending) {
         self.0.send_if_modified(|ending| {

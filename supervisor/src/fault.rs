@@ -6,6 +6,7 @@ use pipsqueak_fs::RepositoryError;
 
 use crate::containers::ContainersError;
 use crate::environment::EnvironmentsError;
+use crate::events::EventsError;
 use crate::function::{DeployError, FunctionsError, StartError};
 use crate::zygote::GiveError;
 
@@ -22,6 +23,20 @@ impl From<FunctionsError> for Fault {
                 FaultKind::BadInput
             }
             FunctionsError::Deploy(DeployError::Copy(..)) | FunctionsError::Record { .. } => {
+                FaultKind::Internal
+            }
+        };
+        Self { kind, message: error.to_string() }
+    }
+}
+
+impl From<EventsError> for Fault {
+    fn from(error: EventsError) -> Self {
+        let kind = match &error {
+            EventsError::Unknown(_) => FaultKind::NotFound,
+            EventsError::State { .. } => FaultKind::BadInput,
+            EventsError::Full { .. } => FaultKind::Refused,
+            EventsError::Database { .. } | EventsError::Newer { .. } | EventsError::Cut(_) => {
                 FaultKind::Internal
             }
         };

@@ -3,7 +3,8 @@
 //!
 //! A request comes in through [`dispatch`], which asks the [`supervisor`] for an answer. That
 //! takes a paused instance of the [`function`], or starts one: in the [`environment`] it needs,
-//! forked from a [`zygote`] where there is one, in a [`sandbox`] always.
+//! forked from a [`zygote`] where there is one, in a [`sandbox`] always. What it prints goes to the
+//! [`logs`]; what nobody waits for comes from the [`events`].
 
 pub mod boot;
 pub mod channel;
@@ -11,15 +12,19 @@ pub mod containers;
 pub mod dispatch;
 pub mod ending;
 pub mod environment;
+pub mod events;
 pub mod eviction;
 pub mod fault;
 pub mod function;
 pub mod kernel;
+pub mod logs;
 pub mod mount;
 pub mod network;
+pub mod request_id;
 pub mod runtime;
 pub mod sandbox;
 pub mod service;
 pub mod supervisor;
 pub mod upgrade;
+pub mod wall_clock;
 pub mod zygote;

@@ -80,6 +80,9 @@ struct Serve {
     /// How long something must have been out of reach before a collection takes it, in seconds
     #[arg(long)]
     grace: Option<String>,
+    /// Most that one function's logs may have on disk
+    #[arg(long)]
+    logs: Option<String>,
     /// The uv executable
     #[arg(long)]
     uv: Option<PathBuf>,
@@ -166,6 +169,7 @@ fn serve(serve: Serve) -> ExitCode {
         sandboxes: serve.sandboxes,
         queue: serve.queue,
         grace: serve.grace,
+        logs: serve.logs,
         uv: serve.uv,
         python: serve.python,
         docker_plugin: serve.docker_plugin,

@@ -3,9 +3,11 @@
 pub mod bad_input;
 pub mod concurrency;
 pub mod documentation;
+pub mod events;
 pub mod index;
 pub mod lifecycle;
 pub mod limits;
+pub mod logs;
 pub mod nat;
 pub mod protocol;
 pub mod requirements;

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::process::{Child, Stdio};
 
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::succession::{another_build, programs, replace, while_importing};
 use crate::harness::{Instance, Manager, Options, eventually};

@@ -5,10 +5,12 @@ use std::fs::File;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::{read_all, site};
-use crate::harness::{Instance, Options, drop_caches};
+use serde_json::json;
+
+use crate::harness::{Instance, Options, drop_caches, eventually};
 use crate::tests;
 
-tests!(nothing_half_written_is_left_on_a_full_disk);
+tests!(nothing_half_written_is_left_on_a_full_disk, a_full_disk_costs_logs_and_no_invocation);
 
 /// A small disk in the place of an instance's state. Unmounted when dropped, after the instance
 /// that uses it is stopped.
@@ -82,4 +84,31 @@ fn nothing_half_written_is_left_on_a_full_disk() {
         }
     }
     assert!(failed > 3 && done > 1, "{failed} failed, {done} done");
+}
+
+fn a_full_disk_costs_logs_and_no_invocation() {
+    let instance = Instance::start(&Options::default());
+    let disk = SmallDisk::mount(&instance);
+    instance.deploy("talker", "def handler(event): print(event * 9000); return 1\n", &[]);
+    instance.invoke("talker", &json!("x"));
+    let told = |text: &str| instance.ok(&["logs", "talker"]).contains(text);
+    eventually("it is written", || told("REPORT"));
+    disk.leave(0);
+    for _ in 0..20 {
+        assert_eq!(instance.invoke("talker", &json!("lost"))["result"], 1);
+    }
+    // What cannot be kept is not accepted.
+    let mut codes = Vec::new();
+    for _ in 0..20 {
+        let payload = format!("\"{}\"", "x".repeat(100_000));
+        codes.push(instance.call_with(&["invoke", "talker", "--async", "-d", "-"], &payload).code);
+    }
+    assert!(codes.contains(&70) && codes.iter().all(|code| matches!(code, 0 | 70)), "{codes:?}");
+    disk.empty();
+    eventually("what was accepted is done", || {
+        instance.json(&["events", "ls", "--json"]) == json!([])
+    });
+    instance.invoke("talker", &json!("y"));
+    eventually("it is written again", || told(&"y".repeat(9000)));
+    assert!(told("bytes of logs could not be written to the disk]"));
 }

@@ -10,8 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use pipsqueak::wire::Network;
 
 use values::{
-    concurrency, cpus, named, network, seconds, some_memory, some_payload, some_rate, some_tmp,
-    variable,
+    age, concurrency, cpus, named, network, seconds, some_memory, some_payload, some_rate,
+    some_tmp, variable,
 };
 
 /// Import Python packages once per machine, and run functions on them
@@ -63,6 +63,13 @@ pub enum Verb {
     },
     /// Run a function once and print its result
     Invoke(Invoke),
+    /// Print what a function has printed, and where its invocations began and ended
+    Logs(Logs),
+    /// List, try again and remove asynchronous events
+    Events {
+        #[command(subcommand)]
+        verb: EventsVerb,
+    },
     /// Drop what tiers keep, to measure the one below; by default paused sandboxes and zygotes
     Evict(Evict),
     /// Show what the supervisor keeps and does
@@ -126,6 +133,9 @@ pub struct Up {
     /// How long something must have been out of reach before `store gc` takes it, in seconds [300]
     #[arg(long, value_name = "S")]
     pub grace: Option<String>,
+    /// Most that one function's logs may have on disk [10M]
+    #[arg(long, value_name = "SIZE")]
+    pub logs: Option<String>,
     /// The uv executable [uv on the PATH]
     #[arg(long, value_name = "PATH")]
     pub uv: Option<PathBuf>,
@@ -261,6 +271,19 @@ pub struct Deploy {
     /// An environment variable; can be given again
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = variable)]
     pub variables: Vec<(String, String)>,
+    /// When it runs by itself: a cron expression in UTC, of five fields, or six with seconds first,
+    /// or such as @hourly; can be given again
+    #[arg(long = "schedule", value_name = "CRON")]
+    pub schedules: Vec<String>,
+    /// How often an asynchronous event that it has failed is tried again [2]
+    #[arg(long, value_name = "N")]
+    pub retries: Option<u32>,
+    /// How long after the first failure, in seconds; twice as long after each further one [60]
+    #[arg(long, value_name = "S", value_parser = pipsqueak::seconds::parse)]
+    pub backoff: Option<Duration>,
+    /// How old an asynchronous event may become, in seconds [21600]
+    #[arg(long, value_name = "S", value_parser = pipsqueak::seconds::parse)]
+    pub max_age: Option<Duration>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -297,9 +320,58 @@ pub struct Invoke {
     /// How long it may wait for its turn, in seconds [the function's timeout]
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub deadline: Option<Duration>,
+    /// Do not wait for it: answer when it is certain that it will run, with the event's number
+    #[arg(long = "async", visible_alias = "event")]
+    pub is_async: bool,
     /// Print one object with result, error, tier, times and logs
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    #[arg(value_parser = named)]
+    pub name: String,
+    /// Go on with what comes
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only what is not older, such as 30s, 10m, 2h or 1d
+    #[arg(long, value_name = "TIME", value_parser = age)]
+    pub since: Option<Duration>,
+    /// Only the last so many of what is there
+    #[arg(short = 'n', long, value_name = "N")]
+    pub lines: Option<u64>,
+    /// Only what belongs to this invocation
+    #[arg(long, value_name = "ID")]
+    pub request: Option<String>,
+    /// Print an object each line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EventsVerb {
+    /// List events that are not done, the oldest first
+    Ls {
+        /// Only this function's
+        #[arg(value_parser = named)]
+        name: Option<String>,
+        /// Only dead letters
+        #[arg(long)]
+        dead: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show an event, with its payload and why it failed
+    Show {
+        id: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Have a dead letter tried again, as if it were new
+    Retry { id: String },
+    /// Remove an event that does not run
+    Rm { id: String },
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,8 @@
 //! `pipsqueak deploy`: a function from a folder or a file.
 
-use pipsqueak::wire::{self, Reply, Request};
+use std::time::Duration;
+
+use pipsqueak::wire::{self, AsyncPolicy, Reply, Request};
 
 use super::args::{Deploy, Places};
 use super::failure::{Exit, Failure};
@@ -37,6 +39,11 @@ fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
         requirements::allow_build(requirements, deploy.allow_build)?;
     }
     let timeout_ms = deploy.timeout.map(|timeout| timeout.as_millis().try_into());
+    let usual = AsyncPolicy::default();
+    let millis = |time: Option<Duration>, usual| {
+        // What fits into 64 bits only is taken by the parser of times.
+        time.map_or(usual, |time| time.as_millis().try_into().unwrap_or(u64::MAX))
+    };
     Ok(wire::Deploy {
         name: deploy.name,
         source,
@@ -54,6 +61,12 @@ fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
         payload: deploy.payload,
         network: deploy.network,
         variables: deploy.variables.into_iter().collect(),
+        schedules: deploy.schedules,
+        asynchronous: AsyncPolicy {
+            retries: deploy.retries.unwrap_or(usual.retries),
+            backoff_ms: millis(deploy.backoff, usual.backoff_ms),
+            max_age_ms: millis(deploy.max_age, usual.max_age_ms),
+        },
     })
 }
 
@@ -92,6 +105,7 @@ mod tests {
         assert_eq!(deploy.timeout_ms, Some(1500));
         assert_eq!(deploy.variables["A"], "2");
         assert_eq!(deploy.network, wire::Network::None);
+        assert_eq!(deploy.asynchronous, AsyncPolicy::default());
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use pipsqueak::size;
-use pipsqueak::wire::{DEFAULT_PAYLOAD, FunctionInfo, Network, Reply, Request, Requirements};
+use pipsqueak::wire::{
+    AsyncPolicy, DEFAULT_PAYLOAD, FunctionInfo, Network, Reply, Request, Requirements,
+};
 
 use super::args::{FunctionsVerb, Places};
 use super::failure::{Exit, Failure};
@@ -72,7 +74,7 @@ fn describe(f: &FunctionInfo) -> String {
     let mut text = format!(
         "{}, version {}\nhandler      {}\nenvironment  {}\nmemory       {}\ncpus         {}\n\
          tmp          {}\ntimeout      {}\nconcurrency  {}\nsandboxes    {}\npayload      {} in, {} out\n\
-         network      {}\n",
+         network      {}\nevents       {}\n",
         f.name,
         f.version,
         f.handler,
@@ -85,10 +87,17 @@ fn describe(f: &FunctionInfo) -> String {
         f.sandboxes,
         payload(f.payload_in),
         payload(f.payload_out),
-        network(f.network)
+        network(f.network),
+        asynchronous(&f.asynchronous)
     );
     for (key, value) in &f.variables {
         let _ = writeln!(text, "variable     {key}={value}");
+    }
+    for schedule in &f.schedules {
+        let _ = writeln!(text, "schedule     {schedule}");
+    }
+    if let Some(next) = &f.next_run {
+        let _ = writeln!(text, "next run     {next}");
     }
     match &f.requirements {
         Some(Requirements::Listed { requirements, constraints, requires_python, .. }) => {
@@ -106,6 +115,11 @@ fn describe(f: &FunctionInfo) -> String {
         None => {}
     }
     text
+}
+
+fn asynchronous(policy: &AsyncPolicy) -> String {
+    let (after, age) = (seconds(policy.backoff_ms), seconds(policy.max_age_ms));
+    format!("tried {} times more, after {after} at first, for {age} at most", policy.retries)
 }
 
 fn environment(function: &FunctionInfo) -> String {
@@ -164,6 +178,9 @@ mod tests {
             payload_out: None,
             network: Network::None,
             variables: [("A".to_owned(), "b".to_owned())].into(),
+            schedules: vec!["*/5 * * * *".to_owned()],
+            next_run: Some("2026-01-01T00:05:00Z".to_owned()),
+            asynchronous: AsyncPolicy::default(),
         };
         let text = describe(&function);
         for part in [
@@ -176,6 +193,8 @@ mod tests {
             "payload      10.0 MiB in, 6.0 MiB out\n",
             "A=b\n",
             "requires     numpy\n",
+            "schedule     */5 * * * *\nnext run     2026-01-01T00:05:00Z\n",
+            "tried 2 times more, after 60 s at first, for 21600 s at most\n",
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }

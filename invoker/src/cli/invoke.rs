@@ -19,6 +19,9 @@ use super::{ask, output};
 /// Carries the verb out.
 pub fn run(places: &Places, invoke: Invoke) -> Result<Exit, Failure> {
     let payload = check(read(&invoke.data)?)?;
+    if invoke.is_async {
+        return enqueue(places, invoke, payload);
+    }
     refuse_too_long(places, &invoke.name, &payload)?;
     let deadline_ms = invoke.deadline.map(|wait| wait.as_millis().try_into().unwrap_or(u64::MAX));
     let request = Request::Invoke { function: invoke.name, payload, deadline_ms };
@@ -36,6 +39,14 @@ pub fn run(places: &Places, invoke: Invoke) -> Result<Exit, Failure> {
         Outcome::Failed => Exit::Failed,
         Outcome::Refused => Exit::Refused,
     })
+}
+
+fn enqueue(places: &Places, invoke: Invoke, payload: Box<RawValue>) -> Result<Exit, Failure> {
+    let request = Request::InvokeAsync { function: invoke.name, payload };
+    let Reply::Accepted(accepted) = ask(places, &request, Meter::still())? else {
+        return Err(Failure::WrongReply);
+    };
+    if invoke.json { output::json(&accepted) } else { output::line(accepted.id) }
 }
 
 fn read(data: &OsStr) -> Result<Vec<u8>, Failure> {

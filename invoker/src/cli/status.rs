@@ -42,7 +42,8 @@ fn describe(status: &Status) -> String {
     let mut text = format!(
         "supervisor    {}, process {}\nstate         {}\nmount         {}, {server}, {} kernel \
          requests, {} successions\ntiers         {}\nmemory        {} of {}\nstarts        {}\n\
-         functions     {}\nenvironments  {}\n",
+         functions     {}\nenvironments  {}\nevents        {} pending, {} running, {} dead\n\
+         logs          {}\n",
         status.version,
         status.pid,
         status.state.display(),
@@ -55,6 +56,10 @@ fn describe(status: &Status) -> String {
         starts(status),
         status.functions,
         or_none(status.environments.join(", ")),
+        status.events.pending,
+        status.events.running,
+        status.events.dead,
+        size::format(status.log_bytes),
     );
     if !status.waiting.is_empty() {
         let waiting = status.waiting.iter().map(|(name, count)| format!("{count} of {name}"));
@@ -134,7 +139,7 @@ fn sandboxes(sandboxes: &[SandboxInfo]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use pipsqueak::wire::{ContainersStatus, MountStatus, ZygoteInfo};
+    use pipsqueak::wire::{ContainersStatus, EventCounts, MountStatus, ZygoteInfo};
 
     use super::*;
 
@@ -169,11 +174,18 @@ mod tests {
             waiting: [].into(),
             starts: [].into(),
             damaged: 0,
+            events: EventCounts { dead: 3, ..EventCounts::default() },
+            log_bytes: 2048,
         };
         let text = describe(&status);
-        for part in
-            ["0.1.0, process 12\n", "7 kernel requests", "zygote, cold\n", "starts        none"]
-        {
+        for part in [
+            "0.1.0, process 12\n",
+            "7 kernel requests",
+            "zygote, cold\n",
+            "starts        none",
+            "0 running, 3 dead\n",
+            "logs          2.0 KiB\n",
+        ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
         status.starts = [("cold".to_owned(), 1), ("paused".to_owned(), 8)].into();

@@ -73,6 +73,7 @@ pub fn overrides(places: Places, up: Up) -> Overrides {
         sandboxes: up.sandboxes,
         queue: up.queue,
         grace: up.grace,
+        logs: up.logs,
         uv: up.uv,
         python: up.python,
         docker_plugin: up.docker_plugin,
@@ -122,6 +123,7 @@ fn daemon_arguments(settings: &Settings) -> Vec<OsString> {
     add("--sandboxes", settings.sandboxes.to_string().into());
     add("--queue", settings.queue.to_string().into());
     add("--grace", settings.grace.as_secs_f64().to_string().into());
+    add("--logs", settings.logs.to_string().into());
     for (flag, path) in [("--docker-plugin", &settings.docker_plugin), ("--cdi", &settings.cdi)] {
         add(flag, path.clone().map_or_else(|| "none".into(), Into::into));
     }
@@ -248,6 +250,7 @@ mod tests {
             payload_in: 1,
             payload_out: 1,
             grace: std::time::Duration::from_millis(1500),
+            logs: 1 << 20,
             docker_plugin: None,
             cdi: Some("/d.json".into()),
             fork_safe: Vec::new(),
@@ -257,7 +260,7 @@ mod tests {
         let line = daemon_arguments(&settings).join(&OsString::from(" "));
         let expected = "--state /s --run /r --mount /m --cache /c --tiers none --memory 1024 \
                         --eviction greedy-dual --linger 0.005 --spares 2 --sandboxes 32 --queue 64 \
-                        --grace 1.5 --docker-plugin none --cdi /d.json \
+                        --grace 1.5 --logs 1048576 --docker-plugin none --cdi /d.json \
                         --nat 10.11.0.0/20 --python /p";
         assert_eq!(line, expected);
     }

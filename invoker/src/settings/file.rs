@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::{Eviction, Index, NONE, Range, SettingsError, Tiers, count};
+use super::{Eviction, Index, NONE, Range, SettingsError, Tiers, count, logs};
 use crate::wire::MOST_PAYLOAD;
 use crate::{seconds, size};
 
@@ -50,6 +50,8 @@ pub(super) struct File {
     pub(super) payload_out: Option<u64>,
     #[serde(deserialize_with = "time")]
     pub(super) grace: Option<Duration>,
+    #[serde(deserialize_with = "some_logs")]
+    pub(super) logs: Option<u64>,
     pub(super) fork_safe: Vec<String>,
     #[serde(deserialize_with = "range")]
     pub(super) nat: Option<Range>,
@@ -145,6 +147,11 @@ fn eviction<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Eviction>, D::E
     String::deserialize(from)?.parse().map(Some).map_err(D::Error::custom)
 }
 
+fn some_logs<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let bytes = memory(from)?.unwrap_or_default();
+    logs::parse(&bytes.to_string()).map(Some).map_err(D::Error::custom)
+}
+
 fn some_spares<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
     let number = i64::deserialize(from)?;
     count::spares(&number.to_string()).map(Some).map_err(D::Error::custom)
@@ -209,6 +216,7 @@ mod tests {
             payload_in = "10M"
             payload_out = 100
             grace = 0.5
+            logs = "2M"
             fork_safe = ["threaded"]
             nat = "10.11.0.0/20"
             [index]
@@ -235,6 +243,7 @@ mod tests {
             payload_in: Some(10 << 20),
             payload_out: Some(100),
             grace: Some(Duration::from_millis(500)),
+            logs: Some(2 << 20),
             fork_safe: vec!["threaded".to_owned()],
             nat: Some("10.11.0.0/20".parse().unwrap()),
             index: Index {
@@ -263,6 +272,7 @@ mod tests {
             ("queue = -1", 1, "`-1` is no number of invocations that wait"),
             ("payload_in = \"65M\"", 1, "a payload may have"),
             ("grace = \"5m\"", 1, "a time is a number of seconds"),
+            ("logs = \"1k\"", 1, "`1024` is too small"),
             ("nat = \"10.11.0.1/20\"", 1, "`10.11.0.1/20` is no range of addresses"),
             ("memory = -1", 1, "a size is a number of bytes"),
             ("tiers = [\"zygotes\"]", 1, "`zygotes` is no tier"),

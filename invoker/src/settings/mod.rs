@@ -4,6 +4,7 @@ mod count;
 mod eviction;
 mod file;
 mod index;
+mod logs;
 mod program;
 mod range;
 mod tiers;
@@ -69,6 +70,8 @@ pub struct Overrides {
     pub queue: Option<String>,
     /// `--grace`
     pub grace: Option<String>,
+    /// `--logs`
+    pub logs: Option<String>,
     /// `--uv`
     pub uv: Option<PathBuf>,
     /// `--python`
@@ -119,6 +122,8 @@ pub struct Settings {
     pub payload_out: u64,
     /// How long something must have been out of reach before a collection takes it.
     pub grace: Duration,
+    /// Most bytes on disk of one function's logs.
+    pub logs: u64,
     /// The socket of Docker's volume driver, whose name is the file's; absent where it is off.
     pub docker_plugin: Option<PathBuf>,
     /// The file that describes environments as CDI devices; absent where it is off.
@@ -237,6 +242,8 @@ impl Settings {
         let grace = variables
             .read(("--grace", flags.grace), "PIPSQUEAK_GRACE", seconds::parse)?
             .or(file.grace);
+        let logs =
+            variables.read(("--logs", flags.logs), "PIPSQUEAK_LOGS", logs::parse)?.or(file.logs);
         let nat = variables
             .read(("--nat", flags.nat), "PIPSQUEAK_NAT", str::parse::<Range>)?
             .or(file.nat);
@@ -263,6 +270,7 @@ impl Settings {
             payload_in: file.payload_in.unwrap_or(DEFAULT_PAYLOAD),
             payload_out: file.payload_out.unwrap_or(DEFAULT_PAYLOAD),
             grace: grace.unwrap_or(GRACE),
+            logs: logs.unwrap_or(logs::DEFAULT),
             fork_safe: file.fork_safe,
             nat,
             index: file.index,

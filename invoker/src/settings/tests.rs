@@ -60,6 +60,7 @@ fn nothing_said_means_the_documented_defaults() {
     assert_eq!(settings.queue, 256);
     assert_eq!([settings.payload_in, settings.payload_out], [6_291_456; 2]);
     assert_eq!(settings.grace, Duration::from_secs(300));
+    assert_eq!(settings.logs, 10 << 20);
 }
 
 #[test]

@@ -34,6 +34,9 @@ pub enum FrameKind {
     Progress = 3,
     /// A [`super::Refusal`]: the supervisor speaks another version.
     Refusal = 4,
+    /// A list of [`super::LogRecord`], any number of them before the reply to a
+    /// [`super::LogsRequest`].
+    Logs = 5,
 }
 
 /// Why bytes are not a frame.
@@ -78,6 +81,7 @@ impl Header {
             2 => FrameKind::Reply,
             3 => FrameKind::Progress,
             4 => FrameKind::Refusal,
+            5 => FrameKind::Logs,
             other => return Err(FrameError::Kind(other)),
         };
         let version = u16::from_le_bytes([v0, v1]);

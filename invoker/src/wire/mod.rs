@@ -1,14 +1,21 @@
 //! What crosses between a client and the supervisor: framed, versioned JSON messages.
 
+mod events;
 mod explanation;
 mod frame;
+mod logs;
 mod reply;
 mod request;
 mod store;
 mod version;
 
+pub use events::{
+    Accepted, AsyncPolicy, EventCondition, EventCounts, EventInfo, EventOrigin, EventState,
+    EventsRequest, MAX_EVENT_BYTES,
+};
 pub use explanation::{Explanation, Imports, UnsafeModule, Verdict};
 pub use frame::{FrameError, FrameKind, HEADER_BYTES, Header, MAX_FRAME_BYTES, encode};
+pub use logs::{LogRecord, LogSource, LogsRequest};
 pub use reply::{
     ChangingSandbox, ContainersStatus, DEFAULT_TMP, DistributionInfo, EnvironmentInfo, Export,
     Fault, FaultKind, FunctionError, FunctionInfo, Invocation, MountStatus, Outcome, Progress,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::events::{Accepted, AsyncPolicy, EventCounts, EventInfo};
 use super::explanation::Explanation;
 use super::request::{Network, Requirements};
 use super::store::{Checked, Collected, Repaired, Usage};
@@ -39,6 +40,17 @@ pub enum Reply {
     },
     /// An invocation has ended, well or not.
     Invocation(Invocation),
+    /// An event will not be lost.
+    Accepted(Accepted),
+    /// Events that are not done.
+    Events {
+        /// The events, of which the oldest where there are too many.
+        events: Vec<EventInfo>,
+        /// How many there are.
+        total: u64,
+    },
+    /// One event.
+    Event(EventInfo),
     /// What the supervisor keeps and does.
     Status(Status),
     /// Which zygote serves a function, and why.
@@ -190,6 +202,15 @@ pub struct FunctionInfo {
     pub network: Network,
     /// Environment variables.
     pub variables: BTreeMap<String, String>,
+    /// When it runs by itself: cron expressions in UTC.
+    #[serde(default)]
+    pub schedules: Vec<String>,
+    /// When it does so next, in UTC as RFC 3339 writes it; absent where it does not.
+    #[serde(default)]
+    pub next_run: Option<String>,
+    /// How often and how long its events are tried.
+    #[serde(default)]
+    pub asynchronous: AsyncPolicy,
 }
 
 /// The best tier that a start found.
@@ -296,6 +317,10 @@ pub struct Status {
     pub starts: BTreeMap<String, u64>,
     /// Objects of the store that are known to be damaged.
     pub damaged: u64,
+    /// Asynchronous events that are not done.
+    pub events: EventCounts,
+    /// What the logs of functions have on disk, in bytes.
+    pub log_bytes: u64,
 }
 
 /// The mount and the process that serves it.

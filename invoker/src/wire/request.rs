@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::events::{AsyncPolicy, EventsRequest};
+use super::logs::LogsRequest;
 use super::store::StoreRequest;
 
 /// Longest event and longest result of an invocation where nothing else was asked for, in bytes: AWS
@@ -85,6 +87,17 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline_ms: Option<u64>,
     },
+    /// Have a function run later; answered by [`super::Reply::Accepted`] when that is certain.
+    InvokeAsync {
+        /// The function's name.
+        function: String,
+        /// The event: any JSON.
+        payload: Box<RawValue>,
+    },
+    /// Events that are not done.
+    Events(EventsRequest),
+    /// What a function has printed.
+    Logs(LogsRequest),
     /// Drop what tiers keep; answered by [`super::Reply::Done`].
     Evict(Evict),
     /// Which zygote serves a function and why; answered by [`super::Reply::Explanation`].
@@ -159,6 +172,12 @@ pub struct Deploy {
     pub network: Network,
     /// Environment variables.
     pub variables: BTreeMap<String, String>,
+    /// When it is to run by itself: cron expressions in UTC.
+    #[serde(default)]
+    pub schedules: Vec<String>,
+    /// How often and how long its events are tried.
+    #[serde(default)]
+    pub asynchronous: AsyncPolicy,
 }
 
 /// What network a sandbox has.

@@ -17,6 +17,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::error::Elapsed;
 
+use super::follow::follow;
 use super::route::{self, After};
 use crate::supervisor::Supervisor;
 
@@ -63,6 +64,12 @@ pub async fn serve(
                 return write(&mut stream, FrameKind::Reply, &fault).await;
             }
         };
+        if let Request::Logs(wanted) = *request {
+            // Nobody waits for those who follow: they are no requests that are to be answered.
+            let Some(reply) = follow(&mut stream, supervisor, wanted).await? else { return Ok(()) };
+            write(&mut stream, FrameKind::Reply, &reply).await?;
+            continue;
+        }
         let in_flight = supervisor.begin_request();
         let (reply, after) = answer(&mut stream, supervisor, *request, arrived).await;
         let written = write(&mut stream, FrameKind::Reply, &reply).await;

@@ -1,9 +1,10 @@
 //! From a client's connection to an answer: `listen` accepts on a `socket`, `connection` speaks the
-//! protocol, `route` carries a request out, `gate` holds back what is too much at once, as `fair`
-//! decides, `traffic` counts.
+//! protocol, `route` carries a request out, `follow` sends logs, `gate` holds back what is too much at
+//! once, as `fair` decides, `traffic` counts.
 
 mod connection;
 mod fair;
+mod follow;
 mod gate;
 mod listen;
 mod route;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pipsqueak::wire::{Fault, FaultKind, Progress, Reply, Request};
+use pipsqueak::wire::{Accepted, Fault, FaultKind, Progress, Reply, Request};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::ending::Ending;
 use crate::environment::{self, Wanted};
+use crate::fault::internal;
 use crate::supervisor::{Asked, Kept, Supervisor};
 
 /// What is to be done once the reply is on its way.
@@ -103,10 +104,10 @@ async fn carry_out(
         }
         Request::FunctionsLs => {
             let functions = supervisor.functions.list();
-            Reply::Functions { functions: functions.iter().map(|f| f.info.clone()).collect() }
+            Reply::Functions { functions: functions.iter().map(|f| f.shown()).collect() }
         }
         Request::FunctionsShow { name } => {
-            Reply::Function(supervisor.functions.get(&name)?.info.clone())
+            Reply::Function(supervisor.functions.get(&name)?.shown())
         }
         Request::FunctionsRm { name } => {
             supervisor.remove_function(&name).await?;
@@ -114,12 +115,21 @@ async fn carry_out(
         }
         Request::Invoke { function, payload, deadline_ms } => {
             let deadline = deadline_ms.map(Duration::from_millis);
-            let asked = Asked { arrived, deadline, gone };
+            let request_id = supervisor.request_ids.draw();
+            let asked = Asked { request_id, arrived, deadline, gone };
             let (invocation, kept) =
                 supervisor.invoke(&function, &payload, &asked, progress).await?;
             after.kept = Some(kept);
             Reply::Invocation(invocation)
         }
+        Request::InvokeAsync { function, payload } => {
+            let payload = payload.get().to_owned();
+            let id = supervisor.enqueue(&function, payload).await?;
+            Reply::Accepted(Accepted { id, function })
+        }
+        Request::Events(request) => supervisor.manage_events(request).await?,
+        // Answered where the connection is, because it is many frames.
+        Request::Logs(_) => return Err(internal("logs are not asked for here")),
         Request::Store(request) => supervisor.care(request, progress).await?,
         Request::Explain { function } => Reply::Explanation(supervisor.explain(&function).await?),
         Request::ZygotesExport => Reply::Trees { trees: supervisor.zygotes.export() },

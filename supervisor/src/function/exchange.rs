@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::unix::pipe;
 
 use crate::channel;
+use crate::logs::Recording;
 
 /// Most bytes of a single invocation's output that are kept; the rest is read and dropped, so that
 /// a function that prints much goes on.
@@ -36,9 +37,6 @@ pub struct Answer {
     /// earlier answer has named. The function's word for it: any name may be among them.
     #[serde(default)]
     pub imported: Vec<String>,
-    /// What was printed for it, where the process serves several at once.
-    #[serde(skip)]
-    pub logs: Logs,
 }
 
 /// A failure as the runtime tells it.
@@ -78,15 +76,25 @@ impl Imported {
 }
 
 /// What a function printed, within bounds.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Logs {
     bytes: Vec<u8>,
     dropped: usize,
+    /// Keeps it on disk as well.
+    recording: Option<Recording>,
 }
 
 impl Logs {
+    /// Records what is printed, too.
+    pub fn recorded(recording: Recording) -> Self {
+        Self { recording: Some(recording), ..Self::default() }
+    }
+
     /// Keeps what there is room for.
     pub fn add(&mut self, bytes: &[u8]) {
+        if let Some(recording) = &mut self.recording {
+            recording.print(bytes);
+        }
         let room = MAX_LOG_BYTES - self.bytes.len();
         let kept = bytes.len().min(room);
         self.bytes.extend_from_slice(&bytes[..kept]);
@@ -94,18 +102,18 @@ impl Logs {
     }
 
     /// Adds what others have kept.
-    pub fn append(&mut self, other: &mut Self) {
-        self.add(&std::mem::take(&mut other.bytes));
-        self.dropped += std::mem::take(&mut other.dropped);
+    pub fn append(&mut self, other: &Self) {
+        self.add(&other.bytes);
+        self.dropped += other.dropped;
     }
 
-    /// As text; what is not UTF-8 is replaced, what was dropped is told.
-    pub fn into_text(self) -> String {
+    /// As text, and the recording; what is not UTF-8 is replaced, what was dropped is told.
+    pub fn finish(self) -> (String, Option<Recording>) {
         let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
         if self.dropped > 0 {
             let _ = writeln!(text, "\n[{} more bytes were not kept]", self.dropped);
         }
-        text
+        (text, self.recording)
     }
 }
 
@@ -169,6 +177,6 @@ mod tests {
         let answered = exchange(&mut near, &mut printed, &[], 100, &mut logs).await.unwrap();
         let (answer, body) = answered.unwrap();
         assert_eq!((answer.run_us, answer.imported.join(" ").as_str()), (7, "six idna.codec"));
-        assert_eq!((body.as_slice(), logs.into_text().as_str()), (&b"1"[..], "hello"));
+        assert_eq!((body.as_slice(), logs.finish().0.as_str()), (&b"1"[..], "hello"));
     }
 }

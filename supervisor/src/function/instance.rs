@@ -20,6 +20,7 @@ use super::table::Function;
 use crate::channel;
 use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
+use crate::logs::Recording;
 use crate::sandbox::{Exit, Exits, Sandbox};
 use crate::zygote::{self, Spare};
 
@@ -86,6 +87,8 @@ pub struct Answered {
     pub run_us: u64,
     /// What it printed.
     pub logs: String,
+    /// Where the same is recorded, to be ended.
+    pub recording: Option<Recording>,
 }
 
 impl Instance {
@@ -129,11 +132,17 @@ impl Instance {
     }
 
     /// Runs the handler once, within the function's timeout.
-    pub async fn invoke(&self, request_id: &str, payload: &RawValue) -> io::Result<Answered> {
+    pub async fn invoke(
+        &self,
+        request_id: &str,
+        payload: &RawValue,
+        recording: Recording,
+    ) -> io::Result<Answered> {
         let info = &self.function.info;
         let invocation = Invocation { request_id, timeout_ms: info.timeout_ms };
         let message = channel::compose(&invocation, payload.get().as_bytes())?;
-        let (exchanged, logs) = self.exchange(request_id, message).await;
+        let logs = Logs::recorded(recording);
+        let (exchanged, logs) = self.exchange(request_id, message, logs).await;
         let (result, outcome, run_us, fit) = match exchanged {
             Err(_) => {
                 let limit = info.timeout_ms;
@@ -173,12 +182,18 @@ impl Instance {
         if !fit {
             self.is_fit.store(false, Ordering::Relaxed);
         }
-        Ok(Answered { result, outcome, run_us, logs: logs.into_text() })
+        let (logs, recording) = logs.finish();
+        Ok(Answered { result, outcome, run_us, logs, recording })
     }
 
     /// Sends an invocation, and ahead of the first of all what to load; its answer, if that comes within
     /// the timeout, and what it has printed.
-    async fn exchange(&self, request_id: &str, message: Vec<u8>) -> (Exchanged, Logs) {
+    async fn exchange(
+        &self,
+        request_id: &str,
+        message: Vec<u8>,
+        mut logs: Logs,
+    ) -> (Exchanged, Logs) {
         let timeout = Duration::from_millis(self.function.info.timeout_ms);
         let first = || {
             let is_first = self.invocations.fetch_add(1, Ordering::Relaxed) == 0;
@@ -188,7 +203,6 @@ impl Instance {
             Wire::Alone(wire) => {
                 let mut wire = wire.lock().await;
                 let (channel, printed) = &mut *wire;
-                let mut logs = Logs::default();
                 let longest = longest_answer(&self.function);
                 let exchanged = tokio::time::timeout(timeout, async {
                     let messages: Vec<_> = first()?.into_iter().chain([message]).collect();
@@ -197,14 +211,13 @@ impl Instance {
                 (exchanged.await, logs)
             }
             Wire::Shared(shared) => {
-                let mut call = shared.call(request_id);
+                let mut call = shared.call(request_id, logs);
                 let exchanged = tokio::time::timeout(timeout, call.exchange(first, message)).await;
                 match exchanged {
-                    Ok(Ok(Some((mut answer, body)))) => {
-                        let logs = std::mem::take(&mut answer.logs);
-                        (Ok(Ok(Some((answer, body)))), logs)
-                    }
-                    other => (other, call.logs()),
+                    Ok(Ok(Some((answer, body, logs)))) => (Ok(Ok(Some((answer, body)))), logs),
+                    Ok(Ok(None)) => (Ok(Ok(None)), call.logs()),
+                    Ok(Err(error)) => (Ok(Err(error)), call.logs()),
+                    Err(late) => (Err(late), call.logs()),
                 }
             }
         }

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 use super::exchange::{Answer, Imported, Logs, PRINTED_BYTES, read_printed};
 use crate::channel;
 
-/// An answer's header and body.
-type Answered = (Answer, Vec<u8>);
+/// An answer's header and body, and what was printed for it.
+type Answered = (Answer, Vec<u8>, Logs);
 
 /// The channel of such a process.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Shared {
             // Those who wait see that nobody answers, and what was said last.
             let Calls { waiting, unknown, .. } = &mut *calls;
             for call in waiting.values_mut() {
-                call.logs.append(&mut unknown.clone());
+                call.logs.append(unknown);
                 call.answer = None;
             }
         });
@@ -86,12 +86,12 @@ impl Shared {
         lock(&self.calls).imported.take()
     }
 
-    /// Begins to wait for the answer to the invocation `id`.
-    pub fn call<'a>(&'a self, id: &'a str) -> Call<'a> {
+    /// Begins to wait for the answer to the invocation `id`, whose output is added to `logs`.
+    pub fn call<'a>(&'a self, id: &'a str, logs: Logs) -> Call<'a> {
         let (answer, receiver) = oneshot::channel();
         let mut calls = lock(&self.calls);
         if calls.ended.is_none() {
-            let waiting = Waiting { answer: Some(answer), logs: Logs::default() };
+            let waiting = Waiting { answer: Some(answer), logs };
             calls.waiting.insert(id.to_owned(), waiting);
         }
         Call { shared: self, id, answer: receiver }
@@ -129,7 +129,7 @@ impl Call<'_> {
         let own = calls.waiting.get_mut(self.id).map(|call| std::mem::take(&mut call.logs));
         let mut logs = own.unwrap_or_default();
         if calls.ended.is_none() {
-            logs.append(&mut calls.unknown);
+            logs.append(&std::mem::take(&mut calls.unknown));
         }
         logs
     }
@@ -146,8 +146,11 @@ impl Calls {
         self.imported.note(std::mem::take(&mut answer.imported));
         let Some(id) = &answer.request_id else {
             // The handler could not be loaded; that is nobody's in particular, and so everybody's.
-            for sender in self.waiting.values_mut().filter_map(|call| call.answer.take()) {
-                let _ = sender.send((answer.clone(), body.clone()));
+            for call in self.waiting.values_mut() {
+                if let Some(sender) = call.answer.take() {
+                    let logs = std::mem::take(&mut call.logs);
+                    let _ = sender.send((answer.clone(), body.clone(), logs));
+                }
             }
             return;
         };
@@ -156,10 +159,9 @@ impl Calls {
                 call.logs.add(&body);
             }
         } else if let Some(mut call) = self.waiting.remove(id) {
-            call.logs.append(&mut self.unknown);
-            answer.logs = call.logs;
+            call.logs.append(&std::mem::take(&mut self.unknown));
             if let Some(sender) = call.answer {
-                let _ = sender.send((answer, body));
+                let _ = sender.send((answer, body, call.logs));
             }
         }
     }
@@ -217,7 +219,7 @@ mod tests {
         let (near, mut far) = UnixStream::pair().unwrap();
         let (mut print, printed) = pipe::pipe().unwrap();
         let shared = Shared::new(near, printed, 1000);
-        let mut calls = [shared.call("a"), shared.call("b"), shared.call("c")];
+        let mut calls = ["a", "b", "c"].map(|id| shared.call(id, Logs::default()));
         print.write_all(b"unknown\n").await.unwrap();
         tell(&mut far, json!({ "request_id": "a", "printed": true }), b"of a\n").await;
         tell(&mut far, json!({ "request_id": "b" }), b"2").await;
@@ -225,8 +227,9 @@ mod tests {
         tell(&mut far, json!({ "request_id": "a" }), b"1").await;
         let mut told = Vec::new();
         for call in &mut calls[..2] {
-            let (answer, body) = call.exchange(|| Ok(None), Vec::new()).await.unwrap().unwrap();
-            told.push((answer.logs.into_text(), String::from_utf8(body).unwrap()));
+            let answered = call.exchange(|| Ok(None), Vec::new()).await.unwrap().unwrap();
+            let (_, body, logs) = answered;
+            told.push((logs.finish().0, String::from_utf8(body).unwrap()));
         }
         let expected = [("of a\n", "1"), ("unknown\n", "2")];
         assert_eq!(told, expected.map(|(logs, body)| (logs.to_owned(), body.to_owned())));
@@ -234,7 +237,7 @@ mod tests {
         drop(far);
         let ended = calls[2].exchange(|| Ok(None), Vec::new()).await.unwrap();
         assert!(ended.is_none() && !shared.is_open());
-        let mut late = shared.call("d");
+        let mut late = shared.call("d", Logs::default());
         assert!(late.exchange(|| Ok(None), Vec::new()).await.unwrap().is_none());
     }
 }

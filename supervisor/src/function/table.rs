@@ -15,6 +15,8 @@ use pipsqueak::wire::{DEFAULT_TMP, Deploy, FunctionInfo, MOST_CONCURRENCY, MOST_
 
 use super::deploy::{self, DeployError};
 use super::entry;
+use crate::events::{Schedule, next_run};
+use crate::wall_clock;
 
 const DEFAULT_MEMORY: u64 = 512 << 20;
 const DEFAULT_TIMEOUT_MS: u64 = 30_000;
@@ -56,6 +58,12 @@ impl Function {
     /// Whether its sandboxes have a network namespace of their own.
     pub fn own_network(&self) -> bool {
         self.info.network != Network::Host
+    }
+
+    /// What was deployed, and when it runs next by itself.
+    pub fn shown(&self) -> FunctionInfo {
+        let next = next_run(&self.info.schedules, wall_clock::now());
+        FunctionInfo { next_run: next.map(wall_clock::in_seconds), ..self.info.clone() }
     }
 
     fn new(mut info: FunctionInfo, code: PathBuf, payloads: Payloads) -> Self {
@@ -141,6 +149,9 @@ impl Functions {
         folder: &Path,
         code: &Path,
     ) -> Result<Function, FunctionsError> {
+        for schedule in &wanted.schedules {
+            Schedule::parse(schedule).map_err(|e| FunctionsError::Invalid(e.to_string()))?;
+        }
         let _ = fs::remove_dir_all(code);
         let single = deploy::copy(&wanted.source, code)?;
         let handler = match wanted.handler {
@@ -177,6 +188,9 @@ impl Functions {
             payload_out: payload,
             network: wanted.network,
             variables: wanted.variables,
+            schedules: wanted.schedules,
+            next_run: None,
+            asynchronous: wanted.asynchronous,
         };
         let record = folder.join("function.json");
         let text = serde_json::to_vec_pretty(&info)
@@ -246,6 +260,8 @@ fn at(path: &Path) -> impl Fn(io::Error) -> FunctionsError + use<'_> {
 
 #[cfg(test)]
 mod tests {
+    use pipsqueak::wire::AsyncPolicy;
+
     use super::*;
 
     const PAYLOADS: Payloads = Payloads { into: 10, out: 20 };
@@ -266,6 +282,8 @@ mod tests {
             payload: None,
             network: Network::None,
             variables: BTreeMap::new(),
+            schedules: Vec::new(),
+            asynchronous: AsyncPolicy::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The supervisor itself: what it keeps, and the path of an invocation through it.
 
 mod care;
+mod later;
 mod memory;
 mod paused;
 mod status;
@@ -8,7 +9,6 @@ mod status;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,16 +19,19 @@ use pipsqueak::wire::{
 };
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::containers::Containers;
 use crate::dispatch::{After, Bounds, Gate, InFlight, Traffic, Turn, Vacated};
-use crate::ending::Ender;
+use crate::ending::{Ender, Ending};
 use crate::environment::{Environments, Tree};
+use crate::events::Events;
 use crate::eviction::{Allowance, Policy};
 use crate::fault::internal;
 use crate::function::{Function, Functions, Instance, StartError, furnish};
+use crate::logs::{Journal, Report};
 use crate::mount::Keeper;
+use crate::request_id::RequestIds;
 use crate::sandbox::{Sandbox, Sandboxes};
 use crate::upgrade::{self, UpgradeError};
 use crate::zygote::{self, Budget, Claimed, Pool, Spare, SpareError, Zygote};
@@ -52,13 +55,18 @@ pub struct Supervisor {
     pub keeper: Arc<Keeper>,
     /// The zygotes.
     pub zygotes: Arc<Pool>,
+    /// What functions print.
+    pub journal: Arc<Journal>,
+    /// What they are given later.
+    pub events: Events,
+    /// Numbers of requests.
+    pub request_ids: RequestIds,
     runtime: PathBuf,
     paused: Arc<PausedTier>,
     allowance: Arc<Allowance>,
     running: Running,
     gate: Gate<Serving>,
     starts: Mutex<BTreeMap<Tier, u64>>,
-    requests: AtomicU64,
     traffic: Arc<Traffic>,
     /// As many environments are made for waiting requests at once as there are processors: more at
     /// once would all be done later.
@@ -69,6 +77,8 @@ pub struct Supervisor {
 /// What a client has said of an invocation besides its event.
 #[derive(Debug)]
 pub struct Asked<'a> {
+    /// The request's number.
+    pub request_id: String,
     /// When it was read.
     pub arrived: Instant,
     /// How long it may wait for its turn; as long as it may run where this is absent.
@@ -130,6 +140,7 @@ impl Supervisor {
     pub fn new(
         settings: Settings,
         parts: (Arc<Environments>, Arc<Containers>, Functions, Arc<Sandboxes>, Arc<Keeper>),
+        (journal, events): (Arc<Journal>, Events),
         runtime: PathBuf,
         ender: Ender,
     ) -> Self {
@@ -150,13 +161,15 @@ impl Supervisor {
             sandboxes,
             keeper,
             zygotes,
+            journal,
+            events,
+            request_ids: RequestIds::new(),
             runtime,
             paused: Arc::new(paused),
             allowance,
             running: Arc::default(),
             gate,
             starts: Mutex::default(),
-            requests: AtomicU64::new(0),
             traffic,
             makings: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
             ender,
@@ -172,16 +185,16 @@ impl Supervisor {
         asked: &Asked<'_>,
         progress: &UnboundedSender<Progress>,
     ) -> Result<(Invocation, Kept), Fault> {
-        let arrived = asked.arrived;
+        let (arrived, request_id) = (asked.arrived, asked.request_id.clone());
         let (function, turn) = self.admit(name, payload, asked).await?;
         let began = Instant::now();
         let obtained = self.serve(&turn, &function, progress).await?;
         let queue_us = micros(began - arrived + obtained.waited);
-        let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        let request_id = format!("{}-{number}", std::process::id());
         let noted = self.note_running(&obtained.instance);
         obtained.instance.share_processors(turn.sharers()).map_err(internal)?;
-        let answered = obtained.instance.invoke(&request_id, payload).await.map_err(internal)?;
+        let recording = self.journal.record(name, function.info.version, &request_id);
+        let answered = obtained.instance.invoke(&request_id, payload, recording).await;
+        let answered = answered.map_err(internal)?;
         drop(noted);
         *lock(&self.starts).entry(obtained.tier).or_default() += 1;
         let total_us = micros(arrived.elapsed());
@@ -189,6 +202,15 @@ impl Supervisor {
             Ok(result) => (Some(result), None),
             Err(error) => (None, Some(error)),
         };
+        if let Some(recording) = answered.recording {
+            recording.end(Report {
+                outcome: answered.outcome,
+                error: error.clone(),
+                tier: obtained.tier,
+                run_us: answered.run_us,
+                memory: function.info.memory,
+            });
+        }
         let invocation = Invocation {
             result,
             error,
@@ -443,7 +465,8 @@ impl Supervisor {
         let deployed = tokio::task::spawn_blocking(move || supervisor.functions.deploy(deploy));
         let function = deployed.await.map_err(internal)??;
         self.paused.evict(Some(&function.info.name));
-        Ok(function.info.clone())
+        self.events.reschedule();
+        Ok(function.shown())
     }
 
     /// Removes a function and its paused sandboxes.
@@ -455,7 +478,9 @@ impl Supervisor {
         self.zygotes.forget(name);
         self.gate.forget(name);
         self.paused.forget(name);
-        Ok(())
+        self.events.reschedule();
+        self.events.forget(name.to_owned()).await?;
+        self.journal.remove(name).await.map_err(internal)
     }
 
     /// Drops what tiers keep; says what was dropped.
@@ -485,6 +510,11 @@ impl Supervisor {
     /// Counts a request until what this returns is dropped.
     pub fn begin_request(&self) -> InFlight {
         self.traffic.begin()
+    }
+
+    /// Says when the supervisor is to stop.
+    pub fn ending(&self) -> watch::Receiver<Option<Ending>> {
+        self.ender.heard()
     }
 
     /// How many requests have been read and not been answered.

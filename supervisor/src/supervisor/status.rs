@@ -18,6 +18,10 @@ impl Supervisor {
         let mount = tokio::task::spawn_blocking(move || keeper.status()).await.map_err(internal)?;
         let damaged = self.environments.damaged().await?;
         let containers = self.containers.status().await?;
+        let journal = self.journal.clone();
+        let log_bytes =
+            tokio::task::spawn_blocking(move || journal.bytes()).await.map_err(internal)?;
+        let events = self.events.counts().await?;
         let mut sandboxes: Vec<_> =
             lock(&self.running).values().map(|(info, _)| info.clone()).collect();
         self.paused.each(|paused, memory| {
@@ -46,6 +50,8 @@ impl Supervisor {
                 .map(|(tier, count)| (name_of(*tier), *count))
                 .collect(),
             damaged,
+            events,
+            log_bytes,
         })
     }
 }

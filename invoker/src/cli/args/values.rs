@@ -71,6 +71,16 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a timeout is a number of seconds, such as 30 or 0.5".to_owned())
 }
 
+/// How long ago something was: a number of seconds, minutes, hours or days.
+pub fn age(text: &str) -> Result<Duration, String> {
+    let units = [('s', 1.0), ('m', 60.0), ('h', 3600.0), ('d', 86400.0)];
+    let unit = units.iter().find_map(|(letter, s)| Some((text.strip_suffix(*letter)?, *s)));
+    let (number, seconds) = unit.unwrap_or((text, 1.0));
+    let read = pipsqueak::seconds::parse(number).ok();
+    read.and_then(|read| Duration::try_from_secs_f64(read.as_secs_f64() * seconds).ok())
+        .ok_or_else(|| format!("`{text}` is no time; write such as 30s, 10m, 2h or 1d"))
+}
+
 /// A network that there is.
 pub fn network(text: &str) -> Result<Network, String> {
     match text {

@@ -1,0 +1,202 @@
+//! Carries pending events out, a bounded number at once.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use pipsqueak::wire::{AsyncPolicy, EventCondition, Fault, FaultKind, FunctionError, Outcome};
+use serde_json::value::RawValue;
+use tokio::sync::{Notify, mpsc};
+
+use super::EventsError;
+use super::policy::{Ended, Verdict, is_too_old, judge};
+use super::store::Running;
+use crate::dispatch::After;
+use crate::supervisor::{Asked, Supervisor};
+use crate::wall_clock::now_ms;
+
+/// Most events of one function at once; of one that runs few invocations at once, half as many, so
+/// that clients find the others free.
+const MAX_OF_FUNCTION: u32 = 4;
+/// Most events at once for each processor.
+const MAX_OF_PROCESSOR: usize = 2;
+/// How long the time of day is not looked at: somebody may set it.
+const MAX_SLEEP: Duration = Duration::from_secs(30);
+/// How long after the database could not be read or written it is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How many events of each function run.
+type Counts = Arc<Mutex<BTreeMap<String, u32>>>;
+
+/// Carries events out until the supervisor stops. What it waits for then is as other requests are.
+pub async fn carry_out(supervisor: Arc<Supervisor>) {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let most = processors * MAX_OF_PROCESSOR;
+    let running = Counts::default();
+    let mut ending = supervisor.ending();
+    while ending.borrow().is_none() {
+        let sleep = match fill(&supervisor, &running, most).await {
+            Ok(sleep) => sleep,
+            Err(error) => {
+                tracing::error!(%error, "looking for events to carry out");
+                PAUSE
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(sleep) => {}
+            () = supervisor.events.news.notified() => {}
+            _ = ending.wait_for(Option::is_some) => {}
+        }
+    }
+}
+
+/// Begins events that are due, while there is room; how long there are none but by news.
+async fn fill(
+    supervisor: &Arc<Supervisor>,
+    running: &Counts,
+    most: usize,
+) -> Result<Duration, EventsError> {
+    loop {
+        let (busy, count) = {
+            let running = lock(running);
+            let full = running.iter().filter(|(name, count)| **count >= limit(supervisor, name));
+            let busy: Vec<_> = full.map(|(name, _)| name.clone()).collect();
+            (busy, running.values().sum::<u32>())
+        };
+        if count as usize >= most {
+            return Ok(MAX_SLEEP);
+        }
+        let names = busy.clone();
+        let claim = move |store: &super::Store| {
+            store.claim(&names.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let Some(event) = supervisor.events.with(claim).await? else {
+            let due = move |store: &super::Store| {
+                store.next_due(&busy.iter().map(String::as_str).collect::<Vec<_>>())
+            };
+            let due = supervisor.events.with(due).await?;
+            let left = due.map(|due| u64::try_from(due - now_ms()).unwrap_or_default());
+            return Ok(left.map_or(MAX_SLEEP, |left| Duration::from_millis(left).min(MAX_SLEEP)));
+        };
+        *lock(running).entry(event.function.clone()).or_default() += 1;
+        let place = Place { running: running.clone(), function: event.function.clone() };
+        let supervisor = supervisor.clone();
+        tokio::spawn(async move {
+            let in_flight = supervisor.begin_request();
+            attempt(&supervisor, event).await;
+            drop((place, in_flight));
+            supervisor.events.news.notify_one();
+        });
+    }
+}
+
+/// How many events of a function may run at once.
+fn limit(supervisor: &Supervisor, function: &str) -> u32 {
+    let known = supervisor.functions.get(function);
+    known.map_or(1, |function| {
+        let info = &function.info;
+        (info.sandboxes.saturating_mul(info.concurrency) / 2).clamp(1, MAX_OF_FUNCTION)
+    })
+}
+
+/// An event's place among those that run; given back when dropped.
+struct Place {
+    running: Counts,
+    function: String,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut running = lock(&self.running);
+        let left = running.get(&self.function).map_or(0, |count| count.saturating_sub(1));
+        if left == 0 {
+            running.remove(&self.function);
+        } else {
+            running.insert(self.function.clone(), left);
+        }
+    }
+}
+
+async fn attempt(supervisor: &Arc<Supervisor>, event: Running) {
+    let policy = match supervisor.functions.get(&event.function) {
+        Ok(function) => function.info.asynchronous.clone(),
+        Err(_) => AsyncPolicy::default(),
+    };
+    let verdict = if is_too_old(event.past, &policy, now_ms()) {
+        let (condition, attempts) = (EventCondition::EventAgeExceeded, event.past.attempts);
+        Verdict::Dead { condition, attempts, error: None }
+    } else {
+        let ended = run(supervisor, &event).await;
+        if supervisor.ending().borrow().is_some() && ended != Ended::Done {
+            // It may have failed by being ended. It is pending again at the next start.
+            return;
+        }
+        judge(event.past, ended, &policy, now_ms())
+    };
+    if let Verdict::Dead { condition, .. } = &verdict {
+        let (id, function) = (&event.id, &event.function);
+        tracing::warn!(id, function, ?condition, "an event is a dead letter now");
+    }
+    settle(supervisor, event, verdict).await;
+}
+
+/// Writes the verdict down, as often as it takes: an event that is not settled is not tried again
+/// before the next start.
+async fn settle(supervisor: &Supervisor, event: Running, verdict: Verdict) {
+    let settled = Arc::new((event, verdict));
+    let mut ending = supervisor.ending();
+    loop {
+        let once = settled.clone();
+        match supervisor.events.with(move |store| store.settle(&once.0, &once.1)).await {
+            Ok(()) => return,
+            Err(error) => tracing::error!(%error, "noting how an event went"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            _ = ending.wait_for(Option::is_some) => return,
+        }
+    }
+}
+
+async fn run(supervisor: &Arc<Supervisor>, event: &Running) -> Ended {
+    let payload = match RawValue::from_string(event.payload.clone()) {
+        Ok(payload) => payload,
+        Err(error) => return Ended::Failed(told("Pipsqueak.BadEvent", error.to_string())),
+    };
+    // Nobody hears how an environment is made.
+    let (progress, _) = mpsc::unbounded_channel();
+    let gone = Notify::new();
+    let (request_id, arrived) = (event.id.clone(), Instant::now());
+    let asked = Asked { request_id, arrived, deadline: None, gone: &gone };
+    let ran = supervisor.invoke(&event.function, &payload, &asked, &progress).await;
+    match ran {
+        Ok((invocation, kept)) => {
+            supervisor.after(After { kept: Some(kept), ..After::default() });
+            match (invocation.outcome, invocation.error) {
+                (Outcome::Done, _) => Ended::Done,
+                (_, Some(error)) => Ended::Failed(error),
+                (_, None) => Ended::Failed(told("Pipsqueak.Failed", String::new())),
+            }
+        }
+        Err(fault) => of_fault(fault),
+    }
+}
+
+/// What a request that did not come to its function means for its event.
+fn of_fault(fault: Fault) -> Ended {
+    match fault.kind {
+        // Removed while its event was on its way.
+        FaultKind::NotFound => Ended::Done,
+        FaultKind::BadInput => Ended::Failed(told("Pipsqueak.BadInput", fault.message)),
+        FaultKind::Refused => Ended::Deferred(told("Pipsqueak.Refused", fault.message)),
+        FaultKind::Internal => Ended::Deferred(told("Pipsqueak.Internal", fault.message)),
+    }
+}
+
+fn told(kind: &str, message: String) -> FunctionError {
+    FunctionError { error_type: kind.to_owned(), error_message: message, stack_trace: Vec::new() }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,136 @@
+//! What follows an attempt: pure.
+
+use pipsqueak::wire::{AsyncPolicy, EventCondition, FunctionError};
+
+/// How soon an event is tried again that did not come to its function, in milliseconds; twice as
+/// long after each further time.
+const DEFERRED_MS: u64 = 1000;
+/// How long that becomes: what AWS Lambda takes.
+const MAX_DEFERRED_MS: u64 = 5 * 60 * 1000;
+
+/// What of an event's past decides on its future. Times are in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Past {
+    pub(super) accepted: i64,
+    /// How often its function has failed it.
+    pub(super) attempts: u32,
+    /// How often in a row it did not come to its function.
+    pub(super) deferrals: u32,
+}
+
+/// How an attempt ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Well, or its function is no more.
+    Done,
+    /// The function failed.
+    Failed(FunctionError),
+    /// It did not come to the function: the machine had no room for it, or a fault of its own.
+    Deferred(FunctionError),
+}
+
+/// What follows.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The event is done.
+    Done,
+    /// It is tried again at `due`.
+    Again { due: i64, attempts: u32, deferrals: u32, error: FunctionError },
+    /// It is a dead letter.
+    Dead { condition: EventCondition, attempts: u32, error: Option<FunctionError> },
+}
+
+/// Whether an event is too old to be tried.
+pub(super) fn is_too_old(past: Past, policy: &AsyncPolicy, now: i64) -> bool {
+    now > latest(past, policy)
+}
+
+/// What follows an attempt that ended at `now`.
+pub(super) fn judge(past: Past, ended: Ended, policy: &AsyncPolicy, now: i64) -> Verdict {
+    let (attempts, deferrals, after, error) = match ended {
+        Ended::Done => return Verdict::Done,
+        Ended::Failed(error) => {
+            let attempts = past.attempts.saturating_add(1);
+            if attempts > policy.retries {
+                let condition = EventCondition::RetriesExhausted;
+                return Verdict::Dead { condition, attempts, error: Some(error) };
+            }
+            (attempts, 0, doubled(policy.backoff_ms, past.attempts), error)
+        }
+        Ended::Deferred(error) => {
+            let first = DEFERRED_MS.min(policy.backoff_ms);
+            let after = doubled(first, past.deferrals).min(MAX_DEFERRED_MS);
+            (past.attempts, past.deferrals.saturating_add(1), after, error)
+        }
+    };
+    let due = now.saturating_add_unsigned(after);
+    if due > latest(past, policy) {
+        let condition = EventCondition::EventAgeExceeded;
+        return Verdict::Dead { condition, attempts, error: Some(error) };
+    }
+    Verdict::Again { due, attempts, deferrals, error }
+}
+
+fn latest(past: Past, policy: &AsyncPolicy) -> i64 {
+    past.accepted.saturating_add_unsigned(policy.max_age_ms)
+}
+
+fn doubled(first: u64, times: u32) -> u64 {
+    first.saturating_mul(1u64.checked_shl(times).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error() -> FunctionError {
+        let (error_type, error_message) = ("E".to_owned(), "no".to_owned());
+        FunctionError { error_type, error_message, stack_trace: Vec::new() }
+    }
+
+    fn past(attempts: u32, deferrals: u32) -> Past {
+        Past { accepted: 1000, attempts, deferrals }
+    }
+
+    #[test]
+    fn failures_are_tried_twice_more_after_one_and_two_minutes() {
+        let policy = AsyncPolicy::default();
+        let next = |attempts| judge(past(attempts, 3), Ended::Failed(error()), &policy, 5000);
+        let again = |attempts, due| Verdict::Again { due, attempts, deferrals: 0, error: error() };
+        assert_eq!(next(0), again(1, 65_000));
+        assert_eq!(next(1), again(2, 125_000));
+        let condition = EventCondition::RetriesExhausted;
+        assert_eq!(next(2), Verdict::Dead { condition, attempts: 3, error: Some(error()) });
+        assert_eq!(judge(past(9, 9), Ended::Done, &policy, 5000), Verdict::Done);
+    }
+
+    #[test]
+    fn what_did_not_come_to_the_function_is_tried_until_it_is_too_old() {
+        let policy = AsyncPolicy { retries: 0, ..AsyncPolicy::default() };
+        let mut now = 1000;
+        let mut waits = Vec::new();
+        let mut deferrals = 0;
+        loop {
+            match judge(past(0, deferrals), Ended::Deferred(error()), &policy, now) {
+                Verdict::Again { due, attempts: 0, deferrals: more, .. } => {
+                    waits.push(due - now);
+                    (now, deferrals) = (due, more);
+                }
+                Verdict::Dead { condition: EventCondition::EventAgeExceeded, .. } => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(waits[..3], [1000, 2000, 4000]);
+        assert_eq!(waits.last(), Some(&300_000));
+        assert!(!is_too_old(past(0, 0), &policy, now));
+        assert!(is_too_old(past(0, 0), &policy, now + 300_000));
+    }
+
+    #[test]
+    fn no_number_is_too_large() {
+        let (backoff_ms, max_age_ms) = (u64::MAX, u64::MAX);
+        let policy = AsyncPolicy { retries: u32::MAX, backoff_ms, max_age_ms };
+        let verdict = judge(past(u32::MAX - 1, 0), Ended::Failed(error()), &policy, 5000);
+        assert!(matches!(verdict, Verdict::Again { due: i64::MAX, .. }), "{verdict:?}");
+    }
+}

@@ -1,0 +1,117 @@
+use pipsqueak::wire::EventCondition::RetriesExhausted;
+
+use super::*;
+
+fn open(folder: &tempfile::TempDir) -> Store {
+    let functions = ["f", "g"].map(ToOwned::to_owned).into();
+    Store::open(folder.path().join("events.sqlite"), &functions).unwrap()
+}
+
+fn accept(store: &Store, id: &str, function: &str) {
+    store.accept(id, function, EventOrigin::Invoke, "{\"n\": 1.10}").unwrap();
+}
+
+fn error() -> FunctionError {
+    let (error_type, error_message) = ("E".to_owned(), "no".to_owned());
+    FunctionError { error_type, error_message, stack_trace: Vec::new() }
+}
+
+fn dead() -> Verdict {
+    Verdict::Dead { condition: RetriesExhausted, attempts: 3, error: Some(error()) }
+}
+
+#[test]
+fn an_event_goes_from_state_to_state_and_no_other_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    accept(&store, "1", "f");
+    let running = store.claim(&[]).unwrap().unwrap();
+    assert_eq!((running.id.as_str(), running.payload.as_str()), ("1", "{\"n\": 1.10}"));
+    assert!(store.claim(&[]).unwrap().is_none());
+    assert!(matches!(store.remove("1"), Err(EventsError::State { state: "running", .. })));
+    assert!(matches!(store.retry("1"), Err(EventsError::State { state: "running", .. })));
+    let (due, attempts) = (now_ms() - 1, 1);
+    let again = Verdict::Again { due, attempts, deferrals: 0, error: error() };
+    store.settle(&running, &again).unwrap();
+    let shown = store.show("1").unwrap();
+    assert_eq!((shown.state, shown.attempts, shown.error), (EventState::Pending, 1, Some(error())));
+    let running = store.claim(&[]).unwrap().unwrap();
+    assert_eq!(running.past.attempts, 1);
+    store.settle(&running, &dead()).unwrap();
+    assert!(store.claim(&[]).unwrap().is_none());
+    let shown = store.show("1").unwrap();
+    assert_eq!((shown.state, shown.condition), (EventState::Dead, Some(RetriesExhausted)));
+    assert_eq!(shown.payload.unwrap().get(), "{\"n\": 1.10}");
+    store.retry("1").unwrap();
+    let running = store.claim(&[]).unwrap().unwrap();
+    assert_eq!(running.past.attempts, 0);
+    store.settle(&running, &Verdict::Done).unwrap();
+    assert!(matches!(store.show("1"), Err(EventsError::Unknown(_))));
+    // Nothing comes back by being settled late.
+    store.settle(&running, &again).unwrap();
+    assert_eq!(store.counts().unwrap(), EventCounts::default());
+}
+
+#[test]
+fn what_was_running_is_pending_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let store = open(&folder);
+        for id in ["1", "2", "3"] {
+            accept(&store, id, "f");
+        }
+        let first = store.claim(&[]).unwrap().unwrap();
+        store.settle(&first, &dead()).unwrap();
+        store.claim(&[]).unwrap().unwrap();
+        accept(&store, "4", "g");
+    }
+    let counts = EventCounts { pending: 3, running: 0, dead: 1 };
+    assert_eq!(open(&folder).counts().unwrap(), counts);
+    // Those of a function that is gone go.
+    let path = folder.path().join("events.sqlite");
+    let store = Store::open(path, &["f".to_owned()].into()).unwrap();
+    assert_eq!(store.counts().unwrap(), EventCounts { pending: 2, ..counts });
+}
+
+#[test]
+fn busy_functions_hold_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    accept(&store, "1", "f");
+    accept(&store, "2", "f");
+    accept(&store, "3", "g");
+    assert_eq!(store.claim(&["f"]).unwrap().unwrap().id, "3");
+    assert!(store.claim(&["f"]).unwrap().is_none());
+    assert_eq!(store.next_due(&["f"]).unwrap(), None);
+    assert!(store.next_due(&[]).unwrap().is_some_and(|due| due <= now_ms()));
+    assert_eq!(store.claim(&["g"]).unwrap().unwrap().id, "1");
+}
+
+#[test]
+fn what_waits_and_what_is_dead_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    store
+        .lock()
+        .execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+             INSERT INTO events (id, function, origin, payload, accepted, state, due)
+             SELECT 'e' || i, 'f', 'invoke', '{}', i, 'pending', i FROM n",
+            [MAX_PENDING],
+        )
+        .unwrap();
+    let refused = store.accept("more", "f", EventOrigin::Invoke, "{}");
+    assert!(matches!(refused, Err(EventsError::Full { .. })), "{refused:?}");
+    accept(&store, "other", "g");
+    for _ in 0..MAX_DEAD + 3 {
+        let running = store.claim(&["g"]).unwrap().unwrap();
+        store.settle(&running, &dead()).unwrap();
+    }
+    assert_eq!(store.counts().unwrap().dead, MAX_DEAD.cast_unsigned());
+    // The oldest of them went.
+    assert!(store.show("e3").is_err() && store.show("e4").is_ok());
+    let (listed, total) = store.list(Some("f"), true, 7).unwrap();
+    assert_eq!((listed.len(), listed[0].id.as_str(), total), (7, "e4", MAX_DEAD.cast_unsigned()));
+    store.forget("f").unwrap();
+    assert_eq!(store.list(None, false, 7).unwrap().1, 1);
+}

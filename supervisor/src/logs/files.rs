@@ -1,0 +1,220 @@
+//! Files that are written to one after the other, of which the oldest go.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// How many files a bound is divided into: as much of it is lost at once when the oldest goes.
+const PARTS: u64 = 4;
+
+/// The files of one log.
+#[derive(Debug)]
+pub(super) struct Files {
+    folder: PathBuf,
+    bound: u64,
+    current: Option<Current>,
+    /// What could not be written since something could, in bytes.
+    lost: u64,
+}
+
+/// The one that is written to.
+#[derive(Debug)]
+struct Current {
+    number: u64,
+    file: File,
+    bytes: u64,
+    /// Whether its last line is not whole.
+    is_torn: bool,
+}
+
+/// A file as it is found.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Found {
+    pub(super) number: u64,
+    pub(super) bytes: u64,
+}
+
+/// The files in a folder, the oldest first; none where it cannot be read.
+pub(super) fn list(folder: &Path) -> Vec<Found> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<_> = entries
+        .filter_map(|entry| {
+            let number = entry.file_name().to_str()?.strip_suffix(".jsonl")?.parse().ok()?;
+            Some(Found { number, bytes: entry.metadata().ok()?.len() })
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Where a file is.
+pub(super) fn path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number}.jsonl"))
+}
+
+impl Files {
+    /// Files of `bound` bytes together. Nothing is opened before it is written to.
+    pub(super) fn new(folder: PathBuf, bound: u64) -> Self {
+        Self { folder, bound, current: None, lost: 0 }
+    }
+
+    /// Appends lines, each with its end. Of what cannot be written the bytes are counted, and told
+    /// ahead of the next lines that can: by what `notice` makes of them.
+    pub(super) fn append(
+        &mut self,
+        lines: &[Vec<u8>],
+        notice: impl FnOnce(u64) -> Vec<u8>,
+    ) -> io::Result<()> {
+        let mut left = lines.iter().map(|line| line.len() as u64).sum();
+        let appended = match self.lost {
+            0 => Ok(()),
+            lost => self.append_counted(&[notice(lost)], &mut 0),
+        };
+        let appended = appended.and_then(|()| {
+            self.lost = 0;
+            self.append_counted(lines, &mut left)
+        });
+        if appended.is_err() {
+            self.lost += left;
+            // It may be gone or unusable: the next time it is opened again.
+            self.current = None;
+        }
+        appended
+    }
+
+    /// Whether something could not be written since something could.
+    pub(super) fn has_lost(&self) -> bool {
+        self.lost > 0
+    }
+
+    fn append_counted(&mut self, lines: &[Vec<u8>], left: &mut u64) -> io::Result<()> {
+        let mut text = Vec::new();
+        let mut room = 0;
+        for line in lines {
+            if (text.len() + line.len()) as u64 > room {
+                self.write(&text)?;
+                *left = left.saturating_sub(text.len() as u64);
+                text.clear();
+                room = self.room(line.len() as u64)?;
+            }
+            text.extend_from_slice(line);
+        }
+        self.write(&text)?;
+        *left = left.saturating_sub(text.len() as u64);
+        Ok(())
+    }
+
+    /// Has a file ready that `wanted` more bytes fit into; how many do.
+    fn room(&mut self, wanted: u64) -> io::Result<u64> {
+        let part = self.bound / PARTS;
+        let current = match self.current.take() {
+            Some(current) => current,
+            None => self.open(None)?,
+        };
+        let current = if current.bytes > 0 && current.bytes + wanted > part {
+            self.open(Some(current.number + 1))?
+        } else {
+            current
+        };
+        let room = part.saturating_sub(current.bytes);
+        self.current = Some(current);
+        Ok(room)
+    }
+
+    fn open(&self, new: Option<u64>) -> io::Result<Current> {
+        fs::create_dir_all(&self.folder)?;
+        let found = list(&self.folder);
+        let number = new.or(found.last().map(|last| last.number)).unwrap_or(1);
+        if new.is_some() {
+            self.make_room(&found)?;
+        }
+        let file = File::options().append(true).create(true).open(path(&self.folder, number))?;
+        let bytes = file.metadata()?.len();
+        // What a supervisor that was killed has left may end anywhere.
+        Ok(Current { number, file, bytes, is_torn: bytes > 0 })
+    }
+
+    /// Removes the oldest files until one more is within the bound.
+    fn make_room(&self, found: &[Found]) -> io::Result<()> {
+        let mut bytes: u64 = found.iter().map(|file| file.bytes).sum();
+        for file in found {
+            if bytes + self.bound / PARTS <= self.bound {
+                break;
+            }
+            fs::remove_file(path(&self.folder, file.number))?;
+            bytes -= file.bytes;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, text: &[u8]) -> io::Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        if std::mem::take(&mut current.is_torn) {
+            // Ends a line that is torn; else it is an empty one, which readers skip.
+            current.file.write_all(b"\n")?;
+            current.bytes += 1;
+        }
+        current.file.write_all(text)?;
+        current.bytes += text.len() as u64;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(count: usize, of: usize) -> Vec<Vec<u8>> {
+        (0..count).map(|n| format!("{n:0of$}\n").into_bytes()).collect()
+    }
+
+    fn silent(_: u64) -> Vec<u8> {
+        Vec::new()
+    }
+
+    #[test]
+    fn the_oldest_go_and_the_newest_stay_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = Files::new(folder.path().join("f"), 4000);
+        for line in lines(1000, 99) {
+            files.append(&[line], silent).unwrap();
+            let found = list(&folder.path().join("f"));
+            assert!(found.iter().map(|file| file.bytes).sum::<u64>() <= 4000, "{found:?}");
+        }
+        let found = list(&folder.path().join("f"));
+        assert_eq!(found.len(), 4);
+        let last = fs::read_to_string(path(&folder.path().join("f"), found[3].number)).unwrap();
+        assert!(last.ends_with("999\n"));
+        // The same at once, and with lines that no file holds.
+        files.append(&lines(1000, 99), silent).unwrap();
+        files.append(&lines(3, 3000), silent).unwrap();
+        let found = list(&folder.path().join("f"));
+        assert!(found.len() <= 4, "{found:?}");
+    }
+
+    #[test]
+    fn a_torn_line_is_ended_by_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(path(folder.path(), 7), "whole\ntor").unwrap();
+        let mut files = Files::new(folder.path().into(), 4000);
+        files.append(&lines(1, 3), silent).unwrap();
+        assert_eq!(fs::read_to_string(path(folder.path(), 7)).unwrap(), "whole\ntor\n000\n");
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_told_once_something_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("f");
+        fs::write(&place, "in the way of a folder").unwrap();
+        let mut files = Files::new(place.clone(), 4000);
+        for _ in 0..3 {
+            assert!(files.append(&lines(2, 9), silent).is_err());
+        }
+        assert!(files.has_lost());
+        fs::remove_file(&place).unwrap();
+        let notice = |lost| format!("{lost} lost\n").into_bytes();
+        files.append(&lines(1, 2), notice).unwrap();
+        files.append(&lines(1, 2), notice).unwrap();
+        assert_eq!(fs::read_to_string(path(&place, 1)).unwrap(), "60 lost\n00\n00\n");
+    }
+}

@@ -1,0 +1,52 @@
+//! Numbers of requests and events, which no other of any run of a supervisor has.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Gives them out: UUIDs of version 8, random once a run and counted within it, so that a request
+/// draws nothing.
+#[derive(Debug)]
+pub struct RequestIds {
+    run: u128,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    /// Those of a run.
+    pub fn new() -> Self {
+        Self { run: fastrand::u128(..), next: AtomicU64::new(0) }
+    }
+
+    /// The next one.
+    pub fn draw(&self) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let bits = (self.run & !0xffff_ffff_ffff) | u128::from(number & 0xffff_ffff_ffff);
+        let bits = bits & !(0xf << 76) & !(0b11 << 62) | (8 << 76) | (0b10 << 62);
+        let hex = format!("{bits:032x}");
+        let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+        parts.join("-")
+    }
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_a_uuid_of_its_own() {
+        let ids = RequestIds::new();
+        let (first, second) = (ids.draw(), ids.draw());
+        assert_ne!(first, second);
+        assert_ne!(RequestIds::new().draw(), first);
+        let parts: Vec<_> = first.split('-').map(str::len).collect();
+        assert_eq!(parts, [8, 4, 4, 4, 12]);
+        assert_eq!(&first[14..15], "8");
+        assert!(matches!(&first[19..20], "8" | "9" | "a" | "b"), "{first}");
+        assert_eq!((&first[24..], &second[24..]), ("000000000000", "000000000001"));
+    }
+}
