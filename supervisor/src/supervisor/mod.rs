@@ -123,11 +123,17 @@ impl Supervisor {
         arrived: Instant,
         progress: &UnboundedSender<Progress>,
     ) -> Result<(Invocation, Kept), Fault> {
-        let function = self.functions.get(name)?;
-        let pass = function.gate.enter().await.ok_or_else(|| Fault {
-            kind: FaultKind::Refused,
-            message: format!("too many invocations of {name} are waiting; try again later"),
-        })?;
+        let (function, pass) = loop {
+            let function = self.functions.get(name)?;
+            let pass = function.gate.enter().await.ok_or_else(|| Fault {
+                kind: FaultKind::Refused,
+                message: format!("too many invocations of {name} are waiting; try again later"),
+            })?;
+            // What was deployed while this one waited is what it is to run.
+            if self.is_current(&function) {
+                break (function, pass);
+            }
+        };
         let began = Instant::now();
         let obtained = self.obtain(&function, progress).await?;
         let queue_us = micros(began - arrived + obtained.waited);
@@ -249,7 +255,7 @@ impl Supervisor {
         let key = self.environments.known_key(function);
         loop {
             let paused = lock(&self.paused).take(&function.info.name)?;
-            let is_current = paused.instance().function().info.version == function.info.version
+            let is_current = Arc::ptr_eq(paused.instance().function(), function)
                 && key.as_ref() == Some(&paused.tree().key);
             if !is_current || !paused.instance().is_alive() {
                 continue;
@@ -263,11 +269,7 @@ impl Supervisor {
 
     fn keep(&self, instance: Instance, tree: &Arc<Tree>) {
         let name = instance.function().info.name.clone();
-        let is_current = self
-            .functions
-            .get(&name)
-            .is_ok_and(|current| current.info.version == instance.function().info.version);
-        if !self.settings.tiers.paused || !is_current {
+        if !self.settings.tiers.paused || !self.is_current(instance.function()) {
             return;
         }
         match instance.pause(tree.clone()) {
@@ -277,6 +279,11 @@ impl Supervisor {
             }
             Err(error) => tracing::warn!(%error, function = name, "pausing a sandbox"),
         }
+    }
+
+    /// Whether new calls run this: a name may stand for another version by now, or for nothing.
+    fn is_current(&self, function: &Arc<Function>) -> bool {
+        self.functions.get(&function.info.name).is_ok_and(|current| Arc::ptr_eq(&current, function))
     }
 
     /// Drops what was not used for longest until the memory budget is kept: paused sandboxes
