@@ -1,10 +1,11 @@
-//! `pipsqueak deploy`: a function from a folder or a file.
+//! `pipsqueak deploy`: a function from a folder, a file, a zip or a wheel.
 
 use pipsqueak::wire::{self, Reply, Request};
 
 use super::args::{Deploy, Places};
 use super::failure::{Exit, Failure};
 use super::progress::Meter;
+use super::source::{OpenLambda, Source};
 use super::{ask, output, requirements};
 
 /// Carries the verb out.
@@ -20,17 +21,14 @@ pub fn run(places: &Places, deploy: Deploy) -> Result<Exit, Failure> {
 }
 
 fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
-    // The supervisor has another working directory.
-    let source = deploy
-        .source
-        .canonicalize()
-        .map_err(|error| Failure::Input(format!("{}: {error}", deploy.source.display())))?;
-    if source.to_str().is_none() {
-        return Err(Failure::Input(format!("{}: the path is not UTF-8", source.display())));
-    }
+    let source = Source::open(&deploy.source)?;
+    let openlambda = source.openlambda()?.unwrap_or_default();
+    tell_what_is_ignored(&openlambda);
+    let mut variables = openlambda.variables;
+    variables.extend(deploy.variables);
     let mut requirements = match (&deploy.env, deploy.requirements.as_slice()) {
         (Some(_), _) => None,
-        (None, []) => requirements::of_source(&source)?,
+        (None, []) => source.requirements()?,
         (None, files) => Some(requirements::of_files(files, &[])?),
     };
     if let Some(requirements) = &mut requirements {
@@ -39,7 +37,7 @@ fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
     let timeout_ms = deploy.timeout.map(|timeout| timeout.as_millis().try_into());
     Ok(wire::Deploy {
         name: deploy.name,
-        source,
+        source: source.path,
         handler: deploy.handler,
         environment: deploy.env,
         requirements,
@@ -51,8 +49,24 @@ fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
             .map_err(|_| Failure::Input("--timeout: too long".into()))?,
         concurrency: deploy.concurrency,
         network: deploy.network,
-        variables: deploy.variables.into_iter().collect(),
+        variables,
     })
+}
+
+/// Says what of an `ol.yaml` has no effect.
+fn tell_what_is_ignored(openlambda: &OpenLambda) {
+    for key in &openlambda.unknown {
+        output::aside(&format!("warning: ol.yaml: {key} is ignored"));
+    }
+    if !openlambda.methods.is_empty() {
+        let methods = openlambda.methods.join(", ");
+        output::aside(&format!(
+            "warning: ol.yaml: other HTTP methods than {methods} are let in too"
+        ));
+    }
+    for schedule in &openlambda.schedules {
+        output::aside(&format!("warning: ol.yaml: the schedule {schedule:?} is ignored"));
+    }
 }
 
 #[cfg(test)]

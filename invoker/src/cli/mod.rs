@@ -13,6 +13,7 @@ pub mod invoke;
 pub mod output;
 pub mod progress;
 pub mod requirements;
+pub mod source;
 pub mod status;
 pub mod store;
 pub mod up;
