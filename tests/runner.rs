@@ -9,6 +9,7 @@
 mod attacks;
 mod calls;
 mod containers;
+mod deploy;
 mod fault;
 mod harness;
 mod ingest;
@@ -54,6 +55,12 @@ fn main() -> ExitCode {
         ("containers::leases", containers::leases::tests()),
         ("containers::lifetime", containers::lifetime::tests()),
         ("containers::podman", containers::podman::tests()),
+        ("deploy::applications", deploy::applications::tests()),
+        ("deploy::archives", deploy::archives::tests()),
+        ("deploy::entry", deploy::entry::tests()),
+        ("deploy::failures", deploy::failures::tests()),
+        ("deploy::openlambda", deploy::openlambda::tests()),
+        ("deploy::versions", deploy::versions::tests()),
         ("fault::hang", fault::hang::tests()),
         ("fault::kill", fault::kill::tests()),
         ("fault::service", fault::service::tests()),
