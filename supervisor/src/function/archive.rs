@@ -12,8 +12,10 @@ use super::deploy::{DeployError, MAX_BYTES, create_folder, finish_file};
 
 /// Most files and folders that an archive may have.
 const MAX_ENTRIES: usize = 65_536;
-/// Longest path in an archive, in bytes, as of the kernel's paths with what stands before.
+/// Longest path in an archive, in bytes: half of what the kernel takes, because more stands before it.
 const MAX_PATH: usize = 2048;
+/// Longest name of a file or folder, in bytes, as file systems have it.
+const MAX_NAME: usize = 255;
 
 /// Unpacks the zip at `source` into the folder `target`, which is empty.
 ///
@@ -77,18 +79,16 @@ fn unpack_as(
         }
         let Some(path) = place(path).filter(|path| !is_left_out(path)) else { continue };
         let to = target.join(&path);
-        let failed = |error| DeployError::Copy(to.display().to_string(), error);
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::AlreadyExists => of("it, or a folder of it, is there twice"),
+            _ => DeployError::Copy(to.display().to_string(), error),
+        };
         if is_folder {
             create_folders(target, &path).map_err(failed)?;
             continue;
         }
         create_folders(target, path.parent().unwrap_or(Path::new(""))).map_err(failed)?;
-        let mut file = match File::create_new(&to) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(of("it is there twice"));
-            }
-            created => created.map_err(failed)?,
-        };
+        let mut file = File::create_new(&to).map_err(failed)?;
         let mut content = (&mut entry).take(*left + 1);
         let copied = io::copy(&mut content, &mut file).map_err(|error| of(&error.to_string()))?;
         finish_file(&to, copied, entry.entry().unix_mode().unwrap_or_default(), left)?;
@@ -99,7 +99,7 @@ fn unpack_as(
 /// A path of an archive, where it is a plain one: relative, no part of it empty, `.` or `..`.
 fn inside(name: &str) -> Option<&Path> {
     let path = name.strip_suffix('/').unwrap_or(name);
-    let is_plain = |part: &str| !matches!(part, "" | "." | "..");
+    let is_plain = |part: &str| !matches!(part, "" | "." | "..") && part.len() <= MAX_NAME;
     let is_text = !path.contains(['\\', '\0']) && path.len() <= MAX_PATH;
     (is_text && path.split('/').all(is_plain)).then(|| Path::new(path))
 }
@@ -196,8 +196,9 @@ mod tests {
         for name in ["a", "a/b.py", "a/", "ä/…"] {
             assert!(inside(name).is_some(), "{name}");
         }
-        let long = "a/".repeat(1500);
-        for name in ["", "/", "/a", "..", "a/../b", "./a", "a//b", "a\\..\\b", "a\0b", &long] {
+        let (deep, long) = ("a/".repeat(1500), "a".repeat(256));
+        for name in ["", "/", "/a", "..", "a/../b", "./a", "a//b", "a\\..\\b", "a\0b", &deep, &long]
+        {
             assert!(inside(name).is_none(), "{name}");
         }
     }
