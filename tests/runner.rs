@@ -9,6 +9,7 @@
 mod attacks;
 mod calls;
 mod containers;
+mod deploy;
 mod eviction;
 mod fault;
 mod harness;
@@ -58,6 +59,12 @@ fn main() -> ExitCode {
         ("containers::leases", containers::leases::tests()),
         ("containers::lifetime", containers::lifetime::tests()),
         ("containers::podman", containers::podman::tests()),
+        ("deploy::applications", deploy::applications::tests()),
+        ("deploy::archives", deploy::archives::tests()),
+        ("deploy::entry", deploy::entry::tests()),
+        ("deploy::failures", deploy::failures::tests()),
+        ("deploy::openlambda", deploy::openlambda::tests()),
+        ("deploy::versions", deploy::versions::tests()),
         ("eviction::paused", eviction::paused::tests()),
         ("eviction::pressure", eviction::pressure::tests()),
         ("fault::events", fault::events::tests()),

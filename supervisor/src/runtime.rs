@@ -19,19 +19,25 @@ macro_rules! modules {
     };
 }
 
-const MODULES: [(&str, &str); 14] = modules!(
+const MODULES: [(&str, &str); 20] = modules!(
     "pipsqueak_runtime/__init__.py",
     "pipsqueak_runtime/__main__.py",
+    "pipsqueak_runtime/asgi.py",
     "pipsqueak_runtime/channel.py",
     "pipsqueak_runtime/concurrency.py",
+    "pipsqueak_runtime/context.py",
     "pipsqueak_runtime/environment.py",
+    "pipsqueak_runtime/event_loop.py",
+    "pipsqueak_runtime/failure.py",
     "pipsqueak_runtime/function.py",
     "pipsqueak_runtime/handler.py",
     "pipsqueak_runtime/hazards.py",
+    "pipsqueak_runtime/http_event.py",
     "pipsqueak_runtime/news.py",
     "pipsqueak_runtime/preload.py",
     "pipsqueak_runtime/snapshot.py",
     "pipsqueak_runtime/uniqueness.py",
+    "pipsqueak_runtime/wsgi.py",
     "pipsqueak_runtime/zygote.py",
     "provided/snapshot_restore_py.py"
 );

@@ -228,7 +228,7 @@ pub struct Packages {
 pub struct Deploy {
     #[arg(value_parser = named)]
     pub name: String,
-    /// Folder or single file with the function's code
+    /// Folder, single file, zip or wheel with the function's code; a wheel may have extras, x.whl[web]
     #[arg(value_name = "DIR|FILE")]
     pub source: PathBuf,
     /// The entry point, module.function [found out]

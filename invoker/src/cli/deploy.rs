@@ -1,4 +1,4 @@
-//! `pipsqueak deploy`: a function from a folder or a file.
+//! `pipsqueak deploy`: a function from a folder, a file, a zip or a wheel.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use pipsqueak::wire::{self, AsyncPolicy, Reply, Request};
 use super::args::{Deploy, Places};
 use super::failure::{Exit, Failure};
 use super::progress::Meter;
+use super::source::{OpenLambda, Source};
 use super::{ask, output, requirements};
 
 /// Carries the verb out.
@@ -22,17 +23,16 @@ pub fn run(places: &Places, deploy: Deploy) -> Result<Exit, Failure> {
 }
 
 fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
-    // The supervisor has another working directory.
-    let source = deploy
-        .source
-        .canonicalize()
-        .map_err(|error| Failure::Input(format!("{}: {error}", deploy.source.display())))?;
-    if source.to_str().is_none() {
-        return Err(Failure::Input(format!("{}: the path is not UTF-8", source.display())));
-    }
+    let source = Source::open(&deploy.source)?;
+    let openlambda = source.openlambda()?.unwrap_or_default();
+    tell_what_is_ignored(&openlambda);
+    let mut variables = openlambda.variables;
+    variables.extend(deploy.variables);
+    let schedules =
+        if deploy.schedules.is_empty() { openlambda.schedules } else { deploy.schedules };
     let mut requirements = match (&deploy.env, deploy.requirements.as_slice()) {
         (Some(_), _) => None,
-        (None, []) => requirements::of_source(&source)?,
+        (None, []) => source.requirements()?,
         (None, files) => Some(requirements::of_files(files, &[])?),
     };
     if let Some(requirements) = &mut requirements {
@@ -46,7 +46,7 @@ fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
     };
     Ok(wire::Deploy {
         name: deploy.name,
-        source,
+        source: source.path,
         handler: deploy.handler,
         environment: deploy.env,
         requirements,
@@ -60,14 +60,27 @@ fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
         sandboxes: deploy.sandboxes,
         payload: deploy.payload,
         network: deploy.network,
-        variables: deploy.variables.into_iter().collect(),
-        schedules: deploy.schedules,
+        variables,
+        schedules,
         asynchronous: AsyncPolicy {
             retries: deploy.retries.unwrap_or(usual.retries),
             backoff_ms: millis(deploy.backoff, usual.backoff_ms),
             max_age_ms: millis(deploy.max_age, usual.max_age_ms),
         },
     })
+}
+
+/// Says what of an `ol.yaml` has no effect.
+fn tell_what_is_ignored(openlambda: &OpenLambda) {
+    for key in &openlambda.unknown {
+        output::aside(&format!("warning: ol.yaml: {key} is ignored"));
+    }
+    if !openlambda.methods.is_empty() {
+        let methods = openlambda.methods.join(", ");
+        output::aside(&format!(
+            "warning: ol.yaml: other HTTP methods than {methods} are let in too"
+        ));
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod logs;
 pub mod output;
 pub mod progress;
 pub mod requirements;
+pub mod source;
 pub mod status;
 pub mod store;
 pub mod up;

@@ -146,7 +146,7 @@ pub enum Requirements {
 pub struct Deploy {
     /// The function's name.
     pub name: String,
-    /// Absolute path of the folder or single file with its code; copied before the reply.
+    /// Absolute path of the folder, single file, zip or wheel with its code; copied before the reply.
     pub source: PathBuf,
     /// `module.function`; found out where it is absent.
     pub handler: Option<String>,

@@ -1,71 +1,52 @@
-"""User code: found, called, and its failures told."""
+"""User code: found, and called."""
 
+import contextvars
 import json
+import os
 import sys
 import time
 
+from pipsqueak_runtime import context, failure
 
-class Failure(Exception):
-    """A failure of the function, as the supervisor is told it."""
-
-    def __init__(self, kind, message, trace=(), **rest):
-        super().__init__(message)
-        self.header = {
-            "errorType": kind,
-            "errorMessage": message,
-            "stackTrace": list(trace),
-            **rest,
-        }
-
-
-class Context:
-    """What a handler may ask about its invocation; names as in AWS Lambda's Python runtime."""
-
-    def __init__(self, load, invoke):
-        self.function_name = load["function"]
-        self.function_version = str(load["version"])
-        self.memory_limit_in_mb = str(load["memory"] >> 20)
-        self.aws_request_id = invoke["request_id"]
-        self._deadline = time.monotonic() + invoke["timeout_ms"] / 1000
-
-    def get_remaining_time_in_millis(self):
-        """Milliseconds until this invocation is ended."""
-        return max(0, int((self._deadline - time.monotonic()) * 1000))
+Context, Failure = context.Context, failure.Failure
+# What is returned as it is. Of all else it is found out whether it must be waited for, or collected.
+PLAIN = frozenset([dict, list, tuple, str, int, float, bool, type(None)])
+GENERATOR = type(_ for _ in ())
+# Flag of the code of `async def`.
+COROUTINE = 0x80
 
 
 def load(order, code):
     """Imports `module.function` of `order` from the folder `code`. Returns the function as taking
     (event, context)."""
-    import os
-
     if order["wider"]:
         from pipsqueak_runtime import environment
 
         environment.widen()
+    os.environ.update(context.variables(order, code))
     os.environ.update(order["variables"])
     os.chdir(code)
     sys.path.insert(0, code)
     if "multiprocessing.process" in sys.modules:
         sys.modules["multiprocessing.process"].ORIGINAL_DIR = code
+    failure.code = code
     _restored()
     module_name, _, name = order["handler"].rpartition(".")
     try:
         module = __import__(module_name, fromlist=["*"])
     except SyntaxError as error:
-        raise Failure("Runtime.UserCodeSyntaxError", str(error), _trace(error)) from None
+        raise failure.of(error, "Runtime.UserCodeSyntaxError") from None
     except ImportError as error:
-        message = f"cannot import {module_name}: {error}"
-        raise Failure("Runtime.ImportModuleError", message, _trace(error)) from None
+        about = f"cannot import {module_name}: "
+        raise failure.of(error, "Runtime.ImportModuleError", about) from None
     except BaseException as error:
-        raise Failure(type(error).__name__, str(error), _trace(error)) from None
+        raise failure.of(error) from None
     _restored()
     function = getattr(module, name, None)
     if not callable(function):
         message = f"{module_name} has no function {name}"
         raise Failure("Runtime.HandlerNotFound", message)
-    if _positional(function) == 1:
-        return lambda event, _context: function(event)
-    return function
+    return _adapted(function)
 
 
 def _restored():
@@ -77,9 +58,48 @@ def _restored():
 
     try:
         snapshot.after()
-    except snapshot.HookFailure as failure:
-        message = f"a hook of register_after_restore failed: {failure}"
-        raise Failure("Runtime.AfterRestoreError", message, _trace(failure.__cause__)) from None
+    except snapshot.HookFailure as error:
+        message = f"a hook of register_after_restore failed: {error}"
+        trace = failure.trace(error.__cause__)
+        raise Failure("Runtime.AfterRestoreError", message, trace) from None
+
+
+def _adapted(function):
+    """A function of one or two parameters, or an ASGI or WSGI application, told by its parameters."""
+    names, is_async = _parameters(function)
+    if len(names) == 3 and (is_async or names[0] == "scope"):
+        from pipsqueak_runtime import asgi
+
+        try:
+            return asgi.adapt(function)
+        except BaseException as error:
+            raise failure.of(error) from None
+    if len(names) == 2 and names[1].startswith("start_resp"):
+        from pipsqueak_runtime import wsgi
+
+        return wsgi.adapt(function)
+    if len(names) == 1:
+        return lambda event, _context: function(event)
+    return function
+
+
+def _parameters(function):
+    """Names of the positional parameters that are left to a caller, and whether its answer is awaited;
+    no names where that cannot be told."""
+    if getattr(function, "__code__", None) is None and not isinstance(function, type):
+        function = getattr(function, "__call__", None)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return (), False
+    bound = getattr(function, "__self__", None) is not None
+    # A wrapper that takes whatever comes passes it on to what it wraps.
+    while code.co_argcount <= bound and hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+        inner = getattr(function, "__code__", None)
+        if inner is None:
+            break
+        code = inner
+    return code.co_varnames[bound : code.co_argcount], bool(code.co_flags & COROUTINE)
 
 
 def call(function, payload, context):
@@ -87,12 +107,15 @@ def call(function, payload, context):
     event = json.loads(payload)
     began = time.perf_counter_ns()
     try:
-        answer = function(event, context)
+        # What it sets of context variables is this invocation's alone.
+        answer = contextvars.copy_context().run(_answer, function, event, context)
+    except Failure as refusal:
+        refusal.header["run_us"] = (time.perf_counter_ns() - began) // 1000
+        raise
     except BaseException as error:
         run_us = (time.perf_counter_ns() - began) // 1000
-        kind, trace = type(error).__name__, _trace(error)
         # The process is fit to serve on: a handler that raises may well answer the next request.
-        raise Failure(kind, str(error), trace, run_us=run_us, fit=True) from None
+        raise failure.of(error, run_us=run_us, fit=True) from None
     run_us = (time.perf_counter_ns() - began) // 1000
     try:
         return json.dumps(answer, allow_nan=False).encode(), run_us
@@ -101,23 +124,16 @@ def call(function, payload, context):
         raise Failure("Runtime.MarshalError", message, run_us=run_us, fit=True) from None
 
 
-def _positional(function):
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return 2
-    bound = getattr(function, "__self__", None) is not None
-    return code.co_argcount - bound
+def _answer(function, event, context):
+    answer = function(event, context)
+    kind = type(answer)
+    if kind in PLAIN:
+        return answer
+    if kind is GENERATOR:
+        return list(answer)
+    if hasattr(kind, "__await__") or hasattr(kind, "__anext__"):
+        from pipsqueak_runtime import event_loop
 
-
-def _trace(error):
-    """The traceback's lines, the user's frames alone."""
-    import traceback
-
-    frames = traceback.extract_tb(error.__traceback__)
-    hidden = __file__.rpartition("/")[0]
-    shown = [
-        frame
-        for frame in frames
-        if not frame.filename.startswith((hidden, "<frozen importlib"))
-    ]
-    return [line.rstrip("\n") for line in traceback.format_list(shown)]
+        wait = event_loop.run if hasattr(kind, "__await__") else event_loop.collect
+        return wait(answer)
+    return answer

@@ -5,8 +5,10 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
+use super::archive;
+
 /// Most bytes that one function's code may have: what AWS Lambda allows unpacked, twice.
-const MAX_BYTES: u64 = 512 << 20;
+pub const MAX_BYTES: u64 = 512 << 20;
 
 /// Why code could not be copied.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +21,8 @@ pub enum DeployError {
     Copy(String, io::Error),
 }
 
-/// Copies the folder or the single Python file at `source` into `target`, a new folder.
+/// Copies the folder or the single Python file at `source` into `target`, a new folder; or unpacks a
+/// zip or a wheel into it.
 ///
 /// Links are copied as they are: in a sandbox they lead to the sandbox's files. Version control
 /// and bytecode of another place are left out. Returns the module's name of a single file.
@@ -33,16 +36,22 @@ pub fn copy(source: &Path, target: &Path) -> Result<Option<String>, DeployError>
         copy_folder(source, target, &mut left)?;
         return Ok(None);
     }
-    let module = source
-        .file_name()
-        .and_then(|name| name.to_str())
-        .and_then(|name| name.strip_suffix(".py"))
-        .filter(|_| metadata.is_file())
-        .ok_or_else(|| {
-            DeployError::Source(format!("{} is neither a folder nor a .py file", source.display()))
-        })?;
-    copy_file(source, &target.join(format!("{module}.py")), &mut left)?;
-    Ok(Some(module.to_owned()))
+    let name = source.file_name().and_then(|name| name.to_str()).filter(|_| metadata.is_file());
+    match name.and_then(|name| name.rsplit_once('.')) {
+        Some((module, "py")) => {
+            copy_file(source, &target.join(format!("{module}.py")), &mut left)?;
+            return Ok(Some(module.to_owned()));
+        }
+        Some((_, "zip")) => archive::unpack(source, target, &mut left)?,
+        Some((_, "whl")) => archive::unpack_wheel(source, target, &mut left)?,
+        _ => {
+            return Err(DeployError::Source(format!(
+                "{} is neither a folder nor a .py, .zip or .whl file",
+                source.display()
+            )));
+        }
+    }
+    Ok(None)
 }
 
 fn copy_folder(source: &Path, target: &Path, left: &mut u64) -> Result<(), DeployError> {
@@ -73,18 +82,25 @@ fn copy_folder(source: &Path, target: &Path, left: &mut u64) -> Result<(), Deplo
 }
 
 fn copy_file(from: &Path, to: &Path, left: &mut u64) -> Result<(), DeployError> {
-    let copied =
-        fs::copy(from, to).map_err(|error| DeployError::Copy(to.display().to_string(), error))?;
-    *left = left.checked_sub(copied).ok_or_else(|| {
+    let failed = |error| DeployError::Copy(to.display().to_string(), error);
+    let copied = fs::copy(from, to).map_err(failed)?;
+    let mode = fs::metadata(to).map_err(failed)?.permissions().mode();
+    finish_file(to, copied, mode, left)
+}
+
+/// Counts a file of so many bytes, and lets everybody read it, and execute it where its `mode` lets
+/// anybody.
+pub fn finish_file(to: &Path, bytes: u64, mode: u32, left: &mut u64) -> Result<(), DeployError> {
+    *left = left.checked_sub(bytes).ok_or_else(|| {
         DeployError::Source(format!("the code is larger than {} MiB", MAX_BYTES >> 20))
     })?;
-    let executable = fs::metadata(to).is_ok_and(|data| data.permissions().mode() & 0o111 != 0);
-    let mode = if executable { 0o755 } else { 0o644 };
+    let mode = if mode & 0o111 != 0 { 0o755 } else { 0o644 };
     fs::set_permissions(to, fs::Permissions::from_mode(mode))
         .map_err(|error| DeployError::Copy(to.display().to_string(), error))
 }
 
-fn create_folder(path: &Path) -> io::Result<()> {
+/// Makes a folder that everybody may read.
+pub fn create_folder(path: &Path) -> io::Result<()> {
     fs::create_dir(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }

@@ -1,5 +1,7 @@
 //! Functions: deployed, kept, and run.
 
+mod archive;
+mod code;
 mod deploy;
 mod entry;
 mod exchange;

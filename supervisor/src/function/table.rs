@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! STATE/functions/NAME/function.json   what was deployed last, replaced by rename
-//! STATE/functions/NAME/code-VERSION/   its code, read-only for sandboxes
+//! STATE/functions/NAME/code-VERSION/   its code, read-only for sandboxes; that of an older version as
+//!                                      long as calls of it run
 //! ```
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pipsqueak::wire::{DEFAULT_TMP, Deploy, FunctionInfo, MOST_CONCURRENCY, MOST_PAYLOAD, Network};
 
+use super::code::Code;
 use super::deploy::{self, DeployError};
 use super::entry;
 use crate::events::{Schedule, next_run};
@@ -51,7 +53,7 @@ pub struct Function {
     /// What was deployed.
     pub info: FunctionInfo,
     /// Its code on the host.
-    pub code: PathBuf,
+    pub code: Code,
 }
 
 impl Function {
@@ -66,7 +68,7 @@ impl Function {
         FunctionInfo { next_run: next.map(wall_clock::in_seconds), ..self.info.clone() }
     }
 
-    fn new(mut info: FunctionInfo, code: PathBuf, payloads: Payloads) -> Self {
+    fn new(mut info: FunctionInfo, code: Code, payloads: Payloads) -> Self {
         info.payload_in.get_or_insert(payloads.into);
         info.payload_out.get_or_insert(payloads.out);
         if info.sandboxes == 0 {
@@ -91,12 +93,15 @@ pub struct Functions {
     folder: PathBuf,
     payloads: Payloads,
     deployed: Mutex<BTreeMap<String, Arc<Function>>>,
+    /// One change of what is below the folder at a time.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Functions {
     /// Reads the functions below `folder`, which is made where it is not there.
     pub fn open(folder: PathBuf, payloads: Payloads) -> Result<Self, FunctionsError> {
         fs::create_dir_all(&folder).map_err(at(&folder))?;
+        let turn = Arc::<Mutex<()>>::default();
         let mut functions = BTreeMap::new();
         for entry in fs::read_dir(&folder).map_err(at(&folder))? {
             let path = entry.map_err(at(&folder))?.path();
@@ -114,23 +119,31 @@ impl Functions {
                 .map_err(|error| at(&record)(io::Error::other(error)))?;
             let code = code_folder(&path, info.version);
             clear_other_code(&path, &code).map_err(at(&path))?;
+            let code = Code::new(code, turn.clone());
             let function = Function::new(info, code, payloads);
             functions.insert(function.info.name.clone(), Arc::new(function));
         }
-        Ok(Self { folder, payloads, deployed: Mutex::new(functions) })
+        Ok(Self { folder, payloads, deployed: Mutex::new(functions), turn })
     }
 
-    /// Deploys a function; of an existing name, as its next version.
+    /// Deploys a function; of an existing name, as its next version. Calls that run finish on theirs.
     pub fn deploy(&self, wanted: Deploy) -> Result<Arc<Function>, FunctionsError> {
+        // Goes after the turn, which its end may need.
+        let replaced;
+        let _turn = lock(&self.turn);
         let folder = self.folder.join(&wanted.name);
-        let version = self.get(&wanted.name).map_or(1, |old| old.info.version + 1);
-        let code = code_folder(&folder, version);
         fs::create_dir_all(&folder).map_err(at(&folder))?;
-        let deployed = self.write(wanted, version, &folder, &code);
-        match deployed {
-            Ok(function) => {
-                let function = Arc::new(function);
-                self.lock().insert(function.info.name.clone(), function.clone());
+        let version = 1 + last_version(&folder).map_err(at(&folder))?;
+        let code = code_folder(&folder, version);
+        match Self::write(wanted, version, &folder, &code) {
+            Ok(info) => {
+                let name = info.name.clone();
+                let code = Code::new(code, self.turn.clone());
+                let function = Arc::new(Function::new(info, code, self.payloads));
+                replaced = lock(&self.deployed).insert(name, function.clone());
+                if let Some(old) = &replaced {
+                    old.code.supersede();
+                }
                 Ok(function)
             }
             Err(error) => {
@@ -143,29 +156,22 @@ impl Functions {
     }
 
     fn write(
-        &self,
         wanted: Deploy,
         version: u64,
         folder: &Path,
         code: &Path,
-    ) -> Result<Function, FunctionsError> {
+    ) -> Result<FunctionInfo, FunctionsError> {
         for schedule in &wanted.schedules {
             Schedule::parse(schedule).map_err(|e| FunctionsError::Invalid(e.to_string()))?;
         }
-        let _ = fs::remove_dir_all(code);
         let single = deploy::copy(&wanted.source, code)?;
         let handler = match wanted.handler {
-            Some(handler) if entry::is_well_formed(&handler) => handler,
-            Some(handler) => {
-                return Err(FunctionsError::Invalid(format!(
-                    "{handler:?} is no handler: write it as module.function"
-                )));
-            }
-            None => entry::find(code, single.as_deref()).ok_or_else(|| {
-                FunctionsError::Invalid(format!(
-                    "no handler found in {}: name it with --handler module.function",
-                    wanted.source.display()
-                ))
+            Some(handler) => entry::well_formed(&handler).ok_or_else(|| {
+                let how = "write it as module.function";
+                FunctionsError::Invalid(format!("{handler:?} is no handler: {how}"))
+            })?,
+            None => entry::find(code, single.as_deref(), &wanted.variables).map_err(|error| {
+                FunctionsError::Invalid(format!("{}: {error}", wanted.source.display()))
             })?,
         };
         let payload = wanted.payload.map(|bytes| bytes.clamp(1, MOST_PAYLOAD));
@@ -196,39 +202,48 @@ impl Functions {
         let text = serde_json::to_vec_pretty(&info)
             .map_err(|error| at(&record)(io::Error::other(error)))?;
         replace(&record, &text).map_err(at(&record))?;
-        Ok(Function::new(info, code.to_owned(), self.payloads))
+        Ok(info)
     }
 
-    /// Forgets a function. Its code goes with its last sandbox's mount.
+    /// Forgets a function. Its code goes with the last that runs it.
     pub fn remove(&self, name: &str) -> Result<Arc<Function>, FunctionsError> {
-        let mut functions = self.lock();
-        let function =
-            functions.remove(name).ok_or_else(|| FunctionsError::Unknown(name.to_owned()))?;
-        let folder = self.folder.join(name);
+        let _turn = lock(&self.turn);
+        let function = self.get(name)?;
         // The record first: a function is there exactly as long as that is.
-        let record = folder.join("function.json");
+        let record = self.folder.join(name).join("function.json");
         fs::remove_file(&record).map_err(at(&record))?;
-        fs::remove_dir_all(&folder).map_err(at(&folder))?;
+        lock(&self.deployed).remove(name);
+        function.code.supersede();
         Ok(function)
     }
 
     /// A function by name.
     pub fn get(&self, name: &str) -> Result<Arc<Function>, FunctionsError> {
-        self.lock().get(name).cloned().ok_or_else(|| FunctionsError::Unknown(name.to_owned()))
+        lock(&self.deployed)
+            .get(name)
+            .cloned()
+            .ok_or_else(|| FunctionsError::Unknown(name.to_owned()))
     }
 
     /// All functions, by name.
     pub fn list(&self) -> Vec<Arc<Function>> {
-        self.lock().values().cloned().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Function>>> {
-        self.deployed.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.deployed).values().cloned().collect()
     }
 }
 
 fn code_folder(folder: &Path, version: u64) -> PathBuf {
     folder.join(format!("code-{version}"))
+}
+
+/// The highest version of which there is code, or 0. That of a removed function may still run.
+fn last_version(folder: &Path) -> io::Result<u64> {
+    let mut last = 0;
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let version = name.to_str().and_then(|name| name.strip_prefix("code-"));
+        last = last.max(version.and_then(|version| version.parse().ok()).unwrap_or(0));
+    }
+    Ok(last)
 }
 
 fn clear_other_code(folder: &Path, current: &Path) -> io::Result<()> {
@@ -252,6 +267,10 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         Some(folder) => fs::File::open(folder)?.sync_all(),
         None => Ok(()),
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> FunctionsError + use<'_> {
@@ -303,7 +322,9 @@ mod tests {
         assert_eq!(found.info.version, 2);
         assert!(found.code.join("hello.py").exists());
         assert!(!state.join("hello/code-1").exists());
-        functions.remove("hello").unwrap();
+        drop(found);
+        drop(functions.remove("hello").unwrap());
+        assert!(!state.join("hello").exists());
         assert!(Functions::open(state, PAYLOADS).unwrap().list().is_empty());
     }
 
@@ -326,6 +347,29 @@ mod tests {
         let found = Functions::open(state, PAYLOADS).unwrap().get("hello").unwrap();
         assert_eq!((found.info.concurrency, found.info.sandboxes), (1, 3));
         assert_eq!((found.info.payload_in, found.info.payload_out), (Some(10), Some(20)));
+    }
+
+    #[test]
+    fn code_stays_as_long_as_somebody_runs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("hello.py");
+        fs::write(&source, "def handler(event): return 1\n").unwrap();
+        let state = folder.path().join("functions");
+        let functions = Functions::open(state.clone(), PAYLOADS).unwrap();
+        let deploy = || functions.deploy(wanted("hello", &source)).unwrap();
+        let first = deploy();
+        drop(deploy());
+        assert!(first.code.join("hello.py").exists());
+        drop(first);
+        assert!(!state.join("hello/code-1").exists());
+        let removed = functions.remove("hello").unwrap();
+        assert!(removed.code.join("hello.py").exists());
+        // A new one of the name has nothing of it.
+        let again = deploy();
+        assert_eq!(again.info.version, 3);
+        drop(removed);
+        assert!(!state.join("hello/code-2").exists());
+        assert!(again.code.join("hello.py").exists());
     }
 
     #[test]

@@ -299,7 +299,7 @@ impl Supervisor {
     /// Whether an instance is one of a function as it is now, in the environment that it has now, and
     /// can serve.
     fn is_current(&self, function: &Arc<Function>, instance: &Instance, tree: &Tree) -> bool {
-        instance.function().info.version == function.info.version
+        Arc::ptr_eq(instance.function(), function)
             && self.environments.known_key(function).as_ref() == Some(&tree.key)
             && instance.is_fit()
             && instance.is_alive()
@@ -437,11 +437,10 @@ impl Supervisor {
 
     /// Whether an instance is to be kept: another version may have been deployed meanwhile.
     fn keeps(&self, instance: &Instance) -> bool {
-        let info = &instance.function().info;
-        let now = self.functions.get(&info.name);
+        let now = self.functions.get(&instance.function().info.name);
         self.settings.tiers.paused
             && instance.is_fit()
-            && now.is_ok_and(|now| now.info.version == info.version)
+            && now.is_ok_and(|now| Arc::ptr_eq(&now, instance.function()))
     }
 
     /// Drops what is worth least until what may be kept is: paused sandboxes first, because a spare

@@ -37,16 +37,31 @@ impl Listing {
         }
         let text = super::read(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        for (number, line) in logical_lines(&text) {
+        self.read_text(path, &text, Some(folder), role)
+    }
+
+    /// Reads the text of a file, which may name others in `folder`, where there is one.
+    pub fn read_text(
+        &mut self,
+        path: &Path,
+        text: &str,
+        folder: Option<&Path>,
+        role: Role,
+    ) -> Result<(), Failure> {
+        for (number, line) in logical_lines(text) {
             let line = expand(&line, |name| std::env::var(name).ok());
             let refused = |reason: &str| {
                 Failure::Input(format!("{}:{number}: {line}: {reason}", path.display()))
             };
+            let beside = |named: &str| {
+                let reason = "it is in an archive, of which no other file is read for requirements";
+                folder.map(|folder| folder.join(named)).ok_or_else(|| refused(reason))
+            };
             match understand(&line).map_err(refused)? {
                 Line::Kept => self.push(line, role),
                 // What a file of constraints names constrains too.
-                Line::Requirements(named) => self.read(&folder.join(named), role)?,
-                Line::Constraints(named) => self.read(&folder.join(named), Role::Constraints)?,
+                Line::Requirements(named) => self.read(&beside(named)?, role)?,
+                Line::Constraints(named) => self.read(&beside(named)?, Role::Constraints)?,
             }
         }
         Ok(())

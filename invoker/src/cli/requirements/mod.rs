@@ -15,7 +15,7 @@ use listing::{Listing, Role};
 
 /// What a function's folder is searched for, in this order (PEP 751 has a tool look for a lock of its
 /// own name first).
-const BROUGHT: [&str; 3] = ["pylock.pipsqueak.toml", "pylock.toml", "requirements.txt"];
+pub const BROUGHT: [&str; 3] = ["pylock.pipsqueak.toml", "pylock.toml", "requirements.txt"];
 
 /// Packages that were typed, and files of constraints.
 pub fn of_packages(packages: &[String], constraints: &[PathBuf]) -> Result<Requirements, Failure> {
@@ -51,13 +51,20 @@ pub fn of_files(files: &[PathBuf], constraints: &[PathBuf]) -> Result<Requiremen
     })
 }
 
-/// What a function brings along: a folder's lock or requirements file, a script's block.
-pub fn of_source(source: &Path) -> Result<Option<Requirements>, Failure> {
-    if is_script(source) && source.is_file() {
-        return of_script(source, &[]);
-    }
-    let brought = BROUGHT.iter().map(|name| source.join(name)).find(|path| path.is_file());
+/// What a function's folder brings along: a lock or a requirements file.
+pub fn of_folder(folder: &Path) -> Result<Option<Requirements>, Failure> {
+    let brought = BROUGHT.iter().map(|name| folder.join(name)).find(|path| path.is_file());
     brought.map(|file| of_files(&[file], &[])).transpose()
+}
+
+/// The text of such a file that is in an archive.
+pub fn of_text(path: &Path, text: String) -> Result<Requirements, Failure> {
+    if is_lock(path) {
+        return Ok(Requirements::Locked { lock: text });
+    }
+    let mut listing = Listing::default();
+    listing.read_text(path, &text, None, Role::Requirements)?;
+    Ok(listing.into_requirements(None))
 }
 
 /// Lets what has no wheel be built from source, where that is `allowed`.
@@ -73,7 +80,8 @@ pub fn allow_build(requirements: &mut Requirements, allowed: bool) -> Result<(),
     Ok(())
 }
 
-fn of_script(path: &Path, constraints: &[PathBuf]) -> Result<Option<Requirements>, Failure> {
+/// What a script's block asks for, where it has one.
+pub fn of_script(path: &Path, constraints: &[PathBuf]) -> Result<Option<Requirements>, Failure> {
     let failed = |reason| Failure::Input(format!("{}: {reason}", path.display()));
     let Some(script) = script::read(&read(path)?).map_err(failed)? else { return Ok(None) };
     let mut listing = Listing::default();
@@ -103,7 +111,7 @@ fn is_script(path: &Path) -> bool {
 }
 
 /// The text of a file; `-` is stdin.
-fn read(path: &Path) -> Result<String, Failure> {
+pub fn read(path: &Path) -> Result<String, Failure> {
     let read = if path == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().lock().read_to_string(&mut text).map(|_| text)
@@ -137,10 +145,10 @@ mod tests {
     #[test]
     fn a_folder_brings_the_best_that_it_has() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(of_source(folder.path()).unwrap(), None);
+        assert_eq!(of_folder(folder.path()).unwrap(), None);
         for name in BROUGHT.into_iter().rev() {
             std::fs::write(folder.path().join(name), format!("{name}==1")).unwrap();
-            let found = of_source(folder.path()).unwrap().unwrap();
+            let found = of_folder(folder.path()).unwrap().unwrap();
             assert_eq!(lines(found), [format!("{name}==1")]);
         }
     }
@@ -150,13 +158,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f.py");
         std::fs::write(&path, "print()\n").unwrap();
-        assert_eq!(of_source(&path).unwrap(), None);
+        assert_eq!(of_script(&path, &[]).unwrap(), None);
         let files = std::slice::from_ref(&path);
         assert!(of_files(files, &[]).is_err());
         std::fs::write(&path, "# /// script\n# dependencies = ['six', './x']\n# ///\n").unwrap();
-        assert!(of_source(&path).unwrap_err().to_string().contains("./x"));
+        assert!(of_script(&path, &[]).unwrap_err().to_string().contains("./x"));
         std::fs::write(&path, "# /// script\n# dependencies = ['six']\n# ///\n").unwrap();
-        assert_eq!(lines(of_source(&path).unwrap().unwrap()), ["six"]);
+        assert_eq!(lines(of_script(&path, &[]).unwrap().unwrap()), ["six"]);
         assert_eq!(lines(of_files(files, &[]).unwrap()), ["six"]);
         assert!(of_files(&[path.clone(), path.clone()], &[]).is_err());
     }

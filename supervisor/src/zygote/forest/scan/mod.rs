@@ -1,11 +1,13 @@
 //! What code is seen to import, without running it: the first guess of what a function needs, until
 //! a start of it has told.
 
+mod definitions;
 mod statements;
 mod tokens;
 
 use std::collections::BTreeSet;
 
+pub use definitions::{Definition, definitions};
 pub use statements::{Import, imports};
 
 /// Most files that are read for one function.

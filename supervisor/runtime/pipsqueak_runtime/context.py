@@ -1,0 +1,90 @@
+"""What a handler is told beside its event, by the names of AWS Lambda's Python runtime."""
+
+import os
+import sys
+import time
+
+# Functions have no account; where they say no region, they are in this one.
+ACCOUNT = "000000000000"
+REGION = "local"
+# Of this process, once it is a function's.
+_stream = None
+
+
+class Context:
+    """An invocation. `load` is the order that made the process the function's, `invoke` what came
+    with the event."""
+
+    def __init__(self, load, invoke):
+        self.function_name = load["function"]
+        self.function_version = str(load["version"])
+        self.memory_limit_in_mb = str(load["memory"] >> 20)
+        self.log_group_name = _group(load)
+        self.log_stream_name = _stream
+        region = load["variables"].get("AWS_REGION", REGION)
+        self.invoked_function_arn = (
+            f"arn:aws:lambda:{region}:{ACCOUNT}:function:{self.function_name}"
+        )
+        self.aws_request_id = invoke["request_id"]
+        self.tenant_id = invoke.get("tenant_id")
+        told = invoke.get("client_context")
+        self.client_context = told and ClientContext(told)
+        self.identity = Identity(invoke.get("identity") or {})
+        self._deadline = time.monotonic() + invoke["timeout_ms"] / 1000
+
+    def get_remaining_time_in_millis(self):
+        """Milliseconds until this invocation is ended."""
+        return max(0, int((self._deadline - time.monotonic()) * 1000))
+
+    def log(self, message):
+        """Prints, without a line's end."""
+        sys.stdout.write(str(message))
+
+
+class ClientContext:
+    """What a client tells of itself: `custom` and `env` as it sent them."""
+
+    def __init__(self, told):
+        self.custom = told.get("custom")
+        self.env = told.get("env")
+        self.client = told.get("client") and Client(told["client"])
+
+
+class Client:
+    """The application that the client is."""
+
+    def __init__(self, told):
+        self.installation_id = told.get("installation_id")
+        self.app_title = told.get("app_title")
+        self.app_version_name = told.get("app_version_name")
+        self.app_version_code = told.get("app_version_code")
+        self.app_package_name = told.get("app_package_name")
+
+
+class Identity:
+    """Amazon Cognito's word for who invokes."""
+
+    def __init__(self, told):
+        self.cognito_identity_id = told.get("cognitoIdentityId")
+        self.cognito_identity_pool_id = told.get("cognitoIdentityPoolId")
+
+
+def variables(load, code):
+    """The environment variables by which AWS tells a function about itself."""
+    global _stream
+    name, version = load["function"], str(load["version"])
+    _stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{version}]{os.urandom(16).hex()}"
+    return {
+        "_HANDLER": load["handler"],
+        "LAMBDA_TASK_ROOT": code,
+        "AWS_LAMBDA_FUNCTION_NAME": name,
+        "AWS_LAMBDA_FUNCTION_VERSION": version,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(load["memory"] >> 20),
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": _group(load),
+        "AWS_LAMBDA_LOG_STREAM_NAME": _stream,
+    }
+
+
+def _group(load):
+    return f"/aws/lambda/{load['function']}"

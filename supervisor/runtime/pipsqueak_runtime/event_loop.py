@@ -1,0 +1,68 @@
+"""The process's event loop: one for all that is awaited in it, in a thread of its own, where it lives
+on between invocations."""
+
+import asyncio
+import sys
+import threading
+import traceback
+import warnings
+
+_lock = threading.Lock()
+_loop = None
+
+
+def run(awaitable):
+    """Waits for something in the loop, in a copy of the caller's context variables; returns what it
+    gives, raises what it raises."""
+    answer, error = asyncio.run_coroutine_threadsafe(_outcome(awaitable), loop()).result()
+    if error is not None:
+        raise error
+    return answer
+
+
+def collect(items):
+    """All items of an asynchronous iterator, as a list."""
+
+    async def collected():
+        return [item async for item in items]
+
+    return run(collected())
+
+
+def loop():
+    """The loop, which runs."""
+    global _loop
+    with _lock:
+        if _loop is None:
+            _loop = _main_loop()
+            threading.Thread(target=_serve, args=[_loop], name="event loop", daemon=True).start()
+        return _loop
+
+
+async def _outcome(awaitable):
+    # A task hands `SystemExit` and `KeyboardInterrupt` to its loop, which would end with them.
+    try:
+        return await awaitable, None
+    except BaseException as error:
+        return None, error
+
+
+def _main_loop():
+    # What was made for the main thread's loop while the function was imported is for this one.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            loop = asyncio.get_event_loop()
+        except RuntimeError:
+            return asyncio.new_event_loop()
+        return asyncio.new_event_loop() if loop.is_closed() else loop
+
+
+def _serve(running):
+    asyncio.set_event_loop(running)
+    while True:
+        try:
+            running.run_forever()
+        except BaseException:
+            # Of a task of the user's own that exits; others go on.
+            traceback.print_exc(file=sys.stderr)
