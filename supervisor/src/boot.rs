@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::containers::{Containers, ContainersError};
 use crate::dispatch::{self, ListenError, Socket};
 use crate::environment::{Environments, EnvironmentsError};
-use crate::events::{self, Events, EventsError};
+use crate::events::{Events, EventsError};
 use crate::function::{Functions, FunctionsError};
 use crate::kernel::cgroup;
 use crate::logs::Journal;
@@ -27,7 +27,7 @@ use crate::network::{Nat, NatError};
 use crate::runtime;
 use crate::sandbox::Sandboxes;
 use crate::service::{Service, Stored};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{self, Supervisor};
 
 /// How long requests that were read are waited for at the end.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
@@ -123,8 +123,8 @@ pub async fn run(
     follow_watchdog(&service);
     follow_demand(&supervisor);
     tokio::spawn(supervisor.journal.clone().write());
-    tokio::spawn(events::carry_out(supervisor.clone()));
-    tokio::spawn(events::follow_schedules(supervisor.clone()));
+    tokio::spawn(supervisor::carry_out(supervisor.clone()));
+    tokio::spawn(supervisor::follow_schedules(supervisor.clone()));
     if supervisor.settings.tiers.zygote {
         supervisor.zygotes.grow();
         let (zygotes, functions) = (supervisor.zygotes.clone(), supervisor.functions.list());

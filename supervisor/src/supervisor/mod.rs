@@ -19,6 +19,8 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Semaphore, watch};
 
+pub use later::{carry_out, follow_schedules};
+
 use crate::containers::Containers;
 use crate::dispatch::{After, InFlight, Pass, Traffic};
 use crate::environment::{Environments, Tree};
@@ -150,6 +152,8 @@ impl Supervisor {
         progress: &UnboundedSender<Progress>,
     ) -> Result<(Invocation, Kept), Fault> {
         let function = self.functions.get(name)?;
+        // Before there is anything to wait for: one that is removed meanwhile gets no new one.
+        let log = self.journal.of(name);
         let pass = function.gate.enter().await.ok_or_else(|| Fault {
             kind: FaultKind::Refused,
             message: format!("too many invocations of {name} are waiting; try again later"),
@@ -159,7 +163,7 @@ impl Supervisor {
         let queue_us = micros(began - arrived + obtained.waited);
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let noted = self.note_running(number, &obtained.instance);
-        let recording = self.journal.record(name, function.info.version, &request_id);
+        let recording = self.journal.record(&log, function.info.version, &request_id);
         let answered = obtained.instance.invoke(&request_id, payload, recording).await;
         let answered = answered.map_err(internal)?;
         drop(noted);
