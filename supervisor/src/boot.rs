@@ -17,7 +17,7 @@ use crate::containers::{Containers, ContainersError};
 use crate::dispatch::{self, ListenError, Socket};
 use crate::ending::{Ender, Ending};
 use crate::environment::{Environments, EnvironmentsError};
-use crate::events::{self, Events, EventsError};
+use crate::events::{Events, EventsError};
 use crate::function::{Functions, FunctionsError, Payloads};
 use crate::kernel::cgroup;
 use crate::logs::Journal;
@@ -124,8 +124,8 @@ pub async fn run(
     follow_demand(&supervisor);
     supervisor::follow_memory(&supervisor).map_err(machine("watching memory"))?;
     tokio::spawn(supervisor.journal.clone().write());
-    tokio::spawn(events::carry_out(supervisor.clone()));
-    tokio::spawn(events::follow_schedules(supervisor.clone()));
+    tokio::spawn(supervisor::carry_out(supervisor.clone()));
+    tokio::spawn(supervisor::follow_schedules(supervisor.clone()));
     if supervisor.settings.tiers.zygote {
         supervisor.zygotes.grow();
         let (zygotes, functions) = (supervisor.zygotes.clone(), supervisor.functions.list());

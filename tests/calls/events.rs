@@ -143,10 +143,12 @@ fn what_cannot_be_accepted_is_refused() {
     assert_eq!(instance.call(&["invoke", "nobody", "--async"]).code, 4);
     assert_eq!(instance.call(&["events", "ls", "nobody"]).code, 4);
     assert_eq!(instance.call(&["events", "show", "1-2"]).code, 4);
-    let most = format!("\"{}\"", "x".repeat((1 << 20) - 2));
+    let of = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+    let most = of(1 << 20);
     let accepted = instance.call_with(&["invoke", "later", "--async", "-d", "-"], &most);
     assert_eq!(accepted.code, 0, "{}", accepted.stderr);
-    let refused = instance.call_with(&["invoke", "later", "--async", "-d", "-"], &(most + " "));
+    let refused =
+        instance.call_with(&["invoke", "later", "--async", "-d", "-"], &of((1 << 20) + 1));
     assert!(refused.code == 5 && refused.stderr.contains("1048576"), "{refused:?}");
     await_none(&instance);
     let text = instance.ok(&["logs", "later", "--request", accepted.stdout.trim()]);

@@ -80,7 +80,7 @@ pub struct EventInfo {
     pub attempts: u32,
     /// When it is tried next, likewise; absent where it is not pending.
     pub next: Option<String>,
-    /// Why the last attempt failed.
+    /// Why the last attempt failed, shortened where it is long; in lists without the stack.
     pub error: Option<FunctionError>,
     /// Why it is not tried any more; absent where it is not dead.
     pub condition: Option<EventCondition>,

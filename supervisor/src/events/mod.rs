@@ -11,11 +11,9 @@
 //!                                        retry by hand
 //! ```
 //!
-//! `store` has them on disk, and each arrow is a transaction of it; `policy` decides, `carry_out`
-//! acts, `schedule` says when, `clock` looks at it.
+//! `store` has them on disk, and each arrow is a transaction of it; `policy` decides, `schedule` says
+//! when functions run by themselves. Who acts is the supervisor.
 
-mod carry_out;
-mod clock;
 mod policy;
 mod schedule;
 mod schema;
@@ -30,9 +28,9 @@ use tokio::sync::Notify;
 
 use store::Store;
 
-pub use carry_out::carry_out;
-pub use clock::follow_schedules;
-pub use schedule::{Schedule, ScheduleError, next_run};
+pub use policy::{Ended, Past, Verdict, is_too_old, judge};
+pub use schedule::{Schedule, ScheduleError, Timetable, next_run};
+pub use store::Running;
 
 /// Most events that are told at once.
 const MAX_LISTED: i64 = 1000;
@@ -62,7 +60,11 @@ pub enum EventsError {
         known: i64,
     },
     /// Too many wait.
-    #[error("{} events of {function} are waiting; try again later", store::MAX_PENDING)]
+    #[error(
+        "{} events of {function}, or {} MiB of them, are waiting already; try again later",
+        store::MAX_PENDING,
+        store::MAX_PENDING_BYTES >> 20
+    )]
     Full {
         /// The function.
         function: String,
@@ -112,7 +114,7 @@ impl Events {
         payload: String,
     ) -> Result<(), EventsError> {
         self.with(move |store| store.accept(&id, &function, origin, &payload)).await?;
-        self.news.notify_one();
+        self.tell();
         Ok(())
     }
 
@@ -134,7 +136,7 @@ impl Events {
     /// Makes a dead letter pending, as if it were new.
     pub async fn retry(&self, id: String) -> Result<(), EventsError> {
         self.with(move |store| store.retry(&id)).await?;
-        self.news.notify_one();
+        self.tell();
         Ok(())
     }
 
@@ -146,6 +148,38 @@ impl Events {
     /// Removes all events of a function.
     pub async fn forget(&self, function: String) -> Result<(), EventsError> {
         self.with(move |store| store.forget(&function)).await
+    }
+
+    /// Takes the pending event that has been due for longest, but for those of functions that are
+    /// `busy`.
+    pub async fn claim(&self, busy: Vec<String>) -> Result<Option<Running>, EventsError> {
+        self.with(move |store| store.claim(&busy)).await
+    }
+
+    /// When the next pending event is due, in milliseconds since 1970, but for those of functions that
+    /// are `busy`.
+    pub async fn next_due(&self, busy: Vec<String>) -> Result<Option<i64>, EventsError> {
+        self.with(move |store| store.next_due(&busy)).await
+    }
+
+    /// Writes down what follows an attempt.
+    pub async fn settle(&self, settled: Arc<(Running, Verdict)>) -> Result<(), EventsError> {
+        self.with(move |store| store.settle(&settled.0, &settled.1)).await
+    }
+
+    /// Waits for events that may be due, or for room for others.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// Tells who waits for news.
+    pub fn tell(&self) {
+        self.news.notify_one();
+    }
+
+    /// Waits until schedules may have changed.
+    pub async fn rescheduled(&self) {
+        self.rescheduled.notified().await;
     }
 
     /// How many there are.

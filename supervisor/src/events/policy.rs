@@ -10,17 +10,18 @@ const MAX_DEFERRED_MS: u64 = 5 * 60 * 1000;
 
 /// What of an event's past decides on its future. Times are in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Past {
-    pub(super) accepted: i64,
+pub struct Past {
+    /// When it was accepted.
+    pub accepted: i64,
     /// How often its function has failed it.
-    pub(super) attempts: u32,
+    pub attempts: u32,
     /// How often in a row it did not come to its function.
-    pub(super) deferrals: u32,
+    pub deferrals: u32,
 }
 
 /// How an attempt ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub enum Ended {
     /// Well, or its function is no more.
     Done,
     /// The function failed.
@@ -31,22 +32,38 @@ pub(super) enum Ended {
 
 /// What follows.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// The event is done.
     Done,
-    /// It is tried again at `due`.
-    Again { due: i64, attempts: u32, deferrals: u32, error: FunctionError },
+    /// It is tried again.
+    Again {
+        /// When, in milliseconds since 1970.
+        due: i64,
+        /// How often its function has failed it by now.
+        attempts: u32,
+        /// How often in a row it did not come to its function.
+        deferrals: u32,
+        /// Why this attempt failed.
+        error: FunctionError,
+    },
     /// It is a dead letter.
-    Dead { condition: EventCondition, attempts: u32, error: Option<FunctionError> },
+    Dead {
+        /// Why.
+        condition: EventCondition,
+        /// How often its function has failed it.
+        attempts: u32,
+        /// Why this attempt failed; absent where there was none.
+        error: Option<FunctionError>,
+    },
 }
 
 /// Whether an event is too old to be tried.
-pub(super) fn is_too_old(past: Past, policy: &AsyncPolicy, now: i64) -> bool {
+pub fn is_too_old(past: Past, policy: &AsyncPolicy, now: i64) -> bool {
     now > latest(past, policy)
 }
 
 /// What follows an attempt that ended at `now`.
-pub(super) fn judge(past: Past, ended: Ended, policy: &AsyncPolicy, now: i64) -> Verdict {
+pub fn judge(past: Past, ended: Ended, policy: &AsyncPolicy, now: i64) -> Verdict {
     let (attempts, deferrals, after, error) = match ended {
         Ended::Done => return Verdict::Done,
         Ended::Failed(error) => {

@@ -45,7 +45,7 @@ pub fn next_run(schedules: &[String], after: DateTime<Utc>) -> Option<DateTime<U
 
 /// The schedules of all functions, each with its next time.
 #[derive(Debug, Default)]
-pub(super) struct Timetable(Vec<Row>);
+pub struct Timetable(Vec<Row>);
 
 #[derive(Debug)]
 struct Row {
@@ -58,7 +58,7 @@ struct Row {
 impl Timetable {
     /// Follows what functions have now. Schedules that were there keep their next time; new ones
     /// begin `now`.
-    pub(super) fn follow(&mut self, functions: &[(String, Vec<String>)], now: DateTime<Utc>) {
+    pub fn follow(&mut self, functions: &[(String, Vec<String>)], now: DateTime<Utc>) {
         let old = std::mem::take(&mut self.0);
         for (function, schedules) in functions {
             for text in schedules {
@@ -79,7 +79,7 @@ impl Timetable {
 
     /// What is due: the function, its schedule and the time. A schedule of which several times have
     /// passed is due once, with the first of them.
-    pub(super) fn due(&mut self, now: DateTime<Utc>) -> Vec<(String, String, DateTime<Utc>)> {
+    pub fn due(&mut self, now: DateTime<Utc>) -> Vec<(String, String, DateTime<Utc>)> {
         let mut due = Vec::new();
         self.0.retain_mut(|row| {
             if row.next > now {
@@ -94,7 +94,7 @@ impl Timetable {
     }
 
     /// The next time of any.
-    pub(super) fn next(&self) -> Option<DateTime<Utc>> {
+    pub fn next(&self) -> Option<DateTime<Utc>> {
         self.0.iter().map(|row| row.next).min()
     }
 }

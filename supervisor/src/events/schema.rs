@@ -12,6 +12,7 @@ const EVENTS: &str = "
         function TEXT NOT NULL,
         origin TEXT NOT NULL,           -- invoke, schedule
         payload TEXT NOT NULL,          -- JSON
+        bytes INTEGER NOT NULL,         -- of the payload
         accepted INTEGER NOT NULL,
         state TEXT NOT NULL,            -- pending, running, dead
         due INTEGER NOT NULL,           -- pending: of the next attempt; dead: since when
@@ -21,7 +22,7 @@ const EVENTS: &str = "
         condition TEXT                  -- JSON: why it is dead
     );
     CREATE INDEX events_due ON events (state, due, function);
-    CREATE INDEX events_function ON events (function, state);
+    CREATE INDEX events_function ON events (function, state, bytes);
 ";
 
 /// Version of the schema.

@@ -16,6 +16,8 @@ use crate::wall_clock::{now_ms, of_ms};
 
 /// Most events of one function that wait.
 pub(super) const MAX_PENDING: i64 = 10_000;
+/// Most bytes that they have together.
+pub(super) const MAX_PENDING_BYTES: i64 = 256 << 20;
 /// Most dead letters of one function that are kept; the oldest goes for a new one.
 const MAX_DEAD: i64 = 100;
 
@@ -28,15 +30,15 @@ pub(super) struct Store {
 
 /// An event that is being carried out. It is settled once.
 #[derive(Debug)]
-pub(super) struct Running {
+pub struct Running {
     /// Its number.
-    pub(super) id: String,
+    pub id: String,
     /// The function.
-    pub(super) function: String,
+    pub function: String,
     /// What the function is given: JSON.
-    pub(super) payload: String,
+    pub payload: String,
     /// What decides on its future.
-    pub(super) past: Past,
+    pub past: Past,
 }
 
 impl Store {
@@ -76,18 +78,20 @@ impl Store {
         origin: EventOrigin,
         payload: &str,
     ) -> Result<(), EventsError> {
+        let length = payload.len() as u64;
         let accepted = self.write(|transaction| {
-            let waiting: i64 = transaction.query_row(
-                "SELECT count(*) FROM events WHERE function = ?1 AND state = 'pending'",
+            let (waiting, bytes): (i64, i64) = transaction.query_row(
+                "SELECT count(*), coalesce(sum(bytes), 0) FROM events
+                 WHERE function = ?1 AND state = 'pending'",
                 [function],
-                |row| row.get(0),
+                |row| Ok((row.get(0)?, row.get(1)?)),
             )?;
-            if waiting >= MAX_PENDING {
+            if waiting >= MAX_PENDING || bytes.saturating_add_unsigned(length) > MAX_PENDING_BYTES {
                 return Ok(false);
             }
             transaction.execute(
-                "INSERT INTO events (id, function, origin, payload, accepted, state, due)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?5)",
+                "INSERT INTO events (id, function, origin, payload, bytes, accepted, state, due)
+                 VALUES (?1, ?2, ?3, ?4, length(CAST(?4 AS BLOB)), ?5, 'pending', ?5)",
                 params![id, function, origin_text(origin), payload, now_ms()],
             )?;
             Ok(true)
@@ -97,7 +101,7 @@ impl Store {
 
     /// Takes the pending event that has been due for longest, but for those of functions that are
     /// `busy`.
-    pub(super) fn claim(&self, busy: &[&str]) -> Result<Option<Running>, EventsError> {
+    pub(super) fn claim(&self, busy: &[String]) -> Result<Option<Running>, EventsError> {
         let busy = serde_json::json!(busy).to_string();
         self.write(|transaction| {
             let found = transaction.query_row(
@@ -130,7 +134,7 @@ impl Store {
     }
 
     /// When the next pending event is due, but for those of functions that are `busy`.
-    pub(super) fn next_due(&self, busy: &[&str]) -> Result<Option<i64>, EventsError> {
+    pub(super) fn next_due(&self, busy: &[String]) -> Result<Option<i64>, EventsError> {
         let busy = serde_json::json!(busy).to_string();
         let found = self.lock().query_row(
             "SELECT min(due) FROM events WHERE state = 'pending'
@@ -167,7 +171,8 @@ impl Store {
         })
     }
 
-    /// Events that are not done, the oldest first, and how many there are.
+    /// Events that are not done, the oldest first, and how many there are. Without payloads and stack
+    /// traces, so that many can be told at once.
     pub(super) fn list(
         &self,
         function: Option<&str>,
@@ -182,7 +187,7 @@ impl Store {
                  FROM events {WHERE} ORDER BY accepted, id LIMIT ?3"
             ))?;
             let events = statement
-                .query_map(params![function, dead, most], info)?
+                .query_map(params![function, dead, most], |row| Ok(brief(info(row)?)))?
                 .collect::<rusqlite::Result<Vec<_>>>()?;
             let total: i64 = connection.query_row(
                 &format!("SELECT count(*) FROM events {WHERE}"),
@@ -319,6 +324,13 @@ fn info(row: &Row<'_>) -> rusqlite::Result<EventInfo> {
         condition: read::<EventCondition>(row, 8)?,
         payload: None,
     })
+}
+
+fn brief(mut event: EventInfo) -> EventInfo {
+    if let Some(error) = &mut event.error {
+        error.stack_trace.clear();
+    }
+    event
 }
 
 fn read<T: serde::de::DeserializeOwned>(

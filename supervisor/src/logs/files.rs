@@ -207,12 +207,12 @@ mod tests {
         let place = folder.path().join("f");
         fs::write(&place, "in the way of a folder").unwrap();
         let mut files = Files::new(place.clone(), 4000);
+        let notice = |lost: u64| format!("{lost} lost\n").into_bytes();
         for _ in 0..3 {
-            assert!(files.append(&lines(2, 9), silent).is_err());
+            assert!(files.append(&lines(2, 9), notice).is_err());
         }
         assert!(files.has_lost());
         fs::remove_file(&place).unwrap();
-        let notice = |lost| format!("{lost} lost\n").into_bytes();
         files.append(&lines(1, 2), notice).unwrap();
         files.append(&lines(1, 2), notice).unwrap();
         assert_eq!(fs::read_to_string(path(&place, 1)).unwrap(), "60 lost\n00\n00\n");

@@ -74,9 +74,9 @@ impl Journal {
         self.queue.flush().await;
     }
 
-    /// Begins to record an invocation of a function.
-    pub fn record(&self, function: &str, version: u64, request: &str) -> Recording {
-        Recording::begin(self.of(function), self.queue.clone(), version, request)
+    /// Begins to record an invocation of a function in its log.
+    pub fn record(&self, log: &Arc<Log>, version: u64, request: &str) -> Recording {
+        Recording::begin(log.clone(), self.queue.clone(), version, request)
     }
 
     /// A function's log.
@@ -171,8 +171,8 @@ mod tests {
     async fn interleaved_invocations_are_told_apart_and_go_with_their_function() {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::open(folder.path().into(), 1 << 20, &BTreeSet::new()).unwrap();
-        let mut first = journal.record("f", 3, "1");
-        let mut second = journal.record("f", 3, "2");
+        let mut first = journal.record(&journal.of("f"), 3, "1");
+        let mut second = journal.record(&journal.of("f"), 3, "2");
         first.print(b"a\nb");
         second.print(b"\xffc\n");
         first.print(b"b\nend");
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(of("2")[1], "\u{fffd}c");
         assert!(journal.bytes() > 0);
 
-        let mut late = journal.record("f", 3, "3");
+        let mut late = journal.record(&journal.of("f"), 3, "3");
         journal.remove("f").await.unwrap();
         late.print(b"too late\n");
         journal.flush().await;
@@ -202,7 +202,7 @@ mod tests {
     async fn an_invocation_that_prints_much_says_once_what_was_not_kept() {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::open(folder.path().into(), 1 << 20, &BTreeSet::new()).unwrap();
-        let mut recording = journal.record("f", 1, "1");
+        let mut recording = journal.record(&journal.of("f"), 1, "1");
         for _ in 0..100 {
             recording.print(&vec![b'x'; 1 << 14]);
         }

@@ -80,11 +80,11 @@ fn busy_functions_hold_nobody_up() {
     accept(&store, "1", "f");
     accept(&store, "2", "f");
     accept(&store, "3", "g");
-    assert_eq!(store.claim(&["f"]).unwrap().unwrap().id, "3");
-    assert!(store.claim(&["f"]).unwrap().is_none());
-    assert_eq!(store.next_due(&["f"]).unwrap(), None);
+    assert_eq!(store.claim(&["f".to_owned()]).unwrap().unwrap().id, "3");
+    assert!(store.claim(&["f".to_owned()]).unwrap().is_none());
+    assert_eq!(store.next_due(&["f".to_owned()]).unwrap(), None);
     assert!(store.next_due(&[]).unwrap().is_some_and(|due| due <= now_ms()));
-    assert_eq!(store.claim(&["g"]).unwrap().unwrap().id, "1");
+    assert_eq!(store.claim(&["g".to_owned()]).unwrap().unwrap().id, "1");
 }
 
 #[test]
@@ -95,16 +95,21 @@ fn what_waits_and_what_is_dead_are_bounded() {
         .lock()
         .execute(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-             INSERT INTO events (id, function, origin, payload, accepted, state, due)
-             SELECT 'e' || i, 'f', 'invoke', '{}', i, 'pending', i FROM n",
+             INSERT INTO events (id, function, origin, payload, bytes, accepted, state, due)
+             SELECT 'e' || i, 'f', 'invoke', '{}', 2, i, 'pending', i FROM n",
             [MAX_PENDING],
         )
         .unwrap();
     let refused = store.accept("more", "f", EventOrigin::Invoke, "{}");
     assert!(matches!(refused, Err(EventsError::Full { .. })), "{refused:?}");
+    let sql = "UPDATE events SET bytes = ?1 WHERE id = 'other'";
     accept(&store, "other", "g");
+    store.lock().execute(sql, [MAX_PENDING_BYTES - 4]).unwrap();
+    let refused = store.accept("large", "g", EventOrigin::Invoke, "12345");
+    assert!(matches!(refused, Err(EventsError::Full { .. })), "{refused:?}");
+    store.accept("small", "g", EventOrigin::Invoke, "1234").unwrap();
     for _ in 0..MAX_DEAD + 3 {
-        let running = store.claim(&["g"]).unwrap().unwrap();
+        let running = store.claim(&["g".to_owned()]).unwrap().unwrap();
         store.settle(&running, &dead()).unwrap();
     }
     assert_eq!(store.counts().unwrap().dead, MAX_DEAD.cast_unsigned());
@@ -113,5 +118,5 @@ fn what_waits_and_what_is_dead_are_bounded() {
     let (listed, total) = store.list(Some("f"), true, 7).unwrap();
     assert_eq!((listed.len(), listed[0].id.as_str(), total), (7, "e4", MAX_DEAD.cast_unsigned()));
     store.forget("f").unwrap();
-    assert_eq!(store.list(None, false, 7).unwrap().1, 1);
+    assert_eq!(store.list(None, false, 7).unwrap().1, 2);
 }

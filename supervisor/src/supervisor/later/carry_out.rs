@@ -1,27 +1,29 @@
 //! Carries pending events out, a bounded number at once.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pipsqueak::wire::{AsyncPolicy, EventCondition, Fault, FaultKind, FunctionError, Outcome};
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, mpsc};
 
-use super::EventsError;
-use super::policy::{Ended, Verdict, is_too_old, judge};
-use super::store::Running;
 use crate::dispatch::After;
-use crate::supervisor::{Asked, Supervisor};
+use crate::events::{Ended, EventsError, Running, Verdict, is_too_old, judge};
+use crate::supervisor::{Asked, Supervisor, lock};
 use crate::wall_clock::now_ms;
 
 /// Most events of one function at once; of one that runs few invocations at once, half as many, so
 /// that clients find the others free.
 const MAX_OF_FUNCTION: u32 = 4;
 /// Most events at once for each processor.
-const MAX_OF_PROCESSOR: usize = 2;
+const MAX_OF_PROCESSOR: usize = 4;
 /// How long the time of day is not looked at: somebody may set it.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
+/// Most characters of each text of an error that is kept.
+const MAX_ERROR_TEXT: usize = 1000;
+/// Most frames of its stack.
+const MAX_FRAMES: usize = 50;
 /// How long after the database could not be read or written it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -44,7 +46,7 @@ pub async fn carry_out(supervisor: Arc<Supervisor>) {
         };
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
-            () = supervisor.events.news.notified() => {}
+            () = supervisor.events.news() => {}
             _ = ending.wait_for(Option::is_some) => {}
         }
     }
@@ -66,15 +68,8 @@ async fn fill(
         if count as usize >= most {
             return Ok(MAX_SLEEP);
         }
-        let names = busy.clone();
-        let claim = move |store: &super::Store| {
-            store.claim(&names.iter().map(String::as_str).collect::<Vec<_>>())
-        };
-        let Some(event) = supervisor.events.with(claim).await? else {
-            let due = move |store: &super::Store| {
-                store.next_due(&busy.iter().map(String::as_str).collect::<Vec<_>>())
-            };
-            let due = supervisor.events.with(due).await?;
+        let Some(event) = supervisor.events.claim(busy.clone()).await? else {
+            let due = supervisor.events.next_due(busy).await?;
             let left = due.map(|due| u64::try_from(due - now_ms()).unwrap_or_default());
             return Ok(left.map_or(MAX_SLEEP, |left| Duration::from_millis(left).min(MAX_SLEEP)));
         };
@@ -85,7 +80,7 @@ async fn fill(
             let in_flight = supervisor.begin_request();
             attempt(&supervisor, event).await;
             drop((place, in_flight));
-            supervisor.events.news.notify_one();
+            supervisor.events.tell();
         });
     }
 }
@@ -146,8 +141,7 @@ async fn settle(supervisor: &Supervisor, event: Running, verdict: Verdict) {
     let settled = Arc::new((event, verdict));
     let mut ending = supervisor.ending();
     loop {
-        let once = settled.clone();
-        match supervisor.events.with(move |store| store.settle(&once.0, &once.1)).await {
+        match supervisor.events.settle(settled.clone()).await {
             Ok(()) => return,
             Err(error) => tracing::error!(%error, "noting how an event went"),
         }
@@ -174,7 +168,7 @@ async fn run(supervisor: &Arc<Supervisor>, event: &Running) -> Ended {
             supervisor.after(After { kept: Some(kept), ..After::default() });
             match (invocation.outcome, invocation.error) {
                 (Outcome::Done, _) => Ended::Done,
-                (_, Some(error)) => Ended::Failed(error),
+                (_, Some(error)) => Ended::Failed(shortened(&error)),
                 (_, None) => Ended::Failed(told("Pipsqueak.Failed", String::new())),
             }
         }
@@ -193,10 +187,31 @@ fn of_fault(fault: Fault) -> Ended {
     }
 }
 
+/// As much of an error as is kept with an event: functions say what theirs is, so it may be anything.
+fn shortened(error: &FunctionError) -> FunctionError {
+    let short = |text: &str| text.chars().take(MAX_ERROR_TEXT).collect();
+    FunctionError {
+        error_type: short(&error.error_type),
+        error_message: short(&error.error_message),
+        stack_trace: error.stack_trace.iter().take(MAX_FRAMES).map(|frame| short(frame)).collect(),
+    }
+}
+
 fn told(kind: &str, message: String) -> FunctionError {
     FunctionError { error_type: kind.to_owned(), error_message: message, stack_trace: Vec::new() }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_any_size_is_kept_in_part() {
+        let long = "ä".repeat(1 << 20);
+        let (error_type, error_message) = (long.clone(), "no".to_owned());
+        let stack_trace = vec![long; 99];
+        let short = shortened(&FunctionError { error_type, error_message, stack_trace });
+        assert_eq!(short.error_type.chars().count(), MAX_ERROR_TEXT);
+        assert_eq!((short.error_message.as_str(), short.stack_trace.len()), ("no", MAX_FRAMES));
+    }
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use pipsqueak::wire::EventOrigin;
 use serde_json::json;
 
-use super::schedule::Timetable;
+use crate::events::Timetable;
 use crate::supervisor::Supervisor;
 use crate::wall_clock;
 
@@ -34,7 +34,7 @@ pub async fn follow_schedules(supervisor: Arc<Supervisor>) {
         let sleep = until.map_or(MAX_SLEEP, |until| until.unwrap_or_default().min(MAX_SLEEP));
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
-            () = supervisor.events.rescheduled.notified() => {}
+            () = supervisor.events.rescheduled() => {}
             _ = ending.wait_for(Option::is_some) => return,
         }
     }

@@ -1,8 +1,15 @@
-//! Asynchronous events, as clients ask for them.
+//! What functions do later: asynchronous events as clients ask for them, `carry_out`, which has
+//! functions run for them, and `clock`, which makes them of schedules.
+
+mod carry_out;
+mod clock;
 
 use pipsqueak::wire::{EventOrigin, EventsRequest, Fault, FaultKind, MAX_EVENT_BYTES, Reply};
 
 use super::Supervisor;
+
+pub use carry_out::carry_out;
+pub use clock::follow_schedules;
 
 impl Supervisor {
     /// Accepts an event for a function; its number.
