@@ -40,11 +40,14 @@ def _serve_as_zygote(control, probe, generators):
     environment.note()
     news.know()
     function.flush()
+    # Each child returns from here: it would give this back, and copy every page that has some of it.
+    del preloading
     # A collection in a child would write to every object's header and so copy every page.
     gc.collect()
     gc.freeze()
     native.collapse()
     channel.send(control, {"ready": told})
+    del told
     while True:
         message = channel.receive(control)
         if message is None:
