@@ -32,7 +32,8 @@ pub struct Flags {
     package: String,
 }
 
-/// How many are started from one look at the memory to the next.
+/// How many are started at least from one look at the memory to the next, and one of so many that there
+/// are.
 const STEP: usize = 10;
 
 /// How many there were, and their memory in bytes.
@@ -70,10 +71,13 @@ trait Side {
 fn fill(memory: u64, side: &mut impl Side) -> Result<Vec<Look>, Failure> {
     let before = available()?;
     let mut looks = Vec::new();
-    for count in (STEP..).step_by(STEP) {
-        for _ in 0..STEP {
+    let mut count = 0;
+    loop {
+        let step = STEP.max(count / STEP);
+        for _ in 0..step {
             side.add()?;
         }
+        count += step;
         let pss = side.processes()?.into_iter().map(pss).sum();
         looks.push(Look { count, pss, used: before - available()? });
         #[expect(clippy::cast_precision_loss, reason = "a size, far below 2^52")]
@@ -81,7 +85,6 @@ fn fill(memory: u64, side: &mut impl Side) -> Result<Vec<Look>, Failure> {
             return Ok(looks);
         }
     }
-    Ok(looks)
 }
 
 /// How many fit, by what the later half of them has taken each.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use pipsqueak::settings::Eviction;
 use pipsqueakd::eviction::{Cache, Policy};
 
-use crate::Failure;
 use crate::report::Row;
 use crate::statistics::Random;
 use traces::{Arrival, Function, TRACES};
@@ -58,7 +57,7 @@ impl Replay {
 }
 
 /// Replays.
-pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
+pub fn run(flags: &Flags) -> Vec<Row> {
     let mut random = Random::new(flags.seed);
     let functions = traces::functions(flags.functions, &mut random);
     let all: u64 = functions.iter().map(|function| function.bytes).sum();
@@ -68,18 +67,18 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     for (name, draw) in TRACES {
         let trace = draw(&functions, flags.minutes * 60.0, flags.rate, &mut random);
         for part in &flags.memory {
+            #[expect(clippy::cast_precision_loss, reason = "bytes of some sandboxes")]
+            let mebibytes = part * all as f64 / f64::from(1 << 20);
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
-                clippy::cast_precision_loss,
                 reason = "bytes of some sandboxes"
             )]
-            let budget = (all as f64 * part) as u64;
+            let budget = (mebibytes * f64::from(1 << 20)) as u64;
             let [lru, dual] = [Eviction::Lru, Eviction::GreedyDual]
                 .map(|eviction| replay(&functions, &trace, budget, eviction));
             println!(
-                "| {name} | {:.0} MiB | {:.3} | {:.3} | {:.2} ms | {:.2} ms |",
-                part * all as f64 / f64::from(1 << 20),
+                "| {name} | {mebibytes:.0} MiB | {:.3} | {:.3} | {:.2} ms | {:.2} ms |",
                 lru.hit_rate(),
                 dual.hit_rate(),
                 lru.mean_start(),
@@ -89,7 +88,7 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
             rows.push(Row::new(&name, "ms", lru.mean_start(), dual.mean_start(), None));
         }
     }
-    Ok(rows)
+    rows
 }
 
 /// Replays a trace as the supervisor serves it: a sandbox is taken while it serves, and kept again after.
@@ -131,9 +130,9 @@ mod tests {
         let mut random = Random::new(1);
         let functions = traces::functions(10, &mut random);
         // One after the other, so that one sandbox of each is enough.
-        let trace: Vec<_> = (0..100)
-            .map(|n| Arrival { micros: n * 100_000_000, function: n as usize % 10 })
-            .collect();
+        let places = (0..100).zip((0..10).cycle());
+        let trace: Vec<_> =
+            places.map(|(at, function)| Arrival { micros: at * 100_000_000, function }).collect();
         for eviction in [Eviction::Lru, Eviction::GreedyDual] {
             let all = replay(&functions, &trace, u64::MAX, eviction);
             assert!((all.found - 90.0).abs() < 0.5, "{all:?}");

@@ -90,7 +90,7 @@ fn main() -> ExitCode {
         Benchmark::Paused(flags) => paused::run(flags),
         Benchmark::Density(flags) => density::run(flags),
         Benchmark::Pressure(flags) => pressure::run(flags),
-        Benchmark::Eviction(flags) => eviction::run(flags),
+        Benchmark::Eviction(flags) => Ok(eviction::run(flags)),
         Benchmark::Zygote(flags) => zygote::run(flags),
         Benchmark::Spares(flags) => spares::run(flags),
         Benchmark::Fork(flags) => fork::run(flags),

@@ -99,7 +99,7 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     instance.invoke("busy")?;
     let before = thread::scope(|scope| {
         meanwhile(&instance, scope, || {
-            thread::sleep(Duration::from_millis(2000));
+            thread::sleep(Duration::from_secs(2));
             Ok(())
         })
     })?;
