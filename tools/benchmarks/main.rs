@@ -3,8 +3,10 @@
 //! The two sides of a figure are interleaved in one run, because the machine is never quiet;
 //! medians and ratios are what is told.
 
+mod density;
 mod disk;
 mod env_add;
+mod eviction;
 mod experiment;
 mod fairness;
 mod fork;
@@ -16,6 +18,7 @@ mod instance;
 mod memory;
 mod mount_ops;
 mod paused;
+mod pressure;
 mod report;
 mod sandbox;
 mod sides;
@@ -51,6 +54,12 @@ struct Arguments {
 enum Benchmark {
     /// A paused function's round trip, against thaw and echo alone
     Paused(paused::Flags),
+    /// Paused functions in some memory, against interpreters of their own
+    Density(density::Flags),
+    /// A memory hog beside paused functions
+    Pressure(pressure::Flags),
+    /// Starts by traces, of each policy of eviction within the same memory
+    Eviction(eviction::Flags),
     /// A new function's start without a spare, against a fork of the same zygote and a plain import
     Zygote(zygote::Flags),
     /// The same where a spare waits
@@ -85,6 +94,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let rows = match &arguments.benchmark {
         Benchmark::Paused(flags) => paused::run(flags),
+        Benchmark::Density(flags) => density::run(flags),
+        Benchmark::Pressure(flags) => pressure::run(flags),
+        Benchmark::Eviction(flags) => Ok(eviction::run(flags)),
         Benchmark::Zygote(flags) => zygote::run(flags),
         Benchmark::Spares(flags) => spares::run(flags),
         Benchmark::Fork(flags) => fork::run(flags),

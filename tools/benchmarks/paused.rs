@@ -95,7 +95,9 @@ impl Drop for Floor {
 
 /// Measures.
 pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
-    let instance = Instance::start("paused,ssd")?;
+    // Frozen after each answer, however soon the next request comes.
+    let flags_of_up = ["--tiers", "paused,ssd", "--linger", "0"];
+    let instance = Instance::start_with(&flags_of_up, None)?;
     instance.deploy("echo", "def handler(event):\n    return event\n", &[])?;
     instance.invoke("echo")?;
     let mut floor = Floor::start()?;

@@ -26,9 +26,10 @@ def know():
 def imported():
     """Names of modules that were imported since this was asked last."""
     global _count
-    if len(sys.modules) == _count:
+    fresh = len(sys.modules) - _count
+    if not fresh:
         return []
-    names = _unknown()
+    names = _latest(fresh)
     if len(names) <= MOST:
         _count = len(sys.modules)
     told = names[:MOST]
@@ -36,20 +37,20 @@ def imported():
     return [name for name in told if _is_of_distribution(sys.modules.get(name))]
 
 
-def _unknown():
-    # New ones come last. To look at the others' names too would copy the pages that those are in, which
-    # a function shares with its zygote.
-    expected, names = len(sys.modules) - _count, []
+def _latest(count):
+    # They are in the order of their import. A name that is looked at is written to, for it counts its
+    # references; so those of a zygote's modules are left alone, or a child would copy their pages.
+    names = []
     try:
         for name in reversed(sys.modules):
             if name not in _known:
                 names.append(name)
-            elif len(names) >= expected:
-                return names
+            elif len(names) >= count:
+                break
     except RuntimeError:
-        # Another thread imports at this moment.
-        names = [name for name in list(sys.modules) if name not in _known]
-    return names
+        # Another thread imports meanwhile.
+        return [name for name in list(sys.modules) if name not in _known]
+    return names[::-1]
 
 
 def _is_of_distribution(module):
