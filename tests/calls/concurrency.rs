@@ -304,14 +304,17 @@ fn who_cannot_begin_in_time_is_refused() {
         let output = instance.call(&invoke);
         assert_eq!((output.code, output.stdout.as_str()), (0, "\"go\"\n"));
     });
+    drop(instance);
     // Where nothing else is said, as long as it may run.
-    instance.deploy("short", HELD, &["--sandboxes", "1", "--timeout", "2"]);
+    let instance = with(&[("PIPSQUEAK_SANDBOXES", "1")]);
+    instance.deploy("held", HELD, &[]);
+    instance.deploy("short", HELD, &["--timeout", "1"]);
     thread::scope(|scope| {
-        let calls: Vec<_> = (0..2).map(|_| begin(scope, &instance, "short", "never")).collect();
-        await_waiting(&instance, &json!({ "short": 1 }));
-        for call in calls {
-            assert_eq!(call.join().unwrap()["error"]["errorType"], "Runtime.Timeout");
-        }
+        let call = begin(scope, &instance, "held", "go");
+        await_running(&instance, 1);
+        refused(&instance.call(&["invoke", "short"]), "its turn has not come within 1000 ms");
+        release(&instance, "held", "go");
+        assert_eq!(call.join().unwrap()["result"], "go");
     });
 }
 

@@ -1,0 +1,148 @@
+//! The path of an invocation: its turn, its start, its handler, and what is left to do after the reply.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pipsqueak::wire::{Fault, Invocation, Progress, Tier};
+use serde_json::value::RawValue;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::paused::Place;
+use super::start::Obtained;
+use super::turn::{Asked, Serving};
+use super::{Supervisor, lock};
+use crate::dispatch::{After, Vacated};
+use crate::environment::Tree;
+use crate::fault::internal;
+use crate::function::{Function, Instance};
+use crate::logs::Report;
+use crate::zygote::Zygote;
+
+/// What is left of an invocation when its reply is sent.
+#[derive(Debug)]
+pub struct Kept {
+    function: Arc<Function>,
+    /// Where the instance is kept, if it is.
+    place: Option<Place>,
+    /// Whether it could serve another.
+    is_fit: bool,
+    tier: Tier,
+    tree: Arc<Tree>,
+    zygote: Option<(u64, Arc<Zygote>)>,
+    imported: Vec<String>,
+}
+
+impl Supervisor {
+    /// Runs a function once: queue, start, handler. What is left to be done for its instance
+    /// comes back in [`Kept`], to be given to [`Self::after`] when the reply has been sent.
+    pub async fn invoke(
+        &self,
+        name: &str,
+        payload: &RawValue,
+        asked: &Asked<'_>,
+        progress: &UnboundedSender<Progress>,
+    ) -> Result<(Invocation, Kept), Fault> {
+        let (arrived, request_id) = (asked.arrived, asked.request_id.clone());
+        // Before there is anything to wait for: one that is removed meanwhile gets no new one.
+        self.functions.get(name)?;
+        let log = self.journal.of(name);
+        let (function, turn) = self.admit(name, payload, asked).await?;
+        let began = Instant::now();
+        let obtained = self.serve(&turn, &function, progress).await?;
+        let queue_us = micros(began - arrived + obtained.waited);
+        let noted = self.note_running(&obtained.instance);
+        obtained.instance.share_processors(turn.sharers()).map_err(internal)?;
+        let recording = self.journal.record(&log, function.info.version, &request_id);
+        let answered = obtained.instance.invoke(&request_id, payload, recording).await;
+        let answered = answered.map_err(internal)?;
+        drop(noted);
+        *lock(&self.starts).entry(obtained.tier).or_default() += 1;
+        let total_us = micros(arrived.elapsed());
+        let (result, error) = match answered.result {
+            Ok(result) => (Some(result), None),
+            Err(error) => (None, Some(error)),
+        };
+        if let Some(recording) = answered.recording {
+            recording.end(Report {
+                outcome: answered.outcome,
+                error: error.clone(),
+                tier: obtained.tier,
+                run_us: answered.run_us,
+                memory: function.info.memory,
+            });
+        }
+        let invocation = Invocation {
+            result,
+            error,
+            outcome: answered.outcome,
+            tier: obtained.tier,
+            queue_us,
+            start_us: total_us.saturating_sub(queue_us).saturating_sub(answered.run_us),
+            run_us: answered.run_us,
+            total_us,
+            logs: answered.logs,
+            request_id,
+        };
+        let Obtained { tier, tree, zygote, began, before, .. } = obtained;
+        let ran = Duration::from_micros(answered.run_us);
+        let start = (tier != Tier::Paused).then(|| began.elapsed().saturating_sub(ran));
+        if self.settings.tiers.zygote && tier != Tier::Paused {
+            // Ahead of the reply: who has it can see that there is more to come.
+            self.zygotes.announce();
+        }
+        let instance = obtained.instance;
+        let imported = if tier == Tier::Paused { Vec::new() } else { instance.take_imported() };
+        let is_fit = instance.is_fit();
+        drop(instance);
+        // Ahead of the reply: whoever has it finds the instance.
+        let mut place = None;
+        let vacated = turn.end(ran);
+        if let Some(Serving { instance, tree }) = vacated.as_ref().and_then(Vacated::take)
+            && self.keeps(&instance)
+        {
+            place = Some(self.paused.keep(instance.pause(tree), start, before));
+        }
+        let kept = Kept { function, place, is_fit, tier, tree, zygote, imported };
+        Ok((invocation, kept))
+    }
+
+    /// What follows a reply: the instance is frozen, its environment gets a zygote, and that
+    /// another spare.
+    pub fn after(&self, after: After) {
+        if let Some(kept) = after.kept {
+            let Kept { function, place, is_fit, tier, tree, zygote, imported } = kept;
+            if self.settings.tiers.zygote && tier != Tier::Paused {
+                // What a start that has failed has not imported tells nothing.
+                let told = is_fit.then_some(imported);
+                let had = zygote.as_ref().map(|(id, _)| *id);
+                let (zygotes, tree) = (self.zygotes.clone(), tree.clone());
+                tokio::spawn(async move { zygotes.learn(&function, &tree, told, had).await });
+            }
+            if let Some(place) = place {
+                self.paused.settle(place);
+            }
+            if let Some((_, zygote)) = zygote {
+                self.zygotes.refill(&zygote);
+            }
+            if tier != Tier::Paused {
+                // What grows while it is used again is looked at from time to time.
+                self.shrink();
+            }
+        }
+        if let Some(ending) = after.ending {
+            self.ender.end(ending);
+        }
+    }
+
+    /// Whether an instance is to be kept: another version may have been deployed meanwhile.
+    fn keeps(&self, instance: &Instance) -> bool {
+        let now = self.functions.get(&instance.function().info.name);
+        self.settings.tiers.paused
+            && instance.is_fit()
+            && now.is_ok_and(|now| Arc::ptr_eq(&now, instance.function()))
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,131 @@
+//! An invocation's turn: waiting for it, and what serves in its place.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use pipsqueak::wire::{DEFAULT_PAYLOAD, Fault, FaultKind, Progress, SandboxInfo, SandboxState};
+use serde_json::value::RawValue;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::start::Obtained;
+use super::{Supervisor, lock, status};
+use crate::dispatch::{Bounds, Turn};
+use crate::environment::Tree;
+use crate::function::{Function, Instance};
+
+/// What a client has said of an invocation besides its event.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// The request's number.
+    pub request_id: String,
+    /// When it was read.
+    pub arrived: Instant,
+    /// How long it may wait for its turn; as long as it may run where this is absent.
+    pub deadline: Option<Duration>,
+    /// Told when the client has gone away.
+    pub gone: &'a Notify,
+}
+
+/// What serves in a place.
+#[derive(Debug)]
+pub(super) struct Serving {
+    pub(super) instance: Arc<Instance>,
+    pub(super) tree: Arc<Tree>,
+}
+
+/// Sandboxes that serve, by their numbers, and how many invocations each.
+pub(super) type Running = Arc<Mutex<BTreeMap<u64, (SandboxInfo, u32)>>>;
+
+impl Supervisor {
+    /// Waits until a function may run; the function as it is then.
+    pub(super) async fn admit(
+        &self,
+        name: &str,
+        payload: &RawValue,
+        asked: &Asked<'_>,
+    ) -> Result<(Arc<Function>, Turn<Serving>), Fault> {
+        let info = &self.functions.get(name)?.info;
+        let refused = |reason: String| Fault {
+            kind: FaultKind::Refused,
+            message: format!("an invocation of {name} is refused: {reason}"),
+        };
+        let (length, most) =
+            (payload.get().len() as u64, info.payload_in.unwrap_or(DEFAULT_PAYLOAD));
+        if length > most {
+            return Err(refused(format!("its event has {length} bytes, of {most} at most")));
+        }
+        let bounds = Bounds { sandboxes: info.sandboxes, concurrency: info.concurrency };
+        let patience = asked.deadline.unwrap_or(Duration::from_millis(info.timeout_ms));
+        let gone = asked.gone.notified();
+        let turn = self.gate.enter(name, bounds, patience, gone).await;
+        let turn = turn.map_err(|error| refused(error.to_string()))?;
+        // What was deployed meanwhile is what runs.
+        Ok((self.functions.get(name)?, turn))
+    }
+
+    /// What serves in the place of a turn; started, or resumed, where nothing does.
+    pub(super) async fn serve(
+        &self,
+        turn: &Turn<Serving>,
+        function: &Arc<Function>,
+        progress: &UnboundedSender<Progress>,
+    ) -> Result<Obtained, Fault> {
+        let mut serving = turn.place().serving().lock().await;
+        // Only a sandbox that serves several at once is there for more than one where none is kept.
+        let may_stay = self.settings.tiers.paused || function.info.concurrency > 1;
+        if let Some(Serving { instance, tree }) = &*serving
+            && may_stay
+            && self.is_current(function, instance, tree)
+        {
+            return Ok(Obtained::running(instance.clone(), tree.clone()));
+        }
+        *serving = None;
+        let obtained = self.obtain(function, progress).await?;
+        let (instance, tree) = (obtained.instance.clone(), obtained.tree.clone());
+        *serving = Some(Serving { instance, tree });
+        Ok(obtained)
+    }
+
+    /// Whether an instance is one of a function as it is now, in the environment that it has now, and
+    /// can serve.
+    pub(super) fn is_current(
+        &self,
+        function: &Arc<Function>,
+        instance: &Instance,
+        tree: &Tree,
+    ) -> bool {
+        Arc::ptr_eq(instance.function(), function)
+            && self.environments.known_key(function).as_ref() == Some(&tree.key)
+            && instance.is_fit()
+            && instance.is_alive()
+    }
+
+    /// Lists an instance among those that run until what this returns is dropped.
+    pub(super) fn note_running(&self, instance: &Instance) -> Noted {
+        let mut running = lock(&self.running);
+        let sandbox = instance.sandbox().id();
+        let inside = running.get(&sandbox).map_or(0, |(_, inside)| *inside);
+        running.insert(sandbox, (status::info(instance, SandboxState::Running), inside + 1));
+        Noted { running: self.running.clone(), sandbox }
+    }
+}
+
+/// An invocation in the list of those that run; leaves it when dropped.
+pub(super) struct Noted {
+    running: Running,
+    sandbox: u64,
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut running) = lock(&self.running).entry(self.sandbox) {
+            running.get_mut().1 -= 1;
+            if running.get().1 == 0 {
+                running.remove();
+            }
+        }
+    }
+}
