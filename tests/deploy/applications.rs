@@ -93,7 +93,12 @@ def failing():
         "POST",
         "/shop/k%C3%A4se",
         "q=1%202&q=3",
-        &json!({ "body": "aMOk", "isBase64Encoded": true, "cookies": ["c=3", "d=4"] }),
+        &json!({
+            "headers": { "host": "example.org", "x-forwarded-proto": "https", "x_two": "forged" },
+            "body": "aMOk",
+            "isBase64Encoded": true,
+            "cookies": ["c=3", "d=4"],
+        }),
     );
     let given = answer(&instance, "flask-shop", &second);
     let told: Value = serde_json::from_str(given["body"].as_str().unwrap()).unwrap();
@@ -101,6 +106,7 @@ def failing():
     assert_eq!(told[0], "käse", "{told}");
     assert_eq!(told[1], json!(["1 2", "3"]));
     assert_eq!((&told[2], &told[3], &told[5]), (&json!("hä"), &json!("192.0.2.1"), &json!("3")));
+    assert_eq!(told[6], json!(null));
     assert!(told[4] == url || told[4] == url.replace('+', "%20"), "{told}");
     assert_eq!(given["cookies"], json!(["one=1; Path=/", "two=2; Path=/"]));
     assert_eq!(given["headers"]["content-type"], "application/json");

@@ -24,6 +24,7 @@ import warnings
 import numpy
 import requests
 
+LOG_STREAM = "AWS_LAMBDA_LOG_STREAM_NAME"
 AT_IMPORT = {"argv": list(sys.argv), "path": list(sys.path), "directory": os.getcwd()}
 
 
@@ -186,7 +187,8 @@ def report():
         "concurrent.futures": futures(),
         "decimal": repr(decimal.getcontext()),
         "directory": os.getcwd(),
-        "environment": dict(os.environ),
+        "environment": {k: v for k, v in os.environ.items() if k != LOG_STREAM},
+        "log stream": os.environ[LOG_STREAM],
         "executable": [sys.executable, sys.prefix, sys.base_prefix, sys.orig_argv],
         "flags": repr(sys.flags),
         "frozen objects": gc.get_freeze_count() > 0,

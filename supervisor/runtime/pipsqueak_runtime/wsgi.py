@@ -66,6 +66,9 @@ def _environ(request, context):
         environ["REMOTE_ADDR"] = request.client
     several = {}
     for name, value in request.headers:
+        # It would look like another, one that a gateway vouches for.
+        if "_" in name:
+            continue
         several.setdefault(name.upper().replace("-", "_"), []).append(_native(value))
     for name, values in several.items():
         if name == "CONTENT_TYPE":

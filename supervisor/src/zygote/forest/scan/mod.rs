@@ -149,9 +149,12 @@ mod tests {
             prop::sample::select(vec![
                 "import ", "from ", "a", ".", "..", "(", ")", "\"", "'''", "\"\"\"", "\\\n", "\n", "#",
                 "f\"", "r'", ",", " as ", "*", ";", ":", "if TYPE_CHECKING:\n", "  ", "__import__(", "é",
+                "def ", "async ", "=",
             ]), 0..60))
         {
             imports(&text);
+            definitions(&text);
+            definitions(&pieces.concat());
             scan("main", |path| (path == "main.py").then(|| pieces.concat()));
         }
 
