@@ -95,25 +95,40 @@ impl Drop for Floor {
 
 /// Measures.
 pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
-    // Frozen after each answer, however soon the next request comes.
-    let flags_of_up = ["--tiers", "paused,ssd", "--linger", "0"];
-    let instance = Instance::start_with(&flags_of_up, None)?;
-    instance.deploy("echo", "def handler(event):\n    return event\n", &[])?;
-    instance.invoke("echo")?;
+    // Frozen after each answer, however soon the next request comes; and running on, if it comes soon.
+    let frozen = start("0")?;
+    let lingering = start("0.1")?;
     let mut floor = Floor::start()?;
     floor.round_trip()?;
-    let (mut floors, mut ours) = (Vec::new(), Vec::new());
+    let (mut floors, mut ours, mut lingered) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..flags.rounds {
         floors.push(floor.round_trip()?);
-        let (invocation, took) = instance.invoke("echo")?;
-        if invocation.tier != Tier::Paused {
-            return Err(format!("the {:?} tier answered", invocation.tier).into());
-        }
-        ours.push(milliseconds(took));
+        ours.push(answer(&frozen)?);
+        lingered.push(answer(&lingering)?);
     }
     let p99 = |values: &[f64]| percentile(values, 0.99);
     Ok(vec![
         Row::milliseconds("paused p50", median(&floors), median(&ours), 2.5, Better::Lower),
         Row::milliseconds("paused p99", p99(&floors), p99(&ours), 4.0, Better::Lower),
+        Row::new("lingering / frozen p50", "ms", median(&ours), median(&lingered), None),
+        Row::new("lingering / frozen p99", "ms", p99(&ours), p99(&lingered), None),
     ])
+}
+
+fn start(linger: &str) -> Result<Instance, Failure> {
+    let flags = ["--tiers", "paused,ssd", "--linger", linger];
+    let instance = Instance::start_with(&flags, None)?;
+    instance.deploy("echo", "def handler(event):\n    return event\n", &[])?;
+    instance.invoke("echo")?;
+    // One that was started for its request lingers after the next.
+    answer(&instance)?;
+    Ok(instance)
+}
+
+fn answer(instance: &Instance) -> Result<f64, Failure> {
+    let (invocation, took) = instance.invoke("echo")?;
+    if invocation.tier != Tier::Paused {
+        return Err(format!("the {:?} tier answered", invocation.tier).into());
+    }
+    Ok(milliseconds(took))
 }
