@@ -171,8 +171,8 @@ pub async fn run(
     if !leave {
         socket.close();
     }
-    let ended = tokio::task::spawn_blocking(move || end(&supervisor, leave));
-    ended.await.map_err(|error| machine("stopping")(io::Error::other(error)))??;
+    let cleared = tokio::task::spawn_blocking(move || end(&supervisor, leave));
+    cleared.await.map_err(|error| machine("stopping")(io::Error::other(error)))??;
     let successor = handed.map(Successor::new).transpose();
     successor.map_err(machine("finding the program that is installed"))
 }
