@@ -1,6 +1,6 @@
 //! The mount's server is killed and replaced, again and again, while it is in use.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -185,6 +185,7 @@ pub(super) fn programs(folder: &Path) -> PathBuf {
     for name in ["pipsqueak", "pipsqueakd", "pipsqueak-fs", "libpipsqueak_native.so"] {
         std::fs::copy(binary(name), programs.join(name)).unwrap();
     }
+    ["pipsqueak", "pipsqueakd", "pipsqueak-fs"].map(|name| await_executable(&programs.join(name)));
     programs
 }
 
@@ -193,7 +194,17 @@ pub(super) fn replace(program: &Path, content: &[u8]) {
     let new = program.with_extension("new");
     std::fs::write(&new, content).unwrap();
     std::fs::set_permissions(&new, std::fs::metadata(program).unwrap().permissions()).unwrap();
+    await_executable(&new);
     std::fs::rename(&new, program).unwrap();
+}
+
+/// Waits until a program that was written can be executed: a process that another test has forked
+/// meanwhile has it open for writing until that process executes something itself.
+fn await_executable(program: &Path) {
+    eventually("it can be executed", || {
+        let tried = Command::new(program).arg("--version").stdout(Stdio::null()).status();
+        !tried.is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy)
+    });
 }
 
 /// `pipsqueak-fs` as another build of it.
