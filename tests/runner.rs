@@ -70,6 +70,7 @@ fn main() -> ExitCode {
         ("fault::events", fault::events::tests()),
         ("fault::hang", fault::hang::tests()),
         ("fault::kill", fault::kill::tests()),
+        ("fault::matrix", fault::matrix::tests()),
         ("fault::service", fault::service::tests()),
         ("fault::soak", fault::soak::tests()),
         ("fault::succession", fault::succession::tests()),

@@ -19,7 +19,7 @@ macro_rules! modules {
     };
 }
 
-const MODULES: [(&str, &str); 20] = modules!(
+const MODULES: [(&str, &str); 21] = modules!(
     "pipsqueak_runtime/__init__.py",
     "pipsqueak_runtime/__main__.py",
     "pipsqueak_runtime/asgi.py",
@@ -35,6 +35,7 @@ const MODULES: [(&str, &str); 20] = modules!(
     "pipsqueak_runtime/http_event.py",
     "pipsqueak_runtime/news.py",
     "pipsqueak_runtime/preload.py",
+    "pipsqueak_runtime/rehearsal.py",
     "pipsqueak_runtime/snapshot.py",
     "pipsqueak_runtime/uniqueness.py",
     "pipsqueak_runtime/wsgi.py",

@@ -6,7 +6,11 @@ use super::{deploy, deployed, folder, refused};
 use crate::harness::shared;
 use crate::tests;
 
-tests!(a_folder_is_deployed_as_it_is, an_entry_file_is_named, what_means_nothing_is_told);
+tests!(
+    a_folder_is_deployed_as_it_is,
+    an_entry_file_is_named,
+    what_means_nothing_is_told_and_schedules_are_taken
+);
 
 fn a_folder_is_deployed_as_it_is() {
     let instance = shared();
@@ -64,15 +68,20 @@ def other(environ, start_response):
     refused(&output, "nowhere.py");
 }
 
-fn what_means_nothing_is_told() {
+fn what_means_nothing_is_told_and_schedules_are_taken() {
     let instance = shared();
-    let yaml = "limits: {mem: 50}\ntriggers:\n  http: [{method: GET}]\n  cron:\n    - schedule: '* * * * *'\n";
+    let yaml = "limits: {mem: 50}\ntriggers:\n  http: [{method: GET}]\n  cron:\n    - schedule: '0 3 * * *'\n";
     let path =
         folder(&instance, "warned", &[("f.py", "def f(event): return 1\n"), ("ol.yaml", yaml)]);
     let said = deployed(&instance, "warned", &path, &[]);
-    for told in ["limits is ignored", "other HTTP methods than GET", "\"* * * * *\" is ignored"] {
+    for told in ["limits is ignored", "other HTTP methods than GET"] {
         assert!(said.contains(told), "{said}");
     }
+    let schedules =
+        || instance.json(&["functions", "show", "warned", "--json"])["schedules"].clone();
+    assert_eq!(schedules(), json!(["0 3 * * *"]));
+    deployed(&instance, "warned", &path, &["--schedule", "@monthly"]);
+    assert_eq!(schedules(), json!(["@monthly"]));
     assert_eq!(instance.invoke("warned", &json!({}))["result"], 1);
     let path = folder(&instance, "warned", &[("ol.yaml", "environment: [A, B]\n")]);
     refused(&deploy(&instance, "warned", &path, &[]), "ol.yaml: ");

@@ -102,14 +102,14 @@ fn running_calls_finish_on_their_version() {
 fn waiting_calls_start_on_the_new_version() {
     let instance = Instance::start(&Options::default());
     let door = Door::new();
-    deploy(&instance, "old", &["--concurrency", "1"]);
+    deploy(&instance, "old", &["--sandboxes", "1"]);
     std::thread::scope(|scope| {
         let running = scope.spawn(|| instance.invoke("changing", &door.port()));
         let at_door = door.waiting();
         let queued = scope.spawn(|| instance.invoke("changing", &json!(0)));
         // Nobody tells that it waits by now; where it does not, this shows nothing and fails nobody.
         std::thread::sleep(Duration::from_secs(1));
-        deploy(&instance, "new", &["--concurrency", "1"]);
+        deploy(&instance, "new", &["--sandboxes", "1"]);
         let_in(at_door);
         assert_eq!(result(running)[0], "old");
         assert_eq!(result(queued)[0], "new");

@@ -4,6 +4,7 @@ pub mod damage;
 pub mod events;
 pub mod hang;
 pub mod kill;
+pub mod matrix;
 pub mod service;
 pub mod soak;
 pub mod succession;

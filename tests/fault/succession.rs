@@ -185,7 +185,9 @@ pub(super) fn programs(folder: &Path) -> PathBuf {
     for name in ["pipsqueak", "pipsqueakd", "pipsqueak-fs", "libpipsqueak_native.so"] {
         std::fs::copy(binary(name), programs.join(name)).unwrap();
     }
-    ["pipsqueak", "pipsqueakd", "pipsqueak-fs"].map(|name| await_executable(&programs.join(name)));
+    for name in ["pipsqueak", "pipsqueakd", "pipsqueak-fs"] {
+        await_executable(&programs.join(name));
+    }
     programs
 }
 

@@ -65,15 +65,7 @@ fn tree(zygotes: &[ZygoteInfo]) -> String {
 }
 
 fn branch(one: &ZygoteInfo, zygotes: &[ZygoteInfo], depth: usize, text: &mut String) {
-    let mut modules: Vec<&str> = one.modules.iter().map(String::as_str).collect();
-    // What is in a package says less than the package does.
-    modules.sort_by_key(|name| name.matches('.').count());
-    let more = modules.len().saturating_sub(SHOWN);
-    modules.truncate(SHOWN);
-    let mut named = modules.join(" ");
-    if more > 0 {
-        let _ = write!(named, " and {more} more");
-    }
+    let mut named = some_modules(one);
     if named.is_empty() {
         "no packages".clone_into(&mut named);
     }
@@ -91,6 +83,20 @@ fn branch(one: &ZygoteInfo, zygotes: &[ZygoteInfo], depth: usize, text: &mut Str
     }
 }
 
+/// What a zygote has imported: as much as a line takes.
+fn some_modules(one: &ZygoteInfo) -> String {
+    let mut modules: Vec<&str> = one.modules.iter().map(String::as_str).collect();
+    // What is in a package says less than the package does.
+    modules.sort_by_key(|name| name.matches('.').count());
+    let more = modules.len().saturating_sub(SHOWN);
+    modules.truncate(SHOWN);
+    let mut named = modules.join(" ");
+    if more > 0 {
+        let _ = write!(named, " and {more} more");
+    }
+    named
+}
+
 /// Zygotes as a table.
 pub fn list(zygotes: &[ZygoteInfo]) -> String {
     let rows: Vec<_> = zygotes
@@ -104,7 +110,7 @@ pub fn list(zygotes: &[ZygoteInfo]) -> String {
                 z.forks.to_string(),
                 z.spares.to_string(),
                 size::format(z.memory),
-                z.reason.clone().unwrap_or_else(|| z.modules.join(" ")),
+                z.reason.clone().unwrap_or_else(|| some_modules(z)),
             ]
         })
         .collect();

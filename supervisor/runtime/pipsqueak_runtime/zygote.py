@@ -97,6 +97,10 @@ def _become_child(control, order, descriptors, generators):
         os.chdir("/")
         _forget_the_zygote(order["role"])
         generators.reseed()
+        if order["waits"]:
+            from pipsqueak_runtime import rehearsal
+
+            rehearsal.run()
         return order["role"]
     except BaseException as error:
         _refuse(control, order, error)

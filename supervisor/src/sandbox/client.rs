@@ -1,26 +1,22 @@
 //! The supervisor's side of making sandboxes.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use pipsqueak::wire::ChangingSandbox;
 use pipsqueak_kernel::mount::{self, Access};
-use pipsqueak_kernel::{descriptor, message};
 use tokio::runtime::Handle;
 
 use super::door::Door;
 use super::exits::Exits;
-use super::maker;
 use super::order::{Answer, Order, ProcessOrder, SandboxOrder, Standing};
+use super::orders::{Maker, unexpected};
 use super::stages::{Stage, Stages};
 use super::teardown::{self, Remains};
 use super::users::{COUNT, User, Users};
@@ -28,11 +24,6 @@ use super::{Mounted, Sandbox, SandboxError};
 use crate::kernel::cgroup::{Instance, Limits};
 use crate::kernel::pressure::Reading;
 use crate::network::Nat;
-
-/// How long the maker may take to answer: longer than it gives whoever carries an order out.
-const ANSWER_PATIENCE: Duration = maker::PATIENCE.saturating_add(Duration::from_secs(5));
-/// Longest answer of the maker, in bytes.
-const MAX_ANSWER_BYTES: usize = 64 << 10;
 
 /// What a sandbox is to be.
 #[derive(Debug)]
@@ -76,13 +67,10 @@ pub struct Process {
 /// Makes sandboxes.
 #[derive(Debug)]
 pub struct Sandboxes {
-    groups: Instance,
+    groups: Arc<Instance>,
     nat: Nat,
     stages: Arc<Stages>,
-    /// Read-locked while an order is carried out; none once it stops.
-    orders: RwLock<Option<Mutex<UnixStream>>>,
-    maker: Mutex<Child>,
-    exits: Arc<Exits>,
+    maker: Arc<Maker>,
     users: Arc<Users>,
     runtime: Handle,
     next: AtomicU64,
@@ -102,43 +90,8 @@ impl Sandboxes {
         root: &Path,
         runtime: Handle,
     ) -> io::Result<Self> {
-        let (near, far) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        // Of packets, which it reads and writes as well.
-        let mut near = UnixStream::from(near);
-        descriptor::set_close_on_exec(&far, false)?;
-        let switch = groups.kill_switch()?.map(OwnedFd::from);
-        if let Some(switch) = &switch {
-            descriptor::set_close_on_exec(switch, false)?;
-        }
-        let number = |fd: &OwnedFd| std::os::fd::AsRawFd::as_raw_fd(fd).to_string();
-        let mut command = Command::new(binary);
-        command.arg("make-sandboxes").args([
-            "--instance",
-            groups.name(),
-            "--orders",
-            &number(&far),
-        ]);
-        // Not an argument: holders keep the command line, and what runs in sandboxes can read it.
-        command.current_dir(root);
-        if let Some(switch) = &switch {
-            command.args(["--kill-switch", &number(switch)]);
-        }
-        let maker = command.spawn()?;
-        drop((far, switch));
-        near.read_exact(&mut [0]).map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                "the process that makes sandboxes did not start; see the log",
-            )
-        })?;
-        let exits = Arc::new(Exits::default());
-        let reports = near.try_clone()?;
-        let followed = exits.clone();
-        // On a thread because orders are written, blocking, to the same socket.
-        std::thread::Builder::new()
-            .name("maker-reports".to_owned())
-            .spawn(move || followed.follow_blocking(reports))?;
+        let groups = Arc::new(groups);
+        let maker = Maker::start(binary, root, groups.clone())?;
         let (teardown, remains) = channel();
         let stages = Arc::<Stages>::default();
         let noted = stages.clone();
@@ -149,9 +102,7 @@ impl Sandboxes {
             groups,
             nat,
             stages,
-            orders: RwLock::new(Some(Mutex::new(near))),
-            maker: Mutex::new(maker),
-            exits,
+            maker,
             users: Arc::default(),
             runtime,
             next: AtomicU64::new(1),
@@ -197,11 +148,14 @@ impl Sandboxes {
         descriptors.extend(memberships.iter().map(AsFd::as_fd));
         descriptors.extend(parent.map(|parent| parent.holder()));
         descriptors.extend(mounts.iter().map(AsFd::as_fd));
-        let (holder_pid, holder) =
-            match self.carry_out(&name, &Order::Sandbox(order), &descriptors).map_err(cleared)? {
-                (Answer::Sandbox { holder }, pidfd) => (holder, pidfd),
-                (other, _) => return Err(cleared(unexpected(&name, &other))),
-            };
+        let (holder_pid, holder) = match self
+            .maker
+            .carry_out(&name, &Order::Sandbox(order), &descriptors)
+            .map_err(cleared)?
+        {
+            (Answer::Sandbox { holder }, pidfd) => (holder, pidfd),
+            (other, _) => return Err(cleared(unexpected(&name, &other))),
+        };
         drop(report);
         let exits = Arc::new(Exits::default());
         self.follow(reports, exits.clone()).map_err(SandboxError::Maker).map_err(cleared)?;
@@ -236,7 +190,7 @@ impl Sandboxes {
         let mut descriptors = vec![sandbox.holder()];
         descriptors.extend(memberships.iter().map(AsFd::as_fd));
         descriptors.extend(program.descriptors);
-        match self.carry_out(&sandbox.name, &Order::Process(order), &descriptors)? {
+        match self.maker.carry_out(&sandbox.name, &Order::Process(order), &descriptors)? {
             (Answer::Process { pid }, pidfd) => Ok(Process { pid, pidfd }),
             (other, _) => Err(unexpected(&sandbox.name, &other)),
         }
@@ -279,7 +233,7 @@ impl Sandboxes {
 
     /// What the maker has reaped: the ends of programs that [`Self::launch`] has started.
     pub fn exits(&self) -> &Arc<Exits> {
-        &self.exits
+        self.maker.exits()
     }
 
     /// Ends the maker and everything that is left, and removes the control groups. Blocks.
@@ -287,10 +241,7 @@ impl Sandboxes {
     /// Orders that are being carried out are waited for, later ones are refused: so every process
     /// there is is in its control group when those are cleared.
     pub fn stop(&self) -> io::Result<()> {
-        let Some(orders) = self.orders.write().unwrap_or_else(PoisonError::into_inner).take()
-        else {
-            return Ok(());
-        };
+        let Some(maker) = self.maker.stop() else { return Ok(()) };
         let thread = self.teardown_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // What is dropped after this word is ended with the groups.
         let stopping = self.teardown.send(None).is_ok();
@@ -301,9 +252,7 @@ impl Sandboxes {
         }
         let cleared = self.groups.clear();
         let disconnected = self.nat.stop().map_err(io::Error::other);
-        let orders = orders.into_inner().unwrap_or_else(PoisonError::into_inner);
-        orders.shutdown(std::net::Shutdown::Both)?;
-        self.maker.lock().unwrap_or_else(PoisonError::into_inner).wait()?;
+        maker.end()?;
         cleared.and(disconnected)
     }
 
@@ -322,54 +271,6 @@ impl Sandboxes {
         let reports = tokio::net::UnixStream::from_std(reports)?;
         self.runtime.spawn(async move { exits.follow(reports).await });
         Ok(())
-    }
-
-    fn carry_out(
-        &self,
-        name: &str,
-        order: &Order,
-        descriptors: &[BorrowedFd<'_>],
-    ) -> Result<(Answer, OwnedFd), SandboxError> {
-        let (near, far) = UnixStream::pair().map_err(SandboxError::Maker)?;
-        let body = serde_json::to_vec(order)
-            .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
-        let open = self.orders.read().unwrap_or_else(PoisonError::into_inner);
-        {
-            let orders = open.as_ref().ok_or(SandboxError::Stopping)?;
-            let orders = orders.lock().unwrap_or_else(PoisonError::into_inner);
-            message::send(orders.as_fd(), b"", &[far.as_fd()]).map_err(SandboxError::Maker)?;
-        }
-        drop(far);
-        let sent = message::send(near.as_fd(), &body, descriptors);
-        // Whatever the maker does, nobody waits for ever. An answer that has begun is sent whole.
-        near.set_read_timeout(Some(ANSWER_PATIENCE)).map_err(SandboxError::Maker)?;
-        // What is not taken is answered before it is all sent.
-        let answer = message::receive(near.as_fd(), MAX_ANSWER_BYTES).map_err(|error| {
-            if error.kind() == io::ErrorKind::WouldBlock {
-                return SandboxError::Silent(ANSWER_PATIENCE);
-            }
-            SandboxError::Maker(sent.err().unwrap_or(error))
-        })?;
-        let answer = answer.ok_or_else(|| SandboxError::Failed {
-            name: name.to_owned(),
-            reason: "who carried the order out ended without a word".to_owned(),
-        })?;
-        let told: Answer = serde_json::from_slice(&answer.body)
-            .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
-        match (told, answer.descriptors.into_iter().next()) {
-            (Answer::Failed { reason }, _) => {
-                Err(SandboxError::Failed { name: name.to_owned(), reason })
-            }
-            (told, Some(process)) => Ok((told, process)),
-            (told, None) => Err(unexpected(name, &told)),
-        }
-    }
-}
-
-fn unexpected(name: &str, answer: &Answer) -> SandboxError {
-    SandboxError::Failed {
-        name: name.to_owned(),
-        reason: format!("the maker's answer does not fit the order: {answer:?}"),
     }
 }
 

@@ -121,7 +121,8 @@ impl Supervisor {
             }
             Ok(Claimed::Sandbox(sandbox)) => {
                 let furnished = furnish(&sandbox);
-                let (forked, furnished) = tokio::join!(Spare::fork(zygote, *sandbox), furnished);
+                let (forked, furnished) =
+                    tokio::join!(Spare::fork(zygote, *sandbox, false), furnished);
                 furnished.map(|()| forked)
             }
         }

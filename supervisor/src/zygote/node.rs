@@ -75,6 +75,8 @@ struct ForkOrder {
     uid: u32,
     gid: u32,
     own_network: bool,
+    /// Whether nobody waits for it yet.
+    waits: bool,
 }
 
 type Waiting = Mutex<HashMap<u64, oneshot::Sender<Result<i32, String>>>>;
@@ -198,7 +200,7 @@ impl Zygote {
         channel: OwnedFd,
     ) -> Result<(Process, i32), ZygoteError> {
         let null = File::options().read(true).write(true).open("/dev/null")?.into();
-        let forked = self.fork_as(Role::Zygote, sandbox, &channel, &null).await?;
+        let forked = self.fork_as(Role::Zygote, sandbox, (&channel, &null), false).await?;
         // Nothing else is in its group before it imports anything.
         let pid = sandbox.process().and_then(|pid| i32::try_from(pid).ok());
         let pid = pid.ok_or_else(|| io::Error::other("its process is not in its group"))?;
@@ -211,26 +213,29 @@ impl Zygote {
     }
 
     /// Forks a child into `sandbox`, one made with this zygote's as its parent. The child serves
-    /// `channel` and writes what it prints to `logs`.
+    /// `channel` and writes what it prints to `logs`. A spare, for which nobody waits yet, does ahead
+    /// what every start does.
     pub async fn fork(
         &self,
         sandbox: &Sandbox,
         channel: &OwnedFd,
         logs: &OwnedFd,
+        is_spare: bool,
     ) -> Result<Forked, ZygoteError> {
-        self.fork_as(Role::Function, sandbox, channel, logs).await
+        self.fork_as(Role::Function, sandbox, (channel, logs), is_spare).await
     }
 
     async fn fork_as(
         &self,
         role: Role,
         sandbox: &Sandbox,
-        channel: &OwnedFd,
-        logs: &OwnedFd,
+        (channel, logs): (&OwnedFd, &OwnedFd),
+        waits: bool,
     ) -> Result<Forked, ZygoteError> {
         let id = self.forks.fetch_add(1, Ordering::Relaxed);
         let (user, own_network) = (sandbox.user(), sandbox.own_network());
-        let order = ForkOrder { id, role: role.name(), uid: user, gid: user, own_network };
+        let role = role.name();
+        let order = ForkOrder { id, role, uid: user, gid: user, own_network, waits };
         let order = channel::compose(&order, b"")?;
         let memberships = sandbox.memberships()?;
         let mut descriptors = vec![channel.as_fd(), logs.as_fd(), sandbox.holder()];

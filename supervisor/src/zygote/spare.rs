@@ -60,10 +60,15 @@ struct Ends {
 }
 
 impl Spare {
-    /// Forks a child of a zygote into a sandbox that [`sandbox_within`] has made.
-    pub async fn fork(zygote: &Zygote, sandbox: Sandbox) -> Result<Self, SpareError> {
+    /// Forks a child of a zygote into a sandbox that [`sandbox_within`] has made; `is_spare` says that
+    /// nobody waits for it yet.
+    pub async fn fork(
+        zygote: &Zygote,
+        sandbox: Sandbox,
+        is_spare: bool,
+    ) -> Result<Self, SpareError> {
         let ends = Ends::new()?;
-        let forked = zygote.fork(&sandbox, &ends.channel, &ends.print).await?;
+        let forked = zygote.fork(&sandbox, &ends.channel, &ends.print, is_spare).await?;
         ends.join(sandbox, zygote.sandbox().exits().clone(), forked.pid)
     }
 

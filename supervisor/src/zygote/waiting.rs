@@ -97,7 +97,7 @@ impl Pool {
             Some(empty) => empty,
             None => sandbox_within(&self.sandboxes, zygote, &self.runtime).await?,
         };
-        Spare::fork(zygote, sandbox).await
+        Spare::fork(zygote, sandbox, true).await
     }
 
     /// Drops the spares that are more than demand asks for.

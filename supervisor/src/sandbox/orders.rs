@@ -1,0 +1,203 @@
+//! Orders to the process that makes sandboxes, the maker: it is started, and started anew where it dies.
+//!
+//! Sandboxes outlive it, and so does what it has started in them: of that, only the ends are reported by
+//! nobody any more.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use pipsqueak_kernel::{descriptor, message};
+
+use super::exits::Exits;
+use super::order::{Answer, Order};
+use super::{SandboxError, maker};
+use crate::kernel::cgroup::Instance;
+
+/// How long the maker may take to answer: longer than it gives whoever carries an order out.
+const ANSWER_PATIENCE: Duration = maker::PATIENCE.saturating_add(Duration::from_secs(5));
+/// Longest answer of the maker, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 << 10;
+/// How long after one maker the next is started, so that one that ends at once does not take all time.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The maker, whichever process that is.
+#[derive(Debug)]
+pub struct Maker {
+    binary: PathBuf,
+    root: PathBuf,
+    groups: Arc<Instance>,
+    exits: Arc<Exits>,
+    /// Read-locked while an order is carried out; none once it stops.
+    running: RwLock<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    orders: Mutex<UnixStream>,
+    process: Child,
+}
+
+impl Maker {
+    /// Starts it. `binary` is `pipsqueakd` itself, of which it is a hidden command; its root is put
+    /// together at `root`, an empty folder. Blocks until it takes orders.
+    pub fn start(binary: &Path, root: &Path, groups: Arc<Instance>) -> io::Result<Arc<Self>> {
+        let (exits, running) = (Arc::<Exits>::default(), RwLock::new(None));
+        let (binary, root) = (binary.to_owned(), root.to_owned());
+        let maker = Arc::new(Self { binary, root, groups, exits, running });
+        let (running, reports) = maker.launch()?;
+        *maker.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running);
+        let following = maker.clone();
+        // On a thread because orders are written, blocking, to the same socket.
+        std::thread::Builder::new()
+            .name("maker-reports".to_owned())
+            .spawn(move || following.follow(reports))?;
+        Ok(maker)
+    }
+
+    /// What it has reaped: the ends of programs that it has started.
+    pub fn exits(&self) -> &Arc<Exits> {
+        &self.exits
+    }
+
+    /// Has it carry out an order for the sandbox `name`; what it answers, and a process. Blocks.
+    pub fn carry_out(
+        &self,
+        name: &str,
+        order: &Order,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(Answer, OwnedFd), SandboxError> {
+        let (near, far) = UnixStream::pair().map_err(SandboxError::Maker)?;
+        let body = serde_json::to_vec(order)
+            .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        {
+            let running = running.as_ref().ok_or(SandboxError::Stopping)?;
+            let orders = running.orders.lock().unwrap_or_else(PoisonError::into_inner);
+            message::send(orders.as_fd(), b"", &[far.as_fd()]).map_err(SandboxError::Maker)?;
+        }
+        drop(far);
+        let sent = message::send(near.as_fd(), &body, descriptors);
+        // Whatever the maker does, nobody waits for ever. An answer that has begun is sent whole.
+        near.set_read_timeout(Some(ANSWER_PATIENCE)).map_err(SandboxError::Maker)?;
+        // What is not taken is answered before it is all sent.
+        let answer = message::receive(near.as_fd(), MAX_ANSWER_BYTES).map_err(|error| {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                return SandboxError::Silent(ANSWER_PATIENCE);
+            }
+            SandboxError::Maker(sent.err().unwrap_or(error))
+        })?;
+        let answer = answer.ok_or_else(|| SandboxError::Failed {
+            name: name.to_owned(),
+            reason: "who carried the order out ended without a word".to_owned(),
+        })?;
+        let told: Answer = serde_json::from_slice(&answer.body)
+            .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
+        match (told, answer.descriptors.into_iter().next()) {
+            (Answer::Failed { reason }, _) => {
+                Err(SandboxError::Failed { name: name.to_owned(), reason })
+            }
+            (told, Some(process)) => Ok((told, process)),
+            (told, None) => Err(unexpected(name, &told)),
+        }
+    }
+
+    /// Takes no orders any more, after those that are being carried out. Blocks. What is returned ends
+    /// it; nothing where it has stopped already.
+    pub fn stop(&self) -> Option<Stopped> {
+        let running = self.running.write().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(Stopped(running))
+    }
+
+    /// Follows its reports, and those of the next, until it stops.
+    fn follow(&self, mut reports: UnixStream) {
+        loop {
+            self.exits.follow_blocking(&reports);
+            match self.succeed() {
+                Some(next) => reports = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Starts another in the place of one that has died; its reports.
+    fn succeed(&self) -> Option<UnixStream> {
+        loop {
+            {
+                let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+                let ended = running.as_mut()?.process.wait();
+                tracing::error!(?ended, "the process that makes sandboxes has ended");
+                match self.launch() {
+                    Ok((next, reports)) => {
+                        *running = Some(next);
+                        return Some(reports);
+                    }
+                    Err(error) => tracing::error!(%error, "starting another"),
+                }
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn launch(&self) -> io::Result<(Running, UnixStream)> {
+        let (near, far) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        // Of packets, which it reads and writes as well.
+        let mut near = UnixStream::from(near);
+        descriptor::set_close_on_exec(&far, false)?;
+        let switch = self.groups.kill_switch()?.map(OwnedFd::from);
+        if let Some(switch) = &switch {
+            descriptor::set_close_on_exec(switch, false)?;
+        }
+        let number = |fd: &OwnedFd| fd.as_raw_fd().to_string();
+        let mut command = Command::new(&self.binary);
+        command.arg("make-sandboxes").args([
+            "--instance",
+            self.groups.name(),
+            "--orders",
+            &number(&far),
+        ]);
+        // Not an argument: holders keep the command line, and what runs in sandboxes can read it.
+        command.current_dir(&self.root);
+        if let Some(switch) = &switch {
+            command.args(["--kill-switch", &number(switch)]);
+        }
+        let process = command.spawn()?;
+        drop((far, switch));
+        near.read_exact(&mut [0]).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                "the process that makes sandboxes did not start; see the log",
+            )
+        })?;
+        let reports = near.try_clone()?;
+        Ok((Running { orders: Mutex::new(near), process }, reports))
+    }
+}
+
+/// A maker that takes no orders any more.
+#[derive(Debug)]
+pub struct Stopped(Running);
+
+impl Stopped {
+    /// Ends it. Blocks.
+    pub fn end(self) -> io::Result<()> {
+        let Running { orders, mut process } = self.0;
+        let orders = orders.into_inner().unwrap_or_else(PoisonError::into_inner);
+        orders.shutdown(std::net::Shutdown::Both)?;
+        process.wait().map(drop)
+    }
+}
+
+/// An answer that is none to what was asked.
+pub fn unexpected(name: &str, answer: &Answer) -> SandboxError {
+    SandboxError::Failed {
+        name: name.to_owned(),
+        reason: format!("the maker's answer does not fit the order: {answer:?}"),
+    }
+}
