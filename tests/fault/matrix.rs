@@ -197,9 +197,11 @@ fn each_is_killed_while_a_spare_waits() {
     }
     // The spare itself, and whatever else waits in sandboxes.
     forked(&instance);
-    for pid in instance.sandboxed() {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    let all = instance.sandboxed();
+    for pid in &all {
+        let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
     }
+    eventually("they have ended", || all.iter().all(|pid| has_ended(*pid)));
     serves(&instance, Function);
 }
 

@@ -21,6 +21,8 @@ tests!(
 const SETS: [&[&str]; 5] = [&["six"], &["six", "idna"], &["idna"], &["attrs", "six"], &["toolz"]];
 /// Descriptors of views that zygotes may have of parts of these.
 const VIEWS: usize = 4 * SETS.len();
+/// Fewest invocations from one kill to the next.
+const BETWEEN_KILLS: usize = 4;
 /// Clients at once.
 const CLIENTS: usize = 4;
 
@@ -61,9 +63,15 @@ fn soak(functions: usize, invocations: usize, pace: Duration) {
     let outcomes = std::thread::scope(|scope| {
         let killer = scope.spawn(|| {
             let mut random = 0x9e37_79b9_u64;
-            let mut killed = 0;
+            let (mut killed, mut last) = (0, 0);
             while !done.load(Ordering::Relaxed) {
                 std::thread::sleep(pace);
+                // On a slow machine, all that is begun would be killed.
+                let begun = next.load(Ordering::Relaxed);
+                if begun < last + BETWEEN_KILLS {
+                    continue;
+                }
+                last = begun;
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 killed += usize::from(kill_one(&instance, random >> 33));
             }

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
@@ -24,6 +25,8 @@ use super::{doctor, output};
 /// The supervisor's log, in the folder of its socket.
 pub const LOG: &str = "pipsqueakd.log";
 
+/// How long a supervisor that was killed may take to be gone.
+const END_PATIENCE: Duration = Duration::from_secs(10);
 /// How much of the log is shown when the supervisor ends without a word.
 const TAIL_LINES: usize = 20;
 
@@ -83,14 +86,32 @@ pub fn overrides(places: Places, up: Up) -> Overrides {
 }
 
 fn refuse_if_running(run: &Path) -> Result<(), Failure> {
-    match Client::connect(run) {
-        Err(ClientError::NoSupervisor { .. }) => Ok(()),
-        Err(other) => Err(other.into()),
-        Ok(client) => Err(Failure::Input(format!(
+    let until = Instant::now() + END_PATIENCE;
+    loop {
+        let client = match Client::connect(run) {
+            Err(ClientError::NoSupervisor { .. }) => return Ok(()),
+            Err(other) => return Err(other.into()),
+            Ok(client) => client,
+        };
+        // One that was killed has its socket until the last of its threads is gone.
+        if client.peer_pid().is_some_and(has_ended) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+            continue;
+        }
+        return Err(Failure::Input(format!(
             "a supervisor{} serves {} already; `pipsqueak down` stops it, --run names another place",
             client.peer_pid().map_or_else(String::new, |pid| format!(" (process {pid})")),
             socket_path(run).display()
-        ))),
+        )));
+    }
+}
+
+/// Whether of a process nothing is left but its number, or some threads on their way.
+fn has_ended(pid: u32) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        // After its name, which may have any letter in it.
+        Ok(text) => text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X'])),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 
@@ -243,13 +264,13 @@ mod tests {
             tiers: Tiers::NONE,
             memory: 1024,
             eviction: Eviction::GreedyDual,
-            linger: std::time::Duration::from_millis(5),
+            linger: Duration::from_millis(5),
             spares: 2,
             sandboxes: 32,
             queue: 64,
             payload_in: 1,
             payload_out: 1,
-            grace: std::time::Duration::from_millis(1500),
+            grace: Duration::from_millis(1500),
             logs: 1 << 20,
             docker_plugin: None,
             cdi: Some("/d.json".into()),

@@ -12,6 +12,8 @@ Context, Failure = context.Context, failure.Failure
 # What is returned as it is. Of all else it is found out whether it must be waited for, or collected.
 PLAIN = frozenset([dict, list, tuple, str, int, float, bool, type(None)])
 GENERATOR = type(_ for _ in ())
+# `json.dumps` makes an encoder for each call that asks for anything but the usual.
+_encode = json.JSONEncoder(allow_nan=False).encode
 # Flag of the code of `async def`.
 COROUTINE = 0x80
 
@@ -118,7 +120,7 @@ def call(function, payload, context):
         raise failure.of(error, run_us=run_us, fit=True) from None
     run_us = (time.perf_counter_ns() - began) // 1000
     try:
-        return json.dumps(answer, allow_nan=False).encode(), run_us
+        return _encode(answer).encode(), run_us
     except (TypeError, ValueError, RecursionError) as error:
         message = f"the answer is not JSON: {error}"
         raise Failure("Runtime.MarshalError", message, run_us=run_us, fit=True) from None

@@ -4,9 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use pipsqueak::wire::DEFAULT_TMP;
-use pipsqueak_kernel::mount;
+use pipsqueak_kernel::{mount, pidfd};
 
 use super::Mounted;
 use crate::network::Taken;
@@ -24,6 +25,11 @@ impl Door {
     /// The holder's pidfd.
     pub fn holder(&self) -> BorrowedFd<'_> {
         self.holder.as_fd()
+    }
+
+    /// Whether its holder has ended, and so the sandbox.
+    pub fn has_ended(&self) -> bool {
+        pidfd::wait_end(self.holder(), Duration::ZERO).unwrap_or(true)
     }
 
     /// Mounts more in the sandbox, at places that its root has, and lets its `/tmp` have so many bytes.

@@ -11,7 +11,6 @@ use super::paused::Before;
 use crate::environment::Tree;
 use crate::fault::internal;
 use crate::function::{Function, Instance, StartError, furnish};
-use crate::sandbox::Sandbox;
 use crate::zygote::{self, Claimed, Spare, SpareError, Zygote};
 
 /// An instance that is ready to be asked, the tier that its start found, and its environment.
@@ -112,19 +111,25 @@ impl Supervisor {
         function: &Function,
         wider: Option<&Tree>,
     ) -> Result<Result<Spare, SpareError>, StartError> {
-        let furnish = |sandbox: &Sandbox| furnish(&self.sandboxes, sandbox.door(), function, wider);
-        match self.zygotes.claim(zygote).await {
-            Err(error) => Ok(Err(error)),
-            Ok(Claimed::Spare(spare)) => {
-                furnish(&spare.sandbox).await?;
-                Ok(Ok(*spare))
+        let claimed = match self.zygotes.claim(zygote).await {
+            Ok(claimed) => claimed,
+            Err(error) => return Ok(Err(error)),
+        };
+        let door = match &claimed {
+            Claimed::Spare(spare) => spare.sandbox.door(),
+            Claimed::Sandbox(sandbox) => sandbox.door(),
+        };
+        let furnished = furnish(&self.sandboxes, door.clone(), function, wider);
+        let (forked, furnished) = match claimed {
+            Claimed::Spare(spare) => (Ok(*spare), furnished.await),
+            Claimed::Sandbox(sandbox) => {
+                tokio::join!(Spare::fork(zygote, *sandbox, false), furnished)
             }
-            Ok(Claimed::Sandbox(sandbox)) => {
-                let furnished = furnish(&sandbox);
-                let (forked, furnished) =
-                    tokio::join!(Spare::fork(zygote, *sandbox, false), furnished);
-                furnished.map(|()| forked)
-            }
+        };
+        match furnished {
+            // Somebody has killed it meanwhile: that is not for the function to be told.
+            Err(_) if door.has_ended() => Ok(forked.and(Err(SpareError::Ended))),
+            furnished => furnished.map(|()| forked),
         }
     }
 

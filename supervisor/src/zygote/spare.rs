@@ -30,6 +30,9 @@ pub enum SpareError {
     /// Its zygote.
     #[error(transparent)]
     Zygote(#[from] ZygoteError),
+    /// Its sandbox has ended.
+    #[error("the sandbox of a function has ended before it began")]
+    Ended,
     /// Its channel or mounts.
     #[error("preparing the sandbox of a function: {0}")]
     Io(#[from] io::Error),

@@ -86,7 +86,7 @@ impl Spares {
             state.making = Making::Claimed(sender);
             return Claim::Coming(receiver);
         }
-        Claim::Nothing(state.empty.pop().map(Box::new))
+        Claim::Nothing(state.take_empty().map(Box::new))
     }
 
     /// Whether the caller is to make what [`Self::lack`] says until that is nothing; nobody else does
@@ -110,7 +110,7 @@ impl Spares {
     pub fn making(&self) -> Option<Sandbox> {
         let mut state = self.lock();
         state.making = Making::Open;
-        state.empty.pop()
+        state.take_empty()
     }
 
     /// Keeps an empty sandbox.
@@ -170,6 +170,11 @@ impl Spares {
 }
 
 impl State {
+    fn take_empty(&mut self) -> Option<Sandbox> {
+        // Its holder may have been killed while nobody looked.
+        std::iter::from_fn(|| self.empty.pop()).find(|sandbox| !sandbox.door().has_ended())
+    }
+
     fn lack(&self, now: Instant, most: usize) -> Option<Lack> {
         if self.waiting.len() < self.demand.spares(now, most) {
             Some(Lack::Spare)
