@@ -117,14 +117,14 @@ impl Logs {
     }
 }
 
-/// Sends `messages` and waits for one answer of at most `longest` bytes, reading `printed` all the
-/// while.
+/// Sends `messages`, does what is to be done once they are `sent`, and waits for one answer of at most
+/// `longest` bytes, reading `printed` all the while.
 ///
 /// `None` where the function's process closed the channel instead.
 pub async fn exchange(
     function: &mut (impl AsyncRead + AsyncWrite + Unpin),
     printed: &mut pipe::Receiver,
-    messages: &[Vec<u8>],
+    (messages, sent): (&[Vec<u8>], impl FnOnce() -> io::Result<()>),
     longest: u64,
     logs: &mut Logs,
 ) -> io::Result<Option<(Answer, Vec<u8>)>> {
@@ -133,8 +133,9 @@ pub async fn exchange(
         // Reading the answer at the same time would not help: a function answers at the end.
         match channel::send(function, messages).await {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            sent => sent?,
+            written => written?,
         }
+        sent()?;
         channel::receive::<Answer>(function, longest).await
     };
     tokio::pin!(talk);
@@ -174,7 +175,8 @@ mod tests {
         tokio::io::AsyncWriteExt::write_all(&mut print, b"hello").await.unwrap();
         channel::send(&mut far, &[answer]).await.unwrap();
         let mut logs = Logs::default();
-        let answered = exchange(&mut near, &mut printed, &[], 100, &mut logs).await.unwrap();
+        let answered =
+            exchange(&mut near, &mut printed, (&[], || Ok(())), 100, &mut logs).await.unwrap();
         let (answer, body) = answered.unwrap();
         assert_eq!((answer.run_us, answer.imported.join(" ").as_str()), (7, "six idna.codec"));
         assert_eq!((body.as_slice(), logs.finish().0.as_str()), (&b"1"[..], "hello"));

@@ -30,6 +30,9 @@ const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 /// How much of an answer is read at once, in bytes: all of most.
 const BUFFER_BYTES: usize = 4 << 10;
 
+/// How much a socket takes, in bytes, that nobody reads from: less than the smallest buffer.
+const UNREAD_BYTES: usize = 32 << 10;
+
 /// An answer within the timeout: `None` where the process closed the channel instead.
 type Exchanged = Result<io::Result<Option<(Answer, Vec<u8>)>>, tokio::time::error::Elapsed>;
 
@@ -57,6 +60,8 @@ pub struct Instance {
     imported: Mutex<Imported>,
     /// Whether it can serve another invocation.
     is_fit: AtomicBool,
+    /// Whether its processes are stopped.
+    is_frozen: AtomicBool,
 }
 
 /// How its process is talked to.
@@ -72,7 +77,6 @@ enum Wire {
 #[derive(Debug)]
 pub struct Paused {
     instance: Arc<Instance>,
-    is_frozen: bool,
     tree: Arc<Tree>,
 }
 
@@ -128,6 +132,7 @@ impl Instance {
             invocations: AtomicU64::new(0),
             imported: Mutex::default(),
             is_fit: AtomicBool::new(true),
+            is_frozen: AtomicBool::new(false),
         })
     }
 
@@ -206,7 +211,12 @@ impl Instance {
                 let longest = longest_answer(&self.function);
                 let exchanged = tokio::time::timeout(timeout, async {
                     let messages: Vec<_> = first()?.into_iter().chain([message]).collect();
-                    exchange(channel, printed, &messages, longest, &mut logs).await
+                    // Woken by its event and not twice, where that needs nobody who reads it meanwhile.
+                    if messages.iter().map(Vec::len).sum::<usize>() > UNREAD_BYTES {
+                        self.thaw()?;
+                    }
+                    let sent = || self.thaw();
+                    exchange(channel, printed, (&messages, sent), longest, &mut logs).await
                 });
                 (exchanged.await, logs)
             }
@@ -241,7 +251,15 @@ impl Instance {
 
     /// Lays it aside, to be frozen.
     pub fn pause(self: Arc<Self>, tree: Arc<Tree>) -> Paused {
-        Paused { instance: self, is_frozen: false, tree }
+        Paused { instance: self, tree }
+    }
+
+    fn thaw(&self) -> io::Result<()> {
+        if self.is_frozen.swap(false, Ordering::SeqCst) {
+            self.sandbox.group().thaw()
+        } else {
+            Ok(())
+        }
     }
 
     /// Modules that it had to import itself, as it tells: what nobody has taken yet.
@@ -317,14 +335,14 @@ impl Paused {
         // Found out here because nobody waits for it here.
         self.instance.host_pid.get_or_init(|| self.instance.sandbox.process());
         self.instance.sandbox.group().freeze()?;
-        self.is_frozen = true;
+        self.instance.is_frozen.store(true, Ordering::SeqCst);
         Ok(())
     }
 
-    /// Lets it go on.
+    /// Lets it go on, at the latest when it is invoked.
     pub fn resume(self) -> io::Result<(Arc<Instance>, Arc<Tree>)> {
-        if self.is_frozen {
-            self.instance.sandbox.group().thaw()?;
+        if let Wire::Shared(_) = self.instance.wire {
+            self.instance.thaw()?;
         }
         Ok((self.instance, self.tree))
     }
