@@ -1,6 +1,6 @@
 //! The mount's server is killed and replaced, again and again, while it is in use.
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -183,10 +183,8 @@ pub(super) fn programs(folder: &Path) -> PathBuf {
     let programs = folder.join("programs");
     std::fs::create_dir(&programs).unwrap();
     for name in ["pipsqueak", "pipsqueakd", "pipsqueak-fs", "libpipsqueak_native.so"] {
-        std::fs::copy(binary(name), programs.join(name)).unwrap();
-    }
-    for name in ["pipsqueak", "pipsqueakd", "pipsqueak-fs"] {
-        await_executable(&programs.join(name));
+        let copied = Command::new("cp").arg(binary(name)).arg(&programs).status().unwrap();
+        assert!(copied.success());
     }
     programs
 }
@@ -194,19 +192,15 @@ pub(super) fn programs(folder: &Path) -> PathBuf {
 /// Replaces a program as a package manager does: by rename.
 pub(super) fn replace(program: &Path, content: &[u8]) {
     let new = program.with_extension("new");
-    std::fs::write(&new, content).unwrap();
+    // By another process: one that this one forks meanwhile, for another test, would have the file open for
+    // writing until it executes something, and until then nobody could execute that.
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "cat > \"$1\"", "sh"]).arg(&new).stdin(Stdio::piped());
+    let mut writer = writer.spawn().unwrap();
+    writer.stdin.take().unwrap().write_all(content).unwrap();
+    assert!(writer.wait().unwrap().success());
     std::fs::set_permissions(&new, std::fs::metadata(program).unwrap().permissions()).unwrap();
-    await_executable(&new);
     std::fs::rename(&new, program).unwrap();
-}
-
-/// Waits until a program that was written can be executed: a process that another test has forked
-/// meanwhile has it open for writing until that process executes something itself.
-fn await_executable(program: &Path) {
-    eventually("it can be executed", || {
-        let tried = Command::new(program).arg("--version").stdout(Stdio::null()).status();
-        !tried.is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy)
-    });
 }
 
 /// `pipsqueak-fs` as another build of it.
