@@ -27,6 +27,8 @@ pub const LOG: &str = "pipsqueakd.log";
 
 /// How long a supervisor that was killed may take to be gone.
 const END_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a process that was killed may look as if it was not.
+const DEATH: Duration = Duration::from_millis(500);
 /// How much of the log is shown when the supervisor ends without a word.
 const TAIL_LINES: usize = 20;
 
@@ -94,7 +96,7 @@ fn refuse_if_running(run: &Path) -> Result<(), Failure> {
             Ok(client) => client,
         };
         // One that was killed has its socket until the last of its threads is gone.
-        if client.peer_pid().is_some_and(has_ended) && Instant::now() < until {
+        if client.peer_pid().is_some_and(ends_soon) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(20));
             continue;
         }
@@ -103,6 +105,18 @@ fn refuse_if_running(run: &Path) -> Result<(), Failure> {
             client.peer_pid().map_or_else(String::new, |pid| format!(" (process {pid})")),
             socket_path(run).display()
         )));
+    }
+}
+
+/// Whether a process has ended, or is just ending.
+fn ends_soon(pid: u32) -> bool {
+    let until = Instant::now() + DEATH;
+    loop {
+        let ended = has_ended(pid);
+        if ended || Instant::now() > until {
+            return ended;
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
