@@ -60,7 +60,7 @@ def handler(event):
             os._exit(0)
     time.sleep(1000)
 ";
-    instance.deploy("tree", code, &["--timeout", "2"]);
+    instance.deploy("tree", code, &["--timeout", &patience(2).as_secs().to_string()]);
     std::thread::scope(|scope| {
         let call = scope.spawn(|| instance.invoke("tree", &json!(1)));
         // The holder, the function, three children and theirs.
