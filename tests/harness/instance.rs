@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use super::leftovers::Footprint;
 use super::manager::Manager;
-use super::{binary, cache, eventually, folder};
+use super::{binary, cache, eventually, folder, patience};
 
-/// How long a supervisor may take to end.
-const DOWN_PATIENCE: Duration = Duration::from_secs(70);
+/// How long a supervisor may take to end, in seconds.
+const DOWN_SECONDS: u32 = 70;
 
 /// How an instance is started.
 #[derive(Debug, Default)]
@@ -215,7 +215,7 @@ impl Instance {
     fn end(&self) -> Option<i32> {
         let mut down =
             self.command().arg("down").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let until = Instant::now() + DOWN_PATIENCE;
+        let until = Instant::now() + patience(DOWN_SECONDS);
         while Instant::now() < until {
             if let Some(status) = down.try_wait().unwrap() {
                 return status.code();

@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::instance::Instance;
+use super::patience;
 
 /// Processes, mounts, control groups and namespaces.
 ///
@@ -84,16 +85,16 @@ impl Footprint {
         for mount in left.mounts.iter().rev() {
             let _ = umount2(mount, MntFlags::MNT_DETACH);
         }
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + patience(5);
         while left.groups.iter().any(|group| !remove_group(group)) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(20));
         }
         left
     }
 
-    /// Waits until nothing of it is left, for ten seconds; whether that came.
+    /// Waits a while until nothing of it is left; whether that came.
     pub fn is_soon_gone(&self) -> bool {
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + patience(10);
         while !self.left().is_empty() {
             if Instant::now() > until {
                 return false;

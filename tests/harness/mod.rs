@@ -8,6 +8,7 @@ pub mod world;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -69,12 +70,21 @@ pub fn write(folder: &Path, name: &str, code: &str) -> PathBuf {
     path
 }
 
+/// How long something may take that takes so many seconds at most on a usual machine: as many times
+/// that as `PIPSQUEAK_TEST_PATIENCE` says, which an emulated machine needs.
+pub fn patience(seconds: u32) -> Duration {
+    let said = std::env::var("PIPSQUEAK_TEST_PATIENCE").ok();
+    let times: u32 = said.map_or(1, |times| times.parse().expect("PIPSQUEAK_TEST_PATIENCE"));
+    Duration::from_secs(1) * seconds * times
+}
+
 /// Repeats a question until it is answered with `true`, for 30 seconds.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let patience = patience(30);
+    let until = Instant::now() + patience;
     while !holds() {
-        assert!(std::time::Instant::now() < until, "not within 30 seconds: {what}");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(Instant::now() < until, "not within {} seconds: {what}", patience.as_secs());
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
