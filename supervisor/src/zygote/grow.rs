@@ -113,8 +113,9 @@ impl Pool {
                     tracing::warn!(zygote = id, %error, "a zygote could not be started");
                     let now = self.now();
                     let inner = &mut *self.lock();
-                    inner.policy.failed(&growth.start, now);
+                    let pause = inner.policy.failed(&growth.start, now);
                     inner.settle_failed(id, error.to_string());
+                    self.wake_after(Duration::from_secs_f64(pause));
                 }
             }
         }
@@ -123,6 +124,17 @@ impl Pool {
         } else {
             self.news.wake();
         }
+    }
+
+    /// Makes another plan when a start may be tried again.
+    fn wake_after(self: &Arc<Self>, pause: Duration) {
+        let pool = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            if let Some(pool) = pool.upgrade() {
+                pool.news.wake();
+            }
+        });
     }
 
     async fn start(&self, growth: &Growth) -> Result<Zygote, GrowError> {
@@ -162,6 +174,7 @@ impl Pool {
                 inner.policy.costs.observe(*module, cost);
             }
         }
+        inner.policy.succeeded(&growth.start);
         let failed = growth.wanted.iter().filter(|(name, _)| !zygote.has_imported(name));
         let failed: Modules = failed.map(|(_, &module)| module).collect();
         inner.policy.drop_modules(&failed);

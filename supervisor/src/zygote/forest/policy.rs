@@ -33,9 +33,28 @@ pub struct Policy {
     hazards: Modules,
     /// Modules that could not be imported by a zygote.
     dropped: Modules,
-    /// Starts that have failed, and until when they are not tried again.
-    failed: Vec<(Realm, Modules, f64)>,
+    failed: Vec<Failure>,
 }
+
+/// A start that has failed.
+#[derive(Debug)]
+struct Failure {
+    realm: Realm,
+    modules: Modules,
+    /// When it is tried again, in seconds.
+    until: f64,
+    /// How long it was to wait for that, in seconds.
+    pause: f64,
+}
+
+impl Failure {
+    fn is_of(&self, start: &Start) -> bool {
+        self.realm == start.realm && self.modules == start.modules
+    }
+}
+
+/// How long a start that has failed once is not tried again, in seconds.
+const PAUSE: f64 = 1.0;
 
 #[derive(Debug)]
 pub(super) struct Known {
@@ -155,11 +174,23 @@ impl Policy {
         }
     }
 
-    /// Notes that a zygote could not be started: it is not planned again for a half-life.
-    pub fn failed(&mut self, start: &Start, now: f64) {
-        self.failed.retain(|(_, _, until)| *until > now);
-        let until = now + self.parameters.half_life;
-        self.failed.push((start.realm, start.modules.clone(), until));
+    /// Notes that a zygote could not be started; for how many seconds it is not planned again. It may
+    /// have been killed, so that is not long the first time; each further time doubles it, up to a
+    /// half-life.
+    pub fn failed(&mut self, start: &Start, now: f64) -> f64 {
+        let longest = self.parameters.half_life;
+        let before = self.failed.iter().find(|one| one.is_of(start)).map(|one| one.pause);
+        let pause = before.map_or(PAUSE, |before| (2.0 * before).min(longest));
+        self.succeeded(start);
+        self.failed.retain(|one| one.until + longest > now);
+        let (realm, modules) = (start.realm, start.modules.clone());
+        self.failed.push(Failure { realm, modules, until: now + pause, pause });
+        pause
+    }
+
+    /// Notes that a zygote was started, whatever happened before.
+    pub fn succeeded(&mut self, start: &Start) {
+        self.failed.retain(|one| !one.is_of(start));
     }
 
     /// The zygote that serves a function, if any may.
@@ -204,9 +235,9 @@ impl Policy {
                 rate: one.rate.per_second(now, half_life),
             })
             .collect();
-        let failed = self.failed.iter().filter(|(_, _, until)| *until > now);
+        let failed = self.failed.iter().filter(|one| one.until > now);
         let barred: Vec<(Realm, Modules)> =
-            failed.map(|(realm, modules, _)| (*realm, modules.clone())).collect();
+            failed.map(|one| (one.realm, one.modules.clone())).collect();
         decide(&Situation {
             names: &self.names,
             costs: &self.costs,

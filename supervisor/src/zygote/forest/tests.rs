@@ -159,11 +159,12 @@ fn what_no_zygote_can_import_is_not_planned_again_and_holds_nothing_back() {
 fn what_does_not_survive_a_fork_is_in_no_zygote_nor_what_needs_it() {
     let one = Made { realm: 0, distributions: vec![4], modules: vec![16, 17, 18], rate: 1.0 };
     let mut policy = policy(&[one]);
-    let planned = |policy: &Policy| {
-        let plan = policy.plan(&[], 1000.0 * MIB, 0.0);
+    let planned_at = |policy: &Policy, now: f64| {
+        let plan = policy.plan(&[], 1000.0 * MIB, now);
         let modules = plan.start.iter().flat_map(|start| start.modules.iter().collect::<Vec<_>>());
         modules.collect::<Modules>()
     };
+    let planned = |policy: &Policy| planned_at(policy, 0.0);
     let all = policy.function("0").unwrap().modules.clone();
     assert_eq!(planned(&policy), all);
     let modules: Vec<ModuleId> = all.iter().collect();
@@ -173,10 +174,25 @@ fn what_does_not_survive_a_fork_is_in_no_zygote_nor_what_needs_it() {
     policy.hazard(modules[0], false);
     assert_eq!(planned(&policy), all);
     let plan = policy.plan(&[], 1000.0 * MIB, 0.0);
-    policy.failed(plan.start.last().unwrap(), 0.0);
-    assert!(planned(&policy).len() < all.len());
-    let later = policy.parameters.half_life + 1.0;
-    assert!(policy.plan(&[], 1000.0 * MIB, later).start.iter().any(|start| start.modules == all));
+    let start = plan.start.last().unwrap();
+    let is_planned = |policy: &Policy, now: f64| {
+        policy.plan(&[], 1000.0 * MIB, now).start.iter().any(|start| start.modules == all)
+    };
+    let mut now = 0.0;
+    let mut pauses = Vec::new();
+    for _ in 0..12 {
+        let pause = policy.failed(start, now);
+        assert!(planned_at(&policy, now).len() < all.len());
+        assert!(!is_planned(&policy, now + 0.9 * pause));
+        now += pause;
+        assert!(is_planned(&policy, now));
+        pauses.push(pause);
+    }
+    assert_eq!(pauses[..3], [1.0, 2.0, 4.0]);
+    assert_eq!(pauses.last(), Some(&policy.parameters.half_life));
+    policy.succeeded(start);
+    assert!(is_planned(&policy, 0.0));
+    assert!(policy.failed(start, now) < 2.0);
 }
 
 #[test]
