@@ -1,9 +1,11 @@
 //! A blocking client of the supervisor: no thread and no runtime.
 
 use std::io::{self, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::de::DeserializeOwned;
 
@@ -81,7 +83,7 @@ pub enum ClientError {
 /// A connection to the supervisor.
 #[derive(Debug)]
 pub struct Client {
-    stream: BufReader<UnixStream>,
+    stream: BufReader<Polled>,
     peer_pid: Option<u32>,
 }
 
@@ -102,7 +104,7 @@ impl Client {
         }
         // A process in a pid namespace that this one cannot see is given as 0.
         let peer_pid = u32::try_from(peer.pid()).ok().filter(|pid| *pid != 0);
-        Ok(Self { stream: BufReader::new(stream), peer_pid })
+        Ok(Self { stream: BufReader::new(Polled(stream)), peer_pid })
     }
 
     /// The supervisor's process, where it can be seen from here.
@@ -144,7 +146,7 @@ impl Client {
     /// Sends a request and hears messages until the reply; `None` where `heard` wants no more.
     fn ask(&mut self, request: &Request, heard: Heard<'_>) -> Result<Option<Reply>, ClientError> {
         let frame = encode(FrameKind::Request, request).map_err(ClientError::Request)?;
-        if let Err(error) = self.stream.get_mut().write_all(&frame) {
+        if let Err(error) = self.stream.get_mut().0.write_all(&frame) {
             // A supervisor that refuses a request may not read it to its end; what it says
             // explains more than the broken pipe.
             return self.answer(heard).map_err(|answer| match answer {
@@ -189,6 +191,18 @@ impl Client {
         let mut body = vec![0; header.length as usize];
         self.stream.read_exact(&mut body).map_err(read_error)?;
         Ok((header.kind, body))
+    }
+}
+
+/// A socket that is read when there is something. Who waits in a read is woken by the other side's
+/// reading, too, and goes back to sleep; who polls for what arrives is not.
+#[derive(Debug)]
+struct Polled(UnixStream);
+
+impl Read for Polled {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
+        self.0.read(buffer)
     }
 }
 

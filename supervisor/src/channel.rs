@@ -10,7 +10,8 @@ use nix::sys::socket::{MsgFlags, recv};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::UnixStream;
+
+use crate::stream::Stream;
 
 /// Longest message that is taken from a zygote's process, in bytes.
 pub const MAX_MESSAGE_BYTES: u64 = 6 << 20;
@@ -38,7 +39,10 @@ pub async fn send(channel: &mut (impl AsyncWrite + Unpin), messages: &[Vec<u8>])
 
 /// Whether the other side of a channel that nothing is expected on is there: a process may have been
 /// killed while nobody looked.
-pub fn is_open(channel: &UnixStream) -> bool {
+pub fn is_open(channel: &Stream) -> bool {
+    if channel.is_quiet() {
+        return true;
+    }
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     recv(channel.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN)
 }

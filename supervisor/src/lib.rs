@@ -24,6 +24,7 @@ pub mod request_id;
 pub mod runtime;
 pub mod sandbox;
 pub mod service;
+pub mod stream;
 pub mod supervisor;
 pub mod upgrade;
 pub mod wall_clock;

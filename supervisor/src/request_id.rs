@@ -21,9 +21,10 @@ impl RequestIds {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let bits = (self.run & !0xffff_ffff_ffff) | u128::from(number & 0xffff_ffff_ffff);
         let bits = bits & !(0xf << 76) & !(0b11 << 62) | (8 << 76) | (0b10 << 62);
-        let hex = format!("{bits:032x}");
-        let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
-        parts.join("-")
+        let part = |from: u32, digits: u32| (bits >> (4 * from)) & ((1 << (4 * digits)) - 1);
+        let (time, middle, version) = (part(24, 8), part(20, 4), part(16, 4));
+        let (variant, node) = (part(12, 4), part(0, 12));
+        format!("{time:08x}-{middle:04x}-{version:04x}-{variant:04x}-{node:012x}")
     }
 }
 

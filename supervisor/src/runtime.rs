@@ -19,7 +19,7 @@ macro_rules! modules {
     };
 }
 
-const MODULES: [(&str, &str); 21] = modules!(
+const MODULES: [(&str, &str); 22] = modules!(
     "pipsqueak_runtime/__init__.py",
     "pipsqueak_runtime/__main__.py",
     "pipsqueak_runtime/asgi.py",
@@ -33,6 +33,7 @@ const MODULES: [(&str, &str); 21] = modules!(
     "pipsqueak_runtime/handler.py",
     "pipsqueak_runtime/hazards.py",
     "pipsqueak_runtime/http_event.py",
+    "pipsqueak_runtime/json_text.py",
     "pipsqueak_runtime/news.py",
     "pipsqueak_runtime/preload.py",
     "pipsqueak_runtime/rehearsal.py",

@@ -14,5 +14,6 @@ pub mod network;
 pub mod overlay;
 pub mod pidfd;
 pub mod privilege;
+pub mod reader;
 pub mod relocate;
 pub mod variables;

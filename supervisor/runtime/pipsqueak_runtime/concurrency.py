@@ -10,7 +10,7 @@ import threading
 from contextvars import ContextVar
 from queue import SimpleQueue
 
-from pipsqueak_runtime import channel, function
+from pipsqueak_runtime import function, json_text
 
 # A line that does not end is told in parts of so many letters.
 LONGEST_LINE = 8 << 10
@@ -23,9 +23,9 @@ _printing = ContextVar("invocation", default=None)
 class Several:
     """The loop of such a process."""
 
-    def __init__(self, own, order):
-        self._own = own
-        self._order = order
+    def __init__(self, channel, order):
+        self._channel = channel
+        self._longest = order["longest_result"]
         self._sending = threading.Lock()
         self._waiting = SimpleQueue()
         # Counted by whoever holds the lock that sends.
@@ -37,7 +37,7 @@ class Several:
     def serve(self, handler):
         """Serves the supervisor until it closes the channel; never returns."""
         while True:
-            message = channel.receive(self._own)
+            message = self._channel.receive()
             if message is None:
                 os._exit(0)
             with self._sending:
@@ -51,20 +51,21 @@ class Several:
 
     def _work(self, handler):
         while True:
-            invocation, payload, _ = self._waiting.get()
-            printing = Printing(self._send, invocation["request_id"])
+            invocation, payload = self._waiting.get()
+            request_id = json_text.decode(invocation.decode())["request_id"]
+            printing = Printing(self._send, request_id)
             token = _printing.set(printing)
-            header, body = function.run(handler, self._order, invocation, payload)
+            header, body = function.run(handler, self._longest, invocation, payload)
             _printing.reset(token)
             printing.flush()
-            header["request_id"] = invocation["request_id"]
+            header["request_id"] = request_id
             with self._sending:
                 self._inside -= 1
-                function.answer(self._own, header, body)
+                function.answer(self._channel, header, body)
 
     def _send(self, header, body):
         with self._sending:
-            channel.send(self._own, header, body)
+            self._channel.send(json_text.encode(header).encode(), body)
 
 
 class Printing:

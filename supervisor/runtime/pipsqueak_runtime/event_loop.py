@@ -1,5 +1,6 @@
-"""The process's event loop: one for all that is awaited in it, in a thread of its own, where it lives
-on between invocations."""
+"""The process's event loop: one for all that is awaited in it, which goes on where it was with the next
+invocation. Where several invocations are served at once it runs in a thread of its own, else in the
+main thread while something is awaited."""
 
 import asyncio
 import sys
@@ -14,7 +15,11 @@ _loop = None
 def run(awaitable):
     """Waits for something in the loop, in a copy of the caller's context variables; returns what it
     gives, raises what it raises."""
-    answer, error = asyncio.run_coroutine_threadsafe(_outcome(awaitable), loop()).result()
+    if "pipsqueak_runtime.concurrency" in sys.modules:
+        outcome = asyncio.run_coroutine_threadsafe(_outcome(awaitable), _loop_of_threads()).result()
+    else:
+        outcome = _run_here(_outcome(awaitable))
+    answer, error = outcome
     if error is not None:
         raise error
     return answer
@@ -29,8 +34,21 @@ def collect(items):
     return run(collected())
 
 
-def loop():
-    """The loop, which runs."""
+def _run_here(outcome):
+    global _loop
+    if _loop is None or _loop.is_closed():
+        _loop = _main_loop()
+        asyncio.set_event_loop(_loop)
+    task = _loop.create_task(outcome)
+    while True:
+        try:
+            return _loop.run_until_complete(task)
+        except BaseException:
+            # Of another task that exits; this one goes on.
+            traceback.print_exc(file=sys.stderr)
+
+
+def _loop_of_threads():
     global _loop
     with _lock:
         if _loop is None:

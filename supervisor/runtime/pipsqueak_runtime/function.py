@@ -1,54 +1,57 @@
 """A function's process: loads its handler once, then serves invocations."""
 
+import json
 import os
 import sys
 
-from pipsqueak_runtime import channel, handler, news
+import pipsqueak_native as native
+
+from pipsqueak_runtime import handler, json_text, news
 
 
 def serve(own, code):
-    """Serves the supervisor until it closes the channel, with the code in the folder `code`; never
-    returns."""
+    """Serves the supervisor on the descriptor `own` until it closes that, with the code in the folder
+    `code`; never returns."""
     os.set_inheritable(own, False)
+    channel = native.Channel(own)
     # A function that is killed has told what it has printed.
     sys.stdout.reconfigure(line_buffering=True)
     news.begin()
-    message = channel.receive(own)
+    message = channel.receive()
     if message is None:
         os._exit(0)
-    order = message[0]
+    order = json.loads(message[0])
     several = None
     if order["concurrency"] > 1:
         # Ahead of the handler's import, which may remember the streams.
         from pipsqueak_runtime import concurrency
 
-        several = concurrency.Several(own, order)
+        several = concurrency.Several(channel, order)
     try:
         function = handler.load(order, code)
     except handler.Failure as failure:
-        answer(own, {"error": failure.header})
+        answer(channel, {"error": failure.header})
         os._exit(1)
     if several:
         several.serve(function)
     while True:
-        message = channel.receive(own)
+        message = channel.receive()
         if message is None:
             os._exit(0)
-        invocation, payload, _ = message
-        answer(own, *run(function, order, invocation, payload))
+        answer(channel, *run(function, order["longest_result"], *message))
 
 
-def run(function, order, invocation, payload):
-    """Runs the handler once. Returns the header and the body of the answer."""
-    context = handler.Context(order, invocation)
+def run(function, longest, invocation, payload):
+    """Runs the handler once. `invocation` is the header of the message, `payload` the event, both JSON.
+    Returns the header and the body of the answer, which has `longest` bytes at most."""
     try:
-        body, run_us = handler.call(function, payload, context)
+        body, run_us = handler.call(function, payload, invocation)
     except handler.Failure as failure:
         return {"error": failure.header}, b""
-    if len(body) > order["longest_result"]:
+    if len(body) > longest:
         message = (
             f"Response payload size ({len(body)} bytes) exceeded maximum allowed payload size "
-            f"({order['longest_result']} bytes)."
+            f"({longest} bytes)."
         )
         kind = "Function.ResponseSizeTooLarge"
         failure = handler.Failure(kind, message, run_us=run_us, fit=True)
@@ -56,13 +59,13 @@ def run(function, order, invocation, payload):
     return {"run_us": run_us}, body
 
 
-def answer(own, header, body=b""):
+def answer(channel, header, body=b""):
     """Sends an answer, what was printed and imported ahead of it."""
     # What was printed belongs to this invocation, so it must be on its way before the answer is.
     flush()
     if imported := news.imported():
         header["imported"] = imported
-    channel.send(own, header, body)
+    channel.send(json_text.encode(header).encode(), body)
 
 
 def flush():

@@ -1,26 +1,23 @@
 """User code: found, and called."""
 
 import contextvars
-import json
 import os
 import sys
 import time
 
-from pipsqueak_runtime import context, failure
+from pipsqueak_runtime import context, failure, json_text
 
 Context, Failure = context.Context, failure.Failure
 # What is returned as it is. Of all else it is found out whether it must be waited for, or collected.
 PLAIN = frozenset([dict, list, tuple, str, int, float, bool, type(None)])
 GENERATOR = type(_ for _ in ())
-# `json.dumps` makes an encoder for each call that asks for anything but the usual.
-_encode = json.JSONEncoder(allow_nan=False).encode
 # Flag of the code of `async def`.
 COROUTINE = 0x80
 
 
 def load(order, code):
-    """Imports `module.function` of `order` from the folder `code`. Returns the function as taking
-    (event, context)."""
+    """Imports `module.function` of `order` from the folder `code`. Returns the function as taking the
+    event, and what is told of the invocation as JSON."""
     if order["wider"]:
         from pipsqueak_runtime import environment
 
@@ -48,7 +45,7 @@ def load(order, code):
     if not callable(function):
         message = f"{module_name} has no function {name}"
         raise Failure("Runtime.HandlerNotFound", message)
-    return _adapted(function)
+    return _adapted(function, order)
 
 
 def _restored():
@@ -66,23 +63,31 @@ def _restored():
         raise Failure("Runtime.AfterRestoreError", message, trace) from None
 
 
-def _adapted(function):
+def _adapted(function, order):
     """A function of one or two parameters, or an ASGI or WSGI application, told by its parameters."""
     names, is_async = _parameters(function)
     if len(names) == 3 and (is_async or names[0] == "scope"):
         from pipsqueak_runtime import asgi
 
         try:
-            return asgi.adapt(function)
+            application = asgi.adapt(function)
         except BaseException as error:
             raise failure.of(error) from None
+        return _with_context(application, order)
     if len(names) == 2 and names[1].startswith("start_resp"):
         from pipsqueak_runtime import wsgi
 
-        return wsgi.adapt(function)
+        return _with_context(wsgi.adapt(function), order)
     if len(names) == 1:
-        return lambda event, _context: function(event)
-    return function
+        return lambda event, _invocation: function(event)
+    return _with_context(function, order)
+
+
+def _with_context(function, order):
+    def handle(event, invocation):
+        return function(event, Context(order, json_text.decode(invocation.decode())))
+
+    return handle
 
 
 def _parameters(function):
@@ -104,13 +109,17 @@ def _parameters(function):
     return code.co_varnames[bound : code.co_argcount], bool(code.co_flags & COROUTINE)
 
 
-def call(function, payload, context):
+def call(function, payload, invocation):
     """Runs a handler. Returns its answer as JSON bytes and the time it took in microseconds."""
-    event = json.loads(payload)
+    try:
+        event = json_text.decode(payload)
+    except (RecursionError, ValueError) as error:
+        message = f"the event cannot be read: {error}"
+        raise Failure("Runtime.UnmarshalError", message, fit=True) from None
     began = time.perf_counter_ns()
     try:
         # What it sets of context variables is this invocation's alone.
-        answer = contextvars.copy_context().run(_answer, function, event, context)
+        answer = contextvars.copy_context().run(_answer, function, event, invocation)
     except Failure as refusal:
         refusal.header["run_us"] = (time.perf_counter_ns() - began) // 1000
         raise
@@ -120,14 +129,14 @@ def call(function, payload, context):
         raise failure.of(error, run_us=run_us, fit=True) from None
     run_us = (time.perf_counter_ns() - began) // 1000
     try:
-        return _encode(answer).encode(), run_us
+        return json_text.encode(answer).encode(), run_us
     except (TypeError, ValueError, RecursionError) as error:
         message = f"the answer is not JSON: {error}"
         raise Failure("Runtime.MarshalError", message, run_us=run_us, fit=True) from None
 
 
-def _answer(function, event, context):
-    answer = function(event, context)
+def _answer(function, event, invocation):
+    answer = function(event, invocation)
     kind = type(answer)
     if kind in PLAIN:
         return answer

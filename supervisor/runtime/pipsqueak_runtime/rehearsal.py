@@ -7,11 +7,10 @@ that a start changes first costs a fault and a copy. Importing this is a part of
 import os
 import sys
 
-from pipsqueak_runtime import channel, context, handler
+from pipsqueak_runtime import context, handler, json_text
 
 CODE = "import sys\n\ndef handler(event):\n    return event\n"
 LOAD = {"function": "", "version": 0, "handler": "", "memory": 0, "variables": {}}
-INVOKE = {"request_id": "", "timeout_ms": 0}
 
 
 def run():
@@ -19,8 +18,6 @@ def run():
     os.environ.update(context.variables(LOAD, "/"))
     names = {}
     exec(compile(CODE, __name__, "exec"), names)
-    body, run_us = handler.call(
-        lambda event, _context: names["handler"](event), b"{}", context.Context(LOAD, INVOKE)
-    )
-    channel.compose({"run_us": run_us}, body)
+    _, run_us = handler.call(lambda event, _invocation: names["handler"](event), "{}", b"")
+    json_text.encode({"run_us": run_us}).encode()
     del sys.modules[__name__]

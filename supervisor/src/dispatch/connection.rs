@@ -2,23 +2,26 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{MsgFlags, getsockopt, recv};
 use pipsqueak::wire::{
     Fault, FaultKind, FrameError, FrameKind, HEADER_BYTES, Header, Progress, Refusal, Reply,
     Request, VERSION, encode,
 };
 use serde::Serialize;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
-use tokio::net::UnixStream;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::error::Elapsed;
 
 use super::follow::follow;
 use super::route::{self, After};
+use crate::stream::Stream;
 use crate::supervisor::Supervisor;
 
 /// How long a client may take from the first byte of a frame to its last.
@@ -31,7 +34,7 @@ const UNIT_BYTES: u32 = 64 << 10;
 pub const ROOM: usize = (256 << 20) / UNIT_BYTES as usize;
 
 /// A client's connection. Most requests come with one read of it.
-type Stream = BufReader<UnixStream>;
+type Connection = BufReader<Stream>;
 
 /// Serves a client until it closes the connection or breaks the protocol. Its large requests are
 /// read when `room` has as many units of [`UNIT_BYTES`] for them.
@@ -40,8 +43,8 @@ pub async fn serve(
     supervisor: &Arc<Supervisor>,
     room: &Arc<Semaphore>,
 ) -> io::Result<()> {
-    let mut stream = BufReader::with_capacity(BUFFER_BYTES, stream);
-    let peer = stream.get_ref().peer_cred()?.uid();
+    let mut stream = BufReader::with_capacity(BUFFER_BYTES, Stream::new(stream)?);
+    let peer = getsockopt(stream.get_ref(), PeerCredentials)?.uid();
     if peer != 0 && peer != nix::unistd::geteuid().as_raw() {
         let message = format!("user {peer} may not talk to this supervisor; only root may");
         let fault = Reply::Fault(Fault { kind: FaultKind::Refused, message });
@@ -83,7 +86,7 @@ pub async fn serve(
 /// Carries a request out, telling its progress meanwhile. A client that goes away does not cut it off
 /// half-way, but is told to what only waits for its turn.
 async fn answer(
-    stream: &mut Stream,
+    stream: &mut Connection,
     supervisor: &Arc<Supervisor>,
     request: Request,
     arrived: Instant,
@@ -101,8 +104,8 @@ async fn answer(
                 let _ = write(stream, FrameKind::Progress, &progress).await;
             }
             done = &mut work => return done,
-            _ = stream.get_ref().readable(), if is_watched => {
-                match look(stream.get_ref()) {
+            readiness = stream.get_ref().readable(), if is_watched => {
+                match readiness.map_or(Look::More, |it| look(stream.get_ref(), it)) {
                     Look::Nothing => {}
                     Look::More => is_watched = false,
                     Look::Gone => {
@@ -124,15 +127,15 @@ enum Look {
     Gone,
 }
 
-fn look(stream: &UnixStream) -> Look {
-    let peek = || {
+fn look(stream: &Stream, mut readiness: AsyncFdReadyGuard<'_, UnixStream>) -> Look {
+    let peek = |_: &AsyncFd<UnixStream>| {
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         Ok(recv(stream.as_raw_fd(), &mut [0], flags)?)
     };
-    match stream.try_io(Interest::READABLE, peek) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Look::Nothing,
-        Ok(1..) => Look::More,
-        Ok(0) | Err(_) => {
+    match readiness.try_io(peek) {
+        Err(_) => Look::Nothing,
+        Ok(Ok(1..)) => Look::More,
+        Ok(Ok(0) | Err(_)) => {
             let mut asked = [PollFd::new(stream.as_fd(), PollFlags::empty())];
             let told = poll(&mut asked, PollTimeout::ZERO);
             let hung_up = PollFlags::POLLHUP;
@@ -149,7 +152,7 @@ enum Read {
     Broken(FaultKind, String),
 }
 
-async fn read(stream: &mut Stream, room: &Arc<Semaphore>) -> io::Result<Read> {
+async fn read(stream: &mut Connection, room: &Arc<Semaphore>) -> io::Result<Read> {
     if stream.fill_buf().await?.is_empty() {
         return Ok(Read::End);
     }
@@ -189,7 +192,7 @@ async fn hold(bytes: u32, room: &Arc<Semaphore>) -> Result<Option<OwnedSemaphore
     tokio::time::timeout(PATIENCE / 2, held).await.map(Result::ok)
 }
 
-async fn write(stream: &mut Stream, kind: FrameKind, body: &impl Serialize) -> io::Result<()> {
+async fn write(stream: &mut Connection, kind: FrameKind, body: &impl Serialize) -> io::Result<()> {
     let frame = match encode(kind, body) {
         Ok(frame) => frame,
         Err(error) => {

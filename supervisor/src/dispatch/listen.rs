@@ -28,7 +28,8 @@ pub async fn serve(
                 Ok(stream) => {
                     let (supervisor, room) = (supervisor.clone(), room.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = connection::serve(stream, &supervisor, &room).await {
+                        let served = connection::serve(stream, &supervisor, &room).await;
+                        if let Err(error) = served {
                             tracing::debug!(%error, "a client's connection ended");
                         }
                         drop(place);

@@ -7,13 +7,13 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener as StdListener;
+use std::os::unix::net::{UnixListener as StdListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{Backlog, listen};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 
 use crate::service::{Service, Stored};
 
@@ -116,7 +116,8 @@ impl Socket {
 
     /// The next client.
     pub async fn accept(&self) -> io::Result<UnixStream> {
-        self.listener.accept().await.map(|(stream, _)| stream)
+        let (stream, _) = self.listener.accept().await?;
+        stream.into_std()
     }
 
     /// Lets it end with this process, unless the service manager has made it.

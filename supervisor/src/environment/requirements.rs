@@ -7,13 +7,15 @@ use crate::function::Function;
 
 /// The name of a function's environment: its own, or one that all functions with the same
 /// requirements share.
-pub(super) fn name_of(function: &Function) -> String {
+pub(super) fn name_of(function: &Function) -> &str {
     if let Some(name) = &function.info.environment {
-        return name.clone();
+        return name;
     }
-    let text = serde_json::to_vec(&requirements_of(function)).unwrap_or_default();
-    let digest = blake3::hash(&text).to_hex();
-    format!("{OF_REQUIREMENTS}{}", &digest[..OF_REQUIREMENTS_DIGITS])
+    function.environment_name.get_or_init(|| {
+        let text = serde_json::to_vec(&requirements_of(function)).unwrap_or_default();
+        let digest = blake3::hash(&text).to_hex();
+        format!("{OF_REQUIREMENTS}{}", &digest[..OF_REQUIREMENTS_DIGITS])
+    })
 }
 
 /// What names of environments begin with that functions have by their requirements alone.

@@ -152,7 +152,7 @@ impl Shared {
 }
 
 fn needed(functions: &[Arc<Function>]) -> BTreeSet<String> {
-    functions.iter().map(|function| name_of(function)).collect()
+    functions.iter().map(|function| name_of(function).to_owned()).collect()
 }
 
 /// A step of the library's as the client is told of it.

@@ -206,10 +206,10 @@ impl Environments {
 
     /// The environment of a function, where it is installed already.
     pub async fn find(&self, function: &Function) -> Result<Option<Arc<Tree>>, EnvironmentsError> {
-        let name = name_of(function);
         if self.shared.private.is_some() {
             return Ok(None);
         }
+        let name = name_of(function).to_owned();
         let known = lock(&self.trees).get(&name).cloned();
         if let Some(tree) = known {
             check_present(name, &tree.interpreter)?;
@@ -231,7 +231,7 @@ impl Environments {
         function: &Function,
         progress: &UnboundedSender<Progress>,
     ) -> Result<Arc<Tree>, EnvironmentsError> {
-        let name = name_of(function);
+        let name = name_of(function).to_owned();
         if self.shared.private.is_some() {
             return self.make_private(function, name).await;
         }
@@ -245,8 +245,17 @@ impl Environments {
     pub fn known_key(&self, function: &Function) -> Option<String> {
         let name = name_of(function);
         match self.shared.private {
-            Some(_) => Some(name),
-            None => lock(&self.trees).get(&name).map(|tree| tree.key.clone()),
+            Some(_) => Some(name.to_owned()),
+            None => lock(&self.trees).get(name).map(|tree| tree.key.clone()),
+        }
+    }
+
+    /// Whether a tree is the one that a function has now.
+    pub fn is_known(&self, function: &Function, tree: &Tree) -> bool {
+        let name = name_of(function);
+        match self.shared.private {
+            Some(_) => name == tree.key,
+            None => lock(&self.trees).get(name).is_some_and(|known| known.key == tree.key),
         }
     }
 

@@ -10,7 +10,6 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::io::BufReader;
-use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
 use super::exchange::{Answer, Imported, Logs, exchange};
@@ -22,6 +21,7 @@ use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
 use crate::logs::Recording;
 use crate::sandbox::{Exit, Exits, Sandbox};
+use crate::stream::Stream;
 use crate::zygote::{self, Spare};
 
 /// How long the report of a process's end is waited for.
@@ -68,7 +68,7 @@ pub struct Instance {
 #[derive(Debug)]
 enum Wire {
     /// One invocation at a time, by whoever has it: no task beside the one that waits.
-    Alone(tokio::sync::Mutex<(BufReader<UnixStream>, pipe::Receiver)>),
+    Alone(tokio::sync::Mutex<(BufReader<Stream>, pipe::Receiver)>),
     /// Several at once.
     Shared(Shared),
 }

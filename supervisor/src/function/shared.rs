@@ -5,14 +5,13 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::io::AsyncReadExt;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
 use tokio::net::unix::pipe;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 
 use super::exchange::{Answer, Imported, Logs, PRINTED_BYTES, read_printed};
 use crate::channel;
+use crate::stream::Stream;
 
 /// An answer's header and body, and what was printed for it.
 type Answered = (Answer, Vec<u8>, Logs);
@@ -20,7 +19,7 @@ type Answered = (Answer, Vec<u8>, Logs);
 /// The channel of such a process.
 #[derive(Debug)]
 pub struct Shared {
-    writer: tokio::sync::Mutex<OwnedWriteHalf>,
+    writer: tokio::sync::Mutex<WriteHalf<Stream>>,
     calls: Arc<Mutex<Calls>>,
 }
 
@@ -58,8 +57,8 @@ pub struct Call<'a> {
 
 impl Shared {
     /// Follows a channel and what is printed. An answer has at most `longest` bytes.
-    pub fn new(channel: UnixStream, printed: pipe::Receiver, longest: u64) -> Self {
-        let (reader, writer) = channel.into_split();
+    pub fn new(channel: Stream, printed: pipe::Receiver, longest: u64) -> Self {
+        let (reader, writer) = tokio::io::split(channel);
         let calls = Arc::<Mutex<Calls>>::default();
         let told = calls.clone();
         tokio::spawn(async move {
@@ -169,7 +168,7 @@ impl Calls {
 
 /// Hands out answers until there are none any more; why.
 async fn follow(
-    mut reader: OwnedReadHalf,
+    mut reader: ReadHalf<Stream>,
     mut printed: pipe::Receiver,
     calls: &Mutex<Calls>,
     longest: u64,
@@ -205,18 +204,20 @@ fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
     use serde_json::json;
     use tokio::io::AsyncWriteExt;
 
-    use super::*;
-
-    async fn tell(far: &mut UnixStream, header: serde_json::Value, body: &[u8]) {
+    async fn tell(far: &mut Stream, header: serde_json::Value, body: &[u8]) {
         channel::send(far, &[channel::compose(&header, body).unwrap()]).await.unwrap();
     }
 
     #[tokio::test]
     async fn answers_and_what_was_printed_find_their_calls_in_any_order() {
-        let (near, mut far) = UnixStream::pair().unwrap();
+        let (near, far) = UnixStream::pair().unwrap();
+        let (near, mut far) = (Stream::new(near).unwrap(), Stream::new(far).unwrap());
         let (mut print, printed) = pipe::pipe().unwrap();
         let shared = Shared::new(near, printed, 1000);
         let mut calls = ["a", "b", "c"].map(|id| shared.call(id, Logs::default()));

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pipsqueak::wire::{DEFAULT_TMP, Deploy, FunctionInfo, MOST_CONCURRENCY, MOST_PAYLOAD, Network};
 
@@ -54,6 +54,8 @@ pub struct Function {
     pub info: FunctionInfo,
     /// Its code on the host.
     pub code: Code,
+    /// The name of its environment, once somebody has asked for that.
+    pub(crate) environment_name: OnceLock<String>,
 }
 
 impl Function {
@@ -74,7 +76,7 @@ impl Function {
         if info.sandboxes == 0 {
             info.sandboxes = std::mem::replace(&mut info.concurrency, DEFAULT_CONCURRENCY);
         }
-        Self { info, code }
+        Self { info, code, environment_name: OnceLock::new() }
     }
 }
 

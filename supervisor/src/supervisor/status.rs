@@ -23,7 +23,7 @@ impl Supervisor {
             tokio::task::spawn_blocking(move || journal.bytes()).await.map_err(internal)?;
         let events = self.events.counts().await?;
         let mut sandboxes: Vec<_> =
-            lock(&self.running).values().map(|(info, _)| info.clone()).collect();
+            lock(&self.running).values().map(|(one, _)| info(one, SandboxState::Running)).collect();
         self.paused.each(|paused, memory| {
             let told = info(paused.instance(), SandboxState::Paused);
             sandboxes.push(SandboxInfo { memory, ..told });
@@ -57,7 +57,7 @@ impl Supervisor {
 }
 
 /// An instance as it is told.
-pub(super) fn info(instance: &Instance, state: SandboxState) -> SandboxInfo {
+fn info(instance: &Instance, state: SandboxState) -> SandboxInfo {
     SandboxInfo {
         id: instance.sandbox().id(),
         function: instance.function().info.name.clone(),

@@ -5,13 +5,13 @@ use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pipsqueak::wire::{DEFAULT_PAYLOAD, Fault, FaultKind, Progress, SandboxInfo, SandboxState};
+use pipsqueak::wire::{DEFAULT_PAYLOAD, Fault, FaultKind, Progress};
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::start::Obtained;
-use super::{Supervisor, lock, status};
+use super::{Supervisor, lock};
 use crate::dispatch::{Bounds, Turn};
 use crate::environment::Tree;
 use crate::function::{Function, Instance};
@@ -37,7 +37,7 @@ pub(super) struct Serving {
 }
 
 /// Sandboxes that serve, by their numbers, and how many invocations each.
-pub(super) type Running = Arc<Mutex<BTreeMap<u64, (SandboxInfo, u32)>>>;
+pub(super) type Running = Arc<Mutex<BTreeMap<u64, (Arc<Instance>, u32)>>>;
 
 impl Supervisor {
     /// Waits until a function may run; the function as it is then.
@@ -98,17 +98,16 @@ impl Supervisor {
         tree: &Tree,
     ) -> bool {
         Arc::ptr_eq(instance.function(), function)
-            && self.environments.known_key(function).as_ref() == Some(&tree.key)
+            && self.environments.is_known(function, tree)
             && instance.is_fit()
             && instance.is_alive()
     }
 
     /// Lists an instance among those that run until what this returns is dropped.
-    pub(super) fn note_running(&self, instance: &Instance) -> Noted {
+    pub(super) fn note_running(&self, instance: &Arc<Instance>) -> Noted {
         let mut running = lock(&self.running);
         let sandbox = instance.sandbox().id();
-        let inside = running.get(&sandbox).map_or(0, |(_, inside)| *inside);
-        running.insert(sandbox, (status::info(instance, SandboxState::Running), inside + 1));
+        running.entry(sandbox).or_insert_with(|| (instance.clone(), 0)).1 += 1;
         Noted { running: self.running.clone(), sandbox }
     }
 }

@@ -17,6 +17,7 @@ use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
 use crate::runtime::{self, Role};
 use crate::sandbox::{Exits, Plan, Program, Sandbox, SandboxError, Sandboxes, Standing, resolver};
+use crate::stream::Stream;
 
 /// Most processes and threads of a function.
 pub const PIDS: u32 = 512;
@@ -45,7 +46,7 @@ pub struct Spare {
     /// Where it runs.
     pub sandbox: Sandbox,
     /// What it is told by and answers on.
-    pub channel: tokio::net::UnixStream,
+    pub channel: Stream,
     /// What it prints.
     pub printed: pipe::Receiver,
     /// Where its end is reported.
@@ -103,7 +104,6 @@ impl Spare {
 impl Ends {
     fn new() -> io::Result<Self> {
         let (near, far) = UnixStream::pair()?;
-        near.set_nonblocking(true)?;
         let (printed, print) = io::pipe()?;
         Ok(Self { channel: far.into(), print: print.into(), near, printed })
     }
@@ -111,7 +111,7 @@ impl Ends {
     fn join(self, sandbox: Sandbox, exits: Arc<Exits>, pid: i32) -> Result<Spare, SpareError> {
         Ok(Spare {
             sandbox,
-            channel: tokio::net::UnixStream::from_std(self.near)?,
+            channel: Stream::new(self.near)?,
             printed: pipe::Receiver::from_owned_fd(self.printed.into())?,
             exits,
             pid,

@@ -2,14 +2,15 @@
 //! module's import, and the steps by which a zygote's child enters a sandbox.
 
 use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use pipsqueak_kernel::filter::Filter;
 use pipsqueak_kernel::landlock::Writable;
+use pipsqueak_kernel::reader::Reader;
 use pipsqueak_kernel::relocate::{Side, fork_elsewhere};
 use pipsqueak_kernel::{descriptor, landlock, memory, message, privilege};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString};
 
 /// Longest message that the runtime takes from the supervisor, in bytes: above the longest frame
 /// of the wire protocol.
@@ -23,7 +24,7 @@ static ENTERED: OnceLock<Filter> = OnceLock::new();
 #[pymodule]
 mod pipsqueak_native {
     #[pymodule_export]
-    use super::{become_user, collapse, fork_into, receive, send};
+    use super::{Channel, become_user, collapse, fork_into, receive, send};
 }
 
 /// Receives one message: its body and its descriptors, or `None` at the end of the channel.
@@ -42,6 +43,43 @@ fn receive(py: Python<'_>, channel: RawFd) -> PyResult<Option<(Bound<'_, PyBytes
 fn send(py: Python<'_>, channel: RawFd, body: &[u8]) -> PyResult<()> {
     let channel = borrow(channel)?;
     Ok(py.detach(|| message::send(channel, body, &[]))?)
+}
+
+/// A function's channel: messages of a header, a line's end, and a body that is text.
+#[pyclass(frozen)]
+struct Channel {
+    socket: BorrowedFd<'static>,
+    reader: Mutex<Reader>,
+}
+
+#[pymethods]
+impl Channel {
+    #[new]
+    fn new(socket: RawFd) -> PyResult<Self> {
+        Ok(Self { socket: borrow(socket)?, reader: Mutex::default() })
+    }
+
+    /// Receives one message: its header and its body, or `None` at the end of the channel.
+    fn receive<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<Option<(Bound<'py, PyBytes>, Bound<'py, PyString>)>> {
+        let message = py.detach(|| {
+            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            reader.receive(self.socket, MAX_MESSAGE_BYTES)
+        });
+        let Some(message) = message? else { return Ok(None) };
+        let end = message.iter().position(|byte| *byte == b'\n').unwrap_or(message.len());
+        let (header, body) = message.split_at(end);
+        let body = PyString::from_bytes(py, body.get(1..).unwrap_or_default())?;
+        Ok(Some((PyBytes::new(py, header), body)))
+    }
+
+    /// Sends one message.
+    fn send(&self, py: Python<'_>, header: &[u8], body: &[u8]) -> PyResult<()> {
+        let message = [header, b"\n", body].concat();
+        Ok(py.detach(|| message::send(self.socket, &message, &[]))?)
+    }
 }
 
 // In the stable ABI since 3.7; pyo3 does not name them.

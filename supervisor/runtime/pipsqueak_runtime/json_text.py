@@ -1,0 +1,33 @@
+"""JSON as functions are told it and as they answer: what `json` does, without what it does anew for
+each text."""
+
+import json
+from json.encoder import c_make_encoder
+
+_encoder = json.JSONEncoder(allow_nan=False)
+_scan = json.JSONDecoder().scan_once
+
+
+def decode(text):
+    """The value of a text that is JSON, with nothing around it."""
+    return _scan(text, 0)[0]
+
+
+def encode(value):
+    """A value as JSON. Raises TypeError, ValueError or RecursionError where it is none."""
+    try:
+        return "".join(_parts(value, 0))
+    except (TypeError, ValueError, RecursionError):
+        # Tells of a value that is in itself, too.
+        return _encoder.encode(value)
+
+
+def _make_parts():
+    if c_make_encoder is None:
+        return lambda value, _: [_encoder.encode(value)]
+    text = json.encoder.encode_basestring_ascii
+    separators = _encoder.key_separator, _encoder.item_separator
+    return c_make_encoder(None, _encoder.default, text, None, *separators, False, False, False)
+
+
+_parts = _make_parts()
