@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         ("attacks::reach", attacks::reach::tests()),
         ("calls::bad_input", calls::bad_input::tests()),
         ("calls::concurrency", calls::concurrency::tests()),
+        ("calls::configuration", calls::configuration::tests()),
         ("calls::documentation", calls::documentation::tests()),
         ("calls::events", calls::events::tests()),
         ("calls::index", calls::index::tests()),

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use cli::args::{Arguments, Verb};
 use cli::{
-    deploy, doctor, down, env, events, evict, explain, functions, invoke, logs, output, status,
-    store, up, upgrade, zygotes,
+    config, deploy, doctor, down, env, events, evict, explain, functions, invoke, logs, output,
+    status, store, up, upgrade, zygotes,
 };
 
 fn main() -> ExitCode {
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Verb::Up(up) => up::run(places, up),
         Verb::Down => down::run(&places),
         Verb::Upgrade => upgrade::run(&places),
+        Verb::Config { verb } => config::run(places, verb),
         Verb::Doctor(doctor) => doctor::run(places, &doctor),
         Verb::Env { verb } => env::run(&places, verb),
         Verb::Deploy(deploy) => deploy::run(&places, deploy),

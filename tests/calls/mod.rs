@@ -2,6 +2,7 @@
 
 pub mod bad_input;
 pub mod concurrency;
+pub mod configuration;
 pub mod documentation;
 pub mod events;
 pub mod index;

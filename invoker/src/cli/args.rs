@@ -47,6 +47,11 @@ pub enum Verb {
     Down,
     /// Replace the running supervisor by the program that is installed now; the mount stays, clients wait
     Upgrade,
+    /// See what is in force and where it comes from, and check a configuration file
+    Config {
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    },
     /// Check what this machine has of what is needed
     Doctor(Format),
     /// Make, list and remove environments
@@ -104,8 +109,33 @@ pub struct Format {
     pub json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Print what `up` with the same flags would have in force, as a configuration file
+    Show {
+        #[command(flatten)]
+        flags: Box<Flags>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Check a configuration file
+    Check {
+        /// The file [the one that `up` reads]
+        file: Option<PathBuf>,
+    },
+}
+
 #[derive(Debug, Args)]
 pub struct Up {
+    #[command(flatten)]
+    pub flags: Flags,
+    /// Become the supervisor instead of starting one, for service managers
+    #[arg(long)]
+    pub foreground: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Flags {
     /// Where downloads are kept [STATE/cache]
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
@@ -151,9 +181,6 @@ pub struct Up {
     /// Addresses of functions whose network is nat, such as 10.11.0.0/20 [a free part of 198.18.0.0/15]
     #[arg(long, value_name = "CIDR")]
     pub nat: Option<String>,
-    /// Become the supervisor instead of starting one, for service managers
-    #[arg(long)]
-    pub foreground: bool,
 }
 
 #[derive(Debug, Subcommand)]

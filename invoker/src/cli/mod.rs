@@ -1,6 +1,7 @@
 //! The command line: a file per verb.
 
 pub mod args;
+pub mod config;
 pub mod deploy;
 pub mod doctor;
 pub mod down;

@@ -18,7 +18,7 @@ use pipsqueak::client::{Client, ClientError, socket_path};
 use pipsqueak::settings::{Overrides, Settings, find_program};
 use ready::Word;
 
-use super::args::{Places, Up};
+use super::args::{Flags, Places, Up};
 use super::failure::{Exit, Failure};
 use super::{doctor, output};
 
@@ -35,7 +35,7 @@ const TAIL_LINES: usize = 20;
 /// Carries the verb out.
 pub fn run(places: Places, up: Up) -> Result<Exit, Failure> {
     let foreground = up.foreground;
-    let settings = Settings::resolve(overrides(places, up))?;
+    let settings = Settings::resolve(overrides(places, up.flags))?;
     refuse_if_running(&settings.run)?;
     let daemon = find_daemon()?;
     let arguments = daemon_arguments(&settings);
@@ -64,26 +64,26 @@ pub fn detach(program: &[OsString]) -> Result<Exit, Failure> {
 }
 
 /// Flags as overrides of settings.
-pub fn overrides(places: Places, up: Up) -> Overrides {
+pub fn overrides(places: Places, flags: Flags) -> Overrides {
     Overrides {
         state: places.state,
         run: places.run,
         mount: places.mount,
-        cache: up.cache,
-        tiers: up.tiers,
-        memory: up.memory,
-        eviction: up.eviction,
-        linger: up.linger,
-        spares: up.spares,
-        sandboxes: up.sandboxes,
-        queue: up.queue,
-        grace: up.grace,
-        logs: up.logs,
-        uv: up.uv,
-        python: up.python,
-        docker_plugin: up.docker_plugin,
-        cdi: up.cdi,
-        nat: up.nat,
+        cache: flags.cache,
+        tiers: flags.tiers,
+        memory: flags.memory,
+        eviction: flags.eviction,
+        linger: flags.linger,
+        spares: flags.spares,
+        sandboxes: flags.sandboxes,
+        queue: flags.queue,
+        grace: flags.grace,
+        logs: flags.logs,
+        uv: flags.uv,
+        python: flags.python,
+        docker_plugin: flags.docker_plugin,
+        cdi: flags.cdi,
+        nat: flags.nat,
     }
 }
 

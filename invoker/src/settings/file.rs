@@ -1,10 +1,12 @@
 //! The configuration file: TOML, every key optional, no key unknown.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
+use toml::de::{DeTable, DeValue};
 
 use super::{Eviction, Index, NONE, Range, SettingsError, Tiers, count, logs};
 use crate::wire::MOST_PAYLOAD;
@@ -74,14 +76,40 @@ impl File {
         }
     }
 
+    /// On which line the file at `path` says each key; of a table, `table.key`.
+    pub(super) fn lines(path: &Path) -> BTreeMap<String, usize> {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let mut lines = BTreeMap::new();
+        let Ok(file) = DeTable::parse(&text) else { return lines };
+        for (key, value) in file.get_ref() {
+            match value.get_ref() {
+                DeValue::Table(table) => {
+                    let within = |inner: &str| format!("{}.{inner}", key.get_ref());
+                    let inner = table
+                        .keys()
+                        .map(|inner| (within(inner.get_ref()), line_of(&text, inner.span().start)));
+                    lines.extend(inner);
+                }
+                _ => {
+                    lines.insert(key.get_ref().to_string(), line_of(&text, key.span().start));
+                }
+            }
+        }
+        lines
+    }
+
     /// Reads the file's text; an error is a line and what is wrong there.
     fn parse(text: &str) -> Result<Self, (usize, String)> {
         toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start.min(text.len()));
-            let line = text.get(..start).unwrap_or_default().split('\n').count();
-            (line, error.message().to_owned())
+            (line_of(text, start), error.message().to_owned())
         })
     }
+}
+
+/// The line of a place in a text, counted from 1.
+fn line_of(text: &str, place: usize) -> usize {
+    text.get(..place).unwrap_or_default().split('\n').count()
 }
 
 /// The file is read from any working directory, so that a relative path means nothing in it.
@@ -191,38 +219,41 @@ fn range<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Range>, D::Error> 
     String::deserialize(from)?.parse().map(Some).map_err(D::Error::custom)
 }
 
+/// A file that says everything.
+#[cfg(test)]
+pub(super) const EVERY_KEY: &str = r#"
+state = "/s"
+run = "/r"
+mount = "/m"
+cache = "/c"
+uv = "uv"
+python = "/usr/bin/python3"
+docker_plugin = "none"
+cdi = "/d.json"
+tiers = ["paused", "ssd"]
+memory = "1.5G"
+eviction = "greedy-dual"
+linger = 0
+spares = 3
+sandboxes = 20
+queue = 0
+payload_in = "10M"
+payload_out = 100
+grace = 0.5
+logs = "2M"
+fork_safe = ["threaded"]
+nat = "10.11.0.0/20"
+[index]
+url = "https://me:hunter2@host/simple"
+extra = ["http://other/simple"]
+"#;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_key_is_read() {
-        let text = r#"
-            state = "/s"
-            run = "/r"
-            mount = "/m"
-            cache = "/c"
-            uv = "uv"
-            python = "/usr/bin/python3"
-            docker_plugin = "none"
-            cdi = "/d.json"
-            tiers = ["paused", "ssd"]
-            memory = "1.5G"
-            eviction = "greedy-dual"
-            linger = 0
-            spares = 3
-            sandboxes = 20
-            queue = 0
-            payload_in = "10M"
-            payload_out = 100
-            grace = 0.5
-            logs = "2M"
-            fork_safe = ["threaded"]
-            nat = "10.11.0.0/20"
-            [index]
-            url = "https://me:hunter2@host/simple"
-            extra = ["http://other/simple"]
-        "#;
         let path = |text: &str| Some(PathBuf::from(text));
         let expected = File {
             state: path("/s"),
@@ -252,7 +283,7 @@ mod tests {
             },
         };
         assert!(!format!("{expected:?}").contains("hunter2"));
-        assert_eq!(File::parse(text), Ok(expected));
+        assert_eq!(File::parse(EVERY_KEY), Ok(expected));
         assert_eq!(File::parse(""), Ok(File::default()));
         let other_ways = File::parse("tiers = \"none\"\nmemory = 7").unwrap();
         assert_eq!((other_ways.tiers, other_ways.memory), (Some(Tiers::NONE), Some(7)));

@@ -22,6 +22,11 @@ pub enum Reply {
     },
     /// The request was refused or failed.
     Fault(Fault),
+    /// The values of settings by their keys, as the configuration file would have them.
+    Settings {
+        /// The settings; those without a value are there too.
+        settings: BTreeMap<String, Option<String>>,
+    },
     /// One environment.
     Environment(EnvironmentInfo),
     /// All environments, by name.

@@ -27,6 +27,8 @@ pub const MOST_CONCURRENCY: u32 = 256;
 pub enum Request {
     /// What the supervisor keeps and does; answered by [`super::Reply::Status`].
     Status,
+    /// The values of its settings; answered by [`super::Reply::Settings`].
+    Settings,
     /// Drain, unmount, leave nothing behind; answered by [`super::Reply::Done`] before the exit.
     Down,
     /// Make way for the program that is installed now, which takes over the socket and the mount;

@@ -51,6 +51,7 @@ async fn carry_out(
 ) -> Result<Reply, Fault> {
     Ok(match request {
         Request::Status => Reply::Status(supervisor.status().await?),
+        Request::Settings => Reply::Settings { settings: supervisor.settings.values() },
         Request::Down => {
             after.ending = Some(Ending::Stop);
             Reply::Done { message: "stopping".to_owned() }

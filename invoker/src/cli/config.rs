@@ -1,0 +1,85 @@
+//! `pipsqueak config`: what is in force and where it comes from.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use pipsqueak::client::{Client, ClientError};
+use pipsqueak::settings::{self, CONFIG_FILE, Setting, Settings};
+use pipsqueak::wire::{Reply, Request};
+use serde::Serialize;
+
+use super::args::{ConfigVerb, Places};
+use super::failure::{Exit, Failure};
+use super::{output, up};
+
+/// Widest that a key and its value are laid out to, in characters.
+const WIDEST: usize = 50;
+
+/// A setting, and what the supervisor has that runs at this place.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    setting: Setting,
+    /// Absent where none runs, or where it has the same.
+    running: Option<String>,
+}
+
+/// Carries the verb out.
+pub fn run(places: Places, verb: ConfigVerb) -> Result<Exit, Failure> {
+    match verb {
+        ConfigVerb::Show { flags, format } => {
+            let flags = up::overrides(places, *flags);
+            let told = Settings::explain(&flags)?;
+            let run = settings::run_folder(flags.run.as_deref())?;
+            let running = ask_running(&run)?;
+            let shown: Vec<_> = told.into_iter().map(|one| compare(one, &running)).collect();
+            if format.json { output::json(&shown) } else { output::print(&describe(&shown)) }
+        }
+        ConfigVerb::Check { file } => {
+            let named = std::env::var_os("PIPSQUEAK_CONFIG").filter(|name| !name.is_empty());
+            let file = file.or(named.map(PathBuf::from)).unwrap_or_else(|| CONFIG_FILE.into());
+            Settings::check_file(&file)?;
+            output::line(format!("{}: nothing is wrong with it", file.display()))
+        }
+    }
+}
+
+/// What the supervisor has in force whose socket is in the folder; nothing where there is none.
+fn ask_running(run: &std::path::Path) -> Result<BTreeMap<String, Option<String>>, Failure> {
+    let mut client = match Client::connect(run) {
+        // Whoever may not ask it can still be told what the file says.
+        Err(ClientError::NoSupervisor { .. } | ClientError::Denied { .. }) => {
+            return Ok(BTreeMap::new());
+        }
+        connected => connected?,
+    };
+    match client.call(&Request::Settings, &mut |_| {})? {
+        Reply::Settings { settings } => Ok(settings),
+        _ => Err(Failure::WrongReply),
+    }
+}
+
+fn compare(setting: Setting, running: &BTreeMap<String, Option<String>>) -> Shown {
+    let has = running.get(setting.key).filter(|has| **has != setting.value);
+    let running = has.map(|has| has.clone().unwrap_or_else(|| "nothing".to_owned()));
+    Shown { setting, running }
+}
+
+fn describe(all: &[Shown]) -> String {
+    let line = |Shown { setting: Setting { key, value, .. }, .. }: &Shown| match value {
+        Some(value) => format!("{key} = {value}"),
+        None => format!("# {key} has no value"),
+    };
+    let widest = all.iter().map(|one| line(one).chars().count()).max().unwrap_or_default();
+    let width = widest.min(WIDEST);
+    let mut text = String::new();
+    for one in all {
+        let _ = write!(text, "{:width$}  # {}", line(one), one.setting.origin);
+        if let Some(running) = &one.running {
+            let _ = write!(text, "; the running supervisor has {running}");
+        }
+        text.push('\n');
+    }
+    text
+}
