@@ -91,6 +91,11 @@ fn payloads_that_are_not_json() {
     refused(&instance.call(&["invoke", "payload", "-d", "@/no/such/file"]), 2, "/no/such/file");
     let output = instance.call_with(&["invoke", "payload", "-d", "-"], "[1, 2.50]");
     assert_eq!((output.code, output.stdout.trim()), (0, "[1, 2.5]"));
+    // JSON that Python does not read: its process serves on.
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    let output = instance.call_with(&["invoke", "payload", "-d", "-"], &deep);
+    refused(&output, 1, "Runtime.UnmarshalError");
+    assert_eq!(instance.invoke("payload", &json!(1))["tier"], "paused");
 }
 
 /// Deploys a function with a handler, invokes it with a payload; its answer as JSON.
