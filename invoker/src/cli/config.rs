@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::Path;
 
 use pipsqueak::client::{Client, ClientError};
-use pipsqueak::settings::{self, CONFIG_FILE, Setting, Settings};
+use pipsqueak::settings::{self, Setting, Settings};
 use pipsqueak::wire::{Reply, Request};
 use serde::Serialize;
 
@@ -37,8 +37,7 @@ pub fn run(places: Places, verb: ConfigVerb) -> Result<Exit, Failure> {
             if format.json { output::json(&shown) } else { output::print(&describe(&shown)) }
         }
         ConfigVerb::Check { file } => {
-            let named = std::env::var_os("PIPSQUEAK_CONFIG").filter(|name| !name.is_empty());
-            let file = file.or(named.map(PathBuf::from)).unwrap_or_else(|| CONFIG_FILE.into());
+            let file = file.unwrap_or_else(settings::config_file);
             Settings::check_file(&file)?;
             output::line(format!("{}: nothing is wrong with it", file.display()))
         }
@@ -46,7 +45,7 @@ pub fn run(places: Places, verb: ConfigVerb) -> Result<Exit, Failure> {
 }
 
 /// What the supervisor has in force whose socket is in the folder; nothing where there is none.
-fn ask_running(run: &std::path::Path) -> Result<BTreeMap<String, Option<String>>, Failure> {
+fn ask_running(run: &Path) -> Result<BTreeMap<String, Option<String>>, Failure> {
     let mut client = match Client::connect(run) {
         // Whoever may not ask it can still be told what the file says.
         Err(ClientError::NoSupervisor { .. } | ClientError::Denied { .. }) => {

@@ -281,6 +281,11 @@ impl Settings {
     }
 }
 
+/// The configuration file that is read.
+pub fn config_file() -> PathBuf {
+    Variables::OF_PROCESS.config_file().0
+}
+
 /// Where the socket is: all that a client has to know. Reads the configuration file only where
 /// neither flag nor variable says it.
 pub fn run_folder(flag: Option<&Path>) -> Result<PathBuf, SettingsError> {
@@ -310,11 +315,15 @@ impl Variables<'_> {
         self.get(name).map(PathBuf::from)
     }
 
+    /// Where the configuration file is, and whether somebody has said so.
+    fn config_file(&self) -> (PathBuf, bool) {
+        let said = self.path("PIPSQUEAK_CONFIG");
+        (said.clone().unwrap_or_else(|| CONFIG_FILE.into()), said.is_some())
+    }
+
     fn file(&self) -> Result<File, SettingsError> {
-        match self.path("PIPSQUEAK_CONFIG") {
-            Some(path) => File::read(&path, true),
-            None => File::read(Path::new(CONFIG_FILE), false),
-        }
+        let (path, is_asked_for) = self.config_file();
+        File::read(&path, is_asked_for)
     }
 
     /// Reads a flag or else a variable, and names the one that is wrong.

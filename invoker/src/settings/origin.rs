@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{CONFIG_FILE, File, NONE, Overrides, Settings, SettingsError, Variables};
+use super::{File, NONE, Overrides, Settings, SettingsError, Variables};
 
 /// A setting's value and where that comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -110,6 +110,10 @@ const KEYS_OF_FILE: [Key; 5] = [
     },
 ];
 
+fn keys() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().chain(&KEYS_OF_FILE)
+}
+
 impl Settings {
     /// All settings of a supervisor that this process would start with these flags, each with its
     /// origin.
@@ -129,8 +133,7 @@ impl Settings {
 
     /// The value of each key, as the configuration file would have it.
     pub fn values(&self) -> BTreeMap<String, Option<String>> {
-        let keys = KEYS.iter().chain(&KEYS_OF_FILE);
-        keys.map(|key| (key.name.to_owned(), (key.value)(self))).collect()
+        keys().map(|key| (key.name.to_owned(), (key.value)(self))).collect()
     }
 
     pub(super) fn explain_with(
@@ -138,7 +141,7 @@ impl Settings {
         variables: &Variables,
     ) -> Result<Vec<Setting>, SettingsError> {
         let settings = Self::resolve_with(flags.clone(), variables)?;
-        let file = variables.path("PIPSQUEAK_CONFIG").unwrap_or_else(|| CONFIG_FILE.into());
+        let (file, _) = variables.config_file();
         let lines = File::lines(&file);
         let of = |key: &Key| {
             let variable = format!("PIPSQUEAK_{}", key.name.to_uppercase());
@@ -153,7 +156,7 @@ impl Settings {
             };
             Setting { key: key.name, value: (key.value)(&settings), origin }
         };
-        Ok(KEYS.iter().chain(&KEYS_OF_FILE).map(of).collect())
+        Ok(keys().map(of).collect())
     }
 }
 
@@ -175,7 +178,7 @@ fn without_credentials(address: &str) -> String {
     // What follows the path may be a token.
     let path = path.split(['?', '#']).next().unwrap_or_default();
     match host.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://***@{host}{path}"),
+        Some((_, host)) => format!("{scheme}://****@{host}{path}"),
         None => format!("{scheme}://{host}{path}"),
     }
 }
@@ -192,7 +195,7 @@ mod tests {
     fn every_key_of_the_file_is_told() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), EVERY_KEY).unwrap();
-        let told: BTreeSet<&str> = KEYS.iter().chain(&KEYS_OF_FILE).map(|key| key.name).collect();
+        let told: BTreeSet<&str> = keys().map(|key| key.name).collect();
         let lines = File::lines(file.path());
         assert_eq!(told, lines.keys().map(String::as_str).collect());
         assert_eq!((lines["state"], lines["index.url"]), (2, 24));
@@ -222,7 +225,7 @@ mod tests {
         assert_eq!(of("queue"), expected("8", "PIPSQUEAK_QUEUE".to_owned()));
         assert_eq!(of("spares"), expected("3", "--spares".to_owned()));
         assert_eq!(of("grace"), expected("300", "default".to_owned()));
-        assert_eq!(of("index.url").0, "\"https://***@host:8080/simple\"");
+        assert_eq!(of("index.url").0, "\"https://****@host:8080/simple\"");
         // It is a file that says the same.
         let lines = told.iter().filter(|one| !one.key.starts_with("index"));
         let lines =

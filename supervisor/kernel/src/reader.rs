@@ -52,12 +52,10 @@ impl Reader {
         if length > longest {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "message longer than is taken"));
         }
-        let there = rest.len().min(length);
-        let mut body = Vec::with_capacity(length);
-        body.extend_from_slice(&rest[..there]);
-        self.begin += LENGTH_BYTES + there;
-        body.resize(length, 0);
-        let mut filled = there;
+        let mut body = vec![0; length];
+        let mut filled = rest.len().min(length);
+        body[..filled].copy_from_slice(&rest[..filled]);
+        self.begin += LENGTH_BYTES + filled;
         while filled < length {
             match read(socket, &mut body[filled..])? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),

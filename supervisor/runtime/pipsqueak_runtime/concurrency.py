@@ -52,7 +52,7 @@ class Several:
     def _work(self, handler):
         while True:
             invocation, payload = self._waiting.get()
-            request_id = json_text.decode(invocation.decode())["request_id"]
+            request_id = json_text.decode(invocation)["request_id"]
             printing = Printing(self._send, request_id)
             token = _printing.set(printing)
             header, body = function.run(handler, self._longest, invocation, payload)
@@ -65,7 +65,7 @@ class Several:
 
     def _send(self, header, body):
         with self._sending:
-            self._channel.send(json_text.encode(header).encode(), body)
+            self._channel.send(json_text.encode(header), body)
 
 
 class Printing:

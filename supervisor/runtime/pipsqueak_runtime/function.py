@@ -65,7 +65,7 @@ def answer(channel, header, body=b""):
     flush()
     if imported := news.imported():
         header["imported"] = imported
-    channel.send(json_text.encode(header).encode(), body)
+    channel.send(json_text.encode(header), body)
 
 
 def flush():

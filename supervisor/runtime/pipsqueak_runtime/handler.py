@@ -85,7 +85,7 @@ def _adapted(function, order):
 
 def _with_context(function, order):
     def handle(event, invocation):
-        return function(event, Context(order, json_text.decode(invocation.decode())))
+        return function(event, Context(order, json_text.decode(invocation)))
 
     return handle
 
@@ -129,7 +129,7 @@ def call(function, payload, invocation):
         raise failure.of(error, run_us=run_us, fit=True) from None
     run_us = (time.perf_counter_ns() - began) // 1000
     try:
-        return json_text.encode(answer).encode(), run_us
+        return json_text.encode(answer), run_us
     except (TypeError, ValueError, RecursionError) as error:
         message = f"the answer is not JSON: {error}"
         raise Failure("Runtime.MarshalError", message, run_us=run_us, fit=True) from None

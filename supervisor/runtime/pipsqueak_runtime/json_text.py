@@ -14,12 +14,12 @@ def decode(text):
 
 
 def encode(value):
-    """A value as JSON. Raises TypeError, ValueError or RecursionError where it is none."""
+    """A value as JSON, in bytes. Raises TypeError, ValueError or RecursionError where it is none."""
     try:
-        return "".join(_parts(value, 0))
+        return "".join(_parts(value, 0)).encode()
     except (TypeError, ValueError, RecursionError):
         # Tells of a value that is in itself, too.
-        return _encoder.encode(value)
+        return _encoder.encode(value).encode()
 
 
 def _make_parts():

@@ -105,7 +105,7 @@ async fn answer(
             }
             done = &mut work => return done,
             readiness = stream.get_ref().readable(), if is_watched => {
-                match readiness.map_or(Look::More, |it| look(stream.get_ref(), it)) {
+                match readiness.map_or(Look::More, look) {
                     Look::Nothing => {}
                     Look::More => is_watched = false,
                     Look::Gone => {
@@ -127,8 +127,8 @@ enum Look {
     Gone,
 }
 
-fn look(stream: &Stream, mut readiness: AsyncFdReadyGuard<'_, UnixStream>) -> Look {
-    let peek = |_: &AsyncFd<UnixStream>| {
+fn look(mut readiness: AsyncFdReadyGuard<'_, UnixStream>) -> Look {
+    let peek = |stream: &AsyncFd<UnixStream>| {
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         Ok(recv(stream.as_raw_fd(), &mut [0], flags)?)
     };
@@ -136,7 +136,7 @@ fn look(stream: &Stream, mut readiness: AsyncFdReadyGuard<'_, UnixStream>) -> Lo
         Err(_) => Look::Nothing,
         Ok(Ok(1..)) => Look::More,
         Ok(Ok(0) | Err(_)) => {
-            let mut asked = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+            let mut asked = [PollFd::new(readiness.get_inner().as_fd(), PollFlags::empty())];
             let told = poll(&mut asked, PollTimeout::ZERO);
             let hung_up = PollFlags::POLLHUP;
             let is_gone = asked[0].revents().is_some_and(|events| events.contains(hung_up));

@@ -28,8 +28,7 @@ pub async fn serve(
                 Ok(stream) => {
                     let (supervisor, room) = (supervisor.clone(), room.clone());
                     tokio::spawn(async move {
-                        let served = connection::serve(stream, &supervisor, &room).await;
-                        if let Err(error) = served {
+                        if let Err(error) = connection::serve(stream, &supervisor, &room).await {
                             tracing::debug!(%error, "a client's connection ended");
                         }
                         drop(place);

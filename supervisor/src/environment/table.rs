@@ -250,15 +250,6 @@ impl Environments {
         }
     }
 
-    /// Whether a tree is the one that a function has now.
-    pub fn is_known(&self, function: &Function, tree: &Tree) -> bool {
-        let name = name_of(function);
-        match self.shared.private {
-            Some(_) => name == tree.key,
-            None => lock(&self.trees).get(name).is_some_and(|known| known.key == tree.key),
-        }
-    }
-
     async fn make_private(
         &self,
         function: &Function,

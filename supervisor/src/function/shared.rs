@@ -206,9 +206,10 @@ fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
 mod tests {
     use std::os::unix::net::UnixStream;
 
-    use super::*;
     use serde_json::json;
     use tokio::io::AsyncWriteExt;
+
+    use super::*;
 
     async fn tell(far: &mut Stream, header: serde_json::Value, body: &[u8]) {
         channel::send(far, &[channel::compose(&header, body).unwrap()]).await.unwrap();

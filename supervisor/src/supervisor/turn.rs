@@ -98,7 +98,7 @@ impl Supervisor {
         tree: &Tree,
     ) -> bool {
         Arc::ptr_eq(instance.function(), function)
-            && self.environments.is_known(function, tree)
+            && self.environments.known_key(function).as_ref() == Some(&tree.key)
             && instance.is_fit()
             && instance.is_alive()
     }

@@ -45,7 +45,7 @@ fn send(py: Python<'_>, channel: RawFd, body: &[u8]) -> PyResult<()> {
     Ok(py.detach(|| message::send(channel, body, &[]))?)
 }
 
-/// A function's channel: messages of a header, a line's end, and a body that is text.
+/// A function's channel: messages of a header, a line's end, and a body. What is received is text.
 #[pyclass(frozen)]
 struct Channel {
     socket: BorrowedFd<'static>,
@@ -63,7 +63,7 @@ impl Channel {
     fn receive<'py>(
         &self,
         py: Python<'py>,
-    ) -> PyResult<Option<(Bound<'py, PyBytes>, Bound<'py, PyString>)>> {
+    ) -> PyResult<Option<(Bound<'py, PyString>, Bound<'py, PyString>)>> {
         let message = py.detach(|| {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
             reader.receive(self.socket, MAX_MESSAGE_BYTES)
@@ -72,7 +72,7 @@ impl Channel {
         let end = message.iter().position(|byte| *byte == b'\n').unwrap_or(message.len());
         let (header, body) = message.split_at(end);
         let body = PyString::from_bytes(py, body.get(1..).unwrap_or_default())?;
-        Ok(Some((PyBytes::new(py, header), body)))
+        Ok(Some((PyString::from_bytes(py, header)?, body)))
     }
 
     /// Sends one message.
