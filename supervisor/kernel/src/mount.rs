@@ -84,20 +84,28 @@ pub fn attach(tree: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     move_to(tree, libc::AT_FDCWD, &c_path(path)?, 0)
 }
 
-/// Does something in the mount namespace of the process behind a pidfd, where paths mean what they mean
-/// there. Blocks: a thread of its own goes there, and ends there.
-pub fn visit(
-    process: BorrowedFd<'_>,
-    act: impl FnOnce() -> io::Result<()> + Send,
-) -> io::Result<()> {
-    let visit = || {
-        // Root and working directory change with the namespace, and are the whole process's else.
+/// Does something in another mount namespace, where paths mean what they mean there: that of the
+/// process behind a pidfd, or the one that a file of `/proc/PID/ns/mnt` stands for. Blocks.
+pub fn visit<T: Send>(
+    there: BorrowedFd<'_>,
+    act: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
+    elsewhere(|| {
+        setns(there, CloneFlags::CLONE_NEWNS)?;
+        act()
+    })
+}
+
+/// Does something in a thread of its own, which ends with it, and which may have another mount
+/// namespace, root and working directory than the process. Blocks.
+pub fn elsewhere<T: Send>(act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let act = || {
+        // Root and working directory are the whole process's else.
         unshare(CloneFlags::CLONE_FS)?;
-        setns(process, CloneFlags::CLONE_NEWNS)?;
         act()
     };
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().spawn_scoped(scope, visit)?;
+        let thread = std::thread::Builder::new().spawn_scoped(scope, act)?;
         thread.join().unwrap_or_else(|_| Err(io::Error::other("the visiting thread panicked")))
     })
 }

@@ -18,18 +18,17 @@ const FSCONFIG_CMD_CREATE: u32 = 6;
 /// mounts show `source` as where it comes from.
 ///
 /// Set-uid bits and device nodes mean nothing in it, and reading changes no time. Errors where the
-/// kernel has no overlays, or none that are given a layer at a time (before 6.7).
+/// kernel has none.
 pub fn mount(source: &str, layers: &[BorrowedFd<'_>]) -> io::Result<OwnedFd> {
     // SAFETY: the name is a C string that lives through the call.
     let context = unsafe { libc::syscall(libc::SYS_fsopen, c"overlay".as_ptr(), FSOPEN_CLOEXEC) };
     let context = owned(context).map_err(at("fsopen"))?;
     let source = CString::new(source).map_err(io::Error::other)?;
     set(context.as_fd(), c"source", &source).map_err(at("source"))?;
-    for layer in layers {
-        let path = CString::new(format!("/proc/self/fd/{}", layer.as_raw_fd()))
-            .map_err(io::Error::other)?;
-        set(context.as_fd(), c"lowerdir+", &path).map_err(at("lowerdir+"))?;
-    }
+    let layers: Vec<_> =
+        layers.iter().map(|layer| format!("/proc/self/fd/{}", layer.as_raw_fd())).collect();
+    let layers = CString::new(layers.join(":")).map_err(io::Error::other)?;
+    set(context.as_fd(), c"lowerdir", &layers).map_err(at("lowerdir"))?;
     configure(context.as_fd(), FSCONFIG_SET_FLAG, Some(c"ro"), None).map_err(at("ro"))?;
     configure(context.as_fd(), FSCONFIG_CMD_CREATE, None, None).map_err(at("creating"))?;
     let attributes = libc::MOUNT_ATTR_RDONLY

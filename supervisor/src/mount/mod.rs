@@ -1,5 +1,6 @@
 //! The mount, the process that serves it, its views, and who has them.
 
+mod hidden;
 mod keeper;
 mod kept;
 pub mod mountinfo;

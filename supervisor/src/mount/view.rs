@@ -5,8 +5,8 @@
 //! so that the page cache is that of the mount. It believes that what lies below never changes, which
 //! is so for a view, and is not for the mount as a whole.
 //!
-//! One overlay of each view is kept, attached nowhere; who wants it gets a copy of that mount. Where
-//! there are no overlays to be had, the copy is one of the mount itself.
+//! One overlay of each view is kept, where no list of mounts shows it; who wants it gets a copy of that
+//! mount. Where there are no overlays to be had, the copy is one of the mount itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -22,6 +22,7 @@ use pipsqueak_fs::EMPTY_FOLDER;
 use pipsqueak_kernel::mount::{self, Access};
 use pipsqueak_kernel::overlay;
 
+use super::hidden::{HiddenMount, HiddenMounts};
 use super::mountinfo::{Mount, Namespace};
 use super::uses::{self, Places, Source};
 
@@ -36,6 +37,8 @@ pub struct Views {
     /// The lowest layer of all.
     empty: Option<File>,
     known: Mutex<BTreeMap<u64, Arc<View>>>,
+    /// Where overlays are that can be copied nowhere else.
+    hidden: Mutex<Option<Arc<HiddenMounts>>>,
     warned: AtomicBool,
 }
 
@@ -53,8 +56,15 @@ pub struct View {
 
 #[derive(Debug)]
 struct Overlay {
-    tree: OwnedFd,
+    tree: Tree,
     device: u64,
+}
+
+#[derive(Debug)]
+enum Tree {
+    Detached(OwnedFd),
+    /// Before Linux 6.15, where a mount that is attached nowhere cannot be copied.
+    Hidden(HiddenMount),
 }
 
 impl Views {
@@ -67,18 +77,23 @@ impl Views {
         } else {
             Some(File::open(&empty).map_err(at(&empty))?)
         };
-        let (known, warned) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { mount: mount.to_owned(), device, empty, known, warned })
+        let (known, hidden, warned) = Default::default();
+        Ok(Self { mount: mount.to_owned(), device, empty, known, hidden, warned })
     }
 
     /// The view `digest`, whose root is the inode `root`, and which the mount shows as the
     /// environment `name`. Blocks.
     pub fn open(&self, digest: &str, root: u64, name: &str) -> io::Result<Arc<View>> {
         let mut known = lock(&self.known);
+        let path = self.mount.join("envs").join(name);
         if let Some(view) = known.get(&root) {
+            if !view.is_overlay() {
+                // A folder whose name the kernel was told to forget is mounted nowhere (`ENOENT`)
+                // until it is looked up again.
+                fs::metadata(&path).map_err(at(&path))?;
+            }
             return Ok(view.clone());
         }
-        let path = self.mount.join("envs").join(name);
         let folder = File::open(&path).map_err(at(&path))?;
         let found = folder.metadata().map_err(at(&path))?;
         if (found.dev(), found.ino()) != (self.device, root) {
@@ -134,13 +149,31 @@ impl Views {
     fn renew(&self, view: &View) {
         let Some(empty) = &self.empty else { return };
         let source = Source::new(&self.mount, &view.digest).to_string();
-        match Overlay::new(&source, [view.folder.as_fd(), empty.as_fd()]) {
+        match self.overlay(&source, [view.folder.as_fd(), empty.as_fd()]) {
             Ok(overlay) => lock(&view.overlays).push(overlay),
             Err(error) if !self.warned.swap(true, Ordering::Relaxed) => {
                 tracing::warn!(%error, "views are shown without overlays");
             }
             Err(_) => {}
         }
+    }
+
+    fn overlay(&self, source: &str, layers: [BorrowedFd<'_>; 2]) -> io::Result<Overlay> {
+        let tree = overlay::mount(source, &layers)?;
+        let device = fstat(&tree)?.st_dev;
+        let tree = match mount::take_open(tree.as_fd(), Access::ReadOnly) {
+            Ok(_) => Tree::Detached(tree),
+            Err(_) => Tree::Hidden(self.hidden()?.add(tree)?),
+        };
+        Ok(Overlay { tree, device })
+    }
+
+    fn hidden(&self) -> io::Result<Arc<HiddenMounts>> {
+        let mut hidden = lock(&self.hidden);
+        if let Some(hidden) = &*hidden {
+            return Ok(hidden.clone());
+        }
+        Ok(hidden.insert(Arc::new(HiddenMounts::new()?)).clone())
     }
 }
 
@@ -150,10 +183,13 @@ impl View {
         &self.digest
     }
 
-    /// A copy of its mount, attached nowhere.
+    /// A copy of its mount, attached nowhere. Blocks.
     pub fn take(&self) -> io::Result<OwnedFd> {
         match lock(&self.overlays).last() {
-            Some(overlay) => mount::take_open(overlay.tree.as_fd(), Access::ReadOnly),
+            Some(Overlay { tree: Tree::Detached(tree), .. }) => {
+                mount::take_open(tree.as_fd(), Access::ReadOnly)
+            }
+            Some(Overlay { tree: Tree::Hidden(hidden), .. }) => hidden.copy(Access::ReadOnly),
             None => mount::take_open(self.folder.as_fd(), Access::ReadOnly),
         }
     }
@@ -172,16 +208,6 @@ impl View {
     pub fn is_at(&self, path: &Path) -> bool {
         let device = lock(&self.overlays).last().map_or(self.device, |overlay| overlay.device);
         fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (device, self.root))
-    }
-}
-
-impl Overlay {
-    fn new(source: &str, layers: [BorrowedFd<'_>; 2]) -> io::Result<Self> {
-        let tree = overlay::mount(source, &layers)?;
-        let device = fstat(&tree)?.st_dev;
-        // Before Linux 6.15 a mount that is attached nowhere cannot be copied.
-        mount::take_open(tree.as_fd(), Access::ReadOnly)?;
-        Ok(Self { tree, device })
     }
 }
 
