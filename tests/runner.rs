@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         ("calls::nat", calls::nat::tests()),
         ("calls::protocol", calls::protocol::tests()),
         ("calls::requirements", calls::requirements::tests()),
+        ("calls::streaming", calls::streaming::tests()),
         ("calls::tiers", calls::tiers::tests()),
         ("fault::damage", fault::damage::tests()),
         ("containers::docker", containers::docker::tests()),

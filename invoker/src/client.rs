@@ -1,17 +1,20 @@
-//! A blocking client of the supervisor: no thread and no runtime.
+//! A blocking client of the supervisor: no runtime, and no thread but for a body that is streamed.
 
 use std::io::{self, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use crate::wire::{
-    Fault, FrameError, FrameKind, HEADER_BYTES, Header, LogRecord, LogsRequest, Progress, Refusal,
-    Reply, Request, encode,
+    Fault, FrameError, FrameKind, HEADER_BYTES, Header, LogRecord, LogsRequest, MAX_PART_BYTES,
+    Progress, Refusal, Reply, Request, encode, encode_bytes,
 };
 
 /// Where the supervisor's socket is, given the folder of its instance.
@@ -75,6 +78,12 @@ pub enum ClientError {
     /// The supervisor speaks another version of the protocol.
     #[error("{}", .0.message)]
     Refusal(Refusal),
+    /// The body of the request cannot be read.
+    #[error("reading the body: {0}")]
+    Body(io::Error),
+    /// A streamed result cannot be handed on.
+    #[error("handing the result on: {0}")]
+    Result(io::Error),
     /// The supervisor answers that the request failed.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -124,9 +133,42 @@ impl Client {
                 told(progress);
                 Ok(true)
             }
-            Message::Logs(_) => Err(unexpected(FrameKind::Logs)),
+            other => Err(unexpected(other.kind())),
         };
         self.ask(request, heard)?.ok_or(ClientError::Ended)
+    }
+
+    /// Sends a [`Request::InvokeStreamed`] and, by a thread, the body that comes with it; hands what
+    /// comes of the result to `given`, and waits for the reply. Where the function does not read all of
+    /// the body, that thread is left behind, and the connection is of no use.
+    pub fn stream(
+        &mut self,
+        request: &Request,
+        body: Option<Box<dyn Read + Send>>,
+        told: &mut dyn FnMut(Progress),
+        given: &mut dyn FnMut(Given) -> io::Result<()>,
+    ) -> Result<Reply, ClientError> {
+        let heard = &mut |message| {
+            match message {
+                Message::Progress(progress) => told(progress),
+                Message::Given(some) => given(some).map_err(ClientError::Result)?,
+                Message::Logs(_) => return Err(unexpected(FrameKind::Logs)),
+            }
+            Ok(true)
+        };
+        let Some(body) = body else {
+            return self.ask(request, heard)?.ok_or(ClientError::Ended);
+        };
+        let frame = encode(FrameKind::Request, request).map_err(ClientError::Request)?;
+        self.stream.get_mut().0.write_all(&frame).map_err(ClientError::Broken)?;
+        let socket = self.stream.get_ref().0.try_clone().map_err(ClientError::Broken)?;
+        let (failed, failure) = mpsc::channel();
+        std::thread::spawn(move || send_body(&socket, body, &failed));
+        let reply = self.answer(heard);
+        match failure.try_recv() {
+            Ok(error) => Err(ClientError::Body(error)),
+            Err(_) => reply?.ok_or(ClientError::Ended),
+        }
     }
 
     /// Asks for a function's logs and hands each batch of records to `read`, until there are no more
@@ -139,6 +181,7 @@ impl Client {
         let heard = &mut |message| match message {
             Message::Logs(records) => Ok(read(records)),
             Message::Progress(_) => Ok(true),
+            Message::Given(_) => Err(unexpected(FrameKind::Part)),
         };
         self.ask(&Request::Logs(wanted), heard).map(drop)
     }
@@ -169,6 +212,8 @@ impl Client {
             let message = match kind {
                 FrameKind::Progress => Message::Progress(decode(&body)?),
                 FrameKind::Logs => Message::Logs(decode(&body)?),
+                FrameKind::Head => Message::Given(Given::Head(decode(&body)?)),
+                FrameKind::Part => Message::Given(Given::Part(body)),
                 FrameKind::Refusal => return Err(ClientError::Refusal(decode(&body)?)),
                 FrameKind::Reply => {
                     return match decode(&body)? {
@@ -206,10 +251,53 @@ impl Read for Polled {
     }
 }
 
+/// What comes of a streamed result.
+#[derive(Debug)]
+pub enum Given {
+    /// What precedes it: status and headers of an HTTP response.
+    Head(Box<RawValue>),
+    /// Some of it.
+    Part(Vec<u8>),
+}
+
 /// What may come before a reply.
 enum Message {
     Progress(Progress),
     Logs(Vec<LogRecord>),
+    Given(Given),
+}
+
+impl Message {
+    fn kind(&self) -> FrameKind {
+        match self {
+            Self::Progress(_) => FrameKind::Progress,
+            Self::Logs(_) => FrameKind::Logs,
+            Self::Given(Given::Head(_)) => FrameKind::Head,
+            Self::Given(Given::Part(_)) => FrameKind::Part,
+        }
+    }
+}
+
+/// Sends all of a body and its end. Where it cannot be read the connection is shut down, so that nobody
+/// takes what was sent for all of it.
+fn send_body(mut socket: &UnixStream, mut body: impl Read, failed: &mpsc::Sender<io::Error>) {
+    let mut part = vec![0; MAX_PART_BYTES];
+    loop {
+        let length = match body.read(&mut part) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                let _ = failed.send(error);
+                let _ = socket.shutdown(Shutdown::Both);
+                return;
+            }
+            Ok(length) => length,
+        };
+        let Ok(frame) = encode_bytes(FrameKind::Part, &part[..length]) else { return };
+        // Where it is read no further, the reply tells why.
+        if socket.write_all(&frame).is_err() || length == 0 {
+            return;
+        }
+    }
 }
 
 /// Hears a message; whether more is wanted.

@@ -19,7 +19,7 @@ macro_rules! modules {
     };
 }
 
-const MODULES: [(&str, &str); 22] = modules!(
+const MODULES: [(&str, &str); 23] = modules!(
     "pipsqueak_runtime/__init__.py",
     "pipsqueak_runtime/__main__.py",
     "pipsqueak_runtime/asgi.py",
@@ -38,6 +38,7 @@ const MODULES: [(&str, &str); 22] = modules!(
     "pipsqueak_runtime/preload.py",
     "pipsqueak_runtime/rehearsal.py",
     "pipsqueak_runtime/snapshot.py",
+    "pipsqueak_runtime/streaming.py",
     "pipsqueak_runtime/uniqueness.py",
     "pipsqueak_runtime/wsgi.py",
     "pipsqueak_runtime/zygote.py",

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Attacked;
+use crate::harness::patience;
 use crate::tests;
 
 tests!(using_everything_up_ends_at_the_functions_own_limits);
@@ -61,7 +62,8 @@ def handler(event):
 fn using_everything_up_ends_at_the_functions_own_limits() {
     let attacked = Attacked::start();
     let instance = &attacked.instance;
-    instance.deploy("greedy", GREEDY, &["--memory", "128M", "--timeout", "3"]);
+    let timeout = patience(3).as_secs().to_string();
+    instance.deploy("greedy", GREEDY, &["--memory", "128M", "--timeout", &timeout]);
     let refused = |answer: &Value, kinds: &[&str]| {
         let kind = answer["error"]["errorType"].as_str().unwrap_or("none");
         assert!(kinds.contains(&kind), "{answer}");

@@ -12,4 +12,5 @@ pub mod logs;
 pub mod nat;
 pub mod protocol;
 pub mod requirements;
+pub mod streaming;
 pub mod tiers;

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::json;
 
 use super::{deploy, paused, tier};
-use crate::harness::{Instance, Options, eventually};
+use crate::harness::{Instance, Options, eventually, patience};
 use crate::tests;
 
 tests!(a_hog_takes_the_memory_of_paused_sandboxes_and_of_none_that_serves);
@@ -57,6 +57,8 @@ impl Hog {
             let mut answer = String::new();
             answers.read_line(&mut answer).unwrap();
             assert_ne!(answer, "", "the hog was ended for want of memory");
+            // The supervisor looks from time to time.
+            std::thread::sleep(patience(1) / 50);
             enough()
         });
     }

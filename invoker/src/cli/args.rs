@@ -300,6 +300,12 @@ pub struct Invoke {
     /// How long it may wait for its turn, in seconds [the function's timeout]
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub deadline: Option<Duration>,
+    /// Print the result as it comes, item by item, however long; --json then prints to stderr
+    #[arg(long, conflicts_with = "is_async")]
+    pub stream: bool,
+    /// What the handler reads while it runs: a file, or - for stdin; means --stream
+    #[arg(long, value_name = "@FILE|-", conflicts_with = "is_async")]
+    pub body: Option<OsString>,
     /// Do not wait for it: answer when it is certain that it will run, with the event's number
     #[arg(long = "async", visible_alias = "event")]
     pub is_async: bool,

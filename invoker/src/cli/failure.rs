@@ -101,7 +101,7 @@ impl Failure {
 fn exit_of(error: &ClientError) -> Exit {
     match error {
         ClientError::NoSupervisor { .. } => Exit::NoSupervisor,
-        ClientError::Denied { .. } => Exit::BadInput,
+        ClientError::Denied { .. } | ClientError::Body(_) => Exit::BadInput,
         ClientError::Request(FrameError::TooLong(_)) => Exit::Refused,
         ClientError::Fault(fault) => match fault.kind {
             FaultKind::BadInput => Exit::BadInput,
@@ -113,6 +113,7 @@ fn exit_of(error: &ClientError) -> Exit {
         | ClientError::Untrusted { .. }
         | ClientError::Request(_)
         | ClientError::Broken(_)
+        | ClientError::Result(_)
         | ClientError::Ended
         | ClientError::Malformed(_)
         | ClientError::Refusal(_) => Exit::Internal,

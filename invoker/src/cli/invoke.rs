@@ -1,4 +1,6 @@
-//! `pipsqueak invoke`: run a function once. No thread, no runtime.
+//! `pipsqueak invoke`: run a function once. No runtime.
+
+mod streamed;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -18,12 +20,18 @@ use super::{ask, output};
 
 /// Carries the verb out.
 pub fn run(places: &Places, invoke: Invoke) -> Result<Exit, Failure> {
+    if invoke.body.as_ref().is_some_and(|body| body == "-" && invoke.data == *body) {
+        return Err(Failure::Input("stdin is either the event or the body".to_owned()));
+    }
     let payload = check(read(&invoke.data)?)?;
     if invoke.is_async {
         return enqueue(places, invoke, payload);
     }
     refuse_too_long(places, &invoke.name, &payload)?;
-    let deadline_ms = invoke.deadline.map(|wait| wait.as_millis().try_into().unwrap_or(u64::MAX));
+    if invoke.stream || invoke.body.is_some() {
+        return streamed::run(places, invoke, payload);
+    }
+    let deadline_ms = deadline_ms(&invoke);
     let request = Request::Invoke { function: invoke.name, payload, deadline_ms };
     let Reply::Invocation(invocation) = ask(places, &request, Meter::still())? else {
         return Err(Failure::WrongReply);
@@ -34,11 +42,19 @@ pub fn run(places: &Places, invoke: Invoke) -> Result<Exit, Failure> {
     } else {
         show(&invocation)?;
     }
-    Ok(match invocation.outcome {
+    Ok(exit(&invocation))
+}
+
+fn deadline_ms(invoke: &Invoke) -> Option<u64> {
+    invoke.deadline.map(|wait| wait.as_millis().try_into().unwrap_or(u64::MAX))
+}
+
+fn exit(invocation: &Invocation) -> Exit {
+    match invocation.outcome {
         Outcome::Done => Exit::Done,
         Outcome::Failed => Exit::Failed,
         Outcome::Refused => Exit::Refused,
-    })
+    }
 }
 
 fn enqueue(places: &Places, invoke: Invoke, payload: Box<RawValue>) -> Result<Exit, Failure> {
@@ -100,13 +116,17 @@ fn refuse_too_long(places: &Places, name: &str, payload: &RawValue) -> Result<()
 
 /// Result to stdout, all else to stderr.
 fn show(invocation: &Invocation) -> Result<Exit, Failure> {
-    output::aside(&invocation.logs);
-    if let Some(error) = &invocation.error {
-        output::aside(&describe(error));
-    }
+    show_aside(invocation);
     match invocation.outcome {
         Outcome::Done => output::line(invocation.result.as_ref().map_or("null", |r| r.get())),
         Outcome::Failed | Outcome::Refused => Ok(Exit::Done),
+    }
+}
+
+fn show_aside(invocation: &Invocation) {
+    output::aside(&invocation.logs);
+    if let Some(error) = &invocation.error {
+        output::aside(&describe(error));
     }
 }
 

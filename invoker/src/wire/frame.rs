@@ -1,4 +1,5 @@
-//! Frames: a fixed header that names protocol, version and kind, then a body of known length.
+//! Frames: a fixed header that names protocol, version and kind, then a body of known length, which is
+//! JSON but for parts of what is streamed.
 //!
 //! ```text
 //! offset  bytes  field
@@ -6,7 +7,7 @@
 //!      4      2  version, little-endian
 //!      6      2  kind, little-endian
 //!      8      4  length of the body in bytes, little-endian
-//!     12      …  body: JSON
+//!     12      …  body
 //! ```
 
 use serde::Serialize;
@@ -21,6 +22,9 @@ pub const HEADER_BYTES: usize = 12;
 /// Longest body that either side accepts, in bytes: the longest payload that can be asked for, and
 /// room for the rest.
 pub const MAX_FRAME_BYTES: u32 = 72 << 20;
+
+/// Longest part of what is streamed, in bytes.
+pub const MAX_PART_BYTES: usize = 256 << 10;
 
 /// What a frame's body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +41,11 @@ pub enum FrameKind {
     /// A list of [`super::LogRecord`], any number of them before the reply to a
     /// [`super::LogsRequest`].
     Logs = 5,
+    /// JSON that precedes a streamed result: status and headers of an HTTP response.
+    Head = 6,
+    /// Bytes, at most [`MAX_PART_BYTES`]: some of a streamed result, any number of them before the
+    /// reply; or, from the client, some of a streamed body, which an empty one ends.
+    Part = 7,
 }
 
 /// Why bytes are not a frame.
@@ -82,6 +91,8 @@ impl Header {
             3 => FrameKind::Progress,
             4 => FrameKind::Refusal,
             5 => FrameKind::Logs,
+            6 => FrameKind::Head,
+            7 => FrameKind::Part,
             other => return Err(FrameError::Kind(other)),
         };
         let version = u16::from_le_bytes([v0, v1]);
@@ -101,6 +112,19 @@ pub fn encode<T: Serialize>(kind: FrameKind, message: &T) -> Result<Vec<u8>, Fra
     let mut bytes = vec![0; HEADER_BYTES];
     serde_json::to_writer(&mut bytes, message)
         .map_err(|error| FrameError::Body(error.to_string()))?;
+    headed(kind, bytes)
+}
+
+/// A whole frame whose body is these bytes.
+pub fn encode_bytes(kind: FrameKind, body: &[u8]) -> Result<Vec<u8>, FrameError> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+    bytes.resize(HEADER_BYTES, 0);
+    bytes.extend_from_slice(body);
+    headed(kind, bytes)
+}
+
+/// Writes the header of a body that there is room for it ahead of.
+fn headed(kind: FrameKind, mut bytes: Vec<u8>) -> Result<Vec<u8>, FrameError> {
     let length = bytes.len() - HEADER_BYTES;
     let length = u32::try_from(length)
         .ok()
@@ -127,6 +151,10 @@ mod tests {
         let header = Header::decode(&header_of(&frame)).unwrap();
         assert_eq!(header, Header { kind: FrameKind::Reply, length: 6 });
         assert_eq!(&frame[HEADER_BYTES..], b"\"body\"");
+        let frame = encode_bytes(FrameKind::Part, b"\0\xff").unwrap();
+        let header = Header::decode(&header_of(&frame)).unwrap();
+        assert_eq!(header, Header { kind: FrameKind::Part, length: 2 });
+        assert_eq!(&frame[HEADER_BYTES..], b"\0\xff");
     }
 
     #[test]

@@ -14,7 +14,10 @@ pub use events::{
     EventsRequest, MAX_EVENT_BYTES,
 };
 pub use explanation::{Explanation, Imports, UnsafeModule, Verdict};
-pub use frame::{FrameError, FrameKind, HEADER_BYTES, Header, MAX_FRAME_BYTES, encode};
+pub use frame::{
+    FrameError, FrameKind, HEADER_BYTES, Header, MAX_FRAME_BYTES, MAX_PART_BYTES, encode,
+    encode_bytes,
+};
 pub use logs::{LogRecord, LogSource, LogsRequest};
 pub use reply::{
     ChangingSandbox, ContainersStatus, DEFAULT_TMP, DistributionInfo, EnvironmentInfo, Export,

@@ -89,6 +89,20 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline_ms: Option<u64>,
     },
+    /// Run a function once and have its result as it comes, however long; answered by frames of it, then
+    /// by [`super::Reply::Invocation`], whose result is null. The client must read all the while.
+    InvokeStreamed {
+        /// The function's name.
+        function: String,
+        /// The event: any JSON.
+        payload: Box<RawValue>,
+        /// As in `Invoke`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline_ms: Option<u64>,
+        /// Whether frames of a body follow, which the function reads as it comes. Where the reply
+        /// comes before the body's end, the supervisor closes the connection.
+        has_body: bool,
+    },
     /// Have a function run later; answered by [`super::Reply::Accepted`] when that is certain.
     InvokeAsync {
         /// The function's name.

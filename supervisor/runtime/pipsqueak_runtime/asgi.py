@@ -4,7 +4,7 @@ import asyncio
 import sys
 import traceback
 
-from pipsqueak_runtime import event_loop
+from pipsqueak_runtime import event_loop, handler, streaming
 from pipsqueak_runtime.http_event import Request
 
 VERSIONS = {"version": "3.0", "spec_version": "2.4"}
@@ -21,9 +21,11 @@ def adapt(application):
 
     def handle(event, context):
         request = Request(event)
+        streams = handler.exchange.get()
         if request.is_websocket:
-            return request.refuse_websocket()
-        return event_loop.run(_answer(application, request, context, dict(lifespan.state)))
+            return request.refuse_websocket(streams)
+        scope = _scope(request, context, dict(lifespan.state))
+        return event_loop.run(_answer(application, request, scope, streams))
 
     return handle
 
@@ -66,9 +68,9 @@ class Lifespan:
             self.task.exception()
 
 
-async def _answer(application, request, context, state):
-    response = Response()
-    scope, receive = _scope(request, context, state), _receiver(request, response)
+async def _answer(application, request, scope, streams):
+    response = Collected(request) if streams is None else Streamed(request, streams)
+    receive = _receiver(request, response, streams)
     try:
         await application(scope, receive, response.send)
     except Exception:
@@ -78,28 +80,27 @@ async def _answer(application, request, context, state):
         traceback.print_exc(file=sys.stderr)
     if not response.is_whole:
         raise RuntimeError("the application did not send a whole response")
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers]
-    return request.answer(response.status, headers, bytes(response.body))
+    return response.answer()
 
 
 class Response:
-    """What an application sends, collected."""
+    """What an application sends."""
 
-    def __init__(self):
-        self.status = None
-        self.headers = []
-        self.body = bytearray()
+    def __init__(self, request):
+        self.request = request
+        self.head = None
         self.is_whole = False
         self.ended = asyncio.Event()
 
     async def send(self, message):
         """Takes one message of the application's."""
         kind = message["type"]
-        if kind == "http.response.start" and self.status is None:
-            self.status = message["status"]
-            self.headers = list(message.get("headers", ()))
-        elif kind == "http.response.body" and self.status is not None and not self.is_whole:
-            self.body += message.get("body", b"")
+        if kind == "http.response.start" and self.head is None:
+            pairs = message.get("headers", ())
+            pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]
+            self.head = message["status"], pairs
+        elif kind == "http.response.body" and self.head is not None and not self.is_whole:
+            await self.take(message.get("body", b""))
             self.is_whole = not message.get("more_body", False)
             if self.is_whole:
                 self.ended.set()
@@ -107,14 +108,56 @@ class Response:
             raise RuntimeError(f"{kind} is not expected here")
 
 
-def _receiver(request, response):
-    messages = [{"type": "http.request", "body": request.body, "more_body": False}]
+class Collected(Response):
+    """One that is answered as a whole."""
+
+    def __init__(self, request):
+        super().__init__(request)
+        self.body = bytearray()
+
+    async def take(self, data):
+        self.body += data
+
+    def answer(self):
+        return self.request.answer(*self.head, bytes(self.body))
+
+
+class Streamed(Response):
+    """One that the client has as it comes."""
+
+    def __init__(self, request, streams):
+        super().__init__(request)
+        self.streams = streams
+        self.is_begun = False
+
+    async def take(self, data):
+        if not self.is_begun:
+            self.is_begun = True
+            self.streams.head(self.request.head(*self.head))
+        await streaming.write(self.streams, data)
+
+    def answer(self):
+        return streaming.DELIVERED
+
+
+def _receiver(request, response, streams):
+    is_read = False
 
     async def receive():
-        if messages:
-            return messages.pop()
-        await response.ended.wait()
-        return {"type": "http.disconnect"}
+        nonlocal is_read
+        if is_read:
+            await response.ended.wait()
+            return {"type": "http.disconnect"}
+        if streams and request.has_no_body:
+            try:
+                body = await asyncio.to_thread(streams.read)
+            except ConnectionAbortedError:
+                is_read = True
+                return {"type": "http.disconnect"}
+            is_read = not body
+        else:
+            body, is_read = request.body, True
+        return {"type": "http.request", "body": body, "more_body": not is_read}
 
     return receive
 

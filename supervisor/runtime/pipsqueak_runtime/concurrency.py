@@ -28,6 +28,8 @@ class Several:
         self._longest = order["longest_result"]
         self._sending = threading.Lock()
         self._waiting = SimpleQueue()
+        # Where what is said of streams is heard, by request id.
+        self._streams = {}
         # Counted by whoever holds the lock that sends.
         self._inside = 0
         self._threads = 0
@@ -40,6 +42,11 @@ class Several:
             message = self._channel.receive()
             if message is None:
                 os._exit(0)
+            if function.is_of_streams(message[0]):
+                told = self._streams.get(json_text.decode(message[0])["request_id"])
+                if told:
+                    told.put(message)
+                continue
             with self._sending:
                 self._inside += 1
                 is_short = self._threads < self._inside
@@ -53,9 +60,17 @@ class Several:
         while True:
             invocation, payload = self._waiting.get()
             request_id = json_text.decode(invocation)["request_id"]
-            printing = Printing(self._send, request_id)
+            printing = Printing(self._print, request_id)
             token = _printing.set(printing)
-            header, body = function.run(handler, self._longest, invocation, payload)
+            told = SimpleQueue()
+            streams = function.streams_of(invocation, self._send, told.get)
+            if streams:
+                self._streams[request_id] = told
+            header, body = function.run(handler, self._longest, invocation, payload, streams)
+            if streams:
+                del self._streams[request_id]
+                # For who still waits for some of the body.
+                told.put(None)
             _printing.reset(token)
             printing.flush()
             header["request_id"] = request_id
@@ -63,9 +78,12 @@ class Several:
                 self._inside -= 1
                 function.answer(self._channel, header, body)
 
+    def _print(self, header, body):
+        self._send(json_text.encode(header), body)
+
     def _send(self, header, body):
         with self._sending:
-            self._channel.send(json_text.encode(header), body)
+            self._channel.send(header, body)
 
 
 class Printing:

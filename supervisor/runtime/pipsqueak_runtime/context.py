@@ -13,9 +13,9 @@ _stream = None
 
 class Context:
     """An invocation. `load` is the order that made the process the function's, `invoke` what came
-    with the event."""
+    with the event, `exchange` its streams where it is streamed."""
 
-    def __init__(self, load, invoke):
+    def __init__(self, load, invoke, exchange=None):
         self.function_name = load["function"]
         self.function_version = str(load["version"])
         self.memory_limit_in_mb = str(load["memory"] >> 20)
@@ -30,11 +30,23 @@ class Context:
         told = invoke.get("client_context")
         self.client_context = told and ClientContext(told)
         self.identity = Identity(invoke.get("identity") or {})
+        self._exchange = exchange
+        self._body = None
         self._deadline = time.monotonic() + invoke["timeout_ms"] / 1000
 
     def get_remaining_time_in_millis(self):
         """Milliseconds until this invocation is ended."""
         return max(0, int((self._deadline - time.monotonic()) * 1000))
+
+    @property
+    def body(self):
+        """What the client sends beside the event while the handler runs: a binary file, empty where
+        there is nothing."""
+        if self._body is None:
+            from pipsqueak_runtime import streaming
+
+            self._body = streaming.body(self._exchange)
+        return self._body
 
     def log(self, message):
         """Prints, without a line's end."""

@@ -34,18 +34,55 @@ def serve(own, code):
         os._exit(1)
     if several:
         several.serve(function)
+    longest = order["longest_result"]
     while True:
-        message = channel.receive()
-        if message is None:
-            os._exit(0)
-        answer(channel, *run(function, order["longest_result"], *message))
+        invocation, payload = _receive(channel)
+        if is_of_streams(invocation):
+            # Of an invocation that has not waited for it.
+            continue
+        streams = streams_of(invocation, channel.send, lambda: _receive(channel))
+        header, body = run(function, longest, invocation, payload, streams)
+        answer(channel, header, body)
+        if streams:
+            streams.settle()
 
 
-def run(function, longest, invocation, payload):
-    """Runs the handler once. `invocation` is the header of the message, `payload` the event, both JSON.
-    Returns the header and the body of the answer, which has `longest` bytes at most."""
+def _receive(channel):
+    message = channel.receive()
+    if message is None:
+        os._exit(0)
+    return message
+
+
+def is_of_streams(header):
+    """Whether a message is about the streams of an invocation. Its body is bytes then."""
+    return header.startswith('{"part"')
+
+
+def streams_of(invocation, send, receive):
+    """The streams of an invocation; None of one that has none."""
+    # It has a number and times besides.
+    if '"streamed"' not in invocation:
+        return None
+    from pipsqueak_runtime import streaming
+
+    return streaming.Exchange(json_text.decode(invocation)["request_id"], send, receive)
+
+
+def run(function, longest, invocation, payload, streams):
+    """Runs the handler once. `invocation` is the header of the message, `payload` the event, both JSON;
+    `streams`, where there are any, are over then. Returns the header and the body of the answer, which
+    has `longest` bytes at most."""
     try:
-        body, run_us = handler.call(function, payload, invocation)
+        return _run(function, longest, invocation, payload, streams)
+    finally:
+        if streams:
+            streams.end()
+
+
+def _run(function, longest, invocation, payload, streams):
+    try:
+        body, run_us = handler.call(function, payload, invocation, streams)
     except handler.Failure as failure:
         return {"error": failure.header}, b""
     if len(body) > longest:

@@ -13,6 +13,8 @@ PLAIN = frozenset([dict, list, tuple, str, int, float, bool, type(None)])
 GENERATOR = type(_ for _ in ())
 # Flag of the code of `async def`.
 COROUTINE = 0x80
+# The streams of the invocation that is served, where it is streamed.
+exchange = contextvars.ContextVar("exchange", default=None)
 
 
 def load(order, code):
@@ -85,7 +87,7 @@ def _adapted(function, order):
 
 def _with_context(function, order):
     def handle(event, invocation):
-        return function(event, Context(order, json_text.decode(invocation)))
+        return function(event, Context(order, json_text.decode(invocation), exchange.get()))
 
     return handle
 
@@ -109,8 +111,9 @@ def _parameters(function):
     return code.co_varnames[bound : code.co_argcount], bool(code.co_flags & COROUTINE)
 
 
-def call(function, payload, invocation):
-    """Runs a handler. Returns its answer as JSON bytes and the time it took in microseconds."""
+def call(function, payload, invocation, streams=None):
+    """Runs a handler. Returns its answer as JSON bytes and the time it took in microseconds. Where the
+    invocation is streamed the client has the answer already, and what is returned is null."""
     try:
         event = json_text.decode(payload)
     except (RecursionError, ValueError) as error:
@@ -119,7 +122,12 @@ def call(function, payload, invocation):
     began = time.perf_counter_ns()
     try:
         # What it sets of context variables is this invocation's alone.
-        answer = contextvars.copy_context().run(_answer, function, event, invocation)
+        own = contextvars.copy_context()
+        if streams is None:
+            answer = own.run(_answer, function, event, invocation)
+        else:
+            own.run(exchange.set, streams)
+            answer = own.run(_deliver, function, event, invocation)
     except Failure as refusal:
         refusal.header["run_us"] = (time.perf_counter_ns() - began) // 1000
         raise
@@ -129,10 +137,26 @@ def call(function, payload, invocation):
         raise failure.of(error, run_us=run_us, fit=True) from None
     run_us = (time.perf_counter_ns() - began) // 1000
     try:
-        return json_text.encode(answer), run_us
+        return _encode(answer), run_us
+    except Failure as refusal:
+        refusal.header["run_us"] = run_us
+        raise
+
+
+def _deliver(function, event, invocation):
+    from pipsqueak_runtime import streaming
+
+    streams = exchange.get()
+    answer = streaming.deliver(streams, function(event, invocation))
+    if answer is not streaming.DELIVERED:
+        streams.write(_encode(answer))
+
+
+def _encode(answer):
+    try:
+        return json_text.encode(answer)
     except (TypeError, ValueError, RecursionError) as error:
-        message = f"the answer is not JSON: {error}"
-        raise Failure("Runtime.MarshalError", message, run_us=run_us, fit=True) from None
+        raise Failure("Runtime.MarshalError", f"the answer is not JSON: {error}", fit=True) from None
 
 
 def _answer(function, event, invocation):

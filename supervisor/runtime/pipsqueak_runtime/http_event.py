@@ -5,6 +5,7 @@ import base64
 from urllib.parse import quote, unquote_to_bytes, urlencode
 
 from pipsqueak_runtime.failure import Failure
+from pipsqueak_runtime.streaming import DELIVERED
 
 EXPECTED = (
     'an HTTP application takes an HTTP request: {"path": "/"} with "method", "headers" and "body" '
@@ -35,6 +36,7 @@ class Request:
         else:
             self._read_short(event)
         self.path = "/" + quote(self.path, safe="/%:@!$&'()*+,;=-._~").removeprefix("/")
+        self.has_no_body = event.get("body") is None
         self.body = _body(event)
         names = dict(self.headers)
         self.scheme = names.get("x-forwarded-proto", "http").partition(",")[0].strip()
@@ -89,6 +91,10 @@ class Request:
             body, is_base64 = body.decode(), False
         except UnicodeDecodeError:
             body, is_base64 = base64.b64encode(body).decode(), True
+        return self.head(status, headers) | {"body": body, "isBase64Encoded": is_base64}
+
+    def head(self, status, headers):
+        """The response without its body."""
         answer = {"statusCode": status}
         several = {}
         for name, value in headers:
@@ -102,12 +108,17 @@ class Request:
             answer["headers"] = {name: ", ".join(values) for name, values in several.items()}
             if cookies:
                 answer["cookies"] = cookies
-        return answer | {"body": body, "isBase64Encoded": is_base64}
+        return answer
 
-    def refuse_websocket(self):
-        """The response to whoever wants to speak another protocol."""
+    def refuse_websocket(self, streams):
+        """Answers whoever wants to speak another protocol, by `streams` where there are any."""
         headers = [("content-type", "text/plain"), ("upgrade", "HTTP/1.1")]
-        return self.answer(426, headers, b"functions do not speak the websocket protocol\n")
+        text = b"functions do not speak the websocket protocol\n"
+        if streams is None:
+            return self.answer(426, headers, text)
+        streams.head(self.head(426, headers))
+        streams.write(text)
+        return DELIVERED
 
 
 def _dict(event, key):

@@ -3,7 +3,8 @@
 import io
 import sys
 
-from pipsqueak_runtime.http_event import Request
+from pipsqueak_runtime import handler
+from pipsqueak_runtime.http_event import DELIVERED, Request
 
 
 def adapt(application):
@@ -11,35 +12,68 @@ def adapt(application):
 
     def handle(event, context):
         request = Request(event)
+        streams = handler.exchange.get()
         if request.is_websocket:
-            return request.refuse_websocket()
-        return _answer(application, request, context)
+            return request.refuse_websocket(streams)
+        if streams is None:
+            return _answer(application, request, context)
+        return _deliver(application, request, context, streams)
 
     return handle
 
 
 def _answer(application, request, context):
-    started, body = [], []
+    body = []
+    status, headers = _run(application, _environ(request, context), body.append)
+    return request.answer(status, headers, b"".join(body))
+
+
+def _deliver(application, request, context, streams):
+    environ = _environ(request, context)
+    if request.has_no_body:
+        environ["wsgi.input"] = context.body
+        environ["wsgi.input_terminated"] = True
+        length = dict(request.headers).get("content-length", "")
+        del environ["CONTENT_LENGTH"]
+        if length.isdecimal():
+            environ["CONTENT_LENGTH"] = length
+    _run(application, environ, streams.write, lambda *head: streams.head(request.head(*head)))
+    return DELIVERED
+
+
+def _run(application, environ, write, begin=lambda status, headers: None):
+    """Has a request answered: `begin` takes status and headers ahead of the body, `write` each part of
+    that. Returns status and headers."""
+    started, begun = [], False
 
     def start_response(status, headers, exc_info=None):
         # An application may think better of it until something of the body is on its way.
-        if exc_info and any(body):
+        if exc_info and begun:
             raise exc_info[1].with_traceback(exc_info[2])
         if started and not exc_info:
             raise RuntimeError("start_response was called before, and without exc_info")
-        started[:] = [status, headers]
-        return body.append
+        started[:] = [int(status.split(" ", 1)[0]), headers]
+        return give
 
-    chunks = application(_environ(request, context), start_response)
+    def give(data, is_end=False):
+        nonlocal begun
+        if not begun and (data or is_end):
+            if not started:
+                raise RuntimeError("the application did not call start_response")
+            begun = True
+            begin(*started)
+        if data:
+            write(data)
+
+    chunks = application(environ, start_response)
     try:
-        body.extend(chunks)
+        for chunk in chunks:
+            give(chunk)
     finally:
         if hasattr(chunks, "close"):
             chunks.close()
-    if not started:
-        raise RuntimeError("the application did not call start_response")
-    status, headers = started
-    return request.answer(int(status.split(" ", 1)[0]), headers, b"".join(body))
+    give(b"", is_end=True)
+    return started
 
 
 def _environ(request, context):

@@ -15,17 +15,18 @@ use pipsqueak::wire::{
 };
 use serde::Serialize;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::error::Elapsed;
 
 use super::follow::follow;
-use super::route::{self, After};
+use super::route::{self, After, Caller};
+use super::streamed;
 use crate::stream::Stream;
 use crate::supervisor::Supervisor;
 
 /// How long a client may take from the first byte of a frame to its last.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How much of a connection is read at once, in bytes.
 const BUFFER_BYTES: usize = 4 << 10;
 /// What large requests take room in, in bytes, and the longest that is not large.
@@ -34,7 +35,7 @@ const UNIT_BYTES: u32 = 64 << 10;
 pub const ROOM: usize = (256 << 20) / UNIT_BYTES as usize;
 
 /// A client's connection. Most requests come with one read of it.
-type Connection = BufReader<Stream>;
+pub type Connection = BufReader<Stream>;
 
 /// Serves a client until it closes the connection or breaks the protocol. Its large requests are
 /// read when `room` has as many units of [`UNIT_BYTES`] for them.
@@ -74,12 +75,23 @@ pub async fn serve(
             continue;
         }
         let in_flight = supervisor.begin_request();
-        let (reply, after) = answer(&mut stream, supervisor, *request, arrived).await;
+        let (reply, after, is_usable) = match *request {
+            Request::InvokeStreamed { has_body, .. } => {
+                streamed::answer(&mut stream, supervisor, *request, arrived, has_body).await
+            }
+            request => {
+                let (reply, after) = answer(&mut stream, supervisor, request, arrived).await;
+                (reply, after, true)
+            }
+        };
         let written = write(&mut stream, FrameKind::Reply, &reply).await;
         // Also where the client is gone: its function's sandbox is as good as before.
         supervisor.after(after);
         drop(in_flight);
         written?;
+        if !is_usable {
+            return Ok(());
+        }
     }
 }
 
@@ -93,8 +105,9 @@ async fn answer(
 ) -> (Reply, After) {
     let (progress, mut told) = mpsc::unbounded_channel::<Progress>();
     let gone = Notify::new();
+    let caller = Caller { arrived, gone: &gone, streams: None };
     // In a box, so that a connection without a request is small.
-    let mut work = Box::pin(route::route(supervisor, request, (arrived, &gone), &progress));
+    let mut work = Box::pin(route::route(supervisor, request, caller, &progress));
     let mut is_watched = true;
     loop {
         tokio::select! {
@@ -192,7 +205,12 @@ async fn hold(bytes: u32, room: &Arc<Semaphore>) -> Result<Option<OwnedSemaphore
     tokio::time::timeout(PATIENCE / 2, held).await.map(Result::ok)
 }
 
-async fn write(stream: &mut Connection, kind: FrameKind, body: &impl Serialize) -> io::Result<()> {
+/// Sends a frame, or in its place why it cannot be sent.
+pub async fn write(
+    stream: &mut (impl AsyncWrite + Unpin),
+    kind: FrameKind,
+    body: &impl Serialize,
+) -> io::Result<()> {
     let frame = match encode(kind, body) {
         Ok(frame) => frame,
         Err(error) => {

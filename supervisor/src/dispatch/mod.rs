@@ -1,5 +1,5 @@
 //! From a client's connection to an answer: `listen` accepts on a `socket`, `connection` speaks the
-//! protocol, `route` carries a request out, `follow` sends logs, `gate` holds back what is too much at
+//! protocol, `route` carries a request out, `streamed` passes on what comes meanwhile, `follow` sends logs, `gate` holds back what is too much at
 //! once, as `fair` decides, `traffic` counts.
 
 mod connection;
@@ -9,6 +9,7 @@ mod gate;
 mod listen;
 mod route;
 mod socket;
+mod streamed;
 mod traffic;
 
 pub use fair::Bounds;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::ending::Ending;
 use crate::environment::{self, Wanted};
 use crate::fault::internal;
+use crate::function::Streams;
 use crate::supervisor::{Asked, Kept, Supervisor};
 
 /// What is to be done once the reply is on its way.
@@ -21,16 +22,26 @@ pub struct After {
     pub ending: Option<Ending>,
 }
 
-/// Carries a request out, whose client tells `gone` when it goes away. A failure is a reply like any
-/// other.
+/// Who has sent a request.
+#[derive(Debug)]
+pub struct Caller<'a> {
+    /// When it had been read.
+    pub arrived: Instant,
+    /// Told when the client goes away.
+    pub gone: &'a Notify,
+    /// Where the request is streamed.
+    pub streams: Option<Streams>,
+}
+
+/// Carries a request out. A failure is a reply like any other.
 pub async fn route(
     supervisor: &Arc<Supervisor>,
     request: Request,
-    (arrived, gone): (Instant, &Notify),
+    caller: Caller<'_>,
     progress: &UnboundedSender<Progress>,
 ) -> (Reply, After) {
     let mut after = After::default();
-    let reply = match carry_out(supervisor, request, (arrived, gone), progress, &mut after).await {
+    let reply = match carry_out(supervisor, request, caller, progress, &mut after).await {
         Ok(reply) => reply,
         Err(fault) => {
             if fault.kind == FaultKind::Internal {
@@ -45,7 +56,7 @@ pub async fn route(
 async fn carry_out(
     supervisor: &Arc<Supervisor>,
     request: Request,
-    (arrived, gone): (Instant, &Notify),
+    caller: Caller<'_>,
     progress: &UnboundedSender<Progress>,
     after: &mut After,
 ) -> Result<Reply, Fault> {
@@ -114,12 +125,14 @@ async fn carry_out(
             supervisor.remove_function(&name).await?;
             Reply::Done { message: format!("removed function {name}") }
         }
-        Request::Invoke { function, payload, deadline_ms } => {
+        Request::Invoke { function, payload, deadline_ms }
+        | Request::InvokeStreamed { function, payload, deadline_ms, .. } => {
             let deadline = deadline_ms.map(Duration::from_millis);
             let request_id = supervisor.request_ids.draw();
-            let asked = Asked { request_id, arrived, deadline, gone };
+            let Caller { arrived, gone, streams } = caller;
+            let asked = Asked { request_id, arrived, deadline, gone, streams };
             let (invocation, kept) =
-                supervisor.invoke(&function, &payload, &asked, progress).await?;
+                supervisor.invoke(&function, &payload, asked, progress).await?;
             after.kept = Some(kept);
             Reply::Invocation(invocation)
         }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::unix::pipe;
 
+use super::parts::{Parts, Said};
 use crate::channel;
 use crate::logs::Recording;
 
@@ -31,6 +32,8 @@ pub struct Answer {
     /// Time in the handler, in microseconds.
     #[serde(default)]
     pub run_us: u64,
+    /// What it says of a stream, where it is no answer yet but that.
+    pub part: Option<Said>,
     /// Why it failed, where it did.
     pub error: Option<Failure>,
     /// Modules of distributions that it has imported since it was started or forked, and that no
@@ -118,7 +121,7 @@ impl Logs {
 }
 
 /// Sends `messages`, does what is to be done once they are `sent`, and waits for one answer of at most
-/// `longest` bytes, reading `printed` all the while.
+/// `longest` bytes, reading `printed` all the while, and passing on `parts` of what is streamed.
 ///
 /// `None` where the function's process closed the channel instead.
 pub async fn exchange(
@@ -126,6 +129,7 @@ pub async fn exchange(
     printed: &mut pipe::Receiver,
     (messages, sent): (&[Vec<u8>], impl FnOnce() -> io::Result<()>),
     longest: u64,
+    parts: Option<Parts<'_>>,
     logs: &mut Logs,
 ) -> io::Result<Option<(Answer, Vec<u8>)>> {
     let mut buffer = vec![0; PRINTED_BYTES];
@@ -136,7 +140,10 @@ pub async fn exchange(
             written => written?,
         }
         sent()?;
-        channel::receive::<Answer>(function, longest).await
+        match parts {
+            None => channel::receive::<Answer>(function, longest).await,
+            Some(parts) => receive_streamed(function, longest, parts).await,
+        }
     };
     tokio::pin!(talk);
     let mut open = true;
@@ -152,6 +159,36 @@ pub async fn exchange(
     };
     read_printed(printed, &mut buffer, logs);
     Ok(answer)
+}
+
+/// Passes parts on until the answer comes.
+async fn receive_streamed(
+    function: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    longest: u64,
+    mut parts: Parts<'_>,
+) -> io::Result<Option<(Answer, Vec<u8>)>> {
+    let (mut reader, mut writer) = tokio::io::split(function);
+    loop {
+        let receive = channel::receive::<Answer>(&mut reader, longest);
+        tokio::pin!(receive);
+        let received = loop {
+            tokio::select! {
+                biased;
+                received = &mut receive => break received?,
+                part = parts.next() => channel::send(&mut writer, &[part?]).await?,
+            }
+        };
+        let Some((answer, bytes)) = received else { return Ok(None) };
+        let Some(said) = answer.part else {
+            if let Some(told) = parts.end()? {
+                channel::send(&mut writer, &[told]).await?;
+            }
+            return Ok(Some((answer, bytes)));
+        };
+        if let Some(told) = parts.hear(said, bytes).await? {
+            channel::send(&mut writer, &[told]).await?;
+        }
+    }
 }
 
 /// Reads what was printed before an answer: it is in the pipe by now. Asked of the kernel, because the
@@ -175,8 +212,9 @@ mod tests {
         tokio::io::AsyncWriteExt::write_all(&mut print, b"hello").await.unwrap();
         channel::send(&mut far, &[answer]).await.unwrap();
         let mut logs = Logs::default();
-        let answered =
-            exchange(&mut near, &mut printed, (&[], || Ok(())), 100, &mut logs).await.unwrap();
+        let answered = exchange(&mut near, &mut printed, (&[], || Ok(())), 100, None, &mut logs)
+            .await
+            .unwrap();
         let (answer, body) = answered.unwrap();
         assert_eq!((answer.run_us, answer.imported.join(" ").as_str()), (7, "six idna.codec"));
         assert_eq!((body.as_slice(), logs.finish().0.as_str()), (&b"1"[..], "hello"));

@@ -14,6 +14,7 @@ use tokio::net::unix::pipe;
 
 use super::exchange::{Answer, Imported, Logs, exchange};
 use super::furnish::StartError;
+use super::parts::{PART_BYTES, Parts, Streams};
 use super::shared::Shared;
 use super::table::Function;
 use crate::channel;
@@ -41,6 +42,9 @@ type Exchanged = Result<io::Result<Option<(Answer, Vec<u8>)>>, tokio::time::erro
 struct Invocation<'a> {
     request_id: &'a str,
     timeout_ms: u64,
+    /// Whether parts of the result are asked for, and there may be some of a body.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    streamed: bool,
 }
 
 /// An instance that runs.
@@ -136,18 +140,21 @@ impl Instance {
         })
     }
 
-    /// Runs the handler once, within the function's timeout.
+    /// Runs the handler once, within the function's timeout. Where it is streamed, the result that
+    /// comes back is null.
     pub async fn invoke(
         &self,
         request_id: &str,
         payload: &RawValue,
         recording: Recording,
+        streams: Option<Streams>,
     ) -> io::Result<Answered> {
         let info = &self.function.info;
-        let invocation = Invocation { request_id, timeout_ms: info.timeout_ms };
+        let (timeout_ms, streamed) = (info.timeout_ms, streams.is_some());
+        let invocation = Invocation { request_id, timeout_ms, streamed };
         let message = channel::compose(&invocation, payload.get().as_bytes())?;
         let logs = Logs::recorded(recording);
-        let (exchanged, logs) = self.exchange(request_id, message, logs).await;
+        let (exchanged, logs) = self.exchange(request_id, message, streams, logs).await;
         let (result, outcome, run_us, fit) = match exchanged {
             Err(_) => {
                 let limit = info.timeout_ms;
@@ -197,6 +204,7 @@ impl Instance {
         &self,
         request_id: &str,
         message: Vec<u8>,
+        streams: Option<Streams>,
         mut logs: Logs,
     ) -> (Exchanged, Logs) {
         let timeout = Duration::from_millis(self.function.info.timeout_ms);
@@ -204,6 +212,7 @@ impl Instance {
             let is_first = self.invocations.fetch_add(1, Ordering::Relaxed) == 0;
             is_first.then(|| self.load()).transpose()
         };
+        let parts = streams.map(|streams| Parts::new(request_id, streams));
         match &self.wire {
             Wire::Alone(wire) => {
                 let mut wire = wire.lock().await;
@@ -216,13 +225,14 @@ impl Instance {
                         self.thaw()?;
                     }
                     let sent = || self.thaw();
-                    exchange(channel, printed, (&messages, sent), longest, &mut logs).await
+                    exchange(channel, printed, (&messages, sent), longest, parts, &mut logs).await
                 });
                 (exchanged.await, logs)
             }
             Wire::Shared(shared) => {
-                let mut call = shared.call(request_id, logs);
-                let exchanged = tokio::time::timeout(timeout, call.exchange(first, message)).await;
+                let mut call = shared.call(request_id, logs, parts.is_some());
+                let exchange = call.exchange(first, message, parts);
+                let exchanged = tokio::time::timeout(timeout, exchange).await;
                 match exchanged {
                     Ok(Ok(Some((answer, body, logs)))) => (Ok(Ok(Some((answer, body)))), logs),
                     Ok(Ok(None)) => (Ok(Ok(None)), call.logs()),
@@ -359,7 +369,7 @@ impl Paused {
 }
 
 fn longest_answer(function: &Function) -> u64 {
-    function.info.payload_out.unwrap_or(DEFAULT_PAYLOAD) + channel::HEADER_BYTES
+    function.info.payload_out.unwrap_or(DEFAULT_PAYLOAD).max(PART_BYTES) + channel::HEADER_BYTES
 }
 
 fn told(kind: &str, message: String) -> FunctionError {

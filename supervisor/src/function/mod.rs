@@ -7,10 +7,12 @@ mod entry;
 mod exchange;
 mod furnish;
 mod instance;
+mod parts;
 mod shared;
 mod table;
 
 pub use deploy::DeployError;
 pub use furnish::{StartError, furnish};
 pub use instance::{Answered, Instance, Paused};
+pub use parts::{Given, Streams};
 pub use table::{Function, Functions, FunctionsError, Payloads};

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
 use tokio::net::unix::pipe;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::exchange::{Answer, Imported, Logs, PRINTED_BYTES, read_printed};
+use super::parts::{Parts, Said, WINDOW};
 use crate::channel;
 use crate::stream::Stream;
 
@@ -44,6 +45,8 @@ enum Ended {
 #[derive(Debug)]
 struct Waiting {
     answer: Option<oneshot::Sender<Answered>>,
+    /// Takes what its process says of streams.
+    said: Option<mpsc::Sender<(Said, Vec<u8>)>>,
     logs: Logs,
 }
 
@@ -53,6 +56,7 @@ pub struct Call<'a> {
     shared: &'a Shared,
     id: &'a str,
     answer: oneshot::Receiver<Answered>,
+    said: Option<mpsc::Receiver<(Said, Vec<u8>)>>,
 }
 
 impl Shared {
@@ -85,25 +89,40 @@ impl Shared {
         lock(&self.calls).imported.take()
     }
 
-    /// Begins to wait for the answer to the invocation `id`, whose output is added to `logs`.
-    pub fn call<'a>(&'a self, id: &'a str, logs: Logs) -> Call<'a> {
+    /// Begins to wait for the answer to the invocation `id`, whose output is added to `logs`, and for
+    /// parts where it `is_streamed`.
+    pub fn call<'a>(&'a self, id: &'a str, logs: Logs, is_streamed: bool) -> Call<'a> {
         let (answer, receiver) = oneshot::channel();
+        // Beside its window a process asks for one part of the body at a time, and says one head.
+        let (said, heard) = is_streamed.then(|| mpsc::channel(WINDOW + 2)).unzip();
         let mut calls = lock(&self.calls);
         if calls.ended.is_none() {
-            let waiting = Waiting { answer: Some(answer), logs };
+            let waiting = Waiting { answer: Some(answer), said, logs };
             calls.waiting.insert(id.to_owned(), waiting);
         }
-        Call { shared: self, id, answer: receiver }
+        Call { shared: self, id, answer: receiver, said: heard }
+    }
+}
+
+impl Shared {
+    async fn tell(&self, told: Option<Vec<u8>>) -> io::Result<()> {
+        let Some(told) = told else { return Ok(()) };
+        match channel::send(&mut *self.writer.lock().await, &[told]).await {
+            // That it has ended is told where its answer is waited for.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            sent => sent,
+        }
     }
 }
 
 impl Call<'_> {
-    /// Sends the invocation, and `first` what it writes ahead of the first of all. `None` where the
-    /// process closed the channel instead of answering.
+    /// Sends the invocation, and `first` what it writes ahead of the first of all; passes on `parts`.
+    /// `None` where the process closed the channel instead of answering.
     pub async fn exchange(
         &mut self,
         first: impl FnOnce() -> io::Result<Option<Vec<u8>>>,
         message: Vec<u8>,
+        parts: Option<Parts<'_>>,
     ) -> io::Result<Option<Answered>> {
         {
             let mut writer = self.shared.writer.lock().await;
@@ -113,7 +132,23 @@ impl Call<'_> {
                 sent => sent?,
             }
         }
-        match (&mut self.answer).await {
+        let answered = match (parts, &mut self.said) {
+            (Some(mut parts), Some(said)) => {
+                let answered = loop {
+                    let told = tokio::select! {
+                        biased;
+                        Some((said, bytes)) = said.recv() => parts.hear(said, bytes).await?,
+                        part = parts.next() => Some(part?),
+                        answered = &mut self.answer => break answered,
+                    };
+                    self.shared.tell(told).await?;
+                };
+                self.shared.tell(parts.end()?).await?;
+                answered
+            }
+            _ => (&mut self.answer).await,
+        };
+        match answered {
             Ok(answered) => Ok(Some(answered)),
             Err(_) => match lock(&self.shared.calls).ended.clone() {
                 Some(Ended::Broken(reason)) => Err(io::Error::other(reason)),
@@ -141,7 +176,7 @@ impl Drop for Call<'_> {
 }
 
 impl Calls {
-    fn tell(&mut self, mut answer: Answer, body: Vec<u8>) {
+    fn tell(&mut self, mut answer: Answer, body: Vec<u8>) -> io::Result<()> {
         self.imported.note(std::mem::take(&mut answer.imported));
         let Some(id) = &answer.request_id else {
             // The handler could not be loaded; that is nobody's in particular, and so everybody's.
@@ -151,8 +186,18 @@ impl Calls {
                     let _ = sender.send((answer.clone(), body.clone(), logs));
                 }
             }
-            return;
+            return Ok(());
         };
+        if let Some(said) = answer.part {
+            let waiting = self.waiting.get(id).and_then(|call| call.said.as_ref());
+            // Whose client has gone is waited for no more.
+            return match waiting.map(|waiting| waiting.try_send((said, body))) {
+                Some(Err(mpsc::error::TrySendError::Full(_))) => {
+                    Err(io::Error::other("more parts at once than were agreed on"))
+                }
+                _ => Ok(()),
+            };
+        }
         if answer.printed {
             if let Some(call) = self.waiting.get_mut(id) {
                 call.logs.add(&body);
@@ -163,6 +208,7 @@ impl Calls {
                 let _ = sender.send((answer, body, call.logs));
             }
         }
+        Ok(())
     }
 }
 
@@ -191,7 +237,10 @@ async fn follow(
         let mut calls = lock(calls);
         read_printed(&printed, &mut buffer, &mut calls.unknown);
         match received {
-            Ok(Some((answer, body))) => calls.tell(answer, body),
+            Ok(Some((answer, body))) => match calls.tell(answer, body) {
+                Ok(()) => {}
+                Err(error) => return Ended::Broken(error.to_string()),
+            },
             Ok(None) => return Ended::Closed,
             Err(error) => return Ended::Broken(error.to_string()),
         }
@@ -221,7 +270,7 @@ mod tests {
         let (near, mut far) = (Stream::new(near).unwrap(), Stream::new(far).unwrap());
         let (mut print, printed) = pipe::pipe().unwrap();
         let shared = Shared::new(near, printed, 1000);
-        let mut calls = ["a", "b", "c"].map(|id| shared.call(id, Logs::default()));
+        let mut calls = ["a", "b", "c"].map(|id| shared.call(id, Logs::default(), false));
         print.write_all(b"unknown\n").await.unwrap();
         tell(&mut far, json!({ "request_id": "a", "printed": true }), b"of a\n").await;
         tell(&mut far, json!({ "request_id": "b" }), b"2").await;
@@ -229,7 +278,7 @@ mod tests {
         tell(&mut far, json!({ "request_id": "a" }), b"1").await;
         let mut told = Vec::new();
         for call in &mut calls[..2] {
-            let answered = call.exchange(|| Ok(None), Vec::new()).await.unwrap().unwrap();
+            let answered = call.exchange(|| Ok(None), Vec::new(), None).await.unwrap().unwrap();
             let (_, body, logs) = answered;
             told.push((logs.finish().0, String::from_utf8(body).unwrap()));
         }
@@ -237,9 +286,9 @@ mod tests {
         assert_eq!(told, expected.map(|(logs, body)| (logs.to_owned(), body.to_owned())));
         assert!(shared.is_open());
         drop(far);
-        let ended = calls[2].exchange(|| Ok(None), Vec::new()).await.unwrap();
+        let ended = calls[2].exchange(|| Ok(None), Vec::new(), None).await.unwrap();
         assert!(ended.is_none() && !shared.is_open());
-        let mut late = shared.call("d", Logs::default());
-        assert!(late.exchange(|| Ok(None), Vec::new()).await.unwrap().is_none());
+        let mut late = shared.call("d", Logs::default(), false);
+        assert!(late.exchange(|| Ok(None), Vec::new(), None).await.unwrap().is_none());
     }
 }

@@ -39,21 +39,22 @@ impl Supervisor {
         &self,
         name: &str,
         payload: &RawValue,
-        asked: &Asked<'_>,
+        asked: Asked<'_>,
         progress: &UnboundedSender<Progress>,
     ) -> Result<(Invocation, Kept), Fault> {
         let (arrived, request_id) = (asked.arrived, asked.request_id.clone());
         // Before there is anything to wait for: one that is removed meanwhile gets no new one.
         self.functions.get(name)?;
         let log = self.journal.of(name);
-        let (function, turn) = self.admit(name, payload, asked).await?;
+        let (function, turn) = self.admit(name, payload, &asked).await?;
         let began = Instant::now();
         let obtained = self.serve(&turn, &function, progress).await?;
         let queue_us = micros(began - arrived + obtained.waited);
         let noted = self.note_running(&obtained.instance);
         obtained.instance.share_processors(turn.sharers()).map_err(internal)?;
         let recording = self.journal.record(&log, function.info.version, &request_id);
-        let answered = obtained.instance.invoke(&request_id, payload, recording).await;
+        let answered =
+            obtained.instance.invoke(&request_id, payload, recording, asked.streams).await;
         let answered = answered.map_err(internal)?;
         drop(noted);
         *lock(&self.starts).entry(obtained.tier).or_default() += 1;

@@ -14,7 +14,7 @@ use super::start::Obtained;
 use super::{Supervisor, lock};
 use crate::dispatch::{Bounds, Turn};
 use crate::environment::Tree;
-use crate::function::{Function, Instance};
+use crate::function::{Function, Instance, Streams};
 
 /// What a client has said of an invocation besides its event.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Asked<'a> {
     pub deadline: Option<Duration>,
     /// Told when the client has gone away.
     pub gone: &'a Notify,
+    /// Where it is streamed.
+    pub streams: Option<Streams>,
 }
 
 /// What serves in a place.

@@ -9,8 +9,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::cli::failure::Exit;
 
-/// How long a supervisor may take to start.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a supervisor may take to start: seconds, but after a crash on a slow machine minutes.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What was said.
 #[derive(Debug, PartialEq, Eq)]

@@ -45,7 +45,10 @@ fn send(py: Python<'_>, channel: RawFd, body: &[u8]) -> PyResult<()> {
     Ok(py.detach(|| message::send(channel, body, &[]))?)
 }
 
-/// A function's channel: messages of a header, a line's end, and a body. What is received is text.
+/// How the header of a message begins whose body is bytes. Of all others it is text.
+const OF_BYTES: &[u8] = b"{\"part\"";
+
+/// A function's channel: messages of a header, a line's end, and a body.
 #[pyclass(frozen)]
 struct Channel {
     socket: BorrowedFd<'static>,
@@ -63,7 +66,7 @@ impl Channel {
     fn receive<'py>(
         &self,
         py: Python<'py>,
-    ) -> PyResult<Option<(Bound<'py, PyString>, Bound<'py, PyString>)>> {
+    ) -> PyResult<Option<(Bound<'py, PyString>, Bound<'py, PyAny>)>> {
         let message = py.detach(|| {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
             reader.receive(self.socket, MAX_MESSAGE_BYTES)
@@ -71,7 +74,12 @@ impl Channel {
         let Some(message) = message? else { return Ok(None) };
         let end = message.iter().position(|byte| *byte == b'\n').unwrap_or(message.len());
         let (header, body) = message.split_at(end);
-        let body = PyString::from_bytes(py, body.get(1..).unwrap_or_default())?;
+        let body = body.get(1..).unwrap_or_default();
+        let body = if header.starts_with(OF_BYTES) {
+            PyBytes::new(py, body).into_any()
+        } else {
+            PyString::from_bytes(py, body)?.into_any()
+        };
         Ok(Some((PyString::from_bytes(py, header)?, body)))
     }
 

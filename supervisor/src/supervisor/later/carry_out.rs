@@ -161,8 +161,8 @@ async fn run(supervisor: &Arc<Supervisor>, event: &Running) -> Ended {
     let (progress, _) = mpsc::unbounded_channel();
     let gone = Notify::new();
     let (request_id, arrived) = (event.id.clone(), Instant::now());
-    let asked = Asked { request_id, arrived, deadline: None, gone: &gone };
-    let ran = supervisor.invoke(&event.function, &payload, &asked, &progress).await;
+    let asked = Asked { request_id, arrived, deadline: None, gone: &gone, streams: None };
+    let ran = supervisor.invoke(&event.function, &payload, asked, &progress).await;
     match ran {
         Ok((invocation, kept)) => {
             supervisor.after(After { kept: Some(kept), ..After::default() });

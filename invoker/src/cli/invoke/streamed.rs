@@ -1,0 +1,71 @@
+//! `pipsqueak invoke --stream` and `--body`: the result as it comes, to stdout and to the byte.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use pipsqueak::client::{Client, ClientError, Given};
+use pipsqueak::settings;
+use pipsqueak::wire::{Reply, Request};
+use serde_json::value::RawValue;
+
+use super::{deadline_ms, exit, show_aside, unreadable};
+use crate::cli::args::{Invoke, Places};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::output;
+use crate::cli::progress::Meter;
+
+/// Carries the verb out.
+pub fn run(places: &Places, invoke: Invoke, payload: Box<RawValue>) -> Result<Exit, Failure> {
+    let body = invoke.body.as_deref().map(open).transpose()?;
+    let deadline_ms = deadline_ms(&invoke);
+    let has_body = body.is_some();
+    let request = Request::InvokeStreamed { function: invoke.name, payload, deadline_ms, has_body };
+    let mut client = Client::connect(&settings::run_folder(places.run.as_deref())?)?;
+    let (mut meter, mut head) = (Meter::still(), None);
+    let given = &mut |given| match given {
+        Given::Head(json) => {
+            head = Some(json);
+            Ok(())
+        }
+        Given::Part(bytes) => {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(&bytes)?;
+            stdout.flush()
+        }
+    };
+    let reply = match client.stream(&request, body, &mut |progress| meter.show(progress), given) {
+        // A reader that has gone away has read enough.
+        Err(ClientError::Result(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            return Ok(Exit::Done);
+        }
+        reply => reply?,
+    };
+    let Reply::Invocation(invocation) = reply else { return Err(Failure::WrongReply) };
+    if invoke.json {
+        let writing = Failure::system("writing JSON");
+        let mut json = serde_json::to_value(&invocation).map_err(writing)?;
+        json["head"] = serde_json::to_value(head).map_err(Failure::system("writing JSON"))?;
+        output::aside(&json.to_string());
+    } else {
+        show_aside(&invocation);
+    }
+    Ok(exit(&invocation))
+}
+
+fn open(body: &OsStr) -> Result<Box<dyn Read + Send>, Failure> {
+    match body.as_bytes() {
+        b"-" => Ok(Box::new(io::stdin())),
+        [b'@', path @ ..] => {
+            let path = Path::new(OsStr::from_bytes(path));
+            let file = File::open(path).map_err(|error| unreadable(path.display(), &error))?;
+            Ok(Box::new(file))
+        }
+        _ => Err(Failure::Input(format!(
+            "the body is to be @ and the path of a file, or -, not {}",
+            body.display()
+        ))),
+    }
+}

@@ -1,0 +1,200 @@
+"""What is streamed while a handler runs: its result to the client, and a body to it, part by part."""
+
+import errno
+import io
+import threading
+from collections import deque
+
+from pipsqueak_runtime import failure, json_text
+
+# As in the supervisor's `function/parts`: the longest part of a result, in bytes, and how many may be
+# on their way.
+PART_BYTES = 64 << 10
+WINDOW = 8
+# Stands for an answer that the client has already.
+DELIVERED = object()
+BYTES = (bytes, bytearray, memoryview)
+
+
+class Exchange:
+    """The streams of one invocation. `send` takes a message's header and body; `receive` gives the next
+    that the supervisor says of these streams, or None where nothing more comes. Any thread may call."""
+
+    def __init__(self, request_id, send, receive):
+        self._request_id = request_id
+        self._send = send
+        self._receive = receive
+        self._changed = threading.Condition()
+        self._is_receiving = False
+        # Parts of the result that the client's connection has not taken.
+        self._ahead = 0
+        # Of the body.
+        self._parts = deque()
+        self._is_asked = False
+        self._has_ended = False
+        self._is_gone = False
+
+    def head(self, head):
+        """Gives the client what precedes the result."""
+        self._give("head", json_text.encode(head))
+
+    def write(self, data):
+        """Gives the client some of the result. Raises BrokenPipeError where it has gone."""
+        data = memoryview(data).cast("B")
+        for begin in range(0, len(data), PART_BYTES):
+            self._give("result", bytes(data[begin : begin + PART_BYTES]))
+
+    def has_room(self, length):
+        """Whether so many bytes can be written without waiting."""
+        return length <= PART_BYTES and self._ahead < WINDOW
+
+    def read(self):
+        """The next part of the body, which is empty at its end. Raises ConnectionAbortedError where the
+        client has gone before that."""
+        with self._changed:
+            if not (self._is_asked or self._is_there()):
+                self._is_asked = True
+                self._say("more")
+            self._wait(self._is_there)
+            if self._parts:
+                return self._parts.popleft()
+            if self._has_ended:
+                return b""
+        text = "the client has gone before it had sent the whole body"
+        raise ConnectionAbortedError(errno.ECONNABORTED, text)
+
+    def end(self):
+        """Ends the streams, ahead of the answer: who still writes or reads fails."""
+        with self._changed:
+            self._is_gone = True
+
+    def settle(self):
+        """Waits until nobody receives: the next message is not for these streams."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_receiving)
+
+    def _is_there(self):
+        return self._parts or self._has_ended or self._is_gone
+
+    def _give(self, part, data):
+        with self._changed:
+            if self._ahead >= WINDOW:
+                # Until there is room for some, so that not each waits.
+                self._wait(lambda: self._ahead <= WINDOW // 2 or self._is_gone)
+            if self._is_gone:
+                raise BrokenPipeError(errno.EPIPE, "the client has gone")
+            self._ahead += 1
+            self._say(part, data)
+
+    def _say(self, part, data=b""):
+        self._send(json_text.encode({"request_id": self._request_id, "part": part}), data)
+
+    def _wait(self, met):
+        # One of those who wait receives, for all of them.
+        while not met():
+            if self._is_receiving:
+                self._changed.wait()
+                continue
+            self._is_receiving = True
+            self._changed.release()
+            try:
+                message = self._receive()
+            finally:
+                self._changed.acquire()
+                self._is_receiving = False
+                self._changed.notify_all()
+            self._hear(message)
+
+    def _hear(self, message):
+        told = json_text.decode(message[0])["part"] if message else "gone"
+        if told == "taken":
+            self._ahead -= 1
+        elif told == "body":
+            self._is_asked = False
+            if message[1]:
+                self._parts.append(message[1])
+            else:
+                self._has_ended = True
+        else:
+            self._is_gone = True
+
+
+class Body(io.RawIOBase):
+    """A body as a file."""
+
+    def __init__(self, exchange):
+        self._exchange = exchange
+        self._rest = b""
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        if not self._rest:
+            self._rest = memoryview(self._exchange.read())
+        length = min(len(buffer), len(self._rest))
+        buffer[:length], self._rest = self._rest[:length], self._rest[length:]
+        return length
+
+
+def body(exchange):
+    """The body of an invocation as a buffered file; an empty one where there is no exchange."""
+    return io.BytesIO() if exchange is None else io.BufferedReader(Body(exchange), PART_BYTES)
+
+
+def deliver(exchange, answer):
+    """Gives the client what a handler has answered, item by item where it has several: bytes and text as
+    they are, anything else as a line of JSON. Returns DELIVERED, or what is to be given as JSON."""
+    kind = type(answer)
+    if hasattr(kind, "__await__"):
+        from pipsqueak_runtime import event_loop
+
+        return deliver(exchange, event_loop.run(answer))
+    if hasattr(kind, "__anext__"):
+        from pipsqueak_runtime import event_loop
+
+        event_loop.run(_deliver_each(exchange, answer))
+        return DELIVERED
+    if hasattr(kind, "__next__"):
+        try:
+            for item in answer:
+                exchange.write(_bytes(item))
+        finally:
+            # It cleans up before it is told that it is over.
+            getattr(answer, "close", int)()
+        return DELIVERED
+    if kind in BYTES:
+        exchange.write(answer)
+        return DELIVERED
+    return answer
+
+
+async def write(exchange, data):
+    """Gives the client some of the result, without holding up the loop."""
+    if exchange.has_room(len(data)):
+        exchange.write(data)
+    else:
+        import asyncio
+
+        await asyncio.to_thread(exchange.write, data)
+
+
+async def _deliver_each(exchange, answer):
+    try:
+        async for item in answer:
+            await write(exchange, _bytes(item))
+    finally:
+        if hasattr(answer, "aclose"):
+            await answer.aclose()
+
+
+def _bytes(item):
+    if isinstance(item, BYTES):
+        return bytes(item)
+    if isinstance(item, str):
+        return item.encode()
+    try:
+        return json_text.encode(item) + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        message = f"an item of the answer is not JSON: {error}"
+        raise failure.Failure("Runtime.MarshalError", message, fit=True) from None

@@ -1,0 +1,126 @@
+//! An invocation whose result, and perhaps its body, passes through while it runs.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use pipsqueak::wire::{
+    FrameKind, HEADER_BYTES, Header, MAX_PART_BYTES, Progress, Reply, Request, encode_bytes,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+
+use super::connection::{Connection, PATIENCE, write};
+use super::route::{self, After, Caller};
+use crate::function::{Given, Streams};
+use crate::supervisor::Supervisor;
+
+/// Carries such a request out. Besides the reply, whether the connection can be used for another
+/// request: not where the client has not said all of its body, or has said more than that.
+pub async fn answer(
+    stream: &mut Connection,
+    supervisor: &Arc<Supervisor>,
+    request: Request,
+    arrived: Instant,
+    has_body: bool,
+) -> (Reply, After, bool) {
+    let (gone, is_whole) = (Notify::new(), AtomicBool::new(!has_body));
+    let (done, is_usable) = {
+        let (reader, writer) = tokio::io::split(&mut *stream);
+        let (result, given) = mpsc::channel(1);
+        let (parts, body) = mpsc::channel(1);
+        let (progress, told) = mpsc::unbounded_channel();
+        let streams = Some(Streams { result, body: has_body.then_some(body) });
+        let caller = Caller { arrived, gone: &gone, streams };
+        let mut work = Box::pin(route::route(supervisor, request, caller, &progress));
+        let give = give(writer, given, told);
+        let hear = hear(reader, has_body.then_some(parts), &is_whole);
+        tokio::pin!(give, hear);
+        let (mut given, mut is_heard) = (None, false);
+        let done = loop {
+            tokio::select! {
+                biased;
+                ended = &mut give, if given.is_none() => given = Some(ended.is_ok()),
+                () = &mut hear, if !is_heard => {
+                    is_heard = true;
+                    gone.notify_one();
+                }
+                done = &mut work => break done,
+            }
+        };
+        // What it had to give is on its way, and nothing comes after it.
+        drop(work);
+        let is_given = match given {
+            Some(is_given) => is_given,
+            None => timeout(PATIENCE, give).await.is_ok_and(|ended| ended.is_ok()),
+        };
+        (done, is_given.then(|| is_whole.load(Ordering::Relaxed) && !is_heard))
+    };
+    if is_usable.is_none() {
+        // There may be half a frame, which a reply would be taken for the rest of.
+        let _ = stream.shutdown().await;
+    }
+    let (reply, after) = done;
+    (reply, after, is_usable.unwrap_or(false))
+}
+
+/// Sends a client what it is told and given, until there is no more to be given.
+async fn give(
+    mut writer: impl AsyncWrite + Unpin,
+    mut given: Receiver<Given>,
+    mut told: UnboundedReceiver<Progress>,
+) -> io::Result<()> {
+    loop {
+        let given = tokio::select! {
+            biased;
+            Some(progress) = told.recv() => {
+                write(&mut writer, FrameKind::Progress, &progress).await?;
+                continue;
+            }
+            given = given.recv() => given,
+        };
+        let Some(given) = given else { return Ok(()) };
+        let frame = match &given {
+            Given::Head(json) => encode_bytes(FrameKind::Head, json),
+            Given::Part(bytes) => encode_bytes(FrameKind::Part, bytes),
+        };
+        writer.write_all(&frame.map_err(io::Error::other)?).await?;
+    }
+}
+
+/// Hears the body of a client, where there is one, until `is_whole`, and then whether the client goes;
+/// ends when it does, or says what it is not to say.
+async fn hear(
+    mut reader: impl AsyncRead + Unpin,
+    parts: Option<Sender<Vec<u8>>>,
+    is_whole: &AtomicBool,
+) {
+    if let Some(parts) = parts {
+        loop {
+            let Ok(part) = hear_part(&mut reader).await else { return };
+            let is_last = part.is_empty();
+            // Where nobody waits for it any more, the reply is on its way.
+            let _ = parts.send(part).await;
+            if is_last {
+                break;
+            }
+        }
+        is_whole.store(true, Ordering::Relaxed);
+    }
+    let _ = reader.read(&mut [0]).await;
+}
+
+async fn hear_part(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut header = [0; HEADER_BYTES];
+    reader.read_exact(&mut header).await?;
+    let header = Header::decode(&header).map_err(io::Error::other)?;
+    if header.kind != FrameKind::Part || header.length as usize > MAX_PART_BYTES {
+        return Err(io::Error::other("no part of a body"));
+    }
+    let mut part = vec![0; header.length as usize];
+    reader.read_exact(&mut part).await?;
+    Ok(part)
+}

@@ -1,0 +1,190 @@
+//! What is streamed while a handler runs: its result to the client, and a body to it, part by part.
+//!
+//! Nobody sends what the other has no room for: the function has [`WINDOW`] parts on their way at most,
+//! and each that the client's connection has taken is told; a part of the body comes when the function
+//! asks for one.
+
+use std::future::pending;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::channel;
+
+/// Most parts of a result that a function sends ahead of being told that the first was taken. As in
+/// the runtime's `streaming`.
+pub const WINDOW: usize = 8;
+/// Longest part of a result, in bytes. As in the runtime's `streaming`.
+pub const PART_BYTES: u64 = 64 << 10;
+
+/// A client's side of an invocation that is streamed.
+#[derive(Debug)]
+pub struct Streams {
+    /// Takes the result.
+    pub result: mpsc::Sender<Given>,
+    /// Gives the body; absent where there is none. An empty part is its end; that there are no more
+    /// without one tells that the client has gone.
+    pub body: Option<mpsc::Receiver<Vec<u8>>>,
+}
+
+/// What a client is given of a result.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Given {
+    /// What precedes it: JSON.
+    Head(Vec<u8>),
+    /// Some of it.
+    Part(Vec<u8>),
+}
+
+/// What a function says of a stream, by the header of a message whose body is bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Said {
+    /// These precede the result, as JSON.
+    Head,
+    /// These are some of the result.
+    Result,
+    /// It waits for some of the body.
+    More,
+}
+
+/// What a function is told of a stream.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Told {
+    /// One more of its parts was taken.
+    Taken,
+    /// These are some of the body, or there is no more of it.
+    Body,
+    /// The client has gone.
+    Gone,
+}
+
+/// A message's header. The runtime tells by its first field that what follows is bytes.
+#[derive(Debug, Serialize)]
+struct Header<'a> {
+    part: Told,
+    request_id: &'a str,
+}
+
+/// The streams of one invocation.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    request_id: &'a str,
+    streams: Streams,
+    /// Whether the function waits for some of the body.
+    is_asked: bool,
+    /// Whether there is no more of it.
+    has_ended: bool,
+}
+
+impl<'a> Parts<'a> {
+    /// Those of the invocation `request_id`.
+    pub fn new(request_id: &'a str, streams: Streams) -> Self {
+        Self { request_id, has_ended: streams.body.is_none(), streams, is_asked: false }
+    }
+
+    /// Hears the function; what it is to be told, if anything. Waits until the client has room.
+    pub async fn hear(&mut self, said: Said, bytes: Vec<u8>) -> io::Result<Option<Vec<u8>>> {
+        let given = match said {
+            Said::Head => Given::Head(bytes),
+            Said::Result => Given::Part(bytes),
+            Said::More => {
+                self.is_asked = true;
+                return Ok(None);
+            }
+        };
+        let told = match self.streams.result.send(given).await {
+            Ok(()) => Told::Taken,
+            Err(_) => Told::Gone,
+        };
+        self.compose(told, b"").map(Some)
+    }
+
+    /// What the function has asked for, once it is there.
+    pub async fn next(&mut self) -> io::Result<Vec<u8>> {
+        if !self.is_asked {
+            return pending().await;
+        }
+        let part = match &mut self.streams.body {
+            Some(body) if !self.has_ended => body.recv().await,
+            _ => Some(Vec::new()),
+        };
+        self.is_asked = false;
+        self.has_ended = part.as_ref().is_none_or(Vec::is_empty);
+        match part {
+            Some(part) => self.compose(Told::Body, &part),
+            None => self.compose(Told::Gone, b""),
+        }
+    }
+
+    /// What a function is to be told that has answered and still waits for some of the body.
+    pub fn end(self) -> io::Result<Option<Vec<u8>>> {
+        self.is_asked.then(|| self.compose(Told::Body, b"")).transpose()
+    }
+
+    fn compose(&self, part: Told, body: &[u8]) -> io::Result<Vec<u8>> {
+        channel::compose(&Header { part, request_id: self.request_id }, body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(said: Option<Vec<u8>>) -> String {
+        said.map_or_else(String::new, |said| String::from_utf8(said).unwrap())
+    }
+
+    fn told(part: &str, body: &str) -> String {
+        format!("{{\"part\":\"{part}\",\"request_id\":\"a\"}}\n{body}")
+    }
+
+    #[tokio::test]
+    async fn parts_are_passed_on_and_told_as_taken_until_the_client_goes() {
+        let (result, mut given) = mpsc::channel(2);
+        let mut parts = Parts::new("a", Streams { result, body: None });
+        for (said, expected) in
+            [(Said::Head, Given::Head(b"x".to_vec())), (Said::Result, Given::Part(b"x".to_vec()))]
+        {
+            let said = parts.hear(said, b"x".to_vec()).await.unwrap();
+            assert_eq!(text(said), told("taken", ""));
+            assert_eq!(given.recv().await.unwrap(), expected);
+        }
+        drop(given);
+        let said = parts.hear(Said::Result, Vec::new()).await.unwrap();
+        assert_eq!(text(said), told("gone", ""));
+    }
+
+    #[tokio::test]
+    async fn a_body_comes_when_it_is_asked_for_and_ends_once() {
+        let (sender, body) = mpsc::channel(2);
+        let (result, _given) = mpsc::channel(1);
+        let mut parts = Parts::new("a", Streams { result, body: Some(body) });
+        sender.send(b"1".to_vec()).await.unwrap();
+        sender.send(Vec::new()).await.unwrap();
+        for expected in ["1", "", ""] {
+            assert_eq!(text(parts.hear(Said::More, Vec::new()).await.unwrap()), "");
+            assert_eq!(text(Some(parts.next().await.unwrap())), told("body", expected));
+        }
+        assert_eq!(text(parts.end().unwrap()), "");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_body_is_told_that_the_client_went_or_that_it_is_over() {
+        for is_cut in [true, false] {
+            let (sender, body) = mpsc::channel(1);
+            let (result, _given) = mpsc::channel(1);
+            let mut parts = Parts::new("a", Streams { result, body: Some(body) });
+            parts.hear(Said::More, Vec::new()).await.unwrap();
+            let said = if is_cut {
+                drop(sender);
+                Some(parts.next().await.unwrap())
+            } else {
+                parts.end().unwrap()
+            };
+            assert_eq!(text(said), told(if is_cut { "gone" } else { "body" }, ""));
+        }
+    }
+}
