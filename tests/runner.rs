@@ -69,6 +69,7 @@ fn main() -> ExitCode {
         ("deploy::versions", deploy::versions::tests()),
         ("eviction::paused", eviction::paused::tests()),
         ("eviction::pressure", eviction::pressure::tests()),
+        ("fault::endurance", fault::endurance::tests()),
         ("fault::events", fault::events::tests()),
         ("fault::hang", fault::hang::tests()),
         ("fault::kill", fault::kill::tests()),

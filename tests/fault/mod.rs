@@ -1,6 +1,7 @@
 //! Processes that are killed.
 
 pub mod damage;
+pub mod endurance;
 pub mod events;
 pub mod hang;
 pub mod kill;

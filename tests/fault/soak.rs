@@ -20,7 +20,7 @@ tests!(
 /// What environments are made of: some share a part, some nothing.
 const SETS: [&[&str]; 5] = [&["six"], &["six", "idna"], &["idna"], &["attrs", "six"], &["toolz"]];
 /// Descriptors of views that zygotes may have of parts of these.
-const VIEWS: usize = 4 * SETS.len();
+pub const VIEWS: usize = 4 * SETS.len();
 /// Fewest invocations from one kill to the next.
 const BETWEEN_KILLS: usize = 4;
 /// Clients at once.
@@ -128,8 +128,12 @@ fn kill_one(instance: &Instance, random: u64) -> bool {
 
 /// What there is when nothing is kept: processes, control groups, mounts, temporary folders, and
 /// descriptors of the supervisor.
-fn at_rest(instance: &Instance) -> [usize; 5] {
-    instance.ok(&["evict"]);
+pub fn at_rest(instance: &Instance) -> [usize; 5] {
+    eventually("nothing is kept", || {
+        instance.ok(&["evict"]);
+        let status = instance.status();
+        ["sandboxes", "zygotes", "changing"].iter().all(|what| status[what] == json!([]))
+    });
     let footprint = instance.footprint();
     let groups = footprint.groups.iter().map(|group| {
         let inside = std::fs::read_dir(group).unwrap().flatten();

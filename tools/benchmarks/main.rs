@@ -11,6 +11,7 @@ mod experiment;
 mod fairness;
 mod fork;
 mod forker;
+mod idle;
 mod image;
 mod import;
 mod import_cold;
@@ -82,6 +83,8 @@ enum Benchmark {
     MountOps(mount_ops::Flags),
     /// Memory of the mount's server with many environments
     Memory(memory::Flags),
+    /// Memory and processor time of a supervisor that keeps much and does nothing
+    Idle(idle::Flags),
     /// A busy function's requests a second, against gunicorn and uvicorn
     Throughput(throughput::Flags),
     /// A quiet function beside one that is flooded, against it alone
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
         Benchmark::EnvAdd(flags) => env_add::run(flags),
         Benchmark::MountOps(flags) => mount_ops::run(flags),
         Benchmark::Memory(flags) => memory::run(flags),
+        Benchmark::Idle(flags) => idle::run(flags),
         Benchmark::Throughput(flags) => throughput::run(flags),
         Benchmark::Fairness(flags) => fairness::run(flags),
         Benchmark::Tree(flags) => tree::run(flags),

@@ -94,13 +94,16 @@ fn read_all(instance: &Instance, environment: &str) -> Result<u64, Failure> {
 
 /// Proportional set size of some processes, in MiB: what they share with others is counted in part.
 #[derive(Default)]
-struct Pss {
-    anonymous: f64,
-    files: f64,
+pub struct Pss {
+    /// Of what belongs to no file.
+    pub anonymous: f64,
+    /// Of files.
+    pub files: f64,
 }
 
 impl Pss {
-    fn of(processes: &[u32]) -> Result<Self, Failure> {
+    /// That of these processes together.
+    pub fn of(processes: &[u32]) -> Result<Self, Failure> {
         let mut sum = Self::default();
         for process in processes {
             let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
