@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::containers::{Containers, ContainersError};
-use crate::dispatch::{self, ListenError, Socket};
+use crate::dispatch::{self, EventLoops, ListenError, Socket};
 use crate::ending::{Ender, Ending};
 use crate::environment::{Environments, EnvironmentsError};
 use crate::events::{Events, EventsError};
@@ -138,11 +138,13 @@ pub async fn run(
     );
     service.ready(&format!("serving {}", settings.mount.display()));
     ready();
-    // Among the tasks: this thread would have to be woken for each connection, to wake another.
+    let loops = Arc::new(EventLoops::start().map_err(machine("starting threads for clients"))?);
+    // There, because another thread would have to be woken for each connection, to wake one of them.
     let serving = {
-        let (supervisor, ending) = (supervisor.clone(), ending.clone());
-        tokio::spawn(async move {
-            dispatch::serve(&socket, supervisor, ending).await;
+        let (supervisor, ending, all) = (supervisor.clone(), ending.clone(), loops.clone());
+        loops.first().spawn(async move {
+            let mut socket = socket;
+            dispatch::serve(&mut socket, &all, supervisor, ending).await;
             socket
         })
     };
@@ -171,7 +173,11 @@ pub async fn run(
     if !leave {
         socket.close();
     }
-    let cleared = tokio::task::spawn_blocking(move || end(&supervisor, leave));
+    let cleared = tokio::task::spawn_blocking(move || {
+        let outcome = end(&supervisor, leave);
+        loops.stop();
+        outcome
+    });
     cleared.await.map_err(|error| machine("stopping")(io::Error::other(error)))??;
     let successor = handed.map(Successor::new).transpose();
     successor.map_err(machine("finding the program that is installed"))
@@ -231,8 +237,8 @@ fn build(
     environments.host()?;
     let containers = Containers::start(&settings, environments.clone(), handle)?;
     let parts = (environments, containers, functions, sandboxes, keeper);
-    let later = (Arc::new(journal), events);
-    Ok(Arc::new(Supervisor::new(settings, parts, later, runtime_folder, ender)))
+    let (later, ends) = ((Arc::new(journal), events), (ender, handle.clone()));
+    Ok(Arc::new(Supervisor::new(settings, parts, later, runtime_folder, ends)))
 }
 
 /// Waits until all requests that were read are answered, within bounds.

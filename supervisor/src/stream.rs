@@ -12,11 +12,14 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::runtime::{self, Handle};
 
 /// Such a socket.
 #[derive(Debug)]
 pub struct Stream {
     socket: AsyncFd<UnixStream>,
+    /// The runtime that wakes its task.
+    home: runtime::Id,
     /// Listens to the other side's reading, while there is no room for what is to be written.
     room: Option<AsyncFd<UnixStream>>,
 }
@@ -25,7 +28,21 @@ impl Stream {
     /// Takes a socket over. Called on a runtime.
     pub fn new(socket: UnixStream) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self { socket: register(socket, Interest::READABLE)?, room: None })
+        let (socket, home) = (register(socket, Interest::READABLE)?, Handle::current().id());
+        Ok(Self { socket, home, room: None })
+    }
+
+    /// Has its task woken by the runtime that this is called on; whether it was another before. Without
+    /// it a task that runs elsewhere than the socket was made is woken by way of that other.
+    pub fn attach(&mut self) -> io::Result<bool> {
+        let here = Handle::current().id();
+        if self.home == here {
+            return Ok(false);
+        }
+        let same = self.socket.get_ref().try_clone()?;
+        self.socket = register(same, Interest::READABLE)?;
+        (self.home, self.room) = (here, None);
+        Ok(true)
     }
 
     /// Whether there is nothing to read and no end, as far as the kernel has told so far.

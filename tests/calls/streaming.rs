@@ -315,7 +315,7 @@ def handler(event, context):
     for (name, concurrency) in [("endless", "1"), ("endless-many", "2")] {
         instance.deploy(name, &code, &["--concurrency", concurrency, "--timeout", "60"]);
         let mut call = Call::begin(&instance, &[name, "--stream", "--data", "1"]);
-        call.result.read_exact(&mut [0; 100_000]).unwrap();
+        call.result.read_exact(&mut vec![0; 100_000]).unwrap();
         call.child.kill().unwrap();
         call.child.wait().unwrap();
         let logged = |text: &str| instance.ok(&["logs", name]).contains(text);

@@ -94,7 +94,8 @@ fn a_hog_takes_the_memory_of_paused_sandboxes_and_of_none_that_serves() {
 
     let test = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = test.local_addr().unwrap().port();
-    instance.deploy("serving", SERVING, &["--network", "host"]);
+    let timeout = patience(60).as_secs().to_string();
+    instance.deploy("serving", SERVING, &["--network", "host", "--timeout", &timeout]);
     let names = ["one", "two", "three", "four", "five"];
     for name in names {
         deploy(&instance, name, 50, 0);

@@ -56,10 +56,11 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     let (supervisor, others) = (status.pid, [server]);
     let (before, began) = ([spent(supervisor)?, spent(server)?], Instant::now());
     thread::sleep(Duration::from_secs(flags.seconds));
-    let passed = began.elapsed();
+    let time = began.elapsed();
     let after = [spent(supervisor)?, spent(server)?];
-    let percent =
-        |which: usize| 100.0 * (after[which] - before[which]).as_secs_f64() / passed.as_secs_f64();
+    let percent = |which: usize| {
+        100.0 * after[which].saturating_sub(before[which]).as_secs_f64() / time.as_secs_f64()
+    };
     let memory = |processes: &[u32]| Pss::of(processes).map(|pss| pss.anonymous + pss.files);
     let (deployed, paused) = (flags.deployed, flags.paused);
     let named = |what: &str| format!("{what}, {deployed} deployed, {paused} paused");

@@ -44,6 +44,8 @@ def _run_here(outcome):
         try:
             return _loop.run_until_complete(task)
         except BaseException:
+            if _loop.is_closed():
+                raise
             # Of another task that exits; this one goes on.
             traceback.print_exc(file=sys.stderr)
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
 use super::connection;
+use super::event_loops::EventLoops;
 use super::socket::Socket;
 use crate::ending::Ending;
 use crate::supervisor::Supervisor;
@@ -12,12 +13,16 @@ use crate::supervisor::Supervisor;
 /// Most connections at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 4096;
 
-/// Accepts clients until `ending` says how it ends.
+/// Accepts clients, to be served by `loops`, until `ending` says how it ends.
 pub async fn serve(
-    socket: &Socket,
+    socket: &mut Socket,
+    loops: &EventLoops,
     supervisor: Arc<Supervisor>,
     mut ending: watch::Receiver<Option<Ending>>,
 ) {
+    if let Err(error) = socket.attach() {
+        tracing::warn!(%error, "connections are accepted by another thread than serves them");
+    }
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let room = Arc::new(Semaphore::new(connection::ROOM));
     loop {
@@ -27,7 +32,7 @@ pub async fn serve(
             accepted = socket.accept() => match accepted {
                 Ok(stream) => {
                     let (supervisor, room) = (supervisor.clone(), room.clone());
-                    tokio::spawn(async move {
+                    loops.serve(async move {
                         if let Err(error) = connection::serve(stream, &supervisor, &room).await {
                             tracing::debug!(%error, "a client's connection ended");
                         }

@@ -1,8 +1,9 @@
-//! From a client's connection to an answer: `listen` accepts on a `socket`, `connection` speaks the
-//! protocol, `route` carries a request out, `streamed` passes on what comes meanwhile, `follow` sends logs, `gate` holds back what is too much at
+//! From a client's connection to an answer: `listen` accepts on a `socket`, one of `event_loops` serves,
+//! `connection` speaks the protocol, `route` carries a request out, `streamed` passes on what comes meanwhile, `follow` sends logs, `gate` holds back what is too much at
 //! once, as `fair` decides, `traffic` counts.
 
 mod connection;
+mod event_loops;
 mod fair;
 mod follow;
 mod gate;
@@ -12,6 +13,7 @@ mod socket;
 mod streamed;
 mod traffic;
 
+pub use event_loops::EventLoops;
 pub use fair::Bounds;
 pub use gate::{Gate, Refused, Turn, Vacated};
 pub use listen::serve;

@@ -120,6 +120,13 @@ impl Socket {
         stream.into_std()
     }
 
+    /// Has whoever accepts woken by the runtime that this is called on.
+    pub fn attach(&mut self) -> io::Result<()> {
+        let same = StdListener::from(self.listener.as_fd().try_clone_to_owned()?);
+        self.listener = UnixListener::from_std(same)?;
+        Ok(())
+    }
+
     /// Lets it end with this process, unless the service manager has made it.
     pub fn close(&mut self) {
         if let Keeper::Store(service, name) = &self.keeper {

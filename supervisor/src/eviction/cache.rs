@@ -83,7 +83,15 @@ impl<T> Cache<T> {
 
     /// Takes the owner's most recently kept value.
     pub fn take(&mut self, owner: &str) -> Option<T> {
-        let rank = *self.owners.get(owner)?.ranks.last()?;
+        self.take_rather(owner, |_| true)
+    }
+
+    /// Takes the owner's most recently kept value of those that `is_better`, or else of all.
+    pub fn take_rather(&mut self, owner: &str, is_better: impl Fn(&T) -> bool) -> Option<T> {
+        let ranks = &self.owners.get(owner)?.ranks;
+        let is_better =
+            |rank: &&Rank| self.entries.get(rank).is_some_and(|it| is_better(&it.value));
+        let rank = *ranks.iter().rev().find(is_better).or(ranks.last())?;
         self.remove_at(rank)
     }
 

@@ -1,6 +1,7 @@
 //! A function's process in its sandbox: born, asked, paused, resumed, ended.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -219,6 +220,10 @@ impl Instance {
                 let (channel, printed) = &mut *wire;
                 let longest = longest_answer(&self.function);
                 let exchanged = tokio::time::timeout(timeout, async {
+                    if channel.get_mut().attach()? {
+                        let same = printed.as_fd().try_clone_to_owned()?;
+                        *printed = pipe::Receiver::from_owned_fd(same)?;
+                    }
                     let messages: Vec<_> = first()?.into_iter().chain([message]).collect();
                     // Woken by its event and not twice, where that needs nobody who reads it meanwhile.
                     if messages.iter().map(Vec::len).sum::<usize>() > UNREAD_BYTES {

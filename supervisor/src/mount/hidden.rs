@@ -130,6 +130,6 @@ mod tests {
         let left = tree::visit(all.namespace.as_fd(), || {
             fs::read_dir("/")?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()
         });
-        assert_eq!(left.unwrap(), [second.place.clone()]);
+        assert_eq!(left.unwrap(), std::slice::from_ref(&second.place));
     }
 }

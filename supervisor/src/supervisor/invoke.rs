@@ -110,6 +110,8 @@ impl Supervisor {
     /// What follows a reply: the instance is frozen, its environment gets a zygote, and that
     /// another spare.
     pub fn after(&self, after: After) {
+        // Not in the thread that serves the client, who may have sent the next request.
+        let _background = self.background.enter();
         if let Some(kept) = after.kept {
             let Kept { function, place, is_fit, tier, tree, zygote, imported } = kept;
             if self.settings.tiers.zygote && tier != Tier::Paused {

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pipsqueak::settings::Settings;
 use pipsqueak::wire::{Deploy, Evict, Explanation, Fault, FaultKind, FunctionInfo, Tier};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use crate::containers::Containers;
@@ -71,18 +72,20 @@ pub struct Supervisor {
     /// As many environments are made for waiting requests at once as there are processors: more at
     /// once would all be done later.
     makings: Semaphore,
+    /// Where what nobody waits for is done.
+    background: Handle,
     ender: Ender,
 }
 
 impl Supervisor {
     /// Puts a supervisor together. `runtime` is the folder of the Python runtime; `ender` is told
-    /// when a client asks for the end.
+    /// when a client asks for the end; what nobody waits for is done in the `background`.
     pub fn new(
         settings: Settings,
         parts: (Arc<Environments>, Arc<Containers>, Functions, Arc<Sandboxes>, Arc<Keeper>),
         (journal, events): (Arc<Journal>, Events),
         runtime: PathBuf,
-        ender: Ender,
+        (ender, background): (Ender, Handle),
     ) -> Self {
         let (environments, containers, functions, sandboxes, keeper) = parts;
         let traffic = Arc::<Traffic>::default();
@@ -112,6 +115,7 @@ impl Supervisor {
             starts: Mutex::default(),
             traffic,
             makings: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            background,
             ender,
         }
     }

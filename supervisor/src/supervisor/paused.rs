@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{self, Handle};
+
 use super::lock;
 use crate::eviction::{Cache, Policy};
 use crate::function::{Function, Paused};
@@ -24,6 +26,8 @@ pub struct PausedTier {
 struct Kept {
     paused: Paused,
     since: Instant,
+    /// The runtime that it has served on.
+    home: runtime::Id,
     /// Memory charged to it when it was frozen last.
     bytes: u64,
 }
@@ -71,7 +75,7 @@ impl PausedTier {
     pub fn keep(&self, paused: Paused, start: Option<Duration>, before: Option<Before>) -> Place {
         let function = paused.instance().function().clone();
         let bytes = before.map_or(0, |before| before.bytes);
-        let kept = Kept { paused, since: Instant::now(), bytes };
+        let kept = Kept { paused, since: Instant::now(), home: Handle::current().id(), bytes };
         let number = lock(&self.kept).keep(&function.info.name, bytes, start, kept);
         Place { function, number, runs_on: before.is_some_and(|it| it.idle < self.linger) }
     }
@@ -88,9 +92,12 @@ impl PausedTier {
         }
     }
 
-    /// Takes the function's instance that was kept last, and how it was.
+    /// Takes the function's instance that was kept last, and how it was; one that has served on this
+    /// runtime rather than others, whose processes are on other processors, most likely.
     pub fn take(&self, function: &str) -> Option<(Paused, Before)> {
-        let Kept { paused, since, bytes } = lock(&self.kept).take(function)?;
+        let here = Handle::current().id();
+        let Kept { paused, since, bytes, .. } =
+            lock(&self.kept).take_rather(function, |kept| kept.home == here)?;
         Some((paused, Before { idle: since.elapsed(), bytes }))
     }
 

@@ -5,9 +5,18 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Act {
-    Keep { owner: u8, bytes: u64, start: Option<u64> },
+    Keep {
+        owner: u8,
+        bytes: u64,
+        start: Option<u64>,
+    },
     Take(u8),
-    Resize { owner: u8, bytes: u64 },
+    /// One whose value is even rather than another.
+    TakeEven(u8),
+    Resize {
+        owner: u8,
+        bytes: u64,
+    },
     Shrink(u64),
     TakeAll(u8),
     Forget(u8),
@@ -18,6 +27,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         4 => keep.prop_map(|(owner, bytes, start)| Act::Keep { owner, bytes, start }),
         2 => (0..4u8).prop_map(Act::Take),
+        2 => (0..4u8).prop_map(Act::TakeEven),
         1 => (0..4u8, 0..100u64).prop_map(|(owner, bytes)| Act::Resize { owner, bytes }),
         1 => (0..300u64).prop_map(Act::Shrink),
         1 => (0..4u8).prop_map(Act::TakeAll),
@@ -99,6 +109,15 @@ fn compare(eviction: Eviction, acts: Vec<Act>) -> Result<(), TestCaseError> {
                 let position = model.kept.iter().rposition(|kept| kept.owner == owner);
                 let expected = position.map(|position| model.kept.remove(position).value);
                 prop_assert_eq!(cache.take(&owner.to_string()), expected);
+            }
+            Act::TakeEven(owner) => {
+                let of_owner = |kept: &Kept| kept.owner == owner;
+                let even = |kept: &Kept| of_owner(kept) && kept.value.is_multiple_of(2);
+                let position = model.kept.iter().rposition(even);
+                let position = position.or_else(|| model.kept.iter().rposition(of_owner));
+                let expected = position.map(|position| model.kept.remove(position).value);
+                let taken = cache.take_rather(&owner.to_string(), |value| value.is_multiple_of(2));
+                prop_assert_eq!(taken, expected);
             }
             Act::Resize { owner, bytes } => {
                 let worth = model.worth(eviction, owner, bytes);
