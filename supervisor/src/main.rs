@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pipsqueak::settings::{Overrides, Settings};
 use pipsqueak_kernel::clone::OneThread;
 use pipsqueak_kernel::descriptor;
@@ -155,6 +156,10 @@ fn managed() -> boot::Managed {
 
 fn serve(serve: Serve) -> ExitCode {
     let managed = managed();
+    // Each sandbox has some, and shells give few.
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
     let mut ready = serve.ready_fd.and_then(|fd| descriptor::inherited(fd).map(File::from).ok());
     let overrides = Overrides {
         state: serve.state,

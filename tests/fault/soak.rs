@@ -113,7 +113,12 @@ fn soak(functions: usize, invocations: usize, pace: Duration) {
     assert!(outcomes["killed"] > 0, "{outcomes:?}");
     assert!(outcomes["0"] * 10 > invocations * 8, "{outcomes:?}");
     eventually("no more is there than at the start", || {
-        at_rest(&instance).iter().zip(&before).all(|(now, before)| now <= before)
+        let now = at_rest(&instance);
+        let is_no_more = now.iter().zip(&before).all(|(now, before)| now <= before);
+        if !is_no_more {
+            eprintln!("{now:?} where there were {before:?}");
+        }
+        is_no_more
     });
 }
 

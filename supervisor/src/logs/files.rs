@@ -21,7 +21,8 @@ pub(super) struct Files {
 #[derive(Debug)]
 struct Current {
     number: u64,
-    file: File,
+    /// Open while lines are appended: there are as many logs as functions, and fewer descriptors.
+    file: Option<File>,
     bytes: u64,
     /// Whether its last line is not whole.
     is_torn: bool,
@@ -74,6 +75,9 @@ impl Files {
             self.lost = 0;
             self.append_counted(lines, &mut left)
         });
+        if let Some(current) = &mut self.current {
+            current.file = None;
+        }
         if appended.is_err() {
             self.lost += left;
             // It may be gone or unusable: the next time it is opened again.
@@ -128,10 +132,14 @@ impl Files {
         if new.is_some() {
             self.make_room(&found)?;
         }
-        let file = File::options().append(true).create(true).open(path(&self.folder, number))?;
+        let file = self.open_file(number)?;
         let bytes = file.metadata()?.len();
         // What a supervisor that was killed has left may end anywhere.
-        Ok(Current { number, file, bytes, is_torn: bytes > 0 })
+        Ok(Current { number, file: Some(file), bytes, is_torn: bytes > 0 })
+    }
+
+    fn open_file(&self, number: u64) -> io::Result<File> {
+        File::options().append(true).create(true).open(path(&self.folder, number))
     }
 
     /// Removes the oldest files until one more is within the bound.
@@ -148,14 +156,20 @@ impl Files {
     }
 
     fn write(&mut self, text: &[u8]) -> io::Result<()> {
-        let Some(current) = &mut self.current else { return Ok(()) };
+        let Some(mut current) = self.current.take() else { return Ok(()) };
+        let mut file = match current.file.take() {
+            Some(file) => file,
+            None => self.open_file(current.number)?,
+        };
         if std::mem::take(&mut current.is_torn) {
             // Ends a line that is torn; else it is an empty one, which readers skip.
-            current.file.write_all(b"\n")?;
+            file.write_all(b"\n")?;
             current.bytes += 1;
         }
-        current.file.write_all(text)?;
+        file.write_all(text)?;
         current.bytes += text.len() as u64;
+        current.file = Some(file);
+        self.current = Some(current);
         Ok(())
     }
 }
