@@ -26,6 +26,15 @@ pub fn compose(header: &impl Serialize, body: &[u8]) -> io::Result<Vec<u8>> {
     Ok(message)
 }
 
+/// Sends messages as [`send`] does to a process of which an answer is waited for: that it has ended is
+/// told there.
+pub async fn ask(channel: &mut (impl AsyncWrite + Unpin), messages: &[Vec<u8>]) -> io::Result<()> {
+    match send(channel, messages).await {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        sent => sent,
+    }
+}
+
 /// Sends messages, each made by [`compose`], in one write.
 pub async fn send(channel: &mut (impl AsyncWrite + Unpin), messages: &[Vec<u8>]) -> io::Result<()> {
     let mut frames = Vec::with_capacity(messages.iter().map(|message| 4 + message.len()).sum());

@@ -53,7 +53,7 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
         return Err(format!("only {paused} of {} are paused", flags.paused).into());
     }
     let server = status.mount.pid.ok_or("nothing serves the mount")?;
-    let (supervisor, others) = (status.pid, [server]);
+    let supervisor = status.pid;
     let (before, began) = ([spent(supervisor)?, spent(server)?], Instant::now());
     thread::sleep(Duration::from_secs(flags.seconds));
     let time = began.elapsed();
@@ -61,13 +61,13 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     let percent = |which: usize| {
         100.0 * after[which].saturating_sub(before[which]).as_secs_f64() / time.as_secs_f64()
     };
-    let memory = |processes: &[u32]| Pss::of(processes).map(|pss| pss.anonymous + pss.files);
+    let memory = |process| Pss::of(&[process]).map(|pss| pss.total());
     let (deployed, paused) = (flags.deployed, flags.paused);
     let named = |what: &str| format!("{what}, {deployed} deployed, {paused} paused");
     Ok(vec![
-        Row::new(&named("PSS of pipsqueakd"), "MiB", MEMORY, memory(&[supervisor])?, Some(1.0)),
+        Row::new(&named("PSS of pipsqueakd"), "MiB", MEMORY, memory(supervisor)?, Some(1.0)),
         Row::new(&named("processor of pipsqueakd"), "%", PROCESSOR, percent(0), Some(1.0)),
-        Row::new(&named("PSS of pipsqueak-fs"), "MiB", MEMORY, memory(&others)?, None),
+        Row::new(&named("PSS of pipsqueak-fs"), "MiB", MEMORY, memory(server)?, None),
         Row::new(&named("processor of pipsqueak-fs"), "%", PROCESSOR, percent(1), None),
     ])
 }

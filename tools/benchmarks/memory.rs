@@ -68,7 +68,7 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     }
     let row = |when, pss: &Pss| {
         let name = format!("PSS of pipsqueak-fs, {} environments, {when}", flags.environments);
-        Row::new(&name, "MiB", FLOOR, pss.anonymous + pss.files, Some(1.0))
+        Row::new(&name, "MiB", FLOOR, pss.total(), Some(1.0))
     };
     Ok(vec![row("just read", &read), row("at rest", &rest)])
 }
@@ -95,10 +95,8 @@ fn read_all(instance: &Instance, environment: &str) -> Result<u64, Failure> {
 /// Proportional set size of some processes, in MiB: what they share with others is counted in part.
 #[derive(Default)]
 pub struct Pss {
-    /// Of what belongs to no file.
-    pub anonymous: f64,
-    /// Of files.
-    pub files: f64,
+    anonymous: f64,
+    files: f64,
 }
 
 impl Pss {
@@ -118,6 +116,11 @@ impl Pss {
             sum.files += mebibytes("Pss_File:")?;
         }
         Ok(sum)
+    }
+
+    /// That of all memory.
+    pub fn total(&self) -> f64 {
+        self.anonymous + self.files
     }
 }
 

@@ -66,15 +66,26 @@ fn enqueue(places: &Places, invoke: Invoke, payload: Box<RawValue>) -> Result<Ex
 }
 
 fn read(data: &OsStr) -> Result<Vec<u8>, Failure> {
-    match data.as_bytes() {
-        b"-" => read_all(std::io::stdin().lock(), "stdin"),
+    match open(data)? {
+        Some((from, name)) => read_all(from, name),
+        None => Ok(data.as_bytes().to_owned()),
+    }
+}
+
+/// Something to be read, and its name.
+type Source = (Box<dyn Read + Send>, String);
+
+/// What `-` or `@FILE` stands for; none where a text is neither.
+fn open(text: &OsStr) -> Result<Option<Source>, Failure> {
+    Ok(match text.as_bytes() {
+        b"-" => Some((Box::new(std::io::stdin()), "stdin".to_owned())),
         [b'@', path @ ..] => {
             let path = Path::new(OsStr::from_bytes(path));
             let file = File::open(path).map_err(|error| unreadable(path.display(), &error))?;
-            read_all(file, path.display())
+            Some((Box::new(file), path.display().to_string()))
         }
-        text => Ok(text.to_owned()),
-    }
+        _ => None,
+    })
 }
 
 /// Reads one byte past the limit at most: what is longer is refused, however long it is.

@@ -84,6 +84,18 @@ pub fn attach(tree: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     move_to(tree, libc::AT_FDCWD, &c_path(path)?, 0)
 }
 
+/// Gives the calling thread a mount namespace of its own, and makes that private.
+pub fn own_namespace() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    make_private()
+}
+
+/// Has nothing that is mounted from now on in this mount namespace seen in others, nor the other way.
+pub fn make_private() -> io::Result<()> {
+    let none = None::<&str>;
+    Ok(mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?)
+}
+
 /// Does something in another mount namespace, where paths mean what they mean there: that of the
 /// process behind a pidfd, or the one that a file of `/proc/PID/ns/mnt` stands for. Blocks.
 pub fn visit<T: Send>(

@@ -4,7 +4,6 @@ What a thread prints is told with the invocation that it serves. What other thre
 processes print cannot be told apart: the supervisor tells it with the answer that comes next.
 """
 
-import os
 import sys
 import threading
 from contextvars import ContextVar
@@ -39,9 +38,7 @@ class Several:
     def serve(self, handler):
         """Serves the supervisor until it closes the channel; never returns."""
         while True:
-            message = self._channel.receive()
-            if message is None:
-                os._exit(0)
+            message = function.receive(self._channel)
             if function.is_of_streams(message[0]):
                 told = self._streams.get(json_text.decode(message[0])["request_id"])
                 if told:

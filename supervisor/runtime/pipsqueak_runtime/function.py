@@ -17,10 +17,7 @@ def serve(own, code):
     # A function that is killed has told what it has printed.
     sys.stdout.reconfigure(line_buffering=True)
     news.begin()
-    message = channel.receive()
-    if message is None:
-        os._exit(0)
-    order = json.loads(message[0])
+    order = json.loads(receive(channel)[0])
     several = None
     if order["concurrency"] > 1:
         # Ahead of the handler's import, which may remember the streams.
@@ -36,18 +33,19 @@ def serve(own, code):
         several.serve(function)
     longest = order["longest_result"]
     while True:
-        invocation, payload = _receive(channel)
+        invocation, payload = receive(channel)
         if is_of_streams(invocation):
             # Of an invocation that has not waited for it.
             continue
-        streams = streams_of(invocation, channel.send, lambda: _receive(channel))
+        streams = streams_of(invocation, channel.send, lambda: receive(channel))
         header, body = run(function, longest, invocation, payload, streams)
         answer(channel, header, body)
         if streams:
             streams.settle()
 
 
-def _receive(channel):
+def receive(channel):
+    """The next message's header and body; where none comes any more, the process ends."""
     message = channel.receive()
     if message is None:
         os._exit(0)

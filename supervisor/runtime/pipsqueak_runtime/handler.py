@@ -137,7 +137,7 @@ def call(function, payload, invocation, streams=None):
         raise failure.of(error, run_us=run_us, fit=True) from None
     run_us = (time.perf_counter_ns() - began) // 1000
     try:
-        return _encode(answer), run_us
+        return json_text.marshal(answer), run_us
     except Failure as refusal:
         refusal.header["run_us"] = run_us
         raise
@@ -146,17 +146,7 @@ def call(function, payload, invocation, streams=None):
 def _deliver(function, event, invocation):
     from pipsqueak_runtime import streaming
 
-    streams = exchange.get()
-    answer = streaming.deliver(streams, function(event, invocation))
-    if answer is not streaming.DELIVERED:
-        streams.write(_encode(answer))
-
-
-def _encode(answer):
-    try:
-        return json_text.encode(answer)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise Failure("Runtime.MarshalError", f"the answer is not JSON: {error}", fit=True) from None
+    streaming.deliver(exchange.get(), function(event, invocation))
 
 
 def _answer(function, event, invocation):

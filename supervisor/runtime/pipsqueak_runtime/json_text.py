@@ -4,6 +4,8 @@ each text."""
 import json
 from json.encoder import c_make_encoder
 
+from pipsqueak_runtime.failure import Failure
+
 _encoder = json.JSONEncoder(allow_nan=False)
 _scan = json.JSONDecoder().scan_once
 
@@ -20,6 +22,14 @@ def encode(value):
     except (TypeError, ValueError, RecursionError):
         # Tells of a value that is in itself, too.
         return _encoder.encode(value).encode()
+
+
+def marshal(value, what="the answer"):
+    """What a handler gives as JSON, in bytes. Raises the failure that it is none."""
+    try:
+        return encode(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Failure("Runtime.MarshalError", f"{what} is not JSON: {error}", fit=True) from None
 
 
 def _make_parts():

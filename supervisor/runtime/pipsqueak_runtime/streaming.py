@@ -5,7 +5,7 @@ import io
 import threading
 from collections import deque
 
-from pipsqueak_runtime import failure, json_text
+from pipsqueak_runtime import json_text
 
 # As in the supervisor's `function/parts`: the longest part of a result, in bytes, and how many may be
 # on their way.
@@ -144,29 +144,27 @@ def body(exchange):
 
 def deliver(exchange, answer):
     """Gives the client what a handler has answered, item by item where it has several: bytes and text as
-    they are, anything else as a line of JSON. Returns DELIVERED, or what is to be given as JSON."""
+    they are, anything else as a line of JSON."""
     kind = type(answer)
+    if answer is DELIVERED:
+        return
     if hasattr(kind, "__await__"):
         from pipsqueak_runtime import event_loop
 
-        return deliver(exchange, event_loop.run(answer))
-    if hasattr(kind, "__anext__"):
+        deliver(exchange, event_loop.run(answer))
+    elif hasattr(kind, "__anext__"):
         from pipsqueak_runtime import event_loop
 
         event_loop.run(_deliver_each(exchange, answer))
-        return DELIVERED
-    if hasattr(kind, "__next__"):
+    elif hasattr(kind, "__next__"):
         try:
             for item in answer:
                 exchange.write(_bytes(item))
         finally:
             # It cleans up before it is told that it is over.
             getattr(answer, "close", int)()
-        return DELIVERED
-    if kind in BYTES:
-        exchange.write(answer)
-        return DELIVERED
-    return answer
+    else:
+        exchange.write(answer if kind in BYTES else json_text.marshal(answer))
 
 
 async def write(exchange, data):
@@ -193,8 +191,4 @@ def _bytes(item):
         return bytes(item)
     if isinstance(item, str):
         return item.encode()
-    try:
-        return json_text.encode(item) + b"\n"
-    except (TypeError, ValueError, RecursionError) as error:
-        message = f"an item of the answer is not JSON: {error}"
-        raise failure.Failure("Runtime.MarshalError", message, fit=True) from None
+    return json_text.marshal(item, "an item of the answer") + b"\n"

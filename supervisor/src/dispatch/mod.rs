@@ -1,6 +1,7 @@
 //! From a client's connection to an answer: `listen` accepts on a `socket`, one of `event_loops` serves,
-//! `connection` speaks the protocol, `route` carries a request out, `streamed` passes on what comes meanwhile, `follow` sends logs, `gate` holds back what is too much at
-//! once, as `fair` decides, `traffic` counts.
+//! `connection` speaks the protocol, `route` carries a request out, `streamed` passes on what comes
+//! meanwhile, `follow` sends logs, `gate` holds back what is too much at once, as `fair` decides,
+//! `traffic` counts.
 
 mod connection;
 mod event_loops;

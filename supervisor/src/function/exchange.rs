@@ -135,10 +135,7 @@ pub async fn exchange(
     let mut buffer = vec![0; PRINTED_BYTES];
     let talk = async {
         // Reading the answer at the same time would not help: a function answers at the end.
-        match channel::send(function, messages).await {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            written => written?,
-        }
+        channel::ask(function, messages).await?;
         sent()?;
         match parts {
             None => channel::receive::<Answer>(function, longest).await,
@@ -175,18 +172,18 @@ async fn receive_streamed(
             tokio::select! {
                 biased;
                 received = &mut receive => break received?,
-                part = parts.next() => channel::send(&mut writer, &[part?]).await?,
+                part = parts.next() => channel::ask(&mut writer, &[part?]).await?,
             }
         };
         let Some((answer, bytes)) = received else { return Ok(None) };
         let Some(said) = answer.part else {
             if let Some(told) = parts.end()? {
-                channel::send(&mut writer, &[told]).await?;
+                channel::ask(&mut writer, &[told]).await?;
             }
             return Ok(Some((answer, bytes)));
         };
         if let Some(told) = parts.hear(said, bytes).await? {
-            channel::send(&mut writer, &[told]).await?;
+            channel::ask(&mut writer, &[told]).await?;
         }
     }
 }

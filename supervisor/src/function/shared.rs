@@ -107,11 +107,7 @@ impl Shared {
 impl Shared {
     async fn tell(&self, told: Option<Vec<u8>>) -> io::Result<()> {
         let Some(told) = told else { return Ok(()) };
-        match channel::send(&mut *self.writer.lock().await, &[told]).await {
-            // That it has ended is told where its answer is waited for.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            sent => sent,
-        }
+        channel::ask(&mut *self.writer.lock().await, &[told]).await
     }
 }
 
@@ -127,10 +123,7 @@ impl Call<'_> {
         {
             let mut writer = self.shared.writer.lock().await;
             let messages: Vec<_> = first()?.into_iter().chain([message]).collect();
-            match channel::send(&mut *writer, &messages).await {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-                sent => sent?,
-            }
+            channel::ask(&mut *writer, &messages).await?;
         }
         let answered = match (parts, &mut self.said) {
             (Some(mut parts), Some(said)) => {

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, pivot_root};
 use pipsqueak_kernel::mount::{self as tree, Access};
 
@@ -35,10 +34,8 @@ impl HiddenMounts {
     /// With none yet. Blocks.
     pub fn new() -> io::Result<Self> {
         let namespace = tree::elsewhere(|| {
-            unshare(CloneFlags::CLONE_NEWNS)?;
+            tree::own_namespace()?;
             let namespace = File::open("/proc/thread-self/ns/mnt")?;
-            let none = None::<&str>;
-            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
             // Any folder will do, and this one is there. Nothing of the host's stays: what is mounted
             // in a namespace is in use.
             let root = "/proc";
@@ -89,10 +86,8 @@ mod tests {
     fn tmpfs() -> OwnedFd {
         let folder = tempfile::tempdir().unwrap();
         let made = tree::elsewhere(|| {
-            unshare(CloneFlags::CLONE_NEWNS)?;
-            let none = None::<&str>;
-            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-            mount(Some("x"), folder.path(), Some("tmpfs"), MsFlags::empty(), none)?;
+            tree::own_namespace()?;
+            mount(Some("x"), folder.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
             fs::write(folder.path().join("file"), "content")?;
             tree::take(folder.path(), Access::ReadOnly)
         });
@@ -102,9 +97,7 @@ mod tests {
     fn content(copy: &OwnedFd) -> io::Result<String> {
         let place = tempfile::tempdir()?;
         tree::elsewhere(|| {
-            unshare(CloneFlags::CLONE_NEWNS)?;
-            let none = None::<&str>;
-            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+            tree::own_namespace()?;
             tree::attach(copy.as_fd(), place.path())?;
             fs::read_to_string(place.path().join("file"))
         })

@@ -21,7 +21,6 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{chdir, pivot_root};
 use pipsqueak_kernel::mount::{self as tree, Access};
@@ -63,9 +62,8 @@ const DEVICES: [(&str, u64, u64); 6] = [
 
 /// Moves this process into a mount namespace of its own whose root, at `root`, is as above.
 pub fn enter(root: &Path) -> io::Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS)?;
+    tree::own_namespace()?;
     let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     mount(Some("pipsqueak"), root, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755"))?;
     for folder in ["proc", "new", "base", "empty"] {
         create_folder(&root.join(folder))?;

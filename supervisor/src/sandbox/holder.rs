@@ -81,8 +81,7 @@ fn set_up(order: &SandboxOrder, mounts: &[OwnedFd], mut mapped: File) -> Result<
         network::raise_loopback().map_err(at("raising the loopback interface"))?;
     }
     now_at(c"mounts");
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-        .map_err(at("making mounts private"))?;
+    tree::make_private().map_err(at("making mounts private"))?;
     mount(Some("/base"), "/new", none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
         .map_err(at("mounting the base"))?;
     tree::restrict(Path::new("/new"), Access::ReadOnlyWithDevices)

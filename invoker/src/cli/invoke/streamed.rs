@@ -1,17 +1,14 @@
 //! `pipsqueak invoke --stream` and `--body`: the result as it comes, to stdout and to the byte.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use pipsqueak::client::{Client, ClientError, Given};
 use pipsqueak::settings;
 use pipsqueak::wire::{Reply, Request};
 use serde_json::value::RawValue;
 
-use super::{deadline_ms, exit, show_aside, unreadable};
+use super::{deadline_ms, exit, open, show_aside};
 use crate::cli::args::{Invoke, Places};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output;
@@ -19,7 +16,7 @@ use crate::cli::progress::Meter;
 
 /// Carries the verb out.
 pub fn run(places: &Places, invoke: Invoke, payload: Box<RawValue>) -> Result<Exit, Failure> {
-    let body = invoke.body.as_deref().map(open).transpose()?;
+    let body = invoke.body.as_deref().map(open_body).transpose()?;
     let deadline_ms = deadline_ms(&invoke);
     let has_body = body.is_some();
     let request = Request::InvokeStreamed { function: invoke.name, payload, deadline_ms, has_body };
@@ -55,17 +52,10 @@ pub fn run(places: &Places, invoke: Invoke, payload: Box<RawValue>) -> Result<Ex
     Ok(exit(&invocation))
 }
 
-fn open(body: &OsStr) -> Result<Box<dyn Read + Send>, Failure> {
-    match body.as_bytes() {
-        b"-" => Ok(Box::new(io::stdin())),
-        [b'@', path @ ..] => {
-            let path = Path::new(OsStr::from_bytes(path));
-            let file = File::open(path).map_err(|error| unreadable(path.display(), &error))?;
-            Ok(Box::new(file))
-        }
-        _ => Err(Failure::Input(format!(
-            "the body is to be @ and the path of a file, or -, not {}",
-            body.display()
-        ))),
-    }
+fn open_body(body: &OsStr) -> Result<Box<dyn Read + Send>, Failure> {
+    let opened = open(body)?.map(|(from, _)| from);
+    opened.ok_or_else(|| {
+        let found = body.display();
+        Failure::Input(format!("the body is to be @ and the path of a file, or -, not {found}"))
+    })
 }
