@@ -26,6 +26,7 @@ pub mod sandbox;
 pub mod service;
 pub mod stream;
 pub mod supervisor;
+pub mod sync;
 pub mod upgrade;
 pub mod wall_clock;
 pub mod zygote;

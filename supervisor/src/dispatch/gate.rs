@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::fair::{Arrival, Begin, Bounds, Fair, Number};
+use crate::sync::{self, Mutex, MutexGuard};
 
 /// Why an invocation does not begin.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -116,7 +117,7 @@ impl<T> Gate<T> {
                 Turn::new(&self.0, place)
             }),
             () = gone => Err(Refused::Gone),
-            () = tokio::time::sleep(patience) => Err(Refused::Late(patience)),
+            () = sync::sleep(patience) => Err(Refused::Late(patience)),
         }
     }
 
@@ -133,7 +134,7 @@ impl<T> Gate<T> {
 
 impl<T> Inner<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 
     fn now(&self) -> Duration {

@@ -7,15 +7,16 @@ use pipsqueak::wire::{Fault, Invocation, Progress, Tier};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::Supervisor;
 use super::paused::Place;
 use super::start::Obtained;
 use super::turn::{Asked, Serving};
-use super::{Supervisor, lock};
 use crate::dispatch::{After, Vacated};
 use crate::environment::Tree;
 use crate::fault::internal;
 use crate::function::{Function, Instance};
 use crate::logs::Report;
+use crate::sync::lock;
 use crate::zygote::Zygote;
 
 /// What is left of an invocation when its reply is sent.

@@ -11,7 +11,7 @@ mod turn;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use pipsqueak::settings::Settings;
 use pipsqueak::wire::{Deploy, Evict, Explanation, Fault, FaultKind, FunctionInfo, Tier};
@@ -30,6 +30,7 @@ use crate::logs::Journal;
 use crate::mount::Keeper;
 use crate::request_id::RequestIds;
 use crate::sandbox::Sandboxes;
+use crate::sync::Mutex;
 use crate::upgrade::{self, UpgradeError};
 use crate::zygote::{Budget, Pool};
 pub use invoke::Kept;
@@ -234,8 +235,4 @@ impl Supervisor {
         let environments = self.environments.trees().await?;
         Ok(self.zygotes.give(trees, environments).await?)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

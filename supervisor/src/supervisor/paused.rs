@@ -4,14 +4,14 @@
 //! freezing and thawing it each time would cost more than its idle processes do.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{self, Handle};
 
-use super::lock;
 use crate::eviction::{Cache, Policy};
 use crate::function::{Function, Paused};
+use crate::sync::{Mutex, lock};
 
 /// All of them, by function.
 #[derive(Debug)]

@@ -2,9 +2,10 @@
 
 use pipsqueak::wire::{Fault, SandboxInfo, SandboxState, Status, Tier, ZygoteInfo};
 
-use super::{Supervisor, lock};
+use super::Supervisor;
 use crate::fault::internal;
 use crate::function::Instance;
+use crate::sync::lock;
 use crate::zygote;
 
 impl Supervisor {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipsqueak::wire::{DEFAULT_PAYLOAD, Fault, FaultKind, Progress};
@@ -10,11 +10,12 @@ use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::Supervisor;
 use super::start::Obtained;
-use super::{Supervisor, lock};
 use crate::dispatch::{Bounds, Turn};
 use crate::environment::Tree;
 use crate::function::{Function, Instance, Streams};
+use crate::sync::{Mutex, lock};
 
 /// What a client has said of an invocation besides its event.
 #[derive(Debug)]

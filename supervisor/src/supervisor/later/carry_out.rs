@@ -1,7 +1,7 @@
 //! Carries pending events out, a bounded number at once.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipsqueak::wire::{AsyncPolicy, EventCondition, Fault, FaultKind, FunctionError, Outcome};
@@ -10,7 +10,8 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::dispatch::After;
 use crate::events::{Ended, EventsError, Running, Verdict, is_too_old, judge};
-use crate::supervisor::{Asked, Supervisor, lock};
+use crate::supervisor::{Asked, Supervisor};
+use crate::sync::{Mutex, lock};
 use crate::wall_clock::now_ms;
 
 /// Most events of one function at once; of one that runs few invocations at once, half as many, so
