@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sched::{CloneFlags, unshare};
 use pipsqueak_kernel::descriptor;
 
 /// A flag that is for one life of a supervisor, and takes a value.
@@ -82,7 +83,11 @@ impl Successor {
         let streams = (io::stdin(), io::stdout(), io::stderr());
         let mut descriptors = vec![streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()];
         descriptors.extend(self.handed.iter().map(|(_, handed)| handed.as_fd()));
-        let arranged = descriptor::arrange(&descriptors, None::<BorrowedFd<'_>>);
+        // Other threads may run until the end. They close what they have opened, by numbers that this
+        // thread is about to give to something else; so it has descriptors of its own from now on.
+        let arranged = unshare(CloneFlags::CLONE_FILES)
+            .map_err(io::Error::from)
+            .and_then(|()| descriptor::arrange(&descriptors, None::<BorrowedFd<'_>>));
         // The numbers are other descriptors' by now.
         self.handed.into_iter().for_each(|(_, handed)| std::mem::forget(handed));
         match arranged {
@@ -115,6 +120,48 @@ mod tests {
         let all = |texts: &[&str]| texts.iter().map(OsString::from).collect::<Vec<_>>();
         let own = all(&["--run", "/r", "--ready-fd", "5", "--mount", "/m", "--ready-fd=7"]);
         assert_eq!(arguments(own.into_iter()), all(&["--run", "/r", "--mount", "/m"]));
+    }
+
+    /// Set where this test is started by itself, to the program that is to be become.
+    const BECOME: &str = "PIPSQUEAK_TEST_BECOME";
+
+    const SCRIPT: &str = "#!/bin/sh\nprintf 'begun '\n\
+        for number in 3 4 5 6 7 8 9; do eval \"head -c 1 <&$number\"; done\n";
+
+    #[test]
+    fn what_is_handed_over_arrives_whatever_other_threads_do() {
+        if let Some(program) = std::env::var_os(BECOME) {
+            let begun = std::sync::Arc::new(std::sync::Barrier::new(5));
+            for _ in 0..4 {
+                let begun = begun.clone();
+                std::thread::spawn(move || {
+                    begun.wait();
+                    loop {
+                        drop(std::fs::File::open("/dev/null"));
+                    }
+                });
+            }
+            begun.wait();
+            let program = PathBuf::from(program);
+            let open = |_| ("one".to_owned(), std::fs::File::open(&program).unwrap().into());
+            let handed = (3..=9).map(open).collect();
+            panic!("{}", Successor { program, handed }.become_it());
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        std::fs::write(&program, SCRIPT).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&program, mode).unwrap();
+        for round in 0..100 {
+            let said = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "--nocapture"])
+                .arg("upgrade::tests::what_is_handed_over_arrives_whatever_other_threads_do")
+                .env(BECOME, &program)
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&said.stdout);
+            assert!(text.contains("begun #######"), "round {round}: {said:?}");
+        }
     }
 
     #[test]
