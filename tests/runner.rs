@@ -74,6 +74,7 @@ fn main() -> ExitCode {
         ("fault::hang", fault::hang::tests()),
         ("fault::kill", fault::kill::tests()),
         ("fault::matrix", fault::matrix::tests()),
+        ("fault::restart", fault::restart::tests()),
         ("fault::service", fault::service::tests()),
         ("fault::soak", fault::soak::tests()),
         ("fault::succession", fault::succession::tests()),

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod name;
+pub mod process;
 pub mod seconds;
 pub mod settings;
 pub mod size;

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::containers::{Containers, ContainersError};
-use crate::dispatch::{self, EventLoops, ListenError, Socket};
+use crate::dispatch::{self, EventLoops, ListenError, LockError, Socket};
 use crate::ending::{Ender, Ending};
 use crate::environment::{Environments, EnvironmentsError};
 use crate::events::{Events, EventsError};
@@ -89,7 +89,9 @@ impl BootError {
     /// The exit code that a client of the command line sees.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Listen(ListenError::Running { .. } | ListenError::Elsewhere(_))
+            Self::Listen(
+                ListenError::Lock(LockError::Running { .. }) | ListenError::Elsewhere(_),
+            )
             | Self::Interpreter(_)
             | Self::Uv
             | Self::NotRoot => 2,

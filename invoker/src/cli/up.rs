@@ -15,6 +15,7 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, pipe2, setsid};
 use pipsqueak::client::{Client, ClientError, socket_path};
+use pipsqueak::process::Process;
 use pipsqueak::settings::{Overrides, Settings, find_program};
 use ready::Word;
 
@@ -25,10 +26,8 @@ use super::{doctor, output};
 /// The supervisor's log, in the folder of its socket.
 pub const LOG: &str = "pipsqueakd.log";
 
-/// How long a supervisor that was killed may take to be gone.
+/// How long the socket of a supervisor that was killed may take to be gone, or to be another's.
 const END_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a process that was killed may look as if it was not.
-const DEATH: Duration = Duration::from_millis(500);
 /// How much of the log is shown when the supervisor ends without a word.
 const TAIL_LINES: usize = 20;
 
@@ -95,37 +94,25 @@ fn refuse_if_running(run: &Path) -> Result<(), Failure> {
             Err(other) => return Err(other.into()),
             Ok(client) => client,
         };
-        // One that was killed has its socket until the last of its threads is gone.
-        if client.peer_pid().is_some_and(ends_soon) && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(20));
-            continue;
+        let peer = client.peer_pid().map(Process::numbered);
+        let step = "looking at the process that serves";
+        let has_ended =
+            peer.map(|peer| peer.is_running()).transpose().map_err(Failure::system(step))?
+                == Some(false);
+        if !has_ended {
+            return Err(Failure::Input(format!(
+                "a supervisor{} serves {} already; `pipsqueak down` stops it, --run names another \
+                 place",
+                peer.map_or_else(String::new, |peer| format!(" (process {})", peer.pid)),
+                socket_path(run).display()
+            )));
         }
-        return Err(Failure::Input(format!(
-            "a supervisor{} serves {} already; `pipsqueak down` stops it, --run names another place",
-            client.peer_pid().map_or_else(String::new, |pid| format!(" (process {pid})")),
-            socket_path(run).display()
-        )));
-    }
-}
-
-/// Whether a process has ended, or is just ending.
-fn ends_soon(pid: u32) -> bool {
-    let until = Instant::now() + DEATH;
-    loop {
-        let ended = has_ended(pid);
-        if ended || Instant::now() > until {
-            return ended;
+        // A killed one has its socket until the last of its threads is gone. Where a service manager
+        // has the socket, the next one begins to serve it. Else the next one waits for what is left.
+        if Instant::now() > until {
+            return Ok(());
         }
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Whether of a process nothing is left but its number, or some threads on their way.
-fn has_ended(pid: u32) -> bool {
-    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        // After its name, which may have any letter in it.
-        Ok(text) => text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X'])),
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 

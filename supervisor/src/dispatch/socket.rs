@@ -1,20 +1,20 @@
-//! The supervisor's socket, and the lock that says whose it is.
+//! The supervisor's socket.
 //!
 //! Clients that come while one supervisor follows another wait: where a service manager has made the
 //! socket, or keeps it from one process to the next, it is taken over and not made anew.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
+use std::fs::{self, Permissions};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{Backlog, listen};
 use tokio::net::UnixListener;
 
+use super::lock::{Lock, LockError};
 use crate::service::{Service, Stored};
 
 /// `FileDescriptorName=` in the unit of a socket that the service manager makes.
@@ -26,15 +26,9 @@ const STORED: &str = "listener-";
 /// Why the socket could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Another supervisor has it.
-    #[error("a supervisor is running already{}, with its socket in {}; `pipsqueak down` stops it",
-        pid.map_or_else(String::new, |pid| format!(" (process {pid})")), run.display())]
-    Running {
-        /// The folder of the socket.
-        run: PathBuf,
-        /// The other's process.
-        pid: Option<u32>,
-    },
+    /// Another supervisor has it, or what one has left.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The service manager has made another.
     #[error("the service manager's socket is not {}: name it in ListenStream= of the unit, or the \
         folder in `run` of the configuration file", .0.display())]
@@ -63,10 +57,9 @@ enum Keeper {
 #[derive(Debug)]
 pub struct Socket {
     path: PathBuf,
-    lock_path: PathBuf,
     listener: UnixListener,
     keeper: Keeper,
-    _lock: Flock<File>,
+    lock: Lock,
 }
 
 impl Socket {
@@ -79,8 +72,7 @@ impl Socket {
     ) -> Result<(Self, Vec<Stored>), ListenError> {
         fs::create_dir_all(run).map_err(at(run))?;
         fs::set_permissions(run, Permissions::from_mode(0o755)).map_err(at(run))?;
-        let lock_path = run.join("supervisor.lock");
-        let lock = lock(run, &lock_path)?;
+        let lock = Lock::take(run)?;
         let path = run.join("supervisor.sock");
         let is_socket = |one: &Stored| one.name == ACTIVATED || one.name.starts_with(STORED);
         let (sockets, others) = stored.into_iter().partition::<Vec<_>, _>(is_socket);
@@ -111,7 +103,7 @@ impl Socket {
         listen(&listener, Backlog::MAXCONN).map_err(|error| at(&path)(error.into()))?;
         listener.set_nonblocking(true).map_err(at(&path))?;
         let listener = UnixListener::from_std(listener).map_err(at(&path))?;
-        Ok((Self { path, lock_path, listener, keeper, _lock: lock }, others))
+        Ok((Self { path, listener, keeper, lock }, others))
     }
 
     /// The next client.
@@ -150,24 +142,12 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         let is_kept = !matches!(self.keeper, Keeper::Nobody);
-        for path in [&self.path, &self.lock_path].into_iter().skip(usize::from(is_kept)) {
+        for path in [&*self.path, self.lock.path()].into_iter().skip(usize::from(is_kept)) {
             if let Err(error) = fs::remove_file(path) {
                 tracing::warn!(path = %path.display(), %error, "removing a file of the socket");
             }
         }
     }
-}
-
-fn lock(run: &Path, path: &Path) -> Result<Flock<File>, ListenError> {
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
-    let lock =
-        Flock::lock(file.map_err(at(path))?, FlockArg::LockExclusiveNonblock).map_err(|_| {
-            let pid = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
-            ListenError::Running { run: run.to_owned(), pid }
-        })?;
-    lock.set_len(0).map_err(at(path))?;
-    writeln!(&*lock, "{}", std::process::id()).map_err(at(path))?;
-    Ok(lock)
 }
 
 fn bind(path: &Path, service: &Arc<Service>) -> io::Result<(StdListener, Keeper)> {
