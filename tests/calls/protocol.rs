@@ -151,23 +151,24 @@ fn other_users_are_refused() {
     let instance = Instance::start(&Options::default());
     let nobody = 65534;
     let output = instance.call_as(nobody, &["status"]);
-    assert_ne!(output.code, 0, "{output:?}");
+    assert_eq!(output.code, 2, "{output:?}");
+    assert!(output.stderr.contains("this user may not talk"), "{output:?}");
     // Also where the file's mode would let them.
     let socket = instance.run().join("supervisor.sock");
     std::fs::set_permissions(&socket, Permissions::from_mode(0o666)).unwrap();
-    std::fs::set_permissions(instance.path(), Permissions::from_mode(0o755)).unwrap();
     let script = "
 import os, socket, sys
-os.setgid(65534), os.setuid(65534)
+folder = os.open(sys.argv[1], os.O_PATH)  # Whoever may enter those above it.
+os.setgroups([]), os.setgid(65534), os.setuid(65534)
 s = socket.socket(socket.AF_UNIX)
-s.connect(sys.argv[1])
+s.connect(f'/proc/self/fd/{folder}/supervisor.sock')
 try:
     s.send(b'PSQK\\1\\0\\1\\0\\x08\\0\\0\\0\"status\"')
 except BrokenPipeError:
     pass  # It may have been refused before it has asked.
 print(s.recv(4096)[12:].decode())
 ";
-    let said = Command::new("python3").args(["-c", script]).arg(&socket).output().unwrap();
+    let said = Command::new("python3").args(["-c", script]).arg(instance.run()).output().unwrap();
     let said = String::from_utf8_lossy(&said.stdout);
     assert!(said.contains("65534 may not") && !said.contains("\"pid\""), "{said}");
 }

@@ -12,7 +12,7 @@ use super::engine::{Container, ok};
 use super::{
     SLEEP, docker, docker_args, environment, instance, managed_instance, podman, views_in_use,
 };
-use crate::harness::{Instance, Manager, drop_caches, eventually};
+use crate::harness::{Instance, Manager, drop_caches, eventually, has_ended};
 use crate::tests;
 
 tests!(
@@ -116,8 +116,8 @@ fn a_killed_supervisor_leaves_containers_served() {
     for (way, container) in &containers {
         assert_eq!(container.python(IMPORT), IMPORTED, "{way}, by the next");
     }
-    let server = format!("/proc/{server}");
-    eventually("the one who was left is gone", || !std::path::Path::new(&server).exists());
+    let server = i32::try_from(server.as_i64().unwrap()).unwrap();
+    eventually("the one who was left is gone", || has_ended(server));
     remove(&instance, containers);
 }
 

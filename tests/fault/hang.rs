@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::harness::{Instance, Options, eventually};
+use crate::harness::{Instance, Options, eventually, has_ended};
 use crate::tests;
 
 tests!(a_hand_that_hangs_is_ended, a_holder_that_hangs_is_ended, a_zygote_that_hangs_is_replaced);
@@ -124,10 +124,10 @@ fn a_zygote_that_hangs_is_replaced() {
         let zygote = || instance.status()["zygotes"][0].clone();
         eventually("a spare waits", || zygote()["spares"] == spares);
         instance.ok(&["evict", "--paused"]);
-        let pid = zygote()["pid"].as_u64().unwrap();
-        stop(u32::try_from(pid).unwrap());
+        let pid = i32::try_from(zygote()["pid"].as_i64().unwrap()).unwrap();
+        stop(pid.cast_unsigned());
         let answer = instance.invoke("probed", &json!(2));
         assert_eq!((&answer["result"], &answer["tier"]), (&json!(2), &json!(tier)), "{answer}");
-        eventually("it has ended", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
+        eventually("it has ended", || has_ended(pid));
     }
 }

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::harness::{Instance, Options, drop_caches, eventually, kill_9};
+use crate::harness::{Instance, Options, drop_caches, eventually, has_ended, kill_9};
 use crate::tests;
 
 tests!(
@@ -137,7 +137,7 @@ fn a_killed_function_is_no_loss() {
     let pid = instance.status()["sandboxes"][0]["pid"].clone();
     kill_9(&pid);
     // A signal is on its way for a while where the machine is busy.
-    eventually("it has ended", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
+    eventually("it has ended", || has_ended(i32::try_from(pid.as_i64().unwrap()).unwrap()));
     let answer = instance.invoke("victim", &json!(2));
     assert_eq!(answer["result"], 2, "{answer}");
 }

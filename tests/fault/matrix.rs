@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::harness::{Instance, Options, eventually};
+use crate::harness::{Instance, Options, eventually, has_ended};
 use crate::tests;
 
 tests!(
@@ -87,12 +87,6 @@ impl Victim {
             instance.up();
         }
     }
-}
-
-/// Whether a process is gone, or only its number is left.
-fn has_ended(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-    stat.map_or(true, |text| text.rsplit_once(')').is_none_or(|(_, rest)| rest.starts_with(" Z")))
 }
 
 /// Pid 1 of the sandbox that a process is in.

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::instance::Instance;
-use super::patience;
+use super::{has_ended, patience};
 
 /// Processes, mounts, control groups and namespaces.
 ///
@@ -45,7 +45,8 @@ impl Footprint {
     fn left(&self) -> Self {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         let places = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(PathBuf::from);
-        let processes: Vec<_> = all_processes().filter(|pid| self.is_ours(*pid)).collect();
+        let processes: Vec<_> =
+            all_processes().filter(|pid| self.is_ours(*pid) && !has_ended(*pid)).collect();
         let own = namespaces_of(i32::try_from(std::process::id()).unwrap());
         let mut namespaces: Vec<_> = processes.iter().flat_map(|pid| namespaces_of(*pid)).collect();
         namespaces.sort_unstable();

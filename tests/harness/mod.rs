@@ -88,6 +88,20 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Whether of a process at most its number is left: whoever should reap it may not do so.
+pub fn has_ended(pid: i32) -> bool {
+    let has_no_more = |tasks: std::fs::ReadDir| tasks.count() <= 1;
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Err(_) => true,
+        // The state is after the name, which may have any letter in it. Other threads of a process may
+        // go on, in the kernel, after the first.
+        Ok(stat) => {
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+                && std::fs::read_dir(format!("/proc/{pid}/task")).map_or(true, has_no_more)
+        }
+    }
+}
+
 /// Ends a process, by its number in a reply.
 pub fn kill_9(pid: &serde_json::Value) {
     let pid = i32::try_from(pid.as_i64().unwrap()).unwrap();
