@@ -226,7 +226,8 @@ fn build(
         .and_then(|binary| Sandboxes::start(&binary, groups, nat, &root, handle.clone()))
         .map_err(machine("starting the process that makes sandboxes"))?;
     let (keeper, sandboxes) = (Arc::new(keeper), Arc::new(sandboxes));
-    let views = Views::new(&settings.mount).map_err(machine("looking at the mount"))?;
+    let views = Views::new(&settings.mount, &settings.state);
+    let views = views.map_err(machine("looking at the mount"))?;
     let environments = Environments::new(
         repository,
         (keeper.clone(), views),

@@ -21,7 +21,7 @@ tests!(
     a_collection_that_is_killed_takes_nothing_that_is_needed,
 );
 
-fn collect(instance: &Instance) -> Value {
+pub(super) fn collect(instance: &Instance) -> Value {
     instance.json(&["store", "gc", "--grace", "0", "--json"])
 }
 
@@ -30,7 +30,7 @@ fn names(of: &Value) -> Vec<String> {
     of.iter().map(|one| one["name"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-fn sound(instance: &Instance) {
+pub(super) fn sound(instance: &Instance) {
     let output = instance.call(&["store", "fsck"]);
     assert_eq!(output.code, 0, "{output:?}");
 }
@@ -141,7 +141,7 @@ impl Drop for Bound {
 }
 
 /// Starts a process that says when it is ready and then waits for a line; itself and what it says.
-fn held(command: &mut Command) -> (Child, Lines<BufReader<ChildStdout>>) {
+pub(super) fn held(command: &mut Command) -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
     assert_eq!(said.next().unwrap().unwrap(), "ready");

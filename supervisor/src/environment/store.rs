@@ -143,8 +143,8 @@ impl Shared {
         needed: &BTreeSet<String>,
         views: BTreeSet<String>,
     ) -> Result<Roots, EnvironmentsError> {
-        let mapped = mountinfo::everywhere().and_then(|all| self.views.mapped(&all));
-        let inodes = mapped.map_err(RepositoryError::Mount)?;
+        let held = mountinfo::everywhere().and_then(|all| self.views.held(&all));
+        let inodes = held.map_err(RepositoryError::Mount)?;
         let names = self.repository.environments()?.into_iter().map(|one| one.name);
         let abandoned = names.filter(|name| is_of_requirements(name) && !needed.contains(name));
         Ok(Roots { abandoned: abandoned.collect(), inodes, views, ..Roots::default() })

@@ -1,5 +1,7 @@
 //! The mount, the process that serves it, its views, and who has them.
 
+mod devices;
+mod held;
 mod hidden;
 mod keeper;
 mod kept;

@@ -1,21 +1,18 @@
-//! Who uses the mount: other places where part of it is mounted, and what processes have mapped.
+//! Who uses the mount: other places where part of it is mounted.
 //!
 //! Sandboxes and containers have a view mounted in a mount namespace of their own, through an overlay
 //! or as a folder of the mount. The kernel alone knows all of them, whoever made them, so it is asked:
-//! every process, its mounts, its mappings. What a view is mounted through is told by an overlay's
+//! every process and its mounts. What a view is mounted through is told by an overlay's
 //! source, and by nothing else, because the mount below an overlay is in nobody's list.
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs;
-use std::io;
 use std::path::Path;
-
-use nix::sys::stat::{major, makedev, minor};
 
 use pipsqueak_fs::mount::FILE_SYSTEM;
 
-use super::mountinfo::{Mount, Namespace, processes};
+use super::held::{number, told};
+use super::mountinfo::{Mount, Namespace};
 
 const OVERLAY: &str = "overlay";
 
@@ -72,7 +69,7 @@ impl Places {
         exports: Option<&Mount>,
     ) -> Self {
         let instance = instance(mount);
-        let device = format!("{}:{}", major(device), minor(device));
+        let device = told(device);
         let mut places = Self::default();
         for namespace in namespaces {
             for found in &namespace.mounts {
@@ -106,48 +103,28 @@ fn is_own(namespace: &Namespace, mount: &Mount, exports: Option<&Mount>) -> bool
     (below.kind == FILE_SYSTEM && below.root == Path::new("/")) || exports.is_some_and(is_exports)
 }
 
-/// Inodes of the mount that processes have mapped, from the mount itself or through an overlay.
-///
-/// `devices` are known to be of the instance whose mount is at `mount`; of others the mounts tell.
-pub fn mapped(
-    namespaces: &[Namespace],
-    mount: &Path,
-    mut devices: BTreeSet<u64>,
-) -> io::Result<BTreeSet<u64>> {
+/// Numbers of the file systems through which views of the instance whose mount is at `mount` are seen,
+/// or were: those that are `known`, without those that are another file system's by now, and those that
+/// mounts tell of.
+pub fn devices(namespaces: &[Namespace], mount: &Path, known: BTreeSet<u64>) -> BTreeSet<u64> {
     let instance = instance(mount);
-    let all = namespaces.iter().flat_map(|namespace| &namespace.mounts);
-    let overlays = all.filter(|mount| Source::view_of(mount, &instance).is_some());
-    devices.extend(overlays.filter_map(|mount| number(&mount.device)));
-    let devices = devices.into_iter().map(hexadecimal).collect();
-    let mut inodes = BTreeSet::new();
-    for process in processes()? {
-        // A process may end at any time; then it uses nothing.
-        let text = fs::read(process.join("maps")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        inodes.extend(text.lines().filter_map(|line| mapped_inode(line, &devices)));
+    let mut devices = known;
+    let all = || namespaces.iter().flat_map(|namespace| &namespace.mounts);
+    let (ours, others): (Vec<_>, Vec<_>) = all()
+        .filter(|mount| mount.kind != FILE_SYSTEM)
+        .partition(|mount| Source::view_of(mount, &instance).is_some());
+    for other in others {
+        // Numbers of file systems that are gone are given to others.
+        number(&other.device).map(|device| devices.remove(&device));
     }
-    Ok(inodes)
-}
-
-/// The number of a device in a list of mounts.
-fn number(device: &str) -> Option<u64> {
-    let (major, minor) = device.split_once(':')?;
-    Some(makedev(major.parse().ok()?, minor.parse().ok()?))
-}
-
-/// A device as lists of mappings have it.
-fn hexadecimal(device: u64) -> String {
-    format!("{:02x}:{:02x}", major(device), minor(device))
-}
-
-/// The inode of a line of `maps` that is of one of these devices.
-fn mapped_inode(line: &str, devices: &BTreeSet<String>) -> Option<u64> {
-    let mut fields = line.split_ascii_whitespace().skip(3);
-    devices.contains(fields.next()?).then(|| fields.next()?.parse().ok())?
+    devices.extend(ours.into_iter().filter_map(|mount| number(&mount.device)));
+    devices
 }
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::stat::makedev;
+
     use super::*;
 
     fn mount(id: u32, parent: u32, device: &str, root: &str, point: &str, source: &str) -> Mount {
@@ -196,15 +173,18 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_the_kernel_are_read() {
-        let devices = [number("0:46"), number("0:300")].map(|device| hexadecimal(device.unwrap()));
-        let devices = devices.into();
-        let line = "7f00-7f01 r-xp 00001000 00:2e 514                        /m/envs/e/x.so";
-        assert_eq!(mapped_inode(line, &devices), Some(514));
-        let line = "7f00-7f01 r-xp 00001000 00:12c 516                       /m/envs/e/y.so";
-        assert_eq!(mapped_inode(line, &devices), Some(516));
-        assert_eq!(mapped_inode("7f00-7f01 rw-p 00000000 00:00 0", &devices), None);
-        assert_eq!(mapped_inode("", &devices), None);
-        assert_eq!((number("nonsense"), number("0:x")), (None, None));
+    fn numbers_that_others_have_now_are_not_ours() {
+        let whole = Path::new("/packages");
+        let source = |mount: &str| Source::new(Path::new(mount), "a").to_string();
+        let mounts = vec![
+            mount(1, 0, "8:1", "/", "/", "/dev/sda1"),
+            mount(2, 1, "0:46", "/", "/packages", "pipsqueak"),
+            mount(3, 2, "0:50", "/", "/packages/envs/a", &source("/packages")),
+            mount(4, 1, "0:51", "/", "/others/envs/a", &source("/others")),
+        ];
+        let namespaces = [Namespace { process: "/proc/none".into(), mounts }];
+        let known = [46, 51, 52].map(|minor| makedev(0, minor));
+        let found = devices(&namespaces, whole, known.into());
+        assert_eq!(found, [46, 50, 52].map(|minor| makedev(0, minor)).into());
     }
 }

@@ -22,8 +22,10 @@ use pipsqueak_fs::EMPTY_FOLDER;
 use pipsqueak_kernel::mount::{self, Access};
 use pipsqueak_kernel::overlay;
 
+use super::devices::Devices;
+use super::held::held;
 use super::hidden::{HiddenMount, HiddenMounts};
-use super::mountinfo::{Mount, Namespace};
+use super::mountinfo::{self, Mount, Namespace};
 use super::uses::{self, Places, Source};
 
 /// Labels of files in an overlay are others than those in the mount, so policies would have to know it.
@@ -34,6 +36,7 @@ const SELINUX: &str = "/sys/fs/selinux/enforce";
 pub struct Views {
     mount: PathBuf,
     device: u64,
+    devices: Devices,
     /// The lowest layer of all.
     empty: Option<File>,
     known: Mutex<BTreeMap<u64, Arc<View>>>,
@@ -68,9 +71,17 @@ enum Tree {
 }
 
 impl Views {
-    /// None yet of the mount at `mount`, which is served.
-    pub fn new(mount: &Path) -> io::Result<Self> {
+    /// None yet of the mount of `state` at `mount`, which is served.
+    pub fn new(mount: &Path, state: &Path) -> io::Result<Self> {
         let device = fs::metadata(mount).map_err(at(mount))?.dev();
+        let devices = Devices::open(state)?;
+        // What lies on a mount that was taken over is about to go, and may be in use.
+        let overlays = uses::devices(&[mountinfo::own()?], mount, BTreeSet::new());
+        for device in overlays.into_iter().chain([device]) {
+            if let Err(error) = devices.note(device) {
+                tracing::warn!(%error, "the next supervisor will not know what processes have mapped");
+            }
+        }
         let empty = mount.join(EMPTY_FOLDER);
         let empty = if Path::new(SELINUX).exists() {
             None
@@ -78,7 +89,7 @@ impl Views {
             Some(File::open(&empty).map_err(at(&empty))?)
         };
         let (known, hidden, warned) = Default::default();
-        Ok(Self { mount: mount.to_owned(), device, empty, known, hidden, warned })
+        Ok(Self { mount: mount.to_owned(), device, devices, empty, known, hidden, warned })
     }
 
     /// The view `digest`, whose root is the inode `root`, and which the mount shows as the
@@ -131,19 +142,10 @@ impl Views {
         Places::among(namespaces, &self.mount, self.device, exports)
     }
 
-    /// Inodes of the mount that processes have mapped.
-    pub fn mapped(&self, namespaces: &[Namespace]) -> io::Result<BTreeSet<u64>> {
-        uses::mapped(namespaces, &self.mount, self.devices())
-    }
-
-    /// The file systems that files of views may be mapped from: the mount's and those of overlays.
-    fn devices(&self) -> BTreeSet<u64> {
-        let known = lock(&self.known);
-        let overlays = known.values().flat_map(|view| {
-            let overlays = lock(&view.overlays);
-            overlays.iter().map(|overlay| overlay.device).collect::<Vec<_>>()
-        });
-        overlays.chain([self.device]).collect()
+    /// Inodes of the mount that processes have mapped or open, or that they are in, whichever supervisor
+    /// has shown them.
+    pub fn held(&self, namespaces: &[Namespace]) -> io::Result<BTreeSet<u64>> {
+        held(&uses::devices(namespaces, &self.mount, self.devices.all()))
     }
 
     fn renew(&self, view: &View) {
@@ -161,6 +163,7 @@ impl Views {
     fn overlay(&self, source: &str, layers: [BorrowedFd<'_>; 2]) -> io::Result<Overlay> {
         let tree = overlay::mount(source, &layers)?;
         let device = fstat(&tree)?.st_dev;
+        self.devices.note(device)?;
         let tree = match mount::take_open(tree.as_fd(), Access::ReadOnly) {
             Ok(_) => Tree::Detached(tree),
             Err(_) => Tree::Hidden(self.hidden()?.add(tree)?),
