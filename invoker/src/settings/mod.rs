@@ -6,6 +6,7 @@ mod file;
 mod index;
 mod logs;
 mod origin;
+mod place;
 mod program;
 mod range;
 mod tiers;
@@ -86,7 +87,7 @@ pub struct Overrides {
     pub nat: Option<String>,
 }
 
-/// The settings of one instance. Paths are absolute.
+/// The settings of one instance. Paths are absolute; those of its folders have no symbolic link in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Where environments, functions and downloads are kept.
@@ -200,12 +201,13 @@ impl Settings {
         let file = variables.file()?;
         let place = |flag: Option<PathBuf>, variable, file: Option<PathBuf>, default: &Path| {
             let path = flag.or_else(|| variables.path(variable)).or(file);
-            absolute(path.unwrap_or_else(|| default.to_owned()))
+            let path = absolute(path.unwrap_or_else(|| default.to_owned()))?;
+            Ok::<_, SettingsError>(place::canonical(&path))
         };
         let state = place(flags.state, "PIPSQUEAK_STATE", file.state, STATE.as_ref())?;
         let run = place(flags.run, "PIPSQUEAK_RUN", file.run, RUN.as_ref())?;
         // A place that a machine has once is for the instance that is where users look for it.
-        let is_usual = run == Path::new(RUN);
+        let is_usual = run == place::canonical(Path::new(RUN));
         let once = |flag: Option<PathBuf>, variable, file, usual: &str| {
             let said = flag.or_else(|| variables.path(variable)).or(file);
             let path = said.or_else(|| is_usual.then(|| usual.into()));
