@@ -35,6 +35,28 @@ for project, links in pages.items():
     (page / 'index.html').write_text('<!DOCTYPE html><html><body>' + links + '</body></html>')
 ";
 
+/// Packs a folder as a wheel.
+const PACK: &str = "
+import pathlib, sys, zipfile
+wheel, folder, name, version = sys.argv[1:]
+folder, info = pathlib.Path(folder), f'{name}-{version}.dist-info'
+texts = {
+    'METADATA': f'Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n',
+    'WHEEL': 'Wheel-Version: 1.0\\nGenerator: tests\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n',
+}
+paths = sorted(str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file())
+listed = paths + [f'{info}/{text}' for text in texts] + [f'{info}/RECORD']
+with zipfile.ZipFile(wheel, 'w') as archive:
+    for path in paths:
+        archive.write(folder / path, path)
+    for text, content in texts.items():
+        archive.writestr(f'{info}/{text}', content)
+    archive.writestr(f'{info}/RECORD', ''.join(f'{path},,\\n' for path in listed))
+";
+
+/// Name, version, and content by path.
+pub type Wheel<'a> = (&'a str, &'a str, Vec<(&'a str, &'a [u8])>);
+
 /// A running index; ends when dropped.
 pub struct Index {
     folder: tempfile::TempDir,
@@ -69,14 +91,16 @@ impl Index {
                 .status();
             assert!(packed.unwrap().success());
         }
-        let downloaded = Command::new("python3")
-            .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"])
-            .arg("--dest")
-            .arg(&files)
-            .args(requirements)
-            .output()
-            .unwrap();
-        assert!(downloaded.status.success(), "{downloaded:?}");
+        if !requirements.is_empty() {
+            let downloaded = Command::new("python3")
+                .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"])
+                .arg("--dest")
+                .arg(&files)
+                .args(requirements)
+                .output()
+                .unwrap();
+            assert!(downloaded.status.success(), "{downloaded:?}");
+        }
         make_pages(folder.path());
 
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -107,6 +131,28 @@ impl Index {
         let path = self.folder.path().join("files").join(archive);
         let made = Command::new("python3").args(["-c", making]).arg(path).output().unwrap();
         assert!(made.status.success(), "{made:?}");
+        make_pages(self.folder.path());
+    }
+
+    /// Serves wheels as well, of one version of a package each: its files, by their paths.
+    pub fn add_wheels(&self, wheels: &[Wheel<'_>]) {
+        let files = self.folder.path().join("files");
+        for (name, version, content) in wheels {
+            let folder = folder();
+            for (path, content) in content {
+                let path = folder.path().join(path);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, content).unwrap();
+            }
+            let wheel = files.join(format!("{name}-{version}-py3-none-any.whl"));
+            let packed = Command::new("python3")
+                .args(["-c", PACK])
+                .args([wheel.as_path(), folder.path()])
+                .args([name, version])
+                .output()
+                .unwrap();
+            assert!(packed.status.success(), "{packed:?}");
+        }
         make_pages(self.folder.path());
     }
 

@@ -2,10 +2,16 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use crate::harness::{Instance, Options, cache, kept_caches};
+use std::process::Command;
+
+use crate::harness::{Index, Instance, Options, cache, folder, kept_caches};
 use crate::tests;
 
-tests!(two_environments_share_objects_and_inodes, equal_environments_have_their_own_folders);
+tests!(
+    two_environments_share_objects_and_inodes,
+    equal_environments_have_their_own_folders,
+    copies_of_a_library_have_states_of_their_own,
+);
 
 /// Bytes that the instance's store has on disk.
 fn stored(instance: &Instance) -> u64 {
@@ -68,4 +74,50 @@ fn equal_environments_have_their_own_folders() {
     let inode = |path: std::path::PathBuf| std::fs::metadata(path).unwrap().ino();
     assert_ne!(inode(site("one")), inode(site("two")));
     assert_eq!(inode(site("one").join("six.py")), inode(site("two").join("six.py")));
+}
+
+/// Two paths of equal libraries are two libraries, as on any file system.
+fn copies_of_a_library_have_states_of_their_own() {
+    let made = folder();
+    let source = made.path().join("count.c");
+    std::fs::write(&source, "static int count; int next(void) { return ++count; }\n").unwrap();
+    let library = made.path().join("libcount.so");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).args([&library, &source]);
+    assert!(compiler.status().unwrap().success());
+    let content = std::fs::read(&library).unwrap();
+    let index = Index::start(&[], &[], None);
+    let library = content.as_slice();
+    let files = |package: &'static str| {
+        let paths =
+            ["__init__.py", "libcount.so", "vendored/libcount.so.1", "vendored/libcount.so"];
+        let content = |path: &str| if path.ends_with("py") { b"".as_slice() } else { library };
+        let leaked = |path: &str| -> &'static str { format!("{package}/{path}").leak() };
+        paths.map(|path| (leaked(path), content(path))).to_vec()
+    };
+    index.add_wheels(&[("first", "1.0", files("first")), ("second", "1.0", files("second"))]);
+    let instance = Instance::start(&Options {
+        variables: vec![("UV_DEFAULT_INDEX", index.url(""))],
+        ..Options::default()
+    });
+    instance.ok(&["env", "add", "both", "first", "second"]);
+    instance.ok(&["env", "add", "one", "second"]);
+    let site =
+        |env: &str| instance.mount().join(format!("envs/{env}/lib/python3.11/site-packages"));
+    let script = "import ctypes, sys
+paths = [f'{package}/{path}libcount.so{suffix}' for package in ('first', 'second')
+         for path, suffix in (('', ''), ('vendored/', '.1'), ('vendored/', ''))]
+libraries = [ctypes.CDLL(f'{sys.argv[1]}/{path}') for path in paths]
+print([[library.next() for _ in range(2)] for library in libraries])
+print([open(f'{sys.argv[1]}/{path}', 'rb').read() == open(sys.argv[2], 'rb').read() for path in paths])";
+    let output = Command::new(instance.mount().join("envs/both/bin/python"))
+        .args(["-c", script])
+        .args([site("both"), made.path().join("libcount.so")])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(told, format!("{:?}\n[{}]\n", [[1, 2]; 6], ["True"; 6].join(", ")), "{output:?}");
+    // The first path of each environment shares its pages with other environments'.
+    let inode = |env: &str, path: &str| std::fs::metadata(site(env).join(path)).unwrap().ino();
+    assert_eq!(inode("both", "first/libcount.so"), inode("one", "second/libcount.so"));
 }

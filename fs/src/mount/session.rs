@@ -17,7 +17,7 @@ use super::predecessor;
 use super::server::{Orphaned, Role};
 use crate::prefetch::Prefetcher;
 use crate::vfs::Vfs;
-use crate::vfs::inode::{DISTS, ENVS, Inode};
+use crate::vfs::inode::{DISTS, ENVS};
 
 /// Threads that answer the kernel.
 const THREADS: usize = 4;
@@ -96,11 +96,8 @@ fn publish(vfs: &Vfs, notifier: &Notifier, names: &[String]) -> io::Result<()> {
     for (folder, name) in change.iter().flat_map(|change| &change.entries) {
         forgotten(notifier.inval_entry(INodeNo(*folder), name.as_ref()))?;
     }
-    for id in change.iter().flat_map(|change| &change.objects) {
-        for executable in [false, true] {
-            let inode = Inode::Object { id: *id, executable }.encode();
-            forgotten(notifier.inval_inode(INodeNo(inode), 0, 0))?;
-        }
+    for inode in change.iter().flat_map(|change| &change.contents) {
+        forgotten(notifier.inval_inode(INodeNo(*inode), 0, 0))?;
     }
     for folder in [INodeNo(ENVS), INodeNo(DISTS)] {
         for name in names {

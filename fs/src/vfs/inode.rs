@@ -5,7 +5,8 @@
 //! 7                 the empty folder
 //! object << 2 | x   a file; x is 1 where it may be executed. The same content in two environments
 //!                   is one inode, and one copy in the page cache.
-//! node << 2 | 2     a folder, a link, or an empty file: one of a view's own numbers
+//! node << 2 | 2     a folder, a link, an empty file, or a further copy of a shared library in one
+//!                   view: one of the view's own numbers
 //! ```
 //!
 //! Objects and nodes are numbered from 1 and never reuse a number, so neither do inodes.

@@ -183,10 +183,15 @@ impl Vfs {
         let world = self.world();
         match Inode::decode(inode) {
             Some(Inode::Object { id, .. }) => self.read_object(world, id, offset, length),
-            Some(Inode::Node(number)) => match world.node(number).map(|(i, node)| i.kind(node)) {
-                Some(Some(Kind::Empty { .. })) => Ok(Content::Joined(Buffer::default())),
-                _ => Err(VfsError::Kind(inode, "file")),
-            },
+            Some(Inode::Node(number)) => {
+                match world.node(number).and_then(|(index, node)| index.kind(node)) {
+                    Some(Kind::Empty { .. }) => Ok(Content::Joined(Buffer::default())),
+                    Some(Kind::File { object, .. }) => {
+                        self.read_object(world, object, offset, length)
+                    }
+                    _ => Err(VfsError::Kind(inode, "file")),
+                }
+            }
             _ => Err(VfsError::Kind(inode, "file")),
         }
     }

@@ -42,8 +42,8 @@ type Identity = (u64, i64, i64);
 pub struct Change {
     /// Inodes of folders, and names in them that mean something else now, or nothing.
     pub entries: Vec<(u64, String)>,
-    /// Objects that are not shown any more.
-    pub objects: Vec<ObjectId>,
+    /// Inodes of files of which the content is another, or is not shown any more.
+    pub contents: Vec<u64>,
 }
 
 impl World {
@@ -170,7 +170,7 @@ impl World {
         for (digest, before) in &earlier.views {
             match self.views.get(digest) {
                 Some(now) if now.file == before.file => {}
-                now => compare(&before.index, now.map(|now| &*now.index), &mut change.entries),
+                now => compare(&before.index, now.map(|now| &*now.index), &mut change),
             }
         }
         let is_shown = |id: &ObjectId| {
@@ -178,18 +178,40 @@ impl World {
             let location = place.and_then(|(index, place)| index.location(*place));
             location.is_some_and(|location| location.segment != NOWHERE)
         };
-        change.objects = earlier.objects.keys().filter(|id| !is_shown(id)).copied().collect();
+        let gone: HashSet<ObjectId> =
+            earlier.objects.keys().filter(|id| !is_shown(id)).copied().collect();
+        for id in gone.iter().copied() {
+            let both = [false, true].map(|executable| Inode::Object { id, executable }.encode());
+            change.contents.extend(both);
+        }
+        for view in earlier.views.values() {
+            let own = own_files(&view.index).filter(|(_, object)| gone.contains(object));
+            change.contents.extend(own.map(|(inode, _)| inode));
+        }
         Some(change)
     }
 }
 
+/// Files of a view that have inodes of their own, and the object of each.
+fn own_files(index: &Index) -> impl Iterator<Item = (u64, ObjectId)> {
+    (0..index.count()).filter_map(|node| match index.kind(node)? {
+        Kind::File { object, is_own: true, .. } => Some((inode_of(index, node)?.encode(), object)),
+        _ => None,
+    })
+}
+
 /// Names in the folders of a view that mean something else in another of the same digest; those at
 /// its root, where there is none.
-fn compare(before: &Index, now: Option<&Index>, entries: &mut Vec<(u64, String)>) {
+fn compare(before: &Index, now: Option<&Index>, change: &mut Change) {
     let inode = |index: &Index, node: u32| inode_of(index, node).map(Inode::encode);
     let same_numbers =
         |now: &&Index| now.first_number() == before.first_number() && now.count() == before.count();
     let now = now.filter(same_numbers);
+    if let Some(now) = now {
+        let after: HashMap<u64, ObjectId> = own_files(now).collect();
+        let other = own_files(before).filter(|(inode, object)| after.get(inode) != Some(object));
+        change.contents.extend(other.map(|(inode, _)| inode));
+    }
     let folders = if now.is_some() { before.count() } else { 1 };
     for folder in 0..folders {
         let Some(Kind::Folder { first, count }) = before.kind(folder) else { continue };
@@ -198,7 +220,7 @@ fn compare(before: &Index, now: Option<&Index>, entries: &mut Vec<(u64, String)>
             if let (true, Some(parent), Some(name)) =
                 (is_other, inode(before, folder), before.name(child))
             {
-                entries.push((parent, name.to_owned()));
+                change.entries.push((parent, name.to_owned()));
             }
         }
     }
@@ -207,7 +229,9 @@ fn compare(before: &Index, now: Option<&Index>, entries: &mut Vec<(u64, String)>
 /// The inode of a view's node.
 pub fn inode_of(index: &Index, node: u32) -> Option<Inode> {
     Some(match index.kind(node)? {
-        Kind::File { object, executable, .. } => Inode::Object { id: object, executable },
+        Kind::File { object, executable, is_own: false, .. } => {
+            Inode::Object { id: object, executable }
+        }
         _ => Inode::Node(index.first_number() + u64::from(node)),
     })
 }

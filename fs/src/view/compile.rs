@@ -1,11 +1,11 @@
 //! Compiling a view: from what is at each path to the bytes of its index.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use zerocopy::IntoBytes;
 
 use super::format::{
-    EMPTY, FILE, FOLDER, Header, LINK, MAGIC, RawNode, RawObject, VERSION, checksum,
+    EMPTY, FILE, FOLDER, Header, LINK, MAGIC, OWN_FILE, RawNode, RawObject, VERSION, checksum,
 };
 use super::plan::Content;
 use crate::id::ObjectId;
@@ -71,6 +71,16 @@ struct Builder {
     objects: Vec<RawObject>,
     names: Vec<u8>,
     known: HashMap<ObjectId, u32>,
+    /// Shared libraries, and whether they may be executed, that some path has already.
+    loadable: HashSet<(ObjectId, bool)>,
+}
+
+/// Whether a file is a shared library by its name: `x.so`, `x.so.1`. The loader tells one from another
+/// by its inode, and gives two paths of one inode the same state.
+fn is_loadable(name: &str) -> bool {
+    let mut parts = name.split('.').skip(1);
+    parts.any(|part| part == "so")
+        && parts.all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn narrow(number: usize) -> u32 {
@@ -93,8 +103,11 @@ impl Builder {
                         self.add_node(name, FOLDER, false, 0, 0);
                     }
                     Err(Content::File { object, executable }) => {
+                        let is_loaded_already =
+                            is_loadable(name) && !self.loadable.insert((*object, *executable));
+                        let kind = if is_loaded_already { OWN_FILE } else { FILE };
                         let object = self.add_object(*object, locations);
-                        self.add_node(name, FILE, *executable, object, 0);
+                        self.add_node(name, kind, *executable, object, 0);
                     }
                     Err(Content::Empty { executable }) => {
                         self.add_node(name, EMPTY, *executable, 0, 0);
@@ -163,5 +176,22 @@ impl Builder {
         };
         header.checksum = checksum(&header, &body);
         [header.as_bytes(), &body].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loadable;
+
+    #[test]
+    fn libraries_are_told_by_their_names() {
+        for name in
+            ["x.so", "x.cpython-311-x86_64-linux-gnu.so", "libx.so.5.0.0", "x-1.2.so.1", ".x.so"]
+        {
+            assert!(is_loadable(name), "{name}");
+        }
+        for name in ["x.py", "so", "x.so.py", "x.so.", "xso", "x.so.1a", "x.sofa.1"] {
+            assert!(!is_loadable(name), "{name}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use super::format::{
-    EMPTY, FILE, FOLDER, Header, LINK, MAGIC, RawNode, RawObject, VERSION, checksum,
+    EMPTY, FILE, FOLDER, Header, LINK, MAGIC, OWN_FILE, RawNode, RawObject, VERSION, checksum,
 };
 use crate::id::ObjectId;
 use crate::store::mapping::Mapping;
@@ -45,6 +45,8 @@ pub enum Kind<'a> {
         size: u64,
         /// Whether it may be executed.
         executable: bool,
+        /// Whether it has an inode of its own.
+        is_own: bool,
     },
     /// A file without content.
     Empty {
@@ -128,9 +130,10 @@ impl Index {
                 }
                 Kind::Folder { first, count }
             }
-            FILE => {
+            FILE | OWN_FILE => {
                 let object = self.raw_objects().get(raw.first.get() as usize)?;
-                Kind::File { object: object.id.get(), size: object.size.get(), executable }
+                let is_own = raw.kind == OWN_FILE;
+                Kind::File { object: object.id.get(), size: object.size.get(), executable, is_own }
             }
             EMPTY => Kind::Empty { executable },
             LINK => Kind::Link(self.text(raw.first.get(), raw.count.get())?),
@@ -260,7 +263,8 @@ mod tests {
                 let node = find(&index, path).unwrap();
                 let expected = match content {
                     Content::File { object, executable } => {
-                        Kind::File { object: *object, size: *object, executable: *executable }
+                        let (object, size) = (*object, *object);
+                        Kind::File { object, size, executable: *executable, is_own: false }
                     }
                     Content::Empty { executable } => Kind::Empty { executable: *executable },
                     Content::Link(target) => Kind::Link(target),
@@ -288,5 +292,26 @@ mod tests {
             prop_assert!(open(&flipped).is_err());
             prop_assert!(open(&bytes[..cut.index(bytes.len())]).is_err());
         }
+    }
+
+    #[test]
+    fn a_second_path_of_a_library_has_an_inode_of_its_own() {
+        let file = |object, executable| Content::File { object, executable };
+        let paths = [
+            ("a/x.so", 1, true),
+            ("b/y.so.1", 1, true),
+            ("b/z.so", 1, false),
+            ("c/x.py", 2, false),
+            ("c/y.py", 2, false),
+            ("d/x.so", 3, false),
+        ];
+        let entries =
+            paths.map(|(path, object, executable)| (path.to_owned(), file(object, executable)));
+        let index = open(&compile(&entries.into(), &locations(), 100, b"")).unwrap();
+        let own = paths.map(|(path, ..)| match index.kind(find(&index, path).unwrap()) {
+            Some(Kind::File { is_own, .. }) => is_own,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(own, [false, true, false, false, false, false]);
     }
 }
