@@ -5,11 +5,37 @@ use crate::id::Digest;
 use crate::interpreter::Interpreter;
 use crate::requirements::Requirements;
 
+/// Whose an environment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Somebody has named it; it stays until it is removed.
+    User,
+    /// Functions share it by their requirements; it goes with the last of them.
+    Functions,
+}
+
+impl Owner {
+    /// As the catalog has it.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Functions => "functions",
+        }
+    }
+
+    /// What the catalog has. What is not known stays as a user's does.
+    pub(crate) fn of(text: &str) -> Self {
+        if text == Self::Functions.text() { Self::Functions } else { Self::User }
+    }
+}
+
 /// What an environment is to be.
 #[derive(Debug, Clone)]
 pub struct EnvironmentSpec {
     /// Its name.
     pub name: String,
+    /// Whose it is.
+    pub owner: Owner,
     /// What packages it is to have.
     pub requirements: Requirements,
     /// Its interpreter.
@@ -25,6 +51,8 @@ pub struct EnvironmentSpec {
 pub struct Environment {
     /// Its name.
     pub name: String,
+    /// Whose it is.
+    pub owner: Owner,
     /// Digest of its distributions and interpreter: the same for environments that have the same.
     pub digest: String,
     /// Digest of its view, which is its own.
@@ -90,6 +118,7 @@ impl Environment {
             });
         Self {
             name: stored.name,
+            owner: stored.owner,
             digest,
             view: stored.view,
             requirements: stored.requirements,

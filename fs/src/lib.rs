@@ -28,7 +28,7 @@ mod vfs;
 mod view;
 
 pub use catalog::CatalogError;
-pub use environment::{Distribution, Environment, EnvironmentSpec, Plain};
+pub use environment::{Distribution, Environment, EnvironmentSpec, Owner, Plain};
 pub use fsck::Finding;
 pub use fsck::repair::Repaired;
 pub use gc::Mounted;

@@ -17,6 +17,7 @@ use std::thread;
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::environment::Environment;
+use crate::gc::clock::Clock;
 use crate::gc::hold::Holds;
 use crate::ingest::AddError;
 use crate::ingest::claims::Claims;
@@ -78,6 +79,8 @@ pub struct Repository {
     pub(crate) wanted: Holds<(String, String)>,
     /// Digests of the views that something runs in.
     pub(crate) leased: Holds<String>,
+    /// By which grace periods are measured.
+    pub(crate) clock: Clock,
 }
 
 impl Repository {
@@ -92,7 +95,12 @@ impl Repository {
         mount: PathBuf,
         index: Index,
     ) -> Result<Self, RepositoryError> {
+        let catalog = {
+            fs::create_dir_all(state).map_err(StoreError::at(state))?;
+            Catalog::open(&state.join("catalog.sqlite"))?
+        };
         let repository = Self {
+            clock: Clock::from(catalog.time()?),
             segments: state.join("segments"),
             views: state.join("views"),
             staging: state.join("staging"),
@@ -101,10 +109,7 @@ impl Repository {
             uv,
             mount,
             index,
-            catalog: {
-                fs::create_dir_all(state).map_err(StoreError::at(state))?;
-                Catalog::open(&state.join("catalog.sqlite"))?
-            },
+            catalog,
             retained: Mutex::default(),
             subsets: Mutex::default(),
             committing: Mutex::new(()),

@@ -18,6 +18,7 @@ tests!(
     what_is_mounted_elsewhere_or_mapped_stays,
     what_another_namespace_has_of_a_view_stays,
     what_is_pinned_stays,
+    what_a_user_has_named_stays_whatever_the_name,
     a_collection_that_is_killed_takes_nothing_that_is_needed,
 );
 
@@ -264,4 +265,42 @@ fn a_collection_that_is_killed_takes_nothing_that_is_needed() {
         read_all(&site(&instance, "kept")).unwrap();
     }
     assert_eq!(instance.call(&["store", "scrub"]).code, 0);
+}
+
+fn what_a_user_has_named_stays_whatever_the_name() {
+    let instance = Instance::start(&Options::default());
+    let name = "requirements-0123456789abcdef";
+    instance.ok(&["env", "add", name, "six"]);
+    // It is on the host as others are.
+    let device = |path: &std::path::Path| {
+        std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(path).unwrap())
+    };
+    let place = instance.mount().join("envs").join(name);
+    assert_ne!(device(&place), device(&instance.mount()));
+    let collected = collect(&instance);
+    assert_eq!((&collected["environments"], &collected["views"]), (&json!([]), &json!(0)));
+    instance.ok(&["down"]);
+    instance.up();
+    assert_eq!(collect(&instance)["environments"], json!([]));
+    read_all(&site(&instance, name)).unwrap();
+
+    // Nobody takes another's name.
+    let requirements = instance.scratch().join("requirements.txt");
+    std::fs::write(&requirements, "idna\n").unwrap();
+    let code = "import idna\n\ndef handler(event): return idna.__name__\n";
+    instance.deploy("user", code, &["-r", requirements.to_str().unwrap()]);
+    assert_eq!(instance.invoke("user", &json!({}))["result"], "idna");
+    let listed = instance.json(&["env", "ls", "--json"]);
+    let of_function = names(&listed).into_iter().find(|other| other != name).unwrap();
+    let refused = instance.call(&["env", "add", &of_function, "six"]);
+    assert!(refused.code != 0 && refused.stderr.contains("take another name"), "{refused:?}");
+    assert_eq!(instance.invoke("user", &json!({}))["result"], "idna");
+    instance.ok(&["evict"]);
+    instance.ok(&["env", "rm", &of_function]);
+    instance.ok(&["env", "add", &of_function, "six"]);
+    let reply = instance.call(&["invoke", "user", "-d", "{}"]);
+    assert!(reply.code != 0 && reply.stderr.contains("env rm"), "{reply:?}");
+    instance.ok(&["env", "rm", &of_function]);
+    assert_eq!(instance.invoke("user", &json!({}))["result"], "idna");
+    sound(&instance);
 }

@@ -14,6 +14,7 @@ tests!(
     what_was_mapped_outlives_the_supervisor,
     what_a_killed_supervisor_has_shown_stays_as_well,
     working_folders_and_open_files_stay,
+    a_container_keeps_its_view_behind_symbolic_links,
 );
 
 /// Maps a file without reading it; reads it when it is told to, and says its sum.
@@ -125,5 +126,56 @@ print(len(file.read()) > 100, open('certifi/__init__.py', opener=lambda path, fl
         collect(&instance);
         instance.json(&["store", "du", "--json"])["on_disk"] == 0
     });
+    sound(&instance);
+}
+
+fn a_container_keeps_its_view_behind_symbolic_links() {
+    let places = crate::harness::folder();
+    let link = places.path().join("link");
+    std::fs::create_dir(places.path().join("real")).unwrap();
+    std::os::unix::fs::symlink("real", &link).unwrap();
+    let at = |name: &str| link.join(name).to_str().unwrap().to_owned();
+    let instance = Instance::start(&Options {
+        variables: vec![
+            ("PIPSQUEAK_RUN", at("run")),
+            ("PIPSQUEAK_STATE", at("state")),
+            ("PIPSQUEAK_MOUNT", at("packages")),
+        ],
+        ..Options::default()
+    });
+    instance.ok(&["env", "add", "bound", "six"]);
+    instance.ok(&["env", "add", "mapped", "markupsafe"]);
+    let arguments = instance.ok(&["env", "docker-args", "bound"]);
+    let source = arguments.split(['=', ',', ' ', '\'']).find(|part| part.contains("/exports/"));
+    let source = source.unwrap_or_else(|| panic!("{arguments}"));
+    let place = instance.scratch().join("place");
+    std::fs::create_dir(&place).unwrap();
+    // What an engine does for a container.
+    let script = format!(
+        "mount --rbind --make-rslave {source} {place} && echo ready && read line \
+         && ls {place}/env/lib/python3*/site-packages",
+        place = place.display()
+    );
+    let mut container = Command::new("unshare");
+    container.args(["--mount", "--propagation", "slave", "sh", "-c", &script]);
+    let (mut container, mut listed) = held(&mut container);
+    let mut importing = Command::new(places.path().join("link/packages/envs/mapped/bin/python"));
+    importing.args(["-c", "import markupsafe._speedups\nprint('ready', flush=True)\ninput()\nimport markupsafe\nprint(markupsafe.escape('<'))"]);
+    let (mut user, mut told) = held(&mut importing);
+    for round in 0..2 {
+        instance.call(&["env", "rm", "bound"]);
+        instance.call(&["env", "rm", "mapped"]);
+        let collected = collect(&instance);
+        assert_eq!(collected["distributions"], serde_json::json!([]), "{round}: {collected}");
+        assert_eq!(instance.status()["containers"]["views"].as_array().unwrap().len(), 1);
+        kill_9(&instance.status()["pid"]);
+        eventually("it is up again", || instance.call(&["up"]).code == 0);
+    }
+    for process in [&mut container, &mut user] {
+        process.stdin.take().unwrap().write_all(b"\n").unwrap();
+    }
+    assert!(listed.any(|line| line.unwrap() == "six.py"));
+    assert_eq!(told.next().unwrap().unwrap(), "&lt;");
+    assert!(container.wait().unwrap().success() && user.wait().unwrap().success());
     sound(&instance);
 }

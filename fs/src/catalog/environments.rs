@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::packages::read_distribution;
 use super::{Catalog, CatalogError, StoredDistribution};
+use crate::environment::Owner;
 use crate::interpreter::Interpreter;
 use crate::requirements::Requirements;
 
@@ -16,6 +17,8 @@ use crate::requirements::Requirements;
 pub struct StoredEnvironment {
     /// Its name.
     pub name: String,
+    /// Whose it is.
+    pub owner: Owner,
     /// Digest of its view.
     pub view: String,
     /// What it was made from.
@@ -49,10 +52,11 @@ impl Catalog {
         self.write(|transaction| {
             transaction.execute("DELETE FROM environments WHERE name = ?", [&environment.name])?;
             transaction.execute(
-                "INSERT INTO environments (name, view, requirements, lock, interpreter)
-                 VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO environments (name, owner, view, requirements, lock, interpreter)
+                 VALUES (?, ?, ?, ?, ?, ?)",
                 params![
                     environment.name,
+                    environment.owner.text(),
                     environment.view,
                     to_json(&environment.requirements)?,
                     environment.lock,
@@ -65,6 +69,7 @@ impl Catalog {
                     params![environment.name, distribution.id, requested],
                 )?;
             }
+            super::sweep::reach(transaction, &environment.view)?;
             raise_generation(transaction)
         })
     }
@@ -83,12 +88,14 @@ impl Catalog {
         self.read(|connection| {
             let found = connection
                 .prepare_cached(
-                    "SELECT e.name, e.view, e.requirements, e.lock, e.interpreter, v.files, v.bytes
+                    "SELECT e.name, e.view, e.requirements, e.lock, e.interpreter, v.files, v.bytes,
+                            e.owner
                      FROM environments e JOIN views v ON v.digest = e.view WHERE e.name = ?",
                 )?
                 .query_row([name], |row| {
                     Ok(StoredEnvironment {
                         name: row.get(0)?,
+                        owner: Owner::of(&row.get::<_, String>(7)?),
                         view: row.get(1)?,
                         requirements: from_json(&row.get::<_, String>(2)?)?,
                         lock: row.get(3)?,

@@ -38,8 +38,7 @@ impl Catalog {
         self.write(|transaction| {
             let statement = format!("INSERT OR REPLACE INTO {table} ({key}, view) VALUES (?, ?)");
             transaction.execute(&statement, params![value, view])?;
-            transaction.execute("UPDATE views SET unreached = NULL WHERE digest = ?", [view])?;
-            Ok(())
+            super::sweep::reach(transaction, view)
         })
     }
 

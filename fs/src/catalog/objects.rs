@@ -65,10 +65,12 @@ impl Catalog {
         })
     }
 
-    /// Digests of all objects.
-    pub fn known_objects(&self) -> Result<HashSet<Digest>, CatalogError> {
+    /// Digests of all objects that can be read: of a quarantined one, good bytes are taken in again.
+    pub fn sound_objects(&self) -> Result<HashSet<Digest>, CatalogError> {
         self.read(|connection| {
-            let mut statement = connection.prepare("SELECT digest FROM objects")?;
+            let mut statement = connection.prepare(
+                "SELECT digest FROM objects WHERE id NOT IN (SELECT object FROM damage)",
+            )?;
             let rows = statement.query_map([], |row| row.get(0).map(Digest))?;
             rows.collect()
         })
@@ -101,7 +103,7 @@ impl Catalog {
     }
 }
 
-/// Enters a sealed segment's objects.
+/// Enters a sealed segment's objects. One that was quarantined is there from now on, and is so no more.
 pub fn insert(
     transaction: &Transaction<'_>,
     segment: SegmentId,
@@ -113,18 +115,31 @@ pub fn insert(
         params![bytes.cast_signed(), segment],
     )?;
     let mut statement = transaction.prepare(
-        "INSERT OR IGNORE INTO objects (digest, size, segment, position)
-         VALUES (?, ?, ?, ?)",
+        "INSERT INTO objects (digest, size, segment, position) VALUES (?, ?, ?, ?)
+         ON CONFLICT (digest) DO UPDATE SET size = excluded.size, segment = excluded.segment,
+            position = excluded.position WHERE id IN (SELECT object FROM damage)
+         RETURNING id",
     )?;
+    let mut mended = Vec::new();
     for NewObject { digest, location } in objects {
-        statement.execute(params![
-            digest.0,
-            location.size.cast_signed(),
-            location.segment,
-            location.position.cast_signed(),
-        ])?;
+        let entered = statement
+            .query_row(
+                params![
+                    digest.0,
+                    location.size.cast_signed(),
+                    location.segment,
+                    location.position.cast_signed(),
+                ],
+                |row| row.get::<_, i64>(0),
+            )
+            .optional()?;
+        if let Some(id) = entered
+            && transaction.execute("DELETE FROM damage WHERE object = ?", [id])? > 0
+        {
+            mended.push(id.cast_unsigned());
+        }
     }
-    Ok(())
+    super::sweep::make_stale(transaction, mended.into_iter())
 }
 
 /// The number of the object with a digest.

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// What makes each version from the one before; the first from nothing.
-const MIGRATIONS: [&str; 5] = [STORED, CARE, REQUIREMENTS, TRACES, LEARNED];
+const MIGRATIONS: [&str; 6] = [STORED, CARE, REQUIREMENTS, TRACES, LEARNED, OWNERS];
 
 /// What is stored.
 const STORED: &str = "
@@ -60,7 +60,8 @@ const STORED: &str = "
     INSERT INTO counters VALUES ('node', 1), ('generation', 1);
 ";
 
-/// What must stay, what is to go, and what is damaged. Times are in milliseconds since 1970.
+/// What must stay, what is to go, and what is damaged. Times are in milliseconds: since 1970 when they
+/// were the machine's, and of the store's own clock later.
 const CARE: &str = "
     CREATE TABLE parts (                -- the distributions that a view is made of
         view TEXT NOT NULL REFERENCES views ON DELETE CASCADE,
@@ -110,6 +111,23 @@ const LEARNED: &str = "
         name TEXT PRIMARY KEY,
         text TEXT NOT NULL
     ) WITHOUT ROWID;
+";
+
+/// Whose environments are, which their names told before. The store's own clock goes on from the
+/// machine's, by which times were written down; what was to come by that is now.
+const OWNERS: &str = "
+    ALTER TABLE environments ADD COLUMN owner TEXT NOT NULL DEFAULT 'user';  -- or 'functions'
+    UPDATE environments SET owner = 'functions' WHERE length(name) = 29 AND name GLOB
+        'requirements-[0-9a-f][0-9a-f][0-9a-f][0-9a-f]*'
+        AND substr(name, 14) NOT GLOB '*[^0-9a-f]*';
+    UPDATE views SET stale = 1;  -- indexes have a new version
+    INSERT INTO counters VALUES ('clock', CAST(strftime('%s', 'now') AS INTEGER) * 1000);
+    UPDATE environments SET unreached = min(unreached,
+        (SELECT value FROM counters WHERE name = 'clock'));
+    UPDATE views SET unreached = min(unreached,
+        (SELECT value FROM counters WHERE name = 'clock'));
+    UPDATE distributions SET unreached = min(unreached,
+        (SELECT value FROM counters WHERE name = 'clock'));
 ";
 
 /// Version of the schema.

@@ -35,7 +35,7 @@ pub struct EnvironmentRow {
     pub view: String,
     /// Its distributions.
     pub members: Vec<i64>,
-    /// Since when nothing has reached it, in milliseconds since 1970.
+    /// Since when nothing has reached it, in milliseconds of the store's clock.
     pub unreached: Option<u64>,
 }
 
@@ -48,7 +48,7 @@ pub struct ViewRow {
     pub first_node: u64,
     /// How many nodes it has.
     pub nodes: u64,
-    /// Since when nothing has reached it, in milliseconds since 1970.
+    /// Since when nothing has reached it, in milliseconds of the store's clock.
     pub unreached: Option<u64>,
 }
 
@@ -67,7 +67,7 @@ pub struct DistributionRow {
     pub digest: String,
     /// The object of each file that is not empty, in the order of their paths.
     pub objects: Vec<ObjectId>,
-    /// Since when nothing has reached it, in milliseconds since 1970.
+    /// Since when nothing has reached it, in milliseconds of the store's clock.
     pub unreached: Option<u64>,
 }
 

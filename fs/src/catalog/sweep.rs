@@ -26,12 +26,28 @@ pub struct Things {
 }
 
 impl Catalog {
+    /// The time that a collection has written down last, in milliseconds of [`crate::gc::clock`].
+    pub fn time(&self) -> Result<u64, CatalogError> {
+        self.read(|connection| {
+            let question = "SELECT value FROM counters WHERE name = 'clock'";
+            connection.query_row(question, [], |row| row.get(0)).map(i64::cast_unsigned)
+        })
+    }
+
     /// Takes note at `now` of what is lost, out of reach since then, and what is found again.
     pub fn entomb(&self, lost: &Things, found: &Things, now: u64) -> Result<(), CatalogError> {
         self.write(|transaction| {
             set_unreached(transaction, lost, Some(now))?;
-            set_unreached(transaction, found, None)
+            set_unreached(transaction, found, None)?;
+            let statement = "UPDATE counters SET value = ? WHERE name = 'clock'";
+            transaction.execute(statement, [now.cast_signed()])?;
+            Ok(())
         })
+    }
+
+    /// Takes note that a view is reached, and all that it is made of.
+    pub fn reach(&self, view: &str) -> Result<(), CatalogError> {
+        self.write(|transaction| reach(transaction, view))
     }
 
     /// Forgets things, and the objects that nothing has then.
@@ -171,7 +187,24 @@ impl Catalog {
     }
 }
 
-fn make_stale(
+/// Takes note that a view is reached, and what is from it: what is left next is out of reach since then.
+pub(super) fn reach(transaction: &Transaction<'_>, view: &str) -> rusqlite::Result<()> {
+    transaction.execute(
+        "UPDATE distributions SET unreached = NULL WHERE unreached IS NOT NULL
+         AND id IN (SELECT distribution FROM parts WHERE view = ?)",
+        [view],
+    )?;
+    transaction.execute(
+        "UPDATE views SET unreached = NULL WHERE unreached IS NOT NULL
+         AND (digest = ?1 OR digest IN (SELECT 'd' || d.digest FROM parts p
+              JOIN distributions d ON d.id = p.distribution WHERE p.view = ?1))",
+        [view],
+    )?;
+    Ok(())
+}
+
+/// Marks the views that have objects as stale.
+pub(super) fn make_stale(
     transaction: &Transaction<'_>,
     objects: impl Iterator<Item = ObjectId>,
 ) -> rusqlite::Result<()> {

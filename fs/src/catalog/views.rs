@@ -57,9 +57,7 @@ impl Catalog {
                 ],
             )?;
             if inserted == 0 {
-                let statement = "UPDATE views SET unreached = NULL WHERE digest = ?";
-                transaction.execute(statement, [new.digest])?;
-                return Ok(());
+                return super::sweep::reach(transaction, new.digest);
             }
             transaction.execute(
                 "UPDATE counters SET value = value + ? WHERE name = 'node'",

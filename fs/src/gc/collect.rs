@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::Mounted;
 use super::mark::{Reached, Roots, mark};
@@ -89,8 +89,7 @@ impl Repository {
     ) -> Result<(Snapshot, Plan, u64), RepositoryError> {
         let snapshot = self.catalog.snapshot()?;
         let reached: Reached = mark(&snapshot, &self.with_own(roots));
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
-        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        let now = self.clock.now();
         let contents = self.disk(&snapshot).contents();
         let plan = plan(&snapshot, &reached, &contents, now, grace);
         Ok((snapshot, plan, now))

@@ -8,6 +8,7 @@
 //! the mount forgets it, then the catalog, and its segments' files are last. What a crash interrupts
 //! is done by the next collection.
 
+pub mod clock;
 pub mod collect;
 mod compact;
 pub mod hold;

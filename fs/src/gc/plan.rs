@@ -29,7 +29,7 @@ pub struct Plan {
     pub sparse: BTreeMap<SegmentId, u64>,
 }
 
-/// Plans a collection at `now`, in milliseconds since 1970. `contents` are the bytes of content of
+/// Plans a collection at `now`, in milliseconds of the store's clock. `contents` are the bytes of content of
 /// each segment; one that is not among them cannot be read, and is not rewritten.
 pub fn plan(
     snapshot: &Snapshot,
@@ -43,7 +43,7 @@ pub fn plan(
         |since: u64| now.saturating_sub(since) >= grace.as_millis().try_into().unwrap_or(u64::MAX);
     let mut sorting = Sorting { due: &due, now, waiting: 0 };
     for (name, row) in &snapshot.environments {
-        let key = (name, reached.environments.contains(name), row.unreached);
+        let key = (name, reached.environments.contains(name), row.unreached, false);
         sorting.sort(
             key,
             [
@@ -53,12 +53,21 @@ pub fn plan(
             ],
         );
     }
+    // What waits may be wanted again as it is, so it keeps what it is made of.
+    let environments = snapshot.environments.iter();
+    let stay: Vec<_> =
+        environments.filter(|(name, _)| !plan.drop.environments.contains(*name)).collect();
+    let views: HashSet<&String> = stay.iter().map(|(_, row)| &row.view).collect();
     for (digest, row) in &snapshot.views {
-        let key = (digest, reached.views.contains(digest), row.unreached);
+        let is_reached = reached.views.contains(digest);
+        let key = (digest, is_reached, row.unreached, views.contains(digest));
         sorting.sort(key, [&mut plan.lost.views, &mut plan.found.views, &mut plan.drop.views]);
     }
+    let members = stay.iter().flat_map(|(_, row)| &row.members);
+    let views = snapshot.views.iter().filter(|(digest, _)| !plan.drop.views.contains(*digest));
+    let parts: HashSet<&i64> = views.flat_map(|(_, row)| &row.parts).chain(members).collect();
     for (id, row) in &snapshot.distributions {
-        let key = (id, reached.distributions.contains(id), row.unreached);
+        let key = (id, reached.distributions.contains(id), row.unreached, parts.contains(id));
         sorting.sort(
             key,
             [
@@ -127,10 +136,11 @@ struct Sorting<'a> {
 }
 
 impl Sorting<'_> {
-    /// Puts a thing, whether it is reached and since when it was not, where it belongs.
+    /// Puts a thing, whether it is reached, since when it was not, and whether something that waits has
+    /// it, where it belongs.
     fn sort<T: Ord + Clone>(
         &mut self,
-        (thing, reached, unreached): (&T, bool, Option<u64>),
+        (thing, reached, unreached, kept): (&T, bool, Option<u64>, bool),
         [lost, found, drop]: [&mut BTreeSet<T>; 3],
     ) {
         match (reached, unreached) {
@@ -142,7 +152,7 @@ impl Sorting<'_> {
                 if since.is_none() {
                     lost.insert(thing.clone());
                 }
-                if (self.due)(since.unwrap_or(self.now)) {
+                if !kept && (self.due)(since.unwrap_or(self.now)) {
                     drop.insert(thing.clone());
                 } else {
                     self.waiting += 1;

@@ -88,7 +88,7 @@ pub fn commit(
 ) -> Result<(), AddError> {
     let Installed { staged, incoming, mut digested, recorded, interpreter } = installed;
     sort_as_read(&mut digested, &recorded.order);
-    let mut known = catalog.known_objects()?;
+    let mut known = catalog.sound_objects()?;
     let mut fresh = Vec::new();
     for one in &digested {
         if let Some(digest) = one.content.object.filter(|digest| known.insert(*digest)) {

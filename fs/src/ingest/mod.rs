@@ -75,6 +75,23 @@ pub enum AddError {
         /// Why.
         reason: String,
     },
+    /// The name is taken, for functions.
+    #[error(
+        "environment {name} is one that functions share by their requirements; take another name"
+    )]
+    OfFunctions {
+        /// The name.
+        name: String,
+    },
+    /// The name that functions would have is taken.
+    #[error(
+        "functions with these requirements share an environment {name}, and that name is taken; \
+         remove what has it: pipsqueak env rm {name}"
+    )]
+    OfUser {
+        /// The name.
+        name: String,
+    },
     /// Distributions that exclude each other.
     #[error(transparent)]
     Conflict(#[from] Conflict),
@@ -115,6 +132,8 @@ impl AddError {
                 | Self::NoWheel { .. }
                 | Self::Hostile { .. }
                 | Self::Conflict(_)
+                | Self::OfFunctions { .. }
+                | Self::OfUser { .. }
                 | Self::Confine(ConfineError::Space { .. })
         )
     }

@@ -46,6 +46,7 @@ impl Repository {
         spec: &EnvironmentSpec,
         told: &mut dyn FnMut(Step),
     ) -> Result<Environment, AddError> {
+        self.check_owner(spec)?;
         let work = self.folder()?;
         let uv = Uv {
             binary: &self.uv,

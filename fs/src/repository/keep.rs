@@ -24,6 +24,9 @@ impl Repository {
         locked: &[Locked],
         interpreter: &Interpreter,
     ) -> Vec<Hold<(String, String)>> {
+        // Not while a collection is at work that does not know of it: what is found after this is
+        // there until it is published.
+        let _turn = self.turn();
         let identity = interpreter.identity();
         locked.iter().map(|one| self.wanted.hold((one.artifact(), identity.clone()))).collect()
     }

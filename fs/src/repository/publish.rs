@@ -6,7 +6,7 @@ use super::Repository;
 use crate::catalog::{
     FileContent, NewDistribution, NewObject, StoredDistribution, StoredEnvironment,
 };
-use crate::environment::{self, Environment, EnvironmentSpec};
+use crate::environment::{self, Environment, EnvironmentSpec, Owner};
 use crate::id::Digest;
 use crate::ingest::lock::Locked;
 use crate::ingest::wanted::Wanted;
@@ -24,6 +24,7 @@ impl Repository {
         locked: &[Locked],
     ) -> Result<Environment, AddError> {
         let _turn = self.turn();
+        self.check_owner(spec)?;
         let identity = spec.interpreter.identity();
         let venv = self.venv(&spec.interpreter)?;
         let mut members = Vec::new();
@@ -43,6 +44,7 @@ impl Repository {
         }
         let stored = StoredEnvironment {
             name: spec.name.clone(),
+            owner: spec.owner,
             view,
             requirements: spec.requirements.clone(),
             lock: lock_text,
@@ -58,9 +60,23 @@ impl Repository {
             bytes: 0,
         };
         self.catalog.put_environment(&stored)?;
+        // What was quarantined may have come with it, and others have that too.
+        if let Err(error) = views.write_stale() {
+            tracing::error!(%error, "writing the indexes of what was quarantined");
+        }
         self.show()?;
         let stored = self.catalog.environment(&spec.name)?.unwrap_or(stored);
         Ok(Environment::of(stored))
+    }
+
+    /// Refuses a name that stands for somebody else's environment.
+    pub(super) fn check_owner(&self, spec: &EnvironmentSpec) -> Result<(), AddError> {
+        let name = spec.name.clone();
+        match (self.catalog.environment(&name)?.map(|there| there.owner), spec.owner) {
+            (Some(Owner::Functions), Owner::User) => Err(AddError::OfFunctions { name }),
+            (Some(Owner::User), Owner::Functions) => Err(AddError::OfUser { name }),
+            _ => Ok(()),
+        }
     }
 
     /// What every environment of an interpreter has besides packages.

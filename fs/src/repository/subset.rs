@@ -37,6 +37,7 @@ impl Repository {
         let lease = self.lease(&view);
         let parts: Vec<_> = frame.into_iter().chain(members).collect();
         self.views().make(&view, &parts, Some(&interpreter))?;
+        self.catalog.reach(&view)?;
         self.show_subset(&view)?;
         Ok(Subset { digest, view, lease })
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipsqueak::wire::{Accepted, Fault, FaultKind, Progress, Reply, Request};
+use pipsqueak_fs::Owner;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -75,7 +76,8 @@ async fn carry_out(
         Request::EnvAdd { name, requirements, python, python_version, upgrade } => {
             check_name("an environment", &name)?;
             let requirements = environment::requirements(requirements);
-            let wanted = Wanted { requirements, python, python_version, upgrade };
+            let owner = Owner::User;
+            let wanted = Wanted { owner, requirements, python, python_version, upgrade };
             let added = supervisor.environments.add(name, wanted, progress).await?;
             supervisor.containers.follow().await;
             Reply::Environment(added)

@@ -7,10 +7,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
-use pipsqueak_fs::{Mounted, ObjectId};
+use pipsqueak_fs::{Mounted, ObjectId, Owner};
 use pipsqueak_kernel::mount;
 
-use super::requirements::is_of_requirements;
 use super::table::{Shared, lock};
 use super::{Environments, EnvironmentsError};
 
@@ -44,7 +43,7 @@ impl Shared {
             }
         }
         let published = self.keeper.publish(names);
-        for name in names.iter().filter(|name| !is_of_requirements(name)) {
+        for name in names {
             self.host(name, &mut hosted);
         }
         published
@@ -80,7 +79,10 @@ impl Shared {
 
     /// Mounts what an environment's name stands for on its folder, over what may lie there.
     fn try_host(&self, name: &str, hosted: &mut BTreeSet<String>) -> Result<(), EnvironmentsError> {
-        let Some(environment) = self.repository.environment(name)? else { return Ok(()) };
+        let environment = self.repository.environment(name)?;
+        let Some(environment) = environment.filter(|one| one.owner == Owner::User) else {
+            return Ok(());
+        };
         let view = self.view_at(&environment.view, name)?;
         let place = self.place(name);
         if !view.is_overlay() || view.is_at(&place) {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pipsqueak::wire::Progress;
-use pipsqueak_fs::{Environment, EnvironmentSpec, Interpreter, Requirements};
+use pipsqueak_fs::{Environment, EnvironmentSpec, Interpreter, Owner, Requirements};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::installer::Installer;
@@ -19,7 +19,7 @@ impl Shared {
         wanted: Wanted,
         progress: &UnboundedSender<Progress>,
     ) -> Result<Environment, EnvironmentsError> {
-        let Wanted { requirements, python, python_version, upgrade } = wanted;
+        let Wanted { owner, requirements, python, python_version, upgrade } = wanted;
         let host = inspect(python.as_deref().unwrap_or(&self.python))?;
         let interpreter = match python_version {
             Some(version) => of_version(version, &host, python.is_some())?,
@@ -27,7 +27,7 @@ impl Shared {
         };
         let installer = Installer::new(self.sandboxes.clone(), host.clone(), self.runtime.clone());
         let name = name.to_owned();
-        let spec = EnvironmentSpec { name, requirements, interpreter, host, upgrade };
+        let spec = EnvironmentSpec { name, owner, requirements, interpreter, host, upgrade };
         let environment = self.repository.add(&installer, &spec, &mut |step| {
             // Whoever asked may be gone; the environment is made all the same.
             let _ = progress.send(told(step));
@@ -50,6 +50,7 @@ impl Shared {
         let folder = tempfile::Builder::new().prefix("install-").tempdir_in(place).map_err(io)?;
         let spec = EnvironmentSpec {
             name: name.clone(),
+            owner: Owner::Functions,
             requirements,
             interpreter: interpreter.clone(),
             host: interpreter.clone(),

@@ -14,19 +14,7 @@ pub(super) fn name_of(function: &Function) -> &str {
     function.environment_name.get_or_init(|| {
         let text = serde_json::to_vec(&requirements_of(function)).unwrap_or_default();
         let digest = blake3::hash(&text).to_hex();
-        format!("{OF_REQUIREMENTS}{}", &digest[..OF_REQUIREMENTS_DIGITS])
-    })
-}
-
-/// What names of environments begin with that functions have by their requirements alone.
-const OF_REQUIREMENTS: &str = "requirements-";
-/// Digits of the requirements' digest that follow.
-const OF_REQUIREMENTS_DIGITS: usize = 16;
-
-/// Whether a name is that of an environment which functions have by their requirements alone.
-pub(super) fn is_of_requirements(name: &str) -> bool {
-    name.strip_prefix(OF_REQUIREMENTS).is_some_and(|digits| {
-        digits.len() == OF_REQUIREMENTS_DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit())
+        format!("requirements-{}", &digest[..16])
     })
 }
 

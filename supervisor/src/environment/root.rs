@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pipsqueak_fs::{Environment, Lease, retained_name};
+use pipsqueak_fs::{Environment, Lease, Owner, retained_name};
 
-use super::requirements::is_of_requirements;
 use super::table::Shared;
 use super::{Environments, EnvironmentsError};
 use crate::mount::View;
@@ -35,7 +34,7 @@ impl Environments {
     /// Names and views of all environments that somebody has named, by name. Blocks.
     pub fn named(&self) -> Result<Vec<(String, String)>, EnvironmentsError> {
         let all = self.shared.repository.environments()?.into_iter();
-        let named = all.filter(|environment| !is_of_requirements(&environment.name));
+        let named = all.filter(|environment| environment.owner == Owner::User);
         Ok(named.map(|environment| (environment.name, environment.view)).collect())
     }
 
@@ -87,8 +86,14 @@ impl Shared {
             let stored = self.repository.environment(name)?;
             let environment = stored.ok_or_else(|| EnvironmentsError::Unknown(name.to_owned()))?;
             let lease = self.repository.lease(&environment.view);
+            // Whatever had the name, or was collected, before the lease began is not kept by it.
+            let is_current = || {
+                let now = self.repository.environment(name)?;
+                Ok::<_, EnvironmentsError>(now.is_some_and(|now| now.view == environment.view))
+            };
             match self.view_at(&environment.view, name) {
-                Ok(view) => return Ok((environment, view, lease)),
+                Ok(view) if is_current()? => return Ok((environment, view, lease)),
+                Ok(_) => {}
                 // It is just being published.
                 Err(_) if Instant::now() < until => thread::sleep(Duration::from_millis(10)),
                 Err(error) => return Err(error),

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipsqueak::wire::{Checked, Collected, Cost, Finding, LeaseInfo, Progress, Repaired, Usage};
-use pipsqueak_fs::{Confine, Interpreter, RepositoryError, Roots, Step, Unit};
+use pipsqueak_fs::{Confine, Interpreter, Owner, RepositoryError, Roots, Step, Unit};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::installer::Installer;
-use super::requirements::{is_of_requirements, name_of};
+use super::requirements::name_of;
 use super::table::{Environments, EnvironmentsError, Shared, blocking, lock};
 use crate::function::Function;
 use crate::mount::mountinfo;
@@ -145,8 +145,9 @@ impl Shared {
     ) -> Result<Roots, EnvironmentsError> {
         let held = mountinfo::everywhere().and_then(|all| self.views.held(&all));
         let inodes = held.map_err(RepositoryError::Mount)?;
-        let names = self.repository.environments()?.into_iter().map(|one| one.name);
-        let abandoned = names.filter(|name| is_of_requirements(name) && !needed.contains(name));
+        let of_functions =
+            self.repository.environments()?.into_iter().filter(|one| one.owner == Owner::Functions);
+        let abandoned = of_functions.map(|one| one.name).filter(|name| !needed.contains(name));
         Ok(Roots { abandoned: abandoned.collect(), inodes, views, ..Roots::default() })
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pipsqueak::wire::{DistributionInfo, EnvironmentInfo, Progress};
-use pipsqueak_fs::{AddError, Environment, Repository, Requirements};
+use pipsqueak_fs::{AddError, Environment, Owner, Repository, Requirements};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -72,6 +72,8 @@ pub enum EnvironmentsError {
 /// What an environment is to be made of.
 #[derive(Debug)]
 pub struct Wanted {
+    /// Whose it is to be.
+    pub owner: Owner,
     /// What packages it is to have.
     pub requirements: Requirements,
     /// Its interpreter, where it is not the default.
@@ -210,17 +212,20 @@ impl Environments {
             return Ok(None);
         }
         let name = name_of(function).to_owned();
+        let is_named = function.info.environment.is_some();
         let known = lock(&self.trees).get(&name).cloned();
-        if let Some(tree) = known {
+        if let Some(tree) = known.filter(|tree| is_named || tree.owner == Owner::Functions) {
             check_present(name, &tree.interpreter)?;
             return Ok(Some(tree));
         }
         match self.stored(&name).await? {
+            // A user's, who has taken the name that it would have; making it says so.
+            Some(environment) if !is_named && environment.owner == Owner::User => Ok(None),
             Some(environment) => {
                 check_present(name.clone(), &environment.interpreter)?;
                 Ok(Some(self.open(name).await?))
             }
-            None if function.info.environment.is_some() => Err(EnvironmentsError::Unknown(name)),
+            None if is_named => Err(EnvironmentsError::Unknown(name)),
             None => Ok(None),
         }
     }
@@ -236,7 +241,9 @@ impl Environments {
             return self.make_private(function, name).await;
         }
         let requirements = requirements_of(function);
-        let wanted = Wanted { requirements, python: None, python_version: None, upgrade: false };
+        let owner = Owner::Functions;
+        let wanted =
+            Wanted { owner, requirements, python: None, python_version: None, upgrade: false };
         let (_, tree) = self.add_locked(name, wanted, progress).await?;
         Ok(tree)
     }

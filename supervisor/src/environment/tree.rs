@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pipsqueak_fs::{Distribution, Environment, Imports, Interpreter, Lease, Subset};
+use pipsqueak_fs::{Distribution, Environment, Imports, Interpreter, Lease, Owner, Subset};
 use pipsqueak_kernel::mount::{self, Access};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -16,6 +16,8 @@ use crate::sandbox::{ENVIRONMENT, Mounted, RUNTIME};
 /// An installed environment. Two of the same key hold the same distributions.
 #[derive(Debug)]
 pub struct Tree {
+    /// Whose environment it is.
+    pub owner: Owner,
     /// Digest of its distributions and interpreter; of what it was asked for where it is private.
     pub key: String,
     /// Top-level modules of what its requirements ask for.
@@ -44,6 +46,7 @@ impl Tree {
         let distributions = environment.distributions.iter().map(by_digest).collect();
         let requested = environment.distributions.into_iter().filter(|one| one.requested);
         Self {
+            owner: environment.owner,
             key: environment.digest,
             modules: requested.flat_map(|distribution| distribution.modules).collect(),
             distributions,
@@ -56,6 +59,7 @@ impl Tree {
     /// Some distributions of this environment.
     pub(super) fn part(&self, wanted: &BTreeSet<String>, subset: Subset, view: Arc<View>) -> Self {
         Self {
+            owner: self.owner,
             key: subset.digest,
             modules: Vec::new(),
             distributions: {
@@ -84,7 +88,8 @@ impl Tree {
             modules: modules.clone(),
         };
         let (distributions, imports) = ([(key.clone(), whole)].into(), OnceCell::new());
-        Self { key, modules, distributions, interpreter, imports, place: Place::Private(folder) }
+        let (owner, place) = (Owner::Functions, Place::Private(folder));
+        Self { owner, key, modules, distributions, interpreter, imports, place }
     }
 
     /// What can be imported from it, where that was read.

@@ -237,3 +237,27 @@ fn what_is_not_what_was_stored_is_not_taken_for_it() {
     assert_eq!(repair(&store).findings, []);
     assert!(nothing_is_wrong(&store));
 }
+
+#[test]
+fn good_bytes_of_what_is_quarantined_are_taken_in() {
+    let store = store();
+    let catalog = &store.repository.catalog;
+    let snapshot = catalog.snapshot().unwrap();
+    let (id, _) = snapshot.distributions.iter().find(|(_, row)| row.name == "p1").unwrap();
+    let objects = catalog.objects_of(*id).unwrap();
+    let (_, lost) = objects.iter().find(|(path, _)| path.ends_with("p1/old.py")).unwrap();
+    catalog.quarantine(&[(*lost, "as if".to_owned())]).unwrap();
+    store.repository.views().write_stale().unwrap();
+    store.shown.reload(&[]).unwrap();
+    assert!(!nothing_is_wrong(&store));
+    // Another version of it has the same file.
+    store.add("other", &[(1, 0)].into()).unwrap();
+    assert!(nothing_is_wrong(&store));
+    assert_eq!(catalog.quarantined().unwrap(), []);
+    assert_eq!((store.check(), store.scrub()), (vec![], vec![]));
+    // It is in one place only.
+    store.remove("other");
+    store.collect();
+    assert!(nothing_is_wrong(&store));
+    assert_eq!((store.check(), store.scrub()), (vec![], vec![]));
+}

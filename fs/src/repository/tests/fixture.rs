@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::environment::EnvironmentSpec;
+use crate::environment::{EnvironmentSpec, Owner};
 use crate::fsck::Finding;
 use crate::gc::Mounted;
 use crate::gc::collect::Collected;
@@ -85,6 +85,7 @@ impl Store {
         let repository = &self.repository;
         let spec = EnvironmentSpec {
             name: name.to_owned(),
+            owner: Owner::User,
             requirements: Requirements::default(),
             interpreter: interpreter(),
             host: interpreter(),

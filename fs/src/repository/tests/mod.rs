@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod fixture;
+mod grace;
 mod keep;
 mod model;
 mod usage;
