@@ -160,6 +160,7 @@ pub async fn run(
     };
     tracing::info!(?ending, leave, "stopping");
     service.stopping(if leave { "leaving the mount to the next" } else { "stopping" });
+    supervisor.hurry();
     drain(&supervisor).await;
     supervisor.journal.flush().await;
     if supervisor.settings.tiers.zygote {

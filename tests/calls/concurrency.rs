@@ -281,7 +281,10 @@ fn the_queue_is_bounded() {
         let calls: Vec<_> = (0..3).map(|_| begin(scope, &instance, "held", "go")).collect();
         await_waiting(&instance, &json!({ "held": 2 }));
         let output = instance.call(&["invoke", "held", "-d", "\"go\""]);
-        refused(&output, "an invocation of held is refused: as many invocations of it wait");
+        refused(
+            &output,
+            "an invocation of held is refused: the queue of function `held` is full (2 waiting)",
+        );
         release(&instance, "held", "go");
         for call in calls {
             assert_eq!(call.join().unwrap()["result"], "go");
@@ -334,7 +337,7 @@ def handler(event):
         let call = begin(scope, &instance, "slow", "held");
         await_running(&instance, 1);
         let hopeless = instance.call(&["invoke", "slow", "--deadline", "1.5"]);
-        refused(&hopeless, "may wait for 1500 ms");
+        refused(&hopeless, "exceeds the limit of 1.5 s");
         release(&instance, "slow", "go");
         call.join().unwrap();
     });

@@ -1,5 +1,6 @@
 //! What a client asks for, and what it is answered.
 
+pub mod admission;
 pub mod bad_input;
 pub mod concurrency;
 pub mod configuration;

@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use super::folder;
@@ -225,4 +225,62 @@ fn serve(
     let kind = if path.ends_with('/') { "text/html" } else { "application/octet-stream" };
     stream.write_all(head("200 OK", kind, content.len()).as_bytes())?;
     stream.write_all(&content)
+}
+
+/// An index that takes requests and does not answer them, until it is told to.
+pub struct Silent {
+    port: u16,
+    asked: Arc<AtomicUsize>,
+    held: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Silent {
+    /// Begins to listen.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::<AtomicUsize>::default();
+        let held = Arc::new((Mutex::new(true), Condvar::new()));
+        let (count, all_held) = (asked.clone(), held.clone());
+        // Ends with the tests.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (count, held) = (count.clone(), all_held.clone());
+                std::thread::spawn(move || drop(refuse_late(&stream, &count, &held)));
+            }
+        });
+        Self { port, asked, held }
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/simple/", self.port)
+    }
+
+    /// How many requests it has been sent.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Answers that it has nothing, from now on.
+    pub fn answer(&self) {
+        *self.held.0.lock().unwrap() = false;
+        self.held.1.notify_all();
+    }
+}
+
+fn refuse_late(
+    mut stream: &TcpStream,
+    asked: &AtomicUsize,
+    held: &(Mutex<bool>, Condvar),
+) -> std::io::Result<()> {
+    for line in BufReader::new(stream).lines() {
+        if line?.is_empty() {
+            break;
+        }
+    }
+    asked.fetch_add(1, Ordering::SeqCst);
+    let still = held.1.wait_while(held.0.lock().unwrap(), |held| *held);
+    drop(still.unwrap());
+    stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-pub use index::Index;
+pub use index::{Index, Silent};
 pub use instance::{Instance, Options, Output};
 pub use leftovers::{remove_groups, wait_until_gone};
 pub use manager::Manager;

@@ -12,8 +12,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-/// The part of the mean that the newest run time is, as a divisor.
-const MEAN_OVER: u32 = 8;
+/// Run times of a function that are remembered.
+const RECENT: usize = 8;
+/// How many of them must be of now, for those who wait to be judged by them.
+const EVIDENCE: usize = 4;
 /// What holding a place counts for at least, so that who ends at once comes last too.
 const LEAST_USE: Duration = Duration::from_micros(1);
 
@@ -36,8 +38,8 @@ pub enum Arrival {
     Begins(Number),
     /// It waits, as this number.
     Waits(Number),
-    /// As many wait as may.
-    Full,
+    /// As many wait as may: so many.
+    Full(u64),
     /// It would not begin in time: so long, as things are, it would wait.
     Hopeless(Duration),
 }
@@ -73,8 +75,45 @@ struct Share {
     waiting: VecDeque<Number>,
     places: u32,
     used: Duration,
-    /// Mean run time of late.
-    mean: Option<Duration>,
+    ran: RunTimes,
+}
+
+impl Share {
+    fn is_idle(&self) -> bool {
+        self.places == 0 && self.waiting.is_empty()
+    }
+}
+
+/// Run times of late, the newest first. Those that were cut off by their timeout are not among them: they
+/// do not tell how long the next runs.
+#[derive(Debug, Default)]
+struct RunTimes {
+    recent: [Duration; RECENT],
+    known: usize,
+    /// How many of them ended since the function had nothing to do.
+    of_now: usize,
+}
+
+impl RunTimes {
+    fn note(&mut self, ran: Duration) {
+        self.recent.rotate_right(1);
+        self.recent[0] = ran;
+        self.known = RECENT.min(self.known + 1);
+        self.of_now = RECENT.min(self.of_now + 1);
+    }
+
+    /// What no recent one has gone below.
+    fn least(&self) -> Option<Duration> {
+        self.recent[..self.known].iter().min().copied()
+    }
+
+    /// What half of those of now have not gone above, where there are enough to say so.
+    fn median_of_now(&self) -> Option<Duration> {
+        let mut of_now = self.recent;
+        let of_now = &mut of_now[..self.of_now];
+        of_now.sort_unstable();
+        (of_now.len() >= EVIDENCE).then(|| of_now[(of_now.len() - 1) / 2])
+    }
 }
 
 #[derive(Debug)]
@@ -82,6 +121,8 @@ struct Place {
     function: String,
     bounds: Bounds,
     inside: u32,
+    /// When those who are inside have begun, added up.
+    begun: Duration,
     /// Whether it is being cleared: nobody begins in it any more.
     is_left: bool,
     /// Up to when its use is counted.
@@ -115,15 +156,15 @@ impl Fair {
         let ahead = share.waiting.len();
         if ahead > 0 {
             if ahead >= self.queue {
-                return Arrival::Full;
+                return Arrival::Full(ahead as u64);
             }
         } else if let Some(place) = self.place_for(function) {
             return Arrival::Begins(self.enter(function, place, now));
         }
         if self.queue == 0 {
-            return Arrival::Full;
+            return Arrival::Full(0);
         }
-        if let Some(wait) = self.foreseen(function, ahead).filter(|wait| *wait > patience) {
+        if let Some(wait) = self.foreseen(function, ahead, now).filter(|wait| *wait > patience) {
             return Arrival::Hopeless(wait);
         }
         let waiter = self.number();
@@ -142,7 +183,7 @@ impl Fair {
         self.settle(now)
     }
 
-    /// An invocation in a place has ended, after running for so long where it did. Who begins
+    /// An invocation in a place has ended, after running for so long where it ran to its end. Who begins
     /// instead, and whether the place is empty now: then it is to be cleared and to be given back
     /// with [`Self::free`].
     pub fn finish(
@@ -152,18 +193,20 @@ impl Fair {
         now: Duration,
     ) -> (Vec<Begin>, bool) {
         let Some(place) = self.places.get_mut(&number) else { return (Vec::new(), false) };
-        place.inside -= 1;
+        // Those inside are not told apart: the one that ended is taken for one that began when it did,
+        // or when they did on average.
+        let mean = place.begun / place.inside.max(1);
+        place.inside = place.inside.saturating_sub(1);
+        let began = ran.map_or(mean, |ran| now.saturating_sub(ran));
+        place.begun =
+            if place.inside == 0 { Duration::ZERO } else { place.begun.saturating_sub(began) };
         let used = now.saturating_sub(place.counted).max(LEAST_USE);
         place.counted = now;
         let function = place.function.clone();
         let share = self.share(&function);
         share.used += used;
         if let Some(ran) = ran {
-            share.mean = Some(
-                share
-                    .mean
-                    .map_or(ran, |mean| mean.saturating_sub(mean / MEAN_OVER) + ran / MEAN_OVER),
-            );
+            share.ran.note(ran);
         }
         let begins = self.settle(now);
         let place = self.places.get_mut(&number);
@@ -180,6 +223,9 @@ impl Fair {
         let share = self.share(&place.function);
         share.places -= 1;
         let used = share.used;
+        if share.is_idle() {
+            share.ran.of_now = 0;
+        }
         if self.places.is_empty() && self.hungry.is_empty() {
             self.used = self.used.max(used);
         }
@@ -188,8 +234,7 @@ impl Fair {
 
     /// Forgets what was learned of a function that is no more.
     pub fn forget(&mut self, function: &str) {
-        let is_idle = |share: &Share| share.places == 0 && share.waiting.is_empty();
-        if self.functions.get(function).is_some_and(is_idle) {
+        if self.functions.get(function).is_some_and(Share::is_idle) {
             self.functions.remove(function);
         }
     }
@@ -212,10 +257,7 @@ impl Fair {
 
     /// Takes a function's bounds, and lets one that was idle begin where the others are.
     fn activate(&mut self, function: &str, bounds: Bounds, now: Duration) {
-        let is_idle = self
-            .functions
-            .get(function)
-            .is_none_or(|share| share.places == 0 && share.waiting.is_empty());
+        let is_idle = self.functions.get(function).is_none_or(Share::is_idle);
         if is_idle {
             self.count(now);
             let holding = self.places.values().map(|place| &place.function);
@@ -230,7 +272,7 @@ impl Fair {
             waiting: VecDeque::new(),
             places: 0,
             used: floor,
-            mean: None,
+            ran: RunTimes::default(),
         });
         share.bounds = bounds;
         if is_idle {
@@ -328,17 +370,28 @@ impl Fair {
         poorer.count().saturating_sub(on_their_way)
     }
 
-    /// How long who comes after so many others would wait, as far as run times tell.
-    fn foreseen(&self, function: &str, ahead: usize) -> Option<Duration> {
+    /// How long one that comes after so many others waits at least, as far as that is known: until the
+    /// first of those who run has run for as long as the shortest of late, and then for those ahead. Nothing
+    /// where the function has a place to come, because nothing tells when.
+    fn foreseen(&self, function: &str, ahead: usize, now: Duration) -> Option<Duration> {
         let share = self.functions.get(function)?;
         let holding: BTreeSet<_> =
             self.places.values().map(|place| &place.function).chain(&self.hungry).collect();
         let others = holding.iter().filter(|name| name.as_str() != function).count();
         let fair = u32::try_from(self.most / (others + 1)).unwrap_or(u32::MAX).max(1);
         let places = fair.max(share.places).min(share.bounds.sandboxes);
-        let ahead = u32::try_from(ahead + 1).unwrap_or(u32::MAX);
+        if share.places < places {
+            return None;
+        }
+        let own =
+            self.places.values().filter(|place| place.function == function && place.inside > 0);
+        let longest = own.map(|place| now.saturating_sub(place.begun / place.inside)).max()?;
+        let first = share.ran.least()?.saturating_sub(longest);
+        let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
         let slots = places.saturating_mul(share.bounds.concurrency).max(1);
-        Some(share.mean?.saturating_mul(ahead) / slots)
+        let queue =
+            share.ran.median_of_now().map_or(Duration::ZERO, |one| one.saturating_mul(ahead));
+        Some(first + queue / slots)
     }
 
     fn enter(&mut self, function: &str, place: Where, now: Duration) -> Number {
@@ -346,6 +399,7 @@ impl Fair {
             Where::In(number) => {
                 if let Some(place) = self.places.get_mut(&number) {
                     place.inside += 1;
+                    place.begun += now;
                 }
                 number
             }
@@ -358,6 +412,7 @@ impl Fair {
                     function: function.to_owned(),
                     bounds,
                     inside: 1,
+                    begun: now,
                     is_left: false,
                     counted: now,
                 };
@@ -379,7 +434,7 @@ impl Fair {
             waiting: VecDeque::new(),
             places: 0,
             used: Duration::ZERO,
-            mean: None,
+            ran: RunTimes::default(),
         })
     }
 }

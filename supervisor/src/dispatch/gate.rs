@@ -16,15 +16,20 @@ use crate::sync::{self, Mutex, MutexGuard};
 pub enum Refused {
     /// The queue is full.
     #[error(
-        "as many invocations of it wait as may; try again later, or let it have more sandboxes"
+        "the queue of function `{function}` is full ({waiting} waiting); try again later, or raise \
+         `--queue`"
     )]
-    Full,
+    Full {
+        /// Whose queue.
+        function: String,
+        /// How many wait in it.
+        waiting: u64,
+    },
     /// It cannot be in time.
     #[error(
-        "it would wait for some {} ms and may wait for {} ms; try again later, or let it have more \
-         sandboxes",
-        foreseen.as_millis(),
-        patience.as_millis()
+        "the estimated wait of {} exceeds the limit of {}; try again later, or raise `--sandboxes`",
+        seconds(*foreseen),
+        seconds(*patience)
     )]
     Hopeless {
         /// How long it would wait.
@@ -38,6 +43,12 @@ pub enum Refused {
     /// Nobody waits for its answer any more.
     #[error("its client has gone away")]
     Gone,
+}
+
+/// A duration as messages have it, such as `5.3 s`.
+pub fn seconds(duration: Duration) -> String {
+    let told = format!("{:.1}", duration.as_secs_f64());
+    format!("{} s", told.trim_end_matches(".0"))
 }
 
 /// Lets invocations of all functions in, in turn. A place holds a `T`: what serves in it.
@@ -102,7 +113,9 @@ impl<T> Gate<T> {
                     return Ok(Turn::new(&self.0, state.place(number)));
                 }
                 Arrival::Waits(number) => number,
-                Arrival::Full => return Err(Refused::Full),
+                Arrival::Full(waiting) => {
+                    return Err(Refused::Full { function: function.to_owned(), waiting });
+                }
                 Arrival::Hopeless(foreseen) => {
                     return Err(Refused::Hopeless { foreseen, patience });
                 }
@@ -181,9 +194,10 @@ impl<T> Turn<T> {
         self.gate.lock().fair.sharers(self.place.number)
     }
 
-    /// Ends it, after the handler ran for so long. The place, where nobody else is in it.
-    pub fn end(mut self, ran: Duration) -> Option<Vacated<T>> {
-        self.leave(Some(ran))
+    /// Ends it, after the handler ran for so long where it ran to its end. The place, where nobody else is
+    /// in it.
+    pub fn end(mut self, ran: Option<Duration>) -> Option<Vacated<T>> {
+        self.leave(ran)
     }
 
     fn leave(&mut self, ran: Option<Duration>) -> Option<Vacated<T>> {
@@ -245,7 +259,7 @@ impl<T> Drop for Waiting<'_, T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "shuttle")))]
 mod tests {
     use std::future::pending;
 
@@ -272,12 +286,13 @@ mod tests {
         let waiting = gate.clone();
         let second = tokio::spawn(async move { enter(&waiting, "f").await });
         await_waiting(&gate, 1).await;
-        assert_eq!(enter(&gate, "f").await.unwrap_err(), Refused::Full);
+        let full = Refused::Full { function: "f".to_owned(), waiting: 1 };
+        assert_eq!(enter(&gate, "f").await.unwrap_err(), full);
         // Not empty: the second has it now.
-        assert!(first.end(LONG).is_none());
+        assert!(first.end(Some(LONG)).is_none());
         let second = second.await.unwrap().unwrap();
         assert_eq!(*second.place().serving().lock().await, Some(7));
-        let vacated = second.end(LONG).unwrap();
+        let vacated = second.end(Some(LONG)).unwrap();
         assert_eq!(vacated.take(), Some(7));
         drop(vacated);
         assert_eq!(*enter(&gate, "g").await.unwrap().place().serving().lock().await, None);
@@ -298,11 +313,15 @@ mod tests {
         cut_off.abort();
         await_waiting(&gate, 0).await;
         // It took a minute: another would not be in time.
-        drop(first.end(LONG));
+        drop(first.end(Some(LONG)));
         let first = enter(&gate, "f").await.unwrap();
-        let hopeless = gate.enter("f", ONE, short, pending()).await;
-        assert_eq!(hopeless.unwrap_err(), Refused::Hopeless { foreseen: LONG, patience: short });
+        let hopeless = gate.enter("f", ONE, short, pending()).await.unwrap_err();
+        let Refused::Hopeless { foreseen, patience } = hopeless else { panic!("{hopeless:?}") };
+        assert!(foreseen <= LONG && patience == short);
         drop(first);
         assert!(enter(&gate, "g").await.is_ok());
     }
 }
+
+#[cfg(all(test, feature = "shuttle"))]
+mod shuttled;

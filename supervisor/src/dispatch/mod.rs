@@ -17,7 +17,7 @@ mod traffic;
 
 pub use event_loops::EventLoops;
 pub use fair::Bounds;
-pub use gate::{Gate, Refused, Turn, Vacated};
+pub use gate::{Gate, Refused, Turn, Vacated, seconds};
 pub use listen::serve;
 pub use lock::LockError;
 pub use route::After;

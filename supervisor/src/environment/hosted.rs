@@ -43,6 +43,15 @@ impl Shared {
             }
         }
         let published = self.keeper.publish(names);
+        let mut owed = lock(&self.owed);
+        for name in names {
+            if published.is_ok() {
+                owed.remove(name);
+            } else {
+                owed.insert(name.clone());
+            }
+        }
+        drop(owed);
         for name in names {
             self.host(name, &mut hosted);
         }

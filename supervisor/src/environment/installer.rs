@@ -16,6 +16,7 @@ use pipsqueak_kernel::mount::{self, Access};
 use pipsqueak_kernel::pidfd;
 use tokio::runtime::Handle;
 
+use super::audience::Audience;
 use super::lines;
 use super::tree::interpreter_mount;
 use crate::kernel::cgroup::Limits;
@@ -38,12 +39,23 @@ pub struct Installer {
     sandboxes: Arc<Sandboxes>,
     interpreter: Interpreter,
     runtime: Handle,
+    /// Those for whom it works, where that is to end when they have gone.
+    audience: Option<Arc<Audience>>,
 }
 
 impl Installer {
     /// An installer for environments of `interpreter`.
     pub fn new(sandboxes: Arc<Sandboxes>, interpreter: Interpreter, runtime: Handle) -> Self {
-        Self { sandboxes, interpreter, runtime }
+        Self { sandboxes, interpreter, runtime, audience: None }
+    }
+
+    /// Ends its jobs when the work is given up for which they are done.
+    pub fn of(self, audience: &Arc<Audience>) -> Self {
+        Self { audience: Some(audience.clone()), ..self }
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.audience.as_ref().is_some_and(|audience| audience.is_given_up())
     }
 
     fn mounts(&self, job: &Job) -> io::Result<Vec<Mounted>> {
@@ -73,6 +85,10 @@ impl Installer {
         job: &Job,
         heard: &mut dyn FnMut(&str),
     ) -> io::Result<Result<JobOutput, PathBuf>> {
+        let given_up = || Err(io::Error::other("it was given up: nobody waits for it any more"));
+        if self.is_given_up() {
+            return given_up();
+        }
         let plan = Plan {
             standing: Standing::Installer,
             limits: Limits { pids: Some(PIDS), ..Limits::BACKGROUND },
@@ -101,7 +117,7 @@ impl Installer {
         let stderr = thread::spawn(|| read_bounded(stderr, move |bytes| listener.hear(bytes)));
         let until = Instant::now() + job.timeout;
         let mut ended = false;
-        while !ended && space.is_left()? && Instant::now() < until {
+        while !ended && space.is_left()? && Instant::now() < until && !self.is_given_up() {
             ended = pidfd::wait_end(process.pidfd.as_fd(), SPACE_PACE)?;
             lines.arrived(heard);
         }
@@ -120,6 +136,9 @@ impl Installer {
         let is_done = exit.is_some_and(|exit| exit.code() == 0);
         if !is_done && let Some(folder) = space.taken()? {
             return Ok(Err(folder));
+        }
+        if !ended && self.is_given_up() {
+            return given_up();
         }
         if !ended {
             return Err(io::Error::new(

@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use pipsqueak::wire::Progress;
 use pipsqueak_fs::{Environment, EnvironmentSpec, Interpreter, Owner, Requirements};
-use tokio::sync::mpsc::UnboundedSender;
 
+use super::audience::Audience;
 use super::installer::Installer;
 use super::store::told;
 use super::table::{EnvironmentsError, Shared, Wanted};
@@ -17,7 +16,7 @@ impl Shared {
         &self,
         name: &str,
         wanted: Wanted,
-        progress: &UnboundedSender<Progress>,
+        audience: &Arc<Audience>,
     ) -> Result<Environment, EnvironmentsError> {
         let Wanted { owner, requirements, python, python_version, upgrade } = wanted;
         let host = inspect(python.as_deref().unwrap_or(&self.python))?;
@@ -26,12 +25,13 @@ impl Shared {
             None => host.clone(),
         };
         let installer = Installer::new(self.sandboxes.clone(), host.clone(), self.runtime.clone());
+        let installer = installer.of(audience);
         let name = name.to_owned();
         let spec = EnvironmentSpec { name, owner, requirements, interpreter, host, upgrade };
-        let environment = self.repository.add(&installer, &spec, &mut |step| {
-            // Whoever asked may be gone; the environment is made all the same.
-            let _ = progress.send(told(step));
-        })?;
+        // The name may stand for another environment from here on, also where publishing that fails.
+        let _changing = self.trees.changing(std::slice::from_ref(&spec.name));
+        let told = &mut |step| audience.tell(&told(step));
+        let environment = self.repository.add(&installer, &spec, told)?;
         let io = |error| EnvironmentsError::Io { name: spec.name.clone(), error };
         self.publish(&environment.mount_names()).map_err(io)?;
         Ok(environment)
@@ -41,11 +41,13 @@ impl Shared {
         &self,
         name: String,
         requirements: Requirements,
+        audience: &Arc<Audience>,
     ) -> Result<Arc<Tree>, EnvironmentsError> {
         let io = |error| EnvironmentsError::Io { name: name.clone(), error };
         let interpreter = inspect(&self.python)?;
         let installer =
             Installer::new(self.sandboxes.clone(), interpreter.clone(), self.runtime.clone());
+        let installer = installer.of(audience);
         let place = self.private.as_deref().unwrap_or(Path::new("/nonexistent"));
         let folder = tempfile::Builder::new().prefix("install-").tempdir_in(place).map_err(io)?;
         let spec = EnvironmentSpec {

@@ -3,6 +3,7 @@
 //! With the ssd tier an environment is in the store and served by the mount. Without it each
 //! start that finds no zygote installs into a folder of its own: what is measured as no sharing.
 
+mod audience;
 mod hosted;
 mod installer;
 mod lines;
@@ -13,7 +14,9 @@ mod root;
 mod store;
 mod table;
 mod tree;
+mod trees;
 
+pub use audience::Audience;
 pub use requirements::requirements;
 pub use root::Root;
 pub use table::{Environments, EnvironmentsError, Wanted};

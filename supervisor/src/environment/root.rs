@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pipsqueak_fs::{Environment, Lease, Owner, retained_name};
 
-use super::table::Shared;
+use super::table::{Shared, lock};
 use super::{Environments, EnvironmentsError};
 use crate::mount::View;
 use crate::mount::mountinfo::{Mount, Namespace};
@@ -82,6 +82,12 @@ impl Shared {
         name: &str,
     ) -> Result<(Environment, Arc<View>, Lease), EnvironmentsError> {
         let until = Instant::now() + PATIENCE;
+        let owed: Vec<_> = lock(&self.owed).iter().cloned().collect();
+        if owed.iter().any(|owed| owed == name) {
+            // Or nobody would: the mount shows what it was told of last.
+            let io = |error| EnvironmentsError::Io { name: name.to_owned(), error };
+            self.publish(&owed).map_err(io)?;
+        }
         loop {
             let stored = self.repository.environment(name)?;
             let environment = stored.ok_or_else(|| EnvironmentsError::Unknown(name.to_owned()))?;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::installer::Installer;
 use super::requirements::name_of;
-use super::table::{Environments, EnvironmentsError, Shared, blocking, lock};
+use super::table::{Environments, EnvironmentsError, Shared, blocking};
 use crate::function::Function;
 use crate::mount::mountinfo;
 
@@ -43,23 +43,21 @@ impl Environments {
         dry_run: bool,
     ) -> Result<Collected, EnvironmentsError> {
         let (shared, needed) = (self.shared.clone(), needed(functions));
-        let collected = blocking(STORE, move || {
+        blocking(STORE, move || {
             let _turn = shared.care("a collection or a repair")?;
             let roots = shared.roots(&needed, used)?;
             let collected = if dry_run {
                 shared.repository.would_collect(&roots, grace)?
             } else {
+                // What has no name any more, also where collecting the rest fails.
+                let abandoned: Vec<_> = roots.abandoned.iter().cloned().collect();
+                let _changing = shared.trees.changing(&abandoned);
                 shared.repository.collect(&roots, grace, &*shared)?
             };
             shared.forget_collected();
             Ok(told_collected(collected, dry_run))
         })
-        .await?;
-        if !dry_run {
-            let mut trees = lock(&self.trees);
-            collected.environments.iter().for_each(|name| drop(trees.remove(name)));
-        }
-        Ok(collected)
+        .await
     }
 
     /// Compares catalog, segments and views.

@@ -3,19 +3,23 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use pipsqueak::wire::{DistributionInfo, EnvironmentInfo, Progress};
 use pipsqueak_fs::{AddError, Environment, Owner, Repository, Requirements};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::audience::Audience;
 use super::making::{check_present, inspect};
 use super::requirements::{name_of, requirements_of};
 use super::tree::Tree;
+use super::trees::Trees;
 use crate::function::Function;
 use crate::mount::{Keeper, Views};
 use crate::sandbox::Sandboxes;
+use crate::sync::Mutex;
+pub(super) use crate::sync::lock;
 
 /// Why an environment could not be found or made.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +92,6 @@ pub struct Wanted {
 #[derive(Debug)]
 pub struct Environments {
     pub(super) shared: Arc<Shared>,
-    pub(super) trees: Mutex<HashMap<String, Arc<Tree>>>,
     making: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -96,6 +99,10 @@ pub struct Environments {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) repository: Repository,
+    /// What names stand for, as far as somebody has asked.
+    pub(super) trees: Trees<Tree>,
+    /// Names that the mount could not be told of.
+    pub(super) owed: Mutex<BTreeSet<String>>,
     pub(super) keeper: Arc<Keeper>,
     pub(super) views: Views,
     /// Names of environments that the host sees through overlays. Locked while what they stand for
@@ -125,6 +132,8 @@ impl Environments {
     ) -> Self {
         let shared = Shared {
             repository,
+            trees: Trees::default(),
+            owed: Mutex::default(),
             keeper,
             views,
             hosted: Mutex::default(),
@@ -135,7 +144,7 @@ impl Environments {
             caring: Mutex::default(),
             scrubbing: Mutex::default(),
         };
-        Self { shared: Arc::new(shared), trees: Mutex::default(), making: Mutex::default() }
+        Self { shared: Arc::new(shared), making: Mutex::default() }
     }
 
     /// Makes an environment, or replaces the one of that name.
@@ -145,7 +154,7 @@ impl Environments {
         wanted: Wanted,
         progress: &UnboundedSender<Progress>,
     ) -> Result<EnvironmentInfo, EnvironmentsError> {
-        let (environment, _) = self.add_locked(name, wanted, progress).await?;
+        let (environment, _) = self.add_locked(name, wanted, Audience::of(progress)).await?;
         Ok(self.info(environment))
     }
 
@@ -153,13 +162,12 @@ impl Environments {
         &self,
         name: String,
         wanted: Wanted,
-        progress: &UnboundedSender<Progress>,
+        audience: Arc<Audience>,
     ) -> Result<(Environment, Arc<Tree>), EnvironmentsError> {
         let turn = lock(&self.making).entry(name.clone()).or_default().clone();
         let _turn = turn.lock().await;
-        let (shared, progress, named) = (self.shared.clone(), progress.clone(), name.clone());
-        let environment = blocking(&name, move || shared.add(&named, wanted, &progress)).await?;
-        lock(&self.trees).remove(&name);
+        let (shared, named) = (self.shared.clone(), name.clone());
+        let environment = blocking(&name, move || shared.add(&named, wanted, &audience)).await?;
         let tree = self.open(name).await?;
         Ok((environment, tree))
     }
@@ -192,9 +200,9 @@ impl Environments {
 
     /// Removes an environment's name; what runs in it goes on.
     pub async fn remove(&self, name: String) -> Result<(), EnvironmentsError> {
-        lock(&self.trees).remove(&name);
         let (shared, wanted) = (self.shared.clone(), name.clone());
         let removed = blocking(&name, move || {
+            let _changing = shared.trees.changing(std::slice::from_ref(&wanted));
             let Some(environment) = shared.repository.environment(&wanted)? else {
                 return Ok(false);
             };
@@ -206,18 +214,43 @@ impl Environments {
         if removed.await? { Ok(()) } else { Err(EnvironmentsError::Unknown(name)) }
     }
 
+    /// The environment of a function, where somebody has asked for it since it was made.
+    pub fn known(&self, function: &Function) -> Result<Option<Arc<Tree>>, EnvironmentsError> {
+        if self.shared.private.is_some() {
+            return Ok(None);
+        }
+        let name = name_of(function);
+        let is_named = function.info.environment.is_some();
+        let tree = self.shared.trees.get(name);
+        // A user may have taken the name that it would have.
+        let fits = |tree: &Arc<Tree>| is_named || tree.owner == Owner::Functions;
+        let Some(tree) = tree.filter(fits) else { return Ok(None) };
+        check_present(name.to_owned(), &tree.interpreter)?;
+        Ok(Some(tree))
+    }
+
+    /// True if nothing is to be found or made for a function before it has a place.
+    pub fn is_at_hand(&self, function: &Function) -> bool {
+        // Where each start has its own, there may be one that is paused.
+        self.shared.private.is_some() || self.shared.trees.look(name_of(function), |_| ()).is_some()
+    }
+
+    /// What [`Self::make`] would make one of for all functions that have the same; nothing where each
+    /// start has its own.
+    pub fn shared_name<'a>(&self, function: &'a Function) -> Option<&'a str> {
+        self.shared.private.is_none().then(|| name_of(function))
+    }
+
     /// The environment of a function, where it is installed already.
     pub async fn find(&self, function: &Function) -> Result<Option<Arc<Tree>>, EnvironmentsError> {
         if self.shared.private.is_some() {
             return Ok(None);
         }
-        let name = name_of(function).to_owned();
-        let is_named = function.info.environment.is_some();
-        let known = lock(&self.trees).get(&name).cloned();
-        if let Some(tree) = known.filter(|tree| is_named || tree.owner == Owner::Functions) {
-            check_present(name, &tree.interpreter)?;
+        if let Some(tree) = self.known(function)? {
             return Ok(Some(tree));
         }
+        let name = name_of(function).to_owned();
+        let is_named = function.info.environment.is_some();
         match self.stored(&name).await? {
             // A user's, who has taken the name that it would have; making it says so.
             Some(environment) if !is_named && environment.owner == Owner::User => Ok(None),
@@ -234,17 +267,17 @@ impl Environments {
     pub async fn make(
         &self,
         function: &Function,
-        progress: &UnboundedSender<Progress>,
+        audience: Arc<Audience>,
     ) -> Result<Arc<Tree>, EnvironmentsError> {
         let name = name_of(function).to_owned();
         if self.shared.private.is_some() {
-            return self.make_private(function, name).await;
+            return self.make_private(function, name, audience).await;
         }
         let requirements = requirements_of(function);
         let owner = Owner::Functions;
         let wanted =
             Wanted { owner, requirements, python: None, python_version: None, upgrade: false };
-        let (_, tree) = self.add_locked(name, wanted, progress).await?;
+        let (_, tree) = self.add_locked(name, wanted, audience).await?;
         Ok(tree)
     }
 
@@ -253,7 +286,7 @@ impl Environments {
         let name = name_of(function);
         match self.shared.private {
             Some(_) => Some(name.to_owned()),
-            None => lock(&self.trees).get(name).map(|tree| tree.key.clone()),
+            None => self.shared.trees.look(name, |tree| tree.key.clone()),
         }
     }
 
@@ -261,6 +294,7 @@ impl Environments {
         &self,
         function: &Function,
         name: String,
+        audience: Arc<Audience>,
     ) -> Result<Arc<Tree>, EnvironmentsError> {
         let requirements = match &function.info.environment {
             Some(environment) => {
@@ -270,7 +304,7 @@ impl Environments {
             None => requirements_of(function),
         };
         let (shared, wanted) = (self.shared.clone(), name.clone());
-        blocking(&name, move || shared.install_private(wanted, requirements)).await
+        blocking(&name, move || shared.install_private(wanted, requirements, &audience)).await
     }
 
     async fn stored(&self, name: &str) -> Result<Option<Environment>, EnvironmentsError> {
@@ -280,12 +314,13 @@ impl Environments {
 
     pub(super) async fn open(&self, name: String) -> Result<Arc<Tree>, EnvironmentsError> {
         let (shared, wanted) = (self.shared.clone(), name.clone());
-        let opened = blocking(&name, move || {
-            let (environment, view, lease) = shared.current(&wanted)?;
-            Ok(Tree::view(environment, view, lease))
-        });
-        let tree = Arc::new(opened.await?);
-        Ok(lock(&self.trees).entry(name).or_insert(tree).clone())
+        blocking(&name, move || {
+            shared.trees.read(&wanted, || {
+                let (environment, view, lease) = shared.current(&wanted)?;
+                Ok(Tree::view(environment, view, lease))
+            })
+        })
+        .await
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -323,8 +358,4 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         Err(EnvironmentsError::Io { name: name.to_owned(), error: io::Error::other(error) })
     })
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pipsqueak::wire::{Fault, Invocation, Progress, Tier};
+use pipsqueak::wire::{Fault, Invocation, Outcome, Progress, Tier};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Supervisor;
 use super::paused::Place;
+use super::prepare::Prepared;
 use super::start::Obtained;
-use super::turn::{Asked, Serving};
+use super::turn::{Asked, Serving, check_length};
 use crate::dispatch::{After, Vacated};
 use crate::environment::Tree;
 use crate::fault::internal;
@@ -45,12 +46,24 @@ impl Supervisor {
     ) -> Result<(Invocation, Kept), Fault> {
         let (arrived, request_id) = (asked.arrived, asked.request_id.clone());
         // Before there is anything to wait for: one that is removed meanwhile gets no new one.
-        self.functions.get(name)?;
+        let function = self.functions.get(name)?;
         let log = self.journal.of(name);
-        let (function, turn) = self.admit(name, payload, &asked).await?;
-        let began = Instant::now();
-        let obtained = self.serve(&turn, &function, progress).await?;
-        let queue_us = micros(began - arrived + obtained.waited);
+        let mut prepared = Prepared::default();
+        if !self.environments.is_at_hand(&function) {
+            check_length(&function, payload)?;
+            prepared = self.prepare(&function, &asked, Duration::ZERO, progress).await?;
+        }
+        let (function, turn, obtained, began) = loop {
+            let (function, turn) = self.admit(name, payload, &asked, prepared.took).await?;
+            let began = Instant::now();
+            if let Some(obtained) = self.serve(&turn, &function, &prepared).await? {
+                break (function, turn, obtained, began);
+            }
+            // Another version was deployed meanwhile, or each start makes its own.
+            drop(turn);
+            prepared = self.prepare(&function, &asked, prepared.took, progress).await?;
+        };
+        let queue_us = micros((began - arrived).saturating_sub(prepared.took));
         let noted = self.note_running(&obtained.instance);
         obtained.instance.share_processors(turn.sharers()).map_err(internal)?;
         let recording = self.journal.record(&log, function.info.version, &request_id);
@@ -87,7 +100,9 @@ impl Supervisor {
         };
         let Obtained { tier, tree, zygote, began, before, .. } = obtained;
         let ran = Duration::from_micros(answered.run_us);
-        let start = (tier != Tier::Paused).then(|| began.elapsed().saturating_sub(ran));
+        let start = (tier != Tier::Paused)
+            .then(|| (began.elapsed() + prepared.again()).saturating_sub(ran));
+        drop(prepared);
         if self.settings.tiers.zygote && tier != Tier::Paused {
             // Ahead of the reply: who has it can see that there is more to come.
             self.zygotes.announce();
@@ -98,7 +113,9 @@ impl Supervisor {
         drop(instance);
         // Ahead of the reply: whoever has it finds the instance.
         let mut place = None;
-        let vacated = turn.end(ran);
+        // One that a limit has ended tells how long it was let run, not how long the next runs.
+        let is_whole = answered.outcome != Outcome::Refused;
+        let vacated = turn.end(is_whole.then_some(ran));
         if let Some(Serving { instance, tree }) = vacated.as_ref().and_then(Vacated::take)
             && self.keeps(&instance)
         {

@@ -1,10 +1,12 @@
 //! The supervisor itself: what it keeps, and the path of an invocation through it.
 
+mod attempts;
 mod care;
 mod invoke;
 mod later;
 mod memory;
 mod paused;
+mod prepare;
 mod start;
 mod status;
 mod turn;
@@ -16,7 +18,7 @@ use std::sync::Arc;
 use pipsqueak::settings::Settings;
 use pipsqueak::wire::{Deploy, Evict, Explanation, Fault, FaultKind, FunctionInfo, Tier};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::containers::Containers;
 use crate::dispatch::{Gate, InFlight, Traffic};
@@ -37,6 +39,7 @@ pub use invoke::Kept;
 pub use later::{carry_out, follow_schedules};
 pub use memory::follow_memory;
 use paused::PausedTier;
+use prepare::Makings;
 pub use turn::Asked;
 use turn::{Running, Serving};
 
@@ -70,9 +73,7 @@ pub struct Supervisor {
     gate: Gate<Serving>,
     starts: Mutex<BTreeMap<Tier, u64>>,
     traffic: Arc<Traffic>,
-    /// As many environments are made for waiting requests at once as there are processors: more at
-    /// once would all be done later.
-    makings: Semaphore,
+    makings: Makings,
     /// Where what nobody waits for is done.
     background: Handle,
     ender: Ender,
@@ -115,7 +116,7 @@ impl Supervisor {
             gate,
             starts: Mutex::default(),
             traffic,
-            makings: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            makings: Makings::new(),
             background,
             ender,
         }
@@ -182,6 +183,11 @@ impl Supervisor {
     pub fn clear(&self) {
         self.paused.evict(None);
         self.zygotes.evict(None);
+    }
+
+    /// Ends what requests wait for and what may take long, ahead of the end.
+    pub fn hurry(&self) {
+        self.makings.give_up();
     }
 
     /// Counts a request until what this returns is dropped.

@@ -1,13 +1,13 @@
 //! The best start that there is: from the paused tier, a zygote, or the mount.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use pipsqueak::wire::{Fault, Progress, Tier};
-use tokio::sync::mpsc::UnboundedSender;
+use pipsqueak::wire::{Fault, Tier};
 
 use super::Supervisor;
 use super::paused::Before;
+use super::prepare::Prepared;
 use crate::environment::Tree;
 use crate::fault::internal;
 use crate::function::{Function, Instance, StartError, furnish};
@@ -20,8 +20,6 @@ pub(super) struct Obtained {
     pub tree: Arc<Tree>,
     /// What it was forked from, and its number.
     pub zygote: Option<(u64, Arc<Zygote>)>,
-    /// How long it had to wait for its turn to make its environment.
-    pub waited: Duration,
     /// When what a next start takes as well has begun.
     pub began: Instant,
     /// How it had been kept, where it was.
@@ -31,29 +29,32 @@ pub(super) struct Obtained {
 impl Obtained {
     /// One that serves on, and was not kept meanwhile.
     pub fn running(instance: Arc<Instance>, tree: Arc<Tree>) -> Self {
-        let (tier, waited, before) = (Tier::Paused, Duration::ZERO, Some(Before::RUNNING));
-        Self { instance, tier, tree, zygote: None, waited, began: Instant::now(), before }
+        let (tier, before) = (Tier::Paused, Some(Before::RUNNING));
+        Self { instance, tier, tree, zygote: None, began: Instant::now(), before }
     }
 }
 
 impl Supervisor {
-    /// The best start that there is for a function.
+    /// The best start that there is for a function. Nothing where its environment is not there and is
+    /// not `prepared` either.
     pub(super) async fn obtain(
         &self,
         function: &Arc<Function>,
-        progress: &UnboundedSender<Progress>,
-    ) -> Result<Obtained, Fault> {
-        let mut began = Instant::now();
+        prepared: &Prepared,
+    ) -> Result<Option<Obtained>, Fault> {
+        let began = Instant::now();
         if let Some((instance, tree, before)) = self.resume(function) {
-            let (tier, waited, before) = (Tier::Paused, Duration::ZERO, Some(before));
-            return Ok(Obtained { instance, tier, tree, zygote: None, waited, began, before });
+            let (tier, before) = (Tier::Paused, Some(before));
+            return Ok(Some(Obtained { instance, tier, tree, zygote: None, began, before }));
         }
-        let known = self.environments.find(function).await?;
+        let known = self.environments.known(function)?;
+        // Nothing was there when it asked.
+        let is_cold = prepared.is_for(function);
         let seen = known.clone().or_else(|| {
             let key = self.environments.known_key(function)?;
             self.zygotes.tree(&key)
         });
-        if let Some(tree) = seen.filter(|_| self.settings.tiers.zygote)
+        if let Some(tree) = seen.filter(|_| self.settings.tiers.zygote && !is_cold)
             && let Some(choice) = self.zygotes.choose(function, &tree)
         {
             let tier = if choice.helps { Tier::Zygote } else { Tier::Ssd };
@@ -63,9 +64,8 @@ impl Supervisor {
                 Ok(spare) => {
                     let instance =
                         Arc::new(Instance::new(spare, function.clone(), wider.is_some())?);
-                    let (waited, zygote) = (Duration::ZERO, Some((choice.id, zygote)));
-                    let before = None;
-                    return Ok(Obtained { instance, tier, tree, zygote, waited, began, before });
+                    let (zygote, before) = (Some((choice.id, zygote)), None);
+                    return Ok(Some(Obtained { instance, tier, tree, zygote, began, before }));
                 }
                 Err(error) => {
                     tracing::warn!(%error, function = function.info.name, "forking a zygote");
@@ -73,24 +73,8 @@ impl Supervisor {
                 }
             }
         }
-        let mut waited = Duration::ZERO;
-        let (tree, tier) = if let Some(tree) = known {
-            (tree, Tier::Ssd)
-        } else {
-            let queued = Instant::now();
-            let _turn = self.makings.acquire().await.map_err(internal)?;
-            waited = queued.elapsed();
-            let tree = match self.environments.find(function).await? {
-                // Somebody else has made it meanwhile.
-                Some(tree) => tree,
-                None => self.environments.make(function, progress).await?,
-            };
-            if self.settings.tiers.ssd {
-                // What was made stays.
-                began = Instant::now();
-            }
-            (tree, Tier::Cold)
-        };
+        let Some(tree) = known.or_else(|| prepared.tree(function)) else { return Ok(None) };
+        let tier = if is_cold { Tier::Cold } else { Tier::Ssd };
         let own_network = function.own_network();
         let made = zygote::sandbox(&self.sandboxes, &tree, own_network, &self.runtime).await;
         let sandbox = made.map_err(internal)?;
@@ -100,7 +84,7 @@ impl Supervisor {
         furnished?;
         let launched = launched.map_err(internal)?;
         let instance = Arc::new(Instance::new(launched, function.clone(), false)?);
-        Ok(Obtained { instance, tier, tree, zygote: None, waited, began, before: None })
+        Ok(Some(Obtained { instance, tier, tree, zygote: None, began, before: None }))
     }
 
     /// A zygote's child in a sandbox that is furnished for a function: one that has waited, or a new one,

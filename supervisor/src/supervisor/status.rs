@@ -45,7 +45,7 @@ impl Supervisor {
             zygotes: self.zygotes.slots().into_iter().map(zygote_info).collect(),
             sandboxes,
             changing: self.sandboxes.changing(),
-            waiting: self.gate.waiting(),
+            waiting: self.waiting(),
             starts: lock(&self.starts)
                 .iter()
                 .map(|(tier, count)| (name_of(*tier), *count))

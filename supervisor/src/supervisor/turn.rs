@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pipsqueak::wire::{DEFAULT_PAYLOAD, Fault, FaultKind, Progress};
+use pipsqueak::wire::{DEFAULT_PAYLOAD, Fault, FaultKind};
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::UnboundedSender;
 
 use super::Supervisor;
+use super::prepare::Prepared;
 use super::start::Obtained;
 use crate::dispatch::{Bounds, Turn};
 use crate::environment::Tree;
@@ -24,7 +25,8 @@ pub struct Asked<'a> {
     pub request_id: String,
     /// When it was read.
     pub arrived: Instant,
-    /// How long it may wait for its turn; as long as it may run where this is absent.
+    /// How long it may wait for its environment and its turn. Where this is absent, for its turn as long
+    /// as it may run.
     pub deadline: Option<Duration>,
     /// Told when the client has gone away.
     pub gone: &'a Notify,
@@ -43,39 +45,37 @@ pub(super) struct Serving {
 pub(super) type Running = Arc<Mutex<BTreeMap<u64, (Arc<Instance>, u32)>>>;
 
 impl Supervisor {
-    /// Waits until a function may run; the function as it is then.
+    /// Waits until a function may run; the function as it is then. So long has it waited already for
+    /// its environment.
     pub(super) async fn admit(
         &self,
         name: &str,
         payload: &RawValue,
         asked: &Asked<'_>,
+        waited: Duration,
     ) -> Result<(Arc<Function>, Turn<Serving>), Fault> {
-        let info = &self.functions.get(name)?.info;
-        let refused = |reason: String| Fault {
-            kind: FaultKind::Refused,
-            message: format!("an invocation of {name} is refused: {reason}"),
+        let function = self.functions.get(name)?;
+        let info = &function.info;
+        check_length(&function, payload)?;
+        let patience = match asked.deadline {
+            Some(deadline) => deadline.saturating_sub(waited),
+            None => Duration::from_millis(info.timeout_ms),
         };
-        let (length, most) =
-            (payload.get().len() as u64, info.payload_in.unwrap_or(DEFAULT_PAYLOAD));
-        if length > most {
-            return Err(refused(format!("its event has {length} bytes, of {most} at most")));
-        }
-        let bounds = Bounds { sandboxes: info.sandboxes, concurrency: info.concurrency };
-        let patience = asked.deadline.unwrap_or(Duration::from_millis(info.timeout_ms));
         let gone = asked.gone.notified();
-        let turn = self.gate.enter(name, bounds, patience, gone).await;
-        let turn = turn.map_err(|error| refused(error.to_string()))?;
+        let turn = self.gate.enter(name, bounds(&function), patience, gone).await;
+        let turn = turn.map_err(|error| refused(name, &error))?;
         // What was deployed meanwhile is what runs.
         Ok((self.functions.get(name)?, turn))
     }
 
-    /// What serves in the place of a turn; started, or resumed, where nothing does.
+    /// What serves in the place of a turn; started, or resumed, where nothing does. Nothing where the
+    /// function's environment is to be made first, which is not waited for in a place.
     pub(super) async fn serve(
         &self,
         turn: &Turn<Serving>,
         function: &Arc<Function>,
-        progress: &UnboundedSender<Progress>,
-    ) -> Result<Obtained, Fault> {
+        prepared: &Prepared,
+    ) -> Result<Option<Obtained>, Fault> {
         let mut serving = turn.place().serving().lock().await;
         // Only a sandbox that serves several at once is there for more than one where none is kept.
         let may_stay = self.settings.tiers.paused || function.info.concurrency > 1;
@@ -83,13 +83,13 @@ impl Supervisor {
             && may_stay
             && self.is_current(function, instance, tree)
         {
-            return Ok(Obtained::running(instance.clone(), tree.clone()));
+            return Ok(Some(Obtained::running(instance.clone(), tree.clone())));
         }
         *serving = None;
-        let obtained = self.obtain(function, progress).await?;
+        let Some(obtained) = self.obtain(function, prepared).await? else { return Ok(None) };
         let (instance, tree) = (obtained.instance.clone(), obtained.tree.clone());
         *serving = Some(Serving { instance, tree });
-        Ok(obtained)
+        Ok(Some(obtained))
     }
 
     /// Whether an instance is one of a function as it is now, in the environment that it has now, and
@@ -113,6 +113,28 @@ impl Supervisor {
         running.entry(sandbox).or_insert_with(|| (instance.clone(), 0)).1 += 1;
         Noted { running: self.running.clone(), sandbox }
     }
+}
+
+/// Refuses an event that is longer than a function takes.
+pub(super) fn check_length(function: &Function, payload: &RawValue) -> Result<(), Fault> {
+    let info = &function.info;
+    let (length, most) = (payload.get().len() as u64, info.payload_in.unwrap_or(DEFAULT_PAYLOAD));
+    if length > most {
+        let reason = format!("its event has {length} bytes, of {most} at most");
+        return Err(refused(&info.name, &reason));
+    }
+    Ok(())
+}
+
+/// What a function may have at the same time.
+pub(super) fn bounds(function: &Function) -> Bounds {
+    Bounds { sandboxes: function.info.sandboxes, concurrency: function.info.concurrency }
+}
+
+/// An invocation that does not begin.
+pub(super) fn refused(name: &str, reason: &dyn Display) -> Fault {
+    let message = format!("an invocation of {name} is refused: {reason}");
+    Fault { kind: FaultKind::Refused, message }
 }
 
 /// An invocation in the list of those that run; leaves it when dropped.

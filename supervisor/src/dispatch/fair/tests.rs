@@ -46,7 +46,7 @@ fn a_sandbox_is_filled_before_another_is_opened_and_the_rest_waits() {
     assert_eq!(places[2], places[3]);
     assert_ne!(places[0], places[2]);
     let waiter = wait(&mut fair, "f", two_by_two);
-    assert_eq!(fair.arrive("f", two_by_two, LONG, NONE), Arrival::Full);
+    assert_eq!(fair.arrive("f", two_by_two, LONG, NONE), Arrival::Full(1));
     assert_eq!(end(&mut fair, places[2], ms(1)), [Begin { waiter, place: places[2] }]);
 }
 
@@ -111,23 +111,114 @@ fn a_place_of_many_is_cleared_for_a_function_that_has_none() {
     assert_eq!(end(&mut fair, place, ms(15)).len(), 3);
 }
 
+/// Runs one to its end, which leaves the function idle.
+fn run(fair: &mut Fair, function: &str, bounds: Bounds, began: Duration, ran: Duration) {
+    let Arrival::Begins(place) = fair.arrive(function, bounds, LONG, began) else { panic!() };
+    let now = began + ran;
+    fair.finish(place, Some(ran), now);
+    fair.free(place, now);
+}
+
 #[test]
-fn what_cannot_be_in_time_is_foreseen_from_run_times_and_capacity() {
+fn what_cannot_be_in_time_is_foreseen_from_what_runs() {
     let mut fair = Fair::new(4, 100);
     let two = bounds(2, 1);
-    let place = begin(&mut fair, "f", two);
-    fair.finish(place, Some(ms(100)), ms(100));
-    fair.free(place, ms(100));
+    run(&mut fair, "f", two, NONE, ms(100));
     for _ in 0..2 {
-        begin(&mut fair, "f", two);
+        assert!(matches!(fair.arrive("f", two, NONE, ms(100)), Arrival::Begins(_)));
     }
-    let patience = ms(149);
-    assert!(matches!(fair.arrive("f", two, patience, ms(100)), Arrival::Waits(_)));
-    assert!(matches!(fair.arrive("f", two, patience, ms(100)), Arrival::Waits(_)));
-    assert_eq!(fair.arrive("f", two, patience, ms(100)), Arrival::Hopeless(ms(150)));
+    // Those who run take another 100 ms; in 60 ms, another 40.
+    assert_eq!(fair.arrive("f", two, ms(99), ms(100)), Arrival::Hopeless(ms(100)));
+    assert!(matches!(fair.arrive("f", two, ms(40), ms(160)), Arrival::Waits(_)));
+    // What takes longer than any before may end at any time.
+    assert!(matches!(fair.arrive("f", two, ms(1), ms(400)), Arrival::Waits(_)));
     // Nothing is known of another, so it may hope; and who can begin at once is not judged.
     assert!(matches!(fair.arrive("g", bounds(1, 1), NONE, ms(100)), Arrival::Begins(_)));
     assert!(matches!(fair.arrive("g", bounds(1, 1), NONE, ms(100)), Arrival::Waits(_)));
+}
+
+#[test]
+fn who_waits_ahead_counts_by_what_runs_take_now() {
+    let mut fair = Fair::new(4, 100);
+    let one = bounds(1, 1);
+    let mut now = NONE;
+    let mut place = begin(&mut fair, "f", one);
+    for _ in 0..6 {
+        wait(&mut fair, "f", one);
+    }
+    for _ in 0..4 {
+        now += ms(100);
+        let (begins, _) = fair.finish(place, Some(ms(100)), now);
+        place = begins[0].place;
+    }
+    // One runs and two wait.
+    assert_eq!(fair.arrive("f", one, ms(299), now), Arrival::Hopeless(ms(300)));
+    assert!(matches!(fair.arrive("f", one, ms(300), now), Arrival::Waits(_)));
+}
+
+#[test]
+fn what_was_slow_before_refuses_nobody_now() {
+    let mut fair = Fair::new(16, 100);
+    let eight = bounds(8, 1);
+    let second = ms(1000);
+    for at in 0..20 {
+        run(&mut fair, "slow", eight, 5 * second * at, ms(4999));
+    }
+    let mut now = 1000 * second;
+    let mut places = VecDeque::new();
+    for _ in 0..8 {
+        let Arrival::Begins(place) = fair.arrive("slow", eight, 5 * second, now) else { panic!() };
+        places.push_back(place);
+    }
+    // All of them at once, and each that follows.
+    for _ in 0..92 {
+        let arrival = fair.arrive("slow", eight, 5 * second, now);
+        assert!(matches!(arrival, Arrival::Waits(_)), "{arrival:?}");
+    }
+    for _ in 0..92 {
+        now += ms(25);
+        let place = places.pop_front().unwrap();
+        let (begins, _) = fair.finish(place, Some(ms(200)), now);
+        places.extend(begins.iter().map(|begin| begin.place));
+    }
+    assert_eq!(fair.waiting(), BTreeMap::new());
+}
+
+#[test]
+fn timeouts_and_places_of_others_refuse_nobody() {
+    let mut fair = Fair::new(2, 100);
+    let one = bounds(1, 1);
+    for at in 1..10 {
+        let place = begin(&mut fair, "f", one);
+        // Cut off.
+        fair.finish(place, None, ms(5000 * at));
+        fair.free(place, ms(5000 * at));
+    }
+    let now = ms(60_000);
+    let _place = begin(&mut fair, "f", one);
+    assert!(matches!(fair.arrive("f", one, ms(1), now), Arrival::Waits(_)));
+    // Another has nothing that runs: nobody knows when it gets a place.
+    run(&mut fair, "g", one, now, ms(5000));
+    begin(&mut fair, "h", one);
+    assert!(matches!(fair.arrive("g", one, ms(1), now), Arrival::Waits(_)));
+}
+
+proptest! {
+    /// Whatever ran before, and however short the patience is.
+    #[test]
+    fn nobody_is_refused_while_nothing_runs(
+        past in proptest::collection::vec(0..10_000u64, 0..20),
+        patience in 0..10u64,
+    ) {
+        let mut fair = Fair::new(1, 10);
+        let mut now = NONE;
+        for ran in past {
+            run(&mut fair, "f", bounds(1, 1), now, ms(ran));
+            now += ms(ran);
+        }
+        let arrival = fair.arrive("f", bounds(1, 1), ms(patience), now);
+        prop_assert!(matches!(arrival, Arrival::Begins(_)));
+    }
 }
 
 #[derive(Debug, Clone)]

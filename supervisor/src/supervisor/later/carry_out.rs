@@ -19,6 +19,8 @@ use crate::wall_clock::now_ms;
 const MAX_OF_FUNCTION: u32 = 4;
 /// Most events at once for each processor.
 const MAX_OF_PROCESSOR: usize = 4;
+/// Most events at once, besides the others, of functions whose environments are not there yet.
+const MAX_UNREADY: usize = 32;
 /// How long the time of day is not looked at: somebody may set it.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 /// Most characters of each text of an error that is kept.
@@ -28,8 +30,17 @@ const MAX_FRAMES: usize = 50;
 /// How long after the database could not be read or written it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How many events of each function run.
-type Counts = Arc<Mutex<BTreeMap<String, u32>>>;
+/// How many events run.
+type Counts = Arc<Mutex<Count>>;
+
+#[derive(Debug, Default)]
+struct Count {
+    of: BTreeMap<String, u32>,
+    /// Of functions whose environments were there. The others wait for an index, most likely, so they
+    /// are beside these.
+    ready: usize,
+    unready: usize,
+}
 
 /// Carries events out until the supervisor stops. What it waits for then is as other requests are.
 pub async fn carry_out(supervisor: Arc<Supervisor>) {
@@ -60,22 +71,27 @@ async fn fill(
     most: usize,
 ) -> Result<Duration, EventsError> {
     loop {
-        let (busy, count) = {
+        let (mut busy, are_many_unready) = {
             let running = lock(running);
-            let full = running.iter().filter(|(name, count)| **count >= limit(supervisor, name));
+            if running.ready >= most {
+                return Ok(MAX_SLEEP);
+            }
+            let full = running.of.iter().filter(|(name, count)| **count >= limit(supervisor, name));
             let busy: Vec<_> = full.map(|(name, _)| name.clone()).collect();
-            (busy, running.values().sum::<u32>())
+            (busy, running.unready >= MAX_UNREADY)
         };
-        if count as usize >= most {
-            return Ok(MAX_SLEEP);
+        if are_many_unready {
+            let functions = supervisor.functions.list().into_iter();
+            let unready = functions.filter(|one| !supervisor.environments.is_at_hand(one));
+            busy.extend(unready.map(|function| function.info.name.clone()));
         }
         let Some(event) = supervisor.events.claim(busy.clone()).await? else {
             let due = supervisor.events.next_due(busy).await?;
             let left = due.map(|due| u64::try_from(due - now_ms()).unwrap_or_default());
             return Ok(left.map_or(MAX_SLEEP, |left| Duration::from_millis(left).min(MAX_SLEEP)));
         };
-        *lock(running).entry(event.function.clone()).or_default() += 1;
-        let place = Place { running: running.clone(), function: event.function.clone() };
+        let place =
+            Place::new(running, event.function.clone(), is_ready(supervisor, &event.function));
         let supervisor = supervisor.clone();
         tokio::spawn(async move {
             let in_flight = supervisor.begin_request();
@@ -86,8 +102,17 @@ async fn fill(
     }
 }
 
+fn is_ready(supervisor: &Supervisor, function: &str) -> bool {
+    let known = supervisor.functions.get(function);
+    known.is_ok_and(|function| supervisor.environments.is_at_hand(&function))
+}
+
 /// How many events of a function may run at once.
 fn limit(supervisor: &Supervisor, function: &str) -> u32 {
+    if !is_ready(supervisor, function) {
+        // One is enough to have its environment made.
+        return 1;
+    }
     let known = supervisor.functions.get(function);
     known.map_or(1, |function| {
         let info = &function.info;
@@ -99,16 +124,35 @@ fn limit(supervisor: &Supervisor, function: &str) -> u32 {
 struct Place {
     running: Counts,
     function: String,
+    is_ready: bool,
+}
+
+impl Place {
+    fn new(running: &Counts, function: String, is_ready: bool) -> Self {
+        let mut count = lock(running);
+        *count.of.entry(function.clone()).or_default() += 1;
+        *count.part(is_ready) += 1;
+        drop(count);
+        Self { running: running.clone(), function, is_ready }
+    }
+}
+
+impl Count {
+    fn part(&mut self, is_ready: bool) -> &mut usize {
+        if is_ready { &mut self.ready } else { &mut self.unready }
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut running = lock(&self.running);
-        let left = running.get(&self.function).map_or(0, |count| count.saturating_sub(1));
+        let part = running.part(self.is_ready);
+        *part = part.saturating_sub(1);
+        let left = running.of.get(&self.function).map_or(0, |count| count.saturating_sub(1));
         if left == 0 {
-            running.remove(&self.function);
+            running.of.remove(&self.function);
         } else {
-            running.insert(self.function.clone(), left);
+            running.of.insert(self.function.clone(), left);
         }
     }
 }

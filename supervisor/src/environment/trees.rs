@@ -1,0 +1,188 @@
+//! What names stand for, as far as that was read.
+//!
+//! Reading takes a while, and what a name stands for may change meanwhile. So each change begins a new
+//! *generation* once it is made, or has failed half-way: what was read in an earlier one is not kept.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::sync::{Mutex, lock};
+
+/// What was read, by name.
+#[derive(Debug)]
+pub struct Trees<T>(Mutex<Known<T>>);
+
+#[derive(Debug)]
+struct Known<T> {
+    generation: u64,
+    trees: HashMap<String, Arc<T>>,
+}
+
+impl<T> Default for Trees<T> {
+    fn default() -> Self {
+        Self(Mutex::new(Known { generation: 0, trees: HashMap::new() }))
+    }
+}
+
+impl<T> Trees<T> {
+    /// What a name stands for, where that was read.
+    pub fn get(&self, name: &str) -> Option<Arc<T>> {
+        lock(&self.0).trees.get(name).cloned()
+    }
+
+    /// Looks at what a name stands for, where that was read.
+    pub fn look<R>(&self, name: &str, look: impl FnOnce(&T) -> R) -> Option<R> {
+        lock(&self.0).trees.get(name).map(|tree| look(tree))
+    }
+
+    /// What a name stands for, which is read where it is not known. Blocks as long as `read` does.
+    pub fn read<E>(&self, name: &str, mut read: impl FnMut() -> Result<T, E>) -> Result<Arc<T>, E> {
+        loop {
+            let generation = {
+                let known = lock(&self.0);
+                if let Some(tree) = known.trees.get(name) {
+                    return Ok(tree.clone());
+                }
+                known.generation
+            };
+            let tree = Arc::new(read()?);
+            let mut known = lock(&self.0);
+            // Else something has changed since, and it may have been this.
+            if known.generation == generation {
+                return Ok(known.trees.entry(name.to_owned()).or_insert(tree).clone());
+            }
+        }
+    }
+
+    /// A change of what names stand for: made, or failed, when this is dropped.
+    pub fn changing<'a>(&'a self, names: &'a [String]) -> Changing<'a, T> {
+        Changing { trees: self, names }
+    }
+}
+
+/// See [`Trees::changing`].
+#[derive(Debug)]
+pub struct Changing<'a, T> {
+    trees: &'a Trees<T>,
+    names: &'a [String],
+}
+
+impl<T> Drop for Changing<'_, T> {
+    fn drop(&mut self) {
+        let mut known = lock(&self.trees.0);
+        known.generation += 1;
+        let gone: Vec<_> = self.names.iter().map(|name| known.trees.remove(name)).collect();
+        // What they hold is let go beside the lock.
+        drop((known, gone));
+    }
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use std::cell::Cell;
+    use std::convert::Infallible;
+
+    use super::*;
+
+    fn names() -> [String; 1] {
+        ["e".to_owned()]
+    }
+
+    /// What the catalog says, read while `meanwhile` happens after the first reading.
+    fn read(trees: &Trees<u32>, catalog: &Cell<u32>, meanwhile: impl FnOnce()) -> u32 {
+        let mut meanwhile = Some(meanwhile);
+        let read = || {
+            let found = catalog.get();
+            if let Some(meanwhile) = meanwhile.take() {
+                meanwhile();
+            }
+            Ok::<_, Infallible>(found)
+        };
+        let Ok(tree) = trees.read("e", read);
+        *tree
+    }
+
+    #[test]
+    fn what_was_read_before_a_change_is_not_kept_after_it() {
+        let (trees, catalog) = (Trees::default(), Cell::new(1));
+        // The change is made while the reader is between reading and keeping.
+        let change = || {
+            let names = names();
+            let changing = trees.changing(&names);
+            catalog.set(2);
+            drop(changing);
+            // Another has read it by then.
+            assert_eq!(read(&trees, &catalog, || {}), 2);
+        };
+        assert_eq!(read(&trees, &catalog, change), 2);
+        assert_eq!(trees.get("e").as_deref(), Some(&2));
+    }
+
+    #[test]
+    fn a_reader_that_keeps_in_the_midst_of_a_change_is_corrected_by_it() {
+        let (trees, catalog) = (Trees::default(), Cell::new(1));
+        let names = names();
+        let changing = trees.changing(&names);
+        assert_eq!(read(&trees, &catalog, || {}), 1);
+        catalog.set(2);
+        // As where publishing fails: it was changed all the same.
+        drop(changing);
+        assert_eq!(trees.get("e"), None);
+        assert_eq!(read(&trees, &catalog, || {}), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_kept() {
+        let trees = Trees::<u32>::default();
+        assert_eq!(trees.read("e", || Err("gone")).unwrap_err(), "gone");
+        assert_eq!(trees.get("e"), None);
+    }
+}
+
+#[cfg(all(test, feature = "shuttle"))]
+mod shuttled {
+    use std::convert::Infallible;
+
+    use shuttle::sync::atomic::{AtomicU32, Ordering};
+    use shuttle::{check_random, thread};
+
+    use super::*;
+
+    /// Whatever the order of readers and changes is, nothing stale is kept after the last change, and
+    /// who begins to read after a change has it.
+    #[test]
+    fn nothing_stale_is_kept_after_the_last_change() {
+        let run = || {
+            let trees = Arc::new(Trees::<u32>::default());
+            let catalog = Arc::new(AtomicU32::new(0));
+            let read = |trees: &Trees<u32>, catalog: &AtomicU32| {
+                let Ok(tree) =
+                    trees.read("e", || Ok::<_, Infallible>(catalog.load(Ordering::SeqCst)));
+                *tree
+            };
+            let threads: Vec<_> = (0..4)
+                .map(|at| {
+                    let (trees, catalog) = (trees.clone(), catalog.clone());
+                    thread::spawn(move || {
+                        if at % 2 == 0 {
+                            read(&trees, &catalog);
+                            read(&trees, &catalog);
+                            return;
+                        }
+                        let names = ["e".to_owned()];
+                        let changing = trees.changing(&names);
+                        let mine = 1 + catalog.fetch_add(1, Ordering::SeqCst);
+                        drop(changing);
+                        assert!(read(&trees, &catalog) >= mine, "stale after its own change");
+                    })
+                })
+                .collect();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            assert_eq!(read(&trees, &catalog), 2);
+            assert!(trees.get("e").is_none_or(|kept| *kept == 2));
+        };
+        check_random(run, 10_000);
+    }
+}
