@@ -93,6 +93,7 @@ fn main() -> ExitCode {
         ("store::collecting", store::collecting::tests()),
         ("store::damage", store::damage::tests()),
         ("store::full", store::full::tests()),
+        ("store::orders", store::orders::tests()),
         ("store::roots", store::roots::tests()),
         ("zygote::forked", zygote::forked::tests()),
         ("zygote::hooks", zygote::hooks::tests()),

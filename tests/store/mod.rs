@@ -3,6 +3,7 @@
 pub mod collecting;
 pub mod damage;
 pub mod full;
+pub mod orders;
 pub mod roots;
 
 use std::path::{Path, PathBuf};
