@@ -9,6 +9,7 @@ use crate::harness::{Instance, Options, eventually};
 use crate::tests;
 
 tests!(
+    logs_are_complete_when_there_is_a_reply,
     interleaved_invocations_are_told_apart,
     a_line_is_followed_before_its_function_ends,
     followers_end_with_the_function_and_with_the_supervisor,
@@ -37,13 +38,17 @@ fn texts(records: &[Value]) -> Vec<&str> {
     records.iter().map(|record| record["text"].as_str().unwrap()).collect()
 }
 
-/// Waits until an invocation's report is written: it is on its way when the reply is.
-fn await_report(instance: &Instance, function: &str, request: &Value) {
-    let request = request.as_str().unwrap();
-    eventually("the report is written", || {
-        let records = logs(instance, &[function, "--request", request]);
-        texts(&records).last().is_some_and(|text| text.starts_with("REPORT RequestId: "))
-    });
+fn logs_are_complete_when_there_is_a_reply() {
+    let instance = Instance::start(&Options::default());
+    instance.deploy("echo", "def handler(event): print(event, end='')\n", &[]);
+    for number in 0..20 {
+        let answer = instance.invoke("echo", &json!(number));
+        let request = answer["request_id"].as_str().unwrap();
+        let records = logs(&instance, &["echo", "--request", request]);
+        let told = texts(&records);
+        assert_eq!((told.len(), told[1]), (4, number.to_string().as_str()), "{told:?}");
+        assert!(told[3].starts_with("REPORT RequestId: "), "{told:?}");
+    }
 }
 
 fn interleaved_invocations_are_told_apart() {
@@ -57,7 +62,6 @@ fn interleaved_invocations_are_told_apart() {
         calls.into_iter().map(|call| call.join().unwrap()).collect()
     });
     for (name, answer) in &answers {
-        await_report(&instance, "talker", &answer["request_id"]);
         let request = answer["request_id"].as_str().unwrap();
         let records = logs(&instance, &["talker", "--request", request]);
         assert!(records.iter().all(|record| record["request"] == request), "{records:?}");
@@ -180,7 +184,6 @@ def handler(event):
         let kept = instance.status()["log_bytes"].as_u64().unwrap();
         assert!(kept <= 1 << 20, "{kept} bytes");
     }
-    await_report(&instance, "flood", &last["request_id"]);
     let request = last["request_id"].as_str().unwrap();
     let records = logs(&instance, &["flood", "--request", request]);
     assert_eq!(records.len(), 2003);
@@ -189,7 +192,6 @@ def handler(event):
     // More than one invocation may print: said once, and the function does not fail.
     let answer = instance.invoke("flood", &json!(50_000));
     assert_eq!(answer["result"], 50_000);
-    await_report(&instance, "flood", &answer["request_id"]);
     let records = logs(&instance, &["flood", "--request", answer["request_id"].as_str().unwrap()]);
     let kept: usize =
         texts(&records).iter().filter(|t| t.starts_with('0')).map(|t| t.len() + 1).sum();
@@ -222,7 +224,6 @@ def handler(event):
         ("slow", "[ERROR] Runtime.Timeout: ", "Status: timeout"),
     ] {
         let answer = instance.invoke("bad", &json!(event));
-        await_report(&instance, "bad", &answer["request_id"]);
         let request = answer["request_id"].as_str().unwrap();
         let records = logs(&instance, &["bad", "--request", request]);
         let told = texts(&records);

@@ -24,6 +24,8 @@ pub async fn follow(
         return Ok(Some(Reply::Fault(fault.into())));
     }
     let log = supervisor.journal.of(&wanted.function);
+    // What was recorded before a reply is there for whoever has that reply.
+    supervisor.journal.flush().await;
     let mut changes = log.changes();
     let mut ending = supervisor.ending();
     let mut reader = Reader::new(&log, selection(&wanted));
