@@ -78,6 +78,7 @@ fn main() -> ExitCode {
         ("fault::restart", fault::restart::tests()),
         ("fault::service", fault::service::tests()),
         ("fault::soak", fault::soak::tests()),
+        ("fault::stuck", fault::stuck::tests()),
         ("fault::succession", fault::succession::tests()),
         ("fault::upgrade", fault::upgrade::tests()),
         ("ingest::hostile", ingest::hostile::tests()),

@@ -9,5 +9,6 @@ pub mod matrix;
 pub mod restart;
 pub mod service;
 pub mod soak;
+pub mod stuck;
 pub mod succession;
 pub mod upgrade;

@@ -133,6 +133,11 @@ impl Exit {
         }
     }
 
+    /// Whether it was killed by a signal that it cannot have handled.
+    pub fn is_kill(self) -> bool {
+        self.status & 0x7f == nix::sys::signal::Signal::SIGKILL as i32
+    }
+
     /// The status as a shell gives it: the exit status, or 128 and the signal.
     pub fn code(self) -> i32 {
         let signal = self.status & 0x7f;

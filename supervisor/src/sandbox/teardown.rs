@@ -1,15 +1,16 @@
 //! Taking sandboxes down: always whole, always in the same order, off everybody's path.
 
-use std::os::fd::BorrowedFd;
+use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use pipsqueak_kernel::pidfd;
 
-use super::stages::{Stage, Stages};
+use super::stages::{Noted, Stage, Stages};
 use super::users::User;
-use super::{Door, END_PATIENCE, Sandbox, Standing};
+use super::{Door, Sandbox, Standing};
 use crate::kernel::cgroup::Group;
 
 /// What is left of a sandbox that nobody uses any more.
@@ -21,33 +22,69 @@ pub struct Remains {
     pub door: Door,
     pub group: Arc<Group>,
     /// Free for others only when nothing of the sandbox runs any more.
+    #[expect(dead_code, reason = "held for its drop")]
     pub user: User,
     /// Must outlive it: the end of a pid namespace is the end of those inside it.
+    #[expect(dead_code, reason = "held for its drop")]
     pub parent: Option<Arc<Sandbox>>,
+    #[expect(dead_code, reason = "held for its drop")]
     pub keeps: Option<Arc<tempfile::TempDir>>,
 }
 
-/// Takes down what comes, until `None` does.
+/// How long the end of a sandbox is waited for before the next is taken down.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long after an attempt that failed the next one is made.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A sandbox that is being taken down, and shown as such.
+type Ending = (Remains, Noted);
+
+/// Takes down what comes, until `None` does. A sandbox that cannot be ended is kept with all that it
+/// uses, its user number above all, and tried again.
 pub fn run(remains: &Receiver<Option<Remains>>, stages: &Arc<Stages>) {
-    while let Ok(Some(remains)) = remains.recv() {
-        let Remains { id, standing, name, door, group, user, parent, keeps } = remains;
-        let _ending = stages.enter(id, standing, Stage::Ending);
-        if let Err(error) = end(&name, door.holder(), &group) {
-            tracing::error!(sandbox = name, %error, "taking a sandbox down");
+    let mut left: Vec<Ending> = Vec::new();
+    let mut next_attempt = Instant::now() + PAUSE;
+    loop {
+        let received = if left.is_empty() {
+            remains.recv().map_err(RecvTimeoutError::from)
+        } else {
+            remains.recv_timeout(next_attempt.saturating_duration_since(Instant::now()))
+        };
+        match received {
+            Ok(Some(remains)) => {
+                let noted = stages.enter(remains.id, remains.standing, Stage::Ending);
+                match end(&remains, PATIENCE) {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        let sandbox = &remains.name;
+                        tracing::error!(sandbox, %error, "taking a sandbox down; trying again");
+                    }
+                }
+                if left.is_empty() {
+                    next_attempt = Instant::now() + PAUSE;
+                }
+                left.push((remains, noted));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                left.retain(|(remains, _)| end(remains, Duration::ZERO).is_err());
+                next_attempt = Instant::now() + PAUSE;
+            }
+            Ok(None) | Err(RecvTimeoutError::Disconnected) => return,
         }
-        // Only now is nothing of it left that used them.
-        drop((user, keeps, parent, door));
     }
 }
 
-fn end(name: &str, holder: BorrowedFd<'_>, group: &Group) -> std::io::Result<()> {
-    pidfd::signal(holder, Signal::SIGKILL)?;
+/// Ends a sandbox. Once this has succeeded, nothing is left of it that uses its user number.
+fn end(remains: &Remains, patience: Duration) -> io::Result<()> {
+    let Remains { name, door, group, .. } = remains;
+    pidfd::signal(door.holder(), Signal::SIGKILL)?;
     // A v1 freezer holds back even that.
     if let Err(error) = group.thaw() {
         tracing::debug!(sandbox = name, %error, "thawing a sandbox to end it");
     }
-    if !pidfd::wait_end(holder, END_PATIENCE)? {
-        tracing::warn!(sandbox = name, "its holder has not ended in time");
+    if !pidfd::wait_end(door.holder(), patience)? {
+        let text = format!("its processes have not ended within {patience:?} of being killed");
+        return Err(io::Error::new(io::ErrorKind::TimedOut, text));
     }
     group.remove()
 }
