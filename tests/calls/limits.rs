@@ -12,6 +12,7 @@ tests!(
     a_timeout_kills,
     a_timeout_ends_all_that_was_started,
     too_much_memory_is_told_as_such,
+    a_call_is_told_what_ended_it_and_not_an_earlier_one,
     processes_are_bounded,
     processor_time_is_bounded,
     what_a_function_writes_to_memory_is_bounded,
@@ -79,6 +80,31 @@ fn too_much_memory_is_told_as_such() {
     assert_eq!(answer["error"]["errorType"], "Runtime.OutOfMemory", "{answer}");
     assert_eq!(instance.call(&["invoke", "hungry", "-d", "1048576"]).code, 5);
     assert_eq!(instance.invoke("hungry", &json!(1))["result"], 256);
+}
+
+fn a_call_is_told_what_ended_it_and_not_an_earlier_one() {
+    let instance = Instance::start(&Options::default());
+    let code = "
+import os, subprocess, sys
+
+def handler(event):
+    if event == 'child':
+        return subprocess.run([sys.executable, '-c', 'bytearray(1 << 30)[:] = bytes(1 << 30)']).returncode
+    if event == 'exit':
+        os._exit(3)
+    os.kill(os.getpid(), 9)
+";
+    instance.deploy("parent", code, &["--memory", "128M"]);
+    for (event, how) in [("exit", "exited with status 3"), ("kill", "SIGKILL")] {
+        // The kernel ends a child of the function's, and the function goes on.
+        let answer = instance.invoke("parent", &json!("child"));
+        assert_eq!(answer["result"], -9, "{answer}");
+        eventually("it is frozen", || instance.status()["sandboxes"][0]["state"] == "paused");
+        let answer = instance.invoke("parent", &json!(event));
+        assert_eq!(answer["error"]["errorType"], "Runtime.ExitError", "{answer}");
+        let message = answer["error"]["errorMessage"].as_str().unwrap();
+        assert!(message.contains(how), "{message}");
+    }
 }
 
 fn processes_are_bounded() {

@@ -67,6 +67,8 @@ pub struct Instance {
     is_fit: AtomicBool,
     /// Whether its processes are stopped.
     is_frozen: AtomicBool,
+    /// Processes of it that were killed for want of memory before it was last frozen.
+    oom_kills: AtomicU64,
 }
 
 /// How its process is talked to.
@@ -138,6 +140,7 @@ impl Instance {
             imported: Mutex::default(),
             is_fit: AtomicBool::new(true),
             is_frozen: AtomicBool::new(false),
+            oom_kills: AtomicU64::new(0),
         })
     }
 
@@ -333,7 +336,11 @@ impl Instance {
     async fn ended(&self) -> (FunctionError, Outcome) {
         // Told once, and asked for by all whom it was to answer.
         let exit = *self.exit.get_or_init(|| self.exits.of(self.pid, EXIT_PATIENCE)).await;
-        if self.sandbox.group().oom_kills() > 0 {
+        // A child that was killed for want of memory is the handler's to cope with, and those of earlier
+        // calls are nobody's.
+        let was_killed = exit.is_none_or(Exit::is_kill);
+        let earlier = self.oom_kills.load(Ordering::Relaxed);
+        if was_killed && self.sandbox.group().oom_kills() > earlier {
             let limit = self.function.info.memory >> 20;
             let message = format!("the function went over its memory limit of {limit} MiB");
             return (told("Runtime.OutOfMemory", message), Outcome::Refused);
@@ -349,7 +356,9 @@ impl Paused {
     pub fn freeze(&mut self) -> io::Result<()> {
         // Found out here because nobody waits for it here.
         self.instance.host_pid.get_or_init(|| self.instance.sandbox.process());
-        self.instance.sandbox.group().freeze()?;
+        let group = self.instance.sandbox.group();
+        group.freeze()?;
+        self.instance.oom_kills.store(group.oom_kills(), Ordering::Relaxed);
         self.instance.is_frozen.store(true, Ordering::SeqCst);
         Ok(())
     }
