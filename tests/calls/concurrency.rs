@@ -409,6 +409,16 @@ fn a_client_that_leaves_leaves_the_queue() {
             client.wait().unwrap();
             await_waiting(&instance, &json!({}));
         }
+        // One that has said more of its body than anybody reads.
+        let body = instance.scratch().join("body");
+        std::fs::write(&body, vec![b'x'; 16 << 20]).unwrap();
+        let mut client = instance.command();
+        client.args(["invoke", "held", "-d", "\"go\"", "--body", &format!("@{}", body.display())]);
+        let mut client = client.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        await_waiting(&instance, &json!({ "held": 1 }));
+        client.kill().unwrap();
+        client.wait().unwrap();
+        await_waiting(&instance, &json!({}));
         release(&instance, "held", "go");
         assert_eq!(call.join().unwrap()["result"], "go");
     });

@@ -1,7 +1,7 @@
 //! One client's connection: frames in, frames out.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -149,13 +149,21 @@ fn look(mut readiness: AsyncFdReadyGuard<'_, UnixStream>) -> Look {
         Err(_) => Look::Nothing,
         Ok(Ok(1..)) => Look::More,
         Ok(Ok(0) | Err(_)) => {
-            let mut asked = [PollFd::new(readiness.get_inner().as_fd(), PollFlags::empty())];
-            let told = poll(&mut asked, PollTimeout::ZERO);
-            let hung_up = PollFlags::POLLHUP;
-            let is_gone = asked[0].revents().is_some_and(|events| events.contains(hung_up));
-            if told.is_ok() && is_gone { Look::Gone } else { Look::More }
+            if has_gone(readiness.get_inner().as_fd()) {
+                Look::Gone
+            } else {
+                Look::More
+            }
         }
     }
+}
+
+/// Whether the client of a connection has closed it, whatever of what it has said is not read yet.
+pub fn has_gone(stream: BorrowedFd<'_>) -> bool {
+    let mut asked = [PollFd::new(stream, PollFlags::empty())];
+    let told = poll(&mut asked, PollTimeout::ZERO);
+    let hung_up = PollFlags::POLLHUP;
+    told.is_ok() && asked[0].revents().is_some_and(|events| events.contains(hung_up))
 }
 
 enum Read {

@@ -1,9 +1,10 @@
 //! An invocation whose result, and perhaps its body, passes through while it runs.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pipsqueak::wire::{
     FrameKind, HEADER_BYTES, Header, MAX_PART_BYTES, Progress, Reply, Request, encode_bytes,
@@ -11,12 +12,15 @@ use pipsqueak::wire::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::connection::{Connection, PATIENCE, write};
+use super::connection::{Connection, PATIENCE, has_gone, write};
 use super::route::{self, After, Caller};
 use crate::function::{Given, Streams};
 use crate::supervisor::Supervisor;
+
+/// How often a client is looked at whose body nobody reads: what it has said already hides its end.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// Carries such a request out. Besides the reply, whether the connection can be used for another
 /// request: not where the client has not said all of its body, or has said more than that.
@@ -28,6 +32,8 @@ pub async fn answer(
     has_body: bool,
 ) -> (Reply, After, bool) {
     let (gone, is_whole) = (Notify::new(), AtomicBool::new(!has_body));
+    // Without one the client's end is found by writing to it.
+    let glanced_at = stream.get_ref().as_fd().try_clone_to_owned().ok().filter(|_| has_body);
     let (done, is_usable) = {
         let (reader, writer) = tokio::io::split(&mut *stream);
         let (result, given) = mpsc::channel(1);
@@ -37,7 +43,8 @@ pub async fn answer(
         let caller = Caller { arrived, gone: &gone, streams };
         let mut work = Box::pin(route::route(supervisor, request, caller, &progress));
         let give = give(writer, given, told);
-        let hear = hear(reader, has_body.then_some(parts), &is_whole);
+        let glanced_at = glanced_at.as_ref().map(AsFd::as_fd);
+        let hear = hear(reader, glanced_at, has_body.then_some(parts), &is_whole);
         tokio::pin!(give, hear);
         let (mut given, mut is_heard) = (None, false);
         let done = loop {
@@ -95,6 +102,7 @@ async fn give(
 /// ends when it does, or says what it is not to say.
 async fn hear(
     mut reader: impl AsyncRead + Unpin,
+    glanced_at: Option<BorrowedFd<'_>>,
     parts: Option<Sender<Vec<u8>>>,
     is_whole: &AtomicBool,
 ) {
@@ -102,8 +110,15 @@ async fn hear(
         loop {
             let Ok(part) = hear_part(&mut reader).await else { return };
             let is_last = part.is_empty();
-            // Where nobody waits for it any more, the reply is on its way.
-            let _ = parts.send(part).await;
+            let send = parts.send(part);
+            tokio::pin!(send);
+            loop {
+                tokio::select! {
+                    // Where nobody waits for it any more, the reply is on its way.
+                    _ = &mut send => break,
+                    () = sleep(GLANCE) => if glanced_at.is_some_and(has_gone) { return },
+                }
+            }
             if is_last {
                 break;
             }
