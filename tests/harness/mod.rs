@@ -88,18 +88,14 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Whether of a process at most its number is left: whoever should reap it may not do so.
+/// Whether of a process at most its number is left. Whoever should reap it may not do so, nor those whom
+/// the first process of a pid namespace waits for before it ends.
 pub fn has_ended(pid: i32) -> bool {
-    let has_no_more = |tasks: std::fs::ReadDir| tasks.count() <= 1;
-    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Err(_) => true,
-        // The state is after the name, which may have any letter in it. Other threads of a process may
-        // go on, in the kernel, after the first.
-        Ok(stat) => {
-            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
-                && std::fs::read_dir(format!("/proc/{pid}/task")).map_or(true, has_no_more)
-        }
-    }
+    let seen = |name: &str| Path::new("/proc").join(pid.to_string()).join(name);
+    // Gone once it has given back memory, files and all namespaces but those of its number and user.
+    let is_kept = std::fs::read_link(seen("ns/mnt")).is_ok();
+    // Other threads may go on, in the kernel, after the first.
+    !is_kept && std::fs::read_dir(seen("task")).map_or(true, |threads| threads.count() <= 1)
 }
 
 /// Ends a process, by its number in a reply.
