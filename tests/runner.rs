@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         ("attacks::neighbours", attacks::neighbours::tests()),
         ("attacks::reach", attacks::reach::tests()),
         ("calls::admission", calls::admission::tests()),
+        ("calls::answers", calls::answers::tests()),
         ("calls::bad_input", calls::bad_input::tests()),
         ("calls::concurrency", calls::concurrency::tests()),
         ("calls::configuration", calls::configuration::tests()),

@@ -48,9 +48,10 @@ impl From<StartError> for Fault {
     fn from(error: StartError) -> Self {
         let kind = match &error {
             StartError::Memory { .. } => FaultKind::Refused,
-            StartError::Sandbox(_) | StartError::Mount { .. } | StartError::Limit { .. } => {
-                FaultKind::Internal
-            }
+            StartError::Sandbox(_)
+            | StartError::Mount { .. }
+            | StartError::Limit { .. }
+            | StartError::Channel { .. } => FaultKind::Internal,
         };
         Self { kind, message: error.to_string() }
     }

@@ -1,6 +1,7 @@
 //! What a client asks for, and what it is answered.
 
 pub mod admission;
+pub mod answers;
 pub mod bad_input;
 pub mod concurrency;
 pub mod configuration;

@@ -37,6 +37,23 @@ pub fn set_close_on_exec(descriptor: &OwnedFd, close: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Which file a descriptor is of: its device and its inode.
+pub fn file(descriptor: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    let found = nix::sys::stat::fstat(descriptor)?;
+    Ok((found.st_dev, found.st_ino))
+}
+
+/// Makes `number` another name of `descriptor`, inherited by exec.
+///
+/// Meant for the standard streams, which Rust values do not own.
+pub fn replace(number: RawFd, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: dup2 touches no memory; by contract nothing here owns the number.
+    if unsafe { libc::dup2(descriptor.as_raw_fd(), number) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Makes `descriptors` the first descriptors of this process, 0 onwards, inherited by exec, and
 /// closes all others but `spared`.
 ///

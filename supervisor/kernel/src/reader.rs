@@ -1,17 +1,19 @@
-//! Messages as [`crate::message`] has them, read where they come without descriptors: most of them by
-//! one read each.
+//! Messages as [`crate::message`] has them, read where they rarely bring descriptors: most of them by one
+//! read each. Whoever waits here hears of signals.
 
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
 
 /// Bytes of a message's length.
 const LENGTH_BYTES: usize = 4;
 /// How much is read at once, in bytes: all of most messages.
 const READ_BYTES: usize = 4 << 10;
+/// Most descriptors that come at once.
+const MOST_DESCRIPTORS: usize = 4;
 
 /// What is read of a socket, and not taken yet.
 #[derive(Debug)]
@@ -20,23 +22,76 @@ pub struct Reader {
     /// Where in it what was received and not taken yet begins, and ends.
     begin: usize,
     end: usize,
+    /// A message of which some is there: its body, and how many bytes of it.
+    partial: Option<(Vec<u8>, usize)>,
+    /// Room for what the kernel says of descriptors.
+    control: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+    /// What is written to when a signal has come.
+    woken: Option<BorrowedFd<'static>>,
 }
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { buffer: vec![0; READ_BYTES], begin: 0, end: 0 }
+        Self {
+            buffer: vec![0; READ_BYTES],
+            begin: 0,
+            end: 0,
+            partial: None,
+            control: nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]),
+            descriptors: Vec::new(),
+            woken: None,
+        }
     }
 }
 
 impl Reader {
     /// Receives the body of a message of at most `longest` bytes, blocking until it is all there.
     ///
-    /// `None` where the other side has closed between two messages.
+    /// `None` where the other side has closed between two messages. Errors with
+    /// [`io::ErrorKind::Interrupted`] when a signal has come: the next call goes on where this was.
     pub fn receive(
         &mut self,
         socket: BorrowedFd<'_>,
         longest: usize,
     ) -> io::Result<Option<Vec<u8>>> {
+        let (mut body, mut filled) = match self.partial.take() {
+            Some(partial) => partial,
+            None => match self.begin(socket, longest)? {
+                Some(begun) => begun,
+                None => return Ok(None),
+            },
+        };
+        while filled < body.len() {
+            match self.read(socket, &mut body[filled..]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(bytes) => filled += bytes,
+                Err(error) => {
+                    self.partial = Some((body, filled));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Some(body))
+    }
+
+    /// Has [`Self::receive`] take it for a signal, too, when there is something to read from `woken`, which
+    /// does not block: another thread may be the one that a signal has struck.
+    pub fn heed(&mut self, woken: BorrowedFd<'static>) {
+        self.woken = Some(woken);
+    }
+
+    /// Descriptors that have come and that nobody has taken yet, close-on-exec.
+    pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.descriptors)
+    }
+
+    /// Receives a message's length; its body, as far as that came along.
+    fn begin(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        longest: usize,
+    ) -> io::Result<Option<(Vec<u8>, usize)>> {
         while self.end - self.begin < LENGTH_BYTES {
             if !self.fill(socket)? {
                 let is_between = self.begin == self.end;
@@ -53,46 +108,65 @@ impl Reader {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "message longer than is taken"));
         }
         let mut body = vec![0; length];
-        let mut filled = rest.len().min(length);
+        let filled = rest.len().min(length);
         body[..filled].copy_from_slice(&rest[..filled]);
         self.begin += LENGTH_BYTES + filled;
-        while filled < length {
-            match read(socket, &mut body[filled..])? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                bytes => filled += bytes,
-            }
-        }
-        Ok(Some(body))
+        Ok(Some((body, filled)))
     }
 
     /// Receives more; `false` at the end.
     fn fill(&mut self, socket: BorrowedFd<'_>) -> io::Result<bool> {
         self.buffer.copy_within(self.begin..self.end, 0);
         (self.begin, self.end) = (0, self.end - self.begin);
-        let bytes = read(socket, &mut self.buffer[self.end..])?;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let read = self.read(socket, &mut buffer[self.end..]);
+        self.buffer = buffer;
+        let bytes = read?;
         self.end += bytes;
         Ok(bytes > 0)
     }
-}
 
-/// Reads what there is, blocking until there is something.
-///
-/// Who waits in `recv` is woken by the other side's reading, too, and goes back to sleep; who polls for
-/// what arrives is not.
-fn read(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match poll(&mut [PollFd::new(socket, PollFlags::POLLIN)], PollTimeout::NONE) {
-            Ok(_) => {}
-            Err(Errno::EINTR) => continue,
-            Err(error) => return Err(error.into()),
-        }
-        match recv(socket.as_raw_fd(), buffer, MsgFlags::empty()) {
-            Ok(bytes) => return Ok(bytes),
+    /// Reads what there is, blocking until there is something.
+    ///
+    /// Who waits in `recvmsg` is woken by the other side's reading, too, and goes back to sleep; who polls
+    /// for what arrives is not.
+    fn read(&mut self, socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = PollFd::new(socket, PollFlags::POLLIN);
+        match self.woken {
+            None => poll(&mut [wanted], PollTimeout::NONE)?,
+            Some(woken) => {
+                let mut both = [wanted, PollFd::new(woken, PollFlags::POLLIN)];
+                let ready = poll(&mut both, PollTimeout::NONE)?;
+                // Where it is closed, nobody wakes by it.
+                if both[1].revents().is_some_and(|found| found.contains(PollFlags::POLLIN)) {
+                    while let Ok(1..) = nix::unistd::read(woken, &mut [0; 64]) {}
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                if both[1].revents().is_some_and(|found| !found.is_empty()) {
+                    self.woken = None;
+                }
+                ready
+            }
+        };
+        let mut slices = [IoSliceMut::new(buffer)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let control = Some(self.control.as_mut_slice());
+        let received = match recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut slices, control, flags) {
+            Ok(received) => received,
             // As at an end between messages: what it has not read, nobody will.
             Err(Errno::ECONNRESET) => return Ok(0),
-            Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
+        };
+        for control in received.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(numbers) = control {
+                let own = numbers.into_iter().map(|number| {
+                    // SAFETY: the kernel made these descriptors for this call; nobody else has them.
+                    unsafe { OwnedFd::from_raw_fd(number) }
+                });
+                self.descriptors.extend(own);
+            }
         }
+        Ok(received.bytes)
     }
 }
 
@@ -128,6 +202,48 @@ mod tests {
             assert_eq!(reader.receive(far.as_fd(), 2).unwrap().as_deref(), Some(&b"ef"[..]));
             assert!(reader.receive(far.as_fd(), 2).unwrap().is_none());
         });
+    }
+
+    #[test]
+    fn a_signal_is_told_of_and_loses_nothing_and_descriptors_come_along() {
+        use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+        use std::os::unix::thread::JoinHandleExt;
+
+        extern "C" fn hear(_: i32) {}
+        let action = SigAction::new(SigHandler::Handler(hear), SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler does nothing.
+        unsafe { sigaction(Signal::SIGUSR2, &action) }.unwrap();
+        let (near, far) = UnixStream::pair().unwrap();
+        let (told, heard) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            let mut reader = Reader::default();
+            let mut body = None;
+            while body.is_none() {
+                match reader.receive(far.as_fd(), 10) {
+                    Ok(received) => body = received,
+                    Err(error) => told.send(error.kind()).unwrap(),
+                }
+            }
+            (body.unwrap(), reader.take_descriptors().len())
+        });
+        (&near).write_all(&[3, 0, 0, 0, b'a', b'b']).unwrap();
+        let interrupted = loop {
+            // It may not be waiting yet.
+            // SAFETY: the thread is not joined yet.
+            unsafe { libc::pthread_kill(waiting.as_pthread_t(), libc::SIGUSR2) };
+            if let Ok(kind) = heard.recv_timeout(std::time::Duration::from_millis(10)) {
+                break kind;
+            }
+        };
+        assert_eq!(interrupted, io::ErrorKind::Interrupted);
+        (&near).write_all(b"c").unwrap();
+        assert_eq!(waiting.join().unwrap(), (b"abc".to_vec(), 0));
+
+        let (near, far) = UnixStream::pair().unwrap();
+        send(near.as_fd(), b"take", &[near.as_fd()]).unwrap();
+        let mut reader = Reader::default();
+        reader.receive(far.as_fd(), 10).unwrap().unwrap();
+        assert_eq!((reader.take_descriptors().len(), reader.take_descriptors().len()), (1, 0));
     }
 
     #[test]

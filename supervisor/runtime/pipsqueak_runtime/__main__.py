@@ -18,14 +18,20 @@ def main(role):
     sys.argv[:] = [CODE]
     # `multiprocessing` runs the main module of its parent again in processes that it spawns.
     sys.modules["__main__"] = type(sys)("__main__")
-    if role == "zygote":
-        from pipsqueak_runtime import zygote
+    channel = CHANNEL
+    try:
+        if role == "zygote":
+            from pipsqueak_runtime import zygote
 
-        # Returns in each child, with the child's channel.
-        channel = zygote.serve(CHANNEL)
-    else:
-        channel = CHANNEL
-    function.serve(channel, CODE)
+            # Returns in each child, with the child's channel.
+            channel = zygote.serve(CHANNEL)
+        function.serve(channel, CODE)
+    except function.native.Elsewhere as elsewhere:
+        raised = elsewhere.args[0] if elsewhere.args else None
+    # Only what a function or a package has forked comes here.
+    from pipsqueak_runtime import forked
+
+    forked.leave(raised)
 
 
 main(sys.argv[1])

@@ -4,12 +4,18 @@ What a thread prints is told with the invocation that it serves. What other thre
 processes print cannot be told apart: the supervisor tells it with the answer that comes next.
 """
 
+import os
 import sys
-import threading
+from _queue import SimpleQueue
+from _signal import set_wakeup_fd
+from _thread import allocate_lock, start_new_thread
 from contextvars import ContextVar
-from queue import SimpleQueue
+from threading import current_thread
 
-from pipsqueak_runtime import function, json_text
+from pipsqueak_native import Elsewhere, is_elsewhere
+
+from pipsqueak_runtime import failure, forked, function, json_text
+from pipsqueak_runtime import own_builtins as __builtins__
 
 # A line that does not end is told in parts of so many letters.
 LONGEST_LINE = 8 << 10
@@ -25,55 +31,86 @@ class Several:
     def __init__(self, channel, order):
         self._channel = channel
         self._longest = order["longest_result"]
-        self._sending = threading.Lock()
+        self._sending = allocate_lock()
         self._waiting = SimpleQueue()
         # Where what is said of streams is heard, by request id.
         self._streams = {}
         # Counted by whoever holds the lock that sends.
         self._inside = 0
         self._threads = 0
+        # A signal may strike any thread, and is handled in this one.
+        waking, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        set_wakeup_fd(woken, warn_on_full_buffer=False)
+        channel.heed(waking)
         for name in ("stdout", "stderr"):
             setattr(sys, name, Stream(getattr(sys, name)))
 
     def serve(self, handler):
         """Serves the supervisor until it closes the channel; never returns."""
         while True:
-            message = function.receive(self._channel)
-            if function.is_of_streams(message[0]):
-                told = self._streams.get(json_text.decode(message[0])["request_id"])
-                if told:
-                    told.put(message)
-                continue
-            with self._sending:
-                self._inside += 1
-                is_short = self._threads < self._inside
-                self._threads += is_short
-            if is_short:
-                name = f"invocation-{self._threads}"
-                threading.Thread(target=self._work, args=(handler,), name=name, daemon=True).start()
-            self._waiting.put(message)
+            try:
+                self._serve_one(handler)
+            except Elsewhere:
+                raise
+            except BaseException as error:
+                # What handles a signal has raised.
+                with self._sending:
+                    function.interrupted(self._channel, error)
+
+    def _serve_one(self, handler):
+        message = function.receive(self._channel)
+        if function.is_of_streams(message[0]):
+            told = self._streams.get(json_text.decode(message[0])["request_id"])
+            if told:
+                told.put(message)
+            return
+        invocation = json_text.decode(message[0])
+        with self._sending:
+            is_short = self._threads <= self._inside
+        if is_short:
+            # Where there can be no more, this one fails.
+            start_new_thread(self._work, (handler,))
+        with self._sending:
+            self._threads += is_short
+            self._inside += 1
+            self._waiting.put((invocation, message[1]))
+            self._channel.settle()
 
     def _work(self, handler):
+        _name_thread(self._threads)
         while True:
             invocation, payload = self._waiting.get()
-            request_id = json_text.decode(invocation)["request_id"]
-            printing = Printing(self._print, request_id)
-            token = _printing.set(printing)
-            told = SimpleQueue()
-            streams = function.streams_of(invocation, self._send, told.get)
-            if streams:
-                self._streams[request_id] = told
-            header, body = function.run(handler, self._longest, invocation, payload, streams)
+            try:
+                header, body = self._run(handler, invocation, payload)
+            except Elsewhere as elsewhere:
+                forked.end(elsewhere.args[0] if elsewhere.args else None)
+            except BaseException as error:
+                header = {"error": failure.of(error, fit=True).header}
+                header["request_id"], body = invocation["request_id"], b""
+            with self._sending:
+                self._inside -= 1
+                if not self._inside and (left := function.left_set()):
+                    function.print_raw(left)
+                function.answer(self._channel, header, body, is_last=False)
+
+    def _run(self, handler, invocation, payload):
+        request_id = invocation["request_id"]
+        printing = Printing(self._print, request_id)
+        token = _printing.set(printing)
+        told = SimpleQueue()
+        streams = function.streams_of(invocation, self._send, told.get)
+        if streams:
+            self._streams[request_id] = told
+        try:
+            return function.run(handler, self._longest, invocation, payload, streams)
+        finally:
             if streams:
                 del self._streams[request_id]
                 # For who still waits for some of the body.
                 told.put(None)
             _printing.reset(token)
-            printing.flush()
-            header["request_id"] = request_id
-            with self._sending:
-                self._inside -= 1
-                function.answer(self._channel, header, body)
+            if not is_elsewhere():
+                printing.flush()
 
     def _print(self, header, body):
         self._send(json_text.encode(header), body)
@@ -81,6 +118,14 @@ class Several:
     def _send(self, header, body):
         with self._sending:
             self._channel.send(header, body)
+
+
+def _name_thread(number):
+    try:
+        current_thread().name = f"invocation-{number}"
+    except Exception:
+        # Of a library that has threads of its own.
+        pass
 
 
 class Printing:
@@ -113,7 +158,7 @@ class Stream:
 
     def write(self, text):
         printing = _printing.get()
-        if printing is None:
+        if printing is None or is_elsewhere():
             return self._stream.write(text)
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")

@@ -4,11 +4,16 @@ main thread while something is awaited."""
 
 import asyncio
 import sys
-import threading
 import traceback
 import warnings
+from _queue import SimpleQueue
+from _thread import allocate_lock, start_new_thread
 
-_lock = threading.Lock()
+from pipsqueak_native import is_elsewhere
+
+from pipsqueak_runtime import own_builtins as __builtins__
+
+_lock = allocate_lock()
 _loop = None
 
 
@@ -16,7 +21,7 @@ def run(awaitable):
     """Waits for something in the loop, in a copy of the caller's context variables; returns what it
     gives, raises what it raises."""
     if "pipsqueak_runtime.concurrency" in sys.modules:
-        outcome = asyncio.run_coroutine_threadsafe(_outcome(awaitable), _loop_of_threads()).result()
+        outcome = _run_there(awaitable)
     else:
         outcome = _run_here(_outcome(awaitable))
     answer, error = outcome
@@ -50,12 +55,42 @@ def _run_here(outcome):
             traceback.print_exc(file=sys.stderr)
 
 
+def _run_there(awaitable):
+    loop, ended = _loop_of_threads(), SimpleQueue()
+
+    async def awaited():
+        outcome = await _outcome(awaitable)
+        if is_elsewhere():
+            from pipsqueak_runtime import forked
+
+            forked.end(outcome[1])
+        return outcome
+
+    def begin():
+        try:
+            loop.create_task(awaited()).add_done_callback(end)
+        except BaseException as error:
+            ended.put((None, error))
+
+    def end(task):
+        try:
+            ended.put(task.result())
+        except BaseException as error:
+            # Somebody has cancelled all tasks that there were.
+            ended.put((None, error))
+
+    # In a copy of the caller's context.
+    loop.call_soon_threadsafe(begin)
+    return ended.get()
+
+
 def _loop_of_threads():
     global _loop
     with _lock:
         if _loop is None:
-            _loop = _main_loop()
-            threading.Thread(target=_serve, args=[_loop], name="event loop", daemon=True).start()
+            loop = _main_loop()
+            start_new_thread(_serve, (loop,))
+            _loop = loop
         return _loop
 
 

@@ -1,23 +1,28 @@
 """A function's process: loads its handler once, then serves invocations."""
 
 import json
-import os
 import sys
+from os import _exit, set_inheritable, write
 
 import pipsqueak_native as native
 
-from pipsqueak_runtime import handler, json_text, news
+from pipsqueak_runtime import failure, handler, json_text, news
+from pipsqueak_runtime import own_builtins as __builtins__
+
+# Those that the process was started with; a function may put others in their place.
+_streams = (sys.stdout, sys.stderr)
+_modules = sys.modules
 
 
 def serve(own, code):
     """Serves the supervisor on the descriptor `own` until it closes that, with the code in the folder
-    `code`; never returns."""
-    os.set_inheritable(own, False)
+    `code`. Raises `native.Elsewhere` in what the function forks; never returns."""
+    set_inheritable(own, False)
     channel = native.Channel(own)
-    # A function that is killed has told what it has printed.
-    sys.stdout.reconfigure(line_buffering=True)
+    prepare()
     news.begin()
     order = json.loads(receive(channel)[0])
+    channel.settle()
     several = None
     if order["concurrency"] > 1:
         # Ahead of the handler's import, which may remember the streams.
@@ -26,30 +31,86 @@ def serve(own, code):
         several = concurrency.Several(channel, order)
     try:
         function = handler.load(order, code)
-    except handler.Failure as failure:
-        answer(channel, {"error": failure.header})
-        os._exit(1)
+    except failure.Failure as error:
+        header = {"error": error.header}
+        if not several:
+            header["request_id"] = json_text.decode(receive(channel)[0])["request_id"]
+        answer(channel, header)
+        _exit(1)
     if several:
         several.serve(function)
     longest = order["longest_result"]
     while True:
-        invocation, payload = receive(channel)
-        if is_of_streams(invocation):
-            # Of an invocation that has not waited for it.
-            continue
-        streams = streams_of(invocation, channel.send, lambda: receive(channel))
-        header, body = run(function, longest, invocation, payload, streams)
-        answer(channel, header, body)
-        if streams:
-            streams.settle()
+        try:
+            _serve_one(channel, function, longest)
+        except native.Elsewhere:
+            raise
+        except BaseException as error:
+            # What handles a signal has raised where nothing of the function's ran.
+            interrupted(channel, error)
+
+
+def prepare():
+    """Makes the streams those of a function."""
+    global _streams
+    # A function that is killed has told what it has printed.
+    for stream in (sys.stdout, sys.__stdout__):
+        try:
+            stream.reconfigure(line_buffering=True)
+        except Exception:
+            # Packages put other things in its place.
+            pass
+    _streams = (sys.stdout, sys.stderr)
+
+
+def _serve_one(channel, function, longest):
+    invocation, payload = receive(channel)
+    if is_of_streams(invocation):
+        # Of an invocation that has not waited for it.
+        return
+    invocation = json_text.decode(invocation)
+    streams = streams_of(invocation, channel.send, lambda: receive(channel))
+    header, body = run(function, longest, invocation, payload, streams)
+    if left := left_set():
+        print_raw(left)
+    answer(channel, header, body)
+    if streams:
+        streams.settle()
+
+
+def interrupted(channel, error):
+    """Has the invocation fail that is neither answered nor anybody's, if there is one, because of an
+    error that is not its handler's; else tells of it."""
+    while True:
+        try:
+            invocation = channel.unanswered()
+            if invocation is None:
+                print_raw("".join(f"{line}\n" for line in failure.trace(error)))
+                print_raw(f"{failure.name(error)}: {failure.message(error)}\n")
+                return
+            header = {"error": failure.of(error, fit=True).header}
+            header["request_id"] = json_text.decode(invocation)["request_id"]
+            return answer(channel, header)
+        except native.Elsewhere:
+            raise
+        except BaseException as another:
+            error = another
 
 
 def receive(channel):
     """The next message's header and body; where none comes any more, the process ends."""
-    message = channel.receive()
+    try:
+        message = channel.receive()
+    except native.Broken as broken:
+        _end_broken(broken)
     if message is None:
-        os._exit(0)
+        _exit(0)
     return message
+
+
+def _end_broken(broken):
+    print_raw(f"the channel to the supervisor is broken: {broken}\n")
+    _exit(1)
 
 
 def is_of_streams(header):
@@ -59,54 +120,91 @@ def is_of_streams(header):
 
 def streams_of(invocation, send, receive):
     """The streams of an invocation; None of one that has none."""
-    # It has a number and times besides.
-    if '"streamed"' not in invocation:
+    if "streamed" not in invocation:
         return None
     from pipsqueak_runtime import streaming
 
-    return streaming.Exchange(json_text.decode(invocation)["request_id"], send, receive)
+    return streaming.Exchange(invocation["request_id"], send, receive)
 
 
 def run(function, longest, invocation, payload, streams):
-    """Runs the handler once. `invocation` is the header of the message, `payload` the event, both JSON;
-    `streams`, where there are any, are over then. Returns the header and the body of the answer, which
-    has `longest` bytes at most."""
+    """Runs the handler once. `invocation` is what is told of it, `payload` the event as JSON; `streams`,
+    where there are any, are over then. Returns the header and the body of the answer, which has
+    `longest` bytes at most. Raises `native.Elsewhere` in what the handler has forked, and nothing else."""
     try:
-        return _run(function, longest, invocation, payload, streams)
-    finally:
-        if streams:
-            streams.end()
+        header, body = _run(function, longest, invocation, payload, streams)
+    except failure.Failure as error:
+        header, body = {"error": error.header}, b""
+    except native.Elsewhere:
+        raise
+    except BaseException as error:
+        header, body = {"error": failure.of(error, fit=True).header}, b""
+    if streams:
+        streams.end()
+    header["request_id"] = invocation["request_id"]
+    return header, body
 
 
 def _run(function, longest, invocation, payload, streams):
-    try:
-        body, run_us = handler.call(function, payload, invocation, streams)
-    except handler.Failure as failure:
-        return {"error": failure.header}, b""
+    body, run_us = handler.call(function, payload, invocation, streams)
     if len(body) > longest:
         message = (
             f"Response payload size ({len(body)} bytes) exceeded maximum allowed payload size "
             f"({longest} bytes)."
         )
         kind = "Function.ResponseSizeTooLarge"
-        failure = handler.Failure(kind, message, run_us=run_us, fit=True)
-        return {"error": failure.header}, b""
+        raise failure.Failure(kind, message, run_us=run_us, fit=True)
     return {"run_us": run_us}, body
 
 
-def answer(channel, header, body=b""):
-    """Sends an answer, what was printed and imported ahead of it."""
+def answer(channel, header, body=b"", is_last=True):
+    """Sends an answer, what was printed and imported ahead of it; `is_last` if it is to the message that
+    was received last."""
     # What was printed belongs to this invocation, so it must be on its way before the answer is.
     flush()
     if imported := news.imported():
         header["imported"] = imported
-    channel.send(json_text.encode(header), body)
+    if channel.has_left_others():
+        header["others"] = True
+    try:
+        send = channel.answer if is_last else channel.send
+        send(json_text.encode(header), body)
+    except native.Broken as broken:
+        _end_broken(broken)
 
 
 def flush():
     """Has on its way what was printed; whatever there is in the place of the streams."""
-    for stream in (sys.stdout, sys.stderr):
+    for name, own in zip(("stdout", "stderr"), _streams):
         try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):
+            own.flush()
+        except BaseException:
+            # It may be closed.
             pass
+        try:
+            stream = getattr(sys, name)
+            if stream is not own:
+                stream.flush()
+        except BaseException:
+            pass
+
+
+def left_set():
+    """Stops what would strike a later invocation; what was still set, as a line for the log."""
+    if "faulthandler" in _modules:
+        try:
+            _modules["faulthandler"].cancel_dump_traceback_later()
+        except Exception:
+            pass
+    timers = native.stop_timers()
+    if not timers:
+        return ""
+    return f"[{' and '.join(timers)} still set when the handler had ended: stopped]\n"
+
+
+def print_raw(text):
+    """Prints with nothing between that a function could have changed."""
+    try:
+        write(2, text.encode(errors="backslashreplace"))
+    except OSError:
+        pass

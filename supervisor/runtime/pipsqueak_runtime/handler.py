@@ -1,25 +1,41 @@
 """User code: found, and called."""
 
-import contextvars
 import os
 import sys
-import time
+from contextvars import ContextVar, copy_context
+
+import pipsqueak_native as native
 
 from pipsqueak_runtime import context, failure, json_text
+from pipsqueak_runtime import own_builtins as __builtins__
 
 Context, Failure = context.Context, failure.Failure
+# A clock that is nobody's to change.
+now = native.now
 # What is returned as it is. Of all else it is found out whether it must be waited for, or collected.
 PLAIN = frozenset([dict, list, tuple, str, int, float, bool, type(None)])
 GENERATOR = type(_ for _ in ())
 # Flag of the code of `async def`.
 COROUTINE = 0x80
 # The streams of the invocation that is served, where it is streamed.
-exchange = contextvars.ContextVar("exchange", default=None)
+exchange = ContextVar("exchange", default=None)
 
 
 def load(order, code):
     """Imports `module.function` of `order` from the folder `code`. Returns the function as taking the
-    event, and what is told of the invocation as JSON."""
+    event, and what is told of the invocation. In what the import has forked `Elsewhere` is raised."""
+    try:
+        function = _load(order, code)
+    except BaseException as error:
+        stay(error.__cause__ if type(error) is Failure else error)
+        if type(error) is not Failure:
+            error = failure.of(error)
+        raise error from None
+    stay()
+    return function
+
+
+def _load(order, code):
     if order["wider"]:
         from pipsqueak_runtime import environment
 
@@ -34,14 +50,13 @@ def load(order, code):
     _restored()
     module_name, _, name = order["handler"].rpartition(".")
     try:
-        module = __import__(module_name, fromlist=["*"])
+        # The module itself, and nothing else of a package: every module has this name.
+        module = __import__(module_name, fromlist=["__name__"])
     except SyntaxError as error:
-        raise failure.of(error, "Runtime.UserCodeSyntaxError") from None
+        raise failure.of(error, "Runtime.UserCodeSyntaxError") from error
     except ImportError as error:
         about = f"cannot import {module_name}: "
-        raise failure.of(error, "Runtime.ImportModuleError", about) from None
-    except BaseException as error:
-        raise failure.of(error) from None
+        raise failure.of(error, "Runtime.ImportModuleError", about) from error
     _restored()
     function = getattr(module, name, None)
     if not callable(function):
@@ -62,7 +77,7 @@ def _restored():
     except snapshot.HookFailure as error:
         message = f"a hook of register_after_restore failed: {error}"
         trace = failure.trace(error.__cause__)
-        raise Failure("Runtime.AfterRestoreError", message, trace) from None
+        raise Failure("Runtime.AfterRestoreError", message, trace) from error.__cause__
 
 
 def _adapted(function, order):
@@ -71,11 +86,7 @@ def _adapted(function, order):
     if len(names) == 3 and (is_async or names[0] == "scope"):
         from pipsqueak_runtime import asgi
 
-        try:
-            application = asgi.adapt(function)
-        except BaseException as error:
-            raise failure.of(error) from None
-        return _with_context(application, order)
+        return _with_context(asgi.adapt(function), order)
     if len(names) == 2 and names[1].startswith("start_resp"):
         from pipsqueak_runtime import wsgi
 
@@ -87,7 +98,7 @@ def _adapted(function, order):
 
 def _with_context(function, order):
     def handle(event, invocation):
-        return function(event, Context(order, json_text.decode(invocation), exchange.get()))
+        return function(event, Context(order, invocation, exchange.get()))
 
     return handle
 
@@ -113,34 +124,45 @@ def _parameters(function):
 
 def call(function, payload, invocation, streams=None):
     """Runs a handler. Returns its answer as JSON bytes and the time it took in microseconds. Where the
-    invocation is streamed the client has the answer already, and what is returned is null."""
+    invocation is streamed the client has the answer already, and what is returned is null. In what the
+    handler has forked `Elsewhere` is raised."""
     try:
         event = json_text.decode(payload)
     except (RecursionError, ValueError) as error:
-        message = f"the event cannot be read: {error}"
-        raise Failure("Runtime.UnmarshalError", message, fit=True) from None
-    began = time.perf_counter_ns()
+        reason = f"the event cannot be read: {failure.message(error)}"
+        raise Failure("Runtime.UnmarshalError", reason, fit=True) from None
+    began = now()
     try:
         # What it sets of context variables is this invocation's alone.
-        own = contextvars.copy_context()
+        own = copy_context()
         if streams is None:
             answer = own.run(_answer, function, event, invocation)
         else:
             own.run(exchange.set, streams)
             answer = own.run(_deliver, function, event, invocation)
-    except Failure as refusal:
-        refusal.header["run_us"] = (time.perf_counter_ns() - began) // 1000
-        raise
     except BaseException as error:
-        run_us = (time.perf_counter_ns() - began) // 1000
-        # The process is fit to serve on: a handler that raises may well answer the next request.
-        raise failure.of(error, run_us=run_us, fit=True) from None
-    run_us = (time.perf_counter_ns() - began) // 1000
+        run_us = (now() - began) // 1000
+        stay(error)
+        if type(error) is not Failure:
+            # The process is fit to serve on: a handler that raises may well answer the next request.
+            error = failure.of(error, fit=True)
+        error.header["run_us"] = run_us
+        raise error from None
+    run_us = (now() - began) // 1000
+    stay()
     try:
         return json_text.marshal(answer), run_us
     except Failure as refusal:
         refusal.header["run_us"] = run_us
         raise
+
+
+def stay(error=None):
+    """Raises `Elsewhere` with the error in a process that was forked by the one that was asked."""
+    if native.is_elsewhere():
+        if error is None:
+            raise native.Elsewhere
+        raise native.Elsewhere(*error.args) if type(error) is native.Elsewhere else native.Elsewhere(error)
 
 
 def _deliver(function, event, invocation):

@@ -4,6 +4,8 @@ each text."""
 import json
 from json.encoder import c_make_encoder
 
+from pipsqueak_runtime import failure
+from pipsqueak_runtime import own_builtins as __builtins__
 from pipsqueak_runtime.failure import Failure
 
 _encoder = json.JSONEncoder(allow_nan=False)
@@ -29,7 +31,11 @@ def marshal(value, what="the answer"):
     try:
         return encode(value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise Failure("Runtime.MarshalError", f"{what} is not JSON: {error}", fit=True) from None
+        reason = failure.message(error)
+    except BaseException as error:
+        # Values may be of classes that have a say in it.
+        reason = f"{failure.name(error)}: {failure.message(error)}"
+    raise Failure("Runtime.MarshalError", f"{what} is not JSON: {reason}", fit=True)
 
 
 def _make_parts():

@@ -2,9 +2,13 @@
 
 import sys
 
+from pipsqueak_runtime import own_builtins as __builtins__
+
 ENVIRONMENT = "/pipsqueak/env/"
 # An answer has room for some 2,000 names beside the longest body; others are told with the next.
 MOST = 1500
+# Longest of these.
+LONGEST = 200
 
 _known = set()
 _count = 0
@@ -25,6 +29,14 @@ def know():
 
 def imported():
     """Names of modules that were imported since this was asked last."""
+    try:
+        return _imported()
+    except Exception:
+        # Functions put anything into `sys.modules`, under any key.
+        return []
+
+
+def _imported():
     global _count
     fresh = len(sys.modules) - _count
     if not fresh:
@@ -34,7 +46,7 @@ def imported():
         _count = len(sys.modules)
     told = names[:MOST]
     _known.update(told)
-    return [name for name in told if _is_of_distribution(sys.modules.get(name))]
+    return [name for name in told if _is_of_distribution(name)]
 
 
 def _latest(count):
@@ -53,10 +65,13 @@ def _latest(count):
     return names[::-1]
 
 
-def _is_of_distribution(module):
+def _is_of_distribution(name):
     # A package may have put anything in the place of a module, or of its attributes.
+    if type(name) is not str or len(name) > LONGEST or not name.isprintable():
+        return False
+    module = sys.modules.get(name)
     try:
         places = module.__file__ or next(iter(module.__path__))
-        return places.startswith(ENVIRONMENT)
+        return places.startswith(ENVIRONMENT) is True
     except Exception:
         return False

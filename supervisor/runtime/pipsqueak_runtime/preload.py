@@ -5,6 +5,8 @@ import os
 import sys
 import time
 
+from pipsqueak_runtime import failure, handler
+
 bootstrap = sys.modules["_frozen_importlib"]
 # What runs before any import, the environment's `.pth` files, is told under this name.
 START = "site"
@@ -48,7 +50,10 @@ class Preloading:
                     __import__(name)
                 except BaseException as error:
                     # What a package raises is not always an Exception: some exit.
-                    self.failed[name] = f"{type(error).__name__}: {error}"
+                    handler.stay(error)
+                    reason = f"{failure.name(error)}: {failure.message(error)}"
+                    self.failed[name] = failure.printable(reason, 1000)
+                handler.stay()
                 self.account(name).hazards += self.probe.gpu()
         finally:
             bootstrap._find_and_load_unlocked = self.plain

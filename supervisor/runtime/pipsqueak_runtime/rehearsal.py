@@ -18,6 +18,6 @@ def run():
     os.environ.update(context.variables(LOAD, "/"))
     names = {}
     exec(compile(CODE, __name__, "exec"), names)
-    _, run_us = handler.call(lambda event, _invocation: names["handler"](event), "{}", "")
+    _, run_us = handler.call(lambda event, _invocation: names["handler"](event), "{}", {})
     json_text.encode({"run_us": run_us})
     del sys.modules[__name__]

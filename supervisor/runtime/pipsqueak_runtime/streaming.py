@@ -2,10 +2,13 @@
 
 import errno
 import io
-import threading
+from _thread import allocate_lock
 from collections import deque
 
-from pipsqueak_runtime import json_text
+from pipsqueak_native import is_elsewhere
+
+from pipsqueak_runtime import handler, json_text
+from pipsqueak_runtime import own_builtins as __builtins__
 
 # As in the supervisor's `function/parts`: the longest part of a result, in bytes, and how many may be
 # on their way.
@@ -16,6 +19,39 @@ DELIVERED = object()
 BYTES = (bytes, bytearray, memoryview)
 
 
+class Condition:
+    """What `threading.Condition` is, with locks that are the interpreter's whatever a library has put in
+    their place."""
+
+    def __init__(self):
+        self._lock = allocate_lock()
+        self.acquire, self.release = self._lock.acquire, self._lock.release
+        self._waiting = []
+
+    def __enter__(self):
+        self._lock.acquire()
+
+    def __exit__(self, *_):
+        self._lock.release()
+
+    def wait(self):
+        """Waits for `notify_all`; called with the lock held, as that is."""
+        mine = allocate_lock()
+        mine.acquire()
+        self._waiting.append(mine)
+        self._lock.release()
+        try:
+            mine.acquire()
+        finally:
+            self._lock.acquire()
+
+    def notify_all(self):
+        """Has all go on that wait."""
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.release()
+
+
 class Exchange:
     """The streams of one invocation. `send` takes a message's header and body; `receive` gives the next
     that the supervisor says of these streams, or None where nothing more comes. Any thread may call."""
@@ -24,7 +60,7 @@ class Exchange:
         self._request_id = request_id
         self._send = send
         self._receive = receive
-        self._changed = threading.Condition()
+        self._changed = Condition()
         self._is_receiving = False
         # Parts of the result that the client's connection has not taken.
         self._ahead = 0
@@ -40,6 +76,7 @@ class Exchange:
 
     def write(self, data):
         """Gives the client some of the result. Raises BrokenPipeError where it has gone."""
+        _stay()
         data = memoryview(data).cast("B")
         for begin in range(0, len(data), PART_BYTES):
             self._give("result", bytes(data[begin : begin + PART_BYTES]))
@@ -51,6 +88,7 @@ class Exchange:
     def read(self):
         """The next part of the body, which is empty at its end. Raises ConnectionAbortedError where the
         client has gone before that."""
+        _stay()
         with self._changed:
             if not (self._is_asked or self._is_there()):
                 self._is_asked = True
@@ -71,7 +109,8 @@ class Exchange:
     def settle(self):
         """Waits until nobody receives: the next message is not for these streams."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._is_receiving)
+            while self._is_receiving:
+                self._changed.wait()
 
     def _is_there(self):
         return self._parts or self._has_ended or self._is_gone
@@ -159,11 +198,13 @@ def deliver(exchange, answer):
     elif hasattr(kind, "__next__"):
         try:
             for item in answer:
+                handler.stay()
                 exchange.write(_bytes(item))
         finally:
             # It cleans up before it is told that it is over.
             getattr(answer, "close", int)()
     else:
+        handler.stay()
         exchange.write(answer if kind in BYTES else json_text.marshal(answer))
 
 
@@ -180,10 +221,17 @@ async def write(exchange, data):
 async def _deliver_each(exchange, answer):
     try:
         async for item in answer:
+            handler.stay()
             await write(exchange, _bytes(item))
     finally:
         if hasattr(answer, "aclose"):
             await answer.aclose()
+
+
+def _stay():
+    if is_elsewhere():
+        text = "the client is that of the process which has forked this one"
+        raise BrokenPipeError(errno.EPIPE, text)
 
 
 def _bytes(item):

@@ -7,7 +7,7 @@ import sys
 
 import pipsqueak_native as native
 
-from pipsqueak_runtime import channel, environment, function, news, snapshot
+from pipsqueak_runtime import channel, environment, failure, function, handler, news, snapshot
 from pipsqueak_runtime.hazards import Probe
 from pipsqueak_runtime.preload import Preloading
 from pipsqueak_runtime.uniqueness import Generators
@@ -21,6 +21,7 @@ def serve(control):
     """Serves the supervisor. Returns only in a function's process, with its own channel."""
     global _held
     probe, generators = _held = Probe(), Generators()
+    native.own()
     # Each turn is that of a zygote which the one before has forked.
     while _serve_as_zygote(control, probe, generators) == "zygote":
         probe.inherit()
@@ -37,6 +38,7 @@ def _serve_as_zygote(control, probe, generators):
     # A collection in a child would write to every object's header and so copy every page.
     gc.collect()
     gc.freeze()
+    _try_fork(control, generators)
     native.collapse()
     native.send(control, ready)
     # Or a child would, when it leaves this frame.
@@ -67,10 +69,11 @@ def _prepare(control, modules, probe, generators):
     preloading.run()
     try:
         snapshot.before()
-    except snapshot.HookFailure as failure:
-        reason = f"a hook of register_before_snapshot failed: {failure}"
-        channel.send(control, {"unready": {"reason": reason}})
-        os._exit(70)
+    except snapshot.HookFailure as error:
+        handler.stay(error.__cause__)
+        reason = f"a hook of register_before_snapshot failed: {failure.message(error)}"
+        _give_up(control, reason)
+    handler.stay()
     ready = channel.compose({"ready": preloading.tell()})
     generators.collect()
     environment.note()
@@ -79,6 +82,39 @@ def _prepare(control, modules, probe, generators):
     news.know()
     function.flush()
     return ready
+
+
+def _try_fork(control, generators):
+    """Forks a child that does what each does, and ends; or all of them might fail, each while somebody
+    waits for it."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            native.own()
+            function.prepare()
+            generators.reseed()
+            from pipsqueak_runtime import rehearsal
+
+            rehearsal.run()
+            outcome = "ready"
+        except BaseException as error:
+            outcome = f"{failure.name(error)}: {failure.message(error)}"
+        finally:
+            os.write(writing, failure.printable(outcome, 1000).encode())
+            os._exit(0)
+    os.close(writing)
+    outcome = os.read(reading, 4096).decode(errors="replace")
+    os.close(reading)
+    _, status = os.waitpid(pid, 0)
+    if outcome != "ready":
+        how = outcome or f"ended with wait status {status}"
+        _give_up(control, f"its children fail: {how}")
+
+
+def _give_up(control, reason):
+    channel.send(control, {"unready": {"reason": failure.printable(reason, 4000)}})
+    os._exit(70)
 
 
 def _become_child(control, order, descriptors, generators):
@@ -116,5 +152,5 @@ def _forget_the_zygote(role):
 
 
 def _refuse(control, order, error):
-    reason = f"{type(error).__name__}: {error}"
+    reason = failure.printable(f"{failure.name(error)}: {failure.message(error)}", 4000)
     channel.send(control, {"refused": {"id": order["id"], "reason": reason}})

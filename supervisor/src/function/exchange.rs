@@ -24,7 +24,7 @@ pub const PRINTED_BYTES: usize = 4 << 10;
 /// The header of a function's answer.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Answer {
-    /// The invocation that it answers, where the process serves several at once.
+    /// The invocation that it answers. None has a handler's load that failed where several are served.
     pub request_id: Option<String>,
     /// Whether it is no answer yet but what the invocation has printed.
     #[serde(default)]
@@ -34,6 +34,9 @@ pub struct Answer {
     pub run_us: u64,
     /// What it says of a stream, where it is no answer yet but that.
     pub part: Option<Said>,
+    /// Whether the process may have left others, which print where it does.
+    #[serde(default)]
+    pub others: bool,
     /// Why it failed, where it did.
     pub error: Option<Failure>,
     /// Modules of distributions that it has imported since it was started or forked, and that no
@@ -91,6 +94,11 @@ impl Logs {
     /// Records what is printed, too.
     pub fn recorded(recording: Recording) -> Self {
         Self { recording: Some(recording), ..Self::default() }
+    }
+
+    /// Records in the same place what belongs to no invocation.
+    pub fn of_nobody(&self) -> Option<Recording> {
+        self.recording.as_ref().map(Recording::of_nobody)
     }
 
     /// Keeps what there is room for.

@@ -33,6 +33,14 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// Its channel.
+    #[error("taking the channel of function {function}: {error}")]
+    Channel {
+        /// The function.
+        function: String,
+        /// Why.
+        error: io::Error,
+    },
     /// It needs more memory than its limit before its code runs.
     #[error("an interpreter alone takes more memory than the limit of function {function}")]
     Memory {

@@ -16,6 +16,7 @@ use tokio::net::unix::pipe;
 use super::exchange::{Answer, Imported, Logs, exchange};
 use super::furnish::StartError;
 use super::parts::{PART_BYTES, Parts, Streams};
+use super::printed::Printed;
 use super::shared::Shared;
 use super::table::Function;
 use crate::channel;
@@ -75,7 +76,7 @@ pub struct Instance {
 #[derive(Debug)]
 enum Wire {
     /// One invocation at a time, by whoever has it: no task beside the one that waits.
-    Alone(tokio::sync::Mutex<(BufReader<Stream>, pipe::Receiver)>),
+    Alone(tokio::sync::Mutex<(BufReader<Stream>, Printed)>),
     /// Several at once.
     Shared(Shared),
 }
@@ -122,10 +123,14 @@ impl Instance {
             }
         })?;
         let wire = if info.concurrency > 1 {
-            Wire::Shared(Shared::new(channel, printed, longest_answer(&function)))
+            let shared = Shared::new(channel, printed, longest_answer(&function));
+            Wire::Shared(
+                shared
+                    .map_err(|error| StartError::Channel { function: info.name.clone(), error })?,
+            )
         } else {
             let channel = BufReader::with_capacity(BUFFER_BYTES, channel);
-            Wire::Alone(tokio::sync::Mutex::new((channel, printed)))
+            Wire::Alone(tokio::sync::Mutex::new((channel, Printed::new(printed))))
         };
         Ok(Self {
             function,
@@ -224,16 +229,29 @@ impl Instance {
                 let longest = longest_answer(&self.function);
                 let exchanged = tokio::time::timeout(timeout, async {
                     if channel.get_mut().attach()? {
-                        let same = printed.as_fd().try_clone_to_owned()?;
-                        *printed = pipe::Receiver::from_owned_fd(same)?;
+                        let same = printed.pipe().as_fd().try_clone_to_owned()?;
+                        *printed.pipe() = pipe::Receiver::from_owned_fd(same)?;
                     }
-                    let messages: Vec<_> = first()?.into_iter().chain([message]).collect();
+                    let load = first()?;
+                    if load.is_none() {
+                        printed.begin(channel.get_ref().as_fd(), &logs)?;
+                    }
+                    let messages: Vec<_> = load.into_iter().chain([message]).collect();
                     // Woken by its event and not twice, where that needs nobody who reads it meanwhile.
                     if messages.iter().map(Vec::len).sum::<usize>() > UNREAD_BYTES {
                         self.thaw()?;
                     }
                     let sent = || self.thaw();
-                    exchange(channel, printed, (&messages, sent), longest, parts, &mut logs).await
+                    let pipe = printed.pipe();
+                    let messages = (messages.as_slice(), sent);
+                    let answered =
+                        exchange(channel, pipe, messages, longest, parts, &mut logs).await?;
+                    let Some((answer, body)) = answered else { return Ok(None) };
+                    if answer.request_id.as_deref() != Some(request_id) {
+                        return Err(io::Error::other("an answer to what was not asked"));
+                    }
+                    printed.note(answer.others);
+                    Ok(Some((answer, body)))
                 });
                 (exchanged.await, logs)
             }

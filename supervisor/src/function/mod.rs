@@ -8,6 +8,7 @@ mod exchange;
 mod furnish;
 mod instance;
 mod parts;
+mod printed;
 mod shared;
 mod table;
 

@@ -2,16 +2,20 @@
 //! name, and so is what is printed, as far as the process can tell.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
 use tokio::net::unix::pipe;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::exchange::{Answer, Imported, Logs, PRINTED_BYTES, read_printed};
 use super::parts::{Parts, Said, WINDOW};
+use super::printed::{self, Old};
 use crate::channel;
+use crate::logs::Recording;
 use crate::stream::Stream;
 
 /// An answer's header and body, and what was printed for it.
@@ -21,7 +25,11 @@ type Answered = (Answer, Vec<u8>, Logs);
 #[derive(Debug)]
 pub struct Shared {
     writer: tokio::sync::Mutex<WriteHalf<Stream>>,
+    /// The same socket, to send a pipe along; used by whoever has the writer.
+    socket: OwnedFd,
     calls: Arc<Mutex<Calls>>,
+    /// Told when there is another pipe.
+    changed: Arc<Notify>,
 }
 
 /// Who waits for an answer.
@@ -32,6 +40,13 @@ struct Calls {
     imported: Imported,
     /// What nobody knows who has printed it; told with the next answer.
     unknown: Logs,
+    /// Takes what belongs to none of those who wait.
+    nobody: Option<Recording>,
+    /// Whether the process is to be given another pipe to print to, and that pipe.
+    is_without_pipe: bool,
+    fresh: Option<pipe::Receiver>,
+    /// Whether an answer has come: only the first of all may name no invocation.
+    has_answered: bool,
     /// Why no answer comes any more, once that is so.
     ended: Option<Ended>,
 }
@@ -61,12 +76,14 @@ pub struct Call<'a> {
 
 impl Shared {
     /// Follows a channel and what is printed. An answer has at most `longest` bytes.
-    pub fn new(channel: Stream, printed: pipe::Receiver, longest: u64) -> Self {
+    pub fn new(channel: Stream, printed: pipe::Receiver, longest: u64) -> io::Result<Self> {
+        let socket = channel.as_fd().try_clone_to_owned()?;
         let (reader, writer) = tokio::io::split(channel);
         let calls = Arc::<Mutex<Calls>>::default();
-        let told = calls.clone();
+        let (told, changed) = (calls.clone(), Arc::<Notify>::default());
+        let has_changed = changed.clone();
         tokio::spawn(async move {
-            let ended = follow(reader, printed, &told, longest).await;
+            let ended = follow(reader, printed, (&told, &has_changed), longest).await;
             let mut calls = lock(&told);
             calls.ended = Some(ended);
             // Those who wait see that nobody answers, and what was said last.
@@ -76,7 +93,7 @@ impl Shared {
                 call.answer = None;
             }
         });
-        Self { writer: tokio::sync::Mutex::new(writer), calls }
+        Ok(Self { writer: tokio::sync::Mutex::new(writer), socket, calls, changed })
     }
 
     /// Whether its process still holds the channel.
@@ -96,6 +113,7 @@ impl Shared {
         // Beside its window a process asks for one part of the body at a time, and says one head.
         let (said, heard) = is_streamed.then(|| mpsc::channel(WINDOW + 2)).unzip();
         let mut calls = lock(&self.calls);
+        calls.nobody = logs.of_nobody();
         if calls.ended.is_none() {
             let waiting = Waiting { answer: Some(answer), said, logs };
             calls.waiting.insert(id.to_owned(), waiting);
@@ -105,6 +123,16 @@ impl Shared {
 }
 
 impl Shared {
+    /// Gives the process another pipe to print to, where what it has left has the one before.
+    fn renew_pipe(&self) -> io::Result<()> {
+        let mut calls = lock(&self.calls);
+        if std::mem::take(&mut calls.is_without_pipe) {
+            calls.fresh = Some(printed::renew(self.socket.as_fd())?);
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
     async fn tell(&self, told: Option<Vec<u8>>) -> io::Result<()> {
         let Some(told) = told else { return Ok(()) };
         channel::ask(&mut *self.writer.lock().await, &[told]).await
@@ -122,6 +150,7 @@ impl Call<'_> {
     ) -> io::Result<Option<Answered>> {
         {
             let mut writer = self.shared.writer.lock().await;
+            self.shared.renew_pipe()?;
             let messages: Vec<_> = first()?.into_iter().chain([message]).collect();
             channel::ask(&mut *writer, &messages).await?;
         }
@@ -169,9 +198,21 @@ impl Drop for Call<'_> {
 }
 
 impl Calls {
+    /// Keeps what nobody knows who has printed it.
+    fn print(&mut self, bytes: &[u8]) {
+        match &mut self.nobody {
+            Some(nobody) if self.waiting.is_empty() => nobody.print(bytes),
+            _ => self.unknown.add(bytes),
+        }
+    }
+
     fn tell(&mut self, mut answer: Answer, body: Vec<u8>) -> io::Result<()> {
         self.imported.note(std::mem::take(&mut answer.imported));
+        let is_first = !std::mem::replace(&mut self.has_answered, true);
         let Some(id) = &answer.request_id else {
+            if !is_first {
+                return Err(io::Error::other("an answer to what was not asked"));
+            }
             // The handler could not be loaded; that is nobody's in particular, and so everybody's.
             for call in self.waiting.values_mut() {
                 if let Some(sender) = call.answer.take() {
@@ -208,35 +249,52 @@ impl Calls {
 /// Hands out answers until there are none any more; why.
 async fn follow(
     mut reader: ReadHalf<Stream>,
-    mut printed: pipe::Receiver,
-    calls: &Mutex<Calls>,
+    printed: pipe::Receiver,
+    (calls, changed): (&Mutex<Calls>, &Notify),
     longest: u64,
 ) -> Ended {
     let mut buffer = vec![0; PRINTED_BYTES];
-    let mut is_open = true;
+    let (mut printed, mut old) = (Some(printed), Old::default());
     loop {
         let receive = channel::receive::<Answer>(&mut reader, longest);
         tokio::pin!(receive);
         let received = loop {
             tokio::select! {
                 biased;
-                read = printed.read(&mut buffer), if is_open => match read {
-                    Ok(bytes @ 1..) => lock(calls).unknown.add(&buffer[..bytes]),
-                    _ => is_open = false,
+                () = changed.notified() => printed = lock(calls).fresh.take().or(printed),
+                read = read(&mut printed, &mut buffer) => match read {
+                    Ok(bytes @ 1..) => lock(calls).print(&buffer[..bytes]),
+                    _ => printed = None,
                 },
                 received = &mut receive => break received,
             }
         };
         let mut calls = lock(calls);
-        read_printed(&printed, &mut buffer, &mut calls.unknown);
+        printed = calls.fresh.take().or(printed);
+        if let Some(printed) = &printed {
+            read_printed(printed, &mut buffer, &mut calls.unknown);
+        }
         match received {
-            Ok(Some((answer, body))) => match calls.tell(answer, body) {
-                Ok(()) => {}
-                Err(error) => return Ended::Broken(error.to_string()),
-            },
+            Ok(Some((answer, body))) => {
+                let has_left_others = answer.others;
+                if let Err(error) = calls.tell(answer, body) {
+                    return Ended::Broken(error.to_string());
+                }
+                if has_left_others && let Some(printed) = printed.take() {
+                    old.read(printed, calls.nobody.as_ref().map(Recording::of_nobody));
+                    calls.is_without_pipe = true;
+                }
+            }
             Ok(None) => return Ended::Closed,
             Err(error) => return Ended::Broken(error.to_string()),
         }
+    }
+}
+
+async fn read(printed: &mut Option<pipe::Receiver>, buffer: &mut [u8]) -> io::Result<usize> {
+    match printed {
+        Some(printed) => printed.read(buffer).await,
+        None => pending().await,
     }
 }
 
@@ -262,7 +320,7 @@ mod tests {
         let (near, far) = UnixStream::pair().unwrap();
         let (near, mut far) = (Stream::new(near).unwrap(), Stream::new(far).unwrap());
         let (mut print, printed) = pipe::pipe().unwrap();
-        let shared = Shared::new(near, printed, 1000);
+        let shared = Shared::new(near, printed, 1000).unwrap();
         let mut calls = ["a", "b", "c"].map(|id| shared.call(id, Logs::default(), false));
         print.write_all(b"unknown\n").await.unwrap();
         tell(&mut far, json!({ "request_id": "a", "printed": true }), b"of a\n").await;

@@ -32,6 +32,13 @@ impl Recording {
         Self { log, queue, request, line: Vec::new(), left: MAX_PRINTED, dropped: 0 }
     }
 
+    /// Records in the same log what belongs to no invocation.
+    #[must_use]
+    pub fn of_nobody(&self) -> Self {
+        let (log, queue) = (self.log.clone(), self.queue.clone());
+        Self { log, queue, request: Arc::from(""), line: Vec::new(), left: MAX_PRINTED, dropped: 0 }
+    }
+
     /// Takes what was printed.
     pub fn print(&mut self, bytes: &[u8]) {
         let kept = bytes.len().min(self.left);

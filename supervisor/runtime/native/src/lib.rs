@@ -1,14 +1,22 @@
 //! What the Python runtime cannot do in Python: messages with descriptors without the `socket`
 //! module's import, and the steps by which a zygote's child enters a sandbox.
 
-use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use nix::sys::time::TimeValLike;
+use nix::time::ClockId;
 
 use pipsqueak_kernel::filter::Filter;
+use pipsqueak_kernel::forked::{self, Children, Timer};
 use pipsqueak_kernel::landlock::Writable;
 use pipsqueak_kernel::reader::Reader;
 use pipsqueak_kernel::relocate::{Side, fork_elsewhere};
 use pipsqueak_kernel::{descriptor, landlock, memory, message, privilege};
+use pyo3::create_exception;
+use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
@@ -24,7 +32,10 @@ static ENTERED: OnceLock<Filter> = OnceLock::new();
 #[pymodule]
 mod pipsqueak_native {
     #[pymodule_export]
-    use super::{Channel, become_user, collapse, fork_into, receive, send};
+    use super::{
+        Broken, Channel, Elsewhere, become_user, collapse, fork_into, is_elsewhere, now, own,
+        receive, send, stop_timers,
+    };
 }
 
 /// Receives one message: its body and its descriptors, or `None` at the end of the channel.
@@ -47,47 +58,187 @@ fn send(py: Python<'_>, channel: RawFd, body: &[u8]) -> PyResult<()> {
 
 /// How the header of a message begins whose body is bytes. Of all others it is text.
 const OF_BYTES: &[u8] = b"{\"part\"";
+/// The header of a message with a pipe for what is printed from now on.
+const OUTPUT: &[u8] = b"{\"output\"";
 
-/// A function's channel: messages of a header, a line's end, and a body.
+create_exception!(
+    pipsqueak_native,
+    Elsewhere,
+    PyBaseException,
+    "This process was forked by the one that was asked. Its argument, if any, is what was raised."
+);
+
+create_exception!(pipsqueak_native, Broken, PyBaseException, "The channel is of no use any more.");
+
+/// The process that may answer, once there is one.
+static OWNER: AtomicU32 = AtomicU32::new(0);
+
+/// Takes this process for the one that may answer.
+#[pyfunction]
+fn own() {
+    OWNER.store(std::process::id(), Ordering::Relaxed);
+}
+
+/// Whether this process was forked by the one that may answer.
+#[pyfunction]
+fn is_elsewhere() -> bool {
+    let owner = OWNER.load(Ordering::Relaxed);
+    owner != 0 && owner != std::process::id()
+}
+
+/// A time in nanoseconds that only grows, whatever code puts in the place of `time`'s.
+#[pyfunction]
+fn now() -> PyResult<i64> {
+    let now = ClockId::CLOCK_MONOTONIC.now().map_err(std::io::Error::from)?;
+    Ok(now.num_nanoseconds())
+}
+
+/// A function's channel: messages of a header, a line's end, and a body. It belongs to the process that
+/// has made it; what that forks has `Elsewhere` raised.
 #[pyclass(frozen)]
 struct Channel {
     socket: BorrowedFd<'static>,
     reader: Mutex<Reader>,
+    children: Mutex<Children>,
+    /// The file to which is printed.
+    output: Mutex<Option<(u64, u64)>>,
+    /// The header of the last message that was received and not answered.
+    unanswered: Mutex<Option<Py<PyString>>>,
 }
 
 #[pymethods]
 impl Channel {
     #[new]
     fn new(socket: RawFd) -> PyResult<Self> {
-        Ok(Self { socket: borrow(socket)?, reader: Mutex::default() })
+        let socket = borrow(socket)?;
+        forked::keep_from_children(socket)?;
+        own();
+        Ok(Self {
+            socket,
+            reader: Mutex::default(),
+            children: Mutex::default(),
+            output: Mutex::new(file_of(1)),
+            unanswered: Mutex::default(),
+        })
     }
 
-    /// Receives one message: its header and its body, or `None` at the end of the channel.
+    /// Receives one message: its header and its body, or `None` at the end of the channel. Signals are
+    /// handled meanwhile; what a handler raises is raised here, and loses nothing.
     fn receive<'py>(
         &self,
         py: Python<'py>,
     ) -> PyResult<Option<(Bound<'py, PyString>, Bound<'py, PyAny>)>> {
-        let message = py.detach(|| {
-            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            reader.receive(self.socket, MAX_MESSAGE_BYTES)
-        });
-        let Some(message) = message? else { return Ok(None) };
-        let end = message.iter().position(|byte| *byte == b'\n').unwrap_or(message.len());
-        let (header, body) = message.split_at(end);
-        let body = body.get(1..).unwrap_or_default();
-        let body = if header.starts_with(OF_BYTES) {
-            PyBytes::new(py, body).into_any()
-        } else {
-            PyString::from_bytes(py, body)?.into_any()
-        };
-        Ok(Some((PyString::from_bytes(py, header)?, body)))
+        loop {
+            here()?;
+            let message = py.detach(|| {
+                let mut reader = lock(&self.reader);
+                reader.receive(self.socket, MAX_MESSAGE_BYTES)
+            });
+            let message = match message {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    py.check_signals()?;
+                    continue;
+                }
+                message => message.map_err(|error| broken(&error))?,
+            };
+            let Some(message) = message else { return Ok(None) };
+            let end = message.iter().position(|byte| *byte == b'\n').unwrap_or(message.len());
+            let (header, body) = message.split_at(end);
+            if header.starts_with(OUTPUT) {
+                let descriptors = lock(&self.reader).take_descriptors();
+                descriptors.last().map_or(Ok(()), |output| self.print_to(output))?;
+                continue;
+            }
+            let body = body.get(1..).unwrap_or_default();
+            let text = PyString::from_bytes(py, header)?;
+            if header.starts_with(OF_BYTES) {
+                return Ok(Some((text, PyBytes::new(py, body).into_any())));
+            }
+            let body = PyString::from_bytes(py, body)?.into_any();
+            *lock(&self.unanswered) = Some(text.clone().unbind());
+            return Ok(Some((text, body)));
+        }
+    }
+
+    /// Has whoever waits for a message handle signals, too, when there is something to read from `woken`.
+    fn heed(&self, woken: RawFd) -> PyResult<()> {
+        lock(&self.reader).heed(borrow(woken)?);
+        Ok(())
     }
 
     /// Sends one message.
     fn send(&self, py: Python<'_>, header: &[u8], body: &[u8]) -> PyResult<()> {
+        here()?;
         let message = [header, b"\n", body].concat();
-        Ok(py.detach(|| message::send(self.socket, &message, &[]))?)
+        py.detach(|| message::send(self.socket, &message, &[])).map_err(|error| broken(&error))
     }
+
+    /// Sends the answer to the last message that was received.
+    fn answer(&self, py: Python<'_>, header: &[u8], body: &[u8]) -> PyResult<()> {
+        self.send(py, header, body)?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Takes the last message that was received for somebody else's to answer.
+    fn settle(&self) {
+        *lock(&self.unanswered) = None;
+    }
+
+    /// The header of the last message that was received, while it is not answered.
+    fn unanswered(&self, py: Python<'_>) -> Option<Py<PyString>> {
+        lock(&self.unanswered).as_ref().map(|header| header.clone_ref(py))
+    }
+
+    /// Whether other processes may have been left behind since this was asked last, which print where this
+    /// one does.
+    fn has_left_others(&self) -> bool {
+        lock(&self.children).were_made()
+    }
+}
+
+impl Channel {
+    /// Has what is printed go to `output`; not where somebody has put something else in its place.
+    fn print_to(&self, output: &OwnedFd) -> PyResult<()> {
+        let mut file = lock(&self.output);
+        let before = *file;
+        for number in [1, 2] {
+            if before.is_some() && file_of(number) == before {
+                descriptor::replace(number, output.as_fd())?;
+                *file = file_of(number);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Stops timers that would send this process a signal later; their names.
+#[pyfunction]
+fn stop_timers() -> Vec<&'static str> {
+    let stopped = forked::stop_timers().into_iter().map(|timer| match timer {
+        Timer::Real => "ITIMER_REAL",
+        Timer::Virtual => "ITIMER_VIRTUAL",
+        Timer::Profiling => "ITIMER_PROF",
+    });
+    stopped.collect()
+}
+
+/// Errors where the process is not the one that may answer.
+fn here() -> PyResult<()> {
+    if is_elsewhere() { Err(Elsewhere::new_err(())) } else { Ok(()) }
+}
+
+fn broken(error: &std::io::Error) -> PyErr {
+    Broken::new_err(error.to_string())
+}
+
+/// Which file a descriptor is of.
+fn file_of(number: RawFd) -> Option<(u64, u64)> {
+    descriptor::file(descriptor::borrowed(number).ok()?).ok()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // In the stable ABI since 3.7; pyo3 does not name them.
@@ -120,6 +271,9 @@ fn fork_into(
         PyOS_BeforeFork();
         let side = fork_elsewhere(&mut join);
         if matches!(side, Ok(Side::Child)) {
+            if OWNER.load(Ordering::Relaxed) != 0 {
+                own();
+            }
             PyOS_AfterFork_Child();
         } else {
             PyOS_AfterFork_Parent();

@@ -1,0 +1,57 @@
+"""How a process ends that a function has forked and that comes back into the runtime: as in a script, at
+its end or by what was raised. It answers nobody."""
+
+import sys
+
+
+def leave(error):
+    """Returns where the interpreter is to end as at a script's end; else raises what ends it."""
+    if error is None:
+        return
+    error = error.with_traceback(_own(error.__traceback__))
+    if not isinstance(error, SystemExit):
+        sys.excepthook(type(error), error, error.__traceback__)
+        # It has been told, and the interpreter ends as it does after this one.
+        sys.excepthook = lambda *_: None
+    raise error
+
+
+def end(error):
+    """Ends the process from any of its threads; never returns."""
+    import atexit
+    import os
+    import threading
+
+    code = 0
+    try:
+        leave(error)
+    except SystemExit as exit:
+        code = _code(exit.code)
+    except BaseException:
+        code = 1
+    try:
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def _code(code):
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    print(code, file=sys.stderr)
+    return 1
+
+
+def _own(trace):
+    """The traceback without the runtime's frames ahead of the user's."""
+    from pipsqueak_runtime import failure
+
+    begin = trace
+    while begin and begin.tb_frame.f_code.co_filename.startswith(failure.HIDDEN):
+        begin = begin.tb_next
+    return begin or trace

@@ -1,0 +1,136 @@
+//! What a process prints, and to which invocation that belongs.
+//!
+//! What a handler leaves running prints where its process does. So after an invocation that may have left
+//! other processes, its process is given another pipe: what comes by the old one is no later invocation's.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::task::AbortHandle;
+
+use super::exchange::{Logs, PRINTED_BYTES};
+use crate::channel;
+use crate::logs::Recording;
+
+/// How many pipes are read that only others print to. Beyond, what prints to the oldest is told that
+/// nobody reads.
+const MOST_OLD: usize = 64;
+/// How much is read ahead of an invocation, in reads: what a pipe holds.
+const MOST_READS: usize = 32;
+
+/// The pipe by which a process prints.
+#[derive(Debug)]
+pub struct Printed {
+    pipe: pipe::Receiver,
+    /// Whether others may print there, too.
+    is_shared: bool,
+    old: Old,
+}
+
+/// Pipes to which only others print.
+#[derive(Debug, Default)]
+pub struct Old(VecDeque<AbortHandle>);
+
+impl Printed {
+    /// A process's pipe to which nobody else prints yet.
+    pub fn new(pipe: pipe::Receiver) -> Self {
+        Self { pipe, is_shared: false, old: Old::default() }
+    }
+
+    /// The pipe.
+    pub fn pipe(&mut self) -> &mut pipe::Receiver {
+        &mut self.pipe
+    }
+
+    /// Notes that an answer says whether its process may have left others.
+    pub fn note(&mut self, has_left_others: bool) {
+        self.is_shared |= has_left_others;
+    }
+
+    /// Has what comes from now on be of the next invocation alone, whose output goes to `logs`; `channel`
+    /// is its process's, of which nothing is being asked.
+    pub fn begin(&mut self, channel: BorrowedFd<'_>, logs: &Logs) -> io::Result<()> {
+        if self.is_shared {
+            let fresh = renew(channel)?;
+            self.old.read(std::mem::replace(&mut self.pipe, fresh), logs.of_nobody());
+            self.is_shared = false;
+            return Ok(());
+        }
+        let mut nobody = None;
+        let mut buffer = [0; PRINTED_BYTES];
+        for _ in 0..MOST_READS {
+            let Ok(bytes @ 1..) = nix::unistd::read(&self.pipe, &mut buffer) else { break };
+            if nobody.is_none() {
+                nobody = logs.of_nobody();
+            }
+            if let Some(nobody) = &mut nobody {
+                nobody.print(&buffer[..bytes]);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Old {
+    /// Reads a pipe until nobody prints to it any more, for the log of `nobody`'s.
+    pub fn read(&mut self, mut pipe: pipe::Receiver, mut nobody: Option<Recording>) {
+        self.0.retain(|reading| !reading.is_finished());
+        if self.0.len() >= MOST_OLD
+            && let Some(oldest) = self.0.pop_front()
+        {
+            oldest.abort();
+        }
+        let reading = tokio::spawn(async move {
+            let mut buffer = vec![0; PRINTED_BYTES];
+            while let Ok(bytes @ 1..) = pipe.read(&mut buffer).await {
+                if let Some(nobody) = &mut nobody {
+                    nobody.print(&buffer[..bytes]);
+                }
+            }
+        });
+        self.0.push_back(reading.abort_handle());
+    }
+}
+
+/// Gives a process another pipe to print to; its other end.
+pub fn renew(channel: BorrowedFd<'_>) -> io::Result<pipe::Receiver> {
+    let (printed, print) = io::pipe()?;
+    let message = channel::compose(&serde_json::json!({ "output": true }), b"")?;
+    pipsqueak_kernel::message::send(channel, &message, &[print.as_fd()])?;
+    pipe::Receiver::from_owned_fd(printed.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pipe_that_others_have_is_exchanged_and_read_on() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let (printed, mut print) = io::pipe().unwrap();
+        let mut printed = Printed::new(pipe::Receiver::from_owned_fd(printed.into()).unwrap());
+        printed.note(false);
+        print.write_all(b"of nobody").unwrap();
+        printed.begin(near.as_fd(), &Logs::default()).unwrap();
+        print.write_all(b"first").unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(printed.pipe().read(&mut buffer).await.unwrap(), 5);
+
+        printed.note(true);
+        printed.begin(near.as_fd(), &Logs::default()).unwrap();
+        let mut told = pipsqueak_kernel::message::receive(far.as_fd(), 100).unwrap().unwrap();
+        assert_eq!(told.body, b"{\"output\":true}\n");
+        print.write_all(b"of what was left").unwrap();
+        let mut fresh = std::fs::File::from(told.descriptors.pop().unwrap());
+        fresh.write_all(b"second").unwrap();
+        assert_eq!(printed.pipe().read(&mut buffer).await.unwrap(), 6);
+        // It is not told that nobody reads.
+        print.write_all(b"more").unwrap();
+    }
+}
