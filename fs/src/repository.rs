@@ -19,6 +19,7 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::environment::Environment;
 use crate::gc::clock::Clock;
 use crate::gc::hold::Holds;
+use crate::gc::reserve::Reserve;
 use crate::ingest::AddError;
 use crate::ingest::claims::Claims;
 use crate::ingest::downloads::Downloads;
@@ -56,6 +57,24 @@ pub enum RepositoryError {
     Unknown(String),
 }
 
+impl RepositoryError {
+    /// Whether there was no room on the disk.
+    pub(crate) fn is_full(&self) -> bool {
+        let is_full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
+        match self {
+            Self::Catalog(error)
+            | Self::View(ViewError::Catalog(error))
+            | Self::Write(AddError::Catalog(error)) => error.is_full(),
+            Self::Store(StoreError::File { error, .. })
+            | Self::View(ViewError::File { error, .. })
+            | Self::Write(
+                AddError::File { error, .. } | AddError::Store(StoreError::File { error, .. }),
+            ) => is_full(error),
+            _ => false,
+        }
+    }
+}
+
 /// The repository in a state folder.
 #[derive(Debug)]
 pub struct Repository {
@@ -79,6 +98,8 @@ pub struct Repository {
     pub(crate) wanted: Holds<(String, String)>,
     /// Digests of the views that something runs in.
     pub(crate) leased: Holds<String>,
+    /// For collections on a disk that is full.
+    pub(crate) reserve: Reserve,
     /// By which grace periods are measured.
     pub(crate) clock: Clock,
 }
@@ -100,6 +121,7 @@ impl Repository {
             Catalog::open(&state.join("catalog.sqlite"))?
         };
         let repository = Self {
+            reserve: Reserve::of(state),
             clock: Clock::from(catalog.time()?),
             segments: state.join("segments"),
             views: state.join("views"),

@@ -10,7 +10,11 @@ use serde_json::json;
 use crate::harness::{Instance, Options, drop_caches, eventually};
 use crate::tests;
 
-tests!(nothing_half_written_is_left_on_a_full_disk, a_full_disk_costs_logs_and_no_invocation);
+tests!(
+    nothing_half_written_is_left_on_a_full_disk,
+    a_collection_frees_a_full_disk,
+    a_full_disk_costs_logs_and_no_invocation,
+);
 
 /// A small disk in the place of an instance's state. Unmounted when dropped, after the instance
 /// that uses it is stopped.
@@ -84,6 +88,26 @@ fn nothing_half_written_is_left_on_a_full_disk() {
         }
     }
     assert!(failed > 3 && done > 1, "{failed} failed, {done} done");
+}
+
+fn a_collection_frees_a_full_disk() {
+    let instance = Instance::start(&Options::default());
+    let disk = SmallDisk::mount(&instance);
+    for round in 0..2 {
+        // In one segment, of which little stays.
+        instance.ok(&["env", "add", "gone", "six", "idna", "certifi", "requests"]);
+        instance.ok(&["env", "add", "kept", "six"]);
+        instance.ok(&["env", "rm", "gone"]);
+        disk.leave(0);
+        let collected = instance.json(&["store", "gc", "--grace", "0", "--json"]);
+        let gone = collected["distributions"].as_array().unwrap().len();
+        assert!(gone >= 4, "{round}: {collected}");
+        let output = instance.call(&["store", "fsck"]);
+        assert_eq!(output.code, 0, "{output:?}");
+        read_all(&site(&instance, "kept")).unwrap();
+        disk.empty();
+        instance.ok(&["store", "gc", "--grace", "0"]);
+    }
 }
 
 fn a_full_disk_costs_logs_and_no_invocation() {

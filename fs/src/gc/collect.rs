@@ -67,6 +67,25 @@ impl Repository {
         grace: Duration,
         mount: &dyn Mounted,
     ) -> Result<Collected, RepositoryError> {
+        match self.collect_once(roots, grace, mount) {
+            Err(error) if error.is_full() && self.reserve.give() => {
+                let collected = self.collect_once(roots, grace, mount);
+                self.reserve.take();
+                collected
+            }
+            collected => {
+                self.reserve.take();
+                collected
+            }
+        }
+    }
+
+    fn collect_once(
+        &self,
+        roots: &Roots,
+        grace: Duration,
+        mount: &dyn Mounted,
+    ) -> Result<Collected, RepositoryError> {
         let before = self.bytes_on_disk();
         let mut collected = {
             let _turn = self.turn();
@@ -76,8 +95,17 @@ impl Repository {
             self.drop_planned(&snapshot, &plan, mount)?;
             collected
         };
-        collected.segments_rewritten = self.compact()?;
-        collected.segments_removed = self.remove_empty(mount)? - collected.segments_rewritten;
+        // What is to be written anew may need the room of what is not.
+        let removed = self.remove_empty(mount)?;
+        collected.segments_rewritten = match self.compact() {
+            Err(error) if error.is_full() => {
+                tracing::warn!(%error, "segments that are mostly dead stay as they are");
+                0
+            }
+            compacted => compacted?,
+        };
+        let emptied = self.remove_empty(mount)?;
+        collected.segments_removed = removed + emptied.saturating_sub(collected.segments_rewritten);
         collected.bytes = before.saturating_sub(self.bytes_on_disk());
         Ok(collected)
     }

@@ -14,6 +14,7 @@ mod compact;
 pub mod hold;
 pub mod mark;
 pub mod plan;
+pub mod reserve;
 pub mod usage;
 
 use std::io;
