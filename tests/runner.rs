@@ -81,6 +81,7 @@ fn main() -> ExitCode {
         ("fault::soak", fault::soak::tests()),
         ("fault::stuck", fault::stuck::tests()),
         ("fault::succession", fault::succession::tests()),
+        ("fault::unserved", fault::unserved::tests()),
         ("fault::upgrade", fault::upgrade::tests()),
         ("ingest::hostile", ingest::hostile::tests()),
         ("mount::cold", mount::cold::tests()),

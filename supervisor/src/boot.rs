@@ -3,9 +3,11 @@
 
 use std::fs::{self, Permissions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use pipsqueak::settings::Settings;
@@ -31,6 +33,9 @@ use crate::upgrade::Successor;
 
 /// How long requests that were read are waited for at the end.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
+/// How long what has been started may take to end before the mount does, and with it whatever waits
+/// for it.
+const CUT_OFF: Duration = Duration::from_secs(10);
 /// How often it is looked whether spares are asked for as much as before.
 const TRIM_PACE: Duration = Duration::from_secs(30);
 
@@ -75,6 +80,9 @@ pub enum BootError {
     /// The network of functions.
     #[error(transparent)]
     Nat(#[from] NatError),
+    /// The mount.
+    #[error("the process that keeps the mount has ended, and the mount with it; see the log")]
+    Lost,
     /// A step that the machine refused.
     #[error("{step}: {error}; `pipsqueak doctor` tells what the machine lacks")]
     Machine {
@@ -103,13 +111,52 @@ impl BootError {
 /// What a service manager has to do with this supervisor, and what it has kept for it.
 pub type Managed = (Arc<Service>, Vec<Stored>);
 
+/// What is left to do at the very end, when nobody in this process asks anything of the mount.
+#[derive(Debug)]
+pub enum Rest {
+    /// Nothing.
+    Nothing,
+    /// The mount is left to the process that the service manager starts next.
+    Leave(Arc<Keeper>),
+    /// The mount, and this socket, are given to the program that this process becomes.
+    Become(Arc<Keeper>, (String, OwnedFd)),
+}
+
+impl Rest {
+    /// Does it; the program to become, where there is one. Blocks.
+    pub fn carry_out(self) -> Result<Option<Successor>, BootError> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Leave(keeper) => {
+                keeper.leave().map_err(machine("leaving the mount"))?;
+                Ok(None)
+            }
+            Self::Become(keeper, socket) => {
+                let connection = keeper.hand_over().map_err(machine("taking the mount along"))?;
+                let successor = Successor::new(vec![connection, socket]);
+                successor.map_err(machine("finding the program that is installed")).map(Some)
+            }
+        }
+    }
+
+    /// Does nothing of it, and ends the mount: somebody waits for it still. Blocks.
+    pub fn give_up(self) -> Result<(), BootError> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Leave(keeper) | Self::Become(keeper, _) => {
+                keeper.stop().map_err(machine("unmounting"))
+            }
+        }
+    }
+}
+
 /// Starts, calls `ready` when requests are served, and runs until it is told to stop, by signal
-/// or by a client. Returns what the process is to become next, where that is anything.
+/// or by a client. Returns what is left to do when this process has no other thread.
 pub async fn run(
     settings: Settings,
     (service, stored): Managed,
     ready: impl FnOnce(),
-) -> Result<Option<Successor>, BootError> {
+) -> Result<Rest, BootError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(BootError::NotRoot);
     }
@@ -154,7 +201,7 @@ pub async fn run(
     let mut socket = served.map_err(|error| machine("serving")(io::Error::other(error)))?;
     let ending = (*ending.borrow()).unwrap_or(Ending::Stop);
     let leave = match ending {
-        Ending::Stop => false,
+        Ending::Stop | Ending::Lost => false,
         Ending::Restart => supervisor.keeper.can_leave(),
         Ending::Upgrade => true,
     };
@@ -166,24 +213,23 @@ pub async fn run(
     if supervisor.settings.tiers.zygote {
         supervisor.zygotes.remember().await;
     }
-    let handed = if ending == Ending::Upgrade {
-        let handed = [supervisor.keeper.hand_over(), socket.hand_over()];
-        let handed = handed.into_iter().collect::<io::Result<Vec<_>>>();
-        Some(handed.map_err(machine("keeping what the next program takes over"))?)
-    } else {
-        None
-    };
+    let handed = if ending == Ending::Upgrade { Some(socket.hand_over()) } else { None };
+    let handed = handed.transpose().map_err(machine("keeping the socket"))?;
     if !leave {
         socket.close();
     }
+    let keeper = supervisor.keeper.clone();
     let cleared = tokio::task::spawn_blocking(move || {
         let outcome = end(&supervisor, leave);
         loops.stop();
         outcome
     });
     cleared.await.map_err(|error| machine("stopping")(io::Error::other(error)))??;
-    let successor = handed.map(Successor::new).transpose();
-    successor.map_err(machine("finding the program that is installed"))
+    match (ending, handed) {
+        (Ending::Lost, _) => Err(BootError::Lost),
+        (_, Some(handed)) => Ok(Rest::Become(keeper, handed)),
+        (_, None) => Ok(if leave { Rest::Leave(keeper) } else { Rest::Nothing }),
+    }
 }
 
 fn build(
@@ -215,7 +261,9 @@ fn build(
     let journal = Journal::open(log_folder.clone(), settings.logs, &names)
         .map_err(|error| BootError::Folder { path: log_folder, error })?;
     let events = Events::open(settings.state.join("events.sqlite"), &names)?;
-    let keeper = Keeper::start(&settings.mount, &settings.state, &service, stored)
+    let loss = ender.clone();
+    let lost = move || loss.end(Ending::Lost);
+    let keeper = Keeper::start(&settings.mount, &settings.state, &service, stored, lost)
         .map_err(machine("mounting"))?;
     // Not before: a process that waits for a mount that was left is in its group until it is served.
     let groups = cgroup::Instance::create(&id).map_err(machine("making control groups"))?;
@@ -255,6 +303,7 @@ async fn drain(supervisor: &Supervisor) {
 
 /// Ends it all, but for the mount, and what containers have of it, where it is to `leave` them.
 fn end(supervisor: &Supervisor, leave: bool) -> Result<(), BootError> {
+    let ended = (!leave).then(|| cut_off(supervisor.keeper.clone()));
     supervisor.clear();
     let withdrawn = if leave {
         supervisor.containers.leave();
@@ -263,15 +312,30 @@ fn end(supervisor: &Supervisor, leave: bool) -> Result<(), BootError> {
         supervisor.containers.stop()
     };
     let stopped = supervisor.sandboxes.stop().map_err(machine("ending sandboxes"));
-    let keeper = &supervisor.keeper;
-    let unmounted = if leave { keeper.leave() } else { keeper.stop() };
+    let unmounted = if leave { Ok(()) } else { supervisor.keeper.stop() };
     let unmounted = unmounted.map_err(machine("unmounting"));
+    drop(ended);
     for name in ["root", "runtime"] {
         let path = supervisor.settings.run.join(name);
         fs::remove_dir_all(&path).map_err(|error| BootError::Folder { path, error })?;
     }
     withdrawn?;
     stopped.and(unmounted)
+}
+
+/// Ends the mount after a while: what is ended now may wait for an answer of it. Not if what is returned
+/// is dropped before.
+fn cut_off(keeper: Arc<Keeper>) -> mpsc::Sender<()> {
+    let (ended, end) = mpsc::channel();
+    std::thread::spawn(move || {
+        if end.recv_timeout(CUT_OFF) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("the end takes long, and the mount is ended first");
+            if let Err(error) = keeper.stop() {
+                tracing::error!(%error, "unmounting");
+            }
+        }
+    });
+    ended
 }
 
 /// Stops at signals. SIGUSR1 is for a restart by the service manager.

@@ -11,6 +11,8 @@ pub enum Ending {
     Restart,
     /// The same, to the program that this process becomes.
     Upgrade,
+    /// Nothing: the mount has ended, and with it what this process is for.
+    Lost,
 }
 
 /// Ends the supervisor; the first word holds.

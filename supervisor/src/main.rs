@@ -1,20 +1,29 @@
 //! `pipsqueakd`: started by `pipsqueak up`, or by a service manager.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pipsqueak::settings::{Overrides, Settings};
 use pipsqueak_kernel::clone::OneThread;
 use pipsqueak_kernel::descriptor;
+use pipsqueakd::boot::{BootError, Rest};
 use pipsqueakd::service::Service;
+use pipsqueakd::upgrade::Successor;
 use pipsqueakd::{boot, network, sandbox};
+use tokio::runtime::Runtime;
+
+/// How long threads may take to end.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Parser)]
 #[command(version, about = "The supervisor of Pipsqueak", args_conflicts_with_subcommands = true)]
@@ -106,7 +115,7 @@ struct Serve {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).init();
     match arguments.command {
         Some(Command::MakeSandboxes { orders, kill_switch, .. }) => {
             make_sandboxes(orders, kill_switch)
@@ -135,7 +144,7 @@ fn try_nat() -> ExitCode {
     match network::try_out() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "{error}");
+            let _ = writeln!(io::stderr(), "{error}");
             ExitCode::from(70)
         }
     }
@@ -152,6 +161,33 @@ fn managed() -> boot::Managed {
         Default::default()
     });
     (Arc::new(service), stored)
+}
+
+/// Ends the threads of the runtime, and does what is left to do; the program to become, where there is
+/// one.
+fn finish(rest: Rest, runtime: io::Result<Runtime>) -> Result<Option<Successor>, (u8, String)> {
+    // The last of its threads that ends closes what the runtime polls, after its end was told. By then the
+    // number may be that of a descriptor for the next program, so that is left open.
+    std::mem::forget(runtime.as_ref().map(|runtime| runtime.handle().clone()));
+    let (ended, end) = channel();
+    // Its end waits for whoever asks something of the mount.
+    thread::spawn(move || {
+        drop(runtime);
+        let _ = ended.send(());
+    });
+    let told = |error: BootError| (error.exit_code(), error.to_string());
+    if end.recv_timeout(PATIENCE).is_ok() {
+        return rest.carry_out().map_err(told);
+    }
+    if matches!(rest, Rest::Nothing) {
+        tracing::warn!("some of it does not end, and is left to the kernel");
+        return Ok(None);
+    }
+    // Whoever asks has an error now.
+    rest.give_up().map_err(told)?;
+    let is_ended = end.recv_timeout(PATIENCE).is_ok();
+    let reason = "some of it did not end, so the mount was ended";
+    Err((70, format!("{reason}{}", if is_ended { "" } else { ", in vain" })))
 }
 
 fn serve(serve: Serve) -> ExitCode {
@@ -198,18 +234,12 @@ fn serve(serve: Serve) -> ExitCode {
                     .block_on(boot::run(settings, managed, || tell("ready".to_owned())))
                     .map_err(|error| (error.exit_code(), error.to_string())),
             };
-            match run {
+            match run.and_then(|rest| finish(rest, runtime)) {
                 Ok(None) => return ExitCode::SUCCESS,
-                Ok(Some(successor)) => {
-                    drop(runtime);
-                    (
-                        70,
-                        format!(
-                            "becoming the program that is installed: {}",
-                            successor.become_it()
-                        ),
-                    )
-                }
+                Ok(Some(successor)) => (
+                    70,
+                    format!("becoming the program that is installed: {}", successor.become_it()),
+                ),
                 Err(failed) => failed,
             }
         }

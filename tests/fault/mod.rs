@@ -11,4 +11,5 @@ pub mod service;
 pub mod soak;
 pub mod stuck;
 pub mod succession;
+pub mod unserved;
 pub mod upgrade;

@@ -1,14 +1,16 @@
-//! The connection to the kernel: `/dev/fuse`, opened and mounted by the supervisor.
+//! The connection to the kernel: `/dev/fuse`, opened and mounted by the supervisor, and held by the
+//! keeper.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use super::abort::abort;
 use super::connection;
 use super::predecessor;
 use super::server::{Orphaned, Role, Server};
@@ -47,10 +49,16 @@ pub enum TakeOverError {
 }
 
 /// A mounted connection. It outlives the processes that serve it.
+///
+/// A process that has one asks nothing of the mount, not even where it is: in the middle of a question
+/// that nobody answers it could not end, and as long as it has not ended, the kernel does not end the
+/// connection, and with that the question.
 #[derive(Debug)]
 pub struct Attachment {
     path: PathBuf,
     connection: OwnedFd,
+    /// The number of its file system, `major:minor`.
+    device: String,
     orphaned: Orphaned,
 }
 
@@ -70,7 +78,15 @@ impl Attachment {
             MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
         mount(Some("pipsqueak"), path, Some(FILE_SYSTEM), flags, Some(options.as_str()))
             .map_err(|error| at(path)(error.into()))?;
-        Ok(Self { path: path.to_owned(), connection: connection.into(), orphaned })
+        Self::of(path, connection.into(), orphaned)
+    }
+
+    /// One that this process was started with, which is what is mounted at `path`.
+    pub fn of(path: &Path, connection: OwnedFd, orphaned: Orphaned) -> io::Result<Self> {
+        let top = connection::top(path)?.filter(|top| top.is_ours);
+        let top = top.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+        let device = top.map_err(at(path))?.device;
+        Ok(Self { path: path.to_owned(), connection, device, orphaned })
     }
 
     /// Takes over a connection that another supervisor has mounted at `path`, as a file system with
@@ -97,7 +113,7 @@ impl Attachment {
                 found: top.map(|top| top.device),
             });
         }
-        Ok(Self { path: path.to_owned(), connection, orphaned })
+        Ok(Self { path: path.to_owned(), connection, device, orphaned })
     }
 
     /// The connection.
@@ -105,16 +121,18 @@ impl Attachment {
         self.connection.as_fd()
     }
 
-    /// The number of the file system at the path, `major:minor`.
-    pub fn device(&self) -> io::Result<String> {
-        let top = connection::top(&self.path)?.filter(|top| top.is_ours);
-        let top = top.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
-        Ok(top.map_err(at(&self.path))?.device)
+    /// The number of its file system, `major:minor`.
+    pub fn device(&self) -> &str {
+        &self.device
     }
 
-    /// Unmounts what killed instances have left at `path`, however many lie on each other.
+    /// Unmounts what killed instances have left at `path`, however many lie on each other, and ends its
+    /// connections: nobody serves them.
     pub fn clear_stale(path: &Path) -> io::Result<()> {
-        while connection::top(path)?.is_some_and(|top| top.is_ours) {
+        while let Some(top) = connection::top(path)?.filter(|top| top.is_ours) {
+            if let Err(error) = abort(&top.device) {
+                tracing::warn!(%error, device = top.device, "ending a connection that was left");
+            }
             umount2(path, MntFlags::MNT_DETACH).map_err(|error| at(path)(error.into()))?;
         }
         Ok(())
@@ -123,13 +141,15 @@ impl Attachment {
     /// Starts a process of the executable `binary` that serves `state` on this connection.
     pub fn serve(&self, binary: &Path, state: &Path, role: Role) -> io::Result<Server> {
         if self.orphaned == Orphaned::Leaves {
-            predecessor::end(state)?;
+            predecessor::end(state, predecessor::SERVER, Duration::ZERO)?;
         }
         let connection = self.connection.try_clone()?;
         let how = (role, self.orphaned);
         let server = Server::start(binary, state, &self.path, connection, how)?;
-        if matches!(role, Role::First) {
-            self.raise_readahead();
+        if matches!(role, Role::First)
+            && let Err(error) = self.raise_readahead()
+        {
+            tracing::warn!(%error, "raising the mount's readahead");
         }
         Ok(server)
     }
@@ -143,15 +163,15 @@ impl Attachment {
         }
     }
 
-    fn raise_readahead(&self) {
-        let raised = fs::metadata(&self.path).and_then(|metadata| {
-            let device = metadata.dev();
-            let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
-            fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), READ_AHEAD_KB)
-        });
-        if let Err(error) = raised {
-            tracing::warn!(%error, "raising the mount's readahead");
-        }
+    /// Ends the connection, whoever else has it: all who wait for an answer get an error.
+    pub fn abort(&self) -> io::Result<()> {
+        // Once its file system is gone, its number may be another's.
+        if connection::has_ended(&self.connection)? { Ok(()) } else { abort(&self.device) }
+    }
+
+    fn raise_readahead(&self) -> io::Result<()> {
+        let path = format!("/sys/class/bdi/{}/read_ahead_kb", self.device);
+        fs::write(&path, READ_AHEAD_KB).map_err(at(Path::new(&path)))
     }
 }
 

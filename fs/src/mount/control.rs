@@ -1,18 +1,18 @@
-//! What the supervisor tells its `pipsqueak-fs` and asks of it: a line of JSON each way.
+//! What is said to the process that serves the mount, and to the one that keeps it.
+//!
+//! Supervisor, keeper and server each talk to the next in a [`super::conversation`].
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::id::ObjectId;
 
-/// A request of the supervisor.
+/// A request of the keeper to a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
+    /// Say that you are well.
+    Pulse,
     /// Show what is published now, and let the kernel forget what it knows of these names.
     Publish(Vec<String>),
     /// How many requests the kernel has made.
@@ -21,7 +21,7 @@ pub enum Ask {
     Suspects,
 }
 
-/// The answer.
+/// A server's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tell {
     /// The mount is served; said once, unasked.
@@ -36,43 +36,43 @@ pub enum Tell {
     Failed(String),
 }
 
-/// One end of the conversation.
-#[derive(Debug)]
-pub struct Line {
-    reader: BufReader<UnixStream>,
+/// A request of the supervisor to the keeper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// Start the first server.
+    Serve,
+    /// As [`Ask::Publish`], whichever server does it.
+    Publish(Vec<String>),
+    /// What serves the mount, and what it was asked.
+    Status,
+    /// As [`Ask::Suspects`].
+    Suspects,
+    /// End the server, give the connection back, and end. It is answered by the connection alone.
+    HandOver,
 }
 
-impl Line {
-    /// Talks over a socket.
-    pub fn new(socket: UnixStream) -> Self {
-        Self { reader: BufReader::new(socket) }
-    }
+/// The keeper's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// The keeper hears orders; said once, unasked.
+    Keeping,
+    /// Done.
+    Done,
+    /// What serves the mount.
+    Status(Served),
+    /// Numbers of objects that were found damaged.
+    Suspects(Vec<ObjectId>),
+    /// Why it could not be done.
+    Failed(String),
+}
 
-    /// Says something.
-    pub fn say(&mut self, message: &impl Serialize) -> io::Result<()> {
-        let mut text = serde_json::to_vec(message)?;
-        text.push(b'\n');
-        self.reader.get_mut().write_all(&text)
-    }
-
-    /// Waits until the other end is gone, with all copies of it, but no longer than `patience`.
-    pub fn await_end(&mut self, patience: Duration) -> io::Result<()> {
-        self.reader.get_ref().set_read_timeout(Some(patience))?;
-        let until = Instant::now() + patience;
-        while let Ok(Some(_)) = self.hear::<serde_json::Value>() {
-            if Instant::now() > until {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Hears something; `None` where the other end is gone.
-    pub fn hear<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
-        let mut text = String::new();
-        if self.reader.read_line(&mut text)? == 0 {
-            return Ok(None);
-        }
-        Ok(Some(serde_json::from_str(&text)?))
-    }
+/// What serves the mount.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served {
+    /// The server's process; none for the moment between two.
+    pub pid: Option<u32>,
+    /// How many successors have taken the connection over.
+    pub successions: u64,
+    /// Requests of the kernel since the server began, by operation.
+    pub requests: BTreeMap<String, u64>,
 }

@@ -1,4 +1,4 @@
-//! A `pipsqueak-fs` process, as the supervisor sees it.
+//! A `pipsqueak-fs` process that serves the mount, as its keeper sees it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,15 +6,18 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::control::{Ask, Line, Tell};
+use super::control::{Ask, Tell};
+use super::conversation::{AskError, Conversation};
 use crate::id::ObjectId;
 use crate::store::segment::FRAME_BYTES;
 
-/// How long an answer is waited for.
+/// How long an answer is waited for that is work.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one is waited for that a server which is well has at once.
+const PULSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the end of what a server has started is waited for. It may be in the middle of a request
 /// that nobody answers now; then it ends with the connection, or with the next server's answer.
@@ -32,24 +35,35 @@ pub enum Role {
 /// What becomes of the mount when the supervisor of its server is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Orphaned {
-    /// It is unmounted; the server ends with its last user.
+    /// It is unmounted; keeper and server end with its last user.
     Unmounts,
-    /// It stays, for a successor that the next supervisor starts: somebody else has the connection
-    /// too. The server ends.
+    /// It stays, for the next supervisor's keeper: somebody else has the connection too. Keeper and
+    /// server end.
     Leaves,
 }
 
-/// A running `pipsqueak-fs`.
+/// Why a server has not done what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// It has ended, or not answered as it should, and was ended for that.
+    #[error("pipsqueak-fs was asked, and is replaced: {0}")]
+    Lost(#[from] AskError),
+    /// It says why.
+    #[error("pipsqueak-fs says: {0}")]
+    Failed(String),
+}
+
+/// A running server. One that does not answer as it should is killed.
 #[derive(Debug)]
 pub struct Server {
     pid: u32,
     child: Mutex<Child>,
-    line: Mutex<Line>,
+    conversation: Conversation,
 }
 
 impl Server {
     /// Starts one, which finds the connection as its stdin and the conversation as its stdout.
-    /// Returns when it serves.
+    /// Returns when it serves. It ends with the thread that has started it.
     pub(super) fn start(
         binary: &Path,
         state: &Path,
@@ -58,7 +72,6 @@ impl Server {
         (role, orphaned): (Role, Orphaned),
     ) -> io::Result<Self> {
         let (near, far) = UnixStream::pair()?;
-        near.set_read_timeout(Some(PATIENCE))?;
         let mut command = Command::new(binary);
         command.arg("serve").arg("--state").arg(state).arg("--mount").arg(mountpoint);
         // Frames go back to the system when they are forgotten. glibc would learn from their size to
@@ -70,7 +83,7 @@ impl Server {
         if orphaned == Orphaned::Leaves {
             command.arg("--leave");
         }
-        let child = command
+        let mut child = command
             .stdin(Stdio::from(connection))
             .stdout(Stdio::from(OwnedFd::from(far)))
             .spawn()
@@ -79,13 +92,19 @@ impl Server {
             })?;
         // Stdio of the command would keep the other end open.
         drop(command);
-        let server =
-            Self { pid: child.id(), child: Mutex::new(child), line: Mutex::new(Line::new(near)) };
-        match server.hear() {
-            Ok(Tell::Serving) => Ok(server),
-            other => {
-                server.stop()?;
-                Err(io::Error::other(format!("pipsqueak-fs did not begin to serve: {other:?}")))
+        let began = match Conversation::begin(near, PATIENCE) {
+            Ok((conversation, Tell::Serving)) => Ok(conversation),
+            Ok((_, other)) => Err(format!("it said {other:?}")),
+            Err(error) => Err(error.to_string()),
+        };
+        match began {
+            Ok(conversation) => {
+                Ok(Self { pid: child.id(), child: Mutex::new(child), conversation })
+            }
+            Err(reason) => {
+                let _ = child.kill();
+                child.wait()?;
+                Err(io::Error::other(format!("pipsqueak-fs did not begin to serve: {reason}")))
             }
         }
     }
@@ -99,33 +118,40 @@ impl Server {
     ///
     /// `names` are those of environments and distributions that may have come, gone or changed: a
     /// successor cannot know what the kernel was told before it.
-    pub fn publish(&self, names: &[String]) -> io::Result<()> {
-        match self.ask(&Ask::Publish(names.to_vec()))? {
+    pub fn publish(&self, names: &[String]) -> Result<(), ServerError> {
+        match self.ask(&Ask::Publish(names.to_vec()), PATIENCE)? {
             Tell::Done => Ok(()),
-            Tell::Failed(reason) => Err(io::Error::other(reason)),
-            other => Err(io::Error::other(format!("unexpected answer {other:?}"))),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Looks whether it is well. Blocks.
+    pub fn pulse(&self) -> Result<(), ServerError> {
+        match self.ask(&Ask::Pulse, PULSE_PATIENCE)? {
+            Tell::Done => Ok(()),
+            other => Err(unexpected(&other)),
         }
     }
 
     /// Requests of the kernel since it began, by operation. Blocks.
-    pub fn counters(&self) -> io::Result<BTreeMap<String, u64>> {
-        match self.ask(&Ask::Counters)? {
+    pub fn counters(&self) -> Result<BTreeMap<String, u64>, ServerError> {
+        match self.ask(&Ask::Counters, PULSE_PATIENCE)? {
             Tell::Counters(counters) => Ok(counters),
-            other => Err(io::Error::other(format!("unexpected answer {other:?}"))),
+            other => Err(unexpected(&other)),
         }
     }
 
     /// Objects that it has found damaged since it was asked last. Blocks.
-    pub fn suspects(&self) -> io::Result<Vec<ObjectId>> {
-        match self.ask(&Ask::Suspects)? {
+    pub fn suspects(&self) -> Result<Vec<ObjectId>, ServerError> {
+        match self.ask(&Ask::Suspects, PULSE_PATIENCE)? {
             Tell::Suspects(suspects) => Ok(suspects),
-            other => Err(io::Error::other(format!("unexpected answer {other:?}"))),
+            other => Err(unexpected(&other)),
         }
     }
 
     /// Waits until it has ended. Blocks.
     pub fn wait(&self) -> io::Result<()> {
-        // Not by the child's own wait: that would hold the lock that `stop` needs.
+        // Not by the child's own wait: that would hold the lock that `kill` needs.
         let pid = nix::unistd::Pid::from_raw(self.pid.cast_signed());
         let flags = nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT;
         loop {
@@ -135,27 +161,39 @@ impl Server {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.child.lock().unwrap_or_else(PoisonError::into_inner).wait()?;
+        self.child().wait()?;
         Ok(())
     }
 
-    /// Ends it, if it has not ended yet, and what it has started. Blocks.
-    pub fn stop(&self) -> io::Result<()> {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        if child.try_wait()?.is_none() {
-            child.kill()?;
-            child.wait()?;
+    /// Ends it, if it has not ended yet. Returns at once.
+    pub fn kill(&self) -> io::Result<()> {
+        let mut child = self.child();
+        if child.try_wait()?.is_none() { child.kill() } else { Ok(()) }
+    }
+
+    /// Waits for the end of what it has started, once it has ended itself. Blocks for a moment at most.
+    pub fn await_others(&self) {
+        self.conversation.await_end(END_PATIENCE);
+    }
+
+    fn ask(&self, ask: &Ask, patience: Duration) -> Result<Tell, ServerError> {
+        let answer = self.conversation.ask(ask, patience);
+        match answer {
+            Ok(Tell::Failed(reason)) => Err(ServerError::Failed(reason)),
+            Ok(tell) => Ok(tell),
+            Err(error) => {
+                // What it would say now, nobody could trust.
+                self.kill().map_err(AskError::Socket)?;
+                Err(error.into())
+            }
         }
-        self.line.lock().unwrap_or_else(PoisonError::into_inner).await_end(END_PATIENCE)
     }
 
-    fn ask(&self, ask: &Ask) -> io::Result<Tell> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner).say(ask)?;
-        self.hear()
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn hear(&self) -> io::Result<Tell> {
-        let heard = self.line.lock().unwrap_or_else(PoisonError::into_inner).hear()?;
-        heard.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
-    }
+fn unexpected(tell: &Tell) -> ServerError {
+    ServerError::Failed(format!("{tell:?}, which is no answer to what it was asked"))
 }

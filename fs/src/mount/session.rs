@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::thread;
 
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
-use nix::mount::{MntFlags, umount2};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 
 use super::adopt::adopt;
-use super::control::{Ask, Line, Tell};
+use super::control::{Ask, Tell};
+use super::conversation::{Line, Numbered};
 use super::fuse::Adapter;
 use super::predecessor;
 use super::server::{Orphaned, Role};
@@ -22,12 +24,14 @@ use crate::vfs::inode::{DISTS, ENVS};
 /// Threads that answer the kernel.
 const THREADS: usize = 4;
 
-/// Serves `state` on the connection at stdin until that ends, taking what the supervisor says from
-/// the socket at stdout. When the supervisor is gone, `mountpoint` is unmounted, or this process
-/// ends, as `orphaned` says.
+/// Serves `state` on the connection at stdin, of the mount at `mountpoint`, until that ends, taking what
+/// the keeper says from the socket at stdout. Ends with the keeper. What is left to the next supervisor,
+/// as `orphaned` says, has one server at a time.
 pub fn serve(state: &Path, mountpoint: &Path, role: Role, orphaned: Orphaned) -> io::Result<()> {
+    // Also where it has been stopped, and hears nothing.
+    set_pdeathsig(Signal::SIGKILL)?;
     let _alone = match orphaned {
-        Orphaned::Leaves => Some(predecessor::hold(state)?),
+        Orphaned::Leaves => Some(predecessor::hold(state, predecessor::SERVER)?),
         Orphaned::Unmounts => None,
     };
     let connection = io::stdin().as_fd().try_clone_to_owned()?;
@@ -42,23 +46,14 @@ pub fn serve(state: &Path, mountpoint: &Path, role: Role, orphaned: Orphaned) ->
     };
     let session = begin(Adapter { vfs: vfs.clone(), prefetcher }, connection, role)?;
     let notifier = session.notifier();
-    let mountpoint = mountpoint.to_owned();
     // The first session is introduced to the kernel by now, and a successor has taken over.
     let mut line = Line::new(socket);
-    line.say(&Tell::Serving)?;
+    line.say(&Numbered { number: 0, body: Tell::Serving })?;
     thread::Builder::new().name("control".to_owned()).spawn(move || {
         if let Err(error) = follow(line, &vfs, &notifier) {
-            tracing::error!(%error, "talking to the supervisor");
+            tracing::error!(%error, "talking to the keeper of the mount");
         }
-        if orphaned == Orphaned::Leaves {
-            tracing::warn!("the supervisor is gone; the next one's server takes over");
-            std::process::exit(0);
-        }
-        tracing::warn!("the supervisor is gone; unmounting");
-        if let Err(error) = umount2(&mountpoint, MntFlags::MNT_DETACH) {
-            tracing::warn!(%error, "unmounting");
-            std::process::exit(0);
-        }
+        std::process::exit(0);
     })?;
     session.run()
 }
@@ -73,10 +68,11 @@ fn begin(adapter: Adapter, connection: OwnedFd, role: Role) -> io::Result<Sessio
     }
 }
 
-/// Does what the supervisor asks for until it is gone.
+/// Does what the keeper asks for until it is gone.
 fn follow(mut line: Line, vfs: &Vfs, notifier: &Notifier) -> io::Result<()> {
-    while let Some(ask) = line.hear()? {
-        let tell = match ask {
+    while let Some(Numbered { number, body: ask }) = line.hear()? {
+        let body = match ask {
+            Ask::Pulse => Tell::Done,
             Ask::Counters => Tell::Counters(vfs.counted()),
             Ask::Suspects => Tell::Suspects(vfs.take_suspects()),
             Ask::Publish(names) => match publish(vfs, notifier, &names) {
@@ -84,7 +80,7 @@ fn follow(mut line: Line, vfs: &Vfs, notifier: &Notifier) -> io::Result<()> {
                 Err(error) => Tell::Failed(error.to_string()),
             },
         };
-        line.say(&tell)?;
+        line.say(&Numbered { number, body })?;
     }
     Ok(())
 }

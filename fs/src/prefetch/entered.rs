@@ -2,15 +2,22 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 use serde::{Deserialize, Serialize};
 
+/// How long after one process the next is started, at least, and where they end soon, at most.
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
+const MOST_PAUSE: Duration = Duration::from_secs(60);
 /// Largest message.
 const MOST_BYTES: usize = 4096;
 
@@ -25,30 +32,38 @@ pub struct Entered {
     pub thread: u32,
 }
 
-/// The prefetching process, as the server sees it.
+/// The prefetching process, as the server sees it. Where it dies, another takes its place.
 #[derive(Debug)]
 pub struct Prefetcher {
     socket: OwnedFd,
-    process: Child,
+    /// Its number; 0 between two of them.
+    process: Arc<AtomicU32>,
     /// The folder that was told of last: a folder is asked about many times in a row.
     last: AtomicU64,
 }
 
 impl Prefetcher {
-    /// Starts it; it ends when this process does. It has the conversation with the supervisor as its
+    /// Starts it; it ends when this process does. It has the conversation with the keeper as its
     /// stdout and says nothing there: who waits for the end of that waits for both.
     pub fn start(state: &Path, mountpoint: &Path) -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC;
         let (near, far) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
-        let mut command = Command::new(std::env::current_exe()?);
+        // This very program, whatever is installed by now.
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0(std::env::current_exe()?);
         command.arg("prefetch").arg("--state").arg(state).arg("--mount").arg(mountpoint);
-        let process = command.stdin(Stdio::from(far)).stdout(Stdio::inherit()).spawn()?;
+        let process = Arc::<AtomicU32>::default();
+        let noted = process.clone();
+        // In a thread that lasts: the process ends with the one that has started it.
+        thread::Builder::new()
+            .name("prefetcher".to_owned())
+            .spawn(move || replace_always(&mut command, &far, &noted))?;
         Ok(Self { socket: near, process, last: AtomicU64::new(0) })
     }
 
     /// Whether a thread is its own.
     pub fn is(&self, thread: u32) -> bool {
-        thread == self.process.id()
+        thread == self.process.load(Ordering::Relaxed)
     }
 
     /// Tells of a folder, by its inode number, unless it was the last one told of. `entered` says
@@ -63,6 +78,24 @@ impl Prefetcher {
         // Who does not listen has enough to do, or has ended: the kernel asks for itself then.
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let _ = send(self.socket.as_raw_fd(), &message, flags);
+    }
+}
+
+/// Starts the process, and another whenever it has ended, on the same socket.
+fn replace_always(command: &mut Command, far: &OwnedFd, number: &AtomicU32) {
+    let mut pause = LEAST_PAUSE;
+    loop {
+        let began = Instant::now();
+        let ended = far.try_clone().and_then(|far| {
+            let mut process = command.stdin(far).stdout(Stdio::inherit()).spawn()?;
+            number.store(process.id(), Ordering::Relaxed);
+            let ended = process.wait();
+            number.store(0, Ordering::Relaxed);
+            ended
+        });
+        pause = if began.elapsed() > MOST_PAUSE { LEAST_PAUSE } else { MOST_PAUSE.min(pause * 2) };
+        tracing::warn!(?ended, ?pause, "the process that reads ahead of imports is started anew");
+        thread::sleep(pause);
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::sys::prctl::set_pdeathsig;
+use nix::sys::prctl::{set_name, set_pdeathsig};
 use nix::sys::signal::Signal;
 
 use super::entered::{Entered, Heard, hear};
@@ -38,6 +38,7 @@ struct Known {
 pub fn run(state: &Path, mountpoint: &Path) -> io::Result<()> {
     // Also while it waits for an answer of the server, which nobody may give any more.
     set_pdeathsig(Signal::SIGKILL)?;
+    set_name(c"pipsqueak-fs")?;
     let socket: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let views = state.join("views");
     let host = Host::start()?;

@@ -1,57 +1,53 @@
-//! Keeps the mount served: whenever `pipsqueak-fs` dies, a successor takes its connection over.
+//! The mount, of which a process of its own holds the connection and keeps it served.
+//!
+//! The supervisor asks things of the mount: it lists it, opens folders, mounts overlays of them. So it
+//! must not hold the connection ([`Attachment`] says why), but for a moment at its start, and at its end
+//! where another program takes over.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pipsqueak::wire::MountStatus;
-use pipsqueak_fs::mount::{Attachment, Role, Server};
+use pipsqueak_fs::mount::{Attachment, Order, Report, Role, end_keeper};
 use pipsqueak_fs::{Mounted, ObjectId};
 
 use super::kept::Store;
+use super::process::Holder;
 use crate::service::{Service, Stored};
 
-/// A server that lives shorter than this is not followed at once, or a broken one would be
-/// restarted in a busy loop.
-const DECENT_LIFE: Duration = Duration::from_millis(200);
-
-/// The mount and the process that serves it. When dropped, it is unmounted, or left to the next
+/// The mount and the process that keeps it. When dropped, it is unmounted, or left to the next
 /// supervisor where the service manager keeps its connection.
 #[derive(Debug)]
 pub struct Keeper {
-    shared: Arc<Shared>,
-    watcher: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    attachment: Attachment,
+    holder: Holder,
+    path: PathBuf,
     /// Where the connection is kept beyond this process.
     store: Store,
-    path: PathBuf,
-    state: PathBuf,
-    binary: PathBuf,
-    server: Mutex<Option<Arc<Server>>>,
-    successions: AtomicU64,
-    stopping: AtomicBool,
+    /// The name under which the next program takes the connection over.
+    name: String,
+    /// Whether the mount has been stopped, left or handed over, or is about to be.
+    is_over: Arc<AtomicBool>,
+    /// Held by whoever does that.
+    ending: Mutex<bool>,
 }
 
 impl Keeper {
-    /// Serves `state` at `path`: on the mount that an earlier supervisor has left there, where one of
-    /// the descriptors that the service manager has `stored` is its connection; else on a new one,
-    /// after clearing what a killed instance has left.
+    /// Has `state` served at `path`: on the mount that an earlier supervisor has left there, where one of
+    /// the descriptors that the service manager has `stored` is its connection; else on a new one, after
+    /// clearing what a killed instance has left. Where the mount ends by itself, `lost` is told. Blocks.
     pub fn start(
         path: &Path,
         state: &Path,
         service: &Arc<Service>,
         stored: Vec<Stored>,
+        lost: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
         let binary = std::env::current_exe()?.with_file_name("pipsqueak-fs");
         let store = Store::of(service, path, state)?;
+        end_keeper(state)?;
         let left = store.take_over(stored);
         let role = if left.is_some() { Role::Successor } else { Role::First };
         let attachment = if let Some(attachment) = left {
@@ -60,113 +56,136 @@ impl Keeper {
             Attachment::clear_stale(path)?;
             Attachment::mount(path, store.orphaned())?
         };
+        // Until it serves, its end is no loss.
+        let is_over = Arc::new(AtomicBool::new(true));
+        let (place, ended) = (path.to_owned(), is_over.clone());
+        let what = (&attachment, role, store.orphaned());
+        let holder = Holder::start(&binary, state, path, what, move || {
+            if !ended.load(Ordering::SeqCst) {
+                tracing::error!(mount = %place.display(), "the mount's keeper has ended");
+                // The service manager may have the connection too, and nobody would serve it as long
+                // as this process waits for it.
+                if let Err(error) = Attachment::clear_stale(&place) {
+                    tracing::error!(%error, "unmounting");
+                }
+                lost();
+            }
+        });
         // Where this fails, as with an executable that is broken, those who wait for a mount that was
         // left go on waiting: the service manager tries again.
-        let server = attachment.serve(&binary, state, role)?;
-        let shared = Arc::new(Shared {
-            attachment,
-            store,
-            path: path.to_owned(),
-            state: state.to_owned(),
-            binary,
-            server: Mutex::new(Some(Arc::new(server))),
-            successions: AtomicU64::new(u64::from(role == Role::Successor)),
-            stopping: AtomicBool::new(false),
+        let serving = holder.and_then(|holder| {
+            holder.ask(&Order::Serve)?;
+            is_over.store(false, Ordering::SeqCst);
+            // What was no loss a moment ago, nobody was told of.
+            holder.check()?;
+            Ok(holder)
         });
-        let watching = shared.clone();
-        let thread = thread::Builder::new()
-            .name("mount-keeper".to_owned())
-            .spawn(move || watching.watch())?;
-        let keeper = Self { shared, watcher: Mutex::new(Some(thread)) };
+        let holder = match serving {
+            Ok(holder) => holder,
+            Err(error) => {
+                is_over.store(true, Ordering::SeqCst);
+                if role == Role::First {
+                    Attachment::clear_stale(path)?;
+                }
+                return Err(error);
+            }
+        };
+        let name = store.name_of(&attachment);
+        if let Err(error) = store.keep(&attachment) {
+            tracing::warn!(%error, "the mount will not outlive this supervisor");
+        }
+        drop(attachment);
+        let (path, ending) = (path.to_owned(), Mutex::default());
+        let keeper = Self { holder, path, store, name, is_over, ending };
         if role == Role::Successor {
             // The earlier supervisor may have been killed before it said so.
             keeper.publish(&pipsqueak_fs::recently_changed(state)?)?;
         }
-        keeper.shared.keep();
         Ok(keeper)
     }
 
     /// Where the mount is.
     pub fn path(&self) -> &Path {
-        &self.shared.path
+        &self.path
     }
 
     /// Lets the mount show what the catalog says now, of these names above all. Blocks until it
     /// does.
     pub fn publish(&self, names: &[String]) -> io::Result<()> {
-        // A server that dies meanwhile is followed by one that reads the catalog anew.
-        let until = Instant::now() + Duration::from_secs(10);
-        loop {
-            let server = self.shared.server().clone();
-            let published = match server {
-                Some(server) => server.publish(names),
-                None => Err(io::ErrorKind::NotConnected.into()),
-            };
-            match published {
-                Err(_) if Instant::now() < until => thread::sleep(Duration::from_millis(10)),
-                published => return published,
-            }
+        match self.holder.ask(&Order::Publish(names.to_vec()))? {
+            Report::Done => Ok(()),
+            other => Err(unexpected(&other)),
         }
     }
 
     /// Objects that readers have found damaged. Blocks.
     pub fn suspects(&self) -> io::Result<Vec<ObjectId>> {
-        let server = self.shared.server().clone();
-        // A successor finds by itself what its predecessor found.
-        server.map_or(Ok(Vec::new()), |server| server.suspects())
+        match self.holder.ask(&Order::Suspects)? {
+            Report::Suspects(suspects) => Ok(suspects),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// What serves the mount and what it was asked. Blocks.
     pub fn status(&self) -> MountStatus {
-        let server = self.shared.server().clone();
-        let counted = server.as_ref().and_then(|server| server.counters().ok());
-        MountStatus {
-            path: self.shared.path.clone(),
-            pid: server.map(|server| server.pid()),
-            successions: self.shared.successions.load(Ordering::Relaxed),
-            requests: counted.unwrap_or_default(),
-        }
+        let served = match self.holder.ask(&Order::Status) {
+            Ok(Report::Status(served)) => served,
+            _ => Default::default(),
+        };
+        let path = self.path.clone();
+        let (pid, successions) = (served.pid, served.successions);
+        MountStatus { path, pid, successions, requests: served.requests }
     }
 
     /// Whether the mount may be left to the next supervisor.
     pub fn can_leave(&self) -> bool {
-        self.shared.store.is_there()
+        self.store.is_there()
     }
 
-    /// A copy of the connection for the program that this process becomes, which finds it under this name.
-    pub fn hand_over(&self) -> io::Result<(String, OwnedFd)> {
-        let attachment = &self.shared.attachment;
-        let name = self.shared.store.name_of(attachment)?;
-        Ok((name, attachment.connection().try_clone_to_owned()?))
-    }
-
-    /// Stops the server and unmounts. Blocks.
+    /// Unmounts, and ends whatever is being asked of the mount. Blocks.
     pub fn stop(&self) -> io::Result<()> {
-        self.end(|shared| {
-            let unmounted = shared.attachment.unmount();
-            shared.store.forget();
-            unmounted
+        self.end(|| {
+            self.store.forget();
+            let stopped = self.holder.stop();
+            // Where the process had ended before, or was killed.
+            Attachment::clear_stale(&self.path).and(stopped)
         })
     }
 
-    /// Stops the server and leaves the mount to the next supervisor: whoever uses it waits. Blocks.
+    /// Leaves the mount to the next supervisor: whoever uses it waits. Blocks.
+    ///
+    /// For the time when nobody in this process asks anything of it any more.
     pub fn leave(&self) -> io::Result<()> {
-        self.end(|_| Ok(()))
+        self.end(|| self.holder.leave())
     }
 
-    fn end(&self, release: impl FnOnce(&Shared) -> io::Result<()>) -> io::Result<()> {
-        let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(watcher) = watcher else { return Ok(()) };
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        let released = release(&self.shared);
-        if let Some(server) = self.shared.server().take() {
-            server.stop()?;
-        }
-        if watcher.join().is_err() {
-            tracing::error!("the thread that keeps the mount has panicked");
-        }
-        released
+    /// Takes the connection back for the program that this process becomes, which finds it under this
+    /// name. Blocks.
+    ///
+    /// For the time when nobody in this process asks anything of the mount any more.
+    pub fn hand_over(&self) -> io::Result<(String, OwnedFd)> {
+        let mut handed = None;
+        self.end(|| {
+            handed = Some(self.holder.hand_over()?);
+            Ok(())
+        })?;
+        let connection = handed.ok_or_else(|| io::Error::other("the mount has ended already"))?;
+        Ok((self.name.clone(), connection))
     }
+
+    /// The first end counts.
+    fn end(&self, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut is_ended = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *is_ended, true) {
+            return Ok(());
+        }
+        self.is_over.store(true, Ordering::SeqCst);
+        act()
+    }
+}
+
+fn unexpected(report: &Report) -> io::Error {
+    io::Error::other(format!("unexpected answer {report:?} of the mount's keeper"))
 }
 
 impl Mounted for Keeper {
@@ -183,55 +202,7 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         let ended = if self.can_leave() { self.leave() } else { self.stop() };
         if let Err(error) = ended {
-            tracing::error!(path = %self.shared.path.display(), %error, "unmounting");
+            tracing::error!(path = %self.path.display(), %error, "unmounting");
         }
-    }
-}
-
-impl Shared {
-    fn watch(&self) {
-        loop {
-            let Some(server) = self.server().clone() else { return };
-            let began = Instant::now();
-            if let Err(error) = server.wait() {
-                tracing::error!(%error, "waiting for the end of pipsqueak-fs");
-            }
-            if self.stopping.load(Ordering::SeqCst) {
-                return;
-            }
-            tracing::warn!(pid = server.pid(), "pipsqueak-fs has ended; a successor takes over");
-            self.succeed(began);
-        }
-    }
-
-    fn succeed(&self, mut began: Instant) {
-        loop {
-            if began.elapsed() < DECENT_LIFE {
-                thread::sleep(DECENT_LIFE);
-            }
-            began = Instant::now();
-            match self.attachment.serve(&self.binary, &self.state, Role::Successor) {
-                Ok(successor) => {
-                    *self.server() = Some(Arc::new(successor));
-                    self.successions.fetch_add(1, Ordering::Relaxed);
-                    return;
-                }
-                Err(error) => tracing::error!(%error, "starting a successor of pipsqueak-fs"),
-            }
-            if self.stopping.load(Ordering::SeqCst) {
-                return;
-            }
-        }
-    }
-
-    /// Has the service manager keep the connection, where there is one.
-    fn keep(&self) {
-        if let Err(error) = self.store.keep(&self.attachment) {
-            tracing::warn!(%error, "the mount will not outlive this supervisor");
-        }
-    }
-
-    fn server(&self) -> MutexGuard<'_, Option<Arc<Server>>> {
-        self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -90,16 +90,16 @@ impl Store {
     }
 
     /// Has the connection of a mount kept, beyond this process's end.
-    pub fn keep(&self, attachment: &Attachment) -> Result<(), KeepError> {
-        let name = self.name_of(attachment)?;
+    pub fn keep(&self, attachment: &Attachment) -> Result<(), ServiceError> {
+        let name = self.name_of(attachment);
         self.service.keep(&name, attachment.connection())?;
         *self.name.lock().unwrap_or_else(PoisonError::into_inner) = Some(name);
         Ok(())
     }
 
     /// The name under which a connection is taken over.
-    pub fn name_of(&self, attachment: &Attachment) -> io::Result<String> {
-        Ok(format!("{}{}", self.prefix, attachment.device()?.replace(':', "-")))
+    pub fn name_of(&self, attachment: &Attachment) -> String {
+        format!("{}{}", self.prefix, attachment.device().replace(':', "-"))
     }
 
     /// Has it kept no longer.
@@ -115,15 +115,4 @@ impl Store {
             tracing::warn!(%error, "the service manager keeps a descriptor that nobody needs");
         }
     }
-}
-
-/// Why a connection is not kept.
-#[derive(Debug, thiserror::Error)]
-pub enum KeepError {
-    /// Its mount cannot be found.
-    #[error("finding the mount: {0}")]
-    Mount(#[from] io::Error),
-    /// The service manager.
-    #[error(transparent)]
-    Service(#[from] ServiceError),
 }
