@@ -261,8 +261,8 @@ fn build(
     let journal = Journal::open(log_folder.clone(), settings.logs, &names)
         .map_err(|error| BootError::Folder { path: log_folder, error })?;
     let events = Events::open(settings.state.join("events.sqlite"), &names)?;
-    let loss = ender.clone();
-    let lost = move || loss.end(Ending::Lost);
+    let told = ender.clone();
+    let lost = move || told.end(Ending::Lost);
     let keeper = Keeper::start(&settings.mount, &settings.state, &service, stored, lost)
         .map_err(machine("mounting"))?;
     // Not before: a process that waits for a mount that was left is in its group until it is served.

@@ -78,9 +78,9 @@ impl Drop for Waiting {
         }
         if std::thread::panicking() {
             // Or the test leaves a machine behind that hangs.
-            let connections = Path::new("/sys/fs/fuse/connections");
-            let abort = connections.join(self.connection.to_string()).join("abort");
-            let _ = fs::write(abort, "1");
+            let script =
+                format!("mount -t fusectl none /proc && echo 1 > /proc/{}/abort", self.connection);
+            let _ = Command::new("unshare").args(["-m", "sh", "-c", &script]).status();
         }
         for (_, asker) in &mut self.askers {
             let _ = asker.wait();
@@ -138,7 +138,7 @@ impl Unserved {
         };
         let folder = instance.scratch().join("overlay");
         fs::create_dir_all(&folder).unwrap();
-        let layers = format!("lowerdir={}:{}", mount.display(), mount.join(".empty").display());
+        let layers = format!("lowerdir={}:{}", view.display(), mount.join(".empty").display());
         let overlay = ["-m", "mount", "-t", "overlay", "none", "-o", &layers];
         let mut invocation = instance.command();
         invocation.args(["invoke", "f", "-d", "2"]);

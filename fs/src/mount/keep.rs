@@ -60,7 +60,9 @@ struct Keeper {
 pub fn keep(state: &Path, mountpoint: &Path, role: Role, orphaned: Orphaned) -> io::Result<()> {
     let mut signals = SigSet::empty();
     // The last is for a terminal's foreground, of which the supervisor may be.
-    [STOP, ORPHAN, Signal::SIGINT].into_iter().for_each(|signal| signals.add(signal));
+    for signal in [STOP, ORPHAN, Signal::SIGINT] {
+        signals.add(signal);
+    }
     signals.thread_block()?;
     set_pdeathsig(ORPHAN)?;
     let lock = predecessor::hold(state, predecessor::KEEPER)?;
@@ -100,14 +102,14 @@ impl Keeper {
         line.say(&Numbered { number: 0, body: Report::Keeping })?;
         while let Some(Numbered { number, body }) = line.hear()? {
             let report = match body {
-                Order::Serve => self.serve().map_or_else(failed, |()| Report::Done),
+                Order::Serve => self.serve().map_or_else(|error| failed(&error), |()| Report::Done),
                 Order::Publish(names) => self.publish(&names),
                 Order::Status => Report::Status(self.status()),
                 Order::Suspects => match self.server().clone().map(|server| server.suspects()) {
                     // A successor finds by itself what its predecessor found.
                     None => Report::Suspects(Vec::new()),
                     Some(Ok(suspects)) => Report::Suspects(suspects),
-                    Some(Err(error)) => failed(error),
+                    Some(Err(error)) => failed(&error),
                 },
                 Order::HandOver => {
                     self.hand_over(&line)?;
@@ -147,7 +149,7 @@ impl Keeper {
             let server = self.server().clone();
             let lost = match server.map(|server| server.publish(names)) {
                 Some(Ok(())) => return Report::Done,
-                Some(Err(error @ ServerError::Failed(_))) => return failed(error),
+                Some(Err(error @ ServerError::Failed(_))) => return failed(&error),
                 Some(Err(error)) => error.to_string(),
                 None => "nobody serves the mount".to_owned(),
             };
@@ -291,6 +293,6 @@ impl Keeper {
     }
 }
 
-fn failed(error: impl ToString) -> Report {
+fn failed(error: &impl ToString) -> Report {
     Report::Failed(error.to_string())
 }

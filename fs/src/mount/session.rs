@@ -9,7 +9,7 @@ use std::thread;
 
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 
 use super::adopt::adopt;
 use super::control::{Ask, Tell};
@@ -28,6 +28,8 @@ const THREADS: usize = 4;
 /// the keeper says from the socket at stdout. Ends with the keeper. What is left to the next supervisor,
 /// as `orphaned` says, has one server at a time.
 pub fn serve(state: &Path, mountpoint: &Path, role: Role, orphaned: Orphaned) -> io::Result<()> {
+    // The keeper has some blocked.
+    SigSet::all().thread_unblock()?;
     // Also where it has been stopped, and hears nothing.
     set_pdeathsig(Signal::SIGKILL)?;
     let _alone = match orphaned {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pipsqueak::wire::MountStatus;
-use pipsqueak_fs::mount::{Attachment, Order, Report, Role, end_keeper};
+use pipsqueak_fs::mount::{Attachment, Order, Report, Role, Served, end_keeper};
 use pipsqueak_fs::{Mounted, ObjectId};
 
 use super::kept::Store;
@@ -130,7 +130,7 @@ impl Keeper {
     pub fn status(&self) -> MountStatus {
         let served = match self.holder.ask(&Order::Status) {
             Ok(Report::Status(served)) => served,
-            _ => Default::default(),
+            _ => Served::default(),
         };
         let path = self.path.clone();
         let (pid, successions) = (served.pid, served.successions);

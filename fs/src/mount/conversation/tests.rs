@@ -109,7 +109,9 @@ proptest! {
                 }
             })
         }).collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         prop_assert_eq!(wrong.load(Ordering::SeqCst), 0);
         drop(conversation);
         other.join().unwrap();
