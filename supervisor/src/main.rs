@@ -166,9 +166,6 @@ fn managed() -> boot::Managed {
 /// Ends the threads of the runtime, and does what is left to do; the program to become, where there is
 /// one.
 fn finish(rest: Rest, runtime: io::Result<Runtime>) -> Result<Option<Successor>, (u8, String)> {
-    // The last of its threads that ends closes what the runtime polls, after its end was told. By then the
-    // number may be that of a descriptor for the next program, so that is left open.
-    std::mem::forget(runtime.as_ref().map(|runtime| runtime.handle().clone()));
     let (ended, end) = channel();
     // Its end waits for whoever asks something of the mount.
     thread::spawn(move || {
