@@ -9,7 +9,7 @@
 //! A [`Repository`] is what the supervisor adds environments with; [`mount`] is how it serves them.
 
 mod catalog;
-mod durable;
+pub mod durable;
 mod environment;
 mod fsck;
 #[doc(hidden)]

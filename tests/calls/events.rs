@@ -8,6 +8,7 @@ use crate::harness::{Instance, Options, eventually};
 use crate::tests;
 
 tests!(
+    a_removal_beside_a_deployment_loses_no_event,
     an_event_is_accepted_carried_out_and_forgotten,
     a_failing_event_is_tried_again_and_then_a_dead_letter,
     what_does_not_come_to_its_function_grows_too_old,
@@ -235,4 +236,39 @@ fn events_go_with_their_function() {
     eventually("it is a dead letter", || events(&instance, &["--dead"]).len() == 1);
     instance.ok(&["functions", "rm", "bad"]);
     assert!(events(&instance, &[]).is_empty());
+}
+
+/// Whatever of the two is first: where the function is there afterwards, it was deployed after the removal,
+/// and has all its events.
+fn a_removal_beside_a_deployment_loses_no_event() {
+    let instance = Instance::start(&Options::default());
+    let code = "def handler(event): print('came', event)\n";
+    let file = instance.scratch().join("f.py");
+    std::fs::write(&file, code).unwrap();
+    let deploy = ["deploy", "f", file.to_str().unwrap()];
+    for _ in 0..8 {
+        instance.ok(&deploy);
+        // It takes a while to remove them.
+        for n in 0..5 {
+            instance.ok(&["invoke", "f", "--async", "-d", &format!("\"old{n}\"")]);
+        }
+        let accepted = std::thread::scope(|scope| {
+            let removal = scope.spawn(|| instance.ok(&["functions", "rm", "f"]));
+            instance.ok(&deploy);
+            let accept = |n: &usize| {
+                let event = format!("\"new{n}\"");
+                instance.call(&["invoke", "f", "--async", "-d", &event]).code == 0
+            };
+            let accepted: Vec<_> = (0..3).filter(accept).collect();
+            removal.join().unwrap();
+            accepted
+        });
+        if instance.call(&["functions", "show", "f"]).code != 0 {
+            continue;
+        }
+        for n in accepted {
+            let mark = format!("came new{n}");
+            eventually("what was accepted is done", || instance.ok(&["logs", "f"]).contains(&mark));
+        }
+    }
 }

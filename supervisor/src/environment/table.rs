@@ -1,6 +1,6 @@
 //! Which environments there are, and which one a function runs in.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::mount::{Keeper, Views};
 use crate::sandbox::Sandboxes;
 use crate::sync::Mutex;
 pub(super) use crate::sync::lock;
+use crate::turns::Turns;
 
 /// Why an environment could not be found or made.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +93,7 @@ pub struct Wanted {
 #[derive(Debug)]
 pub struct Environments {
     pub(super) shared: Arc<Shared>,
-    making: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    making: Turns,
 }
 
 /// What blocking work on environments needs.
@@ -144,7 +145,7 @@ impl Environments {
             caring: Mutex::default(),
             scrubbing: Mutex::default(),
         };
-        Self { shared: Arc::new(shared), making: Mutex::default() }
+        Self { shared: Arc::new(shared), making: Turns::default() }
     }
 
     /// Makes an environment, or replaces the one of that name.
@@ -164,8 +165,7 @@ impl Environments {
         wanted: Wanted,
         audience: Arc<Audience>,
     ) -> Result<(Environment, Arc<Tree>), EnvironmentsError> {
-        let turn = lock(&self.making).entry(name.clone()).or_default().clone();
-        let _turn = turn.lock().await;
+        let _turn = self.making.take(&name).await;
         let (shared, named) = (self.shared.clone(), name.clone());
         let environment = blocking(&name, move || shared.add(&named, wanted, &audience)).await?;
         let tree = self.open(name).await?;

@@ -3,6 +3,7 @@
 mod archive;
 mod code;
 mod deploy;
+mod durable;
 mod entry;
 mod exchange;
 mod furnish;

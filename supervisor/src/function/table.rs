@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -16,6 +16,7 @@ use pipsqueak::wire::{DEFAULT_TMP, Deploy, FunctionInfo, MOST_CONCURRENCY, MOST_
 
 use super::code::Code;
 use super::deploy::{self, DeployError};
+use super::durable;
 use super::entry;
 use crate::events::{Schedule, next_run};
 use crate::wall_clock;
@@ -138,11 +139,15 @@ impl Functions {
         let version = 1 + last_version(&folder).map_err(at(&folder))?;
         let code = code_folder(&folder, version);
         match Self::write(wanted, version, &folder, &code) {
-            Ok(info) => {
+            Ok((info, doubt)) => {
                 let name = info.name.clone();
                 let code = Code::new(code, self.turn.clone());
                 let function = Arc::new(Function::new(info, code, self.payloads));
                 replaced = lock(&self.deployed).insert(name, function.clone());
+                if let Some(error) = doubt {
+                    // After a loss of power it may be either version, so both stay.
+                    return Err(error);
+                }
                 if let Some(old) = &replaced {
                     old.code.supersede();
                 }
@@ -157,12 +162,13 @@ impl Functions {
         }
     }
 
+    /// Writes a version, its code first. With it, why it may be another one after a loss of power.
     fn write(
         wanted: Deploy,
         version: u64,
         folder: &Path,
         code: &Path,
-    ) -> Result<FunctionInfo, FunctionsError> {
+    ) -> Result<(FunctionInfo, Option<FunctionsError>), FunctionsError> {
         for schedule in &wanted.schedules {
             Schedule::parse(schedule).map_err(|e| FunctionsError::Invalid(e.to_string()))?;
         }
@@ -203,8 +209,19 @@ impl Functions {
         let record = folder.join("function.json");
         let text = serde_json::to_vec_pretty(&info)
             .map_err(|error| at(&record)(io::Error::other(error)))?;
-        replace(&record, &text).map_err(at(&record))?;
-        Ok(info)
+        // The record names what is on the disk, whatever happens from then on.
+        durable::tree(code).map_err(at(code))?;
+        durable::folder(folder).map_err(at(folder))?;
+        if let Some(all) = folder.parent() {
+            durable::folder(all).map_err(at(all))?;
+        }
+        match durable::replace(&record, &text).map_err(at(&record)) {
+            Ok(()) => Ok((info, None)),
+            Err(error) if fs::read(&record).is_ok_and(|found| found == text) => {
+                Ok((info, Some(error)))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Forgets a function. Its code goes with the last that runs it.
@@ -215,6 +232,9 @@ impl Functions {
         let record = self.folder.join(name).join("function.json");
         fs::remove_file(&record).map_err(at(&record))?;
         lock(&self.deployed).remove(name);
+        let folder = self.folder.join(name);
+        // The code goes after the record has.
+        durable::folder(&folder).map_err(at(&folder))?;
         function.code.supersede();
         Ok(function)
     }
@@ -256,19 +276,6 @@ fn clear_other_code(folder: &Path, current: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Writes a file so that there is always the old or the new one, whole.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = fs::File::create(&new)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    match path.parent() {
-        Some(folder) => fs::File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -372,6 +379,66 @@ mod tests {
         drop(removed);
         assert!(!state.join("hello/code-2").exists());
         assert!(again.code.join("hello.py").exists());
+    }
+
+    /// A folder with one file below another folder, and what it is to be deployed with.
+    fn package(folder: &Path, text: &str) -> PathBuf {
+        let source = folder.join("source");
+        fs::create_dir_all(source.join("inner")).unwrap();
+        fs::write(source.join("main.py"), "def handler(event): return 1\n").unwrap();
+        fs::write(source.join("inner/data"), text).unwrap();
+        source
+    }
+
+    #[test]
+    fn all_code_is_durable_before_the_record_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = package(folder.path(), "one");
+        let state = folder.path().join("functions");
+        let functions = Functions::open(state.clone(), PAYLOADS).unwrap();
+        let (deployed, steps) =
+            durable::of(None, || functions.deploy(wanted("hello", &source)).unwrap());
+        let record = ("replace", state.join("hello/function.json"));
+        let named = steps.iter().position(|step| *step == record).unwrap();
+        let code: &Path = &deployed.code;
+        let all = [&*state, &state.join("hello"), code, &code.join("main.py")];
+        let all = all.into_iter().map(Path::to_owned);
+        for path in all.chain([code.join("inner"), code.join("inner/data")]) {
+            let synced = steps.iter().position(|step| *step == ("sync", path.clone()));
+            assert!(synced.is_some_and(|at| at < named), "{}: {steps:?}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_disk_that_fails_at_any_step_leaves_the_old_version_or_the_new_one() {
+        let mut fails = 0;
+        loop {
+            let folder = tempfile::tempdir().unwrap();
+            let source = package(folder.path(), "old");
+            let state = folder.path().join("functions");
+            let functions = Functions::open(state.clone(), PAYLOADS).unwrap();
+            functions.deploy(wanted("hello", &source)).unwrap();
+            package(folder.path(), "new");
+            let (deployed, steps) =
+                durable::of(Some(fails), || functions.deploy(wanted("hello", &source)));
+            let has_failed = steps.len() > fails;
+            assert_eq!(deployed.is_err(), has_failed, "{steps:?}");
+            drop(deployed);
+            let is = |functions: &Functions| {
+                let found = functions.get("hello").unwrap();
+                let data = fs::read_to_string(found.code.join("inner/data")).unwrap();
+                assert_eq!(data, if found.info.version == 1 { "old" } else { "new" });
+                found.info.version
+            };
+            let version = is(&functions);
+            // Both are there as long as a loss of power may have brought back either.
+            assert!(!has_failed || state.join("hello/code-1").exists());
+            assert_eq!(is(&Functions::open(state, PAYLOADS).unwrap()), version);
+            if !has_failed {
+                return;
+            }
+            fails += 1;
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::mount::Keeper;
 use crate::request_id::RequestIds;
 use crate::sandbox::Sandboxes;
 use crate::sync::Mutex;
+use crate::turns::Turns;
 use crate::upgrade::{self, UpgradeError};
 use crate::zygote::{Budget, Pool};
 pub use invoke::Kept;
@@ -74,6 +75,9 @@ pub struct Supervisor {
     starts: Mutex<BTreeMap<Tier, u64>>,
     traffic: Arc<Traffic>,
     makings: Makings,
+    /// Deployments and removals of each function: all that a removed one has left, such as its events,
+    /// is gone before another of the name is there.
+    changes: Turns,
     /// Where what nobody waits for is done.
     background: Handle,
     ender: Ender,
@@ -117,6 +121,7 @@ impl Supervisor {
             starts: Mutex::default(),
             traffic,
             makings: Makings::new(),
+            changes: Turns::default(),
             background,
             ender,
         }
@@ -139,6 +144,7 @@ impl Supervisor {
 
     /// Deploys a function and drops the paused sandboxes of its earlier version.
     pub async fn deploy(self: &Arc<Self>, deploy: Deploy) -> Result<FunctionInfo, Fault> {
+        let _turn = self.changes.take(&deploy.name).await;
         let supervisor = self.clone();
         let deployed = tokio::task::spawn_blocking(move || supervisor.functions.deploy(deploy));
         let function = deployed.await.map_err(internal)??;
@@ -149,6 +155,7 @@ impl Supervisor {
 
     /// Removes a function and its paused sandboxes.
     pub async fn remove_function(self: &Arc<Self>, name: &str) -> Result<(), Fault> {
+        let _turn = self.changes.take(name).await;
         let supervisor = self.clone();
         let owned = name.to_owned();
         let removed = tokio::task::spawn_blocking(move || supervisor.functions.remove(&owned));
