@@ -15,8 +15,8 @@ use crate::stream::Stream;
 
 /// Longest message that is taken from a zygote's process, in bytes.
 pub const MAX_MESSAGE_BYTES: u64 = 6 << 20;
-/// Room for the header of a function's answer, in bytes.
-pub const HEADER_BYTES: u64 = 64 << 10;
+/// Room for the header of a function's answer, in bytes: for the names of some thousand modules.
+pub const HEADER_BYTES: u64 = 1 << 20;
 
 /// Joins a header and its body to what [`send`] and `pipsqueak_kernel::message::send` take.
 pub fn compose(header: &impl Serialize, body: &[u8]) -> io::Result<Vec<u8>> {
@@ -29,7 +29,12 @@ pub fn compose(header: &impl Serialize, body: &[u8]) -> io::Result<Vec<u8>> {
 /// Sends messages as [`send`] does to a process of which an answer is waited for: that it has ended is
 /// told there.
 pub async fn ask(channel: &mut (impl AsyncWrite + Unpin), messages: &[Vec<u8>]) -> io::Result<()> {
-    match send(channel, messages).await {
+    unless_ended(send(channel, messages).await)
+}
+
+/// What came of sending something to a process whose end is told elsewhere.
+pub fn unless_ended(sent: io::Result<()>) -> io::Result<()> {
+    match sent {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         sent => sent,
     }
@@ -37,13 +42,18 @@ pub async fn ask(channel: &mut (impl AsyncWrite + Unpin), messages: &[Vec<u8>]) 
 
 /// Sends messages, each made by [`compose`], in one write.
 pub async fn send(channel: &mut (impl AsyncWrite + Unpin), messages: &[Vec<u8>]) -> io::Result<()> {
+    channel.write_all(&frames(messages)?).await
+}
+
+/// Messages, each made by [`compose`], as they are sent.
+pub fn frames(messages: &[Vec<u8>]) -> io::Result<Vec<u8>> {
     let mut frames = Vec::with_capacity(messages.iter().map(|message| 4 + message.len()).sum());
     for message in messages {
         let length = u32::try_from(message.len()).map_err(io::Error::other)?;
         frames.extend_from_slice(&length.to_le_bytes());
         frames.extend_from_slice(message);
     }
-    channel.write_all(&frames).await
+    Ok(frames)
 }
 
 /// Whether the other side of a channel that nothing is expected on is there: a process may have been

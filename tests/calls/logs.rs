@@ -14,6 +14,7 @@ tests!(
     a_line_is_followed_before_its_function_ends,
     followers_end_with_the_function_and_with_the_supervisor,
     a_flood_is_kept_within_its_bounds,
+    a_flood_of_what_was_left_delays_no_answer,
     failures_are_in_the_logs,
     logs_outlive_the_supervisor_and_go_with_their_function,
 );
@@ -202,6 +203,34 @@ def handler(event):
     assert!(instance.status()["log_bytes"].as_u64().unwrap() <= 1 << 20);
     let refused = instance.call(&["up", "--logs", "1k"]);
     assert!(refused.code == 2 && refused.stderr.contains("1M at least"), "{refused:?}");
+}
+
+fn a_flood_of_what_was_left_delays_no_answer() {
+    let instance = Instance::start(&Options::default());
+    let code = "
+import subprocess
+
+def handler(event):
+    if event == 'flood':
+        for _ in range(4):
+            subprocess.Popen(['yes', 'x' * 100])
+    print(event)
+    return event
+";
+    for concurrency in ["1", "4"] {
+        let name = format!("left-{concurrency}");
+        instance.deploy(&name, code, &["--concurrency", concurrency, "--timeout", "60"]);
+        instance.deploy("other", "def handler(event): return event\n", &[]);
+        for event in ["flood", "quiet", "flood", "quiet"] {
+            let answer = instance.invoke(&name, &json!(event));
+            assert_eq!(answer["result"], event, "{answer}");
+            assert_eq!(instance.invoke("other", &json!(event))["result"], event);
+            if event == "quiet" && concurrency == "1" {
+                assert_eq!(answer["logs"], "quiet\n");
+            }
+        }
+        instance.ok(&["functions", "rm", &name]);
+    }
 }
 
 fn failures_are_in_the_logs() {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::io;
 
+use nix::fcntl::{FcntlArg, fcntl};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::unix::pipe;
@@ -29,9 +30,9 @@ pub struct Answer {
     /// Whether it is no answer yet but what the invocation has printed.
     #[serde(default)]
     pub printed: bool,
-    /// Time in the handler, in microseconds.
+    /// Time in the handler, in microseconds: the function's word for it.
     #[serde(default)]
-    pub run_us: u64,
+    pub run_us: i64,
     /// What it says of a stream, where it is no answer yet but that.
     pub part: Option<Said>,
     /// Whether the process may have left others, which print where it does.
@@ -55,9 +56,9 @@ pub struct Failure {
     pub error_message: String,
     /// The traceback's lines.
     pub stack_trace: Vec<String>,
-    /// Time in the handler, in microseconds.
+    /// Time in the handler, in microseconds: the function's word for it.
     #[serde(default, rename = "run_us")]
-    pub run_us: u64,
+    pub run_us: i64,
     /// Whether the process can serve another invocation.
     #[serde(default)]
     pub fit: bool,
@@ -155,14 +156,15 @@ pub async fn exchange(
     let answer = loop {
         tokio::select! {
             biased;
+            // Ahead of what is printed, of which there may be no end.
+            answer = &mut talk => break answer?,
             read = printed.read(&mut buffer), if open => match read? {
                 0 => open = false,
                 bytes => logs.add(&buffer[..bytes]),
             },
-            answer = &mut talk => break answer?,
         }
     };
-    read_printed(printed, &mut buffer, logs);
+    read_printed(printed, &mut buffer, |bytes| logs.add(bytes));
     Ok(answer)
 }
 
@@ -196,17 +198,53 @@ async fn receive_streamed(
     }
 }
 
-/// Reads what was printed before an answer: it is in the pipe by now. Asked of the kernel, because the
-/// runtime may not have heard of it yet.
-pub fn read_printed(printed: &pipe::Receiver, buffer: &mut [u8], logs: &mut Logs) {
+/// Reads what was printed before now, which is in the pipe: no more than that holds, because somebody
+/// may go on printing. Asked of the kernel, because the runtime may not have heard of it yet.
+pub fn read_printed(printed: &pipe::Receiver, buffer: &mut [u8], mut take: impl FnMut(&[u8])) {
+    let mut left = None;
     while let Ok(bytes @ 1..) = nix::unistd::read(printed, buffer) {
-        logs.add(&buffer[..bytes]);
+        take(&buffer[..bytes]);
+        let before = left.unwrap_or_else(|| {
+            let size = fcntl(printed, FcntlArg::F_GETPIPE_SZ).ok();
+            size.and_then(|size| usize::try_from(size).ok()).unwrap_or(0)
+        });
+        let after = before.saturating_sub(bytes);
+        if after == 0 {
+            return;
+        }
+        left = Some(after);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn an_answer_comes_although_somebody_prints_on() {
+        let (mut near, mut far) = tokio::net::UnixStream::pair().unwrap();
+        let (printed, mut print) = io::pipe().unwrap();
+        let mut printed = pipe::Receiver::from_owned_fd(printed.into()).unwrap();
+        // Until nobody reads any more.
+        let printing =
+            std::thread::spawn(move || while print.write_all(&[b'x'; 1 << 16]).is_ok() {});
+        let answer = channel::compose(&serde_json::json!({ "run_us": -1 }), b"1").unwrap();
+        let answering = tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            channel::send(&mut far, &[answer]).await.unwrap();
+            far
+        });
+        let mut logs = Logs::default();
+        let answered = exchange(&mut near, &mut printed, (&[], || Ok(())), 100, None, &mut logs)
+            .await
+            .unwrap();
+        assert_eq!(answered.unwrap().1, b"1");
+        assert!(logs.finish().0.ends_with("more bytes were not kept]\n"));
+        drop((answering, printed));
+        printing.join().unwrap();
+    }
 
     #[tokio::test]
     async fn an_answer_comes_with_what_was_printed_and_what_was_imported() {

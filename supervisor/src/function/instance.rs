@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pipsqueak::wire::{DEFAULT_PAYLOAD, FunctionError, Outcome};
 use serde::Serialize;
@@ -76,7 +76,7 @@ pub struct Instance {
 #[derive(Debug)]
 enum Wire {
     /// One invocation at a time, by whoever has it: no task beside the one that waits.
-    Alone(tokio::sync::Mutex<(BufReader<Stream>, Printed)>),
+    Alone(Box<tokio::sync::Mutex<(BufReader<Stream>, Printed)>>),
     /// Several at once.
     Shared(Shared),
 }
@@ -130,7 +130,8 @@ impl Instance {
             )
         } else {
             let channel = BufReader::with_capacity(BUFFER_BYTES, channel);
-            Wire::Alone(tokio::sync::Mutex::new((channel, Printed::new(printed))))
+            let alone = tokio::sync::Mutex::new((channel, Printed::new(printed)));
+            Wire::Alone(Box::new(alone))
         };
         Ok(Self {
             function,
@@ -163,7 +164,11 @@ impl Instance {
         let invocation = Invocation { request_id, timeout_ms, streamed };
         let message = channel::compose(&invocation, payload.get().as_bytes())?;
         let logs = Logs::recorded(recording);
+        let began = Instant::now();
         let (exchanged, logs) = self.exchange(request_id, message, streams, logs).await;
+        // The function tells how much of this was its handler, and may tell anything.
+        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let within = |told: i64| u64::try_from(told).unwrap_or(0).min(took);
         let (result, outcome, run_us, fit) = match exchanged {
             Err(_) => {
                 let limit = info.timeout_ms;
@@ -188,10 +193,10 @@ impl Instance {
                             error_message: failure.error_message,
                             stack_trace: failure.stack_trace,
                         };
-                        (Err(error), Outcome::Failed, failure.run_us, failure.fit)
+                        (Err(error), Outcome::Failed, within(failure.run_us), failure.fit)
                     }
                     None => match serde_json::from_slice(&body) {
-                        Ok(result) => (Ok(result), Outcome::Done, answer.run_us, true),
+                        Ok(result) => (Ok(result), Outcome::Done, within(answer.run_us), true),
                         Err(error) => {
                             let message = format!("the answer is not JSON: {error}");
                             (Err(told("Runtime.MarshalError", message)), Outcome::Failed, 0, false)

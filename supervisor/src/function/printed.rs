@@ -11,15 +11,13 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::task::AbortHandle;
 
-use super::exchange::{Logs, PRINTED_BYTES};
+use super::exchange::{Logs, PRINTED_BYTES, read_printed};
 use crate::channel;
 use crate::logs::Recording;
 
 /// How many pipes are read that only others print to. Beyond, what prints to the oldest is told that
 /// nobody reads.
 const MOST_OLD: usize = 64;
-/// How much is read ahead of an invocation, in reads: what a pipe holds.
-const MOST_READS: usize = 32;
 
 /// The pipe by which a process prints.
 #[derive(Debug)]
@@ -61,15 +59,14 @@ impl Printed {
         }
         let mut nobody = None;
         let mut buffer = [0; PRINTED_BYTES];
-        for _ in 0..MOST_READS {
-            let Ok(bytes @ 1..) = nix::unistd::read(&self.pipe, &mut buffer) else { break };
+        read_printed(&self.pipe, &mut buffer, |bytes| {
             if nobody.is_none() {
                 nobody = logs.of_nobody();
             }
             if let Some(nobody) = &mut nobody {
-                nobody.print(&buffer[..bytes]);
+                nobody.print(bytes);
             }
-        }
+        });
         Ok(())
     }
 }

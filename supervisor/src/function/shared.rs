@@ -7,9 +7,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::unix::pipe;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedMutexGuard, mpsc, oneshot};
 
 use super::exchange::{Answer, Imported, Logs, PRINTED_BYTES, read_printed};
 use super::parts::{Parts, Said, WINDOW};
@@ -24,7 +24,7 @@ type Answered = (Answer, Vec<u8>, Logs);
 /// The channel of such a process.
 #[derive(Debug)]
 pub struct Shared {
-    writer: tokio::sync::Mutex<WriteHalf<Stream>>,
+    writer: Arc<tokio::sync::Mutex<WriteHalf<Stream>>>,
     /// The same socket, to send a pipe along; used by whoever has the writer.
     socket: OwnedFd,
     calls: Arc<Mutex<Calls>>,
@@ -93,7 +93,8 @@ impl Shared {
                 call.answer = None;
             }
         });
-        Ok(Self { writer: tokio::sync::Mutex::new(writer), socket, calls, changed })
+        let writer = Arc::new(tokio::sync::Mutex::new(writer));
+        Ok(Self { writer, socket, calls, changed })
     }
 
     /// Whether its process still holds the channel.
@@ -135,7 +136,7 @@ impl Shared {
 
     async fn tell(&self, told: Option<Vec<u8>>) -> io::Result<()> {
         let Some(told) = told else { return Ok(()) };
-        channel::ask(&mut *self.writer.lock().await, &[told]).await
+        Sending::begin(self).await.send(&[told]).await
     }
 }
 
@@ -149,10 +150,10 @@ impl Call<'_> {
         parts: Option<Parts<'_>>,
     ) -> io::Result<Option<Answered>> {
         {
-            let mut writer = self.shared.writer.lock().await;
+            let sending = Sending::begin(self.shared).await;
             self.shared.renew_pipe()?;
             let messages: Vec<_> = first()?.into_iter().chain([message]).collect();
-            channel::ask(&mut *writer, &messages).await?;
+            sending.send(&messages).await?;
         }
         let answered = match (parts, &mut self.said) {
             (Some(mut parts), Some(said)) => {
@@ -194,6 +195,53 @@ impl Call<'_> {
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         lock(&self.shared.calls).waiting.remove(self.id);
+    }
+}
+
+/// Messages on their way. A call that is given up meanwhile does not cut them off: what comes next in
+/// the channel would be taken for the rest of them.
+struct Sending {
+    writer: Option<OwnedMutexGuard<WriteHalf<Stream>>>,
+    frames: Vec<u8>,
+    sent: usize,
+}
+
+impl Sending {
+    async fn begin(shared: &Shared) -> Self {
+        let writer = shared.writer.clone().lock_owned().await;
+        Self { writer: Some(writer), frames: Vec::new(), sent: 0 }
+    }
+
+    async fn send(mut self, messages: &[Vec<u8>]) -> io::Result<()> {
+        self.frames = channel::frames(messages)?;
+        channel::unless_ended(self.proceed().await)
+    }
+
+    async fn proceed(&mut self) -> io::Result<()> {
+        while let Some(writer) = &mut self.writer
+            && self.sent < self.frames.len()
+        {
+            match writer.write(&self.frames[self.sent..]).await {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(bytes) => self.sent += bytes,
+                Err(error) => {
+                    self.sent = self.frames.len();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if (1..self.frames.len()).contains(&self.sent) {
+            let (writer, frames) = (self.writer.take(), std::mem::take(&mut self.frames));
+            let mut rest = Self { writer, frames, sent: self.sent };
+            // It ends with its process at the latest. That nobody reads it is told to those who wait.
+            tokio::spawn(async move { rest.proceed().await });
+        }
     }
 }
 
@@ -262,17 +310,18 @@ async fn follow(
             tokio::select! {
                 biased;
                 () = changed.notified() => printed = lock(calls).fresh.take().or(printed),
+                // Ahead of what is printed, of which there may be no end.
+                received = &mut receive => break received,
                 read = read(&mut printed, &mut buffer) => match read {
                     Ok(bytes @ 1..) => lock(calls).print(&buffer[..bytes]),
                     _ => printed = None,
                 },
-                received = &mut receive => break received,
             }
         };
         let mut calls = lock(calls);
         printed = calls.fresh.take().or(printed);
         if let Some(printed) = &printed {
-            read_printed(printed, &mut buffer, &mut calls.unknown);
+            read_printed(printed, &mut buffer, |bytes| calls.unknown.add(bytes));
         }
         match received {
             Ok(Some((answer, body))) => {
@@ -313,6 +362,32 @@ mod tests {
 
     async fn tell(far: &mut Stream, header: serde_json::Value, body: &[u8]) {
         channel::send(far, &[channel::compose(&header, body).unwrap()]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_half_way_is_sent_whole() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let (near, mut far) = (Stream::new(near).unwrap(), Stream::new(far).unwrap());
+        let (_print, printed) = pipe::pipe().unwrap();
+        let shared = Shared::new(near, printed, 1000).unwrap();
+        let large = channel::compose(&"large", &vec![b'x'; 4 << 20]).unwrap();
+        let mut first = shared.call("a", Logs::default(), false);
+        let patience = std::time::Duration::from_millis(20);
+        let given_up = first.exchange(|| Ok(None), large.clone(), None);
+        assert!(tokio::time::timeout(patience, given_up).await.is_err());
+        let mut second = shared.call("b", Logs::default(), false);
+        let small = channel::compose(&"small", b"").unwrap();
+        let asked = second.exchange(|| Ok(None), small, None);
+        let answering = async {
+            for length in [large.len() - "\"large\"\n".len(), 0] {
+                let (_, body): (String, _) =
+                    channel::receive(&mut far, 8 << 20).await.unwrap().unwrap();
+                assert_eq!(body.len(), length);
+            }
+            tell(&mut far, json!({ "request_id": "b" }), b"2").await;
+        };
+        let (answered, ()) = tokio::join!(asked, answering);
+        assert_eq!(answered.unwrap().unwrap().1, b"2");
     }
 
     #[tokio::test]
