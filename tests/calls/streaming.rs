@@ -383,7 +383,7 @@ fn what_cannot_be_streamed_is_refused() {
     for (arguments, expected, code) in [
         (vec!["refusing", "--body", "text"], "the body is to be @ and the path of a file", 2),
         (vec!["refusing", "--body", "@/nowhere"], "No such file", 2),
-        (vec!["refusing", "--body", "@/"], "reading the body: Is a directory", 2),
+        (vec!["refusing", "--body", "@/"], "/: is a directory", 2),
         (vec!["refusing", "--body", "-", "--data", "-"], "stdin is either", 2),
         (vec!["refusing", "--stream", "--async"], "cannot be used with", 2),
         (vec!["nobody", "--stream"], "no function", 4),

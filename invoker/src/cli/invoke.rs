@@ -81,7 +81,12 @@ fn open(text: &OsStr) -> Result<Option<Source>, Failure> {
         b"-" => Some((Box::new(std::io::stdin()), "stdin".to_owned())),
         [b'@', path @ ..] => {
             let path = Path::new(OsStr::from_bytes(path));
-            let file = File::open(path).map_err(|error| unreadable(path.display(), &error))?;
+            let unreadable = |error| unreadable(path.display(), &error);
+            let file = File::open(path).map_err(unreadable)?;
+            // Said before anything is sent: what is streamed is read while the function runs.
+            if file.metadata().map_err(unreadable)?.is_dir() {
+                return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
+            }
             Some((Box::new(file), path.display().to_string()))
         }
         _ => None,

@@ -32,7 +32,7 @@ pub struct Answer {
     pub printed: bool,
     /// Time in the handler, in microseconds: the function's word for it.
     #[serde(default)]
-    pub run_us: i64,
+    pub run_us: f64,
     /// What it says of a stream, where it is no answer yet but that.
     pub part: Option<Said>,
     /// Whether the process may have left others, which print where it does.
@@ -58,7 +58,7 @@ pub struct Failure {
     pub stack_trace: Vec<String>,
     /// Time in the handler, in microseconds: the function's word for it.
     #[serde(default, rename = "run_us")]
-    pub run_us: i64,
+    pub run_us: f64,
     /// Whether the process can serve another invocation.
     #[serde(default)]
     pub fit: bool,
@@ -229,8 +229,8 @@ mod tests {
         let mut printed = pipe::Receiver::from_owned_fd(printed.into()).unwrap();
         // Until nobody reads any more.
         let printing =
-            std::thread::spawn(move || while print.write_all(&[b'x'; 1 << 16]).is_ok() {});
-        let answer = channel::compose(&serde_json::json!({ "run_us": -1 }), b"1").unwrap();
+            std::thread::spawn(move || while print.write_all(&[b'x'; 1 << 12]).is_ok() {});
+        let answer = channel::compose(&serde_json::json!({ "run_us": 1e300 }), b"1").unwrap();
         let answering = tokio::spawn(async move {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             channel::send(&mut far, &[answer]).await.unwrap();
@@ -259,7 +259,10 @@ mod tests {
             .await
             .unwrap();
         let (answer, body) = answered.unwrap();
-        assert_eq!((answer.run_us, answer.imported.join(" ").as_str()), (7, "six idna.codec"));
+        assert_eq!(
+            (answer.run_us.to_string(), answer.imported.join(" ").as_str()),
+            ("7".to_owned(), "six idna.codec")
+        );
         assert_eq!((body.as_slice(), logs.finish().0.as_str()), (&b"1"[..], "hello"));
     }
 }

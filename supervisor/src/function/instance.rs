@@ -167,8 +167,7 @@ impl Instance {
         let began = Instant::now();
         let (exchanged, logs) = self.exchange(request_id, message, streams, logs).await;
         // The function tells how much of this was its handler, and may tell anything.
-        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let within = |told: i64| u64::try_from(told).unwrap_or(0).min(took);
+        let took = began.elapsed();
         let (result, outcome, run_us, fit) = match exchanged {
             Err(_) => {
                 let limit = info.timeout_ms;
@@ -193,10 +192,12 @@ impl Instance {
                             error_message: failure.error_message,
                             stack_trace: failure.stack_trace,
                         };
-                        (Err(error), Outcome::Failed, within(failure.run_us), failure.fit)
+                        (Err(error), Outcome::Failed, within(took, failure.run_us), failure.fit)
                     }
                     None => match serde_json::from_slice(&body) {
-                        Ok(result) => (Ok(result), Outcome::Done, within(answer.run_us), true),
+                        Ok(result) => {
+                            (Ok(result), Outcome::Done, within(took, answer.run_us), true)
+                        }
                         Err(error) => {
                             let message = format!("the answer is not JSON: {error}");
                             (Err(told("Runtime.MarshalError", message)), Outcome::Failed, 0, false)
@@ -409,6 +410,27 @@ fn longest_answer(function: &Function) -> u64 {
     function.info.payload_out.unwrap_or(DEFAULT_PAYLOAD).max(PART_BYTES) + channel::HEADER_BYTES
 }
 
+/// As much of a time, in microseconds, as it can have been, of a function's word for it.
+fn within(took: Duration, told_us: f64) -> u64 {
+    let most = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    // What is negative was no time, and what is no duration was all that there can have been.
+    let told = Duration::try_from_secs_f64((told_us / 1e6).max(0.0));
+    told.map_or(most, |told| u64::try_from(told.as_micros()).unwrap_or(most).min(most))
+}
+
 fn told(kind: &str, message: String) -> FunctionError {
     FunctionError { error_type: kind.to_owned(), error_message: message, stack_trace: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_functions_word_for_its_time_is_bounded() {
+        let took = Duration::from_millis(3);
+        for (told, expected) in [(1500.0, 1500), (-1.0, 0), (9000.0, 3000), (1e300, 3000)] {
+            assert_eq!(within(took, told), expected, "{told}");
+        }
+    }
 }

@@ -236,11 +236,12 @@ impl Sending {
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        if (1..self.frames.len()).contains(&self.sent) {
-            let (writer, frames) = (self.writer.take(), std::mem::take(&mut self.frames));
-            let mut rest = Self { writer, frames, sent: self.sent };
+        if (1..self.frames.len()).contains(&self.sent)
+            && let Some(mut writer) = self.writer.take()
+        {
+            let rest = self.frames.split_off(self.sent);
             // It ends with its process at the latest. That nobody reads it is told to those who wait.
-            tokio::spawn(async move { rest.proceed().await });
+            tokio::spawn(async move { writer.write_all(&rest).await });
         }
     }
 }

@@ -132,6 +132,7 @@ impl Supervisor {
         let _background = self.background.enter();
         if let Some(kept) = after.kept {
             let Kept { function, place, is_fit, tier, tree, zygote, imported } = kept;
+            let is_current = self.is_deployed(&function);
             if self.settings.tiers.zygote && tier != Tier::Paused {
                 // What a start that has failed has not imported tells nothing.
                 let told = is_fit.then_some(imported);
@@ -139,8 +140,10 @@ impl Supervisor {
                 let (zygotes, tree) = (self.zygotes.clone(), tree.clone());
                 tokio::spawn(async move { zygotes.learn(&function, &tree, told, had).await });
             }
-            if let Some(place) = place {
-                self.paused.settle(place);
+            match place {
+                Some(place) if is_current => self.paused.settle(place),
+                Some(place) => self.paused.discard(&place),
+                None => {}
             }
             if let Some((_, zygote)) = zygote {
                 self.zygotes.refill(&zygote);
@@ -157,10 +160,13 @@ impl Supervisor {
 
     /// Whether an instance is to be kept: another version may have been deployed meanwhile.
     fn keeps(&self, instance: &Instance) -> bool {
-        let now = self.functions.get(&instance.function().info.name);
-        self.settings.tiers.paused
-            && instance.is_fit()
-            && now.is_ok_and(|now| Arc::ptr_eq(&now, instance.function()))
+        self.settings.tiers.paused && instance.is_fit() && self.is_deployed(instance.function())
+    }
+
+    /// Whether a function's name still stands for this version.
+    fn is_deployed(&self, function: &Arc<Function>) -> bool {
+        let now = self.functions.get(&function.info.name);
+        now.is_ok_and(|now| Arc::ptr_eq(&now, function))
     }
 }
 

@@ -92,6 +92,14 @@ impl PausedTier {
         }
     }
 
+    /// Ends what was kept of a version that is no longer there: whoever removed it may have looked before.
+    pub fn discard(&self, place: &Place) {
+        let is_of = |kept: &Kept| Arc::ptr_eq(kept.paused.instance().function(), &place.function);
+        let gone = lock(&self.kept)
+            .take_all(|owner, kept| owner == place.function.info.name && is_of(kept));
+        drop(gone);
+    }
+
     /// Takes the function's instance that was kept last, and how it was; one that has served on this
     /// runtime rather than others, whose processes are on other processors, most likely.
     pub fn take(&self, function: &str) -> Option<(Paused, Before)> {
