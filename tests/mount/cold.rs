@@ -57,9 +57,14 @@ fn an_import_needs_no_prefetching_process() {
     let instance = Instance::start(&Options::default());
     instance.ok(&["env", "add", "web", "requests"]);
     let server = instance.status()["mount"]["pid"].as_u64().unwrap();
-    let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
-    let children: Vec<i32> =
-        children.unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    // Whichever of its threads has started it.
+    let threads = std::fs::read_dir(format!("/proc/{server}/task")).unwrap().flatten();
+    let children: Vec<i32> = threads
+        .flat_map(|thread| {
+            let told = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            told.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()
+        })
+        .collect();
     let [prefetcher] = children[..] else { panic!("{children:?}") };
     kill_9(&prefetcher.into());
     let _caches = dropped_caches();

@@ -132,7 +132,10 @@ fn a_full_disk_costs_logs_and_no_invocation() {
     eventually("what was accepted is done", || {
         instance.json(&["events", "ls", "--json"]) == json!([])
     });
-    instance.invoke("talker", &json!("y"));
-    eventually("it is written again", || told(&"y".repeat(9000)));
+    eventually("it is written again", || {
+        let answer = instance.invoke("talker", &json!("y"));
+        assert_eq!(answer["result"], 1, "{answer}");
+        told(&"y".repeat(9000))
+    });
     assert!(told("bytes of logs could not be written to the disk]"));
 }
