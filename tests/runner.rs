@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         ("calls::limits", calls::limits::tests()),
         ("calls::logs", calls::logs::tests()),
         ("calls::nat", calls::nat::tests()),
+        ("calls::programs", calls::programs::tests()),
         ("calls::protocol", calls::protocol::tests()),
         ("calls::requirements", calls::requirements::tests()),
         ("calls::streaming", calls::streaming::tests()),

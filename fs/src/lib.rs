@@ -38,6 +38,7 @@ pub use gc::usage::{Cost, Usage};
 pub use id::ObjectId;
 pub use ingest::confine::{Bind, Confine, ConfineError, Job, JobOutput};
 pub use ingest::index::Index;
+pub use ingest::tryout::{try_python, try_uv};
 pub use ingest::{AddError, Step, Unit};
 pub use interpreter::Interpreter;
 pub use repository::{Imports, Lease, Repository, RepositoryError, Subset, retained_name};

@@ -27,6 +27,7 @@ pub mod service;
 pub mod stream;
 pub mod supervisor;
 pub mod sync;
+pub mod tryout;
 pub mod turns;
 pub mod upgrade;
 pub mod wall_clock;

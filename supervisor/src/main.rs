@@ -1,10 +1,12 @@
 //! `pipsqueakd`: started by `pipsqueak up`, or by a service manager.
 
+use std::error::Error;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -19,7 +21,7 @@ use pipsqueak_kernel::descriptor;
 use pipsqueakd::boot::{BootError, Rest};
 use pipsqueakd::service::Service;
 use pipsqueakd::upgrade::Successor;
-use pipsqueakd::{boot, network, sandbox};
+use pipsqueakd::{boot, network, sandbox, tryout};
 use tokio::runtime::Runtime;
 
 /// How long threads may take to end.
@@ -50,6 +52,14 @@ enum Command {
     /// Make the network of functions in a namespace of its own, and end
     #[command(hide = true)]
     TryNat,
+    /// Have an interpreter, or uv with it, make an environment in a sandbox, and end
+    #[command(hide = true)]
+    TryPrograms {
+        #[arg(long)]
+        python: PathBuf,
+        #[arg(long)]
+        uv: Option<PathBuf>,
+    },
 }
 
 #[derive(Args)]
@@ -115,12 +125,17 @@ struct Serve {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).init();
+    let is_asked = matches!(arguments.command, Some(Command::TryNat | Command::TryPrograms { .. }));
+    // What is asked answers on stderr.
+    if !is_asked {
+        tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).init();
+    }
     match arguments.command {
         Some(Command::MakeSandboxes { orders, kill_switch, .. }) => {
             make_sandboxes(orders, kill_switch)
         }
-        Some(Command::TryNat) => try_nat(),
+        Some(Command::TryNat) => tried(network::try_out()),
+        Some(Command::TryPrograms { python, uv }) => tried(try_programs(&python, uv.as_deref())),
         None => serve(arguments.serve),
     }
 }
@@ -140,8 +155,14 @@ fn make_sandboxes(orders: RawFd, kill_switch: Option<RawFd>) -> ExitCode {
     }
 }
 
-fn try_nat() -> ExitCode {
-    match network::try_out() {
+fn try_programs(python: &Path, uv: Option<&Path>) -> Result<(), Box<dyn Error>> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    tryout::try_programs(python, uv, runtime.handle().clone())
+}
+
+fn tried<E: Display>(outcome: Result<(), E>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "{error}");

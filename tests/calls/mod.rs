@@ -12,6 +12,7 @@ pub mod lifecycle;
 pub mod limits;
 pub mod logs;
 pub mod nat;
+pub mod programs;
 pub mod protocol;
 pub mod requirements;
 pub mod streaming;

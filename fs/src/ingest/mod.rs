@@ -18,6 +18,7 @@ pub mod record;
 pub mod source;
 pub mod staged;
 pub mod trace;
+pub mod tryout;
 pub mod uv;
 pub mod wanted;
 

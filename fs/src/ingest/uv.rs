@@ -14,7 +14,7 @@ use super::{AddError, Step, bytecode, credentials};
 use crate::FIXED_PREFIX;
 use crate::interpreter::Interpreter;
 
-const UV_INSIDE: &str = "/pipsqueak/uv";
+const UV_INSIDE: &str = "/pipsqueak/uv/uv";
 const CACHE_INSIDE: &str = "/pipsqueak/cache";
 /// Where a job sees its work folder.
 pub(super) const WORK_INSIDE: &str = "/pipsqueak/work";
@@ -310,8 +310,7 @@ impl Uv<'_> {
     }
 
     fn arguments(&self, verb: &[&str]) -> Vec<OsString> {
-        let name = self.binary.file_name().unwrap_or_default();
-        let mut arguments = vec![Path::new(UV_INSIDE).join(name).into_os_string()];
+        let mut arguments = vec![UV_INSIDE.into()];
         arguments.extend(verb.iter().map(Into::into));
         arguments.extend(["--no-config", "--no-progress", "--color", "never"].map(Into::into));
         match self.cache {
@@ -322,8 +321,9 @@ impl Uv<'_> {
     }
 
     pub(super) fn job(&self, label: &str, argv: Vec<OsString>, target: Option<&Path>) -> Job {
-        let folder = self.binary.parent().unwrap_or(Path::new("/"));
-        let mut binds = vec![bind(folder, UV_INSIDE, false), bind(self.work, WORK_INSIDE, true)];
+        // The file alone: it may be a link to another folder, and beside others' programs.
+        let mut binds =
+            vec![bind(self.binary, UV_INSIDE, false), bind(self.work, WORK_INSIDE, true)];
         binds.extend(self.cache.map(|cache| bind(cache, CACHE_INSIDE, true)));
         binds.extend(self.built.map(|built| bind(built, BUILT_INSIDE, false)));
         binds.extend(target.map(|target| bind(target, FIXED_PREFIX, true)));

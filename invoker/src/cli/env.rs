@@ -2,7 +2,7 @@
 
 mod docker_args;
 
-use pipsqueak::settings::find_program;
+use pipsqueak::settings::{find_program, shim};
 use pipsqueak::size;
 use pipsqueak::wire::{EnvironmentInfo, Reply, Request};
 
@@ -26,6 +26,7 @@ pub fn run(places: &Places, verb: EnvVerb) -> Result<Exit, Failure> {
             let search = std::env::var_os("PATH");
             let python = python.map(|path| {
                 find_program(&path, search.as_deref())
+                    .and_then(|found| shim::python(&found))
                     .map_err(|e| Failure::Input(format!("--python {}: {e}", path.display())))
             });
             let python = python.transpose()?;

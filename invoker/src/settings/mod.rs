@@ -9,6 +9,7 @@ mod origin;
 mod place;
 mod program;
 mod range;
+pub mod shim;
 mod tiers;
 
 use std::ffi::OsString;
@@ -214,11 +215,12 @@ impl Settings {
             path.filter(|path| path != Path::new(NONE)).map(absolute).transpose()
         };
         let search = variables.get("PATH");
-        let program = |what, named: Option<PathBuf>, default: &str| match named {
+        let program = |what, named: Option<PathBuf>, default: &str, follow: Follow| match named {
             Some(path) => find_program(&path, search.as_deref())
+                .and_then(|found| follow(&found))
                 .map(Some)
                 .map_err(|error| SettingsError::Program { what, path, error }),
-            None => Ok(find_program(Path::new(default), search.as_deref()).ok()),
+            None => Ok(usable(program::find_all(Path::new(default), search.as_deref()), follow)),
         };
         let uv = flags.uv.or_else(|| variables.path("PIPSQUEAK_UV")).or(file.uv);
         let python = flags.python.or_else(|| variables.path("PIPSQUEAK_PYTHON")).or(file.python);
@@ -255,8 +257,8 @@ impl Settings {
             run,
             mount: place(flags.mount, "PIPSQUEAK_MOUNT", file.mount, MOUNT.as_ref())?,
             cache: place(flags.cache, "PIPSQUEAK_CACHE", file.cache, &state.join("cache"))?,
-            uv: program("uv", uv, "uv")?,
-            python: program("python", python, "python3")?,
+            uv: program("uv", uv, "uv", shim::uv)?,
+            python: program("python", python, "python3", shim::python)?,
             docker_plugin: once(
                 flags.docker_plugin,
                 "PIPSQUEAK_DOCKER_PLUGIN",
@@ -345,6 +347,16 @@ impl Variables<'_> {
         let value = parse(&text);
         value.map(Some).map_err(|e| SettingsError::Value { from, reason: e.to_string() })
     }
+}
+
+/// What finds the program that a shim stands for.
+type Follow = fn(&Path) -> io::Result<PathBuf>;
+
+/// The first program that can be used; where none can, the first, so that whoever uses it says why.
+fn usable(mut found: impl Iterator<Item = PathBuf>, follow: Follow) -> Option<PathBuf> {
+    let first = found.next()?;
+    let followed = follow(&first).ok().or_else(|| found.find_map(|other| follow(&other).ok()));
+    Some(followed.unwrap_or(first))
 }
 
 fn absolute(path: PathBuf) -> Result<PathBuf, SettingsError> {

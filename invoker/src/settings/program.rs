@@ -15,14 +15,22 @@ pub fn find_program(name: &Path, search: Option<&OsStr>) -> io::Result<PathBuf> 
         check_executable(&path)?;
         return Ok(path);
     }
-    std::env::split_paths(search.unwrap_or_default())
-        .filter(|folder| folder.is_absolute())
-        .map(|folder| folder.join(name))
-        .find(|path| check_executable(path).is_ok())
+    find_all(name, search)
+        .next()
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "not on the PATH"))
 }
 
-fn check_executable(path: &Path) -> io::Result<()> {
+/// All places of a program on `search` (a PATH), in order.
+pub(super) fn find_all(name: &Path, search: Option<&OsStr>) -> impl Iterator<Item = PathBuf> {
+    let folders = std::env::split_paths(search.unwrap_or_default()).collect::<Vec<_>>();
+    folders
+        .into_iter()
+        .filter(|folder| folder.is_absolute())
+        .map(move |folder| folder.join(name))
+        .filter(|path| check_executable(path).is_ok())
+}
+
+pub(super) fn check_executable(path: &Path) -> io::Result<()> {
     if std::fs::metadata(path)?.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }

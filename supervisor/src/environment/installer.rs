@@ -50,6 +50,7 @@ impl Installer {
     }
 
     /// Ends its jobs when the work is given up for which they are done.
+    #[must_use]
     pub fn of(self, audience: &Arc<Audience>) -> Self {
         Self { audience: Some(audience.clone()), ..self }
     }

@@ -17,6 +17,7 @@ mod tree;
 mod trees;
 
 pub use audience::Audience;
+pub use installer::Installer;
 pub use requirements::requirements;
 pub use root::Root;
 pub use table::{Environments, EnvironmentsError, Wanted};

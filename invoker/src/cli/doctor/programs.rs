@@ -1,12 +1,13 @@
 //! The programs that are used: CPython, uv, and the rest of Pipsqueak.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use pipsqueak::settings::{Settings, find_program};
+use pipsqueak::settings::{Settings, find_program, shim};
 
-use super::Finding;
+use super::{Finding, Verdict};
 use crate::cli::up;
 
 /// The oldest CPython whose interface the runtime is built for.
@@ -22,12 +23,38 @@ pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
     let version = |path: &Path| Command::new(path).arg("--version").output();
     let python = settings.python.as_deref();
     let uv = settings.uv.as_deref();
-    vec![
-        interpreter(python.map(|path| (path, ask(path)))),
-        installer(uv.map(|path| (path, version(path)))),
-        rest(),
-        nat(up::find_daemon().ok().map(|daemon| Command::new(daemon).arg("try-nat").output())),
-    ]
+    let daemon = up::find_daemon().ok();
+    let in_sandbox = |uv: Option<&Path>| {
+        let (daemon, python) = (daemon.as_deref()?, python?);
+        let mut command = Command::new(daemon);
+        command.args([OsStr::new("try-programs"), OsStr::new("--python"), python.as_os_str()]);
+        command.args(uv.iter().flat_map(|uv| [OsStr::new("--uv"), uv.as_os_str()]));
+        Some(command.output())
+    };
+    let found = interpreter(python.map(|path| (path, ask(path))));
+    let runs = found.verdict != Verdict::Missing;
+    let python = confined(found, || in_sandbox(None));
+    // Without an interpreter there is nothing to try it with.
+    let runs = runs && python.verdict != Verdict::Missing;
+    let found = installer(uv.map(|path| (path, shim::uv(path).and_then(|path| version(&path)))));
+    let uv = if runs { confined(found, || in_sandbox(uv)) } else { found };
+    let nat = nat(daemon.as_ref().map(|daemon| Command::new(daemon).arg("try-nat").output()));
+    vec![python, uv, rest(), nat]
+}
+
+/// What was found of a program that runs here, tried where it will run: in a sandbox.
+fn confined(found: Finding, tried: impl FnOnce() -> Option<io::Result<Output>>) -> Finding {
+    if found.verdict == Verdict::Missing || !nix::unistd::geteuid().is_root() {
+        return found;
+    }
+    match tried().map(text_of) {
+        None | Some(Ok(_)) => found,
+        Some(Err(error)) => Finding::missing(
+            found.check,
+            format!("{}, but in a sandbox: {error}", found.found),
+            "name another, which needs nothing of the machine but its own folder and /usr",
+        ),
+    }
 }
 
 fn interpreter(asked: Option<(&Path, io::Result<Output>)>) -> Finding {
@@ -112,7 +139,6 @@ fn text_of(asked: io::Result<Output>) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
     use super::*;
 
     fn answering(answer: &str) -> Finding {
@@ -143,6 +169,16 @@ mod tests {
         assert_eq!(finding.verdict, Verdict::Warning);
         assert!(finding.found.ends_with("no bridges"), "{finding:?}");
         assert_eq!(nat(Some(Command::new("true").output())).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn what_runs_here_alone_is_missing() {
+        let tried = |status: &str| Command::new("sh").args(["-c", status]).output();
+        let found = Finding::ok("uv", "uv 1");
+        assert_eq!(confined(found.clone(), || Some(tried("exit 0"))), found);
+        let failing = confined(found, || Some(tried("echo no such file >&2; exit 70")));
+        assert_eq!(failing.verdict, Verdict::Missing);
+        assert!(failing.found.starts_with("uv 1, but in a sandbox: "), "{failing:?}");
     }
 
     #[test]

@@ -1,0 +1,39 @@
+//! Whether an interpreter and uv run where jobs run: the first steps of each addition, without a store.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::confine::Confine;
+use super::index::Index;
+use super::uv::Uv;
+use super::{AddError, bytecode};
+use crate::interpreter::Interpreter;
+
+/// Has an interpreter compile an environment without packages.
+pub fn try_python(confine: &dyn Confine, interpreter: &Interpreter) -> Result<(), AddError> {
+    let target = folder()?;
+    let packages = target.path().join(interpreter.site_packages());
+    fs::create_dir_all(&packages).map_err(AddError::at(&packages))?;
+    bytecode::compile(confine, interpreter, target.path())
+}
+
+/// Has uv make an environment without packages.
+pub fn try_uv(confine: &dyn Confine, uv: &Path, interpreter: &Interpreter) -> Result<(), AddError> {
+    let (work, target) = (folder()?, folder()?);
+    let uv = Uv {
+        binary: uv,
+        cache: None,
+        interpreter,
+        host: interpreter,
+        work: work.path(),
+        built: None,
+        index: &Index::default(),
+    };
+    uv.install_for_building(confine, &[], target.path())
+}
+
+fn folder() -> Result<TempDir, AddError> {
+    tempfile::tempdir().map_err(AddError::at(&std::env::temp_dir()))
+}
