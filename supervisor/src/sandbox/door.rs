@@ -12,6 +12,9 @@ use pipsqueak_kernel::{mount, pidfd};
 use super::Mounted;
 use crate::network::Taken;
 
+/// How long a process may take from leaving its namespaces to its end.
+const MOMENT: Duration = Duration::from_millis(100);
+
 /// A way into a sandbox, for the supervisor alone. It keeps nothing of it alive.
 #[derive(Debug, Clone)]
 pub struct Door {
@@ -30,6 +33,12 @@ impl Door {
     /// Whether its holder has ended, and so the sandbox.
     pub fn has_ended(&self) -> bool {
         pidfd::wait_end(self.holder(), Duration::ZERO).unwrap_or(true)
+    }
+
+    /// Whether its holder has ended or is about to: a process that is killed leaves its namespaces a
+    /// moment before that is told. Blocks for that moment.
+    pub fn is_ending(&self) -> bool {
+        pidfd::wait_end(self.holder(), MOMENT).unwrap_or(true)
     }
 
     /// Mounts more in the sandbox, at places that its root has, and lets its `/tmp` have so many bytes.

@@ -112,7 +112,7 @@ impl Supervisor {
         };
         match furnished {
             // Somebody has killed it meanwhile: that is not for the function to be told.
-            Err(_) if door.has_ended() => Ok(forked.and(Err(SpareError::Ended))),
+            Err(_) if door.is_ending() => Ok(forked.and(Err(SpareError::Ended))),
             furnished => furnished.map(|()| forked),
         }
     }
