@@ -108,13 +108,16 @@ fn main() -> ExitCode {
     ];
     let trials = groups.into_iter().flat_map(|(group, tests)| {
         tests.into_iter().map(move |Test { name, run, is_long }| {
-            let trial = Trial::test(format!("{group}::{name}"), move || {
+            let whole = format!("{group}::{name}");
+            let trial = Trial::test(whole.clone(), move || {
+                let _watched = harness::watchdog::watch(&whole, is_long);
                 run();
                 Ok(())
             });
             trial.with_ignored_flag(is_long)
         })
     });
+    harness::watchdog::start();
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     containers::end_shared();
     harness::end_shared();

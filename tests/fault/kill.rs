@@ -1,13 +1,15 @@
 //! `kill -9` of each process: what goes on, and what the next `up` clears.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::harness::{Instance, Options, drop_caches, eventually, has_ended, kill_9};
+use crate::harness::{
+    Instance, Options, command_on_mount, drop_caches, eventually, has_ended, kill_9,
+};
 use crate::tests;
 
 tests!(
@@ -27,7 +29,7 @@ fn imports_survive_the_death_of_the_mounts_server() {
         drop_caches();
         let imports: Vec<_> = (0..2)
             .map(|_| {
-                Command::new(&python)
+                command_on_mount(&python)
                     .args(["-c", "import pandas; print(pandas.Series([1, 2]).sum())"])
                     .stdout(Stdio::piped())
                     .stderr(Stdio::piped())

@@ -10,14 +10,14 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Instance, Options, binary, drop_caches, eventually};
+use crate::harness::{Instance, Options, binary, command_on_mount, drop_caches, eventually};
 use crate::tests;
 
 tests!(
     imports_survive_a_few_deaths,
     imports_survive_an_upgrade,
     imports_wait_out_a_broken_upgrade;
-    long imports_survive_a_hundred_deaths,
+    long imports_survive_a_hundred_deaths, imports_wait_out_many_broken_upgrades,
 );
 
 /// Processes that import at any moment.
@@ -60,7 +60,7 @@ pub(super) struct Holder {
 
 impl Holder {
     pub(super) fn start(python: &Path, site: &Path) -> Self {
-        let mut child = Command::new(python)
+        let mut child = command_on_mount(python)
             .args(["-S", "-c", HOLDER])
             .arg(site)
             .stdin(Stdio::piped())
@@ -108,7 +108,7 @@ pub(super) fn while_importing(instance: &Instance, disturb: impl FnOnce()) -> us
                 };
                 scope.spawn(move || {
                     while !over.load(Ordering::Relaxed) {
-                        let output = Command::new(python).args(["-c", code]).output().unwrap();
+                        let output = command_on_mount(python).args(["-c", code]).output().unwrap();
                         assert_eq!(String::from_utf8_lossy(&output.stdout), "3\n", "{output:?}");
                         imports.fetch_add(1, Ordering::Relaxed);
                     }
@@ -191,14 +191,12 @@ pub(super) fn programs(folder: &Path) -> PathBuf {
 
 /// Replaces a program as a package manager does: by rename.
 pub(super) fn replace(program: &Path, content: &[u8]) {
-    let new = program.with_extension("new");
-    // By another process: one that this one forks meanwhile, for another test, would have the file open for
-    // writing until it executes something, and until then nobody could execute that.
-    let mut writer = Command::new("sh");
-    writer.args(["-c", "cat > \"$1\"", "sh"]).arg(&new).stdin(Stdio::piped());
-    let mut writer = writer.spawn().unwrap();
-    writer.stdin.take().unwrap().write_all(content).unwrap();
-    assert!(writer.wait().unwrap().success());
+    let (written, new) = (program.with_extension("written"), program.with_extension("new"));
+    std::fs::write(&written, content).unwrap();
+    // Copied by another process: one that this one forks meanwhile, for another test, would have the file
+    // open for writing until it executes something, and until then nobody could execute that.
+    assert!(Command::new("cp").arg(&written).arg(&new).status().unwrap().success());
+    std::fs::remove_file(&written).unwrap();
     std::fs::set_permissions(&new, std::fs::metadata(program).unwrap().permissions()).unwrap();
     std::fs::rename(&new, program).unwrap();
 }
@@ -231,7 +229,8 @@ fn imports_survive_an_upgrade() {
     });
 }
 
-fn imports_wait_out_a_broken_upgrade() {
+fn wait_out_broken_upgrades(rounds: u64) {
+    const TRIED: &str = "starting a successor of pipsqueak-fs";
     let folder = crate::harness::folder();
     let programs = programs(folder.path());
     let fs = programs.join("pipsqueak-fs");
@@ -239,16 +238,26 @@ fn imports_wait_out_a_broken_upgrade() {
     let instance = Instance::start(&options);
     instance.ok(&["env", "add", "science", "pandas", "requests"]);
     let sound = std::fs::read(&fs).unwrap();
+    let log = instance.run().join("pipsqueakd.log");
+    let tries = || std::fs::read_to_string(&log).unwrap().matches(TRIED).count();
     while_importing(&instance, || {
-        drop_caches();
-        let log = instance.run().join("pipsqueakd.log");
-        replace(&fs, b"#!/bin/sh\nexit 1\n");
-        kill(server(&instance), Signal::SIGKILL).unwrap();
-        eventually("the broken one was tried", || {
-            let said = std::fs::read_to_string(&log).unwrap();
-            said.contains("starting a successor of pipsqueak-fs")
-        });
-        replace(&fs, &sound);
-        eventually("a sound one serves", || successions(&instance) == 1);
+        for round in 1..=rounds {
+            drop_caches();
+            thread::sleep(Duration::from_millis((round - 1) * 37 % 250));
+            let before = tries();
+            replace(&fs, b"#!/bin/sh\nexit 1\n");
+            kill(server(&instance), Signal::SIGKILL).unwrap();
+            eventually("the broken one was tried", || tries() > before);
+            replace(&fs, &sound);
+            eventually("a sound one serves", || successions(&instance) == round);
+        }
     });
+}
+
+fn imports_wait_out_a_broken_upgrade() {
+    wait_out_broken_upgrades(1);
+}
+
+fn imports_wait_out_many_broken_upgrades() {
+    wait_out_broken_upgrades(100);
 }

@@ -4,9 +4,11 @@ mod index;
 mod instance;
 mod leftovers;
 mod manager;
+pub mod watchdog;
 pub mod world;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -61,6 +63,15 @@ pub fn binary(name: &str) -> PathBuf {
     let path = folder.join(name);
     assert!(path.exists(), "{} is not built: cargo build --release", path.display());
     path
+}
+
+/// A command whose program is on a mount that nobody may serve for a while. A shell executes it: what this
+/// process forks has the pipes of all other commands open until it executes something, and whoever waits
+/// for their end would wait for the mount.
+pub fn command_on_mount(program: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$@\"", "sh"]).arg(program);
+    command
 }
 
 /// Writes a function of one file into a folder; its path.

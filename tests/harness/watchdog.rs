@@ -1,0 +1,182 @@
+//! Ends a test that hangs, after it has said what hangs: nobody else would, and a run of all tests
+//! would be ended from outside with no word about the cause.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::exit;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::patience;
+
+/// Longest time that a test may take, in seconds: several times what the slowest of them takes.
+const LONGEST: u32 = 12 * 60;
+/// The same for the tests that run with `tools/test --long` alone.
+const LONGEST_LONG: u32 = 3 * 60 * 60;
+/// How long a test may go on, in seconds, after all that it waits for has been ended.
+const LAST: u32 = 180;
+/// A process this old, in clock ticks, is of the test that hangs; those of other tests are younger.
+const OLD_TICKS: u64 = 300 * TICKS_PER_SECOND;
+const TICKS_PER_SECOND: u64 = 100;
+/// Lines of a supervisor's log that are shown.
+const LOG_LINES: usize = 60;
+
+static RUNNING: Mutex<BTreeMap<String, Running>> = Mutex::new(BTreeMap::new());
+
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    ends: Instant,
+    is_told: bool,
+}
+
+/// A test that runs and is watched, until this is dropped.
+#[derive(Debug)]
+pub struct Watched(String);
+
+/// Watches the test `name` from now on.
+pub fn watch(name: &str, is_long: bool) -> Watched {
+    let ends = Instant::now() + patience(if is_long { LONGEST_LONG } else { LONGEST });
+    running().insert(name.to_owned(), Running { ends, is_told: false });
+    Watched(name.to_owned())
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        running().remove(&self.0);
+    }
+}
+
+/// Looks after the tests that run, as long as the process lives.
+pub fn start() {
+    thread::spawn(|| {
+        loop {
+            thread::sleep(Duration::from_secs(1));
+            look();
+        }
+    });
+}
+
+fn running() -> MutexGuard<'static, BTreeMap<String, Running>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn look() {
+    let late = running().clone().into_iter().find(|(_, test)| Instant::now() > test.ends);
+    let Some((name, test)) = late else { return };
+    if test.is_told {
+        eprintln!("test {name} hangs still, and all tests end");
+        exit(101);
+    }
+    eprintln!("test {name} hangs; what is there:\n{}", describe());
+    let told = Running { ends: Instant::now() + patience(LAST), is_told: true };
+    running().insert(name, told);
+    release();
+}
+
+/// Ends what the test may wait for: its commands, and requests of a mount that nobody serves.
+fn release() {
+    for path in connections() {
+        let _ = fs::write(path.join("abort"), "1");
+    }
+    let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let uptime: u64 = uptime.split('.').next().and_then(|text| text.parse().ok()).unwrap_or(0);
+    for process in Process::all().into_iter().filter(Process::is_child) {
+        if process.started + OLD_TICKS < uptime * TICKS_PER_SECOND {
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        }
+    }
+}
+
+/// Folders of `/sys/fs/fuse/connections` whose requests wait and are not being answered, as far as a
+/// look at one moment can tell.
+fn connections() -> Vec<PathBuf> {
+    let entries = fs::read_dir("/sys/fs/fuse/connections").into_iter().flatten().flatten();
+    let waits = |path: &Path| {
+        let waiting = || fs::read_to_string(path.join("waiting")).unwrap_or_default();
+        (0..20).all(|_| {
+            thread::sleep(Duration::from_millis(50));
+            waiting().trim() != "0"
+        })
+    };
+    entries.map(|entry| entry.path()).filter(|path| waits(path)).collect()
+}
+
+/// What of the machine is ours, in words.
+fn describe() -> String {
+    let is_ours =
+        |process: &Process| process.is_own() || process.is_child() || process.is_pipsqueaks();
+    let processes = Process::all().into_iter().filter(is_ours).map(|process| process.describe());
+    let unanswered =
+        connections().into_iter().map(|path| format!("unanswered: {}", path.display()));
+    let folders = fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
+    let logs = folders.filter_map(|folder| {
+        let log = folder.path().join("run/pipsqueakd.log");
+        let said = fs::read_to_string(&log).ok()?;
+        let lines: Vec<_> = said.lines().collect();
+        let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+        Some(format!("{}:\n{last}", log.display()))
+    });
+    processes.chain(unanswered).chain(logs).collect::<Vec<_>>().join("\n")
+}
+
+/// A process, as `/proc` shows it.
+#[derive(Debug)]
+struct Process {
+    pid: i32,
+    parent: i32,
+    /// In clock ticks after the start of the machine.
+    started: u64,
+    line: String,
+}
+
+impl Process {
+    fn all() -> Vec<Self> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter_map(Self::of).collect()
+    }
+
+    fn of(pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name before may have any characters in it.
+        let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        // A program's text may be among its arguments.
+        let line = String::from_utf8_lossy(&line).replace(['\0', '\n'], " ");
+        let (parent, started) = (fields.get(1)?.parse().ok()?, fields.get(19)?.parse().ok()?);
+        Some(Self { pid, parent, started, line })
+    }
+
+    fn is_own(&self) -> bool {
+        u32::try_from(self.pid) == Ok(std::process::id())
+    }
+
+    fn is_child(&self) -> bool {
+        u32::try_from(self.parent) == Ok(std::process::id())
+    }
+
+    fn is_pipsqueaks(&self) -> bool {
+        self.line.contains("pipsqueak")
+    }
+
+    /// Its command line, and where in the kernel each of its threads is.
+    fn describe(&self) -> String {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid));
+        let threads = threads.into_iter().flatten().flatten().map(|thread| {
+            let read = |name| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+            let stat = read("stat");
+            let state = stat.rsplit_once(')').map_or("", |(_, rest)| rest.get(1..2).unwrap_or(""));
+            let (name, stack) = (read("comm"), read("stack"));
+            let frames = stack.lines().filter_map(|line| line.split(['+', ' ']).nth(1));
+            let frames = frames.take(8).collect::<Vec<_>>().join(" < ");
+            format!("    {} {state} {frames}", name.trim())
+        });
+        let process = format!("{} of {}: {:.300}", self.pid, self.parent, self.line);
+        [process].into_iter().chain(threads).collect::<Vec<_>>().join("\n")
+    }
+}
