@@ -2,9 +2,16 @@
 
 use std::io::{self, Write};
 
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
+use tabled::builder::Builder;
+use tabled::settings::peaker::Priority;
+use tabled::settings::{Padding, Style, Width};
 
 use super::failure::{Exit, Failure};
+
+/// Spaces between two columns of a table.
+const COLUMN_GAP: usize = 2;
 
 /// Prints text on stdout. A reader that has gone away has read enough.
 pub fn print(text: &str) -> Result<Exit, Failure> {
@@ -35,32 +42,96 @@ pub fn aside(text: &str) {
 
 /// Tells the user what failed.
 pub fn complain(failure: &Failure) {
-    aside(&format!("error: {failure}"));
+    let failure = failure.to_string();
+    let lines: Vec<_> = failure.split('\n').map(harmless).collect();
+    aside(&format!("error: {}", lines.join("\n")));
 }
 
-/// Lays rows out in columns as wide as their widest cell.
+/// Lays rows out in columns as wide as their widest cell. Where stdout is a terminal, the widest cells are
+/// cut until a row fits into a line of it.
 pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
-    let header = header.map(str::to_owned);
-    let all = || std::iter::once(&header).chain(rows);
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        all().map(|row| row[column].chars().count()).max().unwrap_or_default()
-    });
-    all()
-        .map(|row| {
-            let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-        })
-        .collect()
+    let width = tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    laid_out(header, rows, width.filter(|width| *width > 0))
+}
+
+fn laid_out<const N: usize>(
+    header: [&str; N],
+    rows: &[[String; N]],
+    width: Option<usize>,
+) -> String {
+    let mut table = Builder::with_capacity(rows.len() + 1, N);
+    table.push_record(header);
+    for row in rows {
+        table.push_record(row.iter().map(|cell| harmless(cell)));
+    }
+    let mut table = table.build();
+    table.with(Style::empty()).with(Padding::new(0, COLUMN_GAP, 0, 0));
+    if let Some(width) = width {
+        // The gap behind the last column is cut off below.
+        let width = Width::truncate(width + COLUMN_GAP).suffix("…");
+        table.with(width.priority(Priority::max(true)));
+    }
+    table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// A text that a terminal shows and does not carry out: control characters, and those that change the
+/// direction or the lines of what is shown, are written as escapes.
+pub fn harmless(text: &str) -> String {
+    let escaped = |character: char| match character {
+        '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        character => character.is_control(),
+    };
+    let mut harmless = String::with_capacity(text.len());
+    for character in text.chars() {
+        if escaped(character) {
+            harmless.extend(character.escape_default());
+        } else {
+            harmless.push(character);
+        }
+    }
+    harmless
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn row(a: &str, b: &str) -> [String; 2] {
+        [a.to_owned(), b.to_owned()]
+    }
+
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let row = |a: &str, b: &str| [a.to_owned(), b.to_owned()];
-        let text = table(["NAME", "N"], &[row("häßlich", "1"), row("b", "")]);
+        let text = laid_out(["NAME", "N"], &[row("häßlich", "1"), row("b", "")], None);
         assert_eq!(text, "NAME     N\nhäßlich  1\nb\n");
+        let text = laid_out(["NAME", "N"], &[row("名前", "1")], None);
+        assert_eq!(text, "NAME  N\n名前  1\n");
+        assert_eq!(laid_out(["NAME", "N"], &[], None), "NAME  N\n");
+    }
+
+    #[test]
+    fn the_widest_cells_are_cut_to_a_terminal() {
+        let rows = [row("short", &"x".repeat(100)), row("shorter", "1")];
+        let text = laid_out(["NAME", "FOR"], &rows, Some(20));
+        assert_eq!(text, "NAME     FOR\nshort    xxxxxxxxxx…\nshorter  1\n");
+        for width in 1..20 {
+            let text = laid_out(["NAME", "FOR"], &rows, Some(width));
+            assert_eq!(text.lines().count(), 3, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_length_is_too_much() {
+        let long = "x".repeat(8 << 20);
+        let text = laid_out(["NAME", "N"], &[row(&long, "1"), row("b", &long)], None);
+        assert_eq!(text.lines().nth(1), Some(format!("{long}  1").as_str()));
+        let text = laid_out(["NAME", "N"], &[row(&long, "1"), row("b", &long)], Some(80));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn cells_tell_a_terminal_nothing() {
+        let text = laid_out(["NAME"], &[["a\u{1b}[2J\r\nb\u{202e}\u{9b}".to_owned()]], None);
+        assert_eq!(text, "NAME\na\\u{1b}[2J\\r\\nb\\u{202e}\\u{9b}\n");
     }
 }
