@@ -163,6 +163,14 @@ impl Index {
         names.filter(|name| !name.ends_with(".metadata")).collect()
     }
 
+    /// Digest of an archive, in hexadecimal.
+    pub fn sha256(&self, archive: &str) -> String {
+        let file = self.folder.path().join("files").join(archive);
+        let summed = Command::new("sha256sum").arg(file).output().unwrap();
+        let said = String::from_utf8(summed.stdout).unwrap();
+        said.split_whitespace().next().unwrap().to_owned()
+    }
+
     /// How often an archive was fetched.
     pub fn fetched(&self, archive: &str) -> usize {
         self.fetched.lock().unwrap().get(&format!("/files/{archive}")).copied().unwrap_or(0)

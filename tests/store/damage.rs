@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::{read_all, site};
-use crate::harness::{Instance, Options, drop_caches, eventually, kill_9};
+use crate::harness::{Index, Instance, Options, drop_caches, eventually, kill_9, write};
 use crate::tests;
 
 tests!(
@@ -17,6 +17,7 @@ tests!(
     a_damaged_index_is_repaired,
     a_damaged_list_of_names_is_repaired,
     a_damaged_catalog_is_told,
+    what_has_some_of_a_locks_wheels_is_sound_and_repaired,
 );
 
 fn flip(path: &Path, at: u64) {
@@ -168,4 +169,40 @@ fn a_damaged_catalog_is_told() {
     std::fs::write(&catalog, &whole).unwrap();
     instance.up();
     assert!(findings(&instance, "fsck").is_empty());
+}
+
+/// Writes a wheel of a module that says what the wheel is called.
+const ONE_OF_TWO: &str = "
+import pathlib, sys, zipfile
+path = pathlib.Path(sys.argv[1])
+with zipfile.ZipFile(path, 'w') as wheel:
+    info = 'two-1.0.dist-info/'
+    wheel.writestr('two.py', f'name = {path.name!r}')
+    wheel.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: two\\nVersion: 1.0\\n')
+    wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
+    record = ''.join(f'{name},,\\n' for name in wheel.namelist())
+    wheel.writestr(info + 'RECORD', record + info + 'RECORD,,\\n')
+";
+
+fn what_has_some_of_a_locks_wheels_is_sound_and_repaired() {
+    let index = Index::start(&[], &[], None);
+    let wheels = ["two-1.0-py3-none-any.whl", "two-1.0-py3-none-linux_x86_64.whl"];
+    for wheel in wheels {
+        index.add(wheel, ONE_OF_TWO);
+    }
+    let variables = vec![("UV_DEFAULT_INDEX", index.url(""))];
+    let instance = Instance::start(&Options { variables, ..Options::default() });
+    // Not the one that would be taken otherwise.
+    let asked = format!("two==1.0 --hash=sha256:{}\n", index.sha256(wheels[0]));
+    let file = write(&instance.scratch(), "asked.txt", &asked);
+    instance.ok(&["env", "add", "held", "-r", file.to_str().unwrap()]);
+    let module = site(&instance, "held").join("two.py");
+    assert!(std::fs::read_to_string(&module).unwrap().contains(wheels[0]));
+    assert_eq!(findings(&instance, "fsck"), [] as [Value; 0]);
+    instance.ok(&["down"]);
+    std::fs::remove_file(largest(&instance, "segments", "segment")).unwrap();
+    instance.up();
+    instance.ok(&["store", "repair"]);
+    assert_eq!(findings(&instance, "fsck"), [] as [Value; 0]);
+    assert!(std::fs::read_to_string(&module).unwrap().contains(wheels[0]));
 }

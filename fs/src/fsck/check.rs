@@ -8,7 +8,7 @@ use super::{Finding, REPAIR, RESTORE};
 use crate::catalog::{DistributionRow, Snapshot};
 use crate::gc::Mounted;
 use crate::ingest::commit::digest_of;
-use crate::ingest::lock;
+use crate::ingest::lock::Locked;
 use crate::repository::{Repository, RepositoryError};
 use crate::store::read::Segment;
 use crate::store::{StoreError, segment_path};
@@ -153,8 +153,8 @@ impl Checking<'_> {
             let members = row.members.iter().filter_map(|id| snapshot.distributions.get(id));
             let mut artifacts: Vec<&str> = members.map(|row| row.artifact.as_str()).collect();
             artifacts.sort_unstable();
-            let locked = lock::parse(&environment.lock).map(|locked| {
-                let mut locked: Vec<_> = locked.iter().map(lock::Locked::artifact).collect();
+            let locked = super::locked(&environment).map(|locked| {
+                let mut locked: Vec<_> = locked.iter().map(Locked::artifact).collect();
                 locked.sort_unstable();
                 locked
             });

@@ -10,6 +10,11 @@ pub mod scrub;
 
 use std::path::PathBuf;
 
+use crate::catalog::StoredEnvironment;
+use crate::ingest::AddError;
+use crate::ingest::lock::{self, Locked};
+use crate::ingest::wanted::Wanted;
+
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
@@ -28,3 +33,11 @@ const COLLECT: &str = "`pipsqueak store gc` removes it";
 /// What to do where the catalog itself is wrong.
 const RESTORE: &str = "the catalog is damaged: stop the supervisor and restore the state folder from a backup, \
                        or remove it and add the environments again";
+
+/// What an environment's lock says that it is made of. Earlier versions have stored what uv had chosen,
+/// before that was held to the digests which were asked for.
+fn locked(environment: &StoredEnvironment) -> Result<Vec<Locked>, AddError> {
+    let stored = lock::parse(&environment.lock)?;
+    let wanted = Wanted::of(&environment.requirements, &environment.interpreter)?;
+    Ok(wanted.hold(stored.clone()).unwrap_or(stored))
+}

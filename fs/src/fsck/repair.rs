@@ -12,7 +12,7 @@ use crate::gc::Mounted;
 use crate::id::{Digest, ObjectId};
 use crate::ingest::commit::is_bytecode;
 use crate::ingest::confine::Confine;
-use crate::ingest::lock::{self, Locked};
+use crate::ingest::lock::Locked;
 use crate::ingest::staged::{Staged, StagedDistribution};
 use crate::ingest::uv::Uv;
 use crate::ingest::wanted::Wanted;
@@ -198,7 +198,7 @@ impl Repository {
     fn how_to_install(&self, row: &DistributionRow) -> Result<Option<Origin>, RepositoryError> {
         for name in self.catalog.environment_names()? {
             let Some(environment) = self.catalog.environment(&name)? else { continue };
-            let interpreter = environment.interpreter;
+            let interpreter = environment.interpreter.clone();
             if interpreter.identity() != row.interpreter {
                 continue;
             }
@@ -206,8 +206,8 @@ impl Repository {
             if row.digest == Digest::of(text.as_bytes()).to_string() {
                 return Ok(Some(Origin::Text(text)));
             }
-            let locked = lock::parse(&environment.lock)?.into_iter();
-            if let Some(locked) = locked.into_iter().find(|one| one.artifact() == row.artifact) {
+            let mut locked = super::locked(&environment)?.into_iter();
+            if let Some(locked) = locked.find(|one| one.artifact() == row.artifact) {
                 let wanted = Wanted::of(&environment.requirements, &interpreter)?;
                 let options = wanted.options().map(ToOwned::to_owned).collect();
                 return Ok(Some(Origin::Wheel(Box::new(Wheel { locked, interpreter, options }))));

@@ -1,7 +1,9 @@
 //! A lock: the distributions that were chosen, as `pylock.toml` (PEP 751) says it.
 
+use std::collections::BTreeMap;
+
 use pep440_rs::Version;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::AddError;
 use crate::id::Digest;
@@ -35,35 +37,54 @@ pub struct Source {
 /// Where jobs see wheels that were built here, each in a folder named by its source's digest.
 pub const BUILT_INSIDE: &str = "/pipsqueak/built";
 
-#[derive(Deserialize)]
+/// The algorithm that artifacts are told apart by, where there is a digest by it.
+const USUAL: &str = "sha256";
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct Document {
+    #[serde(default)]
+    lock_version: String,
+    #[serde(default)]
+    created_by: String,
     #[serde(default)]
     packages: Vec<Package>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Package {
     name: String,
     version: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     wheels: Vec<Artifact>,
     archive: Option<Artifact>,
     sdist: Option<Artifact>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Artifact {
     url: Option<String>,
     #[serde(default)]
-    hashes: Hashes,
-}
-
-#[derive(Deserialize, Default)]
-struct Hashes {
-    sha256: Option<String>,
+    hashes: BTreeMap<String, String>,
 }
 
 impl Artifact {
+    /// An artifact with one digest, `algorithm:digest`.
+    fn of(hash: &str) -> Self {
+        let (algorithm, digest) = hash.split_once(':').unwrap_or((USUAL, hash));
+        Self { url: None, hashes: [(algorithm.to_owned(), digest.to_owned())].into() }
+    }
+
+    /// The digests that it is known by, `algorithm:digest`: the usual one, or all others.
+    fn known_by(&self) -> Vec<String> {
+        let digests = self.hashes.iter();
+        let all = digests.map(|(algorithm, digest)| format!("{algorithm}:{digest}"));
+        match self.hashes.get(USUAL) {
+            Some(digest) => vec![format!("{USUAL}:{digest}")],
+            None => all.collect(),
+        }
+    }
+
     /// Digest of the source that it was built from here.
     fn source(&self) -> Option<String> {
         let folder = self.url.as_ref()?.strip_prefix("file://")?.strip_prefix(BUILT_INSIDE)?;
@@ -97,8 +118,7 @@ pub fn parse(text: &str) -> Result<Vec<Locked>, AddError> {
         let url = package.archive.as_ref().and_then(|archive| archive.url.clone());
         let artifacts = package.wheels.iter().chain(&package.archive);
         let source = package.wheels.iter().find_map(Artifact::source);
-        let hashes = artifacts.filter_map(|wheel| wheel.hashes.sha256.as_ref());
-        let mut hashes: Vec<_> = hashes.map(|digest| format!("sha256:{digest}")).collect();
+        let mut hashes: Vec<_> = artifacts.flat_map(Artifact::known_by).collect();
         hashes.sort_unstable();
         if hashes.is_empty() {
             return Err(AddError::Unsatisfiable {
@@ -117,6 +137,32 @@ pub fn parse(text: &str) -> Result<Vec<Locked>, AddError> {
     Ok(locked)
 }
 
+/// Writes a lock of exactly these, from which [`parse`] reads the same.
+pub fn write(locked: &[Locked]) -> Result<String, AddError> {
+    let packages = locked.iter().map(|one| {
+        let mut wheels: Vec<_> = one.hashes.iter().map(|hash| Artifact::of(hash)).collect();
+        let source = one.source.as_deref().and_then(|source| source.strip_prefix("sha256:"));
+        if let (Some(source), Some(wheel)) = (source, wheels.first_mut()) {
+            wheel.url = Some(format!("file://{BUILT_INSIDE}/{source}/"));
+        }
+        let archive = one.url.clone().filter(|_| !wheels.is_empty());
+        let archive = archive.map(|url| Artifact { url: Some(url), ..wheels.remove(0) });
+        Package {
+            name: one.name.clone(),
+            version: Some(one.version.clone()),
+            wheels,
+            archive,
+            sdist: None,
+        }
+    });
+    let document = Document {
+        lock_version: "1.0".to_owned(),
+        created_by: "pipsqueak".to_owned(),
+        packages: packages.collect(),
+    };
+    toml::to_string(&document).map_err(|error| AddError::Lock(error.to_string()))
+}
+
 /// Reads a lock in which `package` is there as source.
 pub fn source(text: &str, package: &str) -> Result<Source, AddError> {
     let document: Document =
@@ -127,7 +173,7 @@ pub fn source(text: &str, package: &str) -> Result<Source, AddError> {
         Some(Source {
             version: found.version?,
             url: sdist.url?,
-            sha256: sdist.hashes.sha256.filter(|digest| is_digest(digest))?,
+            sha256: sdist.hashes.get(USUAL).filter(|digest| is_digest(digest))?.clone(),
         })
     });
     read.ok_or_else(|| {
@@ -190,6 +236,28 @@ mod tests {
         assert_eq!(locked[0].requirement(), "direct @ https://x/d.whl --hash=sha256:cc");
         assert_ne!(locked[0].artifact(), locked[1].artifact());
         assert!(parse("[[packages]]\nname = 'x'\nversion = '1'\n").is_err());
+    }
+
+    #[test]
+    fn a_lock_that_is_written_is_read_as_it_was() {
+        let locked = |name: &str, hashes: &[&str]| Locked {
+            name: name.to_owned(),
+            version: "1".to_owned(),
+            url: None,
+            hashes: hashes.iter().map(|hash| (*hash).to_owned()).collect(),
+            source: None,
+        };
+        let all = [
+            locked("a", &["sha256:aa"]),
+            Locked {
+                url: Some("https://x/\"b\\.whl".to_owned()),
+                ..locked("b", &["sha256:bb", "sha256:cc"])
+            },
+            Locked { source: Some("sha256:dd".to_owned()), ..locked("c", &["sha256:ee"]) },
+            locked("d", &["md5:01", "sha512:02", "sha512:03"]),
+        ];
+        assert_eq!(parse(&write(&all).unwrap()).unwrap(), all);
+        assert_eq!(parse(&write(&[]).unwrap()).unwrap(), []);
     }
 
     #[test]

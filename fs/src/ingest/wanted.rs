@@ -10,6 +10,9 @@ use super::{AddError, credentials, pylock};
 use crate::interpreter::Interpreter;
 use crate::requirements::Requirements;
 
+/// Digests that two contents are not made to share.
+const STRONG: [&str; 3] = ["sha256:", "sha384:", "sha512:"];
+
 /// What uv is asked for and what its answer is held to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -108,7 +111,7 @@ impl Wanted {
         if chosen.is_empty() && !self.may_be_empty {
             return Err(AddError::unsatisfiable("the lock is for other environments than this"));
         }
-        let Some(hashes) = &self.hashes else { return Ok(chosen) };
+        let Some(hashes) = &self.hashes else { return strong(chosen) };
         let without: Vec<String> = chosen
             .iter()
             .filter(|one| !hashes.contains_key(&one.name))
@@ -126,6 +129,18 @@ impl Wanted {
     /// Whether every distribution needs a digest that was given.
     pub fn is_hashed(&self) -> bool {
         self.hashes.is_some()
+    }
+}
+
+/// Refuses what an index has with digests alone that can be made to fit other content.
+fn strong(chosen: Vec<Locked>) -> Result<Vec<Locked>, AddError> {
+    let is_strong = |hash: &String| STRONG.iter().any(|prefix| hash.starts_with(prefix));
+    match chosen.iter().find(|one| !one.hashes.iter().all(is_strong)) {
+        None => Ok(chosen),
+        Some(one) => Err(AddError::unsatisfiable(format!(
+            "{} {} is in its index without a strong hash, such as SHA-256; give a --hash of it",
+            one.name, one.version
+        ))),
     }
 }
 
@@ -242,6 +257,10 @@ mod tests {
         assert_eq!(held, [locked("six", &["aa"])]);
         assert!(wanted(&["idna"]).hold(vec![locked("idna", &["cc"])]).is_ok());
         assert!(wanted(&["--require-hashes", "idna"]).hold(vec![locked("idna", &["cc"])]).is_err());
+        // Of what has been held already, the same is held.
+        assert_eq!(one.hold(held.clone()).unwrap(), held);
+        let weak = Locked { hashes: vec!["md5:aa".to_owned()], ..locked("idna", &[]) };
+        assert!(wanted(&["idna"]).hold(vec![weak]).unwrap_err().is_bad_input());
         let both = wanted(&["six --hash=sha256:aa --hash=md5:ee"]);
         assert_eq!(both.hold(vec![locked("six", &["aa"])]).unwrap()[0].hashes, ["sha256:aa"]);
         let other = wanted(&["six --hash=sha512:dd"]);

@@ -73,7 +73,7 @@ impl Repository {
         let _counted_on = self.want(&locked, &spec.interpreter);
         let used = self.obtain(confine, &uv, &wanted, &locked, told)?;
         told(Step::begun("publishing"));
-        let published = self.publish(spec, &wanted, lock_text, &locked)?;
+        let published = self.publish(spec, &wanted, &locked)?;
         remove_beside(used.into_iter().map(TempDir::keep).collect());
         Ok(published)
     }

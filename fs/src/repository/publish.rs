@@ -8,7 +8,7 @@ use crate::catalog::{
 };
 use crate::environment::{self, Environment, EnvironmentSpec, Owner};
 use crate::id::Digest;
-use crate::ingest::lock::Locked;
+use crate::ingest::lock::{self, Locked};
 use crate::ingest::wanted::Wanted;
 use crate::ingest::{AddError, pack};
 use crate::interpreter::Interpreter;
@@ -20,7 +20,6 @@ impl Repository {
         &self,
         spec: &EnvironmentSpec,
         wanted: &Wanted,
-        lock_text: String,
         locked: &[Locked],
     ) -> Result<Environment, AddError> {
         let _turn = self.turn();
@@ -47,7 +46,7 @@ impl Repository {
             owner: spec.owner,
             view,
             requirements: spec.requirements.clone(),
-            lock: lock_text,
+            lock: lock::write(locked)?,
             interpreter: spec.interpreter.clone(),
             distributions: members
                 .into_iter()

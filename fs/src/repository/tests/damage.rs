@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::fixture::{Package, Store, stage, tree};
+use super::fixture::{Package, Store, hashes, lock_of, stage, tree};
 use crate::fsck::repair::{Repaired, Wheel};
 use crate::gc::Mounted;
+use crate::requirements::Requirements;
 
 fn packages() -> BTreeSet<Package> {
     [(1, 1), (2, 1)].into()
@@ -62,6 +63,35 @@ fn repair(store: &Store) -> Repaired {
         Ok(())
     };
     store.repository.repair_with(&installed, &store.shown, &mut |_| {}).unwrap()
+}
+
+/// What was asked for with the digests of fewer wheels than its lock lists.
+#[test]
+fn an_environment_of_some_of_a_locks_wheels_is_sound_and_repaired() {
+    let store = Store::new();
+    let one = |package @ (name, version): Package| {
+        format!("p{name}=={version} --hash=sha256:{}", hashes(package)[1])
+    };
+    let asked = Requirements::of(packages().into_iter().map(one));
+    store.add_as("e", &packages(), asked).unwrap();
+    assert_eq!(store.check(), []);
+    fs::remove_file(&files(&store.state().join("segments"), "segment")[0]).unwrap();
+    let store = store.restart();
+    let installed = |wheel: &Wheel, staging: &Path| {
+        assert_eq!(wheel.locked.hashes.len(), 1, "{wheel:?}");
+        stage(staging, &packages());
+        Ok(())
+    };
+    let repaired = store.repository.repair_with(&installed, &store.shown, &mut |_| {}).unwrap();
+    assert_eq!((repaired.distributions.len(), repaired.findings), (2, vec![]));
+    assert!(nothing_is_wrong(&store));
+    // As an earlier version has stored it: with all wheels that there were.
+    let mut stored = store.repository.catalog.environment("e").unwrap().unwrap();
+    stored.lock = lock_of(&packages());
+    store.repository.catalog.put_environment(&stored).unwrap();
+    store.repository.show().unwrap();
+    store.shown.reload(&[]).unwrap();
+    assert_eq!(store.check(), []);
 }
 
 proptest! {

@@ -82,18 +82,27 @@ impl Store {
 
     /// Adds an environment of packages, as one would be whose packages uv has installed.
     pub fn add(&self, name: &str, packages: &BTreeSet<Package>) -> Result<(), AddError> {
+        self.add_as(name, packages, Requirements::default())
+    }
+
+    /// The same, where it was asked for like this.
+    pub fn add_as(
+        &self,
+        name: &str,
+        packages: &BTreeSet<Package>,
+        requirements: Requirements,
+    ) -> Result<(), AddError> {
         let repository = &self.repository;
         let spec = EnvironmentSpec {
             name: name.to_owned(),
             owner: Owner::User,
-            requirements: Requirements::default(),
+            requirements,
             interpreter: interpreter(),
             host: interpreter(),
             upgrade: false,
         };
         let wanted = Wanted::of(&spec.requirements, &spec.interpreter)?;
-        let text = lock_of(packages);
-        let locked = lock::parse(&text)?;
+        let locked = wanted.hold(lock::parse(&lock_of(packages))?)?;
         let _wanted = repository.want(&locked, &spec.interpreter);
         let missing = repository.missing(&locked, &spec.interpreter)?;
         if !missing.is_empty() {
@@ -115,7 +124,7 @@ impl Store {
             };
             commit(&repository.catalog, &repository.segments, installed, &mut |_, _| {})?;
         }
-        repository.publish(&spec, &wanted, text, &locked)?;
+        repository.publish(&spec, &wanted, &locked)?;
         self.shown.reload(&[]).unwrap();
         Ok(())
     }
@@ -236,15 +245,24 @@ pub fn stage(root: &Path, packages: &BTreeSet<Package>) -> Staged {
     Staged::open(root, SITE.to_owned(), "cpython-311".to_owned()).unwrap()
 }
 
-fn lock_of(packages: &BTreeSet<Package>) -> String {
-    let lines = packages.iter().map(|(name, version)| {
-        let hash = Digest::of(format!("{name} {version}").as_bytes());
+/// A lock in which each package has two wheels.
+pub fn lock_of(packages: &BTreeSet<Package>) -> String {
+    let lines = packages.iter().map(|package| {
+        let [one, other] = hashes(*package);
+        let (name, version) = package;
         format!(
             "[[packages]]\nname = \"p{name}\"\nversion = \"{version}\"\n\
-             wheels = [{{ hashes = {{ sha256 = \"{hash}\" }} }}]\n"
+             wheels = [{{ hashes = {{ sha256 = \"{one}\" }} }}, \
+             {{ hashes = {{ sha256 = \"{other}\" }} }}]\n"
         )
     });
     lines.collect()
+}
+
+/// SHA-256 of a package's wheels, as far as anybody looks.
+pub fn hashes((name, version): Package) -> [String; 2] {
+    let hash = |wheel: u8| Digest::of(format!("{name} {version} {wheel}").as_bytes()).to_string();
+    [hash(0), hash(1)]
 }
 
 pub fn interpreter() -> Interpreter {
