@@ -5,12 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pipsqueak::client::Client;
+use pipsqueak::wire::Request;
 use serde_json::json;
 
 use crate::harness::{Instance, Options, eventually, has_ended};
 use crate::tests;
 
-tests!(a_hand_that_hangs_is_ended, a_holder_that_hangs_is_ended, a_zygote_that_hangs_is_replaced);
+tests!(
+    a_hand_that_hangs_is_ended,
+    a_holder_that_hangs_is_ended,
+    a_zygote_that_hangs_is_replaced,
+    a_source_that_hangs_holds_up_no_other_deployment,
+);
 
 /// Every start of these makes a sandbox and a process.
 fn start() -> Instance {
@@ -130,4 +137,38 @@ fn a_zygote_that_hangs_is_replaced() {
         assert_eq!((&answer["result"], &answer["tier"]), (&json!(2), &json!(tier)), "{answer}");
         eventually("it has ended", || has_ended(pid));
     }
+}
+
+fn a_source_that_hangs_holds_up_no_other_deployment() {
+    let (instance, other) = (start(), start());
+    other.ok(&["env", "add", "hung", "idna"]);
+    // The kernel knows the file, and none of its content: no import reads it.
+    let source = other.mount().join("envs/hung/lib/python3.11/site-packages/idna/codec.py");
+    fs::metadata(&source).unwrap();
+    let server = u32::try_from(other.status()["mount"]["pid"].as_u64().unwrap()).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{server}/stat")).unwrap();
+    let keeper = stat.rsplit_once(')').unwrap().1.split(' ').nth(2).unwrap().parse().unwrap();
+    for process in [keeper, server] {
+        stop(process);
+    }
+    // The command itself would look for what the file requires.
+    let wanted = json!({
+        "name": "slow", "source": source, "handler": "codec.getregentry", "network": "none",
+        "variables": {},
+    });
+    let wanted = Request::Deploy(serde_json::from_value(wanted).unwrap());
+    let mut client = Client::connect(&instance.run()).unwrap();
+    let slow = std::thread::spawn(move || client.call(&wanted, &mut |_| {}).map(drop));
+    let staging = instance.state().join("deploying");
+    eventually("the code is being copied", || fs::read_dir(&staging).unwrap().count() == 1);
+    instance.deploy("probed", "def handler(event): return [event]\n", &[]);
+    assert_eq!(instance.invoke("probed", &json!(1))["result"], json!([1]));
+    instance.ok(&["functions", "rm", "probed"]);
+    assert!(!slow.is_finished());
+    for process in [server, keeper] {
+        kill(Pid::from_raw(process.cast_signed()), Signal::SIGCONT).unwrap();
+    }
+    slow.join().unwrap().unwrap();
+    assert_eq!(instance.json(&["functions", "show", "slow", "--json"])["version"], 1);
+    assert_eq!(fs::read_dir(&staging).unwrap().count(), 0);
 }

@@ -4,6 +4,7 @@
 //! STATE/functions/NAME/function.json   what was deployed last, replaced by rename
 //! STATE/functions/NAME/code-VERSION/   its code, read-only for sandboxes; that of an older version as
 //!                                      long as calls of it run
+//! STATE/deploying/                     code that is being copied
 //! ```
 
 use std::collections::BTreeMap;
@@ -12,41 +13,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use pipsqueak::wire::{DEFAULT_TMP, Deploy, FunctionInfo, MOST_CONCURRENCY, MOST_PAYLOAD, Network};
+use pipsqueak::wire::{Deploy, FunctionInfo, Network};
 
 use super::code::Code;
-use super::deploy::{self, DeployError};
 use super::durable;
-use super::entry;
-use crate::events::{Schedule, next_run};
+use super::error::{FunctionsError, at};
+use super::staged::{DEFAULT_CONCURRENCY, Staged, Staging};
+use crate::events::next_run;
 use crate::wall_clock;
-
-const DEFAULT_MEMORY: u64 = 512 << 20;
-const DEFAULT_TIMEOUT_MS: u64 = 30_000;
-const DEFAULT_CONCURRENCY: u32 = 1;
-const DEFAULT_SANDBOXES: u32 = 8;
-
-/// Why a function could not be deployed, kept or found.
-#[derive(Debug, thiserror::Error)]
-pub enum FunctionsError {
-    /// There is none of that name.
-    #[error("there is no function {0}; `pipsqueak functions ls` lists those there are")]
-    Unknown(String),
-    /// What was asked for cannot be.
-    #[error("{0}")]
-    Invalid(String),
-    /// Its code.
-    #[error(transparent)]
-    Deploy(#[from] DeployError),
-    /// Its record.
-    #[error("{}: {error}", path.display())]
-    Record {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-}
 
 /// A deployed function.
 #[derive(Debug)]
@@ -94,6 +68,7 @@ pub struct Payloads {
 #[derive(Debug)]
 pub struct Functions {
     folder: PathBuf,
+    staging: Staging,
     payloads: Payloads,
     deployed: Mutex<BTreeMap<String, Arc<Function>>>,
     /// One change of what is below the folder at a time.
@@ -101,9 +76,11 @@ pub struct Functions {
 }
 
 impl Functions {
-    /// Reads the functions below `folder`, which is made where it is not there.
+    /// Reads the functions below `folder`, which is made where it is not there. Beside it is where code is
+    /// copied to.
     pub fn open(folder: PathBuf, payloads: Payloads) -> Result<Self, FunctionsError> {
         fs::create_dir_all(&folder).map_err(at(&folder))?;
+        let staging = Staging::open(folder.with_file_name("deploying"))?;
         let turn = Arc::<Mutex<()>>::default();
         let mut functions = BTreeMap::new();
         for entry in fs::read_dir(&folder).map_err(at(&folder))? {
@@ -126,19 +103,21 @@ impl Functions {
             let function = Function::new(info, code, payloads);
             functions.insert(function.info.name.clone(), Arc::new(function));
         }
-        Ok(Self { folder, payloads, deployed: Mutex::new(functions), turn })
+        Ok(Self { folder, staging, payloads, deployed: Mutex::new(functions), turn })
     }
 
     /// Deploys a function; of an existing name, as its next version. Calls that run finish on theirs.
     pub fn deploy(&self, wanted: Deploy) -> Result<Arc<Function>, FunctionsError> {
+        // Nobody else waits for it: the source may be where reading takes for ever.
+        let staged = self.staging.make(wanted)?;
         // Goes after the turn, which its end may need.
         let replaced;
         let _turn = lock(&self.turn);
-        let folder = self.folder.join(&wanted.name);
+        let folder = self.folder.join(staged.name());
         fs::create_dir_all(&folder).map_err(at(&folder))?;
         let version = 1 + last_version(&folder).map_err(at(&folder))?;
         let code = code_folder(&folder, version);
-        match Self::write(wanted, version, &folder, &code) {
+        match Self::write(staged, version, &folder, &code) {
             Ok((info, doubt)) => {
                 let name = info.name.clone();
                 let code = Code::new(code, self.turn.clone());
@@ -164,53 +143,16 @@ impl Functions {
 
     /// Writes a version, its code first. With it, why it may be another one after a loss of power.
     fn write(
-        wanted: Deploy,
+        staged: Staged,
         version: u64,
         folder: &Path,
         code: &Path,
     ) -> Result<(FunctionInfo, Option<FunctionsError>), FunctionsError> {
-        for schedule in &wanted.schedules {
-            Schedule::parse(schedule).map_err(|e| FunctionsError::Invalid(e.to_string()))?;
-        }
-        let single = deploy::copy(&wanted.source, code)?;
-        let handler = match wanted.handler {
-            Some(handler) => entry::well_formed(&handler).ok_or_else(|| {
-                let how = "write it as module.function";
-                FunctionsError::Invalid(format!("{handler:?} is no handler: {how}"))
-            })?,
-            None => entry::find(code, single.as_deref(), &wanted.variables).map_err(|error| {
-                FunctionsError::Invalid(format!("{}: {error}", wanted.source.display()))
-            })?,
-        };
-        let payload = wanted.payload.map(|bytes| bytes.clamp(1, MOST_PAYLOAD));
-        let info = FunctionInfo {
-            name: wanted.name,
-            handler,
-            environment: wanted.environment,
-            requirements: wanted.requirements,
-            version,
-            memory: wanted.memory.unwrap_or(DEFAULT_MEMORY),
-            cpu_millis: wanted.cpu_millis,
-            tmp: wanted.tmp.unwrap_or(DEFAULT_TMP),
-            timeout_ms: wanted.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
-            concurrency: wanted
-                .concurrency
-                .unwrap_or(DEFAULT_CONCURRENCY)
-                .clamp(1, MOST_CONCURRENCY),
-            sandboxes: wanted.sandboxes.unwrap_or(DEFAULT_SANDBOXES).max(1),
-            payload_in: payload,
-            payload_out: payload,
-            network: wanted.network,
-            variables: wanted.variables,
-            schedules: wanted.schedules,
-            next_run: None,
-            asynchronous: wanted.asynchronous,
-        };
+        let info = FunctionInfo { version, ..staged.settle(code)? };
         let record = folder.join("function.json");
         let text = serde_json::to_vec_pretty(&info)
             .map_err(|error| at(&record)(io::Error::other(error)))?;
         // The record names what is on the disk, whatever happens from then on.
-        durable::tree(code).map_err(at(code))?;
         durable::folder(folder).map_err(at(folder))?;
         if let Some(all) = folder.parent() {
             durable::folder(all).map_err(at(all))?;
@@ -280,10 +222,6 @@ fn clear_other_code(folder: &Path, current: &Path) -> io::Result<()> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn at(path: &Path) -> impl Fn(io::Error) -> FunctionsError + use<'_> {
-    move |error| FunctionsError::Record { path: path.to_owned(), error }
 }
 
 #[cfg(test)]
@@ -400,13 +338,18 @@ mod tests {
             durable::of(None, || functions.deploy(wanted("hello", &source)).unwrap());
         let record = ("replace", state.join("hello/function.json"));
         let named = steps.iter().position(|step| *step == record).unwrap();
-        let code: &Path = &deployed.code;
-        let all = [&*state, &state.join("hello"), code, &code.join("main.py")];
-        let all = all.into_iter().map(Path::to_owned);
-        for path in all.chain([code.join("inner"), code.join("inner/data")]) {
-            let synced = steps.iter().position(|step| *step == ("sync", path.clone()));
-            assert!(synced.is_some_and(|at| at < named), "{}: {steps:?}", path.display());
-        }
+        // Before it has its place, and then the folders that its place is in.
+        let staged = state.with_file_name("deploying").join("0");
+        let below = ["main.py", "inner/data", "inner"].map(|name| staged.join(name));
+        let all = below.into_iter().chain([staged, state.join("hello"), state]);
+        let synced = all.map(|path| {
+            let at = steps.iter().position(|step| *step == ("sync", path.clone()));
+            at.unwrap_or_else(|| panic!("{}: {steps:?}", path.display()))
+        });
+        let synced: Vec<_> = synced.collect();
+        assert!(synced.iter().all(|at| *at < named), "{steps:?}");
+        assert!(synced[..4].iter().all(|at| *at < synced[4]), "{steps:?}");
+        assert_eq!(fs::read_to_string(deployed.code.join("inner/data")).unwrap(), "one");
     }
 
     #[test]
@@ -414,6 +357,7 @@ mod tests {
         let mut fails = 0;
         loop {
             let folder = tempfile::tempdir().unwrap();
+            let staging = folder.path().join("deploying");
             let source = package(folder.path(), "old");
             let state = folder.path().join("functions");
             let functions = Functions::open(state.clone(), PAYLOADS).unwrap();
@@ -424,6 +368,7 @@ mod tests {
             let has_failed = steps.len() > fails;
             assert_eq!(deployed.is_err(), has_failed, "{steps:?}");
             drop(deployed);
+            assert_eq!(fs::read_dir(staging).unwrap().count(), 0);
             let is = |functions: &Functions| {
                 let found = functions.get("hello").unwrap();
                 let data = fs::read_to_string(found.code.join("inner/data")).unwrap();
