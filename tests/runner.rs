@@ -99,6 +99,7 @@ fn main() -> ExitCode {
         ("store::full", store::full::tests()),
         ("store::orders", store::orders::tests()),
         ("store::roots", store::roots::tests()),
+        ("zygote::children", zygote::children::tests()),
         ("zygote::forked", zygote::forked::tests()),
         ("zygote::hooks", zygote::hooks::tests()),
         ("zygote::safety", zygote::safety::tests()),

@@ -96,6 +96,19 @@ pub async fn receive<H: DeserializeOwned>(
     Ok(Some((header, message)))
 }
 
+/// Waits for the empty message by which a forked process says that it waits for its first; `false` where
+/// it has ended instead.
+pub async fn greeted(channel: &mut (impl AsyncRead + Unpin)) -> io::Result<bool> {
+    let mut length = [0; 4];
+    if ended(channel.read_exact(&mut length).await)? {
+        return Ok(false);
+    }
+    if length == [0; 4] {
+        return Ok(true);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "a message where an empty one belongs"))
+}
+
 fn ended(read: io::Result<usize>) -> io::Result<bool> {
     match read {
         Ok(_) => Ok(false),

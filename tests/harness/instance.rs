@@ -215,6 +215,12 @@ impl Instance {
         });
     }
 
+    /// Waits until all is done about zygotes that can be done now: some may have failed, and be tried again
+    /// later.
+    pub fn await_growth(&self) {
+        eventually("no zygote is being made", || self.status()["growing"] == false);
+    }
+
     /// Stops it; the exit code, or `None` where that did not end.
     fn end(&self) -> Option<i32> {
         let mut down =

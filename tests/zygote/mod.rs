@@ -1,5 +1,6 @@
 //! What a process that was forked from a zygote is like, and what a zygote may have imported.
 
+pub mod children;
 pub mod forked;
 pub mod hooks;
 pub mod safety;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{index, instance};
-use crate::harness::{Index, Instance, Options, eventually, kill_9, write};
+use crate::harness::{Index, Instance, Options, eventually, has_ended, kill_9, write};
 use crate::tests;
 
 tests!(
@@ -195,9 +195,10 @@ fn spares_wait_and_are_replaced() {
     // One that was killed is no trouble of a function's.
     let spares = processes(&instance);
     assert!(!spares.is_empty());
-    for process in spares {
+    for process in &spares {
         kill_9(&json!(process));
     }
+    eventually("they have ended", || spares.iter().all(|&process| has_ended(process)));
     assert_eq!(start_of(&instance, "first").1, json!([{ "alpha": true }, null]));
     // Each function has its own limits, whoever it was forked ahead for.
     instance.deploy(

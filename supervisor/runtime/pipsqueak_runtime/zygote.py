@@ -13,6 +13,9 @@ from pipsqueak_runtime.preload import Preloading
 from pipsqueak_runtime.uniqueness import Generators
 
 
+# Made once: what each zygote makes and frees is in pages that its children copy.
+_TRIED = channel.compose({"tried": {}})
+
 # What a child need not give back: that would copy the pages which it shares with its zygote.
 _held = None
 
@@ -38,11 +41,12 @@ def _serve_as_zygote(control, probe, generators):
     # A collection in a child would write to every object's header and so copy every page.
     gc.collect()
     gc.freeze()
-    _try_fork(control, generators)
-    native.collapse()
     native.send(control, ready)
     # Or a child would, when it leaves this frame.
     del message, ready
+    _try_fork(control, generators)
+    native.collapse()
+    native.send(control, _TRIED)
     while True:
         message = channel.receive(control)
         if message is None:
@@ -86,7 +90,7 @@ def _prepare(control, modules, probe, generators):
 
 def _try_fork(control, generators):
     """Forks a child that does what each does, and ends; or all of them might fail, each while somebody
-    waits for it."""
+    waits for it. The supervisor waits for this for a while only."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -137,6 +141,8 @@ def _become_child(control, order, descriptors, generators):
             from pipsqueak_runtime import rehearsal
 
             rehearsal.run()
+        # Who has asked for it knows by this that nothing of the zygote's stands in its way any more.
+        native.send(control, b"")
         return order["role"]
     except BaseException as error:
         _refuse(control, order, error)

@@ -62,6 +62,7 @@ impl Supervisor {
             let wider = (!choice.is_whole).then_some(&*tree);
             match self.fork(&zygote, function, wider).await? {
                 Ok(spare) => {
+                    self.zygotes.prove(&zygote);
                     let instance =
                         Arc::new(Instance::new(spare, function.clone(), wider.is_some())?);
                     let (zygote, before) = (Some((choice.id, zygote)), None);
@@ -69,7 +70,7 @@ impl Supervisor {
                 }
                 Err(error) => {
                     tracing::warn!(%error, function = function.info.name, "forking a zygote");
-                    self.zygotes.discard(&zygote);
+                    self.zygotes.discard(&zygote, &error);
                 }
             }
         }

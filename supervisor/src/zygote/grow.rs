@@ -2,10 +2,11 @@
 //! after the other.
 
 use std::collections::{BTreeSet, HashMap};
+use std::error::Error;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::forest::{self, Cost, ModuleId, Modules, Parent, Start, ZygoteId};
+use super::forest::{self, Cost, ModuleId, Modules, Parent, Realm, Start, ZygoteId};
 use super::imports::Unsafe;
 use super::node::{Imports, Zygote, ZygoteError};
 use super::pool::{Inner, Pool, Slot, State};
@@ -112,10 +113,8 @@ impl Pool {
                 Err(error) => {
                     tracing::warn!(zygote = id, %error, "a zygote could not be started");
                     let now = self.now();
-                    let inner = &mut *self.lock();
-                    let pause = inner.policy.failed(&growth.start, now);
-                    inner.settle_failed(id, error.to_string());
-                    self.wake_after(Duration::from_secs_f64(pause));
+                    let pause = self.lock().settle_failed(id, error.to_string(), now);
+                    self.wake_after(pause);
                 }
             }
         }
@@ -123,6 +122,34 @@ impl Pool {
             self.news.follow(known);
         } else {
             self.news.wake();
+        }
+    }
+
+    /// Gives up a zygote that does not fork any more, or whose children are of no use. It counts as one
+    /// that could not be started: another takes its place only after a pause.
+    pub fn discard(self: &Arc<Self>, zygote: &Arc<Zygote>, why: &dyn Error) {
+        let now = self.now();
+        let pause = {
+            let inner = &mut *self.lock();
+            let Some(id) = inner.number(zygote) else { return };
+            inner.settle_failed(id, why.to_string(), now)
+        };
+        self.wake_after(pause);
+        // Another one may serve meanwhile.
+        self.news.wake();
+    }
+
+    /// Notes that a child of a zygote has come to where it waits for its function.
+    pub fn prove(&self, zygote: &Arc<Zygote>) {
+        if !zygote.proves() {
+            return;
+        }
+        let now = self.now();
+        let inner = &mut *self.lock();
+        if let Some(slot) = inner.number(zygote).and_then(|id| inner.slots.get(&id)) {
+            let (realm, planned) = (slot.seen.realm, slot.planned.clone());
+            inner.policy.succeeded(realm, &planned, now);
+            inner.forget_failed(realm, &planned);
         }
     }
 
@@ -137,7 +164,7 @@ impl Pool {
         });
     }
 
-    async fn start(&self, growth: &Growth) -> Result<Zygote, GrowError> {
+    async fn start(self: &Arc<Self>, growth: &Growth) -> Result<Zygote, GrowError> {
         let parent = match growth.parent {
             None => None,
             Some(id) => Some(self.ready(id).ok_or(GrowError::Parent)?),
@@ -156,8 +183,12 @@ impl Pool {
         let wanted = Imports { modules, trusted: &self.trusted };
         let sandboxes = self.sandboxes.clone();
         let (own_network, spares) = (growth.own_network, self.budget.spares);
-        let from = (parent, tree, own_network);
-        Ok(Zygote::start(sandboxes, from, wanted, &self.runtime, spares).await?)
+        let from = (parent.clone(), tree, own_network);
+        let started = Zygote::start(sandboxes, from, wanted, &self.runtime, spares).await;
+        if let (Some(parent), Err(ZygoteError::Parent(why))) = (&parent, &started) {
+            self.discard(parent, why);
+        }
+        Ok(started?)
     }
 
     fn ready(&self, id: u64) -> Option<Arc<Zygote>> {
@@ -174,7 +205,6 @@ impl Pool {
                 inner.policy.costs.observe(*module, cost);
             }
         }
-        inner.policy.succeeded(&growth.start);
         let failed = growth.wanted.iter().filter(|(name, _)| !zygote.has_imported(name));
         let failed: Modules = failed.map(|(_, &module)| module).collect();
         inner.policy.drop_modules(&failed);
@@ -239,6 +269,7 @@ impl Inner {
                 state: State::Starting,
                 left_out: Unsafe::new(),
                 seen,
+                planned: start.modules.clone(),
                 planned_bytes: start.bytes,
                 is_given,
             };
@@ -284,14 +315,35 @@ impl Inner {
         found.flatten().map(|(name, why)| (name.clone(), why.clone())).collect()
     }
 
-    fn settle_failed(&mut self, id: u64, reason: String) {
-        if let Some(slot) = self.slots.get_mut(&id) {
-            slot.state = State::Failed(reason);
-        }
+    /// Tells no more of zygotes that were to have the same modules and have failed.
+    fn forget_failed(&mut self, realm: Realm, planned: &Modules) {
+        self.slots.retain(|_, slot| {
+            let is_same = slot.seen.realm == realm && slot.planned == *planned;
+            !is_same || !matches!(slot.state, State::Failed(_))
+        });
+    }
+
+    /// The number of a zygote that is ready.
+    fn number(&self, zygote: &Arc<Zygote>) -> Option<u64> {
+        let is_same = |slot: &&Slot| slot.state.ready().is_some_and(|one| Arc::ptr_eq(one, zygote));
+        self.slots.values().find(is_same).map(|slot| slot.id)
+    }
+
+    /// Notes that a zygote has failed, and for how long it is not planned again.
+    fn settle_failed(&mut self, id: u64, reason: String, now: f64) -> Duration {
+        // One that was evicted meanwhile is to be had again at once.
+        let Some(slot) = self.slots.get(&id) else { return Duration::ZERO };
+        let (realm, planned) = (slot.seen.realm, slot.planned.clone());
+        // Told once, however often it was tried.
+        self.forget_failed(realm, &planned);
+        let Some(slot) = self.slots.get_mut(&id) else { return Duration::ZERO };
+        slot.state = State::Failed(reason);
+        let pause = self.policy.failed(realm, &planned, now);
         let failed = self.slots.values().filter(|slot| matches!(slot.state, State::Failed(_)));
         let failed: Vec<u64> = failed.map(|slot| slot.id).collect();
         for id in failed.iter().rev().skip(FAILED) {
             self.slots.remove(id);
         }
+        Duration::from_secs_f64(pause)
     }
 }

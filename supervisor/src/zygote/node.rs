@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use pipsqueak_kernel::{message, pidfd};
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncRead;
 use tokio::sync::oneshot;
 
 use super::imports::{self, Imported, Unsafe};
@@ -22,12 +23,16 @@ use crate::channel;
 use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
 use crate::runtime::{self, Role};
-use crate::sandbox::{Exit, Plan, Process, Program, Sandbox, SandboxError, Sandboxes, Standing};
+use crate::sandbox::{
+    Exit, Exits, Plan, Process, Program, Sandbox, SandboxError, Sandboxes, Standing,
+};
 
 /// Longest time that a zygote may take to import its modules.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
-/// Longest time that a fork may take.
+/// Longest time that a fork may take, and the child's way to where it waits.
 const FORK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the report of a process's end is waited for.
+const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 /// Size limit of a zygote's `/tmp`, in bytes.
 const TMP_BYTES: u64 = 64 << 20;
 /// Most processes and threads while importing.
@@ -45,6 +50,9 @@ pub enum ZygoteError {
     /// It ended while importing.
     #[error("the zygote {0} while importing {1}")]
     Ended(String, String),
+    /// It ended while it tried whether it can fork.
+    #[error("the zygote {0} while it forked for a trial")]
+    Trial(String),
     /// It did not answer in time.
     #[error("the zygote did not {0} within {1:?}")]
     Slow(&'static str, Duration),
@@ -57,6 +65,12 @@ pub enum ZygoteError {
     /// A child could not enter its sandbox.
     #[error("the zygote's child could not enter its sandbox: {0}")]
     Refused(String),
+    /// A child ended before it was a function's, or a zygote itself.
+    #[error("the zygote's child {0} before it was of use")]
+    Lost(String),
+    /// The zygote that it was to be forked from.
+    #[error("the zygote that it was to be forked from does not fork: {0}")]
+    Parent(#[source] Box<Self>),
 }
 
 #[derive(Deserialize)]
@@ -64,6 +78,7 @@ pub enum ZygoteError {
 enum Answer {
     Ready { modules: Vec<Imported>, failed: BTreeMap<String, String> },
     Unready { reason: String },
+    Tried {},
     Forked { id: u64, pid: i32 },
     Refused { id: u64, reason: String },
 }
@@ -90,6 +105,8 @@ pub struct Zygote {
     control: Mutex<UnixStream>,
     waiting: Arc<Waiting>,
     forks: AtomicU64,
+    /// Whether a child of it was of use.
+    is_proven: AtomicBool,
     tree: Arc<Tree>,
     modules: Vec<String>,
     imported: Vec<Imported>,
@@ -137,7 +154,9 @@ impl Zygote {
         let made = tokio::task::spawn_blocking(move || making.make(plan, outer.as_ref()));
         let sandbox = made.await.map_err(io::Error::other)??;
         let (sandbox, process, end) = if let Some(parent) = &parent {
-            let (process, number) = parent.beget(&sandbox, far.into()).await?;
+            let begotten = parent.beget(&sandbox, far.into(), &near).await;
+            let (process, number) =
+                begotten.map_err(|error| ZygoteError::Parent(Box::new(error)))?;
             (sandbox, process, (parent.sandbox.exits().clone(), number))
         } else {
             let launching = sandboxes.clone();
@@ -147,32 +166,22 @@ impl Zygote {
             (sandbox, process, (sandboxes.exits().clone(), number))
         };
 
-        near.set_nonblocking(true)?;
-        let mut reader = tokio::net::UnixStream::from_std(near.try_clone()?)?;
+        let mut reader = nonblocking(&near)?;
         let order = channel::compose(&serde_json::json!({ "modules": wanted.modules }), b"")?;
         channel::send(&mut reader, &[order]).await?;
-        let ready = tokio::time::timeout(
-            IMPORT_PATIENCE,
-            channel::receive(&mut reader, channel::MAX_MESSAGE_BYTES),
-        )
-        .await;
-        let answer = match ready {
-            Err(_) => return Err(ZygoteError::Slow("import its modules", IMPORT_PATIENCE)),
-            Ok(answer) => answer?,
-        };
-        if let Some((Answer::Unready { reason }, _)) = answer {
-            return Err(ZygoteError::Unready(reason));
-        }
-        let Some((Answer::Ready { modules: imported, failed }, _)) = answer else {
-            let (exits, number) = end;
-            let exit = exits.of(number, Duration::from_secs(1)).await;
-            let how = exit.map_or_else(|| "closed its channel".to_owned(), Exit::describe);
-            return Err(ZygoteError::Ended(how, wanted.modules.join(", ")));
+        let answer = hear(&mut reader, IMPORT_PATIENCE, "import its modules").await?;
+        let Some(Answer::Ready { modules: imported, failed }) = answer else {
+            return Err(ZygoteError::Ended(how_ended(end).await, wanted.modules.join(", ")));
         };
         let found = imports::unsafe_ones(&imported, wanted.trusted);
         if !found.is_empty() {
             return Err(ZygoteError::Unsafe(found));
         }
+        // Its hooks for forks may wait for ever, in the zygote or in its child.
+        let Some(Answer::Tried {}) = hear(&mut reader, FORK_PATIENCE, "fork for a trial").await?
+        else {
+            return Err(ZygoteError::Trial(how_ended(end).await));
+        };
         let modules = wanted.modules.into_iter().filter(|name| !failed.contains_key(name));
         let modules = modules.collect();
         let failed = failed.into_iter().map(|(name, why)| format!("{name} not imported: {why}"));
@@ -184,6 +193,7 @@ impl Zygote {
             control: Mutex::new(near),
             waiting,
             forks: AtomicU64::new(0),
+            is_proven: AtomicBool::new(false),
             tree,
             modules,
             imported,
@@ -193,14 +203,18 @@ impl Zygote {
     }
 
     /// Forks a zygote into `sandbox`, one made with this one's as its parent; its process, and its
-    /// number in this one's pid namespace. It is told on `channel` what to import.
+    /// number in this one's pid namespace. It is told on `channel` what to import, of which `near` is this
+    /// side.
     async fn beget(
         &self,
         sandbox: &Sandbox,
         channel: OwnedFd,
+        near: &UnixStream,
     ) -> Result<(Process, i32), ZygoteError> {
         let null = File::options().read(true).write(true).open("/dev/null")?.into();
         let forked = self.fork_as(Role::Zygote, sandbox, (&channel, &null), false).await?;
+        drop(channel);
+        self.await_child(&mut nonblocking(near)?, &forked).await?;
         // Nothing else is in its group before it imports anything.
         let pid = sandbox.process().and_then(|pid| i32::try_from(pid).ok());
         let pid = pid.ok_or_else(|| io::Error::other("its process is not in its group"))?;
@@ -252,6 +266,29 @@ impl Zygote {
             Ok(Ok(Err(reason))) => Err(ZygoteError::Refused(reason)),
             Ok(Ok(Ok(pid))) => Ok(Forked { pid }),
         }
+    }
+
+    /// Waits until a child says on `channel` that it is where it waits for what it is to do: what packages
+    /// do in a child after a fork may end it, or never end.
+    pub async fn await_child(
+        &self,
+        channel: &mut (impl AsyncRead + Unpin),
+        child: &Forked,
+    ) -> Result<(), ZygoteError> {
+        match tokio::time::timeout(FORK_PATIENCE, channel::greeted(channel)).await {
+            Err(_) => Err(ZygoteError::Slow("have a child of use", FORK_PATIENCE)),
+            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => {
+                let end = (self.sandbox.exits().clone(), child.pid);
+                Err(ZygoteError::Lost(how_ended(end).await))
+            }
+        }
+    }
+
+    /// Whether this is the first that is heard of a child that was of use.
+    pub fn proves(&self) -> bool {
+        !self.is_proven.swap(true, Ordering::Relaxed)
     }
 
     /// The sandbox it runs in.
@@ -331,13 +368,42 @@ fn launch(
     Ok((sandbox, process))
 }
 
+fn nonblocking(socket: &UnixStream) -> io::Result<tokio::net::UnixStream> {
+    socket.set_nonblocking(true)?;
+    tokio::net::UnixStream::from_std(socket.try_clone()?)
+}
+
+/// What a zygote tells that is being started; nothing where it has ended.
+async fn hear(
+    reader: &mut tokio::net::UnixStream,
+    patience: Duration,
+    what: &'static str,
+) -> Result<Option<Answer>, ZygoteError> {
+    let receive = channel::receive(reader, channel::MAX_MESSAGE_BYTES);
+    match tokio::time::timeout(patience, receive).await {
+        Err(_) => Err(ZygoteError::Slow(what, patience)),
+        Ok(received) => match received?.map(|(answer, _)| answer) {
+            Some(Answer::Unready { reason }) => Err(ZygoteError::Unready(reason)),
+            answer => Ok(answer),
+        },
+    }
+}
+
+/// How a process ended that has closed its channel, by its number where its end is reported.
+async fn how_ended((exits, number): (Arc<Exits>, i32)) -> String {
+    let exit = exits.of(number, EXIT_PATIENCE).await;
+    exit.map_or_else(|| "closed its channel".to_owned(), Exit::describe)
+}
+
 /// Hands answers to those who wait for them until the zygote ends; then nobody waits any more.
 async fn follow(mut reader: tokio::net::UnixStream, waiting: Arc<Waiting>) {
     loop {
         let answered = match channel::receive(&mut reader, channel::MAX_MESSAGE_BYTES).await {
             Ok(Some((Answer::Forked { id, pid }, _))) => (id, Ok(pid)),
             Ok(Some((Answer::Refused { id, reason }, _))) => (id, Err(reason)),
-            Ok(Some((Answer::Ready { .. } | Answer::Unready { .. }, _))) => continue,
+            Ok(Some((Answer::Ready { .. } | Answer::Unready { .. } | Answer::Tried {}, _))) => {
+                continue;
+            }
             Ok(None) => break,
             Err(error) => {
                 tracing::warn!(%error, "a zygote's answer is unreadable");

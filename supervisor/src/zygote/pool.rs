@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::forest::{self, Parameters, Policy, Realm, Start, ZygoteId};
+use super::forest::{self, Modules, Parameters, Policy, Realm, Start, ZygoteId};
 use super::imports::Unsafe;
 use super::learn::Known;
 use super::memory::Recalled;
@@ -24,7 +24,7 @@ pub enum State {
     Starting,
     /// Asleep, ready to fork.
     Ready(Arc<Zygote>),
-    /// It could not be started. It is not tried again for a while.
+    /// It could not be started, or its children are of no use. It is not tried again for a while.
     Failed(String),
 }
 
@@ -53,6 +53,8 @@ pub struct Slot {
     pub left_out: Unsafe,
     /// What the policy sees of it.
     pub(super) seen: forest::Zygote,
+    /// The modules that it was planned with: by them the policy knows how it fared.
+    pub(super) planned: Modules,
     /// Private memory that it was planned with, in bytes.
     pub(super) planned_bytes: f64,
     /// Whether a user has given it.
@@ -183,13 +185,6 @@ impl Pool {
         inner.slots.values().find(|slot| slot.tree.key == key).map(|slot| slot.tree.clone())
     }
 
-    /// Forgets a zygote that does not fork any more.
-    pub fn discard(&self, zygote: &Arc<Zygote>) {
-        let same = |slot: &Slot| slot.state.ready().is_some_and(|kept| Arc::ptr_eq(kept, zygote));
-        self.lock().slots.retain(|_, slot| !same(slot));
-        self.news.wake();
-    }
-
     /// Drops zygotes: those that may serve a function, or all; how many.
     pub fn evict(&self, function: Option<&str>) -> usize {
         let inner = &mut *self.lock();
@@ -260,11 +255,13 @@ impl Inner {
     /// The zygotes that are there or are being started, as the policy sees them.
     #[expect(clippy::cast_precision_loss, reason = "a size, far below 2^52")]
     pub fn standing(&self) -> Vec<forest::Standing> {
-        let alive = self.slots.values().filter(|slot| !matches!(slot.state, State::Failed(_)));
+        let is_alive = |slot: &Slot| !matches!(slot.state, State::Failed(_));
+        let has = |id: &u64| self.slots.get(id).is_some_and(is_alive);
+        let alive = self.slots.values().filter(|slot| is_alive(slot));
         alive
             .map(|slot| forest::Standing {
                 id: slot.seen.id,
-                parent: slot.parent.filter(|id| self.slots.contains_key(id)).map(ZygoteId),
+                parent: slot.parent.filter(has).map(ZygoteId),
                 realm: slot.seen.realm,
                 distributions: slot.seen.distributions.clone(),
                 modules: slot.seen.modules.clone(),

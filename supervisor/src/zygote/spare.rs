@@ -34,6 +34,9 @@ pub enum SpareError {
     /// Its sandbox has ended.
     #[error("the sandbox of a function has ended before it began")]
     Ended,
+    /// It was being made for somebody already.
+    #[error("the zygote's child that was being made did not come to be")]
+    Unmade,
     /// Its channel or mounts.
     #[error("preparing the sandbox of a function: {0}")]
     Io(#[from] io::Error),
@@ -73,7 +76,9 @@ impl Spare {
     ) -> Result<Self, SpareError> {
         let ends = Ends::new()?;
         let forked = zygote.fork(&sandbox, &ends.channel, &ends.print, is_spare).await?;
-        ends.join(sandbox, zygote.sandbox().exits().clone(), forked.pid)
+        let mut spare = ends.join(sandbox, zygote.sandbox().exits().clone(), forked.pid)?;
+        zygote.await_child(&mut spare.channel, &forked).await?;
+        Ok(spare)
     }
 
     /// Starts an interpreter in a sandbox that [`sandbox`] has made.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pipsqueak::wire::{Explanation, Imports, UnsafeModule, Verdict};
 
 use super::forest::{self, DistributionId, Function as Needs, ModuleId, given};
-use super::pool::{Inner, Pool};
+use super::pool::{Inner, Pool, State};
 use crate::environment::Tree;
 use crate::function::Function;
 
@@ -32,7 +32,11 @@ impl Pool {
             learned: inner.policy.has_learned(name),
             starts_per_minute: inner.policy.rate(name, now) * 60.0,
             imports: needs.map_or_else(Vec::new, |needs| inner.imports(needs)),
-            zygotes: verdicts.iter().map(|(id, one)| inner.verdict(*id, one, needs)).collect(),
+            zygotes: verdicts
+                .iter()
+                .map(|(id, one)| inner.verdict(*id, one, needs))
+                .chain(inner.failed(needs))
+                .collect(),
             unsafe_modules: unsafe_modules
                 .map(|(module, reason)| UnsafeModule { module, reason })
                 .collect(),
@@ -128,6 +132,21 @@ impl Inner {
             left_us: least.map(whole),
             saves_us: least.map(|us| whole((fresh_us - us).max(0.0))),
         }
+    }
+
+    /// Zygotes that would serve a function, had they not failed.
+    fn failed(&self, needs: Option<&Needs>) -> impl Iterator<Item = Verdict> {
+        self.slots.values().filter_map(move |slot| {
+            let State::Failed(why) = &slot.state else { return None };
+            let fitness = slot.seen.fitness(needs?, &self.policy.costs);
+            matches!(fitness, forest::Fitness::Fit { .. }).then(|| Verdict {
+                zygote: slot.id,
+                serves: false,
+                reason: format!("has failed: {why}"),
+                left_us: None,
+                saves_us: None,
+            })
+        })
     }
 
     fn modules_named(&self, modules: &[ModuleId]) -> String {

@@ -30,11 +30,12 @@ impl Pool {
     pub async fn claim(&self, zygote: &Zygote) -> Result<Claimed, SpareError> {
         let empty = match zygote.spares().claim(Instant::now()) {
             Claim::Ready(spare) => return Ok(Claimed::Spare(spare)),
+            // What has kept it from being made would keep another.
             Claim::Coming(spare) => {
-                if let Ok(spare) = spare.await {
-                    return Ok(Claimed::Spare(Box::new(spare)));
-                }
-                None
+                return match spare.await {
+                    Ok(spare) => Ok(Claimed::Spare(Box::new(spare))),
+                    Err(_) => Err(SpareError::Unmade),
+                };
             }
             Claim::Nothing(empty) => empty,
         };
@@ -61,7 +62,7 @@ impl Pool {
                 let made = pool.make(&zygote, lack).await;
                 let made = made.inspect_err(|error| {
                     tracing::warn!(%error, zygote = zygote.pid(), "making a spare");
-                    pool.discard(&zygote);
+                    pool.discard(&zygote, error);
                 });
                 let ended = made.is_err() || !pool.has_room();
                 if ended {
@@ -72,14 +73,21 @@ impl Pool {
         });
     }
 
-    async fn make(&self, zygote: &Zygote, lack: Lack) -> Result<(), SpareError> {
+    async fn make(self: &Arc<Self>, zygote: &Arc<Zygote>, lack: Lack) -> Result<(), SpareError> {
         let began = Instant::now();
         match lack {
             Lack::Spare => {
                 let made = self.fork(zygote, zygote.spares().making()).await;
                 let (made, outcome) = match made {
-                    Ok(spare) => (Some((spare, began.elapsed())), Ok(())),
-                    Err(error) => (None, Err(error)),
+                    Ok(spare) => {
+                        self.prove(zygote);
+                        (Some((spare, began.elapsed())), Ok(()))
+                    }
+                    Err(error) => {
+                        // Ahead of whoever waits for it, who would not know why.
+                        self.discard(zygote, &error);
+                        (None, Err(error))
+                    }
                 };
                 zygote.spares().made(made);
                 outcome

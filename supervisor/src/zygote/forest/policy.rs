@@ -7,7 +7,7 @@ use super::choose::{self, Verdict, Zygote, ZygoteId};
 use super::costs::{Cost, Costs};
 use super::demand::{Demand, Environment, Function, Imports, Rate};
 use super::names::{ModuleId, Modules, Names, Realm};
-use super::plan::{self, Parameters, Plan, Situation, Standing, Start};
+use super::plan::{self, Parameters, Plan, Situation, Standing};
 
 /// What a start has imported.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +36,7 @@ pub struct Policy {
     failed: Vec<Failure>,
 }
 
-/// A start that has failed.
+/// A zygote that has failed.
 #[derive(Debug)]
 struct Failure {
     realm: Realm,
@@ -45,15 +45,22 @@ struct Failure {
     until: f64,
     /// How long it was to wait for that, in seconds.
     pause: f64,
+    /// When it was good at last, in seconds, if it was.
+    good: Option<f64>,
 }
 
 impl Failure {
-    fn is_of(&self, start: &Start) -> bool {
-        self.realm == start.realm && self.modules == start.modules
+    fn is_of(&self, realm: Realm, modules: &Modules) -> bool {
+        self.realm == realm && self.modules == *modules
+    }
+
+    /// Whether it was good for longer than it was waited for.
+    fn is_over(&self, now: f64) -> bool {
+        self.good.is_some_and(|since| now - since > self.pause)
     }
 }
 
-/// How long a start that has failed once is not tried again, in seconds.
+/// How long a zygote that has failed once is not tried again, in seconds.
 const PAUSE: f64 = 1.0;
 
 #[derive(Debug)]
@@ -174,23 +181,25 @@ impl Policy {
         }
     }
 
-    /// Notes that a zygote could not be started; for how many seconds it is not planned again. It may
-    /// have been killed, so that is not long the first time; each further time doubles it, up to a
-    /// half-life.
-    pub fn failed(&mut self, start: &Start, now: f64) -> f64 {
+    /// Notes that a zygote with such modules could not be started, or that its children are of no use; for
+    /// how many seconds it is not planned again. It may have been killed, so that is not long the first
+    /// time; each further time doubles it, up to a half-life, unless it was good for longer meanwhile.
+    pub fn failed(&mut self, realm: Realm, modules: &Modules, now: f64) -> f64 {
         let longest = self.parameters.half_life;
-        let before = self.failed.iter().find(|one| one.is_of(start)).map(|one| one.pause);
-        let pause = before.map_or(PAUSE, |before| (2.0 * before).min(longest));
-        self.succeeded(start);
-        self.failed.retain(|one| one.until + longest > now);
-        let (realm, modules) = (start.realm, start.modules.clone());
-        self.failed.push(Failure { realm, modules, until: now + pause, pause });
+        self.failed.retain(|one| one.until + longest > now && !one.is_over(now));
+        let before = self.failed.iter().find(|one| one.is_of(realm, modules));
+        let pause = before.map_or(PAUSE, |before| (2.0 * before.pause).min(longest));
+        self.failed.retain(|one| !one.is_of(realm, modules));
+        let (until, modules) = (now + pause, modules.clone());
+        self.failed.push(Failure { realm, modules, until, pause, good: None });
         pause
     }
 
-    /// Notes that a zygote was started, whatever happened before.
-    pub fn succeeded(&mut self, start: &Start) {
-        self.failed.retain(|one| !one.is_of(start));
+    /// Notes that a zygote with such modules has a child that is of use.
+    pub fn succeeded(&mut self, realm: Realm, modules: &Modules, now: f64) {
+        for one in self.failed.iter_mut().filter(|one| one.is_of(realm, modules)) {
+            (one.until, one.good) = (one.until.min(now), Some(now));
+        }
     }
 
     /// The zygote that serves a function, if any may.

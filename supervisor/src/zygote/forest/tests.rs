@@ -181,7 +181,7 @@ fn what_does_not_survive_a_fork_is_in_no_zygote_nor_what_needs_it() {
     let mut now = 0.0;
     let mut pauses = Vec::new();
     for _ in 0..12 {
-        let pause = policy.failed(start, now);
+        let pause = policy.failed(start.realm, &all, now);
         assert!(planned_at(&policy, now).len() < all.len());
         assert!(!is_planned(&policy, now + 0.9 * pause));
         now += pause;
@@ -190,9 +190,14 @@ fn what_does_not_survive_a_fork_is_in_no_zygote_nor_what_needs_it() {
     }
     assert_eq!(pauses[..3], [1.0, 2.0, 4.0]);
     assert_eq!(pauses.last(), Some(&policy.parameters.half_life));
-    policy.succeeded(start);
-    assert!(is_planned(&policy, 0.0));
-    assert!(policy.failed(start, now) < 2.0);
+    // What is good only for a moment is not waited for less.
+    let longest = policy.parameters.half_life;
+    policy.succeeded(start.realm, &all, now);
+    assert!(is_planned(&policy, now));
+    assert!(policy.failed(start.realm, &all, now + 1.0) >= longest);
+    now += 1.0 + longest;
+    policy.succeeded(start.realm, &all, now);
+    assert!(policy.failed(start.realm, &all, now + longest + 1.0) < 2.0);
 }
 
 #[test]

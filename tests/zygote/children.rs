@@ -1,0 +1,117 @@
+//! Zygotes whose children are of no use: functions start without them, and they are not made again and
+//! again.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{index, instance};
+use crate::harness::{Instance, eventually};
+use crate::tests;
+
+tests!(children_that_end_cost_a_few_zygotes_and_no_answer, children_that_hang_are_waited_for_once,);
+
+/// What a package does in children after a fork, from a number of forks on.
+fn package(first: u32, does: &str) -> String {
+    format!(
+        "
+import os, time
+forks = 0
+
+def before():
+    global forks
+    forks += 1
+
+def after():
+    if forks >= {first}:
+        {does}
+
+os.register_at_fork(before=before, after_in_child=after)
+"
+    )
+}
+
+const USER: &str = "
+import os
+import spoiling
+
+def handler(event):
+    return event
+";
+
+/// Starts an instance with a function that imports such a package.
+fn start(code: &str) -> Instance {
+    let index = index(&["six"], &[("spoiling", code)]);
+    let instance = instance(&index, None, None);
+    instance.ok(&["env", "add", "spoiled", "spoiling"]);
+    instance.deploy("user", USER, &["--env", "spoiled"]);
+    instance
+}
+
+/// Starts the function anew, which must answer.
+fn call(instance: &Instance, event: u64) {
+    instance.ok(&["evict", "--paused"]);
+    let answer = instance.invoke("user", &json!(event));
+    assert_eq!(
+        (&answer["outcome"], &answer["result"]),
+        (&json!("done"), &json!(event)),
+        "{answer}"
+    );
+}
+
+fn zygotes(instance: &Instance) -> Vec<Value> {
+    instance.status()["zygotes"].as_array().unwrap().clone()
+}
+
+/// Waits until both commands tell that a zygote has failed, and why.
+fn await_reason(instance: &Instance, why: &str) {
+    eventually(&format!("a zygote has failed: {why}"), || {
+        zygotes(instance).iter().any(|one| {
+            one["state"] == "failed" && one["reason"].as_str().unwrap_or_default().contains(why)
+        })
+    });
+    let failed = zygotes(instance).iter().filter(|one| one["state"] == "failed").count();
+    assert_eq!(failed, 1, "{:?}", zygotes(instance));
+    let listed = instance.ok(&["zygotes", "ls"]);
+    assert!(listed.contains(why), "{listed}");
+    let explained = instance.ok(&["explain", "user"]);
+    assert!(explained.contains("has failed") && explained.contains(why), "{explained}");
+}
+
+fn children_that_end_cost_a_few_zygotes_and_no_answer() {
+    for (first, why) in [
+        (1, "its children fail: ended with wait status 768"),
+        (2, "the zygote's child exited with status 3 before it was of use"),
+        (3, "the zygote's child exited with status 3 before it was of use"),
+    ] {
+        let instance = start(&package(first, "os._exit(3)"));
+        let began = Instant::now();
+        let mut calls = 0;
+        while began.elapsed() < Duration::from_secs(8) {
+            call(&instance, calls);
+            calls += 1;
+        }
+        // After 1, 2 and 4 seconds, each time with the interpreter alone that it is forked from at most.
+        let made = zygotes(&instance).iter().filter_map(|one| one["id"].as_u64()).max();
+        assert!(calls >= 8 && made.is_some_and(|made| made <= 10), "{calls} calls, {made:?}");
+        await_reason(&instance, why);
+    }
+}
+
+fn children_that_hang_are_waited_for_once() {
+    for (first, why) in [
+        (1, "the zygote did not fork for a trial within 10s"),
+        (2, "the zygote did not have a child of use within 10s"),
+    ] {
+        let instance = start(&package(first, "time.sleep(10 ** 6)"));
+        call(&instance, 0);
+        std::thread::sleep(Duration::from_secs(1));
+        let began = Instant::now();
+        call(&instance, 1);
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+        await_reason(&instance, why);
+        let began = Instant::now();
+        call(&instance, 2);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+}
