@@ -12,6 +12,7 @@
 //! with processes of its own (such as the one that `up` was called in) cannot delegate
 //! controllers.
 
+mod counts;
 mod limits;
 mod strain;
 
@@ -26,6 +27,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::dynmods::{self, Favored};
+use counts::Counts;
 pub use limits::Limits;
 use limits::{Controller, Controllers};
 
@@ -209,7 +211,8 @@ impl Instance {
             cpu: controller("cpu"),
         };
         let limits_now = Mutex::new(Limits::NONE);
-        let group = Group { unified, legacy, freezer, controllers, limits: limits_now };
+        let counts = Counts::new(controllers.memory.clone());
+        let group = Group { unified, legacy, freezer, controllers, counts, limits: limits_now };
         if let Err(error) = group.limit(limits) {
             let _ = group.remove();
             return Err(error);
@@ -233,6 +236,7 @@ pub struct Group {
     legacy: Vec<(String, PathBuf)>,
     freezer: Option<(File, [&'static str; 2])>,
     controllers: Controllers,
+    counts: Counts,
     /// What it was told last.
     limits: Mutex<Limits>,
 }
@@ -292,12 +296,7 @@ impl Group {
 
     /// Memory charged to it, in bytes; 0 where the machine does not count.
     pub fn memory(&self) -> u64 {
-        let path = match &self.controllers.memory {
-            Some(Controller::V1(path)) => path.join("memory.usage_in_bytes"),
-            Some(Controller::V2(path)) => path.join("memory.current"),
-            None => return 0,
-        };
-        read_number(&path)
+        self.counts.used()
     }
 
     /// Memory charged to it that is no file's, in bytes; 0 where the machine does not count.
@@ -314,16 +313,7 @@ impl Group {
 
     /// How many of its processes were ended for going over the memory limit.
     pub fn oom_kills(&self) -> u64 {
-        let path = match &self.controllers.memory {
-            Some(Controller::V1(path)) => path.join("memory.oom_control"),
-            Some(Controller::V2(path)) => path.join("memory.events"),
-            None => return 0,
-        };
-        let text = fs::read_to_string(path).unwrap_or_default();
-        text.lines()
-            .find_map(|line| line.strip_prefix("oom_kill "))
-            .and_then(|count| count.trim().parse().ok())
-            .unwrap_or(0)
+        self.counts.oom_kills()
     }
 
     /// Its processes, numbered as on the host.
