@@ -85,6 +85,7 @@ fn main() -> ExitCode {
         ("fault::unserved", fault::unserved::tests()),
         ("fault::upgrade", fault::upgrade::tests()),
         ("ingest::hostile", ingest::hostile::tests()),
+        ("ingest::indexes", ingest::indexes::tests()),
         ("mount::cold", mount::cold::tests()),
         ("mount::content", mount::content::tests()),
         ("mount::overlay", mount::overlay::tests()),

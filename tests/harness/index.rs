@@ -171,6 +171,11 @@ impl Index {
         said.split_whitespace().next().unwrap().to_owned()
     }
 
+    /// Address of an archive.
+    pub fn archive_url(&self, archive: &str) -> String {
+        format!("http://127.0.0.1:{}/files/{archive}", self.port)
+    }
+
     /// How often an archive was fetched.
     pub fn fetched(&self, archive: &str) -> usize {
         self.fetched.lock().unwrap().get(&format!("/files/{archive}")).copied().unwrap_or(0)

@@ -2,3 +2,4 @@
 
 pub mod hostile;
 pub mod index;
+pub mod indexes;

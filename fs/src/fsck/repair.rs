@@ -51,8 +51,8 @@ pub struct Wheel {
     pub locked: Locked,
     /// The interpreter that it is for.
     pub interpreter: Interpreter,
-    /// Lines of a requirements file that say where it is.
-    options: Vec<String>,
+    /// What it was chosen from, which says where it is.
+    wanted: Wanted,
 }
 
 /// A damaged file of a distribution.
@@ -85,7 +85,7 @@ impl Repository {
         told: &mut dyn FnMut(Step),
     ) -> Result<Repaired, RepositoryError> {
         let install = |wheel: &Wheel, staging: &Path| {
-            let Wheel { locked, interpreter, options } = wheel;
+            let Wheel { locked, interpreter, wanted } = wheel;
             let work = self.folder()?;
             let _downloading = self.downloads.hold().map_err(AddError::at(staging))?;
             let (confine, host) = confining(interpreter).map_err(AddError::at(staging))?;
@@ -99,8 +99,7 @@ impl Repository {
                 built: Some(&built),
                 index: &self.index,
             };
-            let options = options.iter().map(String::as_str);
-            uv.install_locked(confine.as_ref(), options, &[locked], staging, &mut |_| {})
+            uv.install_locked(confine.as_ref(), wanted, &[locked], staging, &mut |_| {})
         };
         self.repair_with(&install, mount, told)
     }
@@ -209,8 +208,7 @@ impl Repository {
             let mut locked = super::locked(&environment)?.into_iter();
             if let Some(locked) = locked.find(|one| one.artifact() == row.artifact) {
                 let wanted = Wanted::of(&environment.requirements, &interpreter)?;
-                let options = wanted.options().map(ToOwned::to_owned).collect();
-                return Ok(Some(Origin::Wheel(Box::new(Wheel { locked, interpreter, options }))));
+                return Ok(Some(Origin::Wheel(Box::new(Wheel { locked, interpreter, wanted }))));
             }
         }
         Ok(None)

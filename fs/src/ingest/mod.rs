@@ -3,6 +3,7 @@
 //! wheel, `lock` says what was chosen, `claims` who installs it, `staged` reads what was installed as
 //! the hostile input it may be, `commit` stores it.
 
+pub mod archives;
 pub mod bytecode;
 pub mod claims;
 pub mod commit;

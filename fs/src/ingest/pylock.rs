@@ -6,15 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::AddError;
-
-/// Where a package is where nothing else is said.
-const DEFAULT_INDEX: &str = "https://pypi.org/simple";
+use super::archives::Archives;
+use super::lock::normalise;
 
 /// What a lock says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pylock {
     /// Lines of a requirements file: each distribution by version or address, with its hashes.
     pub requirements: Vec<String>,
+    /// Where their wheels are.
+    pub archives: Archives,
     /// Versions of Python that it is for.
     pub requires_python: Option<String>,
     /// Whether it is for certain environments alone.
@@ -38,7 +39,6 @@ struct Package {
     name: String,
     version: Option<String>,
     marker: Option<String>,
-    index: Option<String>,
     #[serde(default)]
     wheels: Vec<Artifact>,
     archive: Option<Artifact>,
@@ -58,6 +58,15 @@ impl Artifact {
     fn hashes(&self) -> impl Iterator<Item = String> {
         self.hashes.iter().map(|(algorithm, digest)| format!(" --hash={algorithm}:{digest}"))
     }
+
+    /// The digest that an index would give, `algorithm:digest`.
+    fn best_hash(&self) -> Option<String> {
+        let of = |algorithm: &str| {
+            let digest = self.hashes.get(algorithm)?;
+            Some(format!("{algorithm}:{digest}"))
+        };
+        ["sha256", "sha512", "sha384"].into_iter().find_map(of)
+    }
 }
 
 /// Reads a lock. Refuses what is not a wheel at an address or in an index.
@@ -72,22 +81,22 @@ pub fn read(text: &str) -> Result<Pylock, AddError> {
     let environments: Vec<String> =
         document.environments.iter().map(|marker| format!("({marker})")).collect();
     let environments = environments.join(" or ");
-    let indexes: BTreeSet<&str> = document
-        .packages
-        .iter()
-        .filter_map(|package| package.index.as_deref())
-        .filter(|index| index.trim_end_matches('/') != DEFAULT_INDEX)
-        .collect();
-    let mut requirements: Vec<String> =
-        indexes.into_iter().map(|index| format!("--extra-index-url {index}")).collect();
+    let mut requirements = Vec::new();
+    let mut archives = Archives::default();
     for package in &document.packages {
         requirements.push(requirement(package, &environments)?);
+        for wheel in &package.wheels {
+            if let (Some(url), Some(hash)) = (&wheel.url, wheel.best_hash()) {
+                archives.add(normalise(&package.name), url, hash);
+            }
+        }
     }
     if requirements.iter().any(|line| line.contains('\n')) {
         return Err(refused("a line ends within a name, a version or a marker"));
     }
     Ok(Pylock {
         requirements,
+        archives,
         requires_python: document.requires_python,
         is_limited: !environments.is_empty() && !document.packages.is_empty(),
     })
@@ -175,12 +184,13 @@ mod tests {
         assert_eq!(
             lock.requirements,
             [
-                "--extra-index-url https://own/simple",
                 "six==1.17.0 ; python_version < '4' --hash=md5:cc --hash=sha256:aa --hash=sha256:bb",
                 "own==2 --hash=sha256:ee",
                 "direct @ https://x/direct.whl --hash=sha256:ff",
             ]
         );
+        let urls: Vec<_> = lock.archives.urls().collect();
+        assert_eq!(urls, ["https://own/own.whl", "https://x/six-a.whl", "https://x/six-b.whl"]);
         assert_eq!(lock.requires_python.as_deref(), Some(">=3.11"));
         assert!(!lock.is_limited);
     }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::archives::STRATEGY;
 use super::confine::{Bind, Confine, Job, JobOutput};
 use super::heard::Heard;
 use super::index::Index;
@@ -87,7 +88,9 @@ impl Uv<'_> {
         // An output that is there already is what uv prefers to keep.
         arguments.extend(["--output-file".into(), self.input("pylock.toml", preferred)?]);
         arguments.push(requirements);
-        let output = confine.run(&self.job("resolving", arguments, None))?;
+        let mut job = self.job("resolving", arguments, None);
+        self.lead(wanted, &mut job)?;
+        let output = confine.run(&job)?;
         if output.status != 0 {
             let said = String::from_utf8_lossy(&output.stderr);
             let after = said.split_once(NO_WHEEL.0).map(|(_, after)| after);
@@ -141,7 +144,7 @@ impl Uv<'_> {
         requires: &[String],
         environment: &Path,
     ) -> Result<(), AddError> {
-        self.install(confine, requires, environment, Vec::new(), &mut |_| {})
+        self.install(confine, requires, None, environment, Vec::new(), &mut |_| {})
     }
 
     /// Builds a wheel of an archive in the work folder, into `out` there, with what is installed in
@@ -164,21 +167,21 @@ impl Uv<'_> {
         Ok(confine.run(&job)?)
     }
 
-    /// Installs what was chosen, each with its hashes, into `target`, and compiles it. `options` are
-    /// lines of a requirements file that say where it is; `told` hears how far it is.
-    pub fn install_locked<'a>(
+    /// Installs what was chosen of what is wanted, each with its hashes, into `target`, and compiles
+    /// it. `told` hears how far it is.
+    pub fn install_locked(
         &self,
         confine: &dyn Confine,
-        options: impl Iterator<Item = &'a str>,
+        wanted: &Wanted,
         chosen: &[&Locked],
         target: &Path,
         told: &mut dyn FnMut(Step),
     ) -> Result<(), AddError> {
-        let lines = options.map(ToOwned::to_owned);
+        let lines = wanted.options().map(ToOwned::to_owned);
         let lines: Vec<_> = lines.chain(chosen.iter().map(|one| one.requirement())).collect();
         let flags = ["--no-deps", "--require-hashes"].map(Into::into).to_vec();
         let mut heard = Heard::of(chosen.len() as u64);
-        self.install(confine, &lines, target, flags, &mut |line| {
+        self.install(confine, &lines, Some(wanted), target, flags, &mut |line| {
             heard.line(line).into_iter().for_each(&mut *told);
         })?;
         if self.interpreter.is_present {
@@ -202,7 +205,7 @@ impl Uv<'_> {
         if wanted.is_hashed() {
             flags.push("--require-hashes".into());
         }
-        self.install(confine, &wanted.requirements, target, flags, &mut |_| {})
+        self.install(confine, &wanted.requirements, Some(wanted), target, flags, &mut |_| {})
     }
 
     /// The flags that keep uv to the constraints.
@@ -225,6 +228,7 @@ impl Uv<'_> {
         &self,
         confine: &dyn Confine,
         requirements: &[String],
+        wanted: Option<&Wanted>,
         target: &Path,
         flags: Vec<OsString>,
         heard: &mut dyn FnMut(&str),
@@ -249,7 +253,10 @@ impl Uv<'_> {
         install.extend(["--python".into(), format!("{FIXED_PREFIX}/bin/python").into()]);
         install.extend(self.python_version());
         install.extend(["-r".into(), input]);
-        let job = self.job("installing", install, Some(target));
+        let mut job = self.job("installing", install, Some(target));
+        if let Some(wanted) = wanted {
+            self.lead(wanted, &mut job)?;
+        }
         let output = confine.run_heard(&job, heard)?;
         if output.status == 0 {
             Ok(())
@@ -301,6 +308,17 @@ impl Uv<'_> {
             credentials::secrets(&value).into_iter().chain(whole).collect::<Vec<_>>()
         });
         secrets.collect()
+    }
+
+    /// Has a job find what is wanted where it is.
+    fn lead(&self, wanted: &Wanted, job: &mut Job) -> Result<(), AddError> {
+        let is_said = |name: &OsString| name == STRATEGY;
+        if wanted.is_hashed() && !job.variables.iter().any(|(name, _)| is_said(name)) {
+            // Nothing but what has a digest is taken, whichever index has it.
+            job.variables.push((STRATEGY.into(), "unsafe-best-match".into()));
+        }
+        let (folder, inside) = (self.work.join("index"), Path::new(WORK_INSIDE).join("index"));
+        wanted.archives.offer(&folder, &inside, &mut job.variables)
     }
 
     fn input(&self, name: &str, text: &str) -> Result<OsString, AddError> {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use pep440_rs::{Version, VersionSpecifiers};
 
+use super::archives::Archives;
 use super::lock::{Locked, normalise};
 use super::{AddError, credentials, pylock};
 use crate::interpreter::Interpreter;
@@ -22,6 +23,8 @@ pub struct Wanted {
     pub constraints: Vec<String>,
     /// Whether they name everything: nothing is added for what they depend on.
     pub is_complete: bool,
+    /// Where wheels are, where a lock has said so.
+    pub archives: Archives,
     /// Normalised names that are asked for themselves.
     pub requested: BTreeSet<String>,
     /// Digests that were given, `algorithm:digest`, by normalised name; where there are any, every
@@ -55,16 +58,13 @@ impl Wanted {
                 check_python(lock.requires_python.as_deref(), interpreter)?;
                 Self {
                     may_be_empty: !lock.is_limited,
+                    archives: lock.archives,
                     ..Self::listed(lock.requirements, Vec::new(), true)
                 }
             }
         };
-        if wanted
-            .requirements
-            .iter()
-            .chain(&wanted.constraints)
-            .any(|line| credentials::are_in(line))
-        {
+        let lines = wanted.requirements.iter().chain(&wanted.constraints).map(String::as_str);
+        if lines.chain(wanted.archives.urls()).any(credentials::are_in) {
             return Err(AddError::unsatisfiable(
                 "the requirements have an address with credentials, which would be stored with \
                  them; give those to the supervisor instead, as [index] of its configuration file",
@@ -88,6 +88,7 @@ impl Wanted {
             requirements,
             constraints,
             is_complete,
+            archives: Archives::default(),
             hashes: (is_demanded || !hashes.is_empty()).then_some(hashes),
             may_be_empty: true,
             may_build: false,

@@ -212,7 +212,7 @@ impl Repository {
         told: &mut dyn FnMut(Step),
     ) -> Result<TempDir, AddError> {
         let staging = self.folder()?;
-        uv.install_locked(confine, wanted.options(), missing, staging.path(), told)?;
+        uv.install_locked(confine, wanted, missing, staging.path(), told)?;
         let interpreter = uv.interpreter;
         let staged = Staged::open(
             staging.path(),

@@ -1,0 +1,153 @@
+//! Archives that a lock names by their addresses. uv is given them as an index of their own, in which
+//! it looks first: so each package comes from where the lock says, whatever other indexes have of
+//! that name, and uv still chooses the wheel that fits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use super::AddError;
+
+/// Where archives are that PyPI has.
+const PUBLIC: &str = "https://files.pythonhosted.org/";
+/// PyPI's own address as an index.
+const PYPI: &str = "https://pypi.org/simple";
+
+/// What says where the first index to look in is, and so hides what others have.
+const FIRST: &str = "UV_INDEX";
+/// What else is looked in before PyPI.
+const EXTRA: [&str; 2] = [FIRST, "UV_EXTRA_INDEX_URL"];
+/// What takes PyPI's place.
+const DEFAULT: [&str; 2] = ["UV_DEFAULT_INDEX", "UV_INDEX_URL"];
+/// What says whether uv looks further than the first index that has a package.
+pub const STRATEGY: &str = "UV_INDEX_STRATEGY";
+/// What would have uv look further, or overlook pages without dates.
+const LOOSENING: [&str; 2] = [STRATEGY, "UV_EXCLUDE_NEWER"];
+
+/// Addresses of packages' archives, each with its hash, by the packages' normalised names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Archives(BTreeMap<String, BTreeSet<(String, String)>>);
+
+impl Archives {
+    /// Adds an archive with its hash, `algorithm:digest`. One that is not in the web is left out.
+    pub fn add(&mut self, name: String, url: &str, hash: String) {
+        if url.starts_with("https://") || url.starts_with("http://") {
+            let url = url.split('#').next().unwrap_or(url).to_owned();
+            self.0.entry(name).or_default().insert((url, hash));
+        }
+    }
+
+    /// All addresses.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        self.0.values().flatten().map(|(url, _)| url.as_str())
+    }
+
+    /// Writes the pages of the index into `folder`, which a job sees as `inside`, and says so in the
+    /// job's variables.
+    ///
+    /// What PyPI has is looked for there, or in what takes its place on this machine, by version and
+    /// hash, unless another index is looked in before that.
+    pub fn offer(
+        &self,
+        folder: &Path,
+        inside: &Path,
+        variables: &mut Vec<(OsString, OsString)>,
+    ) -> Result<(), AddError> {
+        let said = |names: &[&str]| {
+            let mut said = variables.iter().filter(|(name, _)| names.iter().any(|n| name == n));
+            said.any(|(_, value)| {
+                let value = value.to_string_lossy();
+                !matches!(value.trim().trim_end_matches('/'), "" | PYPI)
+            })
+        };
+        let is_hidden = said(&EXTRA) && !said(&DEFAULT);
+        let is_public = |archives: &BTreeSet<(String, String)>| {
+            archives.iter().all(|(url, _)| url.starts_with(PUBLIC))
+        };
+        let mut offered = self.0.iter().filter(|(_, all)| is_hidden || !is_public(all)).peekable();
+        if offered.peek().is_none() {
+            return Ok(());
+        }
+        for (name, archives) in offered {
+            let page = folder.join(name);
+            fs::create_dir_all(&page).map_err(AddError::at(&page))?;
+            let page = page.join("index.html");
+            fs::write(&page, page_of(archives)).map_err(AddError::at(&page))?;
+        }
+        let mut first = OsString::from(format!("file://{}", inside.display()));
+        variables.retain(|(name, value)| {
+            if name == FIRST {
+                first.push(" ");
+                first.push(value);
+            }
+            name != FIRST && LOOSENING.iter().all(|loosening| name != loosening)
+        });
+        variables.push((FIRST.into(), first));
+        Ok(())
+    }
+}
+
+/// The page of a package in an index, as PEP 503 has it.
+fn page_of(archives: &BTreeSet<(String, String)>) -> String {
+    let links = archives.iter().map(|(url, hash)| {
+        let file = url.split('?').next().unwrap_or(url);
+        let file = file.rsplit('/').next().unwrap_or_default();
+        let hash = hash.replacen(':', "=", 1);
+        format!("<a href=\"{}#{}\">{}</a><br>\n", escape(url), escape(&hash), escape(file))
+    });
+    let links: String = links.collect();
+    format!("<!DOCTYPE html>\n<html><body>\n{links}</body></html>\n")
+}
+
+fn escape(text: &str) -> String {
+    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    escaped.replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offered(archives: &Archives, variables: &[(&str, &str)]) -> (Vec<String>, Option<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut told: Vec<(OsString, OsString)> =
+            variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        archives.offer(folder.path(), Path::new("/inside"), &mut told).unwrap();
+        let pages = fs::read_dir(folder.path()).unwrap();
+        let mut pages: Vec<_> =
+            pages.map(|page| page.unwrap().file_name().into_string().unwrap()).collect();
+        pages.sort();
+        let first = told.iter().find(|(name, _)| name == FIRST);
+        (pages, first.map(|(_, value)| value.to_str().unwrap().to_owned()))
+    }
+
+    #[test]
+    fn what_another_index_would_hide_is_had_by_its_address() {
+        let mut archives = Archives::default();
+        archives.add("six".to_owned(), &format!("{PUBLIC}six.whl"), "sha256:aa".to_owned());
+        assert_eq!(offered(&archives, &[]), (vec![], None));
+        archives.add("own".to_owned(), "https://own/own.whl#x", "sha256:bb".to_owned());
+        archives.add("local".to_owned(), "file:///own.whl", "sha256:cc".to_owned());
+        let inside = || "file:///inside".to_owned();
+        assert_eq!(offered(&archives, &[]), (vec!["own".to_owned()], Some(inside())));
+        let both = vec!["own".to_owned(), "six".to_owned()];
+        let extra = ("UV_INDEX", "https://a b=https://b");
+        let all = format!("{} {}", inside(), extra.1);
+        assert_eq!(offered(&archives, &[extra]), (both.clone(), Some(all.clone())));
+        let pypi = ("UV_DEFAULT_INDEX", "https://pypi.org/simple/");
+        assert_eq!(offered(&archives, &[extra, pypi]).0, both);
+        // A mirror has what PyPI has, where PyPI itself may be out of reach.
+        let mirror = ("UV_DEFAULT_INDEX", "https://mirror/simple/");
+        assert_eq!(offered(&archives, &[mirror, extra]), (vec!["own".to_owned()], Some(all)));
+    }
+
+    #[test]
+    fn a_page_holds_any_address() {
+        let mut archives = Archives::default();
+        archives.add("x".to_owned(), "https://x/a%2Bb-1.whl?a=\"1\"&b=<2>", "sha256:aa".to_owned());
+        assert!(page_of(&archives.0["x"]).contains(
+            "<a href=\"https://x/a%2Bb-1.whl?a=&quot;1&quot;&amp;b=&lt;2&gt;#sha256=aa\">a%2Bb-1.whl</a>"
+        ));
+    }
+}
