@@ -4,7 +4,9 @@
 
 mod listing;
 mod script;
+mod text;
 
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,7 @@ use pipsqueak::wire::Requirements;
 
 use super::failure::Failure;
 use listing::{Listing, Role};
+pub use text::decode;
 
 /// What a function's folder is searched for, in this order (PEP 751 has a tool look for a lock of its
 /// own name first).
@@ -83,7 +86,10 @@ pub fn allow_build(requirements: &mut Requirements, allowed: bool) -> Result<(),
 /// What a script's block asks for, where it has one.
 pub fn of_script(path: &Path, constraints: &[PathBuf]) -> Result<Option<Requirements>, Failure> {
     let failed = |reason| Failure::Input(format!("{}: {reason}", path.display()));
-    let Some(script) = script::read(&read(path)?).map_err(failed)? else { return Ok(None) };
+    let bytes = read_bytes(path)?;
+    // Whatever Python makes of the rest, a block has nothing but ASCII in it.
+    let text = decode(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned());
+    let Some(script) = script::read(&text).map_err(failed)? else { return Ok(None) };
     let mut listing = Listing::default();
     for dependency in &script.dependencies {
         listing.add_requirement(dependency)?;
@@ -112,13 +118,22 @@ fn is_script(path: &Path) -> bool {
 
 /// The text of a file; `-` is stdin.
 pub fn read(path: &Path) -> Result<String, Failure> {
+    decode(&read_bytes(path)?).map_err(|error| unreadable(path, &error))
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().lock().read_to_string(&mut text).map(|_| text)
+        std::io::stdin().lock().read_to_end(&mut bytes)
     } else {
-        std::fs::read_to_string(path)
+        File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
     };
-    read.map_err(|error| Failure::Input(format!("requirements {}: {error}", path.display())))
+    read.map_err(|error| unreadable(path, &error))?;
+    Ok(bytes)
+}
+
+fn unreadable(path: &Path, reason: &dyn std::error::Error) -> Failure {
+    Failure::Input(format!("requirements {}: {reason}", path.display()))
 }
 
 #[cfg(test)]
@@ -157,8 +172,10 @@ mod tests {
     fn a_script_brings_its_block() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f.py");
-        std::fs::write(&path, "print()\n").unwrap();
-        assert_eq!(of_script(&path, &[]).unwrap(), None);
+        for content in [b"print()\n".as_slice(), b"# coding: cp437\nprint('\xe9')\n"] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(of_script(&path, &[]).unwrap(), None);
+        }
         let files = std::slice::from_ref(&path);
         assert!(of_files(files, &[]).is_err());
         std::fs::write(&path, "# /// script\n# dependencies = ['six', './x']\n# ///\n").unwrap();

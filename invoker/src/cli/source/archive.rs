@@ -8,6 +8,7 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use crate::cli::failure::Failure;
+use crate::cli::requirements::decode;
 
 /// Longest file that is read, in bytes.
 const MOST_BYTES: u64 = 4 << 20;
@@ -37,14 +38,14 @@ impl Archive {
             Err(ZipError::FileNotFound) => return Ok(None),
             found => found.map_err(|error| failed(error.to_string()))?,
         };
-        let mut text = String::new();
+        let mut text = Vec::new();
         file.take(MOST_BYTES + 1)
-            .read_to_string(&mut text)
+            .read_to_end(&mut text)
             .map_err(|error| failed(error.to_string()))?;
         if text.len() as u64 > MOST_BYTES {
             return Err(failed(format!("it is larger than {MOST_BYTES} bytes")));
         }
-        Ok(Some(text))
+        decode(&text).map(Some).map_err(|error| failed(error.to_string()))
     }
 
     /// The text of a wheel's `NAME.dist-info/METADATA`.
