@@ -1,15 +1,20 @@
 //! Zygotes whose children are of no use: functions start without them, and they are not made again and
 //! again.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::{index, instance};
-use crate::harness::{Instance, eventually};
+use crate::harness::{Instance, Options, eventually, has_ended};
 use crate::tests;
 
-tests!(children_that_end_cost_a_few_zygotes_and_no_answer, children_that_hang_are_waited_for_once,);
+tests!(
+    children_that_end_cost_a_few_zygotes_and_no_answer,
+    children_that_hang_are_waited_for_once,
+    a_zygote_that_is_evicted_ends_while_its_child_serves,
+);
 
 /// What a package does in children after a fork, from a number of forks on.
 fn package(first: u32, does: &str) -> String {
@@ -38,6 +43,26 @@ import spoiling
 def handler(event):
     return event
 ";
+
+fn a_zygote_that_is_evicted_ends_while_its_child_serves() {
+    let instance = Instance::start(&Options::default());
+    let code = "import time\n\ndef handler(event):\n    time.sleep(event)\n    return event\n";
+    instance.deploy("slow", code, &[]);
+    instance.invoke("slow", &json!(0));
+    instance.await_zygotes();
+    instance.ok(&["evict", "--paused"]);
+    let mut command = instance.command();
+    command.args(["invoke", "slow", "-d", "5", "--json"]);
+    let mut running = command.stdout(Stdio::piped()).spawn().unwrap();
+    eventually("it runs", || instance.status()["sandboxes"][0]["state"] == "running");
+    let zygote = i32::try_from(zygotes(&instance)[0]["pid"].as_i64().unwrap()).unwrap();
+    instance.ok(&["evict", "--zygotes"]);
+    eventually("the zygote has ended", || has_ended(zygote));
+    assert_eq!(running.try_wait().unwrap(), None, "the function has ended first");
+    let output = running.wait_with_output().unwrap();
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&answer["result"], &answer["tier"]), (&json!(5), &json!("zygote")), "{answer}");
+}
 
 /// Starts an instance with a function that imports such a package.
 fn start(code: &str) -> Instance {

@@ -1,6 +1,6 @@
 //! The path of an invocation: its turn, its start, its handler, and what is left to do after the reply.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use pipsqueak::wire::{Fault, Invocation, Outcome, Progress, Tier};
@@ -30,7 +30,7 @@ pub struct Kept {
     is_fit: bool,
     tier: Tier,
     tree: Arc<Tree>,
-    zygote: Option<(u64, Arc<Zygote>)>,
+    zygote: Option<(u64, Weak<Zygote>)>,
     imported: Vec<String>,
 }
 
@@ -145,7 +145,7 @@ impl Supervisor {
                 Some(place) => self.paused.discard(&place),
                 None => {}
             }
-            if let Some((_, zygote)) = zygote {
+            if let Some(zygote) = zygote.and_then(|(_, zygote)| zygote.upgrade()) {
                 self.zygotes.refill(&zygote);
             }
             if tier != Tier::Paused {

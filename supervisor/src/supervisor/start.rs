@@ -1,6 +1,6 @@
 //! The best start that there is: from the paused tier, a zygote, or the mount.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use pipsqueak::wire::{Fault, Tier};
@@ -18,8 +18,9 @@ pub(super) struct Obtained {
     pub instance: Arc<Instance>,
     pub tier: Tier,
     pub tree: Arc<Tree>,
-    /// What it was forked from, and its number.
-    pub zygote: Option<(u64, Arc<Zygote>)>,
+    /// What it was forked from, and its number. Not kept for it: a zygote that is evicted while its child
+    /// serves ends at once, with its spares.
+    pub zygote: Option<(u64, Weak<Zygote>)>,
     /// When what a next start takes as well has begun.
     pub began: Instant,
     /// How it had been kept, where it was.
@@ -65,7 +66,7 @@ impl Supervisor {
                     self.zygotes.prove(&zygote);
                     let instance =
                         Arc::new(Instance::new(spare, function.clone(), wider.is_some())?);
-                    let (zygote, before) = (Some((choice.id, zygote)), None);
+                    let (zygote, before) = (Some((choice.id, Arc::downgrade(&zygote))), None);
                     return Ok(Some(Obtained { instance, tier, tree, zygote, began, before }));
                 }
                 Err(error) => {

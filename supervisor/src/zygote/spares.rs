@@ -2,7 +2,6 @@
 //! them.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -10,48 +9,78 @@ use tokio::sync::oneshot;
 use super::demand::Demand;
 use super::spare::Spare;
 use crate::sandbox::Sandbox;
+use crate::sync::{Mutex, MutexGuard, lock};
 
 /// Most sandboxes of one zygote that wait empty. One takes a small part of what a spare does, and whoever
 /// finds no spare has to fork, but not to make a sandbox, which takes longer.
 const MOST_EMPTY: usize = 4;
 
-/// The spares of one zygote.
+/// What waits, until a function takes it.
+pub trait Waits {
+    /// Whether it is still there: it may have been killed while nobody looked.
+    fn is_alive(&self) -> bool;
+
+    /// Memory charged to it, in bytes.
+    fn bytes(&self) -> u64;
+}
+
+impl Waits for Spare {
+    fn is_alive(&self) -> bool {
+        Self::is_alive(self)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.sandbox.group().memory()
+    }
+}
+
+impl Waits for Sandbox {
+    fn is_alive(&self) -> bool {
+        !self.door().has_ended()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.group().memory()
+    }
+}
+
+/// The spares of one zygote, and sandboxes that are empty.
 #[derive(Debug)]
-pub struct Spares {
+pub struct Spares<S = Spare, E = Sandbox> {
     /// Most that wait at once.
     most: usize,
-    state: Mutex<State>,
+    state: Mutex<State<S, E>>,
 }
 
 #[derive(Debug)]
-struct State {
-    waiting: VecDeque<Spare>,
-    empty: Vec<Sandbox>,
+struct State<S, E> {
+    waiting: VecDeque<S>,
+    empty: Vec<E>,
     demand: Demand,
     refilling: bool,
-    making: Making,
+    making: Making<S>,
 }
 
 /// What is known of the spare that is being made.
 #[derive(Debug)]
-enum Making {
+enum Making<S> {
     /// None is.
     Nothing,
     /// One is, for whoever comes.
     Open,
     /// One is, and somebody waits for it.
-    Claimed(oneshot::Sender<Spare>),
+    Claimed(oneshot::Sender<S>),
 }
 
 /// What a request for a spare gets.
 #[derive(Debug)]
-pub enum Claim {
+pub enum Claim<S = Spare, E = Sandbox> {
     /// One that has waited.
-    Ready(Box<Spare>),
+    Ready(Box<S>),
     /// The one that is being made. Nothing comes where making it fails.
-    Coming(oneshot::Receiver<Spare>),
+    Coming(oneshot::Receiver<S>),
     /// Nothing: whoever asks has to make one, in a sandbox that is ready where there is one.
-    Nothing(Option<Box<Sandbox>>),
+    Nothing(Option<Box<E>>),
 }
 
 /// What there should be more of.
@@ -63,7 +92,7 @@ pub enum Lack {
     Sandbox,
 }
 
-impl Spares {
+impl<S: Waits, E: Waits> Spares<S, E> {
     /// None yet, of a zygote that is there because of one start. At most `most` will wait.
     pub fn new(most: usize, now: Instant) -> Self {
         let demand = Demand::new(now);
@@ -73,7 +102,7 @@ impl Spares {
     }
 
     /// Takes one for a start.
-    pub fn claim(&self, now: Instant) -> Claim {
+    pub fn claim(&self, now: Instant) -> Claim<S, E> {
         let mut state = self.lock();
         state.demand.started(now);
         while let Some(spare) = state.waiting.pop_front() {
@@ -107,19 +136,19 @@ impl Spares {
     }
 
     /// Says that a spare is being made, and gives an empty sandbox for it where there is one.
-    pub fn making(&self) -> Option<Sandbox> {
+    pub fn making(&self) -> Option<E> {
         let mut state = self.lock();
         state.making = Making::Open;
         state.take_empty()
     }
 
     /// Keeps an empty sandbox.
-    pub fn keep_empty(&self, sandbox: Sandbox) {
+    pub fn keep_empty(&self, sandbox: E) {
         self.lock().empty.push(sandbox);
     }
 
     /// Says what has come of it: a spare and the time it took, or nothing.
-    pub fn made(&self, made: Option<(Spare, Duration)>) {
+    pub fn made(&self, made: Option<(S, Duration)>) {
         let mut state = self.lock();
         let claimed = std::mem::replace(&mut state.making, Making::Nothing);
         let Some((spare, took)) = made else { return };
@@ -160,19 +189,18 @@ impl Spares {
     /// Memory charged to what waits, in bytes.
     pub fn bytes(&self) -> u64 {
         let state = self.lock();
-        let spares = state.waiting.iter().map(|spare| &spare.sandbox);
-        spares.chain(&state.empty).map(|sandbox| sandbox.group().memory()).sum()
+        let empty = state.empty.iter().map(Waits::bytes);
+        state.waiting.iter().map(Waits::bytes).chain(empty).sum()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State<S, E>> {
+        lock(&self.state)
     }
 }
 
-impl State {
-    fn take_empty(&mut self) -> Option<Sandbox> {
-        // Its holder may have been killed while nobody looked.
-        std::iter::from_fn(|| self.empty.pop()).find(|sandbox| !sandbox.door().has_ended())
+impl<S, E: Waits> State<S, E> {
+    fn take_empty(&mut self) -> Option<E> {
+        std::iter::from_fn(|| self.empty.pop()).find(Waits::is_alive)
     }
 
     fn lack(&self, now: Instant, most: usize) -> Option<Lack> {
@@ -185,3 +213,6 @@ impl State {
         }
     }
 }
+
+#[cfg(all(test, feature = "shuttle"))]
+mod shuttled;
