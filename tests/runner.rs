@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         ("calls::documentation", calls::documentation::tests()),
         ("calls::events", calls::events::tests()),
         ("calls::index", calls::index::tests()),
+        ("calls::interpreters", calls::interpreters::tests()),
         ("calls::lifecycle", calls::lifecycle::tests()),
         ("calls::limits", calls::limits::tests()),
         ("calls::logs", calls::logs::tests()),

@@ -1,22 +1,10 @@
 //! A CPython, on this machine or in a container.
 
-use std::io;
+mod inspect;
+
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde::{Deserialize, Serialize};
-
-const QUESTION: &str = "
-import json, os, sys, sysconfig
-print(json.dumps({
-    'executable': os.path.realpath(getattr(sys, '_base_executable', sys.executable)),
-    'version': '.'.join(map(str, sys.version_info[:3])),
-    'base_prefix': sys.base_prefix,
-    'cache_tag': sys.implementation.cache_tag,
-    'implementation': sys.implementation.name,
-    'platform': sysconfig.get_platform(),
-}))
-";
 
 /// Where an interpreter is that is not on this machine: as in the images that Python's makers publish.
 const ELSEWHERE: &str = "/usr/local";
@@ -28,8 +16,15 @@ pub struct Interpreter {
     pub executable: PathBuf,
     /// Version, such as `3.11.7`.
     pub version: String,
-    /// The folder with `bin` and `lib` that it belongs to.
+    /// The folder with `bin` and `lib` that it belongs to, behind links.
     pub base_prefix: PathBuf,
+    /// Paths that lead to that folder by links, and by which it may be looked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<PathBuf>,
+    /// Folders and files that it needs, behind links, of which some may be outside of that folder or on
+    /// other mounts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PathBuf>,
     /// What names its bytecode, such as `cpython-311`.
     pub cache_tag: String,
     /// `cpython`.
@@ -46,22 +41,6 @@ fn yes() -> bool {
 }
 
 impl Interpreter {
-    /// Asks an executable of the host what it is.
-    pub fn inspect(executable: &Path) -> io::Result<Self> {
-        let output = Command::new(executable).args(["-I", "-c", QUESTION]).output()?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(io::Error::other(format!("it is no Python: {}", said.trim())));
-        }
-        let interpreter: Self = serde_json::from_slice(&output.stdout)
-            .map_err(|error| io::Error::other(format!("it is no Python: {error}")))?;
-        if interpreter.implementation == "cpython" {
-            Ok(interpreter)
-        } else {
-            Err(io::Error::other(format!("{} is not CPython", interpreter.implementation)))
-        }
-    }
-
     /// One that this machine does not have, such as version `3.12` or `3.12.4`, on the platform of
     /// `host`. `None` where the text is no version of Python 3.
     pub fn elsewhere(version: &str, host: &Self) -> Option<Self> {
@@ -78,6 +57,8 @@ impl Interpreter {
             executable: format!("{ELSEWHERE}/bin/python3.{minor}").into(),
             version: format!("3.{minor}.{patch}"),
             base_prefix: ELSEWHERE.into(),
+            named: Vec::new(),
+            parts: Vec::new(),
             cache_tag: format!("cpython-3{minor}"),
             implementation: "cpython".to_owned(),
             platform: host.platform.clone(),

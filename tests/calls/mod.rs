@@ -8,6 +8,7 @@ pub mod configuration;
 pub mod documentation;
 pub mod events;
 pub mod index;
+pub mod interpreters;
 pub mod lifecycle;
 pub mod limits;
 pub mod logs;

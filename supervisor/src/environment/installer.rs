@@ -17,8 +17,7 @@ use pipsqueak_kernel::pidfd;
 use tokio::runtime::Handle;
 
 use super::audience::Audience;
-use super::lines;
-use super::tree::interpreter_mount;
+use super::{interpreter, lines};
 use crate::kernel::cgroup::Limits;
 use crate::sandbox::{INSTALLER, Mounted, Plan, Program, Sandboxes, Standing, host_user, resolver};
 
@@ -60,7 +59,7 @@ impl Installer {
     }
 
     fn mounts(&self, job: &Job) -> io::Result<Vec<Mounted>> {
-        let mut mounts: Vec<Mounted> = interpreter_mount(&self.interpreter)?.into_iter().collect();
+        let mut mounts = interpreter::mounts(&self.interpreter)?;
         if job.network {
             mounts.extend(resolver::of_host()?);
         }

@@ -6,6 +6,7 @@
 mod audience;
 mod hosted;
 mod installer;
+mod interpreter;
 mod lines;
 mod making;
 mod part;

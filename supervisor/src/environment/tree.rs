@@ -10,6 +10,7 @@ use pipsqueak_kernel::mount::{self, Access};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
+use super::interpreter;
 use crate::mount::View;
 use crate::sandbox::{ENVIRONMENT, Mounted, RUNTIME};
 
@@ -125,7 +126,7 @@ impl Tree {
     pub fn mounts(&self, runtime: &Path) -> io::Result<Vec<Mounted>> {
         let mut mounts =
             vec![self.mount()?, (PathBuf::from(RUNTIME), mount::take(runtime, Access::ReadOnly)?)];
-        mounts.extend(interpreter_mount(&self.interpreter)?);
+        mounts.extend(interpreter::mounts(&self.interpreter)?);
         Ok(mounts)
     }
 
@@ -136,13 +137,4 @@ impl Tree {
             Place::Private(folder) => Some(folder.clone()),
         }
     }
-}
-
-/// The interpreter's folder, where it is not among the system's.
-pub fn interpreter_mount(interpreter: &Interpreter) -> io::Result<Option<Mounted>> {
-    let prefix = &interpreter.base_prefix;
-    if prefix.starts_with("/usr") {
-        return Ok(None);
-    }
-    Ok(Some((prefix.clone(), mount::take(prefix, Access::ReadOnly)?)))
 }

@@ -36,8 +36,8 @@ const BASE: &str = "/base";
 /// An empty folder, beside the base.
 pub const EMPTY: &str = "/empty";
 
-/// Folders of the system that an interpreter and its libraries need.
-const SYSTEM: [&str; 5] = ["usr", "bin", "sbin", "lib", "lib64"];
+/// Folders of the system that an interpreter and its libraries need, by their names in the root.
+pub const SYSTEM: [&str; 5] = ["usr", "bin", "sbin", "lib", "lib64"];
 
 /// Files of `/etc` that are the same for everybody and hold no secret.
 const COPIED: [&str; 7] = [

@@ -32,7 +32,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use pipsqueak_kernel::pidfd;
 
-pub use base::{ENVIRONMENT, FUNCTION, RUNTIME};
+pub use base::{ENVIRONMENT, FUNCTION, RUNTIME, SYSTEM};
 pub use client::{Plan, Process, Program, Sandboxes};
 pub use door::Door;
 pub use exits::Exits;

@@ -270,6 +270,8 @@ pub fn interpreter() -> Interpreter {
         executable: "/usr/bin/python3.11".into(),
         version: "3.11.2".to_owned(),
         base_prefix: "/usr".into(),
+        named: Vec::new(),
+        parts: Vec::new(),
         cache_tag: "cpython-311".to_owned(),
         implementation: "cpython".to_owned(),
         platform: "linux-x86_64".to_owned(),

@@ -1,0 +1,113 @@
+//! Interpreters behind links: to their folder, above it, to the executable alone.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::harness::{Instance, Options};
+use crate::tests;
+
+tests!(an_interpreter_behind_links_is_the_one_that_they_lead_to);
+
+/// What an interpreter says of itself.
+const ASKED: &str = "
+import json, os, sys
+
+def handler(event):
+    import ctypes, ssl, six
+    return {
+        'prefix': sys.prefix,
+        'base_prefix': sys.base_prefix,
+        'executable': os.path.realpath(sys.executable),
+        'library': os.path.realpath(os.path.dirname(os.__file__)),
+    }
+";
+
+/// Folders of interpreters, of each minor version one, that are where the default one is.
+fn prefixes() -> Vec<PathBuf> {
+    let code = "import sys; print(sys.base_prefix)";
+    let told = Command::new("python3").args(["-c", code]).output().unwrap();
+    let own = PathBuf::from(String::from_utf8(told.stdout).unwrap().trim());
+    let beside = own.parent().unwrap().read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let mut found = BTreeMap::new();
+    for prefix in beside {
+        for minor in [9, 11, 13] {
+            let python = prefix.join(format!("bin/python3.{minor}"));
+            if python.exists() && !prefix.is_symlink() {
+                found.insert(minor, prefix.clone());
+            }
+        }
+    }
+    if found.is_empty() { vec![own] } else { found.into_values().collect() }
+}
+
+/// A folder for links that no sandbox has something else in.
+fn links(parent: &str) -> TempDir {
+    tempfile::Builder::new().prefix("pipsqueak-test-").tempdir_in(parent).unwrap()
+}
+
+/// What a Python says to some code, on the host.
+fn plain(python: &Path, then: &str) -> Value {
+    let code = format!("{ASKED}\nprint(json.dumps({then}))");
+    let output = Command::new(python).args(["-c", &code]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn an_interpreter_behind_links_is_the_one_that_they_lead_to() {
+    let instance = Instance::start(&Options::default());
+    let (folder, system) = (links("/var/tmp"), links("/usr/local"));
+    for (number, prefix) in prefixes().iter().enumerate() {
+        let at = |name: &str| folder.path().join(format!("{name}-{number}"));
+        let name = prefix.file_name().unwrap();
+        symlink(prefix, at("current")).unwrap();
+        symlink(at("current").file_name().unwrap(), at("again")).unwrap();
+        symlink(prefix.parent().unwrap(), at("middle")).unwrap();
+        std::fs::create_dir(at("bin")).unwrap();
+        symlink(prefix.join("bin/python3"), at("bin").join("python")).unwrap();
+        // Whose next link no sandbox has, and which cannot be mounted on.
+        let below = system.path().join(format!("python-{number}"));
+        symlink(at("again"), &below).unwrap();
+        let middle = at("middle").join(name);
+        for (kind, base) in [
+            ("real", prefix),
+            ("folder", &at("current")),
+            ("relative", &at("again")),
+            ("middle", &middle),
+            ("system", &below),
+            ("alone", &at("bin")),
+        ] {
+            let python = match kind {
+                "alone" => base.join("python"),
+                _ => base.join("bin/python3"),
+            };
+            let environment = format!("{kind}{number}");
+            let named = python.to_str().unwrap();
+            instance.ok(&["env", "add", &environment, "six", "--python", named]);
+            let told = plain(
+                &python,
+                "[os.path.realpath(p) for p in (sys.base_prefix, sys.executable, os.path.dirname(os.__file__))]",
+            );
+            let right = |prefix: &Path| {
+                json!({
+                    "prefix": prefix, "base_prefix": told[0], "executable": told[1],
+                    "library": told[2],
+                })
+            };
+            instance.deploy("asked", ASKED, &["--env", &environment]);
+            let answer = instance.invoke("asked", &json!({}));
+            assert_eq!(answer["result"], right(Path::new("/pipsqueak/env")), "{named}: {answer}");
+            let view = instance.mount().join("envs").join(&environment);
+            let own = plain(&view.join("bin/python"), "handler(None)");
+            assert_eq!(own, right(&view), "{named}");
+            // Which link it was does not matter later.
+            let shown = instance.json(&["env", "show", &environment, "--json"]);
+            assert_eq!(shown["interpreter"], told[1], "{named}");
+        }
+    }
+    instance.ok(&["functions", "rm", "asked"]);
+}
