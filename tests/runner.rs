@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         ("calls::lifecycle", calls::lifecycle::tests()),
         ("calls::limits", calls::limits::tests()),
         ("calls::logs", calls::logs::tests()),
+        ("calls::misbehaving", calls::misbehaving::tests()),
         ("calls::nat", calls::nat::tests()),
         ("calls::programs", calls::programs::tests()),
         ("calls::protocol", calls::protocol::tests()),

@@ -12,6 +12,7 @@ pub mod interpreters;
 pub mod lifecycle;
 pub mod limits;
 pub mod logs;
+pub mod misbehaving;
 pub mod nat;
 pub mod programs;
 pub mod protocol;

@@ -54,7 +54,8 @@ def descriptors():
 
 def stream(file):
     names = ("name", "mode", "encoding", "errors", "line_buffering", "write_through", "newlines", "closed")
-    return [file.fileno(), file.isatty(), *(getattr(file, name) for name in names)]
+    kept = [one.seekable() for one in (file, file.buffer, file.buffer.raw)]
+    return [file.fileno(), file.isatty(), kept, *(getattr(file, name) for name in names)]
 
 
 def status(*names):

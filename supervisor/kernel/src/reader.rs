@@ -126,28 +126,39 @@ impl Reader {
         Ok(bytes > 0)
     }
 
-    /// Reads what there is, blocking until there is something.
+    /// Waits until there is something to read.
     ///
     /// Who waits in `recvmsg` is woken by the other side's reading, too, and goes back to sleep; who polls
     /// for what arrives is not.
-    fn read(&mut self, socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    fn wait(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
         let wanted = PollFd::new(socket, PollFlags::POLLIN);
-        match self.woken {
-            None => poll(&mut [wanted], PollTimeout::NONE)?,
+        let polled = match self.woken {
+            None => poll(&mut [wanted], PollTimeout::NONE),
             Some(woken) => {
                 let mut both = [wanted, PollFd::new(woken, PollFlags::POLLIN)];
-                let ready = poll(&mut both, PollTimeout::NONE)?;
-                // Where it is closed, nobody wakes by it.
-                if both[1].revents().is_some_and(|found| found.contains(PollFlags::POLLIN)) {
+                let ready = poll(&mut both, PollTimeout::NONE);
+                let found = both[1].revents().unwrap_or(PollFlags::empty());
+                if found.contains(PollFlags::POLLIN) {
                     while let Ok(1..) = nix::unistd::read(woken, &mut [0; 64]) {}
                     return Err(io::ErrorKind::Interrupted.into());
                 }
-                if both[1].revents().is_some_and(|found| !found.is_empty()) {
+                // Where it is closed, nobody wakes by it.
+                if !found.is_empty() {
                     self.woken = None;
                 }
                 ready
             }
         };
+        match polled {
+            // A process may poll no more descriptors than it may open. Reading waits, too.
+            Ok(_) | Err(Errno::EINVAL) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads what there is, blocking until there is something.
+    fn read(&mut self, socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+        self.wait(socket)?;
         let mut slices = [IoSliceMut::new(buffer)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         let control = Some(self.control.as_mut_slice());
@@ -157,7 +168,8 @@ impl Reader {
             Err(Errno::ECONNRESET) => return Ok(0),
             Err(error) => return Err(error.into()),
         };
-        for control in received.cmsgs()? {
+        // Those for which this process has no number left do not come, and it is told so.
+        for control in received.cmsgs().into_iter().flatten() {
             if let ControlMessageOwned::ScmRights(numbers) = control {
                 let own = numbers.into_iter().map(|number| {
                     // SAFETY: the kernel made these descriptors for this call; nobody else has them.

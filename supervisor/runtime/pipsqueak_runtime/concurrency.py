@@ -17,7 +17,7 @@ from pipsqueak_native import Elsewhere, is_elsewhere
 from pipsqueak_runtime import failure, forked, function, json_text
 from pipsqueak_runtime import own_builtins as __builtins__
 
-# A line that does not end is told in parts of so many letters.
+# A line that does not end is told in parts of so many bytes.
 LONGEST_LINE = 8 << 10
 # A message has room for so many bytes beside its header.
 LONGEST_PART = 32 << 10
@@ -137,15 +137,14 @@ class Printing:
         self._parts = []
         self._length = 0
 
-    def write(self, text):
-        self._parts.append(text)
-        self._length += len(text)
-        if "\n" in text or self._length > LONGEST_LINE:
+    def write(self, data):
+        self._parts.append(data)
+        self._length += len(data)
+        if b"\n" in data or self._length > LONGEST_LINE:
             self.flush()
 
     def flush(self):
-        text, self._parts, self._length = "".join(self._parts), [], 0
-        data = text.encode(errors="backslashreplace")
+        data, self._parts, self._length = b"".join(self._parts), [], 0
         for begin in range(0, len(data), LONGEST_PART):
             self._send(self._header, data[begin : begin + LONGEST_PART])
 
@@ -162,8 +161,16 @@ class Stream:
             return self._stream.write(text)
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        printing.write(text)
+        printing.write(self._encoded(text))
         return len(text)
+
+    def _encoded(self, text):
+        # Fails where the stream's own would.
+        stream = self._stream
+        if getattr(stream, "closed", False):
+            raise ValueError("I/O operation on closed file.")
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        return str.encode(text, encoding, getattr(stream, "errors", None) or "backslashreplace")
 
     def writelines(self, lines):
         for line in lines:

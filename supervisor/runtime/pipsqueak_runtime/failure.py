@@ -70,15 +70,16 @@ def trace(error):
 
 def printable(text, longest):
     """Text that can be told: cut, and with escapes for what is no character."""
+    told = text
     if len(text) > longest:
-        text = f"{text[:longest]}… [{len(text) - longest} more characters]"
+        told = f"{text[:longest]}… [{len(text) - longest} more characters]"
     try:
-        text.encode()
+        told.encode()
     except UnicodeEncodeError:
-        text = text.encode(errors="backslashreplace").decode()
-    if _bytes(text) > MOST_BYTES:
+        told = told.encode(errors="backslashreplace").decode()
+    if _bytes(told) > MOST_BYTES:
         return printable(text, longest // 4)
-    return text
+    return told
 
 
 def _bytes(text):

@@ -23,6 +23,7 @@ _held = None
 def serve(control):
     """Serves the supervisor. Returns only in a function's process, with its own channel."""
     global _held
+    _make_streams_those_of_children()
     probe, generators = _held = Probe(), Generators()
     native.own()
     # Each turn is that of a zygote which the one before has forked.
@@ -30,6 +31,25 @@ def serve(control):
         probe.inherit()
         environment.widen()
     return control
+
+
+def _make_streams_those_of_children():
+    """Has the streams know that they are pipes, as they are in each child: an object remembers of its
+    file whether there are places in it, and a zygote's has some."""
+    reading, writing = os.pipe()
+    for stream in (sys.stdout, sys.stderr):
+        number, raw = stream.fileno(), stream.buffer.raw
+        own = os.dup(number)
+        os.dup2(writing, number)
+        pipe = type(raw)(number, raw.mode, closefd=False)
+        pipe.name = raw.name
+        # The same objects as before, which others may have.
+        stream.buffer.__init__(pipe, os.fstat(number).st_blksize)
+        stream.__init__(stream.buffer, stream.encoding, stream.errors, "\n", stream.line_buffering)
+        os.dup2(own, number)
+        os.close(own)
+    os.close(reading)
+    os.close(writing)
 
 
 def _serve_as_zygote(control, probe, generators):

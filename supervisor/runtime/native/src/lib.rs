@@ -191,9 +191,10 @@ impl Channel {
     }
 
     /// Whether other processes may have been left behind since this was asked last, which print where this
-    /// one does.
+    /// one does, and it can be given another pipe.
     fn has_left_others(&self) -> bool {
-        lock(&self.children).were_made()
+        // What has used up its descriptors would print to one that nobody takes for its own any more.
+        lock(&self.children).were_made() && self.socket.try_clone_to_owned().is_ok()
     }
 }
 
