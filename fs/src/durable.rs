@@ -34,7 +34,8 @@ pub fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Writes a file; its content is durable, and its name once its folder is synced.
+pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(content)?;
     file.sync_all()

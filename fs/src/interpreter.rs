@@ -25,6 +25,9 @@ pub struct Interpreter {
     /// other mounts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<PathBuf>,
+    /// What its own folder in `lib` is called, such as `python3.13t`, where it has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub library: Option<String>,
     /// What names its bytecode, such as `cpython-311`.
     pub cache_tag: String,
     /// `cpython`.
@@ -59,6 +62,7 @@ impl Interpreter {
             base_prefix: ELSEWHERE.into(),
             named: Vec::new(),
             parts: Vec::new(),
+            library: None,
             cache_tag: format!("cpython-3{minor}"),
             implementation: "cpython".to_owned(),
             platform: host.platform.clone(),
@@ -74,7 +78,10 @@ impl Interpreter {
     /// What packages that were installed for it fit: its bytecode, if there is any, and its platform.
     pub fn identity(&self) -> String {
         let without = if self.is_present { "" } else { "-without-bytecode" };
-        format!("{}-{}{without}", self.cache_tag, self.platform)
+        // Builds without the global lock have the bytecode of others, and another binary interface.
+        let usual = self.usual_library();
+        let build = self.library().strip_prefix(&usual).unwrap_or_default().to_owned();
+        format!("{}{build}-{}{without}", self.cache_tag, self.platform)
     }
 
     /// Major and minor version, such as `3.11`.
@@ -84,6 +91,12 @@ impl Interpreter {
 
     /// What its own folder in an environment's `lib` is called.
     pub fn library(&self) -> String {
+        // Some systems have a library for several versions, and environments never do.
+        let said = self.library.as_ref().filter(|name| name.starts_with(&self.usual_library()));
+        said.cloned().unwrap_or_else(|| self.usual_library())
+    }
+
+    fn usual_library(&self) -> String {
         format!("python{}", self.short_version())
     }
 
@@ -97,7 +110,7 @@ impl Interpreter {
         [
             ("bin/python".to_owned(), self.executable.to_string_lossy().into_owned()),
             ("bin/python3".to_owned(), "python".to_owned()),
-            (format!("bin/python{}", self.short_version()), "python".to_owned()),
+            (format!("bin/{}", self.library()), "python".to_owned()),
             ("lib64".to_owned(), "lib".to_owned()),
         ]
     }
@@ -129,6 +142,22 @@ mod tests {
         assert_eq!(Interpreter::elsewhere("3.12.4", &one()).unwrap().version, "3.12.4");
         for text in ["", "3", "2.7", "3.x", "3.12.", "3.12rc1", "3.12.1.1", "3.99999", "../3.1"] {
             assert_eq!(Interpreter::elsewhere(text, &one()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn builds_without_the_global_lock_have_folders_and_packages_of_their_own() {
+        let usual = Interpreter { version: "3.13.1".to_owned(), ..one() };
+        let usual = Interpreter { cache_tag: "cpython-313".to_owned(), ..usual };
+        let free = Interpreter { library: Some("python3.13t".to_owned()), ..usual.clone() };
+        assert_eq!(free.site_packages(), "lib/python3.13t/site-packages");
+        assert_eq!(free.links()[2].0, "bin/python3.13t");
+        assert_eq!(free.identity(), "cpython-313t-linux-x86_64");
+        let said = Interpreter { library: Some("python3.13".to_owned()), ..usual.clone() };
+        let other = Interpreter { library: Some("python3".to_owned()), ..usual.clone() };
+        for interpreter in [usual, said, other] {
+            assert_eq!(interpreter.site_packages(), "lib/python3.13/site-packages");
+            assert_eq!(interpreter.identity(), "cpython-313-linux-x86_64");
         }
     }
 

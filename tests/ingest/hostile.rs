@@ -107,6 +107,7 @@ fn what_cannot_do_harm_is_installed_without_it() {
         "above",
         "absolute",
         "record_outside",
+        "lib64",
     ];
     let index = Index::of(&names);
     let instance = instance(&index);
@@ -130,6 +131,11 @@ fn what_cannot_do_harm_is_installed_without_it() {
             assert!(site.join(path).exists() && !path.contains(".."), "{name}: {line}");
         }
     }
+    for name in ["lib64/lib64/plugin.txt", "lib/lib64/plugin.txt", "lib64/lib64/beside.txt"] {
+        assert!(instance.mount().join("envs/odd").join(name).exists(), "{name}");
+    }
+    let record = std::fs::read_to_string(site.join("lib64-1.0.dist-info/RECORD")).unwrap();
+    assert!(record.contains("../../../lib64/lib64/plugin.txt"), "{record}");
     let above = site.parent().unwrap();
     assert!(!above.join("above.py").exists() && !above.parent().unwrap().join("above.py").exists());
     // Not a separator here: one odd name in the folder of packages.

@@ -159,6 +159,12 @@ def fifo(_):
     return package("fifo").add("fifo/pipe", "content", stat.S_IFIFO | 0o644)
 
 
+def lib64(_):
+    """Data where some systems have libraries, which in an environment is a link."""
+    wheel = package("lib64").add("lib64-1.0.data/data/lib64/lib64/plugin.txt", "plugin")
+    return wheel.add("lib64-1.0.data/data/lib/lib64/beside.txt", "beside")
+
+
 def lying_hash(_):
     return package("lying_hash").add("lying_hash/data.txt", "one", hashed=digest(b"other"))
 

@@ -97,8 +97,12 @@ fn claim_of(line: &str) -> Claim {
     Claim { sha256, size: size.and_then(|size| size.parse().ok()) }
 }
 
+/// The folder of an environment that is a link to [`LIB`] in each, as virtual environments have it.
+const LIB64: &str = "lib64";
+const LIB: &str = "lib";
+
 /// Where a RECORD's path is from the environment's root, for a RECORD in `site_packages` (itself
-/// from the root). `None` where it is absolute, leads outside, or is no plain path.
+/// from the root), behind the link that every environment has. `None` where it is absolute, leads outside, or is no plain path.
 pub fn resolve(site_packages: &str, path: &str) -> Option<String> {
     if path.starts_with('/') || path.contains('\0') {
         return None;
@@ -113,7 +117,12 @@ pub fn resolve(site_packages: &str, path: &str) -> Option<String> {
             part => parts.push(part),
         }
     }
-    (!parts.is_empty()).then(|| parts.join("/"))
+    match parts.first_mut() {
+        Some(first) if *first == LIB64 => *first = LIB,
+        Some(_) => {}
+        None => return None,
+    }
+    Some(parts.join("/"))
 }
 
 #[cfg(test)]
@@ -148,6 +157,8 @@ mod tests {
         let site = "lib/python3.11/site-packages";
         assert_eq!(resolve(site, "x/y.py").as_deref(), Some("lib/python3.11/site-packages/x/y.py"));
         assert_eq!(resolve(site, "../../../bin/f2py").as_deref(), Some("bin/f2py"));
+        assert_eq!(resolve(site, "../../../lib64/x/y.so").as_deref(), Some("lib/x/y.so"));
+        assert_eq!(resolve(site, "../../lib64/x").as_deref(), Some("lib/lib64/x"));
         for outside in ["../../../../etc/passwd", "/etc/passwd", "../../..", "x/../../../../.."] {
             assert_eq!(resolve(site, outside), None, "{outside}");
         }

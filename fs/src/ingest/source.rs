@@ -18,6 +18,7 @@ use super::confine::{Confine, JobOutput};
 use super::lock::{Source, normalise};
 use super::uv::{Uv, WORK_INSIDE};
 use super::wanted::Wanted;
+use crate::durable::{self, crash};
 
 /// Fetches and looks at a source distribution.
 const FETCH: &str = include_str!("fetch.py");
@@ -153,17 +154,23 @@ fn is_same_version(one: &str, other: &str) -> bool {
     matches!((parse(one), parse(other)), (Ok(one), Ok(other)) if one == other)
 }
 
-/// Keeps a wheel where resolving finds it; whole or not at all.
+/// Keeps a wheel where resolving finds it; whole or not at all, also after a loss of power: a lock that
+/// is stored may name it.
 fn keep(built: &Path, kept: &Path, name: &str, wheel: &[u8]) -> Result<(), AddError> {
     let at = AddError::at(built);
     let new = tempfile::Builder::new().prefix(".new-").tempdir_in(built).map_err(&at)?;
-    fs::write(new.path().join(name), wheel).map_err(&at)?;
+    durable::write(&new.path().join(name), wheel).map_err(&at)?;
     fs::set_permissions(new.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .map_err(&at)?;
+    durable::sync(new.path()).map_err(&at)?;
+    crash::point();
     match fs::rename(new.path(), kept) {
         Ok(()) => {
             let _ = new.keep();
-            Ok(())
+            crash::point();
+            // Its folder may be as new as the wheel.
+            let folders = [Some(built), built.parent(), built.parent().and_then(Path::parent)];
+            folders.into_iter().flatten().try_for_each(|folder| durable::sync(folder).map_err(&at))
         }
         // Somebody else has built it meanwhile.
         Err(_) if kept.exists() => Ok(()),
@@ -229,5 +236,18 @@ mod tests {
         }
         assert_eq!(fs::read(kept.join("x.whl")).unwrap(), b"wheel");
         assert_eq!(fs::read_dir(built.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_wheel_is_kept_whole_or_not_at_all() {
+        let is_done = |at| {
+            let built = tempfile::tempdir().unwrap();
+            let kept = built.path().join("digest");
+            let done = crash::at(at, || keep(built.path(), &kept, "x.whl", b"wheel").unwrap());
+            let whole = fs::read(kept.join("x.whl")).is_ok_and(|content| content == b"wheel");
+            assert_eq!(whole, kept.exists());
+            (done.is_some(), whole)
+        };
+        assert_eq!([0, 1, 2].map(is_done), [(false, false), (false, true), (true, true)]);
     }
 }

@@ -216,6 +216,7 @@ mod tests {
             base_prefix: "/usr".into(),
             named: Vec::new(),
             parts: Vec::new(),
+            library: None,
             cache_tag: "cpython-311".to_owned(),
             implementation: "cpython".to_owned(),
             platform: "linux-x86_64".to_owned(),

@@ -22,6 +22,7 @@ print(json.dumps({
     "cache_tag": sys.implementation.cache_tag,
     "implementation": sys.implementation.name,
     "platform": sysconfig.get_platform(),
+    "library": names[0],
     "built_for": built,
     "libraries": libraries,
 }))
