@@ -105,6 +105,7 @@ fn main() -> ExitCode {
         ("zygote::children", zygote::children::tests()),
         ("zygote::forked", zygote::forked::tests()),
         ("zygote::hooks", zygote::hooks::tests()),
+        ("zygote::loading", zygote::loading::tests()),
         ("zygote::safety", zygote::safety::tests()),
         ("zygote::suites", zygote::suites::tests()),
         ("zygote::tree", zygote::tree::tests()),

@@ -22,8 +22,15 @@ pub fn run(places: &Places, explain: Explain) -> Result<Exit, Failure> {
 }
 
 fn describe(explanation: &Explanation) -> String {
-    let Explanation { function, learned, starts_per_minute, imports, zygotes, unsafe_modules } =
-        explanation;
+    let Explanation {
+        function,
+        learned,
+        unlike,
+        starts_per_minute,
+        imports,
+        zygotes,
+        unsafe_modules,
+    } = explanation;
     let mut text = String::new();
     let how = if *learned { "as its starts have told" } else { "as its code lets expect" };
     let _ = writeln!(text, "function      {function}, {starts_per_minute:.1} new starts a minute");
@@ -42,7 +49,14 @@ fn describe(explanation: &Explanation) -> String {
             size::format(one.bytes)
         );
     }
-    if !zygotes.iter().any(|one| one.serves) {
+    if let Some(reason) = unlike {
+        let reason = output::harmless(reason);
+        let _ = writeln!(
+            text,
+            "served by     no zygote: it loads in an interpreter of its own, and did not in a zygote's \
+             child: {reason}"
+        );
+    } else if !zygotes.iter().any(|one| one.serves) {
         let _ = writeln!(text, "served by     no zygote: an interpreter is started for it");
     }
     for one in zygotes {
@@ -78,6 +92,7 @@ mod tests {
         let mut explanation = Explanation {
             function: "report".to_owned(),
             learned: true,
+            unlike: None,
             starts_per_minute: 0.25,
             imports: vec![Imports {
                 distribution: "six==1.17.0".to_owned(),

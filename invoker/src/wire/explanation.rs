@@ -9,6 +9,9 @@ pub struct Explanation {
     pub function: String,
     /// Whether starts have told what it imports; else it is guessed from its code.
     pub learned: bool,
+    /// Why it is started in interpreters of its own, if it has loaded there and not in a zygote's child.
+    #[serde(default)]
+    pub unlike: Option<String>,
     /// New starts a minute; older ones count less.
     pub starts_per_minute: f64,
     /// What it imports, by distribution.

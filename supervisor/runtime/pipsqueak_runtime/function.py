@@ -32,7 +32,7 @@ def serve(own, code):
     try:
         function = handler.load(order, code)
     except failure.Failure as error:
-        header = {"error": error.header}
+        header = {"error": {**error.header, "loading": True}}
         if not several:
             header["request_id"] = json_text.decode(receive(channel)[0])["request_id"]
         answer(channel, header)

@@ -62,6 +62,9 @@ pub struct Failure {
     /// Whether the process can serve another invocation.
     #[serde(default)]
     pub fit: bool,
+    /// Whether the handler was not loaded, so that nothing has run.
+    #[serde(default)]
+    pub loading: bool,
 }
 
 /// Modules that answers have named, within bounds.

@@ -59,8 +59,7 @@ pub struct Instance {
     exit: tokio::sync::OnceCell<Option<Exit>>,
     pid: i32,
     host_pid: OnceLock<Option<u32>>,
-    /// Whether its environment has more than its zygote has seen.
-    is_wider: bool,
+    origin: Origin,
     invocations: AtomicU64,
     /// Modules that it has told to have imported itself, and that nobody has taken yet.
     imported: Mutex<Imported>,
@@ -70,6 +69,18 @@ pub struct Instance {
     is_frozen: AtomicBool,
     /// Processes of it that were killed for want of memory before it was last frozen.
     oom_kills: AtomicU64,
+}
+
+/// What its process comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// An interpreter that was started for it.
+    Interpreter,
+    /// A zygote.
+    Zygote {
+        /// Whether its environment has more than the zygote has seen.
+        is_wider: bool,
+    },
 }
 
 /// How its process is talked to.
@@ -101,12 +112,14 @@ pub struct Answered {
     pub logs: String,
     /// Where the same is recorded, to be ended.
     pub recording: Option<Recording>,
+    /// Whether its handler was never loaded.
+    pub is_unloaded: bool,
 }
 
 impl Instance {
     /// Makes a waiting process the function's, whose sandbox is furnished for it; it has not loaded its
-    /// handler yet. `is_wider` says whether its environment is another than that in which it waited.
-    pub fn new(spare: Spare, function: Arc<Function>, is_wider: bool) -> Result<Self, StartError> {
+    /// handler yet.
+    pub fn new(spare: Spare, function: Arc<Function>, origin: Origin) -> Result<Self, StartError> {
         let Spare { sandbox, channel, printed, exits, pid } = spare;
         let info = &function.info;
         let limits = Limits {
@@ -141,7 +154,7 @@ impl Instance {
             exit: tokio::sync::OnceCell::new(),
             pid,
             host_pid: OnceLock::new(),
-            is_wider,
+            origin,
             invocations: AtomicU64::new(0),
             imported: Mutex::default(),
             is_fit: AtomicBool::new(true),
@@ -151,13 +164,13 @@ impl Instance {
     }
 
     /// Runs the handler once, within the function's timeout. Where it is streamed, the result that
-    /// comes back is null.
+    /// comes back is null. Where the handler cannot be loaded, `streams` are as they were.
     pub async fn invoke(
         &self,
         request_id: &str,
         payload: &RawValue,
         recording: Recording,
-        streams: Option<Streams>,
+        streams: Option<&mut Streams>,
     ) -> io::Result<Answered> {
         let info = &self.function.info;
         let (timeout_ms, streamed) = (info.timeout_ms, streams.is_some());
@@ -168,6 +181,7 @@ impl Instance {
         let (exchanged, logs) = self.exchange(request_id, message, streams, logs).await;
         // The function tells how much of this was its handler, and may tell anything.
         let took = began.elapsed();
+        let mut is_unloaded = false;
         let (result, outcome, run_us, fit) = match exchanged {
             Err(_) => {
                 let limit = info.timeout_ms;
@@ -187,6 +201,7 @@ impl Instance {
                 known.unwrap_or_else(PoisonError::into_inner).note(answer.imported);
                 match answer.error {
                     Some(failure) => {
+                        is_unloaded = failure.loading;
                         let error = FunctionError {
                             error_type: failure.error_type,
                             error_message: failure.error_message,
@@ -210,7 +225,7 @@ impl Instance {
             self.is_fit.store(false, Ordering::Relaxed);
         }
         let (logs, recording) = logs.finish();
-        Ok(Answered { result, outcome, run_us, logs, recording })
+        Ok(Answered { result, outcome, run_us, logs, recording, is_unloaded })
     }
 
     /// Sends an invocation, and ahead of the first of all what to load; its answer, if that comes within
@@ -219,7 +234,7 @@ impl Instance {
         &self,
         request_id: &str,
         message: Vec<u8>,
-        streams: Option<Streams>,
+        streams: Option<&mut Streams>,
         mut logs: Logs,
     ) -> (Exchanged, Logs) {
         let timeout = Duration::from_millis(self.function.info.timeout_ms);
@@ -284,7 +299,7 @@ impl Instance {
             "handler": info.handler,
             "memory": info.memory,
             "variables": info.variables,
-            "wider": self.is_wider,
+            "wider": self.origin == Origin::Zygote { is_wider: true },
             "concurrency": info.concurrency,
             "longest_result": info.payload_out.unwrap_or(DEFAULT_PAYLOAD),
         });
@@ -349,6 +364,11 @@ impl Instance {
     /// Its process's number on the host, where that is known: of a fork not before its first pause.
     pub fn host_pid(&self) -> Option<u32> {
         self.host_pid.get().copied().flatten()
+    }
+
+    /// What its process comes from.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// How many invocations it has served.

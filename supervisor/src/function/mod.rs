@@ -14,10 +14,11 @@ mod printed;
 mod shared;
 mod staged;
 mod table;
+mod trust;
 
 pub use deploy::DeployError;
 pub use error::FunctionsError;
 pub use furnish::{StartError, furnish};
-pub use instance::{Answered, Instance, Paused};
+pub use instance::{Answered, Instance, Origin, Paused};
 pub use parts::{Given, Streams};
 pub use table::{Function, Functions, Payloads};

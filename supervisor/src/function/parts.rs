@@ -72,7 +72,7 @@ struct Header<'a> {
 #[derive(Debug)]
 pub struct Parts<'a> {
     request_id: &'a str,
-    streams: Streams,
+    streams: &'a mut Streams,
     /// Whether the function waits for some of the body.
     is_asked: bool,
     /// Whether there is no more of it.
@@ -81,7 +81,7 @@ pub struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     /// Those of the invocation `request_id`.
-    pub fn new(request_id: &'a str, streams: Streams) -> Self {
+    pub fn new(request_id: &'a str, streams: &'a mut Streams) -> Self {
         Self { request_id, has_ended: streams.body.is_none(), streams, is_asked: false }
     }
 
@@ -144,7 +144,8 @@ mod tests {
     #[tokio::test]
     async fn parts_are_passed_on_and_told_as_taken_until_the_client_goes() {
         let (result, mut given) = mpsc::channel(2);
-        let mut parts = Parts::new("a", Streams { result, body: None });
+        let mut streams = Streams { result, body: None };
+        let mut parts = Parts::new("a", &mut streams);
         for (said, expected) in
             [(Said::Head, Given::Head(b"x".to_vec())), (Said::Result, Given::Part(b"x".to_vec()))]
         {
@@ -161,7 +162,8 @@ mod tests {
     async fn a_body_comes_when_it_is_asked_for_and_ends_once() {
         let (sender, body) = mpsc::channel(2);
         let (result, _given) = mpsc::channel(1);
-        let mut parts = Parts::new("a", Streams { result, body: Some(body) });
+        let mut streams = Streams { result, body: Some(body) };
+        let mut parts = Parts::new("a", &mut streams);
         sender.send(b"1".to_vec()).await.unwrap();
         sender.send(Vec::new()).await.unwrap();
         for expected in ["1", "", ""] {
@@ -176,7 +178,8 @@ mod tests {
         for is_cut in [true, false] {
             let (sender, body) = mpsc::channel(1);
             let (result, _given) = mpsc::channel(1);
-            let mut parts = Parts::new("a", Streams { result, body: Some(body) });
+            let mut streams = Streams { result, body: Some(body) };
+            let mut parts = Parts::new("a", &mut streams);
             parts.hear(Said::More, Vec::new()).await.unwrap();
             let said = if is_cut {
                 drop(sender);

@@ -19,6 +19,7 @@ use super::code::Code;
 use super::durable;
 use super::error::{FunctionsError, at};
 use super::staged::{DEFAULT_CONCURRENCY, Staged, Staging};
+use super::trust::Trust;
 use crate::events::next_run;
 use crate::wall_clock;
 
@@ -29,6 +30,8 @@ pub struct Function {
     pub info: FunctionInfo,
     /// Its code on the host.
     pub code: Code,
+    /// How it has loaded.
+    pub trust: Trust,
     /// The name of its environment, once somebody has asked for that.
     pub(crate) environment_name: OnceLock<String>,
 }
@@ -51,7 +54,7 @@ impl Function {
         if info.sandboxes == 0 {
             info.sandboxes = std::mem::replace(&mut info.concurrency, DEFAULT_CONCURRENCY);
         }
-        Self { info, code, environment_name: OnceLock::new() }
+        Self { info, code, trust: Trust::default(), environment_name: OnceLock::new() }
     }
 }
 

@@ -12,13 +12,16 @@ use super::paused::Place;
 use super::prepare::Prepared;
 use super::start::Obtained;
 use super::turn::{Asked, Serving, check_length};
-use crate::dispatch::{After, Vacated};
+use crate::dispatch::{After, Turn, Vacated};
 use crate::environment::Tree;
 use crate::fault::internal;
-use crate::function::{Function, Instance};
-use crate::logs::Report;
+use crate::function::{Answered, Function, Instance, Origin, Streams};
+use crate::logs::{Recording, Report};
 use crate::sync::lock;
 use crate::zygote::Zygote;
+
+/// Most characters that are recorded of the reason why a handler did not load.
+const MOST_REASON: usize = 500;
 
 /// What is left of an invocation when its reply is sent.
 #[derive(Debug)]
@@ -32,6 +35,13 @@ pub struct Kept {
     tree: Arc<Tree>,
     zygote: Option<(u64, Weak<Zygote>)>,
     imported: Vec<String>,
+}
+
+/// What an instance is asked.
+struct Call<'a> {
+    request_id: &'a str,
+    payload: &'a RawValue,
+    streams: Option<Streams>,
 }
 
 impl Supervisor {
@@ -64,13 +74,9 @@ impl Supervisor {
             prepared = self.prepare(&function, &asked, prepared.took, progress).await?;
         };
         let queue_us = micros((began - arrived).saturating_sub(prepared.took));
-        let noted = self.note_running(&obtained.instance);
-        obtained.instance.share_processors(turn.sharers()).map_err(internal)?;
         let recording = self.journal.record(&log, function.info.version, &request_id);
-        let answered =
-            obtained.instance.invoke(&request_id, payload, recording, asked.streams).await;
-        let answered = answered.map_err(internal)?;
-        drop(noted);
+        let call = Call { request_id: &request_id, payload, streams: asked.streams };
+        let (obtained, answered) = self.run(&turn, &prepared, obtained, call, recording).await?;
         *lock(&self.starts).entry(obtained.tier).or_default() += 1;
         let total_us = micros(arrived.elapsed());
         let (result, error) = match answered.result {
@@ -123,6 +129,65 @@ impl Supervisor {
         }
         let kept = Kept { function, place, is_fit, tier, tree, zygote, imported };
         Ok((invocation, kept))
+    }
+
+    /// Runs the handler in what was obtained. Where that is a zygote's child in which the handler does not
+    /// load, nothing has run: it is tried once in an interpreter of its own.
+    async fn run(
+        &self,
+        turn: &Turn<Serving>,
+        prepared: &Prepared,
+        mut obtained: Obtained,
+        mut call: Call<'_>,
+        mut recording: Recording,
+    ) -> Result<(Obtained, Answered), Fault> {
+        loop {
+            let Obtained { instance, tier, .. } = &obtained;
+            let (function, origin) = (instance.function().clone(), instance.origin());
+            let noted = self.note_running(instance);
+            instance.share_processors(turn.sharers()).map_err(internal)?;
+            let Call { request_id, payload, streams } = &mut call;
+            let answered = instance.invoke(request_id, payload, recording, streams.as_mut()).await;
+            let mut answered = answered.map_err(internal)?;
+            drop(noted);
+            let (true, Err(error)) = (answered.is_unloaded, &answered.result) else {
+                if *tier != Tier::Paused {
+                    function.trust.has_loaded();
+                }
+                return Ok((obtained, answered));
+            };
+            let reason = format!("{}: {}", error.error_type, error.error_message);
+            let is_tried_again = match origin {
+                Origin::Zygote { .. } => function.trust.has_failed_forked(&reason),
+                Origin::Interpreter => {
+                    function.trust.has_failed_fresh();
+                    false
+                }
+            };
+            match answered.recording.take() {
+                Some(again) if is_tried_again => {
+                    recording = again;
+                    let reason: String = reason.chars().take(MOST_REASON).collect();
+                    let line = format!(
+                        "[not loaded in a zygote's child, and loaded again without one: {reason}]\n"
+                    );
+                    recording.print(line.as_bytes());
+                }
+                first => {
+                    answered.recording = first;
+                    return Ok((obtained, answered));
+                }
+            }
+            tracing::warn!(function = function.info.name, reason, "not loaded in a zygote's child");
+            match self.serve(turn, &function, prepared).await? {
+                Some(fresh) => obtained = fresh,
+                // Its environment is gone meanwhile.
+                None => {
+                    answered.recording = Some(recording);
+                    return Ok((obtained, answered));
+                }
+            }
+        }
     }
 
     /// What follows a reply: the instance is frozen, its environment gets a zygote, and that

@@ -235,7 +235,12 @@ impl Supervisor {
             return Err(Fault { kind: FaultKind::BadInput, message });
         };
         self.environments.imports(&tree).await?;
-        Ok(self.zygotes.explain(&function, &tree))
+        let mut explanation = self.zygotes.explain(&function, &tree);
+        if let Some(reason) = function.trust.reason() {
+            explanation.zygotes.iter_mut().for_each(|one| one.serves = false);
+            explanation.unlike = Some(reason);
+        }
+        Ok(explanation)
     }
 
     /// Starts given trees of zygotes, of the packages of all environments of the default interpreter;

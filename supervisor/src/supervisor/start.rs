@@ -10,7 +10,7 @@ use super::paused::Before;
 use super::prepare::Prepared;
 use crate::environment::Tree;
 use crate::fault::internal;
-use crate::function::{Function, Instance, StartError, furnish};
+use crate::function::{Function, Instance, Origin, StartError, furnish};
 use crate::zygote::{self, Claimed, Spare, SpareError, Zygote};
 
 /// An instance that is ready to be asked, the tier that its start found, and its environment.
@@ -56,6 +56,7 @@ impl Supervisor {
             self.zygotes.tree(&key)
         });
         if let Some(tree) = seen.filter(|_| self.settings.tiers.zygote && !is_cold)
+            && function.trust.may_fork()
             && let Some(choice) = self.zygotes.choose(function, &tree)
         {
             let tier = if choice.helps { Tier::Zygote } else { Tier::Ssd };
@@ -64,8 +65,8 @@ impl Supervisor {
             match self.fork(&zygote, function, wider).await? {
                 Ok(spare) => {
                     self.zygotes.prove(&zygote);
-                    let instance =
-                        Arc::new(Instance::new(spare, function.clone(), wider.is_some())?);
+                    let origin = Origin::Zygote { is_wider: wider.is_some() };
+                    let instance = Arc::new(Instance::new(spare, function.clone(), origin)?);
                     let (zygote, before) = (Some((choice.id, Arc::downgrade(&zygote))), None);
                     return Ok(Some(Obtained { instance, tier, tree, zygote, began, before }));
                 }
@@ -85,7 +86,7 @@ impl Supervisor {
         let (launched, furnished) = tokio::join!(launched, furnished);
         furnished?;
         let launched = launched.map_err(internal)?;
-        let instance = Arc::new(Instance::new(launched, function.clone(), false)?);
+        let instance = Arc::new(Instance::new(launched, function.clone(), Origin::Interpreter)?);
         Ok(Some(Obtained { instance, tier, tree, zygote: None, began, before: None }))
     }
 

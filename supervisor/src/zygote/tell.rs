@@ -30,6 +30,7 @@ impl Pool {
         Explanation {
             function: name.clone(),
             learned: inner.policy.has_learned(name),
+            unlike: None,
             starts_per_minute: inner.policy.rate(name, now) * 60.0,
             imports: needs.map_or_else(Vec::new, |needs| inner.imports(needs)),
             zygotes: verdicts
