@@ -179,14 +179,12 @@ impl Supervisor {
                 }
             }
             tracing::warn!(function = function.info.name, reason, "not loaded in a zygote's child");
-            match self.serve(turn, &function, prepared).await? {
-                Some(fresh) => obtained = fresh,
+            let Some(fresh) = self.serve(turn, &function, prepared).await? else {
                 // Its environment is gone meanwhile.
-                None => {
-                    answered.recording = Some(recording);
-                    return Ok((obtained, answered));
-                }
-            }
+                answered.recording = Some(recording);
+                return Ok((obtained, answered));
+            };
+            obtained = fresh;
         }
     }
 
