@@ -18,6 +18,21 @@ pub const MAX_MESSAGE_BYTES: u64 = 6 << 20;
 /// Room for the header of a function's answer, in bytes: for the names of some thousand modules.
 pub const HEADER_BYTES: u64 = 1 << 20;
 
+/// Longest message over a limit that is read to its end, in bytes, so that what follows it is understood.
+/// More than the longest message that there can be.
+const LONGEST_DROPPED: u64 = 80 << 20;
+/// How much of it is read at once, in bytes.
+const DROPPED_BYTES: usize = 64 << 10;
+
+/// What follows a message's header.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Body {
+    /// All of it.
+    Whole(Vec<u8>),
+    /// It was read and dropped, because the message was over its limit; how many bytes it had.
+    Dropped(u64),
+}
+
 /// Joins a header and its body to what [`send`] and `pipsqueak_kernel::message::send` take.
 pub fn compose(header: &impl Serialize, body: &[u8]) -> io::Result<Vec<u8>> {
     let mut message = serde_json::to_vec(header)?;
@@ -66,34 +81,84 @@ pub fn is_open(channel: &Stream) -> bool {
     recv(channel.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN)
 }
 
-/// Receives a message of so many bytes at most; `None` where the other side has closed, even half-way: a process that ends
-/// while it writes is no different from one that ends before.
+/// Receives a message of so many bytes at most; `None` where the other side has closed, even half-way: a
+/// process that ends while it writes is no different from one that ends before.
 pub async fn receive<H: DeserializeOwned>(
     channel: &mut (impl AsyncRead + Unpin),
     longest: u64,
 ) -> io::Result<Option<(H, Vec<u8>)>> {
+    match receive_or_drop(channel, longest).await? {
+        None => Ok(None),
+        Some((header, Body::Whole(body))) => Ok(Some((header, body))),
+        Some((_, Body::Dropped(_))) => Err(invalid(format!("a message is over {longest} bytes"))),
+    }
+}
+
+/// The same, but of a longer message the header is received and the body dropped: what follows it can be
+/// received. Only what is no message, or longer than any, is an error.
+pub async fn receive_or_drop<H: DeserializeOwned>(
+    channel: &mut (impl AsyncRead + Unpin),
+    longest: u64,
+) -> io::Result<Option<(H, Body)>> {
     let mut length = [0; 4];
     if ended(channel.read_exact(&mut length).await)? {
         return Ok(None);
     }
     let length = u32::from_le_bytes(length);
     if u64::from(length) > longest {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("a message of {length} bytes is over the limit of {longest}"),
-        ));
+        return receive_header(channel, u64::from(length), longest).await;
     }
     let mut message = vec![0; length as usize];
     if ended(channel.read_exact(&mut message).await)? {
         return Ok(None);
     }
-    let end = message
-        .iter()
-        .position(|byte| *byte == b'\n')
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a message without a header"))?;
+    let end = end_of_header(&message).ok_or_else(|| invalid(NO_HEADER))?;
     let header = serde_json::from_slice(&message[..end])?;
     message.drain(..=end);
-    Ok(Some((header, message)))
+    Ok(Some((header, Body::Whole(message))))
+}
+
+/// Receives a header of `longest` bytes at most of a message of `length`, and drops its body.
+async fn receive_header<H: DeserializeOwned>(
+    channel: &mut (impl AsyncRead + Unpin),
+    length: u64,
+    longest: u64,
+) -> io::Result<Option<(H, Body)>> {
+    if length > LONGEST_DROPPED {
+        return Err(invalid(format!("a message of {length} bytes is over the limit of {longest}")));
+    }
+    let mut buffer = vec![0; DROPPED_BYTES];
+    let (mut header, mut end, mut left) = (Vec::new(), None, length);
+    while left > 0 {
+        let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let read = match channel.read(&mut buffer[..most]).await {
+            Ok(read @ 1..) => read,
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        left -= read as u64;
+        if end.is_none() {
+            let before = header.len();
+            header.extend_from_slice(&buffer[..read]);
+            end = end_of_header(&header[before..]).map(|end| before + end);
+            if end.is_none() && header.len() as u64 > longest {
+                return Err(invalid(NO_HEADER));
+            }
+        }
+    }
+    let end = end.ok_or_else(|| invalid(NO_HEADER))?;
+    Ok(Some((serde_json::from_slice(&header[..end])?, Body::Dropped(length - end as u64 - 1))))
+}
+
+const NO_HEADER: &str = "a message without a header";
+
+fn end_of_header(message: &[u8]) -> Option<usize> {
+    message.iter().position(|byte| *byte == b'\n')
+}
+
+fn invalid(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 /// Waits for the empty message by which a forked process says that it waits for its first; `false` where
@@ -106,7 +171,7 @@ pub async fn greeted(channel: &mut (impl AsyncRead + Unpin)) -> io::Result<bool>
     if length == [0; 4] {
         return Ok(true);
     }
-    Err(io::Error::new(io::ErrorKind::InvalidData, "a message where an empty one belongs"))
+    Err(invalid("a message where an empty one belongs"))
 }
 
 fn ended(read: io::Result<usize>) -> io::Result<bool> {
@@ -140,5 +205,30 @@ mod tests {
         near.write_all(&[9, 0, 0, 0, b'x']).await.unwrap();
         drop(near);
         assert!(receive::<String>(&mut far, 100).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_message_that_is_too_long_is_received() {
+        let (mut near, mut far) = tokio::io::duplex(1024);
+        tokio::spawn(async move {
+            let long = compose(&"long", &vec![b'x'; 1 << 20]).unwrap();
+            let next = compose(&"next", b"y").unwrap();
+            send(&mut near, &[long.clone(), next]).await.unwrap();
+            near.write_all(&frames(&[long]).unwrap()[..300]).await.unwrap();
+        });
+        let mut received = Vec::new();
+        while let Some(one) = receive_or_drop::<String>(&mut far, 100).await.unwrap() {
+            received.push(one);
+        }
+        let long = ("long".to_owned(), Body::Dropped(1 << 20));
+        assert_eq!(received, [long, ("next".to_owned(), Body::Whole(b"y".to_vec()))]);
+    }
+
+    #[tokio::test]
+    async fn a_header_has_an_end_within_the_limit() {
+        let (mut near, mut far) = tokio::io::duplex(1 << 20);
+        send(&mut near, &[vec![b'x'; 200 << 10]]).await.unwrap();
+        let error = receive_or_drop::<String>(&mut far, 100).await.unwrap_err();
+        assert_eq!(error.to_string(), NO_HEADER);
     }
 }

@@ -8,7 +8,11 @@ use super::{Attacked, wheel};
 use crate::harness::{Index, eventually};
 use crate::tests;
 
-tests!(lies_of_a_function_hurt_itself_alone, a_zygote_that_lies_is_done_without);
+tests!(
+    lies_of_a_function_hurt_itself_alone,
+    lies_of_one_call_of_several_hurt_no_other,
+    a_zygote_that_lies_is_done_without,
+);
 
 /// Says what it is asked to on its channel, as bytes in hexadecimal digits, instead of an answer.
 const LIAR: &str = "
@@ -90,6 +94,71 @@ fn lies_of_a_function_hurt_itself_alone() {
     // Those that came with messages are nobody's any more.
     eventually("descriptors are closed", || open_descriptors(&attacked) <= before + 4);
     assert_eq!(instance.invoke("liar", &json!({ "say": [] }))["result"], "honest");
+}
+
+/// Of eight calls in one process the last says what it may not, once the others wait.
+const ONE_OF_SEVERAL: &str = "
+import collections, json, os, socket, threading, time
+
+said = collections.defaultdict(threading.Event)
+waiting = collections.Counter()
+lock = threading.Lock()
+
+def handler(event, context):
+    lie = event['lie']
+    with lock:
+        waiting[lie] += 1
+        event_of_lie = said[lie]
+    if 'header' not in event:
+        event_of_lie.wait(20)
+        return os.getpid()
+    while waiting[lie] < 8:
+        time.sleep(0.01)
+    header = dict(event['header'])
+    if header.pop('named', True):
+        header['request_id'] = context.aws_request_id
+    message = json.dumps(header).encode() + b'\\n' + b'x' * event['bytes']
+    channel = socket.socket(fileno=os.dup(3))
+    channel.sendall(len(message).to_bytes(4, 'little') + message)
+    event_of_lie.set()
+    return os.getpid()
+";
+
+fn lies_of_one_call_of_several_hurt_no_other() {
+    let attacked = Attacked::start();
+    let instance = &attacked.instance;
+    let flags = ["--concurrency", "8", "--sandboxes", "1"];
+    instance.deploy("several", ONE_OF_SEVERAL, &flags);
+    let mut process = None;
+    for (lie, header, bytes, error) in [
+        ("an answer", json!({}), 20 << 20, json!("Function.ResponseSizeTooLarge")),
+        ("output", json!({ "printed": true }), 20 << 20, json!(null)),
+        ("no name", json!({ "named": false }), 1, json!(null)),
+        ("a part", json!({ "part": "result" }), 1, json!(null)),
+        (
+            "a long part",
+            json!({ "part": "result" }),
+            20 << 20,
+            json!("Function.ResponseSizeTooLarge"),
+        ),
+    ] {
+        let lying = json!({ "lie": lie, "header": header, "bytes": bytes });
+        let mut answers: Vec<Value> = std::thread::scope(|scope| {
+            let waiting: Vec<_> = (0..7)
+                .map(|_| scope.spawn(|| instance.invoke("several", &json!({ "lie": lie }))))
+                .collect();
+            let lied = scope.spawn(|| instance.invoke("several", &lying));
+            waiting.into_iter().chain([lied]).map(|call| call.join().unwrap()).collect()
+        });
+        let liar = answers.pop().unwrap();
+        assert_eq!(liar["error"]["errorType"], error, "{lie}: {liar}");
+        for answer in &answers {
+            assert_eq!(answer["outcome"], "done", "{lie}: {answer}");
+            let process = process.get_or_insert_with(|| answer["result"].clone());
+            assert_eq!(answer["result"], *process, "{lie}: {answer}");
+        }
+        attacked.serves_others();
+    }
 }
 
 fn a_zygote_that_lies_is_done_without() {

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::unix::pipe;
 
 use super::parts::{Parts, Said};
-use crate::channel;
+use crate::channel::{self, Body};
 use crate::logs::Recording;
 
 /// Most bytes of a single invocation's output that are kept; the rest is read and dropped, so that
@@ -67,6 +67,29 @@ pub struct Failure {
     pub loading: bool,
 }
 
+impl Answer {
+    /// The failure of an invocation whose message was over the limit of `longest` bytes.
+    pub fn too_long(self, bytes: u64, longest: u64) -> Self {
+        let message = format!(
+            "Response payload size ({bytes} bytes) exceeded what one message takes ({longest} bytes with its \
+             header)."
+        );
+        // What has answered has ended. What streams goes on, and nobody takes it.
+        let fit = self.part.is_none();
+        self.failed("Function.ResponseSizeTooLarge", message, fit)
+    }
+
+    /// The failure of an invocation because of something that its process has said; whether the process is
+    /// `fit` for another.
+    pub fn failed(self, error_type: &str, error_message: String, fit: bool) -> Self {
+        let (error_type, stack_trace) = (error_type.to_owned(), Vec::new());
+        let run_us = self.run_us;
+        let loading = false;
+        let error = Failure { error_type, error_message, stack_trace, run_us, fit, loading };
+        Self { error: Some(error), part: None, printed: false, ..self }
+    }
+}
+
 /// Modules that answers have named, within bounds.
 #[derive(Debug, Default)]
 pub struct Imported(Vec<String>);
@@ -116,6 +139,11 @@ impl Logs {
         self.dropped += bytes.len() - kept;
     }
 
+    /// Counts what is not kept.
+    pub fn skip(&mut self, bytes: u64) {
+        self.dropped = self.dropped.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+
     /// Adds what others have kept.
     pub fn append(&mut self, other: &Self) {
         self.add(&other.bytes);
@@ -133,7 +161,8 @@ impl Logs {
 }
 
 /// Sends `messages`, does what is to be done once they are `sent`, and waits for one answer of at most
-/// `longest` bytes, reading `printed` all the while, and passing on `parts` of what is streamed.
+/// `longest` bytes, reading `printed` all the while, and passing on `parts` of what is streamed. A longer
+/// one is a failure.
 ///
 /// `None` where the function's process closed the channel instead.
 pub async fn exchange(
@@ -150,7 +179,10 @@ pub async fn exchange(
         channel::ask(function, messages).await?;
         sent()?;
         match parts {
-            None => channel::receive::<Answer>(function, longest).await,
+            None => {
+                let received = channel::receive_or_drop::<Answer>(function, longest).await?;
+                Ok(received.map(|(answer, body)| bounded(answer, body, longest)))
+            }
             Some(parts) => receive_streamed(function, longest, parts).await,
         }
     };
@@ -171,6 +203,13 @@ pub async fn exchange(
     Ok(answer)
 }
 
+fn bounded(answer: Answer, body: Body, longest: u64) -> (Answer, Vec<u8>) {
+    match body {
+        Body::Whole(body) => (answer, body),
+        Body::Dropped(bytes) => (answer.too_long(bytes, longest), Vec::new()),
+    }
+}
+
 /// Passes parts on until the answer comes.
 async fn receive_streamed(
     function: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -179,7 +218,7 @@ async fn receive_streamed(
 ) -> io::Result<Option<(Answer, Vec<u8>)>> {
     let (mut reader, mut writer) = tokio::io::split(function);
     loop {
-        let receive = channel::receive::<Answer>(&mut reader, longest);
+        let receive = channel::receive_or_drop::<Answer>(&mut reader, longest);
         tokio::pin!(receive);
         let received = loop {
             tokio::select! {
@@ -188,7 +227,8 @@ async fn receive_streamed(
                 part = parts.next() => channel::ask(&mut writer, &[part?]).await?,
             }
         };
-        let Some((answer, bytes)) = received else { return Ok(None) };
+        let Some((answer, body)) = received else { return Ok(None) };
+        let (answer, bytes) = bounded(answer, body, longest);
         let Some(said) = answer.part else {
             if let Some(told) = parts.end()? {
                 channel::ask(&mut writer, &[told]).await?;

@@ -238,10 +238,7 @@ impl Instance {
         mut logs: Logs,
     ) -> (Exchanged, Logs) {
         let timeout = Duration::from_millis(self.function.info.timeout_ms);
-        let first = || {
-            let is_first = self.invocations.fetch_add(1, Ordering::Relaxed) == 0;
-            is_first.then(|| self.load()).transpose()
-        };
+        let is_first = self.invocations.fetch_add(1, Ordering::Relaxed) == 0;
         let parts = streams.map(|streams| Parts::new(request_id, streams));
         match &self.wire {
             Wire::Alone(wire) => {
@@ -253,7 +250,7 @@ impl Instance {
                         let same = printed.pipe().as_fd().try_clone_to_owned()?;
                         *printed.pipe() = pipe::Receiver::from_owned_fd(same)?;
                     }
-                    let load = first()?;
+                    let load = is_first.then(|| self.load()).transpose()?;
                     if load.is_none() {
                         printed.begin(channel.get_ref().as_fd(), &logs)?;
                     }
@@ -278,7 +275,7 @@ impl Instance {
             }
             Wire::Shared(shared) => {
                 let mut call = shared.call(request_id, logs, parts.is_some());
-                let exchange = call.exchange(first, message, parts);
+                let exchange = call.exchange(|| self.load(), message, parts);
                 let exchanged = tokio::time::timeout(timeout, exchange).await;
                 match exchanged {
                     Ok(Ok(Some((answer, body, logs)))) => (Ok(Ok(Some((answer, body)))), logs),

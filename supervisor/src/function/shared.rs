@@ -1,20 +1,23 @@
 //! A process that serves several invocations at once: answers are told apart by the invocation they
 //! name, and so is what is printed, as far as the process can tell.
 
+mod sending;
+
 use std::collections::HashMap;
 use std::future::pending;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, ReadHalf};
 use tokio::net::unix::pipe;
-use tokio::sync::{Notify, OwnedMutexGuard, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
+use self::sending::{Sending, Writer};
 use super::exchange::{Answer, Imported, Logs, PRINTED_BYTES, read_printed};
 use super::parts::{Parts, Said, WINDOW};
 use super::printed::{self, Old};
-use crate::channel;
+use crate::channel::{self, Body};
 use crate::logs::Recording;
 use crate::stream::Stream;
 
@@ -24,7 +27,7 @@ type Answered = (Answer, Vec<u8>, Logs);
 /// The channel of such a process.
 #[derive(Debug)]
 pub struct Shared {
-    writer: Arc<tokio::sync::Mutex<WriteHalf<Stream>>>,
+    writer: Arc<tokio::sync::Mutex<Writer>>,
     /// The same socket, to send a pipe along; used by whoever has the writer.
     socket: OwnedFd,
     calls: Arc<Mutex<Calls>>,
@@ -93,7 +96,7 @@ impl Shared {
                 call.answer = None;
             }
         });
-        let writer = Arc::new(tokio::sync::Mutex::new(writer));
+        let writer = Arc::new(tokio::sync::Mutex::new(Writer::new(writer)));
         Ok(Self { writer, socket, calls, changed })
     }
 
@@ -136,23 +139,25 @@ impl Shared {
 
     async fn tell(&self, told: Option<Vec<u8>>) -> io::Result<()> {
         let Some(told) = told else { return Ok(()) };
-        Sending::begin(self).await.send(&[told]).await
+        Sending::begin(&self.writer).await.send(&[told]).await
     }
 }
 
 impl Call<'_> {
-    /// Sends the invocation, and `first` what it writes ahead of the first of all; passes on `parts`.
+    /// Sends the invocation, and `first` what it gives ahead of the first of all; passes on `parts`.
     /// `None` where the process closed the channel instead of answering.
     pub async fn exchange(
         &mut self,
-        first: impl FnOnce() -> io::Result<Option<Vec<u8>>>,
+        first: impl FnOnce() -> io::Result<Vec<u8>>,
         message: Vec<u8>,
         parts: Option<Parts<'_>>,
     ) -> io::Result<Option<Answered>> {
         {
-            let sending = Sending::begin(self.shared).await;
+            let sending = Sending::begin(&self.shared.writer).await;
             self.shared.renew_pipe()?;
-            let messages: Vec<_> = first()?.into_iter().chain([message]).collect();
+            // One that is given up before any of it is written leaves it to the next.
+            let first = sending.is_first().then(first).transpose()?;
+            let messages: Vec<_> = first.into_iter().chain([message]).collect();
             sending.send(&messages).await?;
         }
         let answered = match (parts, &mut self.said) {
@@ -198,54 +203,6 @@ impl Drop for Call<'_> {
     }
 }
 
-/// Messages on their way. A call that is given up meanwhile does not cut them off: what comes next in
-/// the channel would be taken for the rest of them.
-struct Sending {
-    writer: Option<OwnedMutexGuard<WriteHalf<Stream>>>,
-    frames: Vec<u8>,
-    sent: usize,
-}
-
-impl Sending {
-    async fn begin(shared: &Shared) -> Self {
-        let writer = shared.writer.clone().lock_owned().await;
-        Self { writer: Some(writer), frames: Vec::new(), sent: 0 }
-    }
-
-    async fn send(mut self, messages: &[Vec<u8>]) -> io::Result<()> {
-        self.frames = channel::frames(messages)?;
-        channel::unless_ended(self.proceed().await)
-    }
-
-    async fn proceed(&mut self) -> io::Result<()> {
-        while let Some(writer) = &mut self.writer
-            && self.sent < self.frames.len()
-        {
-            match writer.write(&self.frames[self.sent..]).await {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(bytes) => self.sent += bytes,
-                Err(error) => {
-                    self.sent = self.frames.len();
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        if (1..self.frames.len()).contains(&self.sent)
-            && let Some(mut writer) = self.writer.take()
-        {
-            let rest = self.frames.split_off(self.sent);
-            // It ends with its process at the latest. That nobody reads it is told to those who wait.
-            tokio::spawn(async move { writer.write_all(&rest).await });
-        }
-    }
-}
-
 impl Calls {
     /// Keeps what nobody knows who has printed it.
     fn print(&mut self, bytes: &[u8]) {
@@ -255,12 +212,15 @@ impl Calls {
         }
     }
 
-    fn tell(&mut self, mut answer: Answer, body: Vec<u8>) -> io::Result<()> {
+    /// Hands out what a process has said. What it may not say is the trouble of the call that it names.
+    fn tell(&mut self, mut answer: Answer, body: Body, longest: u64) {
         self.imported.note(std::mem::take(&mut answer.imported));
         let is_first = !std::mem::replace(&mut self.has_answered, true);
         let Some(id) = &answer.request_id else {
+            let Body::Whole(body) = body else { return };
             if !is_first {
-                return Err(io::Error::other("an answer to what was not asked"));
+                // An answer to what was not asked.
+                return;
             }
             // The handler could not be loaded; that is nobody's in particular, and so everybody's.
             for call in self.waiting.values_mut() {
@@ -269,29 +229,35 @@ impl Calls {
                     let _ = sender.send((answer.clone(), body.clone(), logs));
                 }
             }
-            return Ok(());
+            return;
         };
-        if let Some(said) = answer.part {
-            let waiting = self.waiting.get(id).and_then(|call| call.said.as_ref());
-            // Whose client has gone is waited for no more.
-            return match waiting.map(|waiting| waiting.try_send((said, body))) {
-                Some(Err(mpsc::error::TrySendError::Full(_))) => {
-                    Err(io::Error::other("more parts at once than were agreed on"))
+        // One whose client has gone is waited for no more.
+        let Some(call) = self.waiting.get_mut(id) else { return };
+        match body {
+            Body::Whole(body) if answer.printed => call.logs.add(&body),
+            Body::Dropped(bytes) if answer.printed => call.logs.skip(bytes),
+            Body::Dropped(bytes) => self.answer(answer.too_long(bytes, longest), Vec::new()),
+            Body::Whole(body) => match answer.part {
+                None => self.answer(answer, body),
+                Some(said) => {
+                    let sent = call.said.as_ref().map(|call| call.try_send((said, body)));
+                    if let Some(Err(mpsc::error::TrySendError::Full(_))) = sent {
+                        let message = "it sent more parts at once than were agreed on".to_owned();
+                        let failed = answer.failed("Runtime.ProtocolError", message, false);
+                        self.answer(failed, Vec::new());
+                    }
                 }
-                _ => Ok(()),
-            };
+            },
         }
-        if answer.printed {
-            if let Some(call) = self.waiting.get_mut(id) {
-                call.logs.add(&body);
-            }
-        } else if let Some(mut call) = self.waiting.remove(id) {
-            call.logs.append(&std::mem::take(&mut self.unknown));
-            if let Some(sender) = call.answer {
-                let _ = sender.send((answer, body, call.logs));
-            }
+    }
+
+    fn answer(&mut self, answer: Answer, body: Vec<u8>) {
+        let id = answer.request_id.as_ref();
+        let Some(mut call) = id.and_then(|id| self.waiting.remove(id)) else { return };
+        call.logs.append(&std::mem::take(&mut self.unknown));
+        if let Some(sender) = call.answer {
+            let _ = sender.send((answer, body, call.logs));
         }
-        Ok(())
     }
 }
 
@@ -305,7 +271,7 @@ async fn follow(
     let mut buffer = vec![0; PRINTED_BYTES];
     let (mut printed, mut old) = (Some(printed), Old::default());
     loop {
-        let receive = channel::receive::<Answer>(&mut reader, longest);
+        let receive = channel::receive_or_drop::<Answer>(&mut reader, longest);
         tokio::pin!(receive);
         let received = loop {
             tokio::select! {
@@ -327,9 +293,7 @@ async fn follow(
         match received {
             Ok(Some((answer, body))) => {
                 let has_left_others = answer.others;
-                if let Err(error) = calls.tell(answer, body) {
-                    return Ended::Broken(error.to_string());
-                }
+                calls.tell(answer, body, longest);
                 if has_left_others && let Some(printed) = printed.take() {
                     old.read(printed, calls.nobody.as_ref().map(Recording::of_nobody));
                     calls.is_without_pipe = true;
@@ -353,69 +317,4 @@ fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::net::UnixStream;
-
-    use serde_json::json;
-    use tokio::io::AsyncWriteExt;
-
-    use super::*;
-
-    async fn tell(far: &mut Stream, header: serde_json::Value, body: &[u8]) {
-        channel::send(far, &[channel::compose(&header, body).unwrap()]).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn what_is_given_up_half_way_is_sent_whole() {
-        let (near, far) = UnixStream::pair().unwrap();
-        let (near, mut far) = (Stream::new(near).unwrap(), Stream::new(far).unwrap());
-        let (_print, printed) = pipe::pipe().unwrap();
-        let shared = Shared::new(near, printed, 1000).unwrap();
-        let large = channel::compose(&"large", &vec![b'x'; 4 << 20]).unwrap();
-        let mut first = shared.call("a", Logs::default(), false);
-        let patience = std::time::Duration::from_millis(20);
-        let given_up = first.exchange(|| Ok(None), large.clone(), None);
-        assert!(tokio::time::timeout(patience, given_up).await.is_err());
-        let mut second = shared.call("b", Logs::default(), false);
-        let small = channel::compose(&"small", b"").unwrap();
-        let asked = second.exchange(|| Ok(None), small, None);
-        let answering = async {
-            for length in [large.len() - "\"large\"\n".len(), 0] {
-                let (_, body): (String, _) =
-                    channel::receive(&mut far, 8 << 20).await.unwrap().unwrap();
-                assert_eq!(body.len(), length);
-            }
-            tell(&mut far, json!({ "request_id": "b" }), b"2").await;
-        };
-        let (answered, ()) = tokio::join!(asked, answering);
-        assert_eq!(answered.unwrap().unwrap().1, b"2");
-    }
-
-    #[tokio::test]
-    async fn answers_and_what_was_printed_find_their_calls_in_any_order() {
-        let (near, far) = UnixStream::pair().unwrap();
-        let (near, mut far) = (Stream::new(near).unwrap(), Stream::new(far).unwrap());
-        let (mut print, printed) = pipe::pipe().unwrap();
-        let shared = Shared::new(near, printed, 1000).unwrap();
-        let mut calls = ["a", "b", "c"].map(|id| shared.call(id, Logs::default(), false));
-        print.write_all(b"unknown\n").await.unwrap();
-        tell(&mut far, json!({ "request_id": "a", "printed": true }), b"of a\n").await;
-        tell(&mut far, json!({ "request_id": "b" }), b"2").await;
-        tell(&mut far, json!({ "request_id": "nobody" }), b"0").await;
-        tell(&mut far, json!({ "request_id": "a" }), b"1").await;
-        let mut told = Vec::new();
-        for call in &mut calls[..2] {
-            let answered = call.exchange(|| Ok(None), Vec::new(), None).await.unwrap().unwrap();
-            let (_, body, logs) = answered;
-            told.push((logs.finish().0, String::from_utf8(body).unwrap()));
-        }
-        let expected = [("of a\n", "1"), ("unknown\n", "2")];
-        assert_eq!(told, expected.map(|(logs, body)| (logs.to_owned(), body.to_owned())));
-        assert!(shared.is_open());
-        drop(far);
-        let ended = calls[2].exchange(|| Ok(None), Vec::new(), None).await.unwrap();
-        assert!(ended.is_none() && !shared.is_open());
-        let mut late = shared.call("d", Logs::default(), false);
-        assert!(late.exchange(|| Ok(None), Vec::new(), None).await.unwrap().is_none());
-    }
-}
+mod tests;
