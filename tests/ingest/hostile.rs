@@ -108,6 +108,7 @@ fn what_cannot_do_harm_is_installed_without_it() {
         "absolute",
         "record_outside",
         "lib64",
+        "overwritten",
     ];
     let index = Index::of(&names);
     let instance = instance(&index);
@@ -131,6 +132,7 @@ fn what_cannot_do_harm_is_installed_without_it() {
             assert!(site.join(path).exists() && !path.contains(".."), "{name}: {line}");
         }
     }
+    assert!(site.join("overwritten").join(format!("{}.py", "n".repeat(252))).exists());
     for name in ["lib64/lib64/plugin.txt", "lib/lib64/plugin.txt", "lib64/lib64/beside.txt"] {
         assert!(instance.mount().join("envs/odd").join(name).exists(), "{name}");
     }

@@ -9,6 +9,8 @@ use crate::tests;
 tests!(
     each_package_of_a_lock_comes_from_its_own_address,
     what_another_index_has_too_is_told_by_its_digest,
+    a_digest_is_held_to_however_it_is_written,
+    a_lock_of_groups_has_those_that_it_has_by_default,
     a_lock_is_repaired_from_its_addresses,
 );
 
@@ -150,6 +152,54 @@ fn what_another_index_has_too_is_told_by_its_digest() {
     let file = write(&instance.scratch(), "hashed.txt", &text.concat());
     instance.ok(&["env", "add", "hashed", "-r", file.to_str().unwrap()]);
     assert_eq!(said(&instance, "hashed"), "main main second second");
+}
+
+fn a_digest_is_held_to_however_it_is_written() {
+    let main = index(&[("plain", "1.0", "main")]);
+    let instance = start(&main);
+    let wheel = "plain-1.0-py3-none-any.whl";
+    let (url, right) = (main.archive_url(wheel), main.sha256(wheel));
+    for (number, line) in [
+        "plain==1.0 --hash=sha256:HASH",
+        "plain==1.0 --hash sha256:HASH",
+        "plain==1.0 \\\n    --hash \\\n    sha256:HASH",
+        "plain @ URL --hash=sha256:HASH",
+        "URL --hash=sha256:HASH",
+        "URL --hash sha256:HASH",
+        "URL#sha256=HASH",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let name = format!("plain{number}");
+        let add = |hash: &str| {
+            let text = line.replace("URL", &url).replace("HASH", hash) + "\n";
+            let file = write(&instance.scratch(), "hashed.txt", &text);
+            instance.call(&["env", "add", &name, "-r", file.to_str().unwrap()])
+        };
+        let output = add(&"0".repeat(64));
+        assert!(output.code == 2 && output.stderr.contains("plain"), "{line}: {output:?}");
+        let output = add(&right);
+        assert_eq!(output.code, 0, "{line}: {output:?}");
+    }
+}
+
+/// As some tools write them, with a group for all that is not of another.
+fn a_lock_of_groups_has_those_that_it_has_by_default() {
+    let main = index(&[("common", "1.0", "main"), ("plain", "1.0", "main")]);
+    let instance = start(&main);
+    let marked = |name: &str, marker: &str| {
+        locked(&main, name, "1.0", false)
+            .replace("wheels", &format!("marker = \"{marker}\"\nwheels"))
+    };
+    let text = [
+        "lock-version = '1.0'\ncreated-by = 'a test'\ndefault-groups = ['default']\n".to_owned(),
+        marked("common", "'default' in dependency_groups"),
+        marked("plain", "'dev' in dependency_groups"),
+    ];
+    let file = write(&instance.scratch(), "pylock.toml", &text.concat());
+    instance.ok(&["env", "add", "grouped", "-r", file.to_str().unwrap()]);
+    assert_eq!(instance.ok(&["env", "freeze", "grouped"]).trim(), "common==1.0");
 }
 
 fn a_lock_is_repaired_from_its_addresses() {

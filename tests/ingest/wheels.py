@@ -165,6 +165,13 @@ def lib64(_):
     return wheel.add("lib64-1.0.data/data/lib/lib64/beside.txt", "beside")
 
 
+def overwritten(_):
+    """What an installer writes itself, and a name that leaves no room for bytecode's."""
+    wheel = package("overwritten").add("overwritten-1.0.dist-info/INSTALLER", "somebody else")
+    wheel.add("overwritten-1.0.dist-info/direct_url.json", "{}")
+    return wheel.add(f"overwritten/{'n' * 252}.py", "x = 1\n")
+
+
 def lying_hash(_):
     return package("lying_hash").add("lying_hash/data.txt", "one", hashed=digest(b"other"))
 

@@ -94,7 +94,10 @@ fn page_of(archives: &BTreeSet<(String, String)>) -> String {
         let file = url.split('?').next().unwrap_or(url);
         let file = file.rsplit('/').next().unwrap_or_default();
         let hash = hash.replacen(':', "=", 1);
-        format!("<a href=\"{}#{}\">{}</a><br>\n", escape(url), escape(&hash), escape(file))
+        // uv takes what follows the last slash for the archive's name.
+        let (path, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+        let url = format!("{path}{}", query.replace('/', "%2F"));
+        format!("<a href=\"{}#{}\">{}</a><br>\n", escape(&url), escape(&hash), escape(file))
     });
     let links: String = links.collect();
     format!("<!DOCTYPE html>\n<html><body>\n{links}</body></html>\n")
@@ -145,9 +148,9 @@ mod tests {
     #[test]
     fn a_page_holds_any_address() {
         let mut archives = Archives::default();
-        archives.add("x".to_owned(), "https://x/a%2Bb-1.whl?a=\"1\"&b=<2>", "sha256:aa".to_owned());
+        archives.add("x".to_owned(), "https://x/a%2Bb-1.whl?a=\"/\"&b=<2>", "sha256:aa".to_owned());
         assert!(page_of(&archives.0["x"]).contains(
-            "<a href=\"https://x/a%2Bb-1.whl?a=&quot;1&quot;&amp;b=&lt;2&gt;#sha256=aa\">a%2Bb-1.whl</a>"
+            "<a href=\"https://x/a%2Bb-1.whl?a=&quot;%2F&quot;&amp;b=&lt;2&gt;#sha256=aa\">a%2Bb-1.whl</a>"
         ));
     }
 }

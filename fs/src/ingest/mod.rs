@@ -13,6 +13,7 @@ pub mod downloads;
 pub mod heard;
 pub mod index;
 pub mod lock;
+pub mod marker;
 pub mod pack;
 pub mod pylock;
 pub mod record;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::AddError;
 use super::archives::Archives;
 use super::lock::normalise;
+use super::marker;
 
 /// What a lock says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,8 @@ struct Document {
     requires_python: Option<String>,
     #[serde(default)]
     environments: Vec<String>,
+    #[serde(default)]
+    default_groups: Vec<String>,
     #[serde(default)]
     packages: Vec<Package>,
 }
@@ -59,6 +62,12 @@ impl Artifact {
         self.hashes.iter().map(|(algorithm, digest)| format!(" --hash={algorithm}:{digest}"))
     }
 
+    /// The version that a wheel's name has.
+    fn version(&self) -> Option<String> {
+        let file = self.url.as_ref()?.split(['?', '#']).next()?.rsplit('/').next()?;
+        Some(file.split('-').nth(1)?.replace("%2B", "+").replace("%2b", "+"))
+    }
+
     /// The digest that an index would give, `algorithm:digest`.
     fn best_hash(&self) -> Option<String> {
         let of = |algorithm: &str| {
@@ -84,7 +93,7 @@ pub fn read(text: &str) -> Result<Pylock, AddError> {
     let mut requirements = Vec::new();
     let mut archives = Archives::default();
     for package in &document.packages {
-        requirements.push(requirement(package, &environments)?);
+        requirements.push(requirement(package, &environments, &document.default_groups)?);
         for wheel in &package.wheels {
             if let (Some(url), Some(hash)) = (&wheel.url, wheel.best_hash()) {
                 archives.add(normalise(&package.name), url, hash);
@@ -102,7 +111,11 @@ pub fn read(text: &str) -> Result<Pylock, AddError> {
     })
 }
 
-fn requirement(package: &Package, environments: &str) -> Result<String, AddError> {
+fn requirement(
+    package: &Package,
+    environments: &str,
+    groups: &[String],
+) -> Result<String, AddError> {
     let name = &package.name;
     let refused = |reason: &str| refused(format!("{name} {reason}"));
     if package.vcs.is_some() || package.directory.is_some() {
@@ -111,19 +124,19 @@ fn requirement(package: &Package, environments: &str) -> Result<String, AddError
         ));
     }
     let marker = package.marker.as_deref().unwrap_or_default();
-    if marker.contains("extras") || marker.contains("dependency_groups") {
-        return Err(refused("is for an extra or a group, and which are wanted cannot be said"));
-    }
+    let marker = marker::answer(marker, groups)
+        .ok_or_else(|| refused("has a marker that cannot be read"))?;
     let has_address = |artifact: &&Artifact| artifact.url.is_some();
-    let (what, hashes): (String, BTreeSet<String>) = match (&package.archive, &package.version) {
+    let wheels = || package.wheels.iter().filter(has_address);
+    let version = package.version.clone().or_else(|| wheels().find_map(Artifact::version));
+    let (what, hashes): (String, BTreeSet<String>) = match (&package.archive, version) {
         (Some(archive), _) => {
             let url =
                 archive.url.as_ref().ok_or_else(|| refused("is a file of another machine"))?;
             (format!("{name} @ {url}"), archive.hashes().collect())
         }
         (None, Some(version)) => {
-            let wheels = package.wheels.iter().filter(has_address);
-            (format!("{name}=={version}"), wheels.flat_map(Artifact::hashes).collect())
+            (format!("{name}=={version}"), wheels().flat_map(Artifact::hashes).collect())
         }
         (None, None) => return Err(refused("has no version")),
     };
@@ -133,7 +146,7 @@ fn requirement(package: &Package, environments: &str) -> Result<String, AddError
             None => refused("has no wheel with an address and a hash"),
         });
     }
-    let markers = match (marker, environments) {
+    let markers = match (&*marker, environments) {
         ("", "") => String::new(),
         (marker, "") => format!(" ; {marker}"),
         ("", environments) => format!(" ; {environments}"),
@@ -210,10 +223,33 @@ mod tests {
     }
 
     #[test]
+    fn what_a_lock_leaves_out_by_default_is_left_out() {
+        let text = r#"
+            default-groups = ["default"]
+            [[packages]]
+            name = "x"
+            marker = "'default' in dependency_groups"
+            wheels = [{ url = "https://x/x-1%2Bl-py3-none-any.whl#y", hashes = { sha256 = "aa" } }]
+            [[packages]]
+            name = "y"
+            version = "2"
+            marker = "'dev' in dependency_groups or 'all' in extras"
+            wheels = [{ url = "https://x/y.whl", hashes = { sha256 = "bb" } }]
+            "#;
+        assert_eq!(
+            lock(text).unwrap().requirements,
+            [
+                "x==1+l ; python_version >= '0' --hash=sha256:aa",
+                "y==2 ; python_version < '0' or python_version < '0' --hash=sha256:bb"
+            ]
+        );
+    }
+
+    #[test]
     fn what_cannot_be_installed_is_refused() {
         let wheel = "wheels = [{ url = 'https://x/x.whl', hashes = { sha256 = 'aa' } }]";
         for (package, says) in [
-            (format!("name = 'x'\nversion = '1'\nmarker = \"'a' in extras\"\n{wheel}"), "extra"),
+            (format!("name = 'x'\nversion = '1'\nmarker = \"extras == 'a'\"\n{wheel}"), "marker"),
             (format!("name = 'x'\nversion = \"1\\n-e .\"\n{wheel}"), "line"),
             ("name = 'x'\nversion = '1'\nwheels = [{ url = 'https://x/x.whl' }]".into(), "hash"),
             ("name = 'x'\nversion = '1'\n[packages.sdist]\nurl = 'https://x'".into(), "source"),

@@ -23,6 +23,9 @@ const MAX_FILE_BYTES: u64 = 4 << 30;
 /// What uv and pip leave of their own: it differs between two installs of the same wheel.
 const OF_THE_INSTALLER: [&str; 2] = ["REQUESTED", "uv_cache.json"];
 
+/// What they write over what a wheel may have brought, whatever its RECORD says of that.
+const WRITTEN_OVER: [&str; 2] = ["INSTALLER", "direct_url.json"];
+
 /// A staged environment.
 #[derive(Debug)]
 pub struct Staged {
@@ -112,7 +115,9 @@ impl Staged {
             kept.push('\n');
             files.extend(self.bytecode_of(&resolved));
             // Some wheels bring bytecode; what is there now was made here.
-            if !self.is_own_bytecode(&resolved) {
+            let is_made_here = self.is_own_bytecode(&resolved)
+                || own.is_some_and(|own| WRITTEN_OVER.contains(&own));
+            if !is_made_here {
                 claims.insert(resolved.clone(), line.claim);
             }
             files.insert(resolved);
@@ -167,7 +172,10 @@ impl Staged {
     fn exists(&self, path: &str) -> bool {
         match self.open_below(path, OFlag::O_PATH | OFlag::O_NOFOLLOW) {
             Ok(_) => true,
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
+            // Bytecode has a longer name than its source, and is not made where that is too long.
+            Err(error) => {
+                !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename)
+            }
         }
     }
 
@@ -249,6 +257,22 @@ mod tests {
             found.claims
         );
         assert!(!String::from_utf8_lossy(&found.record.1).contains("REQUESTED"));
+    }
+
+    #[test]
+    fn what_the_installer_has_written_over_is_no_lie_of_the_wheel() {
+        let name = "n".repeat(250);
+        let (root, staged) = stage(&format!(
+            "thing-1.0.dist-info/INSTALLER,sha256=x,6\n{name}.py,,\nthing/__init__.py,sha256=x,6\n"
+        ));
+        let site = root.path().join(SITE);
+        fs::write(site.join("thing-1.0.dist-info/INSTALLER"), "uv").unwrap();
+        fs::write(site.join(format!("{name}.py")), "").unwrap();
+        let found = &staged.distributions().unwrap()[0];
+        let paths: Vec<_> = found.claims.keys().map(String::as_str).collect();
+        assert_eq!(paths.len(), 2, "{paths:?}");
+        assert!(found.files.iter().any(|path| path.ends_with("/INSTALLER")));
+        assert!(!found.files.iter().any(|path| path.contains("nnn.cpython")));
     }
 
     #[test]

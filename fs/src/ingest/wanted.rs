@@ -76,10 +76,10 @@ impl Wanted {
     fn listed(requirements: Vec<String>, constraints: Vec<String>, is_complete: bool) -> Self {
         let mut hashes: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for line in requirements.iter().chain(&constraints) {
-            let Some(name) = name_of(line) else { continue };
-            let given = line.split_whitespace().filter_map(|word| word.strip_prefix("--hash="));
-            for hash in given {
-                hashes.entry(name.clone()).or_default().insert(hash.to_ascii_lowercase());
+            // What has no name is held to nothing that it could have, and so refused.
+            let name = || name_of(line).unwrap_or_else(|| line.to_owned());
+            for hash in given_hashes(line) {
+                hashes.entry(name()).or_default().insert(hash.to_ascii_lowercase());
             }
         }
         let is_demanded = requirements.iter().any(|line| line == "--require-hashes");
@@ -165,15 +165,36 @@ fn hold_one(given: &BTreeSet<String>, mut one: Locked) -> Result<Locked, AddErro
     Ok(one)
 }
 
-/// The normalised name that a line asks for; none of an option or an address alone.
+/// The digests that a line gives, in either way in which options are written.
+fn given_hashes(line: &str) -> impl Iterator<Item = &str> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let given = words.iter().enumerate().filter_map(|(at, word)| {
+        match word.strip_prefix("--hash")?.strip_prefix('=') {
+            Some(hash) => Some(hash),
+            None if *word == "--hash" => words.get(at + 1).copied(),
+            None => None,
+        }
+    });
+    given.collect::<Vec<_>>().into_iter()
+}
+
+/// The name of the wheel at an address.
+fn name_of_wheel(address: &str) -> Option<String> {
+    let file = address.split([' ', ';', '?', '#']).next()?.rsplit('/').next()?;
+    let (name, rest) = file.strip_suffix(".whl")?.split_once('-')?;
+    (rest.split('-').count() >= 4).then(|| normalise(name))
+}
+
+/// The normalised name that a line asks for; none of an option, or of an address that is no wheel's.
 fn name_of(line: &str) -> Option<String> {
     let end = line
         .find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.'))
         .unwrap_or(line.len());
     let name = &line[..end];
-    let is_name =
-        name.starts_with(|c: char| c.is_ascii_alphanumeric()) && !line[end..].starts_with("://");
-    is_name.then(|| normalise(name))
+    if line[end..].starts_with("://") {
+        return name_of_wheel(line);
+    }
+    name.starts_with(|c: char| c.is_ascii_alphanumeric()).then(|| normalise(name))
 }
 
 /// uv builds what `--no-binary` names, and would do so where there is a network.
@@ -245,10 +266,11 @@ mod tests {
             "Requests[socks] ; python_version > '3'",
             "pkg@https://host/x.whl",
             "https://host/y.whl",
+            "https://host/a-b/My_Own-1.0+x-py3-none-any.whl?c=d-e.whl#sha256=aa",
             "--pre",
         ]);
         let names: Vec<_> = wanted.requested.iter().map(String::as_str).collect();
-        assert_eq!(names, ["numpy", "pkg", "requests"]);
+        assert_eq!(names, ["my-own", "numpy", "pkg", "requests"]);
         assert_eq!(wanted.options().collect::<Vec<_>>(), ["--pre"]);
     }
 
@@ -265,6 +287,19 @@ mod tests {
         assert_eq!(one.hold(held.clone()).unwrap(), held);
         let weak = Locked { hashes: vec!["md5:aa".to_owned()], ..locked("idna", &[]) };
         assert!(wanted(&["idna"]).hold(vec![weak]).unwrap_err().is_bad_input());
+        // In every way in which they may be written.
+        for line in [
+            "six==1 --hash sha256:aa",
+            "six==1\t--hash=sha256:AA",
+            "https://x/six-1-py3-none-any.whl --hash=sha256:aa",
+            "https://x/six-1-py3-none-any.whl  --hash  sha256:aa",
+        ] {
+            let one = wanted(&[line]);
+            assert!(one.is_hashed() && one.hold(vec![locked("six", &["cc"])]).is_err(), "{line}");
+            assert_eq!(one.hold(held.clone()).unwrap(), held, "{line}");
+        }
+        let nameless = wanted(&["https://x/six.tar.gz --hash=sha256:aa"]);
+        assert!(nameless.hold(vec![locked("six", &["aa"])]).is_err());
         let both = wanted(&["six --hash=sha256:aa --hash=md5:ee"]);
         assert_eq!(both.hold(vec![locked("six", &["aa"])]).unwrap()[0].hashes, ["sha256:aa"]);
         let other = wanted(&["six --hash=sha512:dd"]);
