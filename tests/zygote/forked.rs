@@ -1,6 +1,8 @@
 //! A process that was forked from a zygote is like one with an interpreter of its own.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -8,7 +10,11 @@ use super::{fresh_and_forked, members};
 use crate::harness::{Instance, Options};
 use crate::tests;
 
-tests!(it_is_like_one_with_an_interpreter_of_its_own, it_tells_what_it_had_to_import);
+tests!(
+    it_is_like_one_with_an_interpreter_of_its_own,
+    it_tells_what_it_had_to_import,
+    it_is_had_with_every_interpreter_that_there_is
+);
 
 const PROBE: &str = include_str!("probe.py");
 
@@ -90,4 +96,37 @@ fn it_tells_what_it_had_to_import() {
     assert!(told.contains(&"idna.codec"), "{told:?}");
     assert!(told.iter().all(|name| name.split('.').next() == Some("idna")), "{told:?}");
     assert_eq!(ask(json!(["idna.codec"])), json!([]));
+}
+
+fn it_is_had_with_every_interpreter_that_there_is() {
+    let ask = "import sys; print(sys.executable)";
+    for minor in 9..=14 {
+        // A version manager has some that are not on the PATH.
+        let home = std::env::var("HOME").unwrap_or_default();
+        let managed = std::fs::read_dir(format!("{home}/.pyenv/versions")).into_iter().flatten();
+        let mut programs = vec![PathBuf::from(format!("python3.{minor}"))];
+        programs
+            .extend(managed.flatten().map(|one| one.path().join(format!("bin/python3.{minor}"))));
+        let found = programs.iter().find_map(|program| {
+            let asked = Command::new(program).args(["-c", ask]).output().ok()?;
+            asked
+                .status
+                .success()
+                .then(|| String::from_utf8(asked.stdout).unwrap().trim().to_owned())
+        });
+        let Some(python) = found else { continue };
+        let variables = vec![("PIPSQUEAK_PYTHON", python.clone())];
+        let instance = Instance::start(&Options { variables, ..Options::default() });
+        let code = "import sys\ndef handler(event): return sys.version_info[1]\n";
+        instance.deploy("version", code, &[]);
+        instance.invoke("version", &json!({}));
+        instance.await_zygotes();
+        instance.ok(&["evict", "--paused"]);
+        let answer = instance.invoke("version", &json!({}));
+        assert_eq!(
+            (&answer["result"], &answer["tier"]),
+            (&json!(minor), &json!("zygote")),
+            "{python}: {answer}"
+        );
+    }
 }

@@ -29,9 +29,7 @@ def main(role):
     except function.native.Elsewhere as elsewhere:
         raised = elsewhere.args[0] if elsewhere.args else None
     # Only what a function or a package has forked comes here.
-    from pipsqueak_runtime import forked
-
-    forked.leave(raised)
+    function.forked.leave(raised)
 
 
 main(sys.argv[1])

@@ -15,6 +15,8 @@ from pipsqueak_runtime import own_builtins as __builtins__
 
 _lock = allocate_lock()
 _loop = None
+# Where those are told who wait for the loop of threads.
+_waiting = set()
 
 
 def run(awaitable):
@@ -48,11 +50,32 @@ def _run_here(outcome):
     while True:
         try:
             return _loop.run_until_complete(task)
-        except BaseException:
+        except (SystemExit, KeyboardInterrupt):
             if _loop.is_closed():
                 raise
             # Of another task that exits; this one goes on.
             traceback.print_exc(file=sys.stderr)
+        except BaseException as error:
+            if type(error) is RuntimeError and _can_run(_loop):
+                # Somebody has stopped it.
+                traceback.print_exc(file=sys.stderr)
+                continue
+            _loop = None
+            _end(task.get_loop(), task)
+            raise
+
+
+def _can_run(loop):
+    return not loop.is_closed() and asyncio._get_running_loop() is None
+
+
+def _end(loop, task=None):
+    """Ends a loop that does not run any more, as far as that can be done."""
+    for end in (task and task.cancel, loop.close, lambda: asyncio.set_event_loop(None)):
+        try:
+            end and end()
+        except Exception:
+            pass
 
 
 def _run_there(awaitable):
@@ -79,9 +102,13 @@ def _run_there(awaitable):
             # Somebody has cancelled all tasks that there were.
             ended.put((None, error))
 
-    # In a copy of the caller's context.
-    loop.call_soon_threadsafe(begin)
-    return ended.get()
+    _waiting.add(ended)
+    try:
+        # In a copy of the caller's context.
+        loop.call_soon_threadsafe(begin)
+        return ended.get()
+    finally:
+        _waiting.discard(ended)
 
 
 def _loop_of_threads():
@@ -114,10 +141,19 @@ def _main_loop():
 
 
 def _serve(running):
+    global _loop
     asyncio.set_event_loop(running)
     while True:
         try:
             running.run_forever()
-        except BaseException:
+        except (SystemExit, KeyboardInterrupt):
             # Of a task of the user's own that exits; others go on.
             traceback.print_exc(file=sys.stderr)
+        except BaseException as error:
+            # It would not run again either. The next who awaits something gets another.
+            with _lock:
+                _loop = None
+            _end(running)
+            for ended in list(_waiting):
+                ended.put((None, error))
+            return

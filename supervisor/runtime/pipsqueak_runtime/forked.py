@@ -3,6 +3,9 @@ its end or by what was raised. It answers nobody."""
 
 import sys
 
+from pipsqueak_runtime import failure
+from pipsqueak_runtime import own_builtins as __builtins__
+
 
 def leave(error):
     """Returns where the interpreter is to end as at a script's end; else raises what ends it."""
@@ -49,8 +52,6 @@ def _code(code):
 
 def _own(trace):
     """The traceback without the runtime's frames ahead of the user's."""
-    from pipsqueak_runtime import failure
-
     begin = trace
     while begin and begin.tb_frame.f_code.co_filename.startswith(failure.HIDDEN):
         begin = begin.tb_next

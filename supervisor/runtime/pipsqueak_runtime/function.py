@@ -6,7 +6,7 @@ from os import _exit, set_inheritable, write
 
 import pipsqueak_native as native
 
-from pipsqueak_runtime import failure, handler, json_text, news
+from pipsqueak_runtime import failure, forked, handler, json_text, news
 from pipsqueak_runtime import own_builtins as __builtins__
 
 # Those that the process was started with; a function may put others in their place.

@@ -21,9 +21,9 @@ def encode(value):
     """A value as JSON, in bytes. Raises TypeError, ValueError or RecursionError where it is none."""
     try:
         return "".join(_parts(value, 0)).encode()
-    except (TypeError, ValueError, RecursionError):
+    except RecursionError:
         # Tells of a value that is in itself, too.
-        return _encoder.encode(value).encode()
+        return "".join(_make_parts({})(value, 0)).encode()
 
 
 def marshal(value, what="the answer"):
@@ -38,12 +38,12 @@ def marshal(value, what="the answer"):
     raise Failure("Runtime.MarshalError", f"{what} is not JSON: {reason}", fit=True)
 
 
-def _make_parts():
-    if c_make_encoder is None:
+def _make_parts(markers):
+    if _make is None:
         return lambda value, _: [_encoder.encode(value)]
-    text = json.encoder.encode_basestring_ascii
     separators = _encoder.key_separator, _encoder.item_separator
-    return c_make_encoder(None, _encoder.default, text, None, *separators, False, False, False)
+    return _make(markers, _encoder.default, _text, None, *separators, False, False, False)
 
 
-_parts = _make_parts()
+_make, _text = c_make_encoder, json.encoder.encode_basestring_ascii
+_parts = _make_parts(None)

@@ -116,6 +116,7 @@ def _try_fork(control, generators):
     if pid == 0:
         try:
             native.own()
+            _forget_the_zygote("function")
             function.prepare()
             generators.reseed()
             from pipsqueak_runtime import rehearsal
@@ -170,8 +171,9 @@ def _become_child(control, order, descriptors, generators):
 
 
 def _forget_the_zygote(role):
-    # The last argument is the role.
-    sys.orig_argv[-1] = role
+    # The last argument is the role. CPython before 3.10 does not tell them.
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv[-1] = role
     if "threading" in sys.modules:
         # CPython before 3.13 leaves it the number of its parent's.
         sys.modules["threading"].main_thread()._set_native_id()

@@ -59,14 +59,19 @@ const LIMITS: [Limit; 6] = [
 const PRINTED_ALL_THE_SAME: [&str; 2] =
     ["printing.closed_descriptors", "printing.other_descriptors"];
 
+/// A timer that a call has left is stopped when it ends, and strikes no later one.
+const TIMERS: [&str; 3] = ["signals.alarm_left", "signals.timer_left", "signals.timer_handled"];
+
 /// While and after these, others in the process may find that there can be no more threads, of which each call
 /// needs one: all in a sandbox share its processes and memory.
 const WITHOUT_THREADS: [&str; 3] =
     ["patches.address_space", "threads.too_many", "process.too_many"];
 
-/// The limit that a handler comes to, where the plain process came as far and through.
+/// The limit that a handler comes to, where the plain process came as far and through: each of these acts is the
+/// last of its handler.
 pub fn of(case: &Case) -> Option<&'static Limit> {
-    LIMITS.iter().find(|limit| case.has_begun(limit.act))
+    let is_through = case.outcome["result"].is_string();
+    LIMITS.iter().find(|limit| is_through && case.has_begun(limit.act))
 }
 
 /// Whether calls in a process of several print after `case` although none would in a plain process.
@@ -77,4 +82,9 @@ pub fn is_printed_all_the_same(case: &Case) -> bool {
 /// Whether a call beside or after `case` may fail for want of a thread.
 pub fn is_without_threads(case: &Case) -> bool {
     WITHOUT_THREADS.iter().any(|act| case.has_begun(act))
+}
+
+/// Whether the plain process is struck by a timer of `case` in the call after it.
+pub fn has_left_a_timer(case: &Case) -> bool {
+    TIMERS.iter().any(|act| case.has_begun(act)) && !case.then["result"].is_string()
 }

@@ -9,7 +9,6 @@ import json
 import os
 import sys
 from _queue import SimpleQueue
-from _signal import SIG_DFL, SIGINT, signal
 from _thread import start_new_thread
 from threading import current_thread
 
@@ -21,7 +20,7 @@ for _name in list(sys.modules):
 _encode_any = json.JSONEncoder(allow_nan=False).encode
 _patchable = vars(builtins)
 _flush = sys.stdout.flush, sys.stderr.flush
-_write, _getpid, _kill, _exit = os.write, os.getpid, os.kill, os._exit
+_write, _getpid, _exit = os.write, os.getpid, os._exit
 _name_of = type.__dict__["__name__"].__get__
 _generator = type(_ for _ in ())
 _loop = asyncio.new_event_loop()
@@ -144,10 +143,16 @@ def _text(error):
         return None
 
 
+class _Elsewhere(BaseException):
+    """What runs was forked by the handler. Its argument is what the handler has raised there."""
+
+
 def _leave(error):
     """Ends what the handler has forked as a script's child ends."""
     if _getpid() == _own:
         return
+    if _in_main_thread:
+        raise _Elsewhere(error)
     if error is not None and not isinstance(error, SystemExit):
         try:
             sys.excepthook(type(error), error, error.__traceback__)
@@ -158,12 +163,19 @@ def _leave(error):
             flush()
         except BaseException:
             pass
-    if isinstance(error, KeyboardInterrupt) and _in_main_thread:
-        signal(SIGINT, SIG_DFL)
-        _kill(_getpid(), SIGINT)
     code = getattr(error, "code", 0) if isinstance(error, SystemExit) else int(error is not None)
     _exit(code & 255 if isinstance(code, int) else int(code is not None))
 
 
+def _main():
+    try:
+        main(*sys.argv[1:])
+    except _Elsewhere as elsewhere:
+        error = elsewhere.args[0]
+    if error is not None:
+        raise error
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    # CPython before 3.10 looks for built-in functions anew only where a function of another module is called.
+    exec("run()", {"run": _main})

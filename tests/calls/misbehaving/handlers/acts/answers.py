@@ -170,3 +170,24 @@ def odd_awaitable(call):
             return call.draw.choice([5, iter([]), iter([5])])
 
     return Answer(Odd())
+
+
+@act("end", "shared")
+def ends_its_loop(call):
+    import asyncio
+    import os
+
+    how = call.draw.choice(["deaf", "closed", "stopped"])
+
+    async def answer():
+        loop = asyncio.get_running_loop()
+        if how == "deaf":
+            os.close(loop._selector.fileno())
+        if how == "closed":
+            loop._selector.close()
+        if how == "stopped":
+            asyncio.ensure_future(asyncio.sleep(1000))
+        await asyncio.sleep(0.01)
+        return "awaited"
+
+    return Answer(answer())

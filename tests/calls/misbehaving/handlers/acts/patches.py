@@ -19,7 +19,7 @@ import time
 import traceback
 import warnings
 
-from acts import act
+from acts import Answer, act
 
 
 def _put(module, names, value=None):

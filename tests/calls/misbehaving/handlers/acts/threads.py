@@ -69,12 +69,12 @@ def is_busy(call):
 
 @act("beside", "shared")
 def holds_locks(call):
-    import logging
+    import tempfile
 
     held = threading.Event()
 
     def hold():
-        with _held, logging._lock:
+        with _held, tempfile._once_lock:
             held.set()
             time.sleep(1000)
 
