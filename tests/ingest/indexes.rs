@@ -142,16 +142,30 @@ fn what_another_index_has_too_is_told_by_its_digest() {
         let hash = index.sha256(&format!("{name}-{version}-py3-none-any.whl"));
         format!("{name}=={version} --hash=sha256:{hash}\n")
     };
-    let text = [
-        format!("--extra-index-url {}\n", second.url("")),
-        line(&main, "common", "2.0"),
-        line(&main, "plain", "1.0"),
-        line(&second, "shared", "1.0"),
-        line(&second, "special", "1.0"),
-    ];
-    let file = write(&instance.scratch(), "hashed.txt", &text.concat());
-    instance.ok(&["env", "add", "hashed", "-r", file.to_str().unwrap()]);
-    assert_eq!(said(&instance, "hashed"), "main main second second");
+    let add = |name: &str, shared: &Index| {
+        let text = [
+            format!("--extra-index-url {}\n", second.url("")),
+            line(&main, "common", "2.0"),
+            line(&main, "plain", "1.0"),
+            line(shared, "shared", "1.0"),
+            line(&second, "special", "1.0"),
+        ];
+        let file = write(&instance.scratch(), "hashed.txt", &text.concat());
+        instance.ok(&["env", "add", name, "-r", file.to_str().unwrap()]);
+        said(&instance, name)
+    };
+    assert_eq!(add("second", &second), "main main second second");
+    // The one that is not found first.
+    assert_eq!(add("main", &main), "main main main second");
+    instance.ok(&["down"]);
+    for segment in std::fs::read_dir(instance.state().join("segments")).unwrap() {
+        std::fs::remove_file(segment.unwrap().path()).unwrap();
+    }
+    instance.up();
+    instance.ok(&["store", "repair"]);
+    assert_eq!(said(&instance, "main"), "main main main second");
+    assert_eq!(said(&instance, "second"), "main main second second");
+    instance.ok(&["store", "fsck"]);
 }
 
 fn a_digest_is_held_to_however_it_is_written() {

@@ -12,7 +12,7 @@ use crate::gc::Mounted;
 use crate::id::{Digest, ObjectId};
 use crate::ingest::commit::is_bytecode;
 use crate::ingest::confine::Confine;
-use crate::ingest::lock::Locked;
+use crate::ingest::lock::{self, Locked};
 use crate::ingest::staged::{Staged, StagedDistribution};
 use crate::ingest::uv::Uv;
 use crate::ingest::wanted::Wanted;
@@ -207,7 +207,8 @@ impl Repository {
             }
             let mut locked = super::locked(&environment)?.into_iter();
             if let Some(locked) = locked.find(|one| one.artifact() == row.artifact) {
-                let wanted = Wanted::of(&environment.requirements, &interpreter)?;
+                let mut wanted = Wanted::of(&environment.requirements, &interpreter)?;
+                wanted.archives.extend(lock::archives(&environment.lock)?);
                 return Ok(Some(Origin::Wheel(Box::new(Wheel { locked, interpreter, wanted }))));
             }
         }

@@ -8,22 +8,17 @@ use std::fs;
 use std::path::Path;
 
 use super::AddError;
+use super::index::{DEFAULT, EXTRA, PYPI};
 
 /// Where archives are that PyPI has.
 const PUBLIC: &str = "https://files.pythonhosted.org/";
-/// PyPI's own address as an index.
-const PYPI: &str = "https://pypi.org/simple";
 
 /// What says where the first index to look in is, and so hides what others have.
-const FIRST: &str = "UV_INDEX";
-/// What else is looked in before PyPI.
-const EXTRA: [&str; 2] = [FIRST, "UV_EXTRA_INDEX_URL"];
-/// What takes PyPI's place.
-const DEFAULT: [&str; 2] = ["UV_DEFAULT_INDEX", "UV_INDEX_URL"];
+const FIRST: &str = EXTRA[0];
 /// What says whether uv looks further than the first index that has a package.
 pub const STRATEGY: &str = "UV_INDEX_STRATEGY";
-/// What would have uv look further, or overlook pages without dates.
-const LOOSENING: [&str; 2] = [STRATEGY, "UV_EXCLUDE_NEWER"];
+/// What would have uv overlook pages without dates.
+const NEWEST: &str = "UV_EXCLUDE_NEWER";
 
 /// Addresses of packages' archives, each with its hash, by the packages' normalised names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,13 +38,47 @@ impl Archives {
         self.0.values().flatten().map(|(url, _)| url.as_str())
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those with certain hashes.
+    #[must_use]
+    pub fn with(mut self, is_right: impl Fn(&str) -> bool) -> Self {
+        for archives in self.0.values_mut() {
+            archives.retain(|(_, hash)| is_right(hash));
+        }
+        self.0.retain(|_, archives| !archives.is_empty());
+        self
+    }
+
+    /// Adds others.
+    pub fn extend(&mut self, others: Self) {
+        for (name, archives) in others.0 {
+            self.0.entry(name).or_default().extend(archives);
+        }
+    }
+
+    /// Whether there are any of a package.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Where the archive of a package with a hash is.
+    pub fn address(&self, name: &str, hash: &str) -> Option<&str> {
+        let (url, _) = self.0.get(name)?.iter().find(|(_, known)| known == hash)?;
+        Some(url)
+    }
+
     /// Writes the pages of the index into `folder`, which a job sees as `inside`, and says so in the
     /// job's variables.
     ///
     /// What PyPI has is looked for there, or in what takes its place on this machine, by version and
-    /// hash, unless another index is looked in before that.
+    /// hash, unless another index is looked in before that: one of the job's, or `others` are.
     pub fn offer(
         &self,
+        others: bool,
         folder: &Path,
         inside: &Path,
         variables: &mut Vec<(OsString, OsString)>,
@@ -61,7 +90,7 @@ impl Archives {
                 !matches!(value.trim().trim_end_matches('/'), "" | PYPI)
             })
         };
-        let is_hidden = said(&EXTRA) && !said(&DEFAULT);
+        let is_hidden = others || said(&EXTRA) && !said(&DEFAULT);
         let is_public = |archives: &BTreeSet<(String, String)>| {
             archives.iter().all(|(url, _)| url.starts_with(PUBLIC))
         };
@@ -81,7 +110,7 @@ impl Archives {
                 first.push(" ");
                 first.push(value);
             }
-            name != FIRST && LOOSENING.iter().all(|loosening| name != loosening)
+            name != FIRST && name != NEWEST
         });
         variables.push((FIRST.into(), first));
         Ok(())
@@ -116,7 +145,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut told: Vec<(OsString, OsString)> =
             variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        archives.offer(folder.path(), Path::new("/inside"), &mut told).unwrap();
+        archives.offer(false, folder.path(), Path::new("/inside"), &mut told).unwrap();
         let pages = fs::read_dir(folder.path()).unwrap();
         let mut pages: Vec<_> =
             pages.map(|page| page.unwrap().file_name().into_string().unwrap()).collect();
@@ -143,6 +172,20 @@ mod tests {
         // A mirror has what PyPI has, where PyPI itself may be out of reach.
         let mirror = ("UV_DEFAULT_INDEX", "https://mirror/simple/");
         assert_eq!(offered(&archives, &[mirror, extra]), (vec!["own".to_owned()], Some(all)));
+    }
+
+    #[test]
+    fn archives_are_known_by_their_hashes() {
+        let mut archives = Archives::default();
+        archives.add("x".to_owned(), "https://x/a.whl", "sha256:aa".to_owned());
+        let mut other = Archives::default();
+        other.add("x".to_owned(), "https://x/b.whl", "sha256:bb".to_owned());
+        other.add("y".to_owned(), "https://x/y.whl", "sha256:cc".to_owned());
+        archives.extend(other.with(|hash| hash == "sha256:bb"));
+        assert!(archives.has("x") && !archives.has("y"));
+        assert_eq!(archives.address("x", "sha256:bb"), Some("https://x/b.whl"));
+        assert_eq!(archives.address("x", "sha256:cc"), None);
+        assert!(archives.with(|_| false).is_empty());
     }
 
     #[test]

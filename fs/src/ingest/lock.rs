@@ -6,6 +6,7 @@ use pep440_rs::Version;
 use serde::{Deserialize, Serialize};
 
 use super::AddError;
+use super::archives::Archives;
 use crate::id::Digest;
 
 /// A distribution that was chosen.
@@ -138,9 +139,14 @@ pub fn parse(text: &str) -> Result<Vec<Locked>, AddError> {
 }
 
 /// Writes a lock of exactly these, from which [`parse`] reads the same.
-pub fn write(locked: &[Locked]) -> Result<String, AddError> {
+/// `archives` say where some of their wheels are.
+pub fn write(locked: &[Locked], archives: &Archives) -> Result<String, AddError> {
     let packages = locked.iter().map(|one| {
-        let mut wheels: Vec<_> = one.hashes.iter().map(|hash| Artifact::of(hash)).collect();
+        let wheels = one.hashes.iter().map(|hash| {
+            let url = archives.address(&one.name, hash).map(ToOwned::to_owned);
+            Artifact { url, ..Artifact::of(hash) }
+        });
+        let mut wheels: Vec<_> = wheels.collect();
         let source = one.source.as_deref().and_then(|source| source.strip_prefix("sha256:"));
         if let (Some(source), Some(wheel)) = (source, wheels.first_mut()) {
             wheel.url = Some(format!("file://{BUILT_INSIDE}/{source}/"));
@@ -161,6 +167,21 @@ pub fn write(locked: &[Locked]) -> Result<String, AddError> {
         packages: packages.collect(),
     };
     toml::to_string(&document).map_err(|error| AddError::Lock(error.to_string()))
+}
+
+/// Where a lock says that wheels are.
+pub fn archives(text: &str) -> Result<Archives, AddError> {
+    let document: Document =
+        toml::from_str(text).map_err(|error| AddError::Lock(error.to_string()))?;
+    let mut archives = Archives::default();
+    for package in document.packages {
+        for wheel in &package.wheels {
+            if let (Some(url), [hash, ..]) = (&wheel.url, wheel.known_by().as_slice()) {
+                archives.add(normalise(&package.name), url, hash.clone());
+            }
+        }
+    }
+    Ok(archives)
 }
 
 /// Reads a lock in which `package` is there as source.
@@ -256,8 +277,12 @@ mod tests {
             Locked { source: Some("sha256:dd".to_owned()), ..locked("c", &["sha256:ee"]) },
             locked("d", &["md5:01", "sha512:02", "sha512:03"]),
         ];
-        assert_eq!(parse(&write(&all).unwrap()).unwrap(), all);
-        assert_eq!(parse(&write(&[]).unwrap()).unwrap(), []);
+        let mut places = Archives::default();
+        places.add("a".to_owned(), "https://x/a.whl", "sha256:aa".to_owned());
+        let text = write(&all, &places).unwrap();
+        assert_eq!(parse(&text).unwrap(), all);
+        assert_eq!(archives(&text).unwrap(), places);
+        assert_eq!(parse(&write(&[], &places).unwrap()).unwrap(), []);
     }
 
     #[test]

@@ -266,7 +266,7 @@ impl Uv<'_> {
     }
 
     /// The flags that tell uv of an interpreter which this machine does not have.
-    fn python_version(&self) -> Vec<OsString> {
+    pub(super) fn python_version(&self) -> Vec<OsString> {
         if self.interpreter.is_present {
             return Vec::new();
         }
@@ -288,7 +288,7 @@ impl Uv<'_> {
         Ok(flags)
     }
 
-    fn variables(&self) -> Vec<(OsString, OsString)> {
+    pub(super) fn variables(&self) -> Vec<(OsString, OsString)> {
         let index = self.index.variables();
         let index = index.into_iter().map(|(name, value)| (name.into(), value.into()));
         let said: Vec<(OsString, OsString)> = fixed_variables().into_iter().chain(index).collect();
@@ -318,16 +318,17 @@ impl Uv<'_> {
             job.variables.push((STRATEGY.into(), "unsafe-best-match".into()));
         }
         let (folder, inside) = (self.work.join("index"), Path::new(WORK_INSIDE).join("index"));
-        wanted.archives.offer(&folder, &inside, &mut job.variables)
+        let others = wanted.options().any(|option| option.contains("index-url"));
+        wanted.archives.offer(others, &folder, &inside, &mut job.variables)
     }
 
-    fn input(&self, name: &str, text: &str) -> Result<OsString, AddError> {
+    pub(super) fn input(&self, name: &str, text: &str) -> Result<OsString, AddError> {
         let path = self.work.join(name);
         fs::write(&path, text).map_err(AddError::at(&path))?;
         Ok(Path::new(WORK_INSIDE).join(name).into())
     }
 
-    fn arguments(&self, verb: &[&str]) -> Vec<OsString> {
+    pub(super) fn arguments(&self, verb: &[&str]) -> Vec<OsString> {
         let mut arguments = vec![UV_INSIDE.into()];
         arguments.extend(verb.iter().map(Into::into));
         arguments.extend(["--no-config", "--no-progress", "--color", "never"].map(Into::into));

@@ -127,6 +127,24 @@ impl Wanted {
         chosen.into_iter().map(|one| hold_one(&hashes[&one.name], one)).collect()
     }
 
+    /// A package of which something else was chosen than has a digest that was given, and of which it is
+    /// not known where that is.
+    pub fn mistaken(&self, chosen: &[Locked]) -> Option<String> {
+        let hashes = self.hashes.as_ref()?;
+        let is_mistaken = |one: &&Locked| {
+            let given = hashes.get(&one.name);
+            given.is_some_and(|given| hold_one(given, (*one).clone()).is_err())
+        };
+        let one = chosen.iter().filter(is_mistaken).find(|one| !self.archives.has(&one.name))?;
+        Some(one.name.clone())
+    }
+
+    /// Whether a digest is given for a package.
+    pub fn gives(&self, package: &str, hash: &str) -> bool {
+        let given = self.hashes.as_ref().and_then(|hashes| hashes.get(package));
+        given.is_some_and(|given| given.contains(hash))
+    }
+
     /// Whether every distribution needs a digest that was given.
     pub fn is_hashed(&self) -> bool {
         self.hashes.is_some()

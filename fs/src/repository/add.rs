@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::{Repository, remove_beside};
 use crate::environment::{Environment, EnvironmentSpec, Plain, distribution_name};
+use crate::ingest::archives::Archives;
 use crate::ingest::commit::{self, Incoming, Installed, commit};
 use crate::ingest::confine::Confine;
 use crate::ingest::lock::{self, Locked};
@@ -58,7 +59,7 @@ impl Repository {
             index: &self.index,
         };
         told(Step::begun("resolving"));
-        let wanted = Wanted::of(&spec.requirements, &spec.interpreter)?;
+        let mut wanted = Wanted::of(&spec.requirements, &spec.interpreter)?;
         let built = self.built(&spec.interpreter)?;
         let uv = Uv { built: wanted.may_build.then_some(&*built), ..uv };
         let preferred = if spec.upgrade {
@@ -67,15 +68,38 @@ impl Repository {
             self.catalog.locked_versions(&spec.interpreter.identity())?
         };
         let preferred = lock::preferences(&preferred);
-        let lock_text = self.resolve(confine, &uv, &wanted, &preferred, told)?;
-        let lock_text = credentials::remove(&lock_text);
-        let locked = wanted.hold(lock::parse(&lock_text)?)?;
+        let locked = self.choose(confine, &uv, &mut wanted, &preferred, told)?;
         let _counted_on = self.want(&locked, &spec.interpreter);
         let used = self.obtain(confine, &uv, &wanted, &locked, told)?;
         told(Step::begun("publishing"));
         let published = self.publish(spec, &wanted, &locked)?;
         remove_beside(used.into_iter().map(TempDir::keep).collect());
         Ok(published)
+    }
+
+    /// Resolves, and holds what was chosen to what is wanted. Where an index has something else of a name
+    /// and version than has the digest that was given, others are looked in.
+    fn choose(
+        &self,
+        confine: &dyn Confine,
+        uv: &Uv<'_>,
+        wanted: &mut Wanted,
+        preferred: &str,
+        told: &mut dyn FnMut(Step),
+    ) -> Result<Vec<Locked>, AddError> {
+        loop {
+            let text = self.resolve(confine, uv, wanted, preferred, told)?;
+            let chosen = lock::parse(&credentials::remove(&text))?;
+            let found = match wanted.mistaken(&chosen) {
+                Some(package) => uv.find_wheels(confine, wanted, &package)?,
+                None => Archives::default(),
+            };
+            if found.is_empty() {
+                return wanted.hold(chosen);
+            }
+            // Each is looked for once: of what is known where it is, nothing is mistaken again.
+            wanted.archives.extend(found);
+        }
     }
 
     /// Resolves; where it is allowed, what has no wheel is built until there is one of everything.

@@ -46,7 +46,7 @@ impl Repository {
             owner: spec.owner,
             view,
             requirements: spec.requirements.clone(),
-            lock: lock::write(locked)?,
+            lock: lock::write(locked, &wanted.archives)?,
             interpreter: spec.interpreter.clone(),
             distributions: members
                 .into_iter()

@@ -1,0 +1,46 @@
+//! Where the wheel with a given digest is, of several indexes that have the name and version.
+
+use super::archives::Archives;
+use super::confine::Confine;
+use super::uv::Uv;
+use super::wanted::Wanted;
+use super::{AddError, credentials, index, lock};
+
+impl Uv<'_> {
+    /// The wheels of `package` whose digests are given, from the first index that has any; none where
+    /// there is one index only, or where none has them.
+    pub fn find_wheels(
+        &self,
+        confine: &dyn Confine,
+        wanted: &Wanted,
+        package: &str,
+    ) -> Result<Archives, AddError> {
+        let indexes = index::all(wanted.options(), &self.variables());
+        if indexes.len() < 2 {
+            return Ok(Archives::default());
+        }
+        let lines = wanted.lines_of(package);
+        let requirements = self.input("wheel.txt", &lines.join("\n"))?;
+        for index in indexes {
+            let mut arguments = self.arguments(&["pip", "compile", "--format", "pylock.toml"]);
+            arguments
+                .extend(["--no-header", "--no-deps", "--only-binary", ":all:"].map(Into::into));
+            arguments.extend(["--python".into(), self.host.executable.clone().into()]);
+            arguments.extend(self.python_version());
+            arguments.push(requirements.clone());
+            let mut job = self.job("looking for a wheel by its digest", arguments, None);
+            index::only(index, &mut job.variables);
+            let output = confine.run(&job)?;
+            let text = String::from_utf8_lossy(&output.stdout);
+            if output.status == 0
+                && let Ok(found) = lock::archives(&credentials::remove(&text))
+            {
+                let found = found.with(|hash| wanted.gives(package, hash));
+                if !found.is_empty() {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(Archives::default())
+    }
+}
