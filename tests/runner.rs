@@ -106,6 +106,7 @@ fn main() -> ExitCode {
         ("zygote::forked", zygote::forked::tests()),
         ("zygote::hooks", zygote::hooks::tests()),
         ("zygote::loading", zygote::loading::tests()),
+        ("zygote::metadata", zygote::metadata::tests()),
         ("zygote::safety", zygote::safety::tests()),
         ("zygote::suites", zygote::suites::tests()),
         ("zygote::tree", zygote::tree::tests()),

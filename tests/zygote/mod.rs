@@ -4,6 +4,7 @@ pub mod children;
 pub mod forked;
 pub mod hooks;
 pub mod loading;
+pub mod metadata;
 pub mod safety;
 pub mod suites;
 pub mod tree;

@@ -1,7 +1,6 @@
 """A zygote: imports packages once, then forks children into the sandboxes it is given."""
 
 import gc
-import importlib
 import os
 import sys
 
@@ -101,8 +100,7 @@ def _prepare(control, modules, probe, generators):
     ready = channel.compose({"ready": preloading.tell()})
     generators.collect()
     environment.note()
-    # A child may see more than there is now. To tell each finder there would copy their pages.
-    importlib.invalidate_caches()
+    environment.forget()
     news.know()
     function.flush()
     return ready
