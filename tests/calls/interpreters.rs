@@ -5,13 +5,17 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Instance, Options};
+use crate::harness::{Instance, Options, folder};
 use crate::tests;
 
-tests!(an_interpreter_behind_links_is_the_one_that_they_lead_to);
+tests!(
+    an_interpreter_behind_links_is_the_one_that_they_lead_to,
+    an_interpreter_may_be_on_mounts_of_its_own,
+);
 
 /// What an interpreter says of itself.
 const ASKED: &str = "
@@ -109,5 +113,53 @@ fn an_interpreter_behind_links_is_the_one_that_they_lead_to() {
             assert_eq!(shown["interpreter"], told[1], "{named}");
         }
     }
-    instance.ok(&["functions", "rm", "asked"]);
+}
+
+/// A folder that is mounted somewhere else, too. Unmounted when dropped.
+struct Bound(PathBuf);
+
+impl Bound {
+    fn at(place: PathBuf, folder: &Path) -> Self {
+        std::fs::create_dir_all(&place).unwrap();
+        let none = None::<&str>;
+        mount(Some(folder), &place, none, MsFlags::MS_BIND, none).unwrap();
+        Self(place)
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+fn an_interpreter_may_be_on_mounts_of_its_own() {
+    let prefix = &prefixes()[0];
+    let instance = Instance::start(&Options::default());
+    let (private, system, parts) = (folder(), links("/usr/local"), links("/var/tmp"));
+    // Where sandboxes have a folder of their own; where they see the system's; and in parts.
+    let whole = [private.path(), system.path()].map(|place| {
+        let place = place.join("python");
+        (Bound::at(place.clone(), prefix), place)
+    });
+    let lib = Bound::at(parts.path().join("lib"), &prefix.join("lib"));
+    std::fs::create_dir(parts.path().join("bin")).unwrap();
+    let python = std::fs::canonicalize(prefix.join("bin/python3")).unwrap();
+    let copy = parts.path().join("bin").join(python.file_name().unwrap());
+    std::fs::copy(&python, &copy).unwrap();
+    symlink(&copy, parts.path().join("bin/python3")).unwrap();
+    let places = whole.iter().map(|(_, place)| place.as_path()).chain([parts.path()]);
+    for (number, place) in places.enumerate() {
+        let environment = format!("bound{number}");
+        let named = place.join("bin/python3");
+        instance.ok(&["env", "add", &environment, "six", "--python", named.to_str().unwrap()]);
+        instance.deploy("asked", ASKED, &["--env", &environment]);
+        let answer = instance.invoke("asked", &json!({}));
+        let told = plain(&named, "[sys.base_prefix, os.path.dirname(os.__file__)]");
+        assert_eq!(told[0], json!(place));
+        let result = &answer["result"];
+        assert_eq!(json!([result["base_prefix"], result["library"]]), told, "{answer}");
+    }
+    instance.ok(&["down"]);
+    drop((whole, lib));
 }

@@ -12,7 +12,7 @@ use pipsqueak_kernel::mount::{self, Access};
 
 use crate::sandbox::{Mounted, SYSTEM};
 
-/// Folders of a sandbox in which nothing of an interpreter's is shown: they have others' content.
+/// Folders of a sandbox in which an interpreter has no other names: they have others' content.
 const TAKEN: [&str; 6] = ["/dev", "/etc", "/function", "/pipsqueak", "/proc", "/tmp"];
 
 /// The interpreter's files, where they are not among the system's, detached and read-only: each where

@@ -160,17 +160,21 @@ pub fn prepare_mountpoint(inside: &Path, is_folder: bool) -> io::Result<()> {
             format!("{} is no place to mount on in a sandbox", inside.display()),
         ));
     }
-    let path = in_base(inside);
-    if fs::symlink_metadata(&path).is_ok() {
+    make_mountpoint(&in_base(inside), is_folder)
+}
+
+/// Makes what something is to be mounted on, unless there is something.
+pub fn make_mountpoint(path: &Path, is_folder: bool) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok() {
         return Ok(());
     }
     if is_folder {
-        return create_folder(&path);
+        return create_folder(path);
     }
     if let Some(parent) = path.parent() {
         create_folder(parent)?;
     }
-    write_file(&path, b"")
+    write_file(path, b"")
 }
 
 fn in_base(inside: &Path) -> PathBuf {

@@ -16,8 +16,8 @@ use pipsqueak_kernel::mount::{self as tree, Access};
 use pipsqueak_kernel::{descriptor, network, privilege};
 
 use super::order::SandboxOrder;
-use super::pseudo;
 use super::reaper::Reaper;
+use super::{base, pseudo};
 
 /// Size limit of a sandbox's `/dev/shm`, in bytes: Docker's default.
 const SHM_BYTES: u64 = 64 << 20;
@@ -97,6 +97,11 @@ fn set_up(order: &SandboxOrder, mounts: &[OwnedFd], mut mapped: File) -> Result<
     now_at(c"given mounts");
     for (inside, taken) in order.mounts.iter().zip(mounts) {
         let place = Path::new("/new").join(inside.strip_prefix("/").unwrap_or(inside));
+        // In what is the sandbox's own, such as its /tmp, there is nothing of the base's.
+        let metadata = taken.try_clone().map(File::from).and_then(|taken| taken.metadata());
+        metadata
+            .and_then(|metadata| base::make_mountpoint(&place, metadata.is_dir()))
+            .map_err(at("preparing what the sandbox is to see"))?;
         tree::attach(taken.as_fd(), &place).map_err(at("mounting what the sandbox is to see"))?;
     }
     now_at(c"new root");
