@@ -79,6 +79,7 @@ fn main() -> ExitCode {
         ("fault::hang", fault::hang::tests()),
         ("fault::kill", fault::kill::tests()),
         ("fault::matrix", fault::matrix::tests()),
+        ("fault::orphans", fault::orphans::tests()),
         ("fault::restart", fault::restart::tests()),
         ("fault::service", fault::service::tests()),
         ("fault::soak", fault::soak::tests()),

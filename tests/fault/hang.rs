@@ -52,7 +52,8 @@ fn maker(instance: &Instance) -> u32 {
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.contains("make-sandboxes")
     };
-    all.into_iter().find(is_maker).expect("a maker")
+    let heir = all.into_iter().find(is_maker).expect("a maker's heir");
+    *children(heir).first().expect("a maker")
 }
 
 /// Invokes until the first process that `choose` finds below the maker has been stopped; what that

@@ -6,6 +6,7 @@ pub mod events;
 pub mod hang;
 pub mod kill;
 pub mod matrix;
+pub mod orphans;
 pub mod restart;
 pub mod service;
 pub mod soak;

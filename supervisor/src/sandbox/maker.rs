@@ -26,7 +26,7 @@ use super::confine::Filters;
 use super::holder::{self, Holding};
 use super::order::{Answer, Order, SandboxOrder};
 use super::reaper::Reaper;
-use super::{base, launch};
+use super::{base, heir, launch};
 
 /// Longest order, in bytes: arguments and variables of a process at worst.
 const MAX_ORDER_BYTES: usize = 4 << 20;
@@ -63,19 +63,24 @@ impl Hand {
 /// `kill_switch`, the `cgroup.kill` of the instance, where the kernel has one.
 ///
 /// Reports of exits go out on `orders` as they come.
-pub fn run(orders: &UnixStream, kill_switch: Option<File>, root: &Path) -> io::Result<()> {
+///
+/// Forks: this process becomes the maker's heir.
+pub fn run(orders: UnixStream, kill_switch: Option<File>, root: &Path) -> io::Result<()> {
     let alone = OneThread::check()?;
-    prctl::set_child_subreaper(true)?;
+    if let Some(maker) = heir::fork_maker(alone)? {
+        drop((orders, kill_switch));
+        return heir::stand_by(maker);
+    }
     base::enter(root)?;
     privilege::leave_keyring()?;
     let filters = Filters::compile()?;
     let reaper = Reaper::new()?;
-    (&*orders).write_all(b"\0")?;
+    (&orders).write_all(b"\0")?;
     let mut hands: Vec<Hand> = Vec::new();
     'serving: loop {
         for exit in Reaper::exits()? {
             hands.retain(|hand| hand.process.as_raw() != exit.pid);
-            if (&*orders).write_all(&exit.encode()).is_err() {
+            if (&orders).write_all(&exit.encode()).is_err() {
                 // The supervisor has died, and what it had is to end all the same.
                 break 'serving;
             }

@@ -1,7 +1,7 @@
 //! Sandboxes: where package code and function code run, and nothing else of theirs does.
 //!
 //! `order` is what is asked for, `maker` the process that carries it out with `base`, `holder` and
-//! `launch` (and `confine`), `orders` the way to it; `client` is the supervisor's side of it and `users` the numbers it gives out.
+//! `launch` (and `confine`), `heir` what reaps where it is killed, `orders` the way to it; `client` is the supervisor's side of it and `users` the numbers it gives out.
 //! A [`Sandbox`] that is dropped is torn down whole by the thread in `teardown`.
 
 mod base;
@@ -9,6 +9,7 @@ mod client;
 mod confine;
 mod door;
 mod exits;
+mod heir;
 mod holder;
 mod launch;
 mod maker;

@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -35,12 +36,15 @@ pub struct Maker {
     exits: Arc<Exits>,
     /// Read-locked while an order is carried out; none once it stops.
     running: RwLock<Option<Running>>,
+    /// Threads that each wait for the heir of a maker that was killed.
+    heirs: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
 struct Running {
     orders: Mutex<UnixStream>,
-    process: Child,
+    /// Ends when it has ended, and all that it has left.
+    heir: Child,
 }
 
 impl Maker {
@@ -49,7 +53,8 @@ impl Maker {
     pub fn start(binary: &Path, root: &Path, groups: Arc<Instance>) -> io::Result<Arc<Self>> {
         let (exits, running) = (Arc::<Exits>::default(), RwLock::new(None));
         let (binary, root) = (binary.to_owned(), root.to_owned());
-        let maker = Arc::new(Self { binary, root, groups, exits, running });
+        let heirs = Mutex::default();
+        let maker = Arc::new(Self { binary, root, groups, exits, running, heirs });
         let (running, reports) = maker.launch()?;
         *maker.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running);
         let following = maker.clone();
@@ -111,7 +116,8 @@ impl Maker {
     /// it; nothing where it has stopped already.
     pub fn stop(&self) -> Option<Stopped> {
         let running = self.running.write().unwrap_or_else(PoisonError::into_inner).take()?;
-        Some(Stopped(running))
+        let heirs = std::mem::take(&mut *lock(&self.heirs));
+        Some(Stopped { running, heirs })
     }
 
     /// Follows its reports, and those of the next, until it stops.
@@ -130,17 +136,34 @@ impl Maker {
         loop {
             {
                 let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
-                let ended = running.as_mut()?.process.wait();
-                tracing::error!(?ended, "the process that makes sandboxes has ended");
+                running.as_ref()?;
+                tracing::error!("the process that makes sandboxes has ended");
                 match self.launch() {
                     Ok((next, reports)) => {
-                        *running = Some(next);
+                        if let Some(before) = running.replace(next) {
+                            self.wait_for(before.heir);
+                        }
                         return Some(reports);
                     }
                     Err(error) => tracing::error!(%error, "starting another"),
                 }
             }
             std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Has somebody wait for the heir of a maker that has ended: what that has left may go on for long.
+    fn wait_for(&self, mut heir: Child) {
+        let waiting = std::thread::Builder::new().name("maker-heir".to_owned()).spawn(move || {
+            if let Err(error) = heir.wait() {
+                tracing::error!(%error, "waiting for what a killed maker has left");
+            }
+        });
+        let mut heirs = lock(&self.heirs);
+        heirs.retain(|waiting| !waiting.is_finished());
+        match waiting {
+            Ok(waiting) => heirs.push(waiting),
+            Err(error) => tracing::error!(%error, "waiting for what a killed maker has left"),
         }
     }
 
@@ -167,31 +190,49 @@ impl Maker {
         if let Some(switch) = &switch {
             command.args(["--kill-switch", &number(switch)]);
         }
-        let process = command.spawn()?;
+        let mut heir = command.spawn()?;
         drop((far, switch));
-        near.read_exact(&mut [0]).map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                "the process that makes sandboxes did not start; see the log",
-            )
-        })?;
-        let reports = near.try_clone()?;
-        Ok((Running { orders: Mutex::new(near), process }, reports))
+        let started = near.read_exact(&mut [0]).and_then(|()| near.try_clone());
+        match started {
+            Ok(reports) => Ok((Running { orders: Mutex::new(near), heir }, reports)),
+            Err(error) => {
+                // Its maker ends with it.
+                let _ = heir.kill();
+                heir.wait()?;
+                let message = "the process that makes sandboxes did not start; see the log";
+                Err(io::Error::new(error.kind(), message))
+            }
+        }
     }
 }
 
 /// A maker that takes no orders any more.
 #[derive(Debug)]
-pub struct Stopped(Running);
+pub struct Stopped {
+    running: Running,
+    heirs: Vec<JoinHandle<()>>,
+}
 
 impl Stopped {
-    /// Ends it. Blocks.
+    /// Ends it, and waits for what makers before it have left, which must have ended. Blocks.
     pub fn end(self) -> io::Result<()> {
-        let Running { orders, mut process } = self.0;
+        let Running { orders, mut heir } = self.running;
         let orders = orders.into_inner().unwrap_or_else(PoisonError::into_inner);
         orders.shutdown(std::net::Shutdown::Both)?;
-        process.wait().map(drop)
+        heir.wait()?;
+        for waiting in self.heirs {
+            if waiting.join().is_err() {
+                tracing::error!(
+                    "the thread that waits for what a killed maker has left has panicked"
+                );
+            }
+        }
+        Ok(())
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An answer that is none to what was asked.

@@ -1,0 +1,129 @@
+//! Where the first process of a pid namespace reaps nobody, as in many containers.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use crate::harness::{Instance, Options, binary, eventually, folder, write};
+use crate::tests;
+
+tests!(nothing_is_left_unreaped_after_the_maker_was_killed,);
+
+/// Pid and mount namespaces whose first process only sleeps, until this is dropped.
+struct Place {
+    unsharing: Child,
+    first: u32,
+}
+
+impl Place {
+    fn start() -> Self {
+        let arguments = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sleep"];
+        let mut command = Command::new("unshare");
+        let unsharing = command.args(arguments).arg("1000000").spawn().unwrap();
+        let mut first = None;
+        eventually("it has a first process", || {
+            let found = processes().into_iter().find(|one| {
+                one.parent == unsharing.id() && one.name == "sleep" && one.state != "Z"
+            });
+            first = found.map(|one| one.number);
+            first.is_some()
+        });
+        Self { unsharing, first: first.unwrap() }
+    }
+
+    /// Names of the processes in it that have ended and that nobody has reaped.
+    fn unreaped(&self) -> Vec<String> {
+        let all = processes();
+        let is_inside = |mut number: u32| loop {
+            if number == self.first {
+                return true;
+            }
+            let Some(one) = all.iter().find(|one| one.number == number) else { return false };
+            number = one.parent;
+        };
+        let ended = all.iter().filter(|one| one.state == "Z" && is_inside(one.number));
+        ended.map(|one| one.name.clone()).collect()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = self.unsharing.kill();
+        let _ = self.unsharing.wait();
+    }
+}
+
+struct Process {
+    number: u32,
+    name: String,
+    state: String,
+    parent: u32,
+}
+
+fn processes() -> Vec<Process> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers
+        .filter_map(|number: u32| {
+            let text = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+            let (before, after) = text.rsplit_once(')')?;
+            let mut fields = after.split_whitespace();
+            Some(Process {
+                number,
+                name: before.split_once('(')?.1.to_owned(),
+                state: fields.next()?.to_owned(),
+                parent: fields.next()?.parse().ok()?,
+            })
+        })
+        .collect()
+}
+
+/// The maker of an instance, as seen from here.
+fn maker(instance: &Instance) -> Option<u32> {
+    let group = instance.group().unwrap();
+    let found = processes().into_iter().find(|one| {
+        let line = fs::read(format!("/proc/{}/cmdline", one.number)).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        // Its heir and its forks have the same command line.
+        one.name == "pipsqueakd" && line.contains("make-sandboxes") && line.contains(group)
+    });
+    found.map(|one| one.number)
+}
+
+fn nothing_is_left_unreaped_after_the_maker_was_killed() {
+    let place = Place::start();
+    let programs = folder();
+    let program = binary("pipsqueak");
+    let script = format!(
+        "#!/bin/sh\nexec nsenter --target {} --pid --mount -- {} \"$@\"\n",
+        place.first,
+        program.display()
+    );
+    let inside = write(programs.path(), "pipsqueak", &script);
+    fs::set_permissions(&inside, fs::Permissions::from_mode(0o755)).unwrap();
+    let programs = Some(programs.path().to_owned());
+    let instance = Instance::start(&Options { programs, ..Options::default() });
+    instance.deploy("f", "def handler(event): return event\n", &[]);
+    for event in 0..2 {
+        assert_eq!(instance.invoke("f", &json!(event))["result"], event);
+        instance.await_zygotes();
+        instance.ok(&["evict", "--paused"]);
+    }
+    // A new interpreter, whose parent the maker is, a zygote's child, and their holders.
+    assert_eq!(instance.invoke("f", &json!(2))["tier"], "zygote");
+    let killed = maker(&instance).unwrap();
+    kill(Pid::from_raw(killed.cast_signed()), Signal::SIGKILL).unwrap();
+    eventually("there is another maker", || maker(&instance).is_some_and(|now| now != killed));
+    instance.ok(&["evict"]);
+    assert_eq!(instance.invoke("f", &json!(3))["result"], 3);
+    eventually("all have been reaped", || place.unreaped().is_empty());
+    instance.ok(&["down"]);
+    // Only what was started for good is for that first process to reap.
+    let unreaped = place.unreaped();
+    let ours = unreaped.iter().filter(|name| *name != "pipsqueak-fs").collect::<Vec<_>>();
+    assert!(ours.len() <= 1 && ours.iter().all(|name| *name == "pipsqueakd"), "{unreaped:?}");
+}
