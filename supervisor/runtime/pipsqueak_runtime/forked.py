@@ -13,9 +13,14 @@ def leave(error):
         return
     error = error.with_traceback(_own(error.__traceback__))
     if not isinstance(error, SystemExit):
-        sys.excepthook(type(error), error, error.__traceback__)
-        # It has been told, and the interpreter ends as it does after this one.
-        sys.excepthook = lambda *_: None
+        try:
+            sys.excepthook(type(error), error, error.__traceback__)
+        except BaseException:
+            # The interpreter tells it then, as it does where that cannot be called.
+            pass
+        else:
+            # It has been told, and the interpreter ends as it does after this one.
+            sys.excepthook = lambda *_: None
     raise error
 
 

@@ -19,11 +19,7 @@ def decode(text):
 
 def encode(value):
     """A value as JSON, in bytes. Raises TypeError, ValueError or RecursionError where it is none."""
-    try:
-        return "".join(_parts(value, 0)).encode()
-    except RecursionError:
-        # Tells of a value that is in itself, too.
-        return "".join(_make_parts({})(value, 0)).encode()
+    return "".join(_parts_of(value)).encode()
 
 
 def marshal(value, what="the answer"):
@@ -38,12 +34,13 @@ def marshal(value, what="the answer"):
     raise Failure("Runtime.MarshalError", f"{what} is not JSON: {reason}", fit=True)
 
 
-def _make_parts(markers):
+def _parts_of(value):
     if _make is None:
-        return lambda value, _: [_encoder.encode(value)]
-    separators = _encoder.key_separator, _encoder.item_separator
-    return _make(markers, _encoder.default, _text, None, *separators, False, False, False)
+        return [_encoder.encode(value)]
+    # The first is what it is told by that a value is in itself: how deep a stack may be is the function's to say.
+    return _make({}, *_how)(value, 0)
 
 
-_make, _text = c_make_encoder, json.encoder.encode_basestring_ascii
-_parts = _make_parts(None)
+_make = c_make_encoder
+_separators = _encoder.key_separator, _encoder.item_separator
+_how = (_encoder.default, json.encoder.encode_basestring_ascii, None, *_separators, False, False, False)

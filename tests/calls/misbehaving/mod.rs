@@ -37,7 +37,7 @@ const FORKED: &str = "paused,zygote,ssd";
 const FRESH: &str = "paused,ssd";
 
 /// Acts by which something was found, and seeds by which they show it.
-const FOUND: [(&str, &str); 12] = [
+const FOUND: [(&str, &str); 14] = [
     // A zygote's streams remembered that its files have places in them, and none could be reconfigured.
     ("printing.reconfigured", "1+4"),
     ("printing.wrapped", "1"),
@@ -55,7 +55,10 @@ const FOUND: [(&str, &str); 12] = [
     ("answers.ends_its_loop", "1+4"),
     // How what was forked ends, and why a value is no JSON, was told by what was patched.
     ("patches.built_in,process.child_returns", "1+4"),
+    ("patches.hooks,process.child_raises", "1+6"),
     ("patches.json_,answers.circular", "1+2"),
+    // A value that is in itself was followed until the stack was full.
+    ("patches.recursion,answers.circular", "1+6"),
 ];
 
 fn what_was_found_stays_mended() {

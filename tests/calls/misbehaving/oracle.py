@@ -28,6 +28,8 @@ ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "
 
 # Whatever follows these prints where several share a process, and not in a plain process.
 ALONE = ["printing.closed_descriptors", "printing.other_descriptors"]
+# Prints a line that has no end.
+UNENDED = "printing.without_any_end"
 # What is awaited needs a library, and an event loop, that are there only then: how they fail says nothing where
 # these have taken away what they need.
 _LIBRARY = "patches.built_in patches.imports patches.modules_removed patches.modules_odd patches.paths patches.audited"
@@ -65,8 +67,15 @@ def _names(draw):
     while True:
         before = list(dict.fromkeys(some(False, draw.choice([0, 1, 1, 2, 2, 3]))))
         names = before + some(True, 1 if not before else draw.choice([0, 1]))
-        if not any(names[-1:] == [last] and set(before) & set(others) for last, others in APART):
+        is_apart = any(names[-1:] == [last] and set(before) & set(others) for last, others in APART)
+        if not is_apart and not (UNENDED in names and any(map(_may_print, names))):
             return names
+
+
+def _may_print(name):
+    """Whether something else of an act may come behind a line that has no end."""
+    late = ["patches.deleted_late", "raising.while_it_ends"]
+    return "beside" in ACTS[name].traits or name in late
 
 
 def case(mode, seed, only=None):

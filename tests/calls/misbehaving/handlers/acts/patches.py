@@ -168,7 +168,7 @@ def collector(call):
 
 @act("shared")
 def recursion(call):
-    sys.setrecursionlimit(call.draw.choice([60, 100, 10**6]))
+    sys.setrecursionlimit(call.draw.choice([60, 100, 10**5]))
 
 
 @act("shared")

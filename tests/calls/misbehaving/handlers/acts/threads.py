@@ -3,6 +3,7 @@
 import _thread
 import os
 import sys
+import tempfile
 import threading
 import time
 
@@ -69,8 +70,6 @@ def is_busy(call):
 
 @act("beside", "shared")
 def holds_locks(call):
-    import tempfile
-
     held = threading.Event()
 
     def hold():
