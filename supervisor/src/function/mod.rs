@@ -1,5 +1,6 @@
 //! Functions: deployed, kept, and run.
 
+mod answered;
 mod archive;
 mod code;
 mod deploy;
@@ -16,9 +17,10 @@ mod staged;
 mod table;
 mod trust;
 
+pub use answered::Answered;
 pub use deploy::DeployError;
 pub use error::FunctionsError;
 pub use furnish::{StartError, furnish};
-pub use instance::{Answered, Instance, Origin, Paused};
+pub use instance::{Instance, Origin, Paused};
 pub use parts::{Given, Streams};
 pub use table::{Function, Functions, Payloads};
