@@ -8,6 +8,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
 
+use crate::descriptor;
+
 /// Bytes of a message's length.
 const LENGTH_BYTES: usize = 4;
 /// How much is read at once, in bytes: all of most messages.
@@ -27,8 +29,9 @@ pub struct Reader {
     /// Room for what the kernel says of descriptors.
     control: Vec<u8>,
     descriptors: Vec<OwnedFd>,
-    /// What is written to when a signal has come.
-    woken: Option<BorrowedFd<'static>>,
+    /// What is written to when a signal has come, and which file that is: whoever closes it gives its number to
+    /// another.
+    woken: Option<(BorrowedFd<'static>, (u64, u64))>,
 }
 
 impl Default for Reader {
@@ -78,7 +81,7 @@ impl Reader {
     /// Has [`Self::receive`] take it for a signal, too, when there is something to read from `woken`, which
     /// does not block: another thread may be the one that a signal has struck.
     pub fn heed(&mut self, woken: BorrowedFd<'static>) {
-        self.woken = Some(woken);
+        self.woken = descriptor::file(woken).ok().map(|file| (woken, file));
     }
 
     /// Descriptors that have come and that nobody has taken yet, close-on-exec.
@@ -134,15 +137,16 @@ impl Reader {
         let wanted = PollFd::new(socket, PollFlags::POLLIN);
         let polled = match self.woken {
             None => poll(&mut [wanted], PollTimeout::NONE),
-            Some(woken) => {
+            Some((woken, file)) => {
                 let mut both = [wanted, PollFd::new(woken, PollFlags::POLLIN)];
                 let ready = poll(&mut both, PollTimeout::NONE);
                 let found = both[1].revents().unwrap_or(PollFlags::empty());
-                if found.contains(PollFlags::POLLIN) {
+                let is_same = || descriptor::file(woken).is_ok_and(|now| now == file);
+                if found.contains(PollFlags::POLLIN) && is_same() {
                     while let Ok(1..) = nix::unistd::read(woken, &mut [0; 64]) {}
                     return Err(io::ErrorKind::Interrupted.into());
                 }
-                // Where it is closed, nobody wakes by it.
+                // Where it is closed, or another's, nobody wakes by it.
                 if !found.is_empty() {
                     self.woken = None;
                 }
@@ -256,6 +260,22 @@ mod tests {
         let mut reader = Reader::default();
         reader.receive(far.as_fd(), 10).unwrap().unwrap();
         assert_eq!((reader.take_descriptors().len(), reader.take_descriptors().len()), (1, 0));
+    }
+
+    #[test]
+    fn what_has_the_number_of_a_closed_file_is_not_taken_for_it() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let (woken, _wakes) = io::pipe().unwrap();
+        let number = woken.as_raw_fd();
+        let mut reader = Reader::default();
+        // SAFETY: the descriptor is open until the end of this test.
+        reader.heed(unsafe { BorrowedFd::borrow_raw(number) });
+        // It is always ready.
+        let null = std::fs::File::open("/dev/null").unwrap();
+        // SAFETY: both are open; `woken` has the same number after it.
+        assert_eq!(unsafe { libc::dup2(null.as_raw_fd(), number) }, number);
+        send(near.as_fd(), b"heard", &[]).unwrap();
+        assert_eq!(reader.receive(far.as_fd(), 10).unwrap().as_deref(), Some(&b"heard"[..]));
     }
 
     #[test]

@@ -37,7 +37,7 @@ const FORKED: &str = "paused,zygote,ssd";
 const FRESH: &str = "paused,ssd";
 
 /// Acts by which something was found, and seeds by which they show it.
-const FOUND: [(&str, &str); 14] = [
+const FOUND: [(&str, &str); 15] = [
     // A zygote's streams remembered that its files have places in them, and none could be reconfigured.
     ("printing.reconfigured", "1+4"),
     ("printing.wrapped", "1"),
@@ -50,6 +50,8 @@ const FOUND: [(&str, &str); 14] = [
     // A process ended that had no number left for the descriptor that it was sent, or that may poll none.
     ("patches.descriptors_used_up,process.child_exits", "1+2"),
     ("patches.limits", "1+6"),
+    // A file that has the number of what a signal is told by was always ready, and nothing else was heard.
+    ("patches.descriptors,patches.descriptors_used_up", "1"),
     // A loop that could not run was run again, until the time was over.
     ("patches.running_loop,answers.awaited", "1"),
     ("answers.ends_its_loop", "1+4"),

@@ -27,7 +27,7 @@ OWN = 900
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}
 
 # Whatever follows these prints where several share a process, and not in a plain process.
-ALONE = ["printing.closed_descriptors", "printing.other_descriptors"]
+ALONE = ["printing.closed_descriptors", "printing.other_descriptors", "printing.does_not_block"]
 # Prints a line that has no end.
 UNENDED = "printing.without_any_end"
 # What is awaited needs a library, and an event loop, that are there only then: how they fail says nothing where
@@ -44,6 +44,11 @@ APART = [
     # These take long, on a busy machine.
     (last, _TIMERS.split())
     for last in ("process.takes_memory", "process.child_takes_memory", "process.too_many", "threads.too_many")
+] + [
+    # What is forked while a thread prints waits for that thread's lock, in any process.
+    (last, ["threads.left", "threads.raises_later", "threads.raises_without_threading"])
+    for last in ACTS
+    if last.startswith("process.child_")
 ]
 
 
