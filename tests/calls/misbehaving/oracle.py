@@ -159,7 +159,8 @@ class _Reader:
                 self._parts.append(part)
 
     def end(self):
-        self._thread.join(0.2)
+        # What has left its session may have it open for long.
+        self._thread.join(5)
         return b"".join(self._parts)
 
 
