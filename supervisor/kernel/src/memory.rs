@@ -88,15 +88,23 @@ mod tests {
     #[test]
     fn what_is_collapsed_keeps_its_content() {
         let numbers = || (0..251).cycle().take(16 << 20);
-        let content: Vec<u8> = numbers().collect();
         let huge = || {
             let told = fs::read_to_string("/proc/self/smaps_rollup").unwrap();
             let line = told.lines().find(|line| line.starts_with("AnonHugePages")).unwrap();
             line.split_ascii_whitespace().nth(1).unwrap().parse::<usize>().unwrap()
         };
-        let before = huge();
-        collapse().unwrap();
-        assert!(huge() >= before + (8 << 10), "{} KiB, {before} before", huge());
-        assert!(content.into_iter().eq(numbers()));
+        // What another test forks meanwhile shares the memory, which is left as it is then.
+        for _ in 0..100 {
+            let before = huge();
+            let content: Vec<u8> = numbers().collect();
+            collapse().unwrap();
+            let after = huge();
+            assert!(content.into_iter().eq(numbers()));
+            if after >= before + (8 << 10) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("nothing was collapsed");
     }
 }
