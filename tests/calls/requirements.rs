@@ -11,6 +11,7 @@ tests!(
     an_interpreter_may_be_named,
     an_interpreter_may_be_elsewhere,
     files_may_name_files,
+    files_are_read_as_editors_and_shells_write_them,
     hashes_are_held_to,
     what_needs_files_of_the_host_is_refused,
     locks_are_installed_as_they_are,
@@ -32,6 +33,28 @@ fn add(instance: &Instance, name: &str, file: &Path) -> Output {
 fn refused(output: &Output, says: &str) {
     assert_eq!(output.code, 2, "{output:?}");
     assert!(output.stderr.contains(says) && !output.stderr.contains("panicked"), "{output:?}");
+}
+
+fn files_are_read_as_editors_and_shells_write_them() {
+    let instance = shared();
+    let text = "six==1.16.0\r\n";
+    let wide = |to_bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(to_bytes).collect()
+    };
+    let marked = format!("\u{feff}{text}").into_bytes();
+    let named = b"# -*- coding: latin-1 -*-\n# \xe9\nsix==1.16.0\n".to_vec();
+    let file = instance.scratch().join("odd.txt");
+    for content in [marked, wide(u16::to_le_bytes), wide(u16::to_be_bytes), named] {
+        std::fs::write(&file, &content).unwrap();
+        let added = add(&instance, "odd", &file);
+        assert_eq!(added.code, 0, "{content:?}: {added:?}");
+        assert_eq!(frozen(&instance, "odd"), ["six==1.16.0"]);
+        instance.ok(&["env", "rm", "odd"]);
+    }
+    std::fs::write(&file, b"six # \xe9\n").unwrap();
+    refused(&add(&instance, "odd", &file), "odd.txt: it is not in UTF-8; save it as UTF-8");
+    std::fs::write(&file, "six\n--no-such-option\n").unwrap();
+    refused(&add(&instance, "odd", &file), "odd.txt:2: --no-such-option: ");
 }
 
 /// SHA-256 of the one wheel that six 1.16.0 and 1.17.0, and idna 3.10, have.

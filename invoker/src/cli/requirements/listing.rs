@@ -104,6 +104,19 @@ enum Line<'a> {
     Constraints(&'a str),
 }
 
+/// Options that a line of a requirements file may be, as pip's manual has them, without those that name
+/// files or places.
+const OPTIONS: [&str; 8] = [
+    "--no-binary",
+    "--no-index",
+    "--only-binary",
+    "--pre",
+    "--prefer-binary",
+    "--require-hashes",
+    "--trusted-host",
+    "--use-feature",
+];
+
 /// Tells what a line is, or why it is refused.
 fn understand(line: &str) -> Result<Line<'_>, &'static str> {
     if let Some(named) = option(line, "-r", "--requirement") {
@@ -123,7 +136,11 @@ fn understand(line: &str) -> Result<Line<'_>, &'static str> {
             Ok(Line::Kept)
         }
         Some(_) => Err("packages cannot be taken from a folder of this machine; name an address"),
-        None if line.starts_with('-') => Ok(Line::Kept),
+        None if line.starts_with('-') => {
+            let name = line.split([' ', '\t', '=']).next().unwrap_or_default();
+            let is_known = OPTIONS.contains(&name);
+            if is_known { Ok(Line::Kept) } else { Err("a file of requirements has no such option") }
+        }
         None => requirement(line).map(|()| Line::Kept),
     }
 }
@@ -302,6 +319,9 @@ mod tests {
             "--find-links=/wheels",
             "-i file:///wheels",
             "-r https://host/r.txt",
+            "--no-such-option",
+            "--only-binaries :all:",
+            "-x",
         ] {
             let path = write(folder.path(), "r.txt", &format!("six\n{line}\n"));
             let error = Listing::default().read(&path, Role::Requirements).unwrap_err().to_string();
@@ -323,6 +343,8 @@ mod tests {
             "--index-url https://host/simple",
             "--find-links https://host/wheels",
             "--only-binary :all:",
+            "--no-binary=:none:",
+            "--pre",
             "-i https://host/simple",
             "x>=1; sys_platform=='linux' and platform_machine in 'a/b'",
         ] {
