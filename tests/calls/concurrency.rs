@@ -277,14 +277,16 @@ fn there_are_as_many_sandboxes_as_the_machine_may_have() {
 fn the_queue_is_bounded() {
     let instance = with(&[("PIPSQUEAK_QUEUE", "2")]);
     instance.deploy("held", HELD, &["--sandboxes", "1"]);
+    // Those that wait for the environment to be made count among those that wait, with a bound of their own.
+    release(&instance, "held", "first");
+    assert_eq!(instance.invoke("held", &json!("first"))["result"], "first");
     thread::scope(|scope| {
         let calls: Vec<_> = (0..3).map(|_| begin(scope, &instance, "held", "go")).collect();
-        await_running(&instance, 1);
         await_waiting(&instance, &json!({ "held": 2 }));
         let output = instance.call(&["invoke", "held", "-d", "\"go\""]);
         refused(
             &output,
-            "an invocation of held is refused: the queue of function `held` is full (",
+            "an invocation of held is refused: the queue of function `held` is full (2 waiting)",
         );
         release(&instance, "held", "go");
         for call in calls {
