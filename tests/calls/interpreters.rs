@@ -1,6 +1,5 @@
 //! Interpreters behind links: to their folder, above it, to the executable alone.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +8,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Instance, Options, folder};
+use crate::harness::{Instance, Options, folder, interpreters};
 use crate::tests;
 
 tests!(
@@ -31,22 +30,11 @@ def handler(event):
     }
 ";
 
-/// Folders of interpreters, of each minor version one, that are where the default one is.
+/// Folders of interpreters of some versions; where there are none of those, of any.
 fn prefixes() -> Vec<PathBuf> {
-    let code = "import sys; print(sys.base_prefix)";
-    let told = Command::new("python3").args(["-c", code]).output().unwrap();
-    let own = PathBuf::from(String::from_utf8(told.stdout).unwrap().trim());
-    let beside = own.parent().unwrap().read_dir().unwrap().map(|entry| entry.unwrap().path());
-    let mut found = BTreeMap::new();
-    for prefix in beside {
-        for minor in [9, 11, 13] {
-            let python = prefix.join(format!("bin/python3.{minor}"));
-            if python.exists() && !prefix.is_symlink() {
-                found.insert(minor, prefix.clone());
-            }
-        }
-    }
-    if found.is_empty() { vec![own] } else { found.into_values().collect() }
+    let all = interpreters();
+    let some = [9, 11, 13].iter().filter_map(|minor| all.get(minor).cloned()).collect::<Vec<_>>();
+    if some.is_empty() { all.into_values().collect() } else { some }
 }
 
 /// A folder for links that no sandbox has something else in.

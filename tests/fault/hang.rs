@@ -9,7 +9,7 @@ use pipsqueak::client::Client;
 use pipsqueak::wire::Request;
 use serde_json::json;
 
-use crate::harness::{Instance, Options, eventually, has_ended};
+use crate::harness::{Instance, Options, Process, eventually, has_ended};
 use crate::tests;
 
 tests!(
@@ -65,9 +65,15 @@ fn invoke_stopping(instance: &Instance, choose: impl Fn(u32) -> Option<u32> + Sy
         let output = std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) && !stopped.load(Ordering::Relaxed) {
-                    if let Some(process) = choose(maker) {
-                        stop(process);
+                    let Some(process) = choose(maker) else { continue };
+                    stop(process);
+                    // It stops a moment later, and may have gone on to what is not to hang.
+                    let process = process.cast_signed();
+                    while Process::of(process).is_some_and(|one| !"TZ".contains(one.state)) {}
+                    if choose(maker) == Some(process.cast_unsigned()) {
                         stopped.store(true, Ordering::Relaxed);
+                    } else {
+                        let _ = kill(Pid::from_raw(process), Signal::SIGCONT);
                     }
                 }
             });
@@ -146,11 +152,10 @@ fn a_source_that_hangs_holds_up_no_other_deployment() {
     // The kernel knows the file, and none of its content: no import reads it.
     let source = other.mount().join("envs/hung/lib/python3.11/site-packages/idna/codec.py");
     fs::metadata(&source).unwrap();
-    let server = u32::try_from(other.status()["mount"]["pid"].as_u64().unwrap()).unwrap();
-    let stat = fs::read_to_string(format!("/proc/{server}/stat")).unwrap();
-    let keeper = stat.rsplit_once(')').unwrap().1.split(' ').nth(2).unwrap().parse().unwrap();
+    let server = i32::try_from(other.status()["mount"]["pid"].as_i64().unwrap()).unwrap();
+    let keeper = Process::of(server).unwrap().parent;
     for process in [keeper, server] {
-        stop(process);
+        stop(process.cast_unsigned());
     }
     // The command itself would look for what the file requires.
     let wanted = json!({
@@ -167,7 +172,7 @@ fn a_source_that_hangs_holds_up_no_other_deployment() {
     instance.ok(&["functions", "rm", "probed"]);
     assert!(!slow.is_finished());
     for process in [server, keeper] {
-        kill(Pid::from_raw(process.cast_signed()), Signal::SIGCONT).unwrap();
+        kill(Pid::from_raw(process), Signal::SIGCONT).unwrap();
     }
     slow.join().unwrap().unwrap();
     assert_eq!(instance.json(&["functions", "show", "slow", "--json"])["version"], 1);

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::harness::{Instance, Options, binary, eventually, folder, write};
+use crate::harness::{Instance, Options, Process, binary, eventually, folder, write};
 use crate::tests;
 
 tests!(nothing_is_left_unreaped_after_the_maker_was_killed,);
@@ -16,7 +16,7 @@ tests!(nothing_is_left_unreaped_after_the_maker_was_killed,);
 /// Pid and mount namespaces whose first process only sleeps, until this is dropped.
 struct Place {
     unsharing: Child,
-    first: u32,
+    first: i32,
 }
 
 impl Place {
@@ -26,10 +26,12 @@ impl Place {
         let unsharing = command.args(arguments).arg("1000000").spawn().unwrap();
         let mut first = None;
         eventually("it has a first process", || {
-            let found = processes().into_iter().find(|one| {
-                one.parent == unsharing.id() && one.name == "sleep" && one.state != "Z"
+            let found = Process::all().into_iter().find(|one| {
+                u32::try_from(one.parent) == Ok(unsharing.id())
+                    && one.name == "sleep"
+                    && one.state != 'Z'
             });
-            first = found.map(|one| one.number);
+            first = found.map(|one| one.pid);
             first.is_some()
         });
         Self { unsharing, first: first.unwrap() }
@@ -37,15 +39,15 @@ impl Place {
 
     /// Names of the processes in it that have ended and that nobody has reaped.
     fn unreaped(&self) -> Vec<String> {
-        let all = processes();
-        let is_inside = |mut number: u32| loop {
+        let all = Process::all();
+        let is_inside = |mut number: i32| loop {
             if number == self.first {
                 return true;
             }
-            let Some(one) = all.iter().find(|one| one.number == number) else { return false };
+            let Some(one) = all.iter().find(|one| one.pid == number) else { return false };
             number = one.parent;
         };
-        let ended = all.iter().filter(|one| one.state == "Z" && is_inside(one.number));
+        let ended = all.iter().filter(|one| one.state == 'Z' && is_inside(one.pid));
         ended.map(|one| one.name.clone()).collect()
     }
 }
@@ -57,41 +59,15 @@ impl Drop for Place {
     }
 }
 
-struct Process {
-    number: u32,
-    name: String,
-    state: String,
-    parent: u32,
-}
-
-fn processes() -> Vec<Process> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers
-        .filter_map(|number: u32| {
-            let text = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
-            let (before, after) = text.rsplit_once(')')?;
-            let mut fields = after.split_whitespace();
-            Some(Process {
-                number,
-                name: before.split_once('(')?.1.to_owned(),
-                state: fields.next()?.to_owned(),
-                parent: fields.next()?.parse().ok()?,
-            })
-        })
-        .collect()
-}
-
 /// The maker of an instance, as seen from here.
-fn maker(instance: &Instance) -> Option<u32> {
+fn maker(instance: &Instance) -> Option<i32> {
     let group = instance.group().unwrap();
-    let found = processes().into_iter().find(|one| {
-        let line = fs::read(format!("/proc/{}/cmdline", one.number)).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line);
+    let found = Process::all().into_iter().find(|one| {
+        let line = one.line();
         // Its heir and its forks have the same command line.
         one.name == "pipsqueakd" && line.contains("make-sandboxes") && line.contains(group)
     });
-    found.map(|one| one.number)
+    found.map(|one| one.pid)
 }
 
 fn nothing_is_left_unreaped_after_the_maker_was_killed() {
@@ -116,7 +92,7 @@ fn nothing_is_left_unreaped_after_the_maker_was_killed() {
     // A new interpreter, whose parent the maker is, a zygote's child, and their holders.
     assert_eq!(instance.invoke("f", &json!(2))["tier"], "zygote");
     let killed = maker(&instance).unwrap();
-    kill(Pid::from_raw(killed.cast_signed()), Signal::SIGKILL).unwrap();
+    kill(Pid::from_raw(killed), Signal::SIGKILL).unwrap();
     eventually("there is another maker", || maker(&instance).is_some_and(|now| now != killed));
     instance.ok(&["evict"]);
     assert_eq!(instance.invoke("f", &json!(3))["result"], 3);

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use super::succession::server;
-use crate::harness::{Instance, Options, dropped_caches, eventually, patience};
+use crate::harness::{Instance, Options, Process, dropped_caches, eventually, patience};
 use crate::tests;
 
 tests!(
@@ -215,27 +215,18 @@ fn await_end(child: &mut Child, until: Instant) -> Option<std::process::ExitStat
     }
 }
 
-/// Fields of a line of `/proc/PID/stat` after the name.
-fn fields(stat: &Path) -> Option<Vec<String>> {
-    let text = fs::read_to_string(stat).ok()?;
-    Some(text.rsplit_once(')')?.1.split_whitespace().map(ToOwned::to_owned).collect())
-}
-
 fn parent(process: Pid) -> Pid {
-    let stat = fields(Path::new(&format!("/proc/{process}/stat"))).unwrap();
-    Pid::from_raw(stat[1].parse().unwrap())
+    Pid::from_raw(Process::of(process.as_raw()).unwrap().parent)
 }
 
 /// Whether a process, or its rest, has a thread that cannot be ended.
 fn is_stuck(process: Pid) -> bool {
-    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-    let mut states = threads.filter_map(|thread| fields(&thread.path().join("stat")));
-    states.any(|fields| fields[0] == "D")
+    let process = Process::of(process.as_raw());
+    process.is_some_and(|process| process.threads().iter().any(|thread| thread.state == 'D'))
 }
 
 fn has_ended(process: Pid) -> bool {
-    let stat = fields(Path::new(&format!("/proc/{process}/stat")));
-    stat.is_none_or(|fields| fields[0] == "Z")
+    Process::of(process.as_raw()).is_none_or(|process| process.state == 'Z')
 }
 
 fn all_succeed(ends: &[(&'static str, bool)]) {

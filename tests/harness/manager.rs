@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
 use nix::unistd::Pid;
 
+use super::process::Process;
 use super::{Instance, eventually};
 
 /// Starts a program with up to three descriptors, which it finds as stdin, stdout and stderr.
@@ -222,22 +223,13 @@ fn group_of(main: u32) -> Vec<i32> {
     let groups = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
     let main = i32::try_from(main).unwrap();
     let own = groups(main);
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let parents: Vec<(i32, i32)> = pids.filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    let all = Process::all();
     let mut found = vec![main];
     let mut next = 0;
     while let Some(above) = found.get(next).copied() {
-        let children =
-            parents.iter().filter(|(pid, parent)| *parent == above && groups(*pid) == own);
-        found.extend(children.map(|(pid, _)| *pid));
+        let children = all.iter().filter(|one| one.parent == above && groups(one.pid) == own);
+        found.extend(children.map(|one| one.pid));
         next += 1;
     }
     found.split_off(1)
-}
-
-fn parent(pid: i32) -> Option<i32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // After the name, which may have blanks and brackets in it, and the state.
-    text.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }

@@ -2,8 +2,10 @@
 
 mod index;
 mod instance;
+mod interpreters;
 mod leftovers;
 mod manager;
+mod process;
 pub mod watchdog;
 pub mod world;
 
@@ -17,8 +19,10 @@ use nix::unistd::Pid;
 
 pub use index::{Index, Silent};
 pub use instance::{Instance, Options, Output};
+pub use interpreters::interpreters;
 pub use leftovers::{remove_groups, wait_until_gone};
 pub use manager::Manager;
+pub use process::Process;
 pub use world::World;
 
 static CACHE: OnceLock<Mutex<Option<tempfile::TempDir>>> = OnceLock::new();

@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::patience;
+use super::process::Process;
 
 /// Longest time that a test may take, in seconds: several times what the slowest of them takes.
 const LONGEST: u32 = 12 * 60;
@@ -85,7 +86,7 @@ fn release() {
     }
     let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
     let uptime: u64 = uptime.split('.').next().and_then(|text| text.parse().ok()).unwrap_or(0);
-    for process in Process::all().into_iter().filter(Process::is_child) {
+    for process in Process::all().into_iter().filter(is_child) {
         if process.started + OLD_TICKS < uptime * TICKS_PER_SECOND {
             let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
         }
@@ -108,9 +109,10 @@ fn connections() -> Vec<PathBuf> {
 
 /// What of the machine is ours, in words.
 fn describe() -> String {
-    let is_ours =
-        |process: &Process| process.is_own() || process.is_child() || process.is_pipsqueaks();
-    let processes = Process::all().into_iter().filter(is_ours).map(|process| process.describe());
+    let is_ours = |process: &Process| {
+        is_own(process) || is_child(process) || process.line().contains("pipsqueak")
+    };
+    let processes = Process::all().into_iter().filter(is_ours).map(|process| described(&process));
     let unanswered =
         connections().into_iter().map(|path| format!("unanswered: {}", path.display()));
     let folders = fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
@@ -124,59 +126,25 @@ fn describe() -> String {
     processes.chain(unanswered).chain(logs).collect::<Vec<_>>().join("\n")
 }
 
-/// A process, as `/proc` shows it.
-#[derive(Debug)]
-struct Process {
-    pid: i32,
-    parent: i32,
-    /// In clock ticks after the start of the machine.
-    started: u64,
-    line: String,
+fn is_own(process: &Process) -> bool {
+    u32::try_from(process.pid) == Ok(std::process::id())
 }
 
-impl Process {
-    fn all() -> Vec<Self> {
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter_map(Self::of).collect()
-    }
+fn is_child(process: &Process) -> bool {
+    u32::try_from(process.parent) == Ok(std::process::id())
+}
 
-    fn of(pid: i32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name before may have any characters in it.
-        let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        // A program's text may be among its arguments.
-        let line = String::from_utf8_lossy(&line).replace(['\0', '\n'], " ");
-        let (parent, started) = (fields.get(1)?.parse().ok()?, fields.get(19)?.parse().ok()?);
-        Some(Self { pid, parent, started, line })
-    }
-
-    fn is_own(&self) -> bool {
-        u32::try_from(self.pid) == Ok(std::process::id())
-    }
-
-    fn is_child(&self) -> bool {
-        u32::try_from(self.parent) == Ok(std::process::id())
-    }
-
-    fn is_pipsqueaks(&self) -> bool {
-        self.line.contains("pipsqueak")
-    }
-
-    /// Its command line, and where in the kernel each of its threads is.
-    fn describe(&self) -> String {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.pid));
-        let threads = threads.into_iter().flatten().flatten().map(|thread| {
-            let read = |name| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
-            let stat = read("stat");
-            let state = stat.rsplit_once(')').map_or("", |(_, rest)| rest.get(1..2).unwrap_or(""));
-            let (name, stack) = (read("comm"), read("stack"));
-            let frames = stack.lines().filter_map(|line| line.split(['+', ' ']).nth(1));
-            let frames = frames.take(8).collect::<Vec<_>>().join(" < ");
-            format!("    {} {state} {frames}", name.trim())
-        });
-        let process = format!("{} of {}: {:.300}", self.pid, self.parent, self.line);
-        [process].into_iter().chain(threads).collect::<Vec<_>>().join("\n")
-    }
+/// A process's command line, and where in the kernel each of its threads is.
+fn described(process: &Process) -> String {
+    let threads = process.threads().into_iter().map(|thread| {
+        let stack = format!("/proc/{}/task/{}/stack", process.pid, thread.pid);
+        let stack = fs::read_to_string(stack).unwrap_or_default();
+        let frames = stack.lines().filter_map(|line| line.split(['+', ' ']).nth(1));
+        let frames = frames.take(8).collect::<Vec<_>>().join(" < ");
+        format!("    {} {} {frames}", thread.name, thread.state)
+    });
+    // A program's text may be among its arguments.
+    let line = process.line().replace('\n', " ");
+    let process = format!("{} of {}: {line:.300}", process.pid, process.parent);
+    [process].into_iter().chain(threads).collect::<Vec<_>>().join("\n")
 }

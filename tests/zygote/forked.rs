@@ -1,13 +1,11 @@
 //! A process that was forked from a zygote is like one with an interpreter of its own.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::{fresh_and_forked, members};
-use crate::harness::{Instance, Options};
+use crate::harness::{Instance, Options, interpreters};
 use crate::tests;
 
 tests!(
@@ -99,22 +97,8 @@ fn it_tells_what_it_had_to_import() {
 }
 
 fn it_is_had_with_every_interpreter_that_there_is() {
-    let ask = "import sys; print(sys.executable)";
-    for minor in 9..=14 {
-        // A version manager has some that are not on the PATH.
-        let home = std::env::var("HOME").unwrap_or_default();
-        let managed = std::fs::read_dir(format!("{home}/.pyenv/versions")).into_iter().flatten();
-        let mut programs = vec![PathBuf::from(format!("python3.{minor}"))];
-        programs
-            .extend(managed.flatten().map(|one| one.path().join(format!("bin/python3.{minor}"))));
-        let found = programs.iter().find_map(|program| {
-            let asked = Command::new(program).args(["-c", ask]).output().ok()?;
-            asked
-                .status
-                .success()
-                .then(|| String::from_utf8(asked.stdout).unwrap().trim().to_owned())
-        });
-        let Some(python) = found else { continue };
+    for (minor, prefix) in interpreters() {
+        let python = prefix.join(format!("bin/python3.{minor}")).to_str().unwrap().to_owned();
         let variables = vec![("PIPSQUEAK_PYTHON", python.clone())];
         let instance = Instance::start(&Options { variables, ..Options::default() });
         let code = "import sys\ndef handler(event): return sys.version_info[1]\n";
