@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::exits::Exits;
 use super::order::{Answer, Order};
 use super::{SandboxError, maker};
 use crate::kernel::cgroup::Instance;
+use crate::sync::{Mutex, lock};
 
 /// How long the maker may take to answer: longer than it gives whoever carries an order out.
 const ANSWER_PATIENCE: Duration = maker::PATIENCE.saturating_add(Duration::from_secs(5));
@@ -83,7 +84,7 @@ impl Maker {
         let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
         {
             let running = running.as_ref().ok_or(SandboxError::Stopping)?;
-            let orders = running.orders.lock().unwrap_or_else(PoisonError::into_inner);
+            let orders = lock(&running.orders);
             message::send(orders.as_fd(), b"", &[far.as_fd()]).map_err(SandboxError::Maker)?;
         }
         drop(far);
@@ -229,10 +230,6 @@ impl Stopped {
         }
         Ok(())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An answer that is none to what was asked.

@@ -143,48 +143,43 @@ impl Supervisor {
     ) -> Result<(Obtained, Answered), Fault> {
         loop {
             let Obtained { instance, tier, .. } = &obtained;
-            let (function, origin) = (instance.function().clone(), instance.origin());
             let noted = self.note_running(instance);
             instance.share_processors(turn.sharers()).map_err(internal)?;
             let Call { request_id, payload, streams } = &mut call;
             let answered = instance.invoke(request_id, payload, recording, streams.as_mut()).await;
             let mut answered = answered.map_err(internal)?;
             drop(noted);
+            let trust = &instance.function().trust;
             let (true, Err(error)) = (answered.is_unloaded, &answered.result) else {
                 if *tier != Tier::Paused {
-                    function.trust.has_loaded();
+                    trust.has_loaded();
                 }
                 return Ok((obtained, answered));
             };
             let reason = format!("{}: {}", error.error_type, error.error_message);
-            let is_tried_again = match origin {
-                Origin::Zygote { .. } => function.trust.has_failed_forked(&reason),
+            let is_tried_again = match instance.origin() {
+                Origin::Zygote { .. } => trust.has_failed_forked(&reason),
                 Origin::Interpreter => {
-                    function.trust.has_failed_fresh();
+                    trust.has_failed_fresh();
                     false
                 }
             };
-            match answered.recording.take() {
-                Some(again) if is_tried_again => {
-                    recording = again;
-                    let reason: String = reason.chars().take(MOST_REASON).collect();
-                    let line = format!(
-                        "[not loaded in a zygote's child, and loaded again without one: {reason}]\n"
-                    );
-                    recording.print(line.as_bytes());
-                }
-                first => {
-                    answered.recording = first;
-                    return Ok((obtained, answered));
-                }
-            }
-            tracing::warn!(function = function.info.name, reason, "not loaded in a zygote's child");
-            let Some(fresh) = self.serve(turn, &function, prepared).await? else {
-                // Its environment is gone meanwhile.
-                answered.recording = Some(recording);
+            let Some(mut again) = answered.recording.take_if(|_| is_tried_again) else {
                 return Ok((obtained, answered));
             };
-            obtained = fresh;
+            let function = instance.function().clone();
+            tracing::warn!(function = function.info.name, reason, "not loaded in a zygote's child");
+            let reason: String = reason.chars().take(MOST_REASON).collect();
+            let line = format!(
+                "[not loaded in a zygote's child, and loaded again without one: {reason}]\n"
+            );
+            again.print(line.as_bytes());
+            let Some(fresh) = self.serve(turn, &function, prepared).await? else {
+                // Its environment is gone meanwhile.
+                answered.recording = Some(again);
+                return Ok((obtained, answered));
+            };
+            (obtained, recording) = (fresh, again);
         }
     }
 

@@ -9,16 +9,21 @@ fn load() -> io::Result<Vec<u8>> {
     channel::compose(&"load", b"")
 }
 
+/// A process's channel, its other end, and the end of what it prints.
+fn process() -> (Shared, Stream, pipe::Sender) {
+    let (near, far) = UnixStream::pair().unwrap();
+    let (near, far) = (Stream::new(near).unwrap(), Stream::new(far).unwrap());
+    let (print, printed) = pipe::pipe().unwrap();
+    (Shared::new(near, printed, 1000).unwrap(), far, print)
+}
+
 async fn tell(far: &mut Stream, header: serde_json::Value, body: &[u8]) {
     channel::send(far, &[channel::compose(&header, body).unwrap()]).await.unwrap();
 }
 
 #[tokio::test]
 async fn what_is_given_up_half_way_is_sent_whole() {
-    let (near, far) = UnixStream::pair().unwrap();
-    let (near, mut far) = (Stream::new(near).unwrap(), Stream::new(far).unwrap());
-    let (_print, printed) = pipe::pipe().unwrap();
-    let shared = Shared::new(near, printed, 1000).unwrap();
+    let (shared, mut far, _print) = process();
     let large = channel::compose(&"large", &vec![b'x'; 4 << 20]).unwrap();
     let mut first = shared.call("a", Logs::default(), false);
     let patience = std::time::Duration::from_millis(20);
@@ -41,10 +46,7 @@ async fn what_is_given_up_half_way_is_sent_whole() {
 
 #[tokio::test]
 async fn answers_and_what_was_printed_find_their_calls_in_any_order() {
-    let (near, far) = UnixStream::pair().unwrap();
-    let (near, mut far) = (Stream::new(near).unwrap(), Stream::new(far).unwrap());
-    let (mut print, printed) = pipe::pipe().unwrap();
-    let shared = Shared::new(near, printed, 1000).unwrap();
+    let (shared, mut far, mut print) = process();
     let mut calls = ["a", "b", "c"].map(|id| shared.call(id, Logs::default(), false));
     print.write_all(b"unknown\n").await.unwrap();
     tell(&mut far, json!({ "request_id": "a", "printed": true }), b"of a\n").await;
@@ -98,10 +100,7 @@ async fn what_is_said_once_is_said_by_whoever_sends_first() {
 
 #[tokio::test]
 async fn what_a_process_may_not_say_is_the_trouble_of_one_call() {
-    let (near, far) = UnixStream::pair().unwrap();
-    let (near, mut far) = (Stream::new(near).unwrap(), Stream::new(far).unwrap());
-    let (_print, printed) = pipe::pipe().unwrap();
-    let shared = Shared::new(near, printed, 1000).unwrap();
+    let (shared, mut far, _print) = process();
     let mut calls = ["a", "b", "c"].map(|id| shared.call(id, Logs::default(), id == "b"));
     let long = vec![b'x'; 100_000];
     tell(&mut far, json!({ "request_id": "c", "printed": true }), &long).await;
