@@ -153,7 +153,7 @@ impl Checking<'_> {
             let members = row.members.iter().filter_map(|id| snapshot.distributions.get(id));
             let mut artifacts: Vec<&str> = members.map(|row| row.artifact.as_str()).collect();
             artifacts.sort_unstable();
-            let locked = super::locked(&environment).map(|locked| {
+            let locked = super::locked(&environment).map(|(_, locked)| {
                 let mut locked: Vec<_> = locked.iter().map(Locked::artifact).collect();
                 locked.sort_unstable();
                 locked

@@ -34,10 +34,11 @@ const COLLECT: &str = "`pipsqueak store gc` removes it";
 const RESTORE: &str = "the catalog is damaged: stop the supervisor and restore the state folder from a backup, \
                        or remove it and add the environments again";
 
-/// What an environment's lock says that it is made of. Earlier versions have stored what uv had chosen,
-/// before that was held to the digests which were asked for.
-fn locked(environment: &StoredEnvironment) -> Result<Vec<Locked>, AddError> {
+/// An environment's requirements, and the distributions that its lock says it is made of. Earlier versions
+/// have stored what uv had chosen, before that was held to the digests which were asked for.
+fn locked(environment: &StoredEnvironment) -> Result<(Wanted, Vec<Locked>), AddError> {
     let stored = lock::parse(&environment.lock)?;
     let wanted = Wanted::of(&environment.requirements, &environment.interpreter)?;
-    Ok(wanted.hold(stored.clone()).unwrap_or(stored))
+    let locked = wanted.hold(stored.clone()).unwrap_or(stored);
+    Ok((wanted, locked))
 }

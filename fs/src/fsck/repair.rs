@@ -51,7 +51,7 @@ pub struct Wheel {
     pub locked: Locked,
     /// The interpreter that it is for.
     pub interpreter: Interpreter,
-    /// What it was chosen from, which says where it is.
+    /// The requirements that it was chosen for, which say where it is.
     wanted: Wanted,
 }
 
@@ -205,9 +205,8 @@ impl Repository {
             if row.digest == Digest::of(text.as_bytes()).to_string() {
                 return Ok(Some(Origin::Text(text)));
             }
-            let mut locked = super::locked(&environment)?.into_iter();
-            if let Some(locked) = locked.find(|one| one.artifact() == row.artifact) {
-                let mut wanted = Wanted::of(&environment.requirements, &interpreter)?;
+            let (mut wanted, locked) = super::locked(&environment)?;
+            if let Some(locked) = locked.into_iter().find(|one| one.artifact() == row.artifact) {
                 wanted.archives.extend(lock::archives(&environment.lock)?);
                 return Ok(Some(Origin::Wheel(Box::new(Wheel { locked, interpreter, wanted }))));
             }
