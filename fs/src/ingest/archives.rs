@@ -10,14 +10,14 @@ use std::path::Path;
 use super::AddError;
 use super::index::{DEFAULT, EXTRA, PYPI};
 
-/// Where archives are that PyPI has.
+/// The address below which PyPI has its archives.
 const PUBLIC: &str = "https://files.pythonhosted.org/";
 
-/// What says where the first index to look in is, and so hides what others have.
+/// The variable that names the first index to look in, which hides what others have.
 const FIRST: &str = EXTRA[0];
-/// What says whether uv looks further than the first index that has a package.
+/// The variable that says whether uv looks further than the first index that has a package.
 pub const STRATEGY: &str = "UV_INDEX_STRATEGY";
-/// What would have uv overlook pages without dates.
+/// The variable that would have uv overlook pages without dates.
 const NEWEST: &str = "UV_EXCLUDE_NEWER";
 
 /// Addresses of packages' archives, each with its hash, by the packages' normalised names.

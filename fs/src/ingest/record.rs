@@ -102,7 +102,8 @@ const LIB64: &str = "lib64";
 const LIB: &str = "lib";
 
 /// Where a RECORD's path is from the environment's root, for a RECORD in `site_packages` (itself
-/// from the root), behind the link that every environment has. `None` where it is absolute, leads outside, or is no plain path.
+/// from the root), behind the link that every environment has. `None` where it is absolute, leads
+/// outside, or is no plain path.
 pub fn resolve(site_packages: &str, path: &str) -> Option<String> {
     if path.starts_with('/') || path.contains('\0') {
         return None;

@@ -1,7 +1,8 @@
 //! Sandboxes: where package code and function code run, and nothing else of theirs does.
 //!
 //! `order` is what is asked for, `maker` the process that carries it out with `base`, `holder` and
-//! `launch` (and `confine`), `heir` what reaps where it is killed, `orders` the way to it; `client` is the supervisor's side of it and `users` the numbers it gives out.
+//! `launch` (and `confine`), `heir` what reaps where it is killed, `orders` the way to it; `client` is the
+//! supervisor's side of it and `users` the numbers it gives out.
 //! A [`Sandbox`] that is dropped is torn down whole by the thread in `teardown`.
 
 mod base;
