@@ -75,5 +75,5 @@ fn nothing_in_it_can_be_changed() {
     read_only(std::fs::rename(&file, site.join("pandas/other.py")));
     read_only(std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o777)));
     let metadata = std::fs::metadata(&file).unwrap();
-    assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o7777), (0, 0, 0o444));
+    assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o7777), (0, 0, 0o644));
 }

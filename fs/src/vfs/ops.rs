@@ -276,13 +276,19 @@ fn children(world: &World, folder: u64) -> Result<Vec<(String, u64)>, VfsError> 
     })
 }
 
+/// Modes of folders and executable files, and of all else: those that pip gives them. What is copied out of
+/// a package with its mode is then its owner's to change; in the mount nobody changes anything, for it is
+/// read-only.
+const EXECUTABLE: u16 = 0o755;
+const PLAIN: u16 = 0o644;
+
 fn attributes(world: &World, inode: u64) -> Result<Attributes, VfsError> {
     let missing = VfsError::NoNode(inode);
     let folder = |links, seconds| Attributes {
         inode,
         kind: FileKind::Folder,
         size: 4096,
-        mode: 0o555,
+        mode: EXECUTABLE,
         links,
         modified: time(seconds),
     };
@@ -290,7 +296,7 @@ fn attributes(world: &World, inode: u64) -> Result<Attributes, VfsError> {
         inode,
         kind: FileKind::File,
         size,
-        mode: if executable { 0o555 } else { 0o444 },
+        mode: if executable { EXECUTABLE } else { PLAIN },
         links: 1,
         modified: time(0),
     };
