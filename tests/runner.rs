@@ -97,6 +97,7 @@ fn main() -> ExitCode {
         ("mount::warm", mount::warm::tests()),
         ("regression", regression::tests()),
         ("sandbox::inside", sandbox::inside::tests()),
+        ("sandbox::system", sandbox::system::tests()),
         ("sandbox::usual", sandbox::usual::tests()),
         ("store::collecting", store::collecting::tests()),
         ("store::damage", store::damage::tests()),

@@ -156,6 +156,7 @@ fn its_root_is_its_own() {
         "pipsqueak",
         "proc",
         "sbin",
+        "sys",
         "tmp",
         "usr",
     ]

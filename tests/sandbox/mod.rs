@@ -1,4 +1,5 @@
 //! What code in a sandbox sees and can do.
 
 pub mod inside;
+pub mod system;
 pub mod usual;

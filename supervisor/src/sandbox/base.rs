@@ -10,7 +10,8 @@
 //! /empty     what masks folders
 //! /base      what becomes the root of every sandbox, read-only there:
 //!   usr bin lib lib64 sbin    the host's, read-only
-//!   etc        a few generated and copied files, the host's public certificates
+//!   etc        a few generated and copied files, the host's public certificates (`etc`)
+//!   sys        copies of what tells about processors (`processors`)
 //!   dev        null zero full random urandom tty, links to /proc/self/fd and the terminals' maker
 //!   proc tmp dev/shm dev/pts function pipsqueak/…    where mounts go
 //! ```
@@ -25,6 +26,8 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{chdir, pivot_root};
 use pipsqueak_kernel::mount::{self as tree, Access};
 
+use super::{etc, processors};
+
 /// Where the environment is in every sandbox.
 pub const ENVIRONMENT: &str = pipsqueak_fs::FIXED_PREFIX;
 /// Where the function's code is.
@@ -32,23 +35,13 @@ pub const FUNCTION: &str = "/function";
 /// Where the Python side of the runtime is.
 pub const RUNTIME: &str = "/pipsqueak/runtime";
 
-const BASE: &str = "/base";
+/// What becomes the root of every sandbox, for the maker.
+pub const BASE: &str = "/base";
 /// An empty folder, beside the base.
 pub const EMPTY: &str = "/empty";
 
 /// Folders of the system that an interpreter and its libraries need, by their names in the root.
 pub const SYSTEM: [&str; 5] = ["usr", "bin", "sbin", "lib", "lib64"];
-
-/// Files of `/etc` that are the same for everybody and hold no secret.
-const COPIED: [&str; 7] = [
-    "ld.so.cache",
-    "ld.so.conf",
-    "localtime",
-    "mime.types",
-    "protocols",
-    "services",
-    "ssl/openssl.cnf",
-];
 
 /// `/dev/` name, major and minor number.
 const DEVICES: [(&str, u64, u64); 6] = [
@@ -95,37 +88,12 @@ fn fill(base: &Path) -> io::Result<()> {
             )?;
         }
     }
-    fill_etc(&base.join("etc"))?;
+    etc::fill(&base.join("etc"))?;
+    processors::fill(&base.join("sys"))?;
     fill_dev(&base.join("dev"))?;
     let mounts = ["proc", "tmp", "dev/shm", "dev/pts", "function", "pipsqueak/env"];
     for folder in mounts.into_iter().chain(["pipsqueak/runtime"]) {
         create_folder(&base.join(folder))?;
-    }
-    Ok(())
-}
-
-fn fill_etc(etc: &Path) -> io::Result<()> {
-    create_folder(&etc.join("ssl/certs"))?;
-    let files = [
-        ("passwd", "root:x:0:0:root:/tmp:/bin/false\nfunction:x:1000:1000:function:/tmp:/bin/sh\n"),
-        ("group", "root:x:0:\nfunction:x:1000:\n"),
-        ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
-        ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
-        // Only sandboxes in the host's network have the host's mounted here.
-        ("resolv.conf", ""),
-    ];
-    for (name, content) in files {
-        write_file(&etc.join(name), content.as_bytes())?;
-    }
-    for name in COPIED {
-        if let Ok(content) = fs::read(Path::new("/etc").join(name)) {
-            write_file(&etc.join(name), &content)?;
-        }
-    }
-    let certificates = Path::new("/etc/ssl/certs");
-    if certificates.is_dir() {
-        let taken = tree::take(certificates, Access::ReadOnly)?;
-        tree::attach(std::os::fd::AsFd::as_fd(&taken), &etc.join("ssl/certs"))?;
     }
     Ok(())
 }
@@ -181,11 +149,13 @@ fn in_base(inside: &Path) -> PathBuf {
     Path::new(BASE).join(inside.strip_prefix("/").unwrap_or(inside))
 }
 
-fn create_folder(path: &Path) -> io::Result<()> {
+/// Makes a folder, and those that it is in.
+pub fn create_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
-fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Writes a file that everybody may read.
+pub fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::write(path, content)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o644))
 }

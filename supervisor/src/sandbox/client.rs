@@ -135,11 +135,13 @@ impl Sandboxes {
             .map_err(|error| SandboxError::Group { name: name.clone(), error })
             .map_err(cleared)?;
         let (reports, report) = UnixStream::pair().map_err(SandboxError::Maker).map_err(cleared)?;
+        let outer = std::iter::successors(parent, |inner| inner.parent.as_ref());
+        let around: Vec<_> = outer.map(|outer| outer.user.offset()).collect();
         let order = SandboxOrder {
             hostname: name.clone(),
             memberships: memberships.len(),
             owner: parent.map(|parent| parent.user()),
-            users: user.map(parent.is_some()),
+            users: user.map(&around),
             own_network: plan.own_network,
             mounts: inside,
             tmp_bytes: plan.tmp_bytes,

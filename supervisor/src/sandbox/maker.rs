@@ -26,6 +26,7 @@ use super::confine::Filters;
 use super::holder::{self, Holding};
 use super::order::{Answer, Order, SandboxOrder};
 use super::reaper::Reaper;
+use super::resolver::Names;
 use super::{base, heir, launch};
 
 /// Longest order, in bytes: arguments and variables of a process at worst.
@@ -179,14 +180,16 @@ fn answer(answers: BorrowedFd<'_>, told: &Answer, with: &[BorrowedFd<'_>]) -> io
 /// In a hand: makes a sandbox; its holder's pidfd.
 fn make_sandbox(
     alone: OneThread,
-    order: SandboxOrder,
+    mut order: SandboxOrder,
     mut descriptors: Vec<OwnedFd>,
 ) -> Result<(Answer, OwnedFd), String> {
     let expected = 1 + order.memberships + usize::from(order.owner.is_some()) + order.mounts.len();
     if descriptors.len() != expected {
         return Err(format!("{} descriptors where {expected} belong", descriptors.len()));
     }
-    let mounts = descriptors.split_off(expected - order.mounts.len());
+    let mut mounts = descriptors.split_off(expected - order.mounts.len());
+    let _names = Names::add(&order.hostname, &mut order.mounts, &mut mounts)
+        .map_err(|error| format!("telling the sandbox its own name: {error}"))?;
     for (inside, taken) in order.mounts.iter().zip(&mounts) {
         let metadata = taken.try_clone().map(File::from).and_then(|file| file.metadata());
         metadata

@@ -9,6 +9,7 @@ mod base;
 mod client;
 mod confine;
 mod door;
+mod etc;
 mod exits;
 mod heir;
 mod holder;
@@ -16,6 +17,7 @@ mod launch;
 mod maker;
 mod order;
 mod orders;
+mod processors;
 mod pseudo;
 mod reaper;
 pub mod resolver;
@@ -134,7 +136,7 @@ impl Sandbox {
 
     /// The user that code in it runs as, as numbered inside.
     pub fn user(&self) -> u32 {
-        self.user.inside()
+        User::INSIDE
     }
 
     /// What its holder has reaped: the ends of processes forked from here into other sandboxes.

@@ -1,18 +1,59 @@
 //! How names of hosts are resolved in a sandbox.
 
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use pipsqueak_kernel::mount::{self, Access};
 
-use super::Mounted;
+use super::{Mounted, base};
+
+/// Where names of hosts are looked up first.
+const HOSTS: &str = "/etc/hosts";
 
 /// The host's resolver configuration and host names, for sandboxes in its network.
 pub fn of_host() -> io::Result<Vec<Mounted>> {
-    ["/etc/resolv.conf", "/etc/hosts"]
+    ["/etc/resolv.conf", HOSTS]
         .into_iter()
-        .map(|path| std::fs::canonicalize(path).map(|real| (path, real)))
+        .map(|path| fs::canonicalize(path).map(|real| (path, real)))
         .filter_map(Result::ok)
         .map(|(path, real)| Ok((PathBuf::from(path), mount::take(&real, Access::ReadOnly)?)))
         .collect()
+}
+
+/// A file of the maker's root that tells a sandbox the names of hosts, its own included; removed when this is
+/// dropped. What is mounted in a sandbox by then stays there.
+#[derive(Debug)]
+pub struct Names(PathBuf);
+
+impl Names {
+    /// Makes it, and has it mounted in the sandbox: after the names that `mounts` have for `places`, or those of
+    /// every sandbox, it has the sandbox's own.
+    pub fn add(
+        hostname: &str,
+        places: &mut Vec<PathBuf>,
+        mounts: &mut Vec<OwnedFd>,
+    ) -> io::Result<Self> {
+        let given = places.iter().zip(&*mounts).position(|(place, _)| place == Path::new(HOSTS));
+        let given = given.map(|number| (places.remove(number), mounts.remove(number)));
+        let before = match &given {
+            Some((_, taken)) => format!("/proc/self/fd/{}", taken.as_raw_fd()),
+            None => format!("{}{HOSTS}", base::BASE),
+        };
+        let mut names = fs::read(before)?;
+        names.extend(format!("\n127.0.1.1 {hostname}\n").bytes());
+        let made = Self(Path::new("/").join(format!("hosts-{hostname}")));
+        base::write_file(&made.0, &names)?;
+        places.push(HOSTS.into());
+        mounts.push(mount::take(&made.0, Access::ReadOnly)?);
+        Ok(made)
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        // A few bytes are left, which no other sandbox has a use for.
+        let _ = fs::remove_file(&self.0);
+    }
 }

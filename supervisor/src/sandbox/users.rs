@@ -11,10 +11,11 @@ const FIRST: u32 = 1_879_048_192;
 pub const COUNT: u32 = 65_536;
 /// The user that installs packages and owns the download cache, as an offset.
 pub const INSTALLER: u32 = 1;
-/// First offset that sandboxes are given.
-const FIRST_GIVEN: u32 = 1000;
-/// What a function's user is called inside its sandbox.
+/// What the user of a sandbox is called inside, a zygote's as well: what its imports have found out and
+/// named by it is then its children's.
 const INSIDE: u32 = 1000;
+/// First offset that sandboxes are given: nobody else is called that.
+const FIRST_GIVEN: u32 = INSIDE + 1;
 
 /// The number on the host of the user at an offset.
 pub fn host_user(offset: u32) -> u32 {
@@ -63,7 +64,8 @@ pub enum User {
 }
 
 impl User {
-    fn offset(&self) -> u32 {
+    /// Its offset.
+    pub fn offset(&self) -> u32 {
         match self {
             Self::One(taken) | Self::Range(taken) => taken.offset,
             Self::Installer => INSTALLER,
@@ -71,23 +73,36 @@ impl User {
     }
 
     /// Its number inside the sandbox.
-    pub fn inside(&self) -> u32 {
-        match self {
-            Self::Range(taken) => taken.offset,
-            Self::One(_) | Self::Installer => INSIDE,
-        }
-    }
+    pub const INSIDE: u32 = INSIDE;
 
-    /// The lines of the user map (inside, outside, count); `nested` where the parent is a zygote's
-    /// namespace, which numbers by offset, and not the host's.
-    pub fn map(&self, nested: bool) -> Vec<(u32, u32, u32)> {
-        let first = if nested { 0 } else { FIRST };
-        match self {
-            Self::Range(_) => vec![(0, first, COUNT)],
-            Self::One(_) | Self::Installer => {
-                vec![(0, first, 1), (INSIDE, first + self.offset(), 1)]
-            }
+    /// The lines of the user map (inside, outside, count). `around` are the offsets of the zygotes in whose
+    /// namespaces this one is, the nearest first: it numbers by offset there.
+    ///
+    /// Each line is in one line of the map around it, as the kernel wants it.
+    pub fn map(&self, around: &[u32]) -> Vec<(u32, u32, u32)> {
+        let outside = |offset| match around.first() {
+            None => FIRST + offset,
+            Some(nearest) if *nearest == offset => INSIDE,
+            Some(_) => offset,
+        };
+        let own = self.offset();
+        if !matches!(self, Self::Range(_)) {
+            return vec![(0, outside(0), 1), (INSIDE, outside(own), 1)];
         }
+        let mut lines = vec![(0, outside(0), INSIDE), (INSIDE, outside(own), 1)];
+        let mut apart = [around, &[own, COUNT]].concat();
+        apart.sort_unstable();
+        let mut first = FIRST_GIVEN;
+        for offset in apart {
+            if first < offset {
+                lines.push((first, outside(first), offset - first));
+            }
+            if offset != own && offset < COUNT {
+                lines.push((offset, outside(offset), 1));
+            }
+            first = offset + 1;
+        }
+        lines
     }
 }
 
@@ -107,11 +122,26 @@ mod tests {
     }
 
     #[test]
-    fn maps_count_from_the_parent() {
-        let taken = Arc::new(Arc::new(Users::default()).take().unwrap());
-        let one = User::One(taken.clone());
-        assert_eq!(one.map(true), [(0, 0, 1), (1000, taken.offset, 1)]);
-        assert_eq!(one.map(false), [(0, FIRST, 1), (1000, FIRST + taken.offset, 1)]);
-        assert_eq!(User::Range(taken).map(false), [(0, FIRST, COUNT)]);
+    fn everybody_is_called_the_same_inside_and_has_a_number_outside() {
+        let users = Arc::new(Users::default());
+        let [outer, inner, innermost] = [(); 3].map(|()| Arc::new(users.take().unwrap()));
+        let [first, second] = [outer.offset, inner.offset];
+        assert_eq!([first, second, innermost.offset], [1001, 1002, 1003]);
+        let one = User::One(inner.clone());
+        assert_eq!(one.map(&[]), [(0, FIRST, 1), (1000, FIRST + 1002, 1)]);
+        assert_eq!(one.map(&[first]), [(0, 0, 1), (1000, 1002, 1)]);
+        let outermost =
+            [(0, FIRST, 1000), (1000, FIRST + 1001, 1), (1002, FIRST + 1002, COUNT - 1002)];
+        assert_eq!(User::Range(outer).map(&[]), outermost);
+        let within = [(0, 0, 1000), (1000, 1002, 1), (1001, 1000, 1), (1003, 1003, COUNT - 1003)];
+        assert_eq!(User::Range(inner).map(&[first]), within);
+        let deeper = [
+            (0, 0, 1000),
+            (1000, 1003, 1),
+            (1001, 1001, 1),
+            (1002, 1000, 1),
+            (1004, 1004, COUNT - 1004),
+        ];
+        assert_eq!(User::Range(innermost).map(&[second, first]), deeper);
     }
 }
