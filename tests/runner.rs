@@ -105,6 +105,7 @@ fn main() -> ExitCode {
         ("store::orders", store::orders::tests()),
         ("store::roots", store::roots::tests()),
         ("zygote::children", zygote::children::tests()),
+        ("zygote::files", zygote::files::tests()),
         ("zygote::forked", zygote::forked::tests()),
         ("zygote::hooks", zygote::hooks::tests()),
         ("zygote::loading", zygote::loading::tests()),

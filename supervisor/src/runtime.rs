@@ -19,7 +19,7 @@ macro_rules! modules {
     };
 }
 
-const MODULES: [(&str, &str); 24] = modules!(
+const MODULES: [(&str, &str); 25] = modules!(
     "pipsqueak_runtime/__init__.py",
     "pipsqueak_runtime/__main__.py",
     "pipsqueak_runtime/asgi.py",
@@ -29,6 +29,7 @@ const MODULES: [(&str, &str); 24] = modules!(
     "pipsqueak_runtime/environment.py",
     "pipsqueak_runtime/event_loop.py",
     "pipsqueak_runtime/failure.py",
+    "pipsqueak_runtime/files.py",
     "pipsqueak_runtime/forked.py",
     "pipsqueak_runtime/function.py",
     "pipsqueak_runtime/handler.py",

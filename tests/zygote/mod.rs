@@ -1,6 +1,7 @@
 //! What a process that was forked from a zygote is like, and what a zygote may have imported.
 
 pub mod children;
+pub mod files;
 pub mod forked;
 pub mod hooks;
 pub mod loading;

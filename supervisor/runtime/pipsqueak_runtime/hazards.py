@@ -1,7 +1,8 @@
 """What imports leave that a fork would break or share.
 
 A thread does not live in a child, a child process is not a child's, and a descriptor leads to what
-all children would use at once. Handlers do no harm: a fork keeps them, as an import of the child's
+all children would use at once. Files in `/tmp` are copied for each child, but for those that cannot be, or
+are too many. Handlers do no harm: a fork keeps them, as an import of the child's
 own would have made them.
 """
 
@@ -9,6 +10,8 @@ import atexit
 import os
 import signal
 import time
+
+from pipsqueak_runtime import files
 
 # The last descriptor that a sandbox's process is started with.
 CHANNEL = 3
@@ -40,6 +43,7 @@ class Probe:
             _processes: {1, os.getpid()},
             _descriptors: {found for found in _descriptors() if found[0] <= CHANNEL},
             _drivers: set(),
+            files.unfit: set(),
             _signals: _signals(),
         }
         self.at_fork = 0
@@ -72,6 +76,8 @@ class Probe:
             found.append((f"a process running: {_read(f'/proc/{key}/comm')}", _processes, key))
         for key in self._fresh(_descriptors, _descriptors()):
             found.append((_describe(key[1]), _descriptors, key))
+        for key in self._fresh(files.unfit, files.unfit()):
+            found.append((key, files.unfit, key))
         remarks = [f"threads that stop for a fork: {stopped}"] if stopped else []
         for number, _ in self._fresh(_signals, _signals()):
             remarks.append(f"sets a handler of {signal.Signals(number).name}")

@@ -6,7 +6,7 @@ import sys
 
 import pipsqueak_native as native
 
-from pipsqueak_runtime import channel, environment, failure, function, handler, news, snapshot
+from pipsqueak_runtime import channel, environment, failure, files, function, handler, news, snapshot
 from pipsqueak_runtime.hazards import Probe
 from pipsqueak_runtime.preload import Preloading
 from pipsqueak_runtime.uniqueness import Generators
@@ -97,7 +97,7 @@ def _prepare(control, modules, probe, generators):
         reason = f"a hook of register_before_snapshot failed: {failure.message(error)}"
         _give_up(control, reason)
     handler.stay()
-    ready = channel.compose({"ready": preloading.tell()})
+    ready = channel.compose({"ready": {**preloading.tell(), "tmp_bytes": files.keep()}})
     generators.collect()
     environment.note()
     environment.forget()
@@ -154,6 +154,7 @@ def _become_child(control, order, descriptors, generators):
         os.close(own)
         os.close(logs)
         os.chdir("/")
+        files.give()
         _forget_the_zygote(order["role"])
         generators.reseed()
         if order["waits"]:

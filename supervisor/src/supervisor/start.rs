@@ -58,6 +58,7 @@ impl Supervisor {
         if let Some(tree) = seen.filter(|_| self.settings.tiers.zygote && !is_cold)
             && function.trust.may_fork()
             && let Some(choice) = self.zygotes.choose(function, &tree)
+            && choice.zygote.fits(function.info.tmp)
         {
             let tier = if choice.helps { Tier::Zygote } else { Tier::Ssd };
             let zygote = choice.zygote;

@@ -76,7 +76,7 @@ pub enum ZygoteError {
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Answer {
-    Ready { modules: Vec<Imported>, failed: BTreeMap<String, String> },
+    Ready { modules: Vec<Imported>, failed: BTreeMap<String, String>, tmp_bytes: u64 },
     Unready { reason: String },
     Tried {},
     Forked { id: u64, pid: i32 },
@@ -111,6 +111,8 @@ pub struct Zygote {
     modules: Vec<String>,
     imported: Vec<Imported>,
     remarks: Vec<String>,
+    /// Room that the files take which its imports have left, and its children are given.
+    tmp_bytes: u64,
     spares: Spares,
 }
 
@@ -170,7 +172,7 @@ impl Zygote {
         let order = channel::compose(&serde_json::json!({ "modules": wanted.modules }), b"")?;
         channel::send(&mut reader, &[order]).await?;
         let answer = hear(&mut reader, IMPORT_PATIENCE, "import its modules").await?;
-        let Some(Answer::Ready { modules: imported, failed }) = answer else {
+        let Some(Answer::Ready { modules: imported, failed, tmp_bytes }) = answer else {
             return Err(ZygoteError::Ended(how_ended(end).await, wanted.modules.join(", ")));
         };
         let found = imports::unsafe_ones(&imported, wanted.trusted);
@@ -198,6 +200,7 @@ impl Zygote {
             modules,
             imported,
             remarks: failed.collect(),
+            tmp_bytes,
             spares: Spares::new(spares, Instant::now()),
         })
     }
@@ -304,6 +307,11 @@ impl Zygote {
     /// Memory that it has for itself alone, in bytes.
     pub fn private_bytes(&self) -> u64 {
         self.sandbox.group().anonymous()
+    }
+
+    /// Whether the files that its imports have left fit into a `/tmp` of so many bytes.
+    pub fn fits(&self, tmp_bytes: u64) -> bool {
+        self.tmp_bytes <= tmp_bytes
     }
 
     /// Its process on the host.
