@@ -110,6 +110,7 @@ fn main() -> ExitCode {
         ("zygote::hooks", zygote::hooks::tests()),
         ("zygote::loading", zygote::loading::tests()),
         ("zygote::metadata", zygote::metadata::tests()),
+        ("zygote::reads", zygote::reads::tests()),
         ("zygote::safety", zygote::safety::tests()),
         ("zygote::suites", zygote::suites::tests()),
         ("zygote::tree", zygote::tree::tests()),

@@ -1,5 +1,6 @@
 //! The Python side of sandboxes: where it comes from, and how an interpreter is started with it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -12,6 +13,8 @@ const PACKAGE: &str = "pipsqueak_runtime";
 /// Folder of what every function can import, unless its environment has something of the name.
 const PROVIDED: &str = "provided";
 const NATIVE: &str = "pipsqueak_native";
+/// What records the variables that a zygote's imports read from C.
+const GETENV: &str = "pipsqueak_getenv";
 
 macro_rules! modules {
     ($($name:literal),*) => {
@@ -38,6 +41,7 @@ const MODULES: [(&str, &str); 25] = modules!(
     "pipsqueak_runtime/json_text.py",
     "pipsqueak_runtime/news.py",
     "pipsqueak_runtime/preload.py",
+    "pipsqueak_runtime/reads.py",
     "pipsqueak_runtime/rehearsal.py",
     "pipsqueak_runtime/snapshot.py",
     "pipsqueak_runtime/streaming.py",
@@ -58,7 +62,7 @@ pub enum Role {
 
 /// Puts the runtime into `folder`, readable by everybody, with bytecode for `python`.
 pub fn install(folder: &Path, python: &Path) -> io::Result<()> {
-    let native = native_module()?;
+    let (native, getenv) = (library(NATIVE)?, library(GETENV)?);
     let packages = [folder.join(PACKAGE), folder.join(PROVIDED)];
     let _ = fs::remove_dir_all(folder);
     packages.iter().try_for_each(fs::create_dir_all)?;
@@ -66,6 +70,7 @@ pub fn install(folder: &Path, python: &Path) -> io::Result<()> {
         fs::write(folder.join(name), text)?;
     }
     fs::copy(native, folder.join(format!("{NATIVE}.abi3.so")))?;
+    fs::copy(getenv, folder.join(format!("{GETENV}.so")))?;
     for path in packages.iter().map(PathBuf::as_path).chain([folder]) {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
     }
@@ -87,10 +92,10 @@ pub fn install(folder: &Path, python: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The native module is built beside the supervisor.
-fn native_module() -> io::Result<PathBuf> {
+/// Libraries are built beside the supervisor.
+fn library(name: &str) -> io::Result<PathBuf> {
     let executable = std::env::current_exe()?;
-    let path = executable.with_file_name(format!("lib{NATIVE}.so"));
+    let path = executable.with_file_name(format!("lib{name}.so"));
     if path.exists() {
         return Ok(path);
     }
@@ -110,28 +115,36 @@ impl Role {
     }
 }
 
-/// Program and arguments that start an environment's interpreter in a sandbox.
-pub fn arguments(role: Role) -> Vec<String> {
-    [
-        &format!("{ENVIRONMENT}/bin/python"),
-        "-I",
-        "-X",
-        "utf8",
-        &format!("{RUNTIME}/{PACKAGE}/__main__.py"),
-        role.name(),
-    ]
-    .map(ToOwned::to_owned)
-    .to_vec()
+/// Program and arguments that start an environment's interpreter in a sandbox, with a function's variables.
+pub fn arguments(role: Role, own: &BTreeMap<String, String>) -> Vec<String> {
+    let mut arguments = vec![format!("{ENVIRONMENT}/bin/python")];
+    // In isolated mode an interpreter heeds no variable.
+    let is_told = own.keys().any(|name| name.starts_with("PYTHON"));
+    arguments.push(if is_told { "-s" } else { "-I" }.to_owned());
+    if !own.contains_key("PYTHONUTF8") {
+        arguments.extend(["-X", "utf8"].map(ToOwned::to_owned));
+    }
+    arguments.push(format!("{RUNTIME}/{PACKAGE}/__main__.py"));
+    arguments.push(role.name().to_owned());
+    arguments
 }
 
 /// Environment variables of every interpreter in a sandbox.
-pub fn variables() -> Vec<(String, String)> {
-    [
-        ("PATH", format!("{ENVIRONMENT}/bin:/usr/local/bin:/usr/bin:/bin")),
-        ("VIRTUAL_ENV", ENVIRONMENT.to_owned()),
-        ("HOME", "/tmp".to_owned()),
-        ("LANG", "C.UTF-8".to_owned()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .to_vec()
+pub const VARIABLES: [(&str, &str); 4] = [
+    ("PATH", "/pipsqueak/env/bin:/usr/local/bin:/usr/bin:/bin"),
+    ("VIRTUAL_ENV", ENVIRONMENT),
+    ("HOME", "/tmp"),
+    ("LANG", "C.UTF-8"),
+];
+
+/// Environment variables of an interpreter in a sandbox: a function's `own` come before everybody's.
+pub fn variables(role: Role, own: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let all = VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut variables = BTreeMap::from(all);
+    variables.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
+    if role == Role::Zygote {
+        // It takes itself out again.
+        variables.insert("LD_PRELOAD".to_owned(), format!("{RUNTIME}/{GETENV}.so"));
+    }
+    variables.into_iter().collect()
 }

@@ -6,6 +6,7 @@ pub mod forked;
 pub mod hooks;
 pub mod loading;
 pub mod metadata;
+pub mod reads;
 pub mod safety;
 pub mod suites;
 pub mod tree;

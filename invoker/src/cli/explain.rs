@@ -26,6 +26,7 @@ fn describe(explanation: &Explanation) -> String {
         function,
         learned,
         unlike,
+        apart,
         starts_per_minute,
         imports,
         zygotes,
@@ -51,11 +52,7 @@ fn describe(explanation: &Explanation) -> String {
     }
     if let Some(reason) = unlike {
         let reason = output::harmless(reason);
-        let _ = writeln!(
-            text,
-            "served by     no zygote: it loads in an interpreter of its own, and did not in a zygote's \
-             child: {reason}"
-        );
+        let _ = writeln!(text, "served by     no zygote: {reason}");
     } else if !zygotes.iter().any(|one| one.serves) {
         let _ = writeln!(text, "served by     no zygote: an interpreter is started for it");
     }
@@ -63,6 +60,9 @@ fn describe(explanation: &Explanation) -> String {
         let label = if one.serves { "served by" } else { "not by" };
         let saves = one.saves_us.map_or_else(String::new, |us| format!("; saves {}", time(us)));
         let _ = writeln!(text, "{label:<13} zygote {}: {}{saves}", one.zygote, one.reason);
+    }
+    if !apart.is_empty() {
+        let _ = writeln!(text, "told apart    by {}", output::harmless(&apart.join(", ")));
     }
     for one in unsafe_modules {
         let _ = writeln!(text, "unsafe        {}: {}", one.module, one.reason);
@@ -93,6 +93,7 @@ mod tests {
             function: "report".to_owned(),
             learned: true,
             unlike: None,
+            apart: vec!["variable MPLBACKEND".to_owned()],
             starts_per_minute: 0.25,
             imports: vec![Imports {
                 distribution: "six==1.17.0".to_owned(),
@@ -115,6 +116,7 @@ mod tests {
             "six==1.17.0 (1 modules, 1.5ms, 1.0 MiB), as its starts have told\n",
             "served by     zygote 3: has all of it; saves 20.0ms\n",
             "not by        zygote 4: has seen flask==3.0\n",
+            "told apart    by variable MPLBACKEND\n",
             "unsafe        threaded: leaves a thread\n",
         ] {
             assert!(text.contains(part), "{part} is not in {text}");

@@ -9,9 +9,12 @@ pub struct Explanation {
     pub function: String,
     /// Whether starts have told what it imports; else it is guessed from its code.
     pub learned: bool,
-    /// Why it is started in interpreters of its own, if it has loaded there and not in a zygote's child.
+    /// Why no zygote serves it, whatever there are, if that is so.
     #[serde(default)]
     pub unlike: Option<String>,
+    /// What other functions' zygotes have seen otherwise while they imported, so that it gets its own.
+    #[serde(default)]
+    pub apart: Vec<String>,
     /// New starts a minute; older ones count less.
     pub starts_per_minute: f64,
     /// What it imports, by distribution.

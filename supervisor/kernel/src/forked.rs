@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Once;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -43,6 +43,47 @@ unsafe extern "C" fn close_kept() {
         if is_there && found.assume_init().st_ino == KEPT_INODE.load(Ordering::SeqCst) {
             libc::close(kept);
         }
+    }
+}
+
+/// Set in a process that was marked, and in none that it has forked since. To look at it costs no system
+/// call: the kernel gives each fork an empty page for it.
+#[derive(Debug)]
+pub struct Mark(&'static AtomicBool);
+
+impl Mark {
+    /// One that is set nowhere.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: a mapping of its own, at an address that the kernel chooses.
+        let page = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                size_of::<AtomicBool>(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if page == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the page is this function's, which holds nothing yet.
+        Errno::result(unsafe {
+            libc::madvise(page, size_of::<AtomicBool>(), libc::MADV_WIPEONFORK)
+        })?;
+        // SAFETY: the page is never unmapped, and zero, as the kernel gives it, is a value of the type.
+        Ok(Self(unsafe { AtomicBool::from_ptr(page.cast()) }))
+    }
+
+    /// Sets it in this process.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether this process was marked.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
     }
 }
 
@@ -119,6 +160,23 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn what_a_marked_process_forks_is_not_marked() {
+        let mark = Mark::new().unwrap();
+        assert!(!mark.is_set());
+        mark.set();
+        assert!(mark.is_set());
+        // SAFETY: the child does nothing but look at its memory and end.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: ends this process.
+            unsafe { libc::_exit(i32::from(mark.is_set())) };
+        }
+        let ended = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(child), None).unwrap();
+        assert!(matches!(ended, nix::sys::wait::WaitStatus::Exited(_, 0)), "{ended:?}");
+        assert!(mark.is_set());
+    }
 
     #[test]
     fn children_are_seen_whether_they_live_or_were_waited_for() {

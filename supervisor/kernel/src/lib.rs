@@ -7,6 +7,7 @@ pub mod clone;
 pub mod descriptor;
 pub mod filter;
 pub mod forked;
+pub mod getenv;
 pub mod landlock;
 pub mod memory;
 pub mod message;

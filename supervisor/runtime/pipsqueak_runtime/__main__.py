@@ -7,10 +7,13 @@ CODE = "/function"
 
 
 def main(role):
-    # The interpreter was started in isolated mode, so this folder is on the path only if put there,
-    # and is taken off again: user code sees its own folder, its environment, and at last what is
-    # provided to everybody.
-    folder = __file__.rpartition("/")[0].rpartition("/")[0]
+    # This folder is on the path for a while only: user code sees its own folder, its environment, and at
+    # last what is provided to everybody.
+    package = __file__.rpartition("/")[0]
+    folder = package.rpartition("/")[0]
+    if sys.path[:1] == [package]:
+        # An interpreter that heeds variables puts it there.
+        del sys.path[0]
     sys.path.insert(0, folder)
     from pipsqueak_runtime import function
 

@@ -13,6 +13,7 @@ ACCOUNT = "000000000000"
 REGION = "local"
 # Of this process, once it is a function's.
 _stream = None
+_started_with = None
 
 
 class Context:
@@ -85,21 +86,26 @@ class Identity:
         self.cognito_identity_pool_id = told.get("cognitoIdentityPoolId")
 
 
-def variables(load, code):
-    """The environment variables by which AWS tells a function about itself."""
+def started_with():
+    """The variables that the interpreter was started with."""
+    global _started_with
+    if _started_with is None:
+        with open("/proc/self/environ", "rb") as file:
+            entries = os.fsdecode(file.read()).split("\0")
+        _started_with = dict(entry.split("=", 1) for entry in entries if "=" in entry)
+    return _started_with
+
+
+def take(load):
+    """Sets the variables of a function: what is told by `load`, and the name of its log. Those that the
+    interpreter was started with may have been changed by what has run since, and are left as they are."""
     global _stream
-    name, version = load["function"], str(load["version"])
-    _stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{version}]{os.urandom(16).hex()}"
-    return {
-        "_HANDLER": load["handler"],
-        "LAMBDA_TASK_ROOT": code,
-        "AWS_LAMBDA_FUNCTION_NAME": name,
-        "AWS_LAMBDA_FUNCTION_VERSION": version,
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(load["memory"] >> 20),
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-        "AWS_LAMBDA_LOG_GROUP_NAME": _group(load),
-        "AWS_LAMBDA_LOG_STREAM_NAME": _stream,
-    }
+    _stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{load['version']}]{os.urandom(16).hex()}"
+    before = started_with()
+    for name, value in load["variables"].items():
+        if before.get(name) != value:
+            os.environ[name] = value
+    os.environ["AWS_LAMBDA_LOG_STREAM_NAME"] = _stream
 
 
 def _group(load):

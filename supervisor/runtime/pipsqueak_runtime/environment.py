@@ -14,6 +14,19 @@ def note():
     _known.update(_found())
 
 
+def lines():
+    """The lines of those files."""
+    found = []
+    for name in sorted(_found()):
+        try:
+            with open(f"{FOLDER}/{name}", encoding="utf-8", errors="replace") as file:
+                found += file.read().splitlines()
+        except OSError:
+            # The interpreter could not read it either.
+            pass
+    return found
+
+
 def forget():
     """Forgets what the folders on the path were seen to have: a child may see more there, and in folders that
     are as old. To do this in each child would copy the pages of all finders."""

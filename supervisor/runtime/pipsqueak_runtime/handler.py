@@ -40,8 +40,7 @@ def _load(order, code):
         from pipsqueak_runtime import environment
 
         environment.widen()
-    os.environ.update(context.variables(order, code))
-    os.environ.update(order["variables"])
+    context.take(order)
     os.chdir(code)
     sys.path.insert(0, code)
     if "multiprocessing.process" in sys.modules:

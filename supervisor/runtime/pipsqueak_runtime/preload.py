@@ -5,7 +5,7 @@ import os
 import sys
 import time
 
-from pipsqueak_runtime import failure, handler
+from pipsqueak_runtime import environment, failure, handler, reads
 
 bootstrap = sys.modules["_frozen_importlib"]
 # What runs before any import, the environment's `.pth` files, is told under this name.
@@ -43,6 +43,8 @@ class Preloading:
         self.account(START).hazards, _ = self.probe.news()
         end_watch = self.probe.watch_hooks()
         self.generators.begin()
+        reads.note_start(environment.FOLDER, environment.lines())
+        reads.begin()
         bootstrap._find_and_load_unlocked = self.load
         try:
             for name in self.wanted:
@@ -57,10 +59,16 @@ class Preloading:
                 self.account(name).hazards += self.probe.gpu()
         finally:
             bootstrap._find_and_load_unlocked = self.plain
+            reads.end()
             end_watch()
 
     def load(self, name, import_):
         """Takes the place of what imports a module that is not there yet."""
+        module = self._load(name, import_)
+        reads.loaded(name)
+        return module
+
+    def _load(self, name, import_):
         if name == "random":
             random = self.plain(name, import_)
             self.generators.watch(random)
@@ -113,6 +121,7 @@ class Preloading:
                 for name in dict.fromkeys([*self.wanted, *others])
             ],
             "failed": self.failed,
+            "reads": reads.told(),
         }
 
 

@@ -10,12 +10,21 @@ import sys
 from pipsqueak_runtime import context, handler, json_text
 
 CODE = "import sys\n\ndef handler(event):\n    return event\n"
-LOAD = {"function": "", "version": 0, "handler": "", "memory": 0, "variables": {}}
+VARIABLES = (
+    "_HANDLER",
+    "LAMBDA_TASK_ROOT",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_INITIALIZATION_TYPE",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+)
 
 
 def run():
     """Does it, and leaves nothing of it but variables that each start sets anew."""
-    os.environ.update(context.variables(LOAD, "/"))
+    fresh = [name for name in VARIABLES if name not in os.environ]
+    context.take({"version": 0, "variables": dict.fromkeys(fresh, "")})
     names = {}
     exec(compile(CODE, __name__, "exec"), names)
     _, run_us = handler.call(lambda event, _invocation: names["handler"](event), "{}", {})

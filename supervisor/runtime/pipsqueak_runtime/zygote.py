@@ -6,7 +6,17 @@ import sys
 
 import pipsqueak_native as native
 
-from pipsqueak_runtime import channel, environment, failure, files, function, handler, news, snapshot
+from pipsqueak_runtime import (
+    channel,
+    context,
+    environment,
+    failure,
+    files,
+    function,
+    handler,
+    news,
+    snapshot,
+)
 from pipsqueak_runtime.hazards import Probe
 from pipsqueak_runtime.preload import Preloading
 from pipsqueak_runtime.uniqueness import Generators
@@ -23,6 +33,8 @@ def serve(control):
     """Serves the supervisor. Returns only in a function's process, with its own channel."""
     global _held
     _make_streams_those_of_children()
+    # No child is to read it.
+    context.started_with()
     probe, generators = _held = Probe(), Generators()
     native.own()
     # Each turn is that of a zygote which the one before has forked.

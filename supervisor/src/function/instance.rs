@@ -279,7 +279,7 @@ impl Instance {
             "version": info.version,
             "handler": info.handler,
             "memory": info.memory,
-            "variables": info.variables,
+            "variables": self.function.variables.all(),
             "wider": self.origin == Origin::Zygote { is_wider: true },
             "concurrency": info.concurrency,
             "longest_result": info.payload_out.unwrap_or(DEFAULT_PAYLOAD),

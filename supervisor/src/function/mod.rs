@@ -16,6 +16,7 @@ mod shared;
 mod staged;
 mod table;
 mod trust;
+mod variables;
 
 pub use answered::Answered;
 pub use deploy::DeployError;
@@ -24,3 +25,4 @@ pub use furnish::{StartError, furnish};
 pub use instance::{Instance, Origin, Paused};
 pub use parts::{Given, Streams};
 pub use table::{Function, Functions, Payloads};
+pub use variables::{Variables, is_read_at_start};

@@ -20,6 +20,7 @@ use super::durable;
 use super::error::{FunctionsError, at};
 use super::staged::{DEFAULT_CONCURRENCY, Staged, Staging};
 use super::trust::Trust;
+use super::variables::Variables;
 use crate::events::next_run;
 use crate::wall_clock;
 
@@ -32,6 +33,8 @@ pub struct Function {
     pub code: Code,
     /// How it has loaded.
     pub trust: Trust,
+    /// The variables of its processes.
+    pub variables: Variables,
     /// The name of its environment, once somebody has asked for that.
     pub(crate) environment_name: OnceLock<String>,
 }
@@ -54,7 +57,9 @@ impl Function {
         if info.sandboxes == 0 {
             info.sandboxes = std::mem::replace(&mut info.concurrency, DEFAULT_CONCURRENCY);
         }
-        Self { info, code, trust: Trust::default(), environment_name: OnceLock::new() }
+        let variables = Variables::of(&info);
+        let (trust, environment_name) = (Trust::default(), OnceLock::new());
+        Self { info, code, trust, variables, environment_name }
     }
 }
 

@@ -236,7 +236,15 @@ impl Supervisor {
         };
         self.environments.imports(&tree).await?;
         let mut explanation = self.zygotes.explain(&function, &tree);
-        if let Some(reason) = function.trust.reason() {
+        let unlike = function.trust.reason().map(|reason| {
+            format!(
+                "it loads in an interpreter of its own, and did not in a zygote's child: {reason}"
+            )
+        });
+        let own_file = function.variables.of_own_files().map(|name| {
+            format!("variable {name} may name files of the function, which no zygote has")
+        });
+        if let Some(reason) = unlike.or(own_file) {
             explanation.zygotes.iter_mut().for_each(|one| one.serves = false);
             explanation.unlike = Some(reason);
         }

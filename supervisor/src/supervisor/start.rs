@@ -57,6 +57,7 @@ impl Supervisor {
         });
         if let Some(tree) = seen.filter(|_| self.settings.tiers.zygote && !is_cold)
             && function.trust.may_fork()
+            && function.variables.of_own_files().is_none()
             && let Some(choice) = self.zygotes.choose(function, &tree)
             && choice.zygote.fits(function.info.tmp)
         {
@@ -83,9 +84,16 @@ impl Supervisor {
         let made = zygote::sandbox(&self.sandboxes, &tree, own_network, &self.runtime).await;
         let sandbox = made.map_err(internal)?;
         let furnished = furnish(&self.sandboxes, sandbox.door(), function, None);
-        let launched = Spare::launch(&self.sandboxes, sandbox);
-        let (launched, furnished) = tokio::join!(launched, furnished);
-        furnished?;
+        let launched = Spare::launch(&self.sandboxes, sandbox, function.variables.all());
+        let launched = if function.variables.of_own_files().is_some() {
+            // They are to be there when the interpreter starts.
+            furnished.await?;
+            launched.await
+        } else {
+            let (launched, furnished) = tokio::join!(launched, furnished);
+            furnished?;
+            launched
+        };
         let launched = launched.map_err(internal)?;
         let instance = Arc::new(Instance::new(launched, function.clone(), Origin::Interpreter)?);
         Ok(Some(Obtained { instance, tier, tree, zygote: None, began, before: None }))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::forest::given::{self, Found, GivenError, Package};
 use super::pool::{Inner, Pool};
+use super::realms::Kind;
 use crate::environment::{EnvironmentsError, Tree};
 
 /// Why given trees were not taken.
@@ -33,7 +34,7 @@ impl Pool {
         let Some(first) = trees.first() else {
             return Err(GiveError::Apart("the packages".to_owned()));
         };
-        let realm = inner.realm(first, true);
+        let realm = inner.realm(first, Kind { own_network: true, ..Kind::default() });
         let found = inner.packages(&trees);
         inner.sources = trees;
         let find = |package: &Package| {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::forest::{self, Cost, ModuleId, Modules, Parent, Realm, Start, ZygoteId};
 use super::imports::Unsafe;
-use super::node::{Imports, Zygote, ZygoteError};
+use super::node::{Imports, Surroundings, Zygote, ZygoteError};
 use super::pool::{Inner, Pool, Slot, State};
 use crate::environment::{EnvironmentsError, Tree};
 use crate::sandbox::SandboxError;
@@ -174,7 +174,11 @@ impl Pool {
             let digests = growth.start.distributions.iter().map(|one| names.digest(one));
             digests.map(ToOwned::to_owned).collect()
         };
-        let tree = self.environments.part(&growth.tree, digests).await?;
+        let kind = self.lock().kinds.get(&growth.start.realm).cloned().unwrap_or_default();
+        let tree = match kind.whole {
+            Some(_) => growth.tree.clone(),
+            None => self.environments.part(&growth.tree, digests).await?,
+        };
         if let Some(slot) = self.lock().slots.get_mut(&growth.id) {
             slot.tree = tree.clone();
         }
@@ -182,8 +186,10 @@ impl Pool {
         modules.sort();
         let wanted = Imports { modules, trusted: &self.trusted };
         let sandboxes = self.sandboxes.clone();
-        let (own_network, spares) = (growth.own_network, self.budget.spares);
-        let from = (parent.clone(), tree, own_network);
+        let own_network = growth.own_network;
+        let from =
+            Surroundings { parent: parent.clone(), tree, own_network, variables: kind.variables };
+        let spares = self.budget.spares;
         let started = Zygote::start(sandboxes, from, wanted, &self.runtime, spares).await;
         if let (Some(parent), Err(ZygoteError::Parent(why))) = (&parent, &started) {
             self.discard(parent, why);

@@ -12,6 +12,7 @@ use pipsqueak_fs::Imports;
 
 use super::forest::{self, Imported, Modules, scan};
 use super::pool::{Inner, Pool};
+use super::realms::Apart;
 use crate::environment::Tree;
 use crate::function::Function;
 
@@ -22,6 +23,8 @@ pub(super) struct Known {
     /// Its environment.
     pub tree: Arc<Tree>,
     pub own_network: bool,
+    /// What tells it from others of its interpreter and network.
+    pub apart: Apart,
     /// Whether what can be imported from its environment was known.
     knew_imports: bool,
 }
@@ -42,10 +45,13 @@ impl Pool {
         let now = self.now();
         {
             let inner = &mut *self.lock();
-            inner.introduce(function, tree, now);
-            inner.policy.started(&function.info.name, now);
-            if let Some(imported) = imported {
-                inner.learn(&function.info.name, tree, &imported, had);
+            // No zygote is planned for one that none may serve.
+            if function.variables.of_own_files().is_none() {
+                inner.introduce(function, tree, now);
+                inner.policy.started(&function.info.name, now);
+                if let Some(imported) = imported {
+                    inner.learn(&function.info.name, tree, &imported, had);
+                }
             }
         }
         self.news.learn();
@@ -91,13 +97,20 @@ impl Inner {
             Some((modules, _)) => modules.clone(),
             None => self.guess(function, tree),
         };
-        let realm = self.realm(tree, own_network);
+        let apart = match self.known.get(name) {
+            Some(known) if known.version == version && known.tree.key == tree.key => {
+                known.apart.clone()
+            }
+            // What others of its environment import is read when it imports it.
+            _ => Apart::expected(self.known.values().filter(|other| other.tree.key == tree.key)),
+        };
+        let realm = self.realm(tree, apart.kind(function, tree));
         let environment = self.environment(tree);
         self.policy.deploy(name, realm, environment, &guess);
         if let Some((modules, rate)) = recalled {
             self.policy.recall(name, &modules, rate, now);
         }
-        let known = Known { version, tree: tree.clone(), own_network, knew_imports };
+        let known = Known { version, tree: tree.clone(), own_network, apart, knew_imports };
         self.known.insert(name.clone(), known);
     }
 

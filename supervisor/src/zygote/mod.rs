@@ -10,6 +10,8 @@ mod memory;
 mod news;
 mod node;
 mod pool;
+mod reads;
+mod realms;
 mod spare;
 mod spares;
 mod tell;

@@ -18,9 +18,11 @@ use tokio::io::AsyncRead;
 use tokio::sync::oneshot;
 
 use super::imports::{self, Imported, Unsafe};
+use super::reads::Reads;
 use super::spares::Spares;
 use crate::channel;
 use crate::environment::Tree;
+use crate::function::Variables;
 use crate::kernel::cgroup::Limits;
 use crate::runtime::{self, Role};
 use crate::sandbox::{
@@ -76,7 +78,7 @@ pub enum ZygoteError {
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Answer {
-    Ready { modules: Vec<Imported>, failed: BTreeMap<String, String>, tmp_bytes: u64 },
+    Ready { modules: Vec<Imported>, failed: BTreeMap<String, String>, reads: Reads, tmp_bytes: u64 },
     Unready { reason: String },
     Tried {},
     Forked { id: u64, pid: i32 },
@@ -113,7 +115,22 @@ pub struct Zygote {
     remarks: Vec<String>,
     /// Room that the files take which its imports have left, and its children are given.
     tmp_bytes: u64,
+    /// What its imports have read in each environment: those before its own are of its parents.
+    reads: Vec<(Arc<Tree>, Reads)>,
     spares: Spares,
+}
+
+/// Where a zygote is to be.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// The zygote that it is forked from, if it is.
+    pub parent: Option<Arc<Zygote>>,
+    /// The environment that it sees.
+    pub tree: Arc<Tree>,
+    /// Whether it has a network namespace of its own.
+    pub own_network: bool,
+    /// The variables that it is started with, which are those of its parent.
+    pub variables: Variables,
 }
 
 /// What a zygote is to import.
@@ -133,15 +150,16 @@ pub struct Forked {
 }
 
 impl Zygote {
-    /// Starts a zygote that sees `tree`, by forking `parent` where there is one, and waits until it has
-    /// imported what it is to. At most `spares` of its children will wait.
+    /// Starts a zygote, by forking its parent where there is one, and waits until it has imported what it is
+    /// to. At most `spares` of its children will wait.
     pub async fn start(
         sandboxes: Arc<Sandboxes>,
-        (parent, tree, own_network): (Option<Arc<Self>>, Arc<Tree>, bool),
+        surroundings: Surroundings,
         wanted: Imports<'_>,
         runtime: &Path,
         spares: usize,
     ) -> Result<Self, ZygoteError> {
+        let Surroundings { parent, tree, own_network, variables } = surroundings;
         let (near, far) = UnixStream::pair()?;
         let plan = Plan {
             standing: Standing::Zygote,
@@ -162,7 +180,8 @@ impl Zygote {
             (sandbox, process, (parent.sandbox.exits().clone(), number))
         } else {
             let launching = sandboxes.clone();
-            let launched = tokio::task::spawn_blocking(move || launch(&launching, sandbox, &far));
+            let launched =
+                tokio::task::spawn_blocking(move || launch(&launching, sandbox, &far, &variables));
             let (sandbox, process) = launched.await.map_err(io::Error::other)??;
             let number = process.pid;
             (sandbox, process, (sandboxes.exits().clone(), number))
@@ -172,7 +191,8 @@ impl Zygote {
         let order = channel::compose(&serde_json::json!({ "modules": wanted.modules }), b"")?;
         channel::send(&mut reader, &[order]).await?;
         let answer = hear(&mut reader, IMPORT_PATIENCE, "import its modules").await?;
-        let Some(Answer::Ready { modules: imported, failed, tmp_bytes }) = answer else {
+        let Some(Answer::Ready { modules: imported, failed, reads: own_reads, tmp_bytes }) = answer
+        else {
             return Err(ZygoteError::Ended(how_ended(end).await, wanted.modules.join(", ")));
         };
         let found = imports::unsafe_ones(&imported, wanted.trusted);
@@ -187,6 +207,8 @@ impl Zygote {
         let modules = wanted.modules.into_iter().filter(|name| !failed.contains_key(name));
         let modules = modules.collect();
         let failed = failed.into_iter().map(|(name, why)| format!("{name} not imported: {why}"));
+        let mut reads = parent.as_ref().map_or_else(Vec::new, |parent| parent.reads.clone());
+        reads.push((tree.clone(), own_reads));
         let waiting = Arc::new(Waiting::default());
         tokio::spawn(follow(reader, waiting.clone()));
         Ok(Self {
@@ -201,6 +223,7 @@ impl Zygote {
             imported,
             remarks: failed.collect(),
             tmp_bytes,
+            reads,
             spares: Spares::new(spares, Instant::now()),
         })
     }
@@ -304,6 +327,11 @@ impl Zygote {
         &self.tree
     }
 
+    /// What its imports have read, in which environment.
+    pub fn reads(&self) -> &[(Arc<Tree>, Reads)] {
+        &self.reads
+    }
+
     /// Memory that it has for itself alone, in bytes.
     pub fn private_bytes(&self) -> u64 {
         self.sandbox.group().anonymous()
@@ -363,12 +391,13 @@ fn launch(
     sandboxes: &Sandboxes,
     sandbox: Sandbox,
     channel: &UnixStream,
+    variables: &Variables,
 ) -> Result<(Sandbox, Process), ZygoteError> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let null = null.as_fd();
     let program = Program {
-        arguments: runtime::arguments(Role::Zygote),
-        variables: runtime::variables(),
+        arguments: runtime::arguments(Role::Zygote, variables.all()),
+        variables: runtime::variables(Role::Zygote, variables.all()),
         directory: "/".into(),
         descriptors: vec![null, null, null, channel.as_fd()],
     };

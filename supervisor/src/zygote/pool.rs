@@ -1,6 +1,6 @@
 //! Which zygotes there are, and which of them serves a function.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -11,6 +11,7 @@ use super::learn::Known;
 use super::memory::Recalled;
 use super::news::News;
 use super::node::Zygote;
+use super::realms::Kind;
 use crate::dispatch::Traffic;
 use crate::environment::{Environments, Tree};
 use crate::eviction::Allowance;
@@ -100,6 +101,8 @@ pub(super) struct Inner {
     pub sources: Vec<Arc<Tree>>,
     /// Zygotes that a user has given and that are not started yet.
     pub given: Vec<Start>,
+    /// What the functions of each realm have in common.
+    pub kinds: HashMap<Realm, Kind>,
     /// Why modules are unsafe, by the digest of their distribution.
     pub unsafe_modules: BTreeMap<String, Unsafe>,
 }
@@ -135,6 +138,7 @@ impl Pool {
             recalled: Recalled::default(),
             sources: Vec::new(),
             given: Vec::new(),
+            kinds: HashMap::new(),
             unsafe_modules: BTreeMap::new(),
         };
         Self {
@@ -155,16 +159,18 @@ impl Pool {
         let now = self.now();
         let inner = &mut *self.lock();
         inner.introduce(function, tree, now);
-        let ready = inner.slots.values().filter(|slot| slot.state.ready().is_some());
-        let chosen = inner.policy.choose(ready.map(|slot| &slot.seen), &function.info.name)?;
-        let slot = inner.slots.get(&chosen.id.0)?;
+        let (chosen, is_apart) = inner.choose(function, tree);
+        if is_apart {
+            self.news.wake();
+        }
+        let slot = inner.slots.get(&chosen?)?;
         let zygote = slot.state.ready()?;
         let wanted = &inner.policy.function(&function.info.name)?.modules;
         Some(Choice {
             id: slot.id,
             zygote: zygote.clone(),
             is_whole: slot.tree.key == tree.key,
-            helps: wanted.is_empty() || !wanted.intersection(&chosen.modules).is_empty(),
+            helps: wanted.is_empty() || !wanted.intersection(&slot.seen.modules).is_empty(),
         })
     }
 
@@ -244,12 +250,24 @@ impl Pool {
 }
 
 impl Inner {
-    /// Where the children of an environment's zygotes are.
-    pub fn realm(&mut self, tree: &Tree, own_network: bool) -> Realm {
-        let network = if own_network { "own" } else { "host" };
-        let alone = tree.view_digest().map_or_else(|| tree.key.as_str(), |_| "");
-        let interpreter = tree.interpreter.executable.display();
-        self.policy.names.realm(&format!("{interpreter} {network} {alone}"))
+    /// The number of the zygote that has a function's modules there first, of those that have seen what the
+    /// function would have; and whether one was found that has not, so that another is to be planned.
+    pub fn choose(&mut self, function: &Function, tree: &Tree) -> (Option<u64>, bool) {
+        let mut unlike = BTreeSet::new();
+        loop {
+            let ready = self.slots.values();
+            let ready =
+                ready.filter(|one| one.state.ready().is_some() && !unlike.contains(&one.id));
+            let chosen = self.policy.choose(ready.map(|one| &one.seen), &function.info.name);
+            let slot = chosen.and_then(|chosen| self.slots.get(&chosen.id.0));
+            let Some(slot) = slot else { return (None, !unlike.is_empty()) };
+            let (id, differences) = (slot.id, self.differences(slot, function, tree));
+            if differences.is_empty() {
+                return (Some(id), !unlike.is_empty());
+            }
+            unlike.insert(id);
+            self.set_apart(function, tree, differences);
+        }
     }
 
     /// The zygotes that are there or are being started, as the policy sees them.

@@ -1,6 +1,7 @@
 //! A process that waits for its function, in a sandbox of its own: a zygote's child, or a new
 //! interpreter.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -81,16 +82,22 @@ impl Spare {
         Ok(spare)
     }
 
-    /// Starts an interpreter in a sandbox that [`sandbox`] has made.
-    pub async fn launch(sandboxes: &Arc<Sandboxes>, sandbox: Sandbox) -> Result<Self, SpareError> {
+    /// Starts an interpreter with a function's variables in a sandbox that [`sandbox`] has made.
+    pub async fn launch(
+        sandboxes: &Arc<Sandboxes>,
+        sandbox: Sandbox,
+        own: &BTreeMap<String, String>,
+    ) -> Result<Self, SpareError> {
         let ends = Ends::new()?;
+        let role = Role::Function;
+        let (arguments, variables) = (runtime::arguments(role, own), runtime::variables(role, own));
         let launching = sandboxes.clone();
         let launched = tokio::task::spawn_blocking(move || {
             let null = File::open("/dev/null")?;
             let (print, channel) = (ends.print.as_fd(), ends.channel.as_fd());
             let program = Program {
-                arguments: runtime::arguments(Role::Function),
-                variables: runtime::variables(),
+                arguments,
+                variables,
                 directory: "/".into(),
                 descriptors: vec![null.as_fd(), print, print, channel],
             };

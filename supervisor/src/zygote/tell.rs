@@ -21,6 +21,9 @@ impl Pool {
         let name = &function.info.name;
         let inner = &mut *self.lock();
         inner.introduce(function, tree, now);
+        if inner.choose(function, tree).1 {
+            self.news.wake();
+        }
         let ready = inner.slots.values().filter(|slot| slot.state.ready().is_some());
         let zygotes: Vec<_> = ready.map(|slot| slot.seen.clone()).collect();
         let inner = &*inner;
@@ -31,6 +34,10 @@ impl Pool {
             function: name.clone(),
             learned: inner.policy.has_learned(name),
             unlike: None,
+            apart: inner
+                .known
+                .get(name)
+                .map_or_else(Vec::new, |known| known.apart.describe(function)),
             starts_per_minute: inner.policy.rate(name, now) * 60.0,
             imports: needs.map_or_else(Vec::new, |needs| inner.imports(needs)),
             zygotes: verdicts
@@ -117,7 +124,11 @@ impl Inner {
                 let lacking = self.modules_named(lacks);
                 format!("has not imported {lacking}: {:.1} ms slower", by_us / 1000.0)
             }
-            forest::Verdict::Elsewhere => "is of another interpreter or network".to_owned(),
+            forest::Verdict::Elsewhere => {
+                let realm = self.slots.get(&id.0).map(|slot| slot.seen.realm);
+                let realms = realm.zip(needs.map(|needs| needs.realm));
+                realms.map_or_else(String::new, |(its, own)| self.describe_elsewhere(its, own))
+            }
             forest::Verdict::Foreign(foreign) => {
                 let named: Vec<_> =
                     foreign.iter().take(SHOWN).map(|&one| self.describe(one)).collect();

@@ -3,18 +3,17 @@
 
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nix::sys::time::TimeValLike;
 use nix::time::ClockId;
 
 use pipsqueak_kernel::filter::Filter;
-use pipsqueak_kernel::forked::{self, Children, Timer};
+use pipsqueak_kernel::forked::{self, Children, Mark, Timer};
 use pipsqueak_kernel::landlock::Writable;
 use pipsqueak_kernel::reader::Reader;
 use pipsqueak_kernel::relocate::{Side, fork_elsewhere};
-use pipsqueak_kernel::{descriptor, landlock, memory, message, privilege};
+use pipsqueak_kernel::{descriptor, getenv, landlock, memory, message, privilege};
 use pyo3::create_exception;
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -33,8 +32,8 @@ static ENTERED: OnceLock<Filter> = OnceLock::new();
 mod pipsqueak_native {
     #[pymodule_export]
     use super::{
-        Broken, Channel, Elsewhere, become_user, collapse, fork_into, is_elsewhere, now, own,
-        receive, send, stop_timers,
+        Broken, Channel, Elsewhere, become_user, collapse, fork_into, is_elsewhere,
+        names_of_getenv, now, own, receive, record_getenv, send, stop_timers,
     };
 }
 
@@ -70,20 +69,27 @@ create_exception!(
 
 create_exception!(pipsqueak_native, Broken, PyBaseException, "The channel is of no use any more.");
 
-/// The process that may answer, once there is one.
-static OWNER: AtomicU32 = AtomicU32::new(0);
+/// Set in the process that may answer, once there is one.
+static OWNER: OnceLock<Mark> = OnceLock::new();
 
 /// Takes this process for the one that may answer.
 #[pyfunction]
-fn own() {
-    OWNER.store(std::process::id(), Ordering::Relaxed);
+fn own() -> PyResult<()> {
+    if OWNER.get().is_none() {
+        let mark = Mark::new()?;
+        // Another thread may have been first.
+        OWNER.get_or_init(|| mark);
+    }
+    if let Some(owner) = OWNER.get() {
+        owner.set();
+    }
+    Ok(())
 }
 
 /// Whether this process was forked by the one that may answer.
 #[pyfunction]
 fn is_elsewhere() -> bool {
-    let owner = OWNER.load(Ordering::Relaxed);
-    owner != 0 && owner != std::process::id()
+    OWNER.get().is_some_and(|owner| !owner.is_set())
 }
 
 /// A time in nanoseconds that only grows, whatever code puts in the place of `time`'s.
@@ -112,7 +118,7 @@ impl Channel {
     fn new(socket: RawFd) -> PyResult<Self> {
         let socket = borrow(socket)?;
         forked::keep_from_children(socket)?;
-        own();
+        own()?;
         Ok(Self {
             socket,
             reader: Mutex::default(),
@@ -272,8 +278,8 @@ fn fork_into(
         PyOS_BeforeFork();
         let side = fork_elsewhere(&mut join);
         if matches!(side, Ok(Side::Child)) {
-            if OWNER.load(Ordering::Relaxed) != 0 {
-                own();
+            if let Some(owner) = OWNER.get() {
+                owner.set();
             }
             PyOS_AfterFork_Child();
         } else {
@@ -285,6 +291,18 @@ fn fork_into(
         Side::Child => Ok(0),
         Side::Parent(child) => Ok(child),
     }
+}
+
+/// Has the names recorded of the variables that C code reads, or not any more.
+#[pyfunction]
+fn record_getenv(is_recording: bool) {
+    getenv::record(is_recording);
+}
+
+/// The names that were recorded; `None` where not all of them are known.
+#[pyfunction]
+fn names_of_getenv() -> Option<Vec<String>> {
+    getenv::names()
 }
 
 /// Puts the process's memory into huge pages, which forks copy sooner; as far as that can be had.

@@ -106,6 +106,13 @@ impl Policy {
         self.functions.insert(name.to_owned(), known);
     }
 
+    /// Moves a function to another realm, where that is another.
+    pub fn settle(&mut self, name: &str, realm: Realm) {
+        if let Some(known) = self.functions.get_mut(name) {
+            known.function.realm = realm;
+        }
+    }
+
     /// Forgets a function.
     pub fn remove(&mut self, name: &str) {
         self.functions.remove(name);
