@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{fresh_and_forked, instance};
+use super::{fresh_and_apart, instance};
 use crate::harness::Index;
 use crate::tests;
 
@@ -60,7 +60,7 @@ fn distributions_are_those_of_the_functions_environment() {
     let instance = instance(&index, None, None);
     instance.ok(&["env", "add", "asked", "asking", "six", "charset-normalizer", "idna"]);
     instance.deploy("asks", FUNCTION, &["--env", "asked", "--timeout", "60"]);
-    let (fresh, forked) = fresh_and_forked(&instance, "asks", &json!({}));
+    let (fresh, forked) = fresh_and_apart(&instance, "asks", &json!({}));
     assert_eq!(fresh["importlib.metadata"][1], fresh["importlib_metadata"][1]);
     assert!(fresh["importlib.metadata"][0].as_array().unwrap().contains(&json!("idna")), "{fresh}");
     assert_eq!(fresh, forked);

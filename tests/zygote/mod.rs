@@ -74,6 +74,23 @@ fn fresh_and_forked(instance: &Instance, function: &str, payload: &Value) -> (Va
     (fresh, invoke("zygote"))
 }
 
+/// The same for a function whose imports read what other functions' do not: its zygotes are planned by
+/// what the ones before were found to have read.
+fn fresh_and_apart(instance: &Instance, function: &str, payload: &Value) -> (Value, Value) {
+    let fresh = instance.invoke(function, payload);
+    assert_eq!(fresh["outcome"], "done", "{fresh}");
+    for _ in 0..4 {
+        instance.await_zygotes();
+        instance.ok(&["evict", "--paused"]);
+        let answer = instance.invoke(function, payload);
+        assert_eq!(answer["outcome"], "done", "{answer}");
+        if answer["tier"] == "zygote" {
+            return (fresh["result"].clone(), answer["result"].clone());
+        }
+    }
+    panic!("{function}: {}", instance.json(&["explain", function, "--json"]));
+}
+
 /// The one zygote that there is besides the interpreter that it was forked from.
 fn zygote(instance: &Instance) -> Value {
     let status = instance.status();

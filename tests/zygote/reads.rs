@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{index, instance};
+use super::{fresh_and_apart, index, instance, members};
 use crate::harness::{Index, Instance};
 use crate::tests;
 
@@ -74,24 +74,15 @@ fn with_zygote() -> (Index, Instance) {
 
 /// What a function answers, first from whatever start it gets, then from a zygote's child: the same.
 fn served(instance: &Instance, function: &str) -> Value {
-    let first = instance.invoke(function, &json!({}));
-    assert_eq!(first["outcome"], "done", "{first}");
-    // A zygote is planned by what the one before it was found to have read.
-    for _ in 0..4 {
-        instance.await_zygotes();
-        instance.ok(&["evict", "--paused"]);
-        let answer = instance.invoke(function, &json!({}));
-        let (now, before) = (&answer["result"], &first["result"]);
-        for (name, value) in now.as_object().unwrap_or_else(|| panic!("{answer}")) {
-            // Nothing says that two interpreters have the same.
-            let is_random = name == "hash" && before["own"] != "hash";
-            assert!(is_random || *value == before[name], "{name}: {answer}\nbefore: {before}");
-        }
-        if answer["tier"] == "zygote" {
-            return now.clone();
-        }
+    let (fresh, forked) = fresh_and_apart(instance, function, &json!({}));
+    let (fresh, forked) = (members(&fresh), members(&forked));
+    assert!(fresh.keys().eq(forked.keys()), "{fresh:?} {forked:?}");
+    for (name, value) in &forked {
+        // Nothing says that two interpreters have the same.
+        let is_random = name == "hash" && fresh["own"] != "hash";
+        assert!(is_random || *value == fresh[name], "{name}: {forked:?}\nbefore: {fresh:?}");
     }
-    panic!("{function}: {}", instance.json(&["explain", function, "--json"]));
+    json!(forked)
 }
 
 fn variables_that_imports_read_are_the_functions() {
