@@ -17,6 +17,9 @@ static NAMES: [AtomicU8; ROOM] = [const { AtomicU8::new(0) }; ROOM];
 /// How much of the room is used; more than all of it where a name had none.
 static USED: AtomicUsize = AtomicUsize::new(0);
 static SEEN: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
+/// The functions that this library stands before, once they were looked up.
+static GETENV: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+static SECURE_GETENV: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
 type Getenv = unsafe extern "C" fn(*const c_char) -> *mut c_char;
 
@@ -42,9 +45,8 @@ pub unsafe extern "C" fn getenv(name: *const c_char) -> *mut c_char {
         // SAFETY: as the caller promises.
         record(unsafe { CStr::from_ptr(name) }.to_bytes_with_nul());
     }
-    static NEXT: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
     // SAFETY: as the caller promises.
-    unsafe { next(&NEXT, c"getenv", name) }
+    unsafe { next(&GETENV, c"getenv", name) }
 }
 
 /// As the C library's.
@@ -58,9 +60,8 @@ pub unsafe extern "C" fn secure_getenv(name: *const c_char) -> *mut c_char {
         // SAFETY: as the caller promises.
         record(unsafe { CStr::from_ptr(name) }.to_bytes_with_nul());
     }
-    static NEXT: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
     // SAFETY: as the caller promises.
-    unsafe { next(&NEXT, c"secure_getenv", name) }
+    unsafe { next(&SECURE_GETENV, c"secure_getenv", name) }
 }
 
 /// Asks the function that this one stands before.
