@@ -22,7 +22,7 @@ macro_rules! modules {
     };
 }
 
-const MODULES: [(&str, &str); 25] = modules!(
+const MODULES: &[(&str, &str)] = &modules!(
     "pipsqueak_runtime/__init__.py",
     "pipsqueak_runtime/__main__.py",
     "pipsqueak_runtime/asgi.py",
