@@ -97,8 +97,12 @@ impl Pool {
         };
         let mut is_whole = true;
         for growth in growths {
-            let (id, started) = (growth.id, self.start(&growth).await);
-            match started {
+            let id = growth.id;
+            if !self.lock().slots.contains_key(&id) {
+                // It was evicted while others were started.
+                continue;
+            }
+            match self.start(&growth).await {
                 Ok(zygote) => self.settle_ready(&growth, zygote),
                 Err(GrowError::Zygote(ZygoteError::Sandbox(SandboxError::Stopping))) => return,
                 Err(GrowError::Zygote(ZygoteError::Unsafe(found)))
@@ -114,7 +118,7 @@ impl Pool {
                     tracing::warn!(zygote = id, %error, "a zygote could not be started");
                     let now = self.now();
                     let pause = self.lock().settle_failed(id, error.to_string(), now);
-                    self.wake_after(pause);
+                    pause.into_iter().for_each(|pause| self.wake_after(pause));
                 }
             }
         }
@@ -134,7 +138,7 @@ impl Pool {
             let Some(id) = inner.number(zygote) else { return };
             inner.settle_failed(id, why.to_string(), now)
         };
-        self.wake_after(pause);
+        pause.into_iter().for_each(|pause| self.wake_after(pause));
         // Another one may serve meanwhile.
         self.news.wake();
     }
@@ -335,14 +339,14 @@ impl Inner {
         self.slots.values().find(is_same).map(|slot| slot.id)
     }
 
-    /// Notes that a zygote has failed, and for how long it is not planned again.
-    fn settle_failed(&mut self, id: u64, reason: String, now: f64) -> Duration {
-        // One that was evicted meanwhile is to be had again at once.
-        let Some(slot) = self.slots.get(&id) else { return Duration::ZERO };
+    /// Notes that a zygote has failed, and for how long it is not planned again. Nothing follows from the
+    /// failure of one that was evicted meanwhile: it is planned when it is needed again.
+    fn settle_failed(&mut self, id: u64, reason: String, now: f64) -> Option<Duration> {
+        let slot = self.slots.get(&id)?;
         let (realm, planned) = (slot.seen.realm, slot.planned.clone());
         // Told once, however often it was tried.
         self.forget_failed(realm, &planned);
-        let Some(slot) = self.slots.get_mut(&id) else { return Duration::ZERO };
+        let slot = self.slots.get_mut(&id)?;
         slot.state = State::Failed(reason);
         let pause = self.policy.failed(realm, &planned, now);
         let failed = self.slots.values().filter(|slot| matches!(slot.state, State::Failed(_)));
@@ -350,6 +354,6 @@ impl Inner {
         for id in failed.iter().rev().skip(FAILED) {
             self.slots.remove(id);
         }
-        Duration::from_secs_f64(pause)
+        Some(Duration::from_secs_f64(pause))
     }
 }
