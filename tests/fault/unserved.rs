@@ -182,7 +182,8 @@ impl Waiting {
 
     /// How all who ask end, who must.
     fn ends(&mut self) -> Vec<(&'static str, bool)> {
-        let until = Instant::now() + patience(10);
+        // A server that answers nothing is waited for some seconds; what hangs, hangs for ever.
+        let until = Instant::now() + patience(30);
         let mut ends = Vec::new();
         for (way, asker) in &mut self.askers {
             let ended = await_end(asker, until);

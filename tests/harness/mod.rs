@@ -9,9 +9,10 @@ mod process;
 pub mod watchdog;
 pub mod world;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -125,14 +126,16 @@ pub fn drop_caches() {
 }
 
 /// The same, and no test does it again until what this returns is dropped.
-pub fn dropped_caches() -> MutexGuard<'static, ()> {
+pub fn dropped_caches() -> File {
     let kept = kept_caches();
     std::fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
     kept
 }
 
 /// Keeps tests from dropping what the kernel caches until what this returns is dropped.
-pub fn kept_caches() -> MutexGuard<'static, ()> {
-    static CACHES: Mutex<()> = Mutex::new(());
-    CACHES.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+/// Tests of another run as well: the machine has them once.
+pub fn kept_caches() -> File {
+    let file = File::create(std::env::temp_dir().join("pipsqueak-test-caches.lock")).unwrap();
+    file.lock().unwrap();
+    file
 }
