@@ -88,6 +88,25 @@ impl Instance {
         }
     }
 
+    /// Why a function starts as it does, in a few words.
+    pub fn explain(&self, function: &str) -> Result<String, Failure> {
+        match self.request(&Request::Explain { function: function.to_owned() })? {
+            Reply::Explanation(one) => {
+                let unsafe_modules = one.unsafe_modules.iter();
+                let reasons = unsafe_modules.map(|one| format!("{}: {}", one.module, one.reason));
+                let verdicts = one.zygotes.iter().map(|one| one.reason.clone());
+                Ok(one
+                    .unlike
+                    .into_iter()
+                    .chain(reasons)
+                    .chain(verdicts)
+                    .collect::<Vec<_>>()
+                    .join("; "))
+            }
+            other => Err(format!("unexpected answer {other:?}").into()),
+        }
+    }
+
     /// Drops paused sandboxes.
     pub fn evict_paused(&self) -> Result<(), Failure> {
         self.request(&Request::Evict(Evict { function: None, paused: true, zygotes: false }))?;

@@ -21,6 +21,7 @@ mod mount_ops;
 mod paused;
 mod pressure;
 mod report;
+mod same;
 mod sandbox;
 mod sides;
 mod spares;
@@ -89,6 +90,8 @@ enum Benchmark {
     Throughput(throughput::Flags),
     /// A quiet function beside one that is flooded, against it alone
     Fairness(fairness::Flags),
+    /// What functions see that have imported distributions, forked from zygotes, against started anew
+    Same(same::Flags),
     /// Starts by a trace from the learned zygotes, against a static tree and OpenLambda's
     Tree(tree::Flags),
 }
@@ -114,6 +117,7 @@ fn main() -> ExitCode {
         Benchmark::Idle(flags) => idle::run(flags),
         Benchmark::Throughput(flags) => throughput::run(flags),
         Benchmark::Fairness(flags) => fairness::run(flags),
+        Benchmark::Same(flags) => same::run(flags),
         Benchmark::Tree(flags) => tree::run(flags),
     };
     let told = rows.and_then(|rows| tell(&rows, arguments.json));
