@@ -118,7 +118,7 @@ impl Pool {
                     tracing::warn!(zygote = id, %error, "a zygote could not be started");
                     let now = self.now();
                     let pause = self.lock().settle_failed(id, error.to_string(), now);
-                    pause.into_iter().for_each(|pause| self.wake_after(pause));
+                    self.wake_after(pause);
                 }
             }
         }
@@ -138,7 +138,7 @@ impl Pool {
             let Some(id) = inner.number(zygote) else { return };
             inner.settle_failed(id, why.to_string(), now)
         };
-        pause.into_iter().for_each(|pause| self.wake_after(pause));
+        self.wake_after(pause);
         // Another one may serve meanwhile.
         self.news.wake();
     }
@@ -157,8 +157,9 @@ impl Pool {
         }
     }
 
-    /// Makes another plan when a start may be tried again.
-    fn wake_after(self: &Arc<Self>, pause: Duration) {
+    /// Makes another plan when a start may be tried again, if it may.
+    fn wake_after(self: &Arc<Self>, pause: Option<Duration>) {
+        let Some(pause) = pause else { return };
         let pool = Arc::downgrade(self);
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
