@@ -133,7 +133,7 @@ fn word(verdict: Verdict) -> &'static str {
 
 fn wanted(flags: &Flags) -> Result<Vec<String>, Failure> {
     let numbers: Vec<usize> = flags.names.iter().filter_map(|name| name.parse().ok()).collect();
-    let (Some(list), [first, last]) = (&flags.list, numbers.as_slice()) else {
+    let (Some(list), [first, end]) = (&flags.list, numbers.as_slice()) else {
         if flags.list.is_some() || flags.names.is_empty() {
             return Err(
                 "give names of distributions, or --list FILE with the first and last line".into()
@@ -143,7 +143,7 @@ fn wanted(flags: &Flags) -> Result<Vec<String>, Failure> {
     };
     let file = File::open(list).map_err(|error| format!("{}: {error}", list.display()))?;
     let lines =
-        BufReader::new(file).lines().skip(first.saturating_sub(1)).take(last + 1 - first.min(last));
+        BufReader::new(file).lines().skip(first.saturating_sub(1)).take(end + 1 - first.min(end));
     let name = |line: String| line.split_whitespace().last().map(ToOwned::to_owned);
     lines.filter_map(|line| line.map(name).transpose()).map(|name| Ok(name?)).collect()
 }
