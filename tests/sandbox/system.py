@@ -110,6 +110,7 @@ OWN = {
     "home": lambda: os.access(os.path.expanduser("~"), os.W_OK),
     "shown of /sys": lambda: shown_of_sys() == [],
     "disks, by psutil": lambda: psutil.disk_partitions(all=True) != [] and psutil.disk_usage("/tmp").total > 0,
+    "devices, by psutil": lambda: psutil.sensors_battery() is None and psutil.sensors_temperatures() == {},
     "process, by psutil": lambda: psutil.Process().memory_info().rss > 0 and psutil.Process().username() == "function",
     "shared memory": lambda: os.listdir("/dev/shm") == [] and os.access("/dev/shm", os.W_OK),
     "copied out of packages": lambda: copied_out() == ["six.py"],

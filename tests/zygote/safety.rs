@@ -37,6 +37,7 @@ import ctypes, ctypes.util, shutil
 shutil.copy(ctypes.util._findLib_ld('m') or '/lib/x86_64-linux-gnu/libm.so.6', '/tmp/libcuda.so.1')
 driver = ctypes.CDLL('/tmp/libcuda.so.1')
 ";
+const SHARING: &str = "import mmap\nblock = mmap.mmap(-1, 4096)\n";
 const IMPORTING: &str = "import threaded\n";
 const HARMLESS: &str = "
 import atexit, os, signal, subprocess, threading
@@ -51,13 +52,14 @@ open(__file__).close()
 ";
 /// Leaves and takes back.
 const PASSING: &str = "
-import socket
+import mmap, socket
 import snapshot_restore_py
 connection = socket.socket()
+mmap.mmap(-1, 4096).close()
 snapshot_restore_py.register_before_snapshot(connection.close)
 ";
 
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("connected", CONNECTED),
     ("daemonic", DAEMONIC),
     ("driving", DRIVING),
@@ -66,11 +68,12 @@ const PACKAGES: [(&str, &str); 9] = [
     ("importing", IMPORTING),
     ("parental", PARENTAL),
     ("passing", PASSING),
+    ("sharing", SHARING),
     ("threaded", THREADED),
 ];
 
 const USER: &str = "
-import connected, daemonic, driving, harmless, holding, importing, parental, passing, threaded
+import connected, daemonic, driving, harmless, holding, importing, parental, passing, sharing, threaded
 
 def handler(event):
     return [threaded.thread.is_alive(), parental.child.poll(), holding.file.read(4)]
@@ -97,6 +100,7 @@ fn what_leaves_a_hazard_is_left_out() {
         "holding left out: leaves a descriptor open: /pipsqueak/env/lib/python3.11/site-packages/holding.py",
         "importing left out: leaves a thread running: watcher, by importing threaded",
         "parental left out: leaves a process running: sleep",
+        "sharing left out: leaves memory that processes share: /dev/zero (deleted)",
         "threaded left out: leaves a thread running: watcher",
     ] {
         assert!(reason.contains(part), "{part} is not in {reason}");

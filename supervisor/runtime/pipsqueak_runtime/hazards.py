@@ -1,7 +1,7 @@
 """What imports leave that a fork would break or share.
 
 A thread does not live in a child, a child process is not a child's, and a descriptor leads to what
-all children would use at once. Files in `/tmp` are copied for each child, but for those that cannot be, or
+all children would use at once, as is memory that is mapped to be shared. Files in `/tmp` are copied for each child, but for those that cannot be, or
 are too many. Handlers do no harm: a fork keeps them, as an import of the child's
 own would have made them.
 """
@@ -42,7 +42,7 @@ class Probe:
             _threads: {os.getpid()},
             _processes: {1, os.getpid()},
             _descriptors: {found for found in _descriptors() if found[0] <= CHANNEL},
-            _drivers: set(),
+            _mapped: set(),
             files.unfit: set(),
             _signals: _signals(),
         }
@@ -87,11 +87,11 @@ class Probe:
             self.counts[what] = count
         return [Hazard(f"leaves {text}", look, key) for text, look, key in found], remarks
 
-    def gpu(self):
-        """The same of what a GPU's driver keeps in the process for it. Asked apart, because the
-        list of what is mapped is long."""
-        fresh = self._fresh(_drivers, _drivers())
-        return [Hazard(f"leaves a GPU's driver loaded: {key}", _drivers, key) for key in fresh]
+    def mapped(self):
+        """The same of memory that children would write to together, and of what a GPU's driver keeps in the
+        process for it. Asked apart, because the list of what is mapped is long."""
+        fresh = self._fresh(_mapped, _mapped())
+        return [Hazard(f"leaves {key[0]}", _mapped, key) for key in fresh]
 
     def _fresh(self, look, now):
         """Those that `look` has found now and had not found when it was asked last."""
@@ -143,9 +143,19 @@ def _descriptors():
     return found
 
 
-def _drivers():
+def _mapped():
+    """What it is, and where."""
     with open("/proc/self/maps", "rb") as maps:
-        return {"libcuda"} if b"/libcuda.so" in maps.read() else set()
+        text = maps.read()
+    found = {("a GPU's driver loaded: libcuda", b"")} if b"/libcuda.so" in text else set()
+    # Few processes have any, and the list is long.
+    if any(mode in text for mode in (b"rw-s ", b"rwxs ", b"-w-s ")):
+        for line in text.splitlines():
+            place, mode, _, _, _, *name = line.split(None, 5)
+            if mode[1:4:2] == b"ws":
+                name = b"".join(name).decode(errors="backslashreplace")
+                found.add((f"memory that processes share: {name}", place))
+    return found
 
 
 def _signals():

@@ -56,7 +56,7 @@ class Preloading:
                     reason = f"{failure.name(error)}: {failure.message(error)}"
                     self.failed[name] = failure.printable(reason, 1000)
                 handler.stay()
-                self.account(name).hazards += self.probe.gpu()
+                self.account(name).hazards += self.probe.mapped()
         finally:
             bootstrap._find_and_load_unlocked = self.plain
             reads.end()

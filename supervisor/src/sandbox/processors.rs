@@ -40,6 +40,9 @@ const SHOWN: [Shown; 2] = [
     },
 ];
 
+/// Folders that programs list without asking whether they are there: there is nothing of the kind.
+const EMPTY: [&str; 1] = ["class/power_supply"];
+
 /// Of longer files no more is read, in bytes.
 const MOST_BYTES: u64 = 64 << 10;
 /// How deep the folders are that are shown whole.
@@ -48,6 +51,9 @@ const DEPTH: usize = 2;
 /// Fills `sys` with it.
 pub fn fill(sys: &Path) -> io::Result<()> {
     create_folder(sys)?;
+    for folder in EMPTY {
+        create_folder(&sys.join(folder))?;
+    }
     SHOWN.iter().try_for_each(|shown| {
         let (from, to) = (Path::new("/sys").join(shown.folder), sys.join(shown.folder));
         Copies::default().folder(shown, &from, &to)
