@@ -112,6 +112,7 @@ fn main() -> ExitCode {
         ("zygote::metadata", zygote::metadata::tests()),
         ("zygote::reads", zygote::reads::tests()),
         ("zygote::safety", zygote::safety::tests()),
+        ("zygote::standbys", zygote::standbys::tests()),
         ("zygote::suites", zygote::suites::tests()),
         ("zygote::tree", zygote::tree::tests()),
         ("zygote::unique", zygote::unique::tests()),

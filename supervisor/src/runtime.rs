@@ -44,6 +44,7 @@ const MODULES: &[(&str, &str)] = &modules!(
     "pipsqueak_runtime/reads.py",
     "pipsqueak_runtime/rehearsal.py",
     "pipsqueak_runtime/snapshot.py",
+    "pipsqueak_runtime/standby.py",
     "pipsqueak_runtime/streaming.py",
     "pipsqueak_runtime/uniqueness.py",
     "pipsqueak_runtime/wsgi.py",

@@ -8,6 +8,7 @@ pub mod loading;
 pub mod metadata;
 pub mod reads;
 pub mod safety;
+pub mod standbys;
 pub mod suites;
 pub mod tree;
 pub mod unique;

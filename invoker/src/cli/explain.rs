@@ -27,6 +27,7 @@ fn describe(explanation: &Explanation) -> String {
         learned,
         unlike,
         apart,
+        standbys,
         starts_per_minute,
         imports,
         zygotes,
@@ -61,6 +62,9 @@ fn describe(explanation: &Explanation) -> String {
         let saves = one.saves_us.map_or_else(String::new, |us| format!("; saves {}", time(us)));
         let _ = writeln!(text, "{label:<13} zygote {}: {}{saves}", one.zygote, one.reason);
     }
+    if *standbys > 0 {
+        let _ = writeln!(text, "stand by      {standbys}, with all of it imported");
+    }
     if !apart.is_empty() {
         let _ = writeln!(text, "told apart    by {}", output::harmless(&apart.join(", ")));
     }
@@ -94,6 +98,7 @@ mod tests {
             learned: true,
             unlike: None,
             apart: vec!["variable MPLBACKEND".to_owned()],
+            standbys: 2,
             starts_per_minute: 0.25,
             imports: vec![Imports {
                 distribution: "six==1.17.0".to_owned(),
@@ -116,6 +121,7 @@ mod tests {
             "six==1.17.0 (1 modules, 1.5ms, 1.0 MiB), as its starts have told\n",
             "served by     zygote 3: has all of it; saves 20.0ms\n",
             "not by        zygote 4: has seen flask==3.0\n",
+            "stand by      2, with all of it imported\n",
             "told apart    by variable MPLBACKEND\n",
             "unsafe        threaded: leaves a thread\n",
         ] {

@@ -70,6 +70,9 @@ fn describe(status: &Status) -> String {
         let _ =
             writeln!(text, "damaged       {count} objects; `pipsqueak store repair` mends them");
     }
+    if status.standbys > 0 {
+        let _ = writeln!(text, "standbys      {}", status.standbys);
+    }
     if !status.zygotes.is_empty() {
         let _ = write!(text, "\n{}", zygotes::list(&status.zygotes));
     }
@@ -169,6 +172,7 @@ mod tests {
             functions: 0,
             growing: false,
             zygotes: Vec::new(),
+            standbys: 1,
             sandboxes: Vec::new(),
             changing: Vec::new(),
             waiting: [].into(),

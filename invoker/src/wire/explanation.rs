@@ -21,6 +21,9 @@ pub struct Explanation {
     pub imports: Vec<Imports>,
     /// The zygotes there are; the one that serves it first, then by what they leave to do.
     pub zygotes: Vec<Verdict>,
+    /// Interpreters that wait with its packages imported, those included that no zygote imports.
+    #[serde(default)]
+    pub standbys: u64,
     /// Modules of its environment that no zygote imports.
     pub unsafe_modules: Vec<UnsafeModule>,
 }

@@ -311,6 +311,9 @@ pub struct Status {
     pub growing: bool,
     /// Zygotes.
     pub zygotes: Vec<ZygoteInfo>,
+    /// Interpreters that wait with packages imported which no zygote may import.
+    #[serde(default)]
+    pub standbys: u64,
     /// Sandboxes of functions.
     pub sandboxes: Vec<SandboxInfo>,
     /// Sandboxes that are being made or taken down, of zygotes and installers included.

@@ -23,6 +23,12 @@ def serve(own, code):
     news.begin()
     order = json.loads(receive(channel)[0])
     channel.settle()
+    if "standby" in order:
+        from pipsqueak_runtime import standby
+
+        standby.prepare(channel, order["standby"])
+        order = json.loads(receive(channel)[0])
+        channel.settle()
     several = None
     if order["concurrency"] > 1:
         # Ahead of the handler's import, which may remember the streams.

@@ -77,6 +77,8 @@ pub struct Instance {
 pub enum Origin {
     /// An interpreter that was started for it.
     Interpreter,
+    /// An interpreter that has waited with its packages imported.
+    Standby,
     /// A zygote.
     Zygote {
         /// Whether its environment has more than the zygote has seen.

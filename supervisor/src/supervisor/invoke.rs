@@ -29,8 +29,8 @@ pub struct Kept {
     function: Arc<Function>,
     /// Where the instance is kept, if it is.
     place: Option<Place>,
-    /// Whether it could serve another.
-    is_fit: bool,
+    /// Whether what it has imported says what its function imports.
+    tells: bool,
     tier: Tier,
     tree: Arc<Tree>,
     zygote: Option<(u64, Weak<Zygote>)>,
@@ -115,7 +115,8 @@ impl Supervisor {
         }
         let instance = obtained.instance;
         let imported = if tier == Tier::Paused { Vec::new() } else { instance.take_imported() };
-        let is_fit = instance.is_fit();
+        // What a standby has imported ahead says nothing of what its function imports.
+        let tells = instance.is_fit() && instance.origin() != Origin::Standby;
         drop(instance);
         // Ahead of the reply: whoever has it finds the instance.
         let mut place = None;
@@ -127,7 +128,7 @@ impl Supervisor {
         {
             place = Some(self.paused.keep(instance.pause(tree), start, before));
         }
-        let kept = Kept { function, place, is_fit, tier, tree, zygote, imported };
+        let kept = Kept { function, place, tells, tier, tree, zygote, imported };
         Ok((invocation, kept))
     }
 
@@ -158,7 +159,7 @@ impl Supervisor {
             };
             let reason = format!("{}: {}", error.error_type, error.error_message);
             let is_tried_again = match instance.origin() {
-                Origin::Zygote { .. } => trust.has_failed_forked(&reason),
+                Origin::Zygote { .. } | Origin::Standby => trust.has_failed_forked(&reason),
                 Origin::Interpreter => {
                     trust.has_failed_fresh();
                     false
@@ -189,11 +190,11 @@ impl Supervisor {
         // Not in the thread that serves the client, who may have sent the next request.
         let _background = self.background.enter();
         if let Some(kept) = after.kept {
-            let Kept { function, place, is_fit, tier, tree, zygote, imported } = kept;
+            let Kept { function, place, tells, tier, tree, zygote, imported } = kept;
             let is_current = self.is_deployed(&function);
             if self.settings.tiers.zygote && tier != Tier::Paused {
                 // What a start that has failed has not imported tells nothing.
-                let told = is_fit.then_some(imported);
+                let told = tells.then_some(imported);
                 let had = zygote.as_ref().map(|(id, _)| *id);
                 let (zygotes, tree) = (self.zygotes.clone(), tree.clone());
                 tokio::spawn(async move { zygotes.learn(&function, &tree, told, had).await });

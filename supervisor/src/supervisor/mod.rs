@@ -131,6 +131,9 @@ impl Supervisor {
     /// serves every function of its zygote, and a zygote makes spares.
     fn shrink(&self) {
         let allowed = self.allowance.now();
+        if self.paused.bytes() + self.zygotes.bytes() > allowed {
+            self.zygotes.evict_standbys();
+        }
         let mut zygotes = self.zygotes.bytes();
         self.paused.shrink(allowed.saturating_sub(zygotes));
         if zygotes > allowed {
@@ -236,6 +239,7 @@ impl Supervisor {
         };
         self.environments.imports(&tree).await?;
         let mut explanation = self.zygotes.explain(&function, &tree);
+        explanation.standbys = self.zygotes.standbys(Some((&function, &tree))) as u64;
         let unlike = function.trust.reason().map(|reason| {
             format!(
                 "it loads in an interpreter of its own, and did not in a zygote's child: {reason}"

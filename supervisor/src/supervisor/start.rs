@@ -55,9 +55,30 @@ impl Supervisor {
             let key = self.environments.known_key(function)?;
             self.zygotes.tree(&key)
         });
-        if let Some(tree) = seen.filter(|_| self.settings.tiers.zygote && !is_cold)
+        let may_share = self.settings.tiers.zygote
+            && !is_cold
             && function.trust.may_fork()
-            && function.variables.of_own_files().is_none()
+            && function.variables.of_own_files().is_none();
+        if let Some(tree) = known.as_ref().filter(|_| may_share)
+            && let Some(spare) = self.zygotes.take_standby(function, tree)
+        {
+            let furnished = furnish(&self.sandboxes, spare.sandbox.door(), function, None).await;
+            // Where somebody has killed it meanwhile, there are other starts.
+            if furnished.is_ok() || !spare.sandbox.door().is_ending() {
+                furnished?;
+                let (tier, tree, origin) = (Tier::Zygote, tree.clone(), Origin::Standby);
+                let instance = Arc::new(Instance::new(spare, function.clone(), origin)?);
+                return Ok(Some(Obtained {
+                    instance,
+                    tier,
+                    tree,
+                    zygote: None,
+                    began,
+                    before: None,
+                }));
+            }
+        }
+        if let Some(tree) = seen.filter(|_| may_share)
             && let Some(choice) = self.zygotes.choose(function, &tree)
             && choice.zygote.fits(function.info.tmp)
         {

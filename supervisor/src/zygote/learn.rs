@@ -33,7 +33,7 @@ impl Pool {
     /// Counts a start that was announced, and learns from it what the function imports: what it tells
     /// that it had to import itself, where it was told, and what of its needs the zygote `had`.
     pub async fn learn(
-        &self,
+        self: &Arc<Self>,
         function: &Function,
         tree: &Arc<Tree>,
         imported: Option<Vec<String>>,
@@ -54,6 +54,7 @@ impl Pool {
                 }
             }
         }
+        self.stand_by(function, tree);
         self.news.learn();
     }
 

@@ -14,6 +14,7 @@ mod reads;
 mod realms;
 mod spare;
 mod spares;
+mod standbys;
 mod tell;
 mod waiting;
 

@@ -12,11 +12,13 @@ use super::memory::Recalled;
 use super::news::News;
 use super::node::Zygote;
 use super::realms::Kind;
+use super::standbys::Standbys;
 use crate::dispatch::Traffic;
 use crate::environment::{Environments, Tree};
 use crate::eviction::Allowance;
 use crate::function::Function;
 use crate::sandbox::Sandboxes;
+use crate::sync::lock;
 
 /// A zygote's life.
 #[derive(Debug, Clone)]
@@ -84,6 +86,7 @@ pub struct Pool {
     /// Something was learned from which another plan may follow.
     pub(super) news: News,
     pub(super) inner: Mutex<Inner>,
+    pub(super) standbys: Mutex<Standbys>,
 }
 
 /// What changes together.
@@ -151,6 +154,7 @@ impl Pool {
             began: Instant::now(),
             news: News::default(),
             inner: Mutex::new(inner),
+            standbys: Mutex::default(),
         }
     }
 
@@ -182,7 +186,9 @@ impl Pool {
     /// Whether the zygotes there are do not follow from all that was asked for yet.
     pub fn is_growing(&self) -> bool {
         let is_starting = |slot: &Slot| matches!(slot.state, State::Starting);
-        self.news.is_pending() || self.lock().slots.values().any(is_starting)
+        self.news.is_pending()
+            || self.lock().slots.values().any(is_starting)
+            || lock(&self.standbys).is_making()
     }
 
     /// An environment that a zygote sees, by its key.
@@ -191,8 +197,9 @@ impl Pool {
         inner.slots.values().find(|slot| slot.tree.key == key).map(|slot| slot.tree.clone())
     }
 
-    /// Drops zygotes: those that may serve a function, or all; how many.
+    /// Drops all standbys, and zygotes: those that may serve a function, or all; how many of these.
     pub fn evict(&self, function: Option<&str>) -> usize {
+        self.evict_standbys();
         let inner = &mut *self.lock();
         let before = inner.slots.len();
         let policy = &inner.policy;
@@ -222,9 +229,9 @@ impl Pool {
         self.lock().slots.values().cloned().collect()
     }
 
-    /// Memory of all of them and of their spares, in bytes.
+    /// Memory of all of them, of their spares, and of standbys, in bytes.
     pub fn bytes(&self) -> u64 {
-        let mut bytes = 0;
+        let mut bytes = lock(&self.standbys).bytes();
         self.each_ready(|zygote| {
             bytes += zygote.sandbox().group().memory() + zygote.spares().bytes();
         });

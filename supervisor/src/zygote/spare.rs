@@ -88,9 +88,27 @@ impl Spare {
         sandbox: Sandbox,
         own: &BTreeMap<String, String>,
     ) -> Result<Self, SpareError> {
+        let variables = runtime::variables(Role::Function, own);
+        Self::start(sandboxes, sandbox, runtime::arguments(Role::Function, own), variables).await
+    }
+
+    /// The same for a standby, of which is recorded what its imports read.
+    pub async fn stand_by(
+        sandboxes: &Arc<Sandboxes>,
+        sandbox: Sandbox,
+        own: &BTreeMap<String, String>,
+    ) -> Result<Self, SpareError> {
+        let variables = runtime::variables(Role::Zygote, own);
+        Self::start(sandboxes, sandbox, runtime::arguments(Role::Function, own), variables).await
+    }
+
+    async fn start(
+        sandboxes: &Arc<Sandboxes>,
+        sandbox: Sandbox,
+        arguments: Vec<String>,
+        variables: Vec<(String, String)>,
+    ) -> Result<Self, SpareError> {
         let ends = Ends::new()?;
-        let role = Role::Function;
-        let (arguments, variables) = (runtime::arguments(role, own), runtime::variables(role, own));
         let launching = sandboxes.clone();
         let launched = tokio::task::spawn_blocking(move || {
             let null = File::open("/dev/null")?;

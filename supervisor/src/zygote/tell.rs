@@ -34,6 +34,7 @@ impl Pool {
             function: name.clone(),
             learned: inner.policy.has_learned(name),
             unlike: None,
+            standbys: 0,
             apart: inner
                 .known
                 .get(name)
