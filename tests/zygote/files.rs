@@ -16,8 +16,9 @@ tests!(
 
 /// Leaves files, as packages that keep settings and caches do.
 const WRITING: &str = "
-import getpass, os, pwd, tempfile
+import getpass, os, pwd, socket, tempfile
 
+host = socket.gethostname()
 user = [getpass.getuser(), os.getuid(), os.getgid(), pwd.getpwuid(os.getuid()).pw_dir]
 home = os.path.expanduser('~/.config/writing')
 os.makedirs(home + '/closed')
@@ -69,7 +70,7 @@ os.unlink('/tmp/socket')
 
 /// Tells what there is, and whether all of it can be changed. A new folder's name is not told.
 const TELLING: &str = "
-import os
+import os, socket
 
 def told(path):
     status = os.lstat(path)
@@ -100,7 +101,8 @@ def handler(event):
         with open(path, 'a') as file:
             file.write('changed')
     os.unlink('/tmp/.config/writing/link')
-    return [found, writing.user, writing.chosen == os.environ['WRITING']]
+    is_known = socket.gethostbyname(writing.host) == socket.gethostbyname(socket.gethostname())
+    return [found, writing.user, writing.chosen == os.environ['WRITING'], is_known]
 ";
 
 fn teller(imports: &str) -> String {
@@ -133,6 +135,7 @@ fn files_that_imports_leave_are_their_childrens() {
     assert_eq!(found["'/tmp/.config/writing/settings'"], settings);
     assert_eq!(found.len(), 9, "{found:?}");
     assert_eq!(fresh[1], json!(["function", 1000, 1000, "/tmp"]));
+    assert_eq!((&fresh[2], &fresh[3]), (&json!(true), &json!(true)));
     // What one has changed, no other sees, whether it has waited or not.
     for _ in 0..3 {
         assert_eq!(again(&instance, "telling"), (json!("zygote"), fresh.clone()));

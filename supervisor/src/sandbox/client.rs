@@ -136,9 +136,11 @@ impl Sandboxes {
             .map_err(cleared)?;
         let (reports, report) = UnixStream::pair().map_err(SandboxError::Maker).map_err(cleared)?;
         let outer = std::iter::successors(parent, |inner| inner.parent.as_ref());
-        let around: Vec<_> = outer.map(|outer| outer.user.offset()).collect();
+        let (around, hostnames_around): (Vec<_>, _) =
+            outer.map(|outer| (outer.user.offset(), outer.name.clone())).unzip();
         let order = SandboxOrder {
             hostname: name.clone(),
+            hostnames_around,
             memberships: memberships.len(),
             owner: parent.map(|parent| parent.user()),
             users: user.map(&around),

@@ -188,7 +188,7 @@ fn make_sandbox(
         return Err(format!("{} descriptors where {expected} belong", descriptors.len()));
     }
     let mut mounts = descriptors.split_off(expected - order.mounts.len());
-    let _names = Names::add(&order.hostname, &mut order.mounts, &mut mounts)
+    let _names = Names::add(&mut order, &mut mounts)
         .map_err(|error| format!("telling the sandbox its own name: {error}"))?;
     for (inside, taken) in order.mounts.iter().zip(&mounts) {
         let metadata = taken.try_clone().map(File::from).and_then(|file| file.metadata());

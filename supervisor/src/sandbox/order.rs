@@ -47,6 +47,8 @@ impl Standing {
 pub struct SandboxOrder {
     /// Host name inside.
     pub hostname: String,
+    /// Host names in the sandboxes around it: what was imported there may have remembered them.
+    pub hostnames_around: Vec<String>,
     /// How many descriptors are `cgroup.procs`.
     pub memberships: usize,
     /// For a sandbox inside a zygote's: the user there that may enter it.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use pipsqueak_kernel::mount::{self, Access};
 
+use super::order::SandboxOrder;
 use super::{Mounted, base};
 
 /// Where names of hosts are looked up first.
@@ -28,13 +29,10 @@ pub fn of_host() -> io::Result<Vec<Mounted>> {
 pub struct Names(PathBuf);
 
 impl Names {
-    /// Makes it, and has it mounted in the sandbox: after the names that `mounts` have for `places`, or those of
-    /// every sandbox, it has the sandbox's own.
-    pub fn add(
-        hostname: &str,
-        places: &mut Vec<PathBuf>,
-        mounts: &mut Vec<OwnedFd>,
-    ) -> io::Result<Self> {
+    /// Makes it, and has it mounted in the sandbox: after the names that it is given by a mount, or those of
+    /// every sandbox, it has the sandbox's own, and then those of the sandboxes around it.
+    pub fn add(order: &mut SandboxOrder, mounts: &mut Vec<OwnedFd>) -> io::Result<Self> {
+        let SandboxOrder { hostname, hostnames_around, mounts: places, .. } = order;
         let given = places.iter().zip(&*mounts).position(|(place, _)| place == Path::new(HOSTS));
         let given = given.map(|number| (places.remove(number), mounts.remove(number)));
         let before = match &given {
@@ -42,7 +40,8 @@ impl Names {
             None => format!("{}{HOSTS}", base::BASE),
         };
         let mut names = fs::read(before)?;
-        names.extend(format!("\n127.0.1.1 {hostname}\n").bytes());
+        let others = hostnames_around.join(" ");
+        names.extend(format!("\n127.0.1.1 {hostname} {others}\n").bytes());
         let made = Self(Path::new("/").join(format!("hosts-{hostname}")));
         base::write_file(&made.0, &names)?;
         places.push(HOSTS.into());
