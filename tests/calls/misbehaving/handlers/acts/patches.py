@@ -111,6 +111,8 @@ def paths(call):
 def folder_gone(call):
     path = f"/tmp/gone-{os.getpid()}-{call.draw.random()}"
     os.mkdir(path)
+    # Another may have left a umask by which its owner could not enter it, but root could.
+    os.chmod(path, 0o700)
     os.chdir(path)
     os.rmdir(path)
 
