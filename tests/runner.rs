@@ -108,6 +108,7 @@ fn main() -> ExitCode {
         ("zygote::files", zygote::files::tests()),
         ("zygote::forked", zygote::forked::tests()),
         ("zygote::hooks", zygote::hooks::tests()),
+        ("zygote::libraries", zygote::libraries::tests()),
         ("zygote::loading", zygote::loading::tests()),
         ("zygote::metadata", zygote::metadata::tests()),
         ("zygote::reads", zygote::reads::tests()),

@@ -13,19 +13,20 @@ use super::warm::until_nothing_is_asked;
 tests!(
     names_are_shown_through_overlays_that_follow_them,
     pages_are_those_of_every_view_and_sandbox,
-    the_lowest_layer_is_empty_and_not_listed,
+    what_overlays_are_made_of_is_not_listed,
 );
 
-/// Kinds and sources of what is mounted on the mount, by name of the environment.
+/// Views that overlays show on the mount, by name of the environment.
 fn hosted(instance: &Instance) -> Vec<(String, String)> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let envs = instance.mount().join("envs");
     let mounts = text.lines().filter_map(|line| {
         let (head, tail) = line.split_once(" - ")?;
-        let name = head.split(' ').nth(4)?.strip_prefix(envs.to_str()?)?.strip_prefix('/')?;
-        let mut tail = tail.split(' ');
-        assert_eq!(tail.next(), Some("overlay"), "{line}");
-        Some((name.to_owned(), tail.next()?.rsplit(':').next()?.to_owned()))
+        let mut head = head.split(' ').skip(3);
+        let view = head.next()?;
+        let name = head.next()?.strip_prefix(envs.to_str()?)?.strip_prefix('/')?;
+        assert!(tail.starts_with("overlay "), "{line}");
+        Some((name.to_owned(), view.trim_start_matches('/').split('.').next()?.to_owned()))
     });
     let mut mounts: Vec<_> = mounts.collect();
     mounts.sort();
@@ -135,17 +136,19 @@ fn pages_are_those_of_every_view_and_sandbox() {
     };
     let (one, two) = (metadata("one"), metadata("two"));
     assert_eq!(one.ino(), two.ino(), "the content's number, whatever the view");
-    assert_ne!(one.dev(), two.dev(), "each view has an overlay of its own");
+    assert_eq!(one.dev(), two.dev(), "all views are of one overlay");
 }
 
-fn the_lowest_layer_is_empty_and_not_listed() {
+fn what_overlays_are_made_of_is_not_listed() {
     let instance = Instance::start(&Options::default());
     instance.ok(&["env", "add", "one", "six"]);
     let entries = std::fs::read_dir(instance.mount()).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["dists", "envs"]);
-    let empty = instance.mount().join(".empty");
-    assert_eq!(std::fs::read_dir(&empty).unwrap().count(), 0);
-    assert!(!empty.join("lib").exists() && std::fs::create_dir(empty.join("lib")).is_err());
+    for folder in [".empty", ".views"] {
+        let folder = instance.mount().join(folder);
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+        assert!(!folder.join("lib").exists() && std::fs::create_dir(folder.join("lib")).is_err());
+    }
 }

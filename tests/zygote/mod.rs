@@ -4,6 +4,7 @@ pub mod children;
 pub mod files;
 pub mod forked;
 pub mod hooks;
+pub mod libraries;
 pub mod loading;
 pub mod metadata;
 pub mod reads;

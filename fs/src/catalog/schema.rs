@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// What makes each version from the one before; the first from nothing.
-const MIGRATIONS: [&str; 6] = [STORED, CARE, REQUIREMENTS, TRACES, LEARNED, OWNERS];
+const MIGRATIONS: [&str; 7] = [STORED, CARE, REQUIREMENTS, TRACES, LEARNED, OWNERS, COPIES];
 
 /// What is stored.
 const STORED: &str = "
@@ -128,6 +128,11 @@ const OWNERS: &str = "
         (SELECT value FROM counters WHERE name = 'clock'));
     UPDATE distributions SET unreached = min(unreached,
         (SELECT value FROM counters WHERE name = 'clock'));
+";
+
+/// Which copy of its content a library is, indexes tell by its path, and are to be written anew.
+const COPIES: &str = "
+    UPDATE views SET stale = 1;
 ";
 
 /// Version of the schema.

@@ -93,13 +93,18 @@ impl Marking<'_> {
                 Inode::Object { id, .. } => {
                     objects.insert(id);
                 }
-                Inode::Node(number) => {
+                Inode::Node { number, .. } => {
                     let views = snapshot.views.iter().filter(|(_, view)| {
                         (view.first_node..view.first_node + view.nodes).contains(&number)
                     });
                     views.for_each(|(digest, _)| self.view(digest));
                 }
-                Inode::Root | Inode::Envs | Inode::Dists | Inode::Empty => {}
+                Inode::Root
+                | Inode::Envs
+                | Inode::Dists
+                | Inode::Empty
+                | Inode::Views
+                | Inode::EmptyFile { .. } => {}
             }
         }
         let reached = self.reached.objects(snapshot);

@@ -26,6 +26,8 @@ const MOST_BYTES: usize = 4096;
 pub struct Entered {
     /// The view.
     pub view: String,
+    /// Whether it was come to by a name, and not by the folder of views.
+    pub is_named: bool,
     /// The folder's node in its index.
     pub node: u32,
     /// The thread that asks.

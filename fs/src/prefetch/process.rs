@@ -13,6 +13,7 @@ use super::entered::{Entered, Heard, hear};
 use super::host::{Host, runs};
 use super::package::Root;
 use crate::trace::Trace;
+use crate::vfs::{VIEWS_FOLDER, view_name};
 use crate::view::index::Index;
 use crate::view::published::{Published, index_path};
 
@@ -26,6 +27,8 @@ const MOST_TRACES: usize = 4;
 /// A view's trace, and how to find in it what is entered.
 struct Known {
     trace: Trace,
+    /// What the folder of views calls it.
+    name: String,
     /// Modules by their folder's node.
     packages: BTreeMap<u32, String>,
     /// Modules that were read ahead, and until when that counts.
@@ -92,7 +95,8 @@ impl Known {
             .filter_map(|(name, module)| Some((node(module.folder.as_deref()?)?, name.clone())));
         let packages = packages.collect();
         let now = Instant::now();
-        Ok(Self { trace, packages, done: BTreeSet::new(), until: now, used: now })
+        let name = view_name(index.view(), index.first_number());
+        Ok(Self { trace, name, packages, done: BTreeSet::new(), until: now, used: now })
     }
 
     /// Reads ahead of the import of the package that was entered, where it is one.
@@ -112,7 +116,12 @@ impl Known {
         if self.done.contains(package) {
             return Ok(());
         }
-        let root = Root::open(&shown_at(&entered.view, views, mountpoint)?)?;
+        let root = if entered.is_named {
+            shown_at(&entered.view, views, mountpoint)?
+        } else {
+            mountpoint.join(VIEWS_FOLDER).join(&self.name)
+        };
+        let root = Root::open(&root)?;
         let interpreter = self.trace.interpreter.as_deref();
         let is_hosts = interpreter.is_some_and(|executable| runs(entered.thread, executable));
         let suffixes = &self.trace.suffixes;
@@ -130,7 +139,7 @@ impl Known {
     }
 }
 
-/// Where the mount shows a view, under whichever name.
+/// Where the mount shows a view under a name.
 fn shown_at(view: &str, views: &Path, mountpoint: &Path) -> io::Result<PathBuf> {
     let published = Published::read(views)?;
     let name = published.envs.iter().find(|(_, digest)| *digest == view).map(|(name, _)| name);

@@ -6,6 +6,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use super::{Repository, RepositoryError};
 use crate::vfs::inode::Inode;
+use crate::vfs::view_name;
 use crate::view::publish::ViewError;
 use crate::view::published::Published;
 
@@ -22,18 +23,20 @@ impl Repository {
         self.retained.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Inode number in the mount of the root of a view.
-    pub fn root_inode(&self, view: &str) -> Result<u64, RepositoryError> {
+    /// Inode number in the mount of the root of a view, as the folder of views has it, and its name
+    /// there.
+    pub fn root(&self, view: &str) -> Result<(u64, String), RepositoryError> {
         let stored = self.catalog.view(view)?;
         let stored = stored.ok_or_else(|| RepositoryError::Unknown(view.to_owned()))?;
-        Ok(Inode::Node(stored.first_node).encode())
+        let (number, is_named) = (stored.first_node, false);
+        Ok((Inode::Node { number, is_named }.encode(), view_name(view, number)))
     }
 
     /// The view, of an environment or a distribution, that a folder or link of the mount is in, by
     /// its inode number; `None` for what is in none or in several, such as files.
     pub fn view_of(&self, inode: u64) -> Result<Option<String>, RepositoryError> {
         match Inode::decode(inode) {
-            Some(Inode::Node(number)) => Ok(self.catalog.view_with_node(number)?),
+            Some(Inode::Node { number, .. }) => Ok(self.catalog.view_with_node(number)?),
             _ => Ok(None),
         }
     }

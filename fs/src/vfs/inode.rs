@@ -1,15 +1,20 @@
 //! Inode numbers: content for files, a place of its own for all else.
 //!
 //! ```text
-//! 1, 2, 3           the root, its folders envs and dists
-//! 7                 the empty folder
-//! object << 2 | x   a file; x is 1 where it may be executed. The same content in two environments
-//!                   is one inode, and one copy in the page cache.
-//! node << 2 | 2     a folder, a link, an empty file, or a further copy of a shared library in one
-//!                   view: one of the view's own numbers
+//! 1, 2, 3                       the root, its folders envs and dists
+//! 7, 11                         the empty folder, the folder of views
+//! 15, 19                        an empty file, one that may be executed
+//! copy << 40 | object << 2 | x  a file; x is 1 where it may be executed. The same content in two
+//!                               environments is one inode, and one copy in the page cache; but of
+//!                               shared libraries only at the same path, which is what copy says.
+//! node << 2 | 2                 a folder or a link: one of the view's own numbers
+//! 1 << 40 | node << 2 | 2       the same, where it was come to by a name: the kernel knows a folder
+//!                               by one path
 //! ```
 //!
-//! Objects and nodes are numbered from 1 and never reuse a number, so neither do inodes.
+//! What a file's number says is the same in each view that has it at its path: who was shown some of an
+//! environment and is shown all of it later sees the same files. Objects and nodes are numbered from 1 and
+//! never reuse a number, so neither do inodes.
 
 use crate::id::ObjectId;
 
@@ -21,6 +26,15 @@ pub const ENVS: u64 = 2;
 pub const DISTS: u64 = 3;
 /// The empty folder.
 pub const EMPTY: u64 = 7;
+/// The folder of views.
+pub const VIEWS: u64 = 11;
+/// Empty files, by whether they may be executed.
+const EMPTY_FILES: [u64; 2] = [15, 19];
+
+/// Where what tells apart numbers of the same object or node begins.
+const VARIANT: u32 = 40;
+/// Numbers of copies are below this.
+pub const COPIES: u32 = 1 << 22;
 
 /// What an inode number says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,15 +47,29 @@ pub enum Inode {
     Dists,
     /// The folder that never has anything in it.
     Empty,
+    /// The folder of views.
+    Views,
+    /// A file without content.
+    EmptyFile {
+        /// Whether it may be executed.
+        executable: bool,
+    },
     /// A file's content.
     Object {
         /// The object.
         id: ObjectId,
         /// Whether it may be executed.
         executable: bool,
+        /// Tells copies apart that must not be one file to a loader; 0 where that does not matter.
+        copy: u32,
     },
     /// A node of some view, by its number.
-    Node(u64),
+    Node {
+        /// The number.
+        number: u64,
+        /// Whether it was come to by a name, and not by the folder of views.
+        is_named: bool,
+    },
 }
 
 impl Inode {
@@ -52,9 +80,22 @@ impl Inode {
             (ENVS, _) => Self::Envs,
             (DISTS, _) => Self::Dists,
             (EMPTY, _) => Self::Empty,
-            (0..4, _) | (_, 3) => return None,
-            (_, 2) => Self::Node(number >> 2),
-            (_, executable) => Self::Object { id: number >> 2, executable: executable == 1 },
+            (VIEWS, _) => Self::Views,
+            (0..4, _) => return None,
+            (_, 3) => {
+                let place = EMPTY_FILES.iter().position(|&one| one == number)?;
+                Self::EmptyFile { executable: place == 1 }
+            }
+            (_, kind) => {
+                let (id, variant) = (number << (64 - VARIANT) >> (66 - VARIANT), number >> VARIANT);
+                let copy = u32::try_from(variant).ok().filter(|&copy| copy < COPIES)?;
+                match (id, kind, copy) {
+                    (0, ..) => return None,
+                    (number, 2, 0 | 1) => Self::Node { number, is_named: copy == 1 },
+                    (_, 2, _) => return None,
+                    (id, kind, copy) => Self::Object { id, executable: kind == 1, copy },
+                }
+            }
         })
     }
 
@@ -65,8 +106,12 @@ impl Inode {
             Self::Envs => ENVS,
             Self::Dists => DISTS,
             Self::Empty => EMPTY,
-            Self::Object { id, executable } => id << 2 | u64::from(executable),
-            Self::Node(number) => number << 2 | 2,
+            Self::Views => VIEWS,
+            Self::EmptyFile { executable } => EMPTY_FILES[usize::from(executable)],
+            Self::Object { id, executable, copy } => {
+                u64::from(copy) << VARIANT | id << 2 | u64::from(executable)
+            }
+            Self::Node { number, is_named } => u64::from(is_named) << VARIANT | number << 2 | 2,
         }
     }
 }
@@ -78,11 +123,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_and_meanings_are_one_to_one(number in 0..100_000_u64, id in 1..1_u64 << 60, executable: bool) {
+        fn numbers_and_meanings_are_one_to_one(
+            number in prop_oneof![0..100_000_u64, any::<u64>()],
+            id in 1..1_u64 << 38,
+            copy in 0..COPIES,
+            flag: bool,
+        ) {
             if let Some(inode) = Inode::decode(number) {
                 prop_assert_eq!(inode.encode(), number);
             }
-            for inode in [Inode::Object { id, executable }, Inode::Node(id)] {
+            for inode in [
+                Inode::Object { id, executable: flag, copy },
+                Inode::Node { number: id, is_named: flag },
+                Inode::EmptyFile { executable: flag },
+            ] {
                 prop_assert_eq!(Inode::decode(inode.encode()), Some(inode));
             }
         }

@@ -7,7 +7,8 @@ mod world;
 
 use std::io;
 
-pub use ops::{Attributes, DirectoryEntry, EMPTY_FOLDER, FileKind, Vfs};
+pub use ops::{Attributes, DirectoryEntry, EMPTY_FOLDER, FileKind, VIEWS_FOLDER, Vfs};
+pub use world::view_name;
 
 use crate::id::ObjectId;
 use crate::store::StoreError;

@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use super::VfsError;
 use super::counters::Counters;
-use super::inode::{DISTS, EMPTY, ENVS, Inode};
+use super::inode::{DISTS, EMPTY, ENVS, Inode, VIEWS};
 use super::world::{Change, World, inode_of};
 use crate::id::ObjectId;
 use crate::prefetch::Entered;
 use crate::store::buffers::Buffer;
 use crate::store::read::{Content, Reader};
 use crate::store::{NOWHERE, StoreError};
-use crate::view::index::Kind;
+use crate::view::index::{Index, Kind};
 use crate::view::published::Published;
 
 /// Modification time of all that never changes, in seconds: 1980-01-02, which even a zip file can
@@ -25,6 +25,10 @@ const EPOCH_SECONDS: u64 = 315_619_200;
 /// A folder at the root that is not listed and never has anything in it. An overlay of one layer is
 /// not to be had: this is the other.
 pub const EMPTY_FOLDER: &str = ".empty";
+
+/// A folder at the root that is not listed, and has every view by [`view_name`](super::view_name): for overlays,
+/// which believe that nothing changes below them, and for all views to be of one.
+pub const VIEWS_FOLDER: &str = ".views";
 
 /// Objects that are remembered as damaged until somebody asks; a scrub finds the others.
 const MOST_SUSPECTS: usize = 1 << 16;
@@ -115,23 +119,27 @@ impl Vfs {
         let world = self.world();
         let named = |names: &BTreeMap<String, String>| {
             let index = world.named(names, name)?;
-            Ok::<_, VfsError>(index.map(|index| Inode::Node(index.first_number()).encode()))
+            Ok::<_, VfsError>(index.map(|index| root(index, true)))
         };
         let inode = match Inode::decode(folder).ok_or(VfsError::NoNode(folder))? {
             Inode::Root => match name {
                 "envs" => Some(ENVS),
                 "dists" => Some(DISTS),
                 EMPTY_FOLDER => Some(EMPTY),
+                VIEWS_FOLDER => Some(VIEWS),
                 _ => None,
             },
             Inode::Envs => named(&world.published()?.envs)?,
             Inode::Dists => named(&world.published()?.dists)?,
             Inode::Empty => None,
-            Inode::Object { .. } => return Err(VfsError::Kind(folder, "folder")),
-            Inode::Node(number) => {
+            Inode::Views => world.view_called(name).map(|index| root(index, false)),
+            Inode::Object { .. } | Inode::EmptyFile { .. } => {
+                return Err(VfsError::Kind(folder, "folder"));
+            }
+            Inode::Node { number, is_named } => {
                 let (index, node) = world.node(number).ok_or(VfsError::NoNode(folder))?;
                 let child = index.child(node, name);
-                child.and_then(|child| inode_of(index, child)).map(Inode::encode)
+                child.and_then(|child| inode_of(index, child, is_named)).map(Inode::encode)
             }
         };
         inode.map(|inode| attributes(&world, inode)).transpose()
@@ -140,11 +148,11 @@ impl Vfs {
     /// Which folder of which view a number is, for the prefetcher; `None` where there is nothing to
     /// read ahead of.
     pub fn entered(&self, folder: u64, thread: u32) -> Option<Entered> {
-        let Some(Inode::Node(number)) = Inode::decode(folder) else { return None };
+        let Some(Inode::Node { number, is_named }) = Inode::decode(folder) else { return None };
         let world = self.world();
         let (index, node) = world.node(number)?;
         let view = index.view().to_owned();
-        (!index.trace().is_empty()).then_some(Entered { view, node, thread })
+        (!index.trace().is_empty()).then_some(Entered { view, is_named, node, thread })
     }
 
     /// A node's attributes.
@@ -169,7 +177,7 @@ impl Vfs {
     /// Where a link leads.
     pub fn link(&self, inode: u64) -> Result<String, VfsError> {
         let world = self.world();
-        if let Some(Inode::Node(number)) = Inode::decode(inode)
+        if let Some(Inode::Node { number, .. }) = Inode::decode(inode)
             && let Some((index, node)) = world.node(number)
             && let Some(Kind::Link(target)) = index.kind(node)
         {
@@ -183,15 +191,7 @@ impl Vfs {
         let world = self.world();
         match Inode::decode(inode) {
             Some(Inode::Object { id, .. }) => self.read_object(world, id, offset, length),
-            Some(Inode::Node(number)) => {
-                match world.node(number).and_then(|(index, node)| index.kind(node)) {
-                    Some(Kind::Empty { .. }) => Ok(Content::Joined(Buffer::default())),
-                    Some(Kind::File { object, .. }) => {
-                        self.read_object(world, object, offset, length)
-                    }
-                    _ => Err(VfsError::Kind(inode, "file")),
-                }
-            }
+            Some(Inode::EmptyFile { .. }) => Ok(Content::Joined(Buffer::default())),
             _ => Err(VfsError::Kind(inode, "file")),
         }
     }
@@ -210,7 +210,7 @@ impl Vfs {
         offset: u64,
         length: usize,
     ) -> Result<Content, VfsError> {
-        let inode = Inode::Object { id, executable: false }.encode();
+        let inode = Inode::Object { id, executable: false, copy: 0 }.encode();
         loop {
             let (index, place) = world.object(id).ok_or(VfsError::NoNode(inode))?;
             let location = index.location(place).ok_or(VfsError::NoNode(inode))?;
@@ -248,12 +248,17 @@ impl Vfs {
     }
 }
 
+/// Inode number of a view's root.
+fn root(index: &Index, is_named: bool) -> u64 {
+    Inode::Node { number: index.first_number(), is_named }.encode()
+}
+
 /// Names and inode numbers of what a folder has.
 fn children(world: &World, folder: u64) -> Result<Vec<(String, u64)>, VfsError> {
     let named = |names: &BTreeMap<String, String>| {
         let known = names.iter().filter_map(|(name, digest)| {
             let index = world.view(digest)?;
-            Some((name.clone(), Inode::Node(index.first_number()).encode()))
+            Some((name.clone(), root(index, true)))
         });
         known.collect()
     };
@@ -261,15 +266,17 @@ fn children(world: &World, folder: u64) -> Result<Vec<(String, u64)>, VfsError> 
         Inode::Root => vec![("dists".to_owned(), DISTS), ("envs".to_owned(), ENVS)],
         Inode::Envs => named(&world.published()?.envs),
         Inode::Dists => named(&world.published()?.dists),
-        Inode::Empty => Vec::new(),
-        Inode::Object { .. } => return Err(VfsError::Kind(folder, "folder")),
-        Inode::Node(number) => {
+        Inode::Empty | Inode::Views => Vec::new(),
+        Inode::Object { .. } | Inode::EmptyFile { .. } => {
+            return Err(VfsError::Kind(folder, "folder"));
+        }
+        Inode::Node { number, is_named } => {
             let (index, node) = world.node(number).ok_or(VfsError::NoNode(folder))?;
             let Some(Kind::Folder { first, count }) = index.kind(node) else {
                 return Err(VfsError::Kind(folder, "folder"));
             };
             let children = (first..first.saturating_add(count)).filter_map(|child| {
-                Some((index.name(child)?.to_owned(), inode_of(index, child)?.encode()))
+                Some((index.name(child)?.to_owned(), inode_of(index, child, is_named)?.encode()))
             });
             children.collect()
         }
@@ -283,7 +290,7 @@ const EXECUTABLE: u16 = 0o755;
 const PLAIN: u16 = 0o644;
 
 fn attributes(world: &World, inode: u64) -> Result<Attributes, VfsError> {
-    let missing = VfsError::NoNode(inode);
+    let missing = || VfsError::NoNode(inode);
     let folder = |links, seconds| Attributes {
         inode,
         kind: FileKind::Folder,
@@ -305,21 +312,21 @@ fn attributes(world: &World, inode: u64) -> Result<Attributes, VfsError> {
     };
     Ok(match Inode::decode(inode).ok_or(VfsError::NoNode(inode))? {
         Inode::Root => folder(4, 0),
-        Inode::Empty => folder(2, 0),
+        Inode::Empty | Inode::Views => folder(2, 0),
         Inode::Envs => world.published().map(|published| names(&published.envs, published))?,
         Inode::Dists => world.published().map(|published| names(&published.dists, published))?,
-        Inode::Object { id, executable } => {
-            let (index, place) = world.object(id).ok_or(missing)?;
-            file(index.location(place).ok_or(VfsError::NoNode(inode))?.size, executable)
+        Inode::EmptyFile { executable } => file(0, executable),
+        Inode::Object { id, executable, .. } => {
+            let (index, place) = world.object(id).ok_or_else(missing)?;
+            file(index.location(place).ok_or_else(missing)?.size, executable)
         }
-        Inode::Node(number) => {
-            let (index, node) = world.node(number).ok_or(missing)?;
-            match index.kind(node).ok_or(VfsError::NoNode(inode))? {
+        Inode::Node { number, .. } => {
+            let (index, node) = world.node(number).ok_or_else(missing)?;
+            match index.kind(node).ok_or_else(missing)? {
                 Kind::Folder { first, count } => {
                     folder(2 + World::count_folders(index, first, count), 0)
                 }
-                Kind::File { size, executable, .. } => file(size, executable),
-                Kind::Empty { executable } => file(0, executable),
+                Kind::File { .. } | Kind::Empty { .. } => return Err(missing()),
                 Kind::Link(target) => Attributes {
                     kind: FileKind::Link,
                     mode: 0o777,

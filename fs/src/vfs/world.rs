@@ -12,7 +12,7 @@ use crate::view::index::{Index, Kind};
 use crate::view::published::{Published, index_path};
 
 use super::VfsError;
-use super::inode::Inode;
+use super::inode::{Inode, VIEWS};
 
 /// A moment's views and names. Never changed: a new publication makes a new one.
 #[derive(Debug, Default)]
@@ -133,6 +133,12 @@ impl World {
         self.views.get(digest).map(|view| view.index.as_ref())
     }
 
+    /// The view that has a name in the folder of views.
+    pub fn view_called(&self, name: &str) -> Option<&Index> {
+        let (digest, _) = name.split_once('.')?;
+        self.view(digest).filter(|index| view_name(digest, index.first_number()) == name)
+    }
+
     /// Whose node a number is, and which.
     pub fn node(&self, number: u64) -> Option<(&Index, u32)> {
         let (first, index) = self.by_number.range(..=number).next_back()?;
@@ -180,60 +186,70 @@ impl World {
         };
         let gone: HashSet<ObjectId> =
             earlier.objects.keys().filter(|id| !is_shown(id)).copied().collect();
-        for id in gone.iter().copied() {
-            let both = [false, true].map(|executable| Inode::Object { id, executable }.encode());
-            change.contents.extend(both);
-        }
         for view in earlier.views.values() {
-            let own = own_files(&view.index).filter(|(_, object)| gone.contains(object));
-            change.contents.extend(own.map(|(inode, _)| inode));
+            let files = objects_of(&view.index).filter(|(_, object)| gone.contains(object));
+            change.contents.extend(files.map(|(inode, _)| inode));
         }
+        change.contents.sort_unstable();
+        change.contents.dedup();
         Some(change)
     }
 }
 
-/// Files of a view that have inodes of their own, and the object of each.
-fn own_files(index: &Index) -> impl Iterator<Item = (u64, ObjectId)> {
-    (0..index.count()).filter_map(|node| match index.kind(node)? {
-        Kind::File { object, is_own: true, .. } => Some((inode_of(index, node)?.encode(), object)),
+/// Inodes of a view's files, and the object of each.
+fn objects_of(index: &Index) -> impl Iterator<Item = (u64, ObjectId)> {
+    (0..index.count()).filter_map(|node| match inode_of(index, node, false)? {
+        inode @ Inode::Object { id, .. } => Some((inode.encode(), id)),
         _ => None,
     })
 }
 
-/// Names in the folders of a view that mean something else in another of the same digest; those at
-/// its root, where there is none.
+/// Names in the folders of a view that mean something else in another of the same digest; where there
+/// is none, its own and those at its root as names lead to it.
+///
+/// Else an entry of a file is left alone: an overlay of all views has one inode for a file of several,
+/// and looks at it by the path at which it was found first.
 fn compare(before: &Index, now: Option<&Index>, change: &mut Change) {
-    let inode = |index: &Index, node: u32| inode_of(index, node).map(Inode::encode);
+    let inode = |index: &Index, node: u32, is_named: bool| {
+        inode_of(index, node, is_named).map(Inode::encode)
+    };
     let same_numbers =
         |now: &&Index| now.first_number() == before.first_number() && now.count() == before.count();
     let now = now.filter(same_numbers);
-    if let Some(now) = now {
-        let after: HashMap<u64, ObjectId> = own_files(now).collect();
-        let other = own_files(before).filter(|(inode, object)| after.get(inode) != Some(object));
-        change.contents.extend(other.map(|(inode, _)| inode));
+    if now.is_none() {
+        change.entries.push((VIEWS, view_name(before.view(), before.first_number())));
     }
-    let folders = if now.is_some() { before.count() } else { 1 };
+    let (folders, ways): (_, &[bool]) =
+        if now.is_some() { (before.count(), &[false, true]) } else { (1, &[true]) };
     for folder in 0..folders {
         let Some(Kind::Folder { first, count }) = before.kind(folder) else { continue };
         for child in first..first.saturating_add(count) {
-            let is_other = now.is_none_or(|now| inode(now, child) != inode(before, child));
-            if let (true, Some(parent), Some(name)) =
-                (is_other, inode(before, folder), before.name(child))
-            {
-                change.entries.push((parent, name.to_owned()));
+            let is_other =
+                now.is_none_or(|now| inode(now, child, false) != inode(before, child, false));
+            for &is_named in ways.iter().filter(|_| is_other) {
+                let parent = inode(before, folder, is_named);
+                let entry = parent.zip(before.name(child).map(ToOwned::to_owned));
+                change.entries.extend(entry);
             }
         }
     }
 }
 
-/// The inode of a view's node.
-pub fn inode_of(index: &Index, node: u32) -> Option<Inode> {
+/// The inode of a view's node, which somebody has come to by a name, or by the folder of views.
+pub fn inode_of(index: &Index, node: u32, is_named: bool) -> Option<Inode> {
     Some(match index.kind(node)? {
-        Kind::File { object, executable, is_own: false, .. } => {
-            Inode::Object { id: object, executable }
+        Kind::File { object, executable, copy, .. } => {
+            Inode::Object { id: object, executable, copy }
         }
-        _ => Inode::Node(index.first_number() + u64::from(node)),
+        Kind::Empty { executable } => Inode::EmptyFile { executable },
+        _ => Inode::Node { number: index.first_number() + u64::from(node), is_named },
     })
+}
+
+/// What the folder of views calls a view, by its digest and the number of its first node: no name there
+/// ever means something else.
+pub fn view_name(digest: &str, first_number: u64) -> String {
+    format!("{digest}.{first_number}")
 }
 
 fn identity(path: &Path) -> io::Result<Identity> {

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use zerocopy::IntoBytes;
 
 use super::format::{
-    EMPTY, FILE, FOLDER, Header, LINK, MAGIC, OWN_FILE, RawNode, RawObject, VERSION, checksum,
+    EMPTY, FILE, FOLDER, Header, LINK, MAGIC, RawNode, RawObject, VERSION, checksum,
 };
 use super::plan::Content;
 use crate::id::ObjectId;
 use crate::store::Location;
+use crate::vfs::inode::COPIES;
 
 /// Compiles a view: its entries, where their objects are, the first of as many numbers as
 /// [`count_nodes`] says, and what imports from it read.
@@ -71,16 +72,27 @@ struct Builder {
     objects: Vec<RawObject>,
     names: Vec<u8>,
     known: HashMap<ObjectId, u32>,
-    /// Shared libraries, and whether they may be executed, that some path has already.
-    loadable: HashSet<(ObjectId, bool)>,
+    /// Copies of shared libraries that some path is already, and whether they may be executed.
+    copies: HashSet<(ObjectId, bool, u32)>,
 }
 
 /// Whether a file is a shared library by its name: `x.so`, `x.so.1`. The loader tells one from another
-/// by its inode, and gives two paths of one inode the same state.
+/// by its inode: it gives two paths of one inode the same state, and one path two states where its
+/// inode has changed. So which copy of its content a library is follows from its path alone.
 fn is_loadable(name: &str) -> bool {
     let mut parts = name.split('.').skip(1);
     parts.any(|part| part == "so")
         && parts.all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Which copy of its content a shared library is, by where it is among packages, whatever the
+/// interpreter.
+fn copy_at(path: &str) -> u32 {
+    const PACKAGES: &str = "/site-packages/";
+    let place = path.find(PACKAGES).map_or(path, |found| &path[found + PACKAGES.len()..]);
+    let hash = blake3::hash(place.as_bytes());
+    let number = hash.as_bytes().first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    1 + number % (COPIES - 1)
 }
 
 fn narrow(number: usize) -> u32 {
@@ -90,8 +102,8 @@ fn narrow(number: usize) -> u32 {
 impl Builder {
     fn add_tree(&mut self, root: &Folder<'_>, locations: &HashMap<ObjectId, Location>) {
         self.add_node("", FOLDER, false, 0, 0);
-        let mut waiting = VecDeque::from([(0_usize, root)]);
-        while let Some((number, folder)) = waiting.pop_front() {
+        let mut waiting = VecDeque::from([(0_usize, String::new(), root)]);
+        while let Some((number, path, folder)) = waiting.pop_front() {
             let first = self.nodes.len();
             let children = folder.children();
             self.nodes[number].first = narrow(first).into();
@@ -99,15 +111,17 @@ impl Builder {
             for (name, child) in children {
                 match child {
                     Ok(folder) => {
-                        waiting.push_back((self.nodes.len(), folder));
+                        waiting.push_back((self.nodes.len(), format!("{path}{name}/"), folder));
                         self.add_node(name, FOLDER, false, 0, 0);
                     }
                     Err(Content::File { object, executable }) => {
-                        let is_loaded_already =
-                            is_loadable(name) && !self.loadable.insert((*object, *executable));
-                        let kind = if is_loaded_already { OWN_FILE } else { FILE };
+                        let copy = if is_loadable(name) {
+                            self.copy(*object, *executable, copy_at(&format!("{path}{name}")))
+                        } else {
+                            0
+                        };
                         let object = self.add_object(*object, locations);
-                        self.add_node(name, kind, *executable, object, 0);
+                        self.add_node(name, FILE, *executable, object, copy);
                     }
                     Err(Content::Empty { executable }) => {
                         self.add_node(name, EMPTY, *executable, 0, 0);
@@ -119,6 +133,15 @@ impl Builder {
                 }
             }
         }
+    }
+
+    /// The copy that a library is to be, or the next that no other path in this view is.
+    fn copy(&mut self, object: ObjectId, executable: bool, wanted: u32) -> u32 {
+        let mut copy = wanted;
+        while !self.copies.insert((object, executable, copy)) {
+            copy = 1 + copy % (COPIES - 1);
+        }
+        copy
     }
 
     fn add_name(&mut self, name: &str) -> u32 {

@@ -12,7 +12,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 pub const MAGIC: [u8; 8] = *b"PSQKIDX\0";
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The header.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -39,7 +39,7 @@ pub struct RawNode {
     pub executable: u8,
     /// First child, object, or the target's place among the names.
     pub first: U32,
-    /// Number of children, or the target's length.
+    /// Number of children, the target's length, or which copy of the object a file is.
     pub count: U32,
 }
 
@@ -58,8 +58,6 @@ pub const FOLDER: u8 = 0;
 pub const FILE: u8 = 1;
 pub const EMPTY: u8 = 2;
 pub const LINK: u8 = 3;
-/// A file that has an inode of its own, whatever other has the same content.
-pub const OWN_FILE: u8 = 4;
 
 /// Digest of an index, its own place left out.
 pub fn checksum(header: &Header, body: &[u8]) -> [u8; 32] {

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use super::format::{
-    EMPTY, FILE, FOLDER, Header, LINK, MAGIC, OWN_FILE, RawNode, RawObject, VERSION, checksum,
+    EMPTY, FILE, FOLDER, Header, LINK, MAGIC, RawNode, RawObject, VERSION, checksum,
 };
 use crate::id::ObjectId;
 use crate::store::mapping::Mapping;
 use crate::store::{Location, StoreError};
+use crate::vfs::inode::COPIES;
 
 /// Why an index cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +46,8 @@ pub enum Kind<'a> {
         size: u64,
         /// Whether it may be executed.
         executable: bool,
-        /// Whether it has an inode of its own.
-        is_own: bool,
+        /// Tells copies of the object apart that must not be one file to a loader.
+        copy: u32,
     },
     /// A file without content.
     Empty {
@@ -130,10 +131,10 @@ impl Index {
                 }
                 Kind::Folder { first, count }
             }
-            FILE | OWN_FILE => {
+            FILE => {
                 let object = self.raw_objects().get(raw.first.get() as usize)?;
-                let is_own = raw.kind == OWN_FILE;
-                Kind::File { object: object.id.get(), size: object.size.get(), executable, is_own }
+                let (object, size) = (object.id.get(), object.size.get());
+                Kind::File { object, size, executable, copy: raw.count.get() % COPIES }
             }
             EMPTY => Kind::Empty { executable },
             LINK => Kind::Link(self.text(raw.first.get(), raw.count.get())?),
@@ -264,7 +265,7 @@ mod tests {
                 let expected = match content {
                     Content::File { object, executable } => {
                         let (object, size) = (*object, *object);
-                        Kind::File { object, size, executable: *executable, is_own: false }
+                        Kind::File { object, size, executable: *executable, copy: 0 }
                     }
                     Content::Empty { executable } => Kind::Empty { executable: *executable },
                     Content::Link(target) => Kind::Link(target),
@@ -295,23 +296,25 @@ mod tests {
     }
 
     #[test]
-    fn a_second_path_of_a_library_has_an_inode_of_its_own() {
-        let file = |object, executable| Content::File { object, executable };
-        let paths = [
-            ("a/x.so", 1, true),
-            ("b/y.so.1", 1, true),
-            ("b/z.so", 1, false),
-            ("c/x.py", 2, false),
-            ("c/y.py", 2, false),
-            ("d/x.so", 3, false),
-        ];
-        let entries =
-            paths.map(|(path, object, executable)| (path.to_owned(), file(object, executable)));
-        let index = open(&compile(&entries.into(), &locations(), 100, b"")).unwrap();
-        let own = paths.map(|(path, ..)| match index.kind(find(&index, path).unwrap()) {
-            Some(Kind::File { is_own, .. }) => is_own,
-            other => panic!("{other:?}"),
-        });
-        assert_eq!(own, [false, true, false, false, false, false]);
+    fn paths_of_one_library_are_copies_which_are_the_same_in_a_part_of_a_view() {
+        const SITE: &str = "lib/python3.11/site-packages";
+        let paths = [("a/x.so", 1), ("b/y.so.1", 1), ("c/x.py", 2), ("c/y.py", 2), ("d/x.so", 3)];
+        let copies = |site: &str, of: &[(&str, ObjectId)]| {
+            let file = |object| Content::File { object, executable: false };
+            let entries = of.iter().map(|(path, object)| (format!("{site}/{path}"), file(*object)));
+            let index = open(&compile(&entries.collect(), &locations(), 100, b"")).unwrap();
+            let copy =
+                |path: &str| match index.kind(find(&index, &format!("{site}/{path}")).unwrap()) {
+                    Some(Kind::File { copy, .. }) => copy,
+                    other => panic!("{other:?}"),
+                };
+            of.iter().map(|(path, _)| copy(path)).collect::<Vec<_>>()
+        };
+        let all = copies(SITE, &paths);
+        assert!(all[0] != all[1] && all[0] != 0 && all[1] != 0 && all[4] != 0, "{all:?}");
+        assert_eq!(all[2..4], [0, 0]);
+        assert_eq!(copies(SITE, &paths[1..]), all[1..]);
+        // Another interpreter's are the same.
+        assert_eq!(copies("lib/python3.12/site-packages", &paths), all);
     }
 }

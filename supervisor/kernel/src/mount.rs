@@ -44,6 +44,11 @@ pub fn take_open(folder: BorrowedFd<'_>, access: Access) -> io::Result<OwnedFd> 
     take_from(folder.as_raw_fd(), c"", libc::AT_EMPTY_PATH, access)
 }
 
+/// Takes a copy of the mount that an open folder is in, from a folder below that down.
+pub fn take_below(folder: BorrowedFd<'_>, path: &Path, access: Access) -> io::Result<OwnedFd> {
+    take_from(folder.as_raw_fd(), &c_path(path)?, 0, access)
+}
+
 fn take_from(at: RawFd, path: &CStr, flags: i32, access: Access) -> io::Result<OwnedFd> {
     let flags = flags.cast_unsigned() | libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
     // SAFETY: the path is a C string that lives through the call.
@@ -79,7 +84,7 @@ fn restrict_at(at: RawFd, path: &CStr, flags: i32, access: Access) -> io::Result
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Attaches a mount that [`take`] or [`take_open`] took at a path of this mount namespace.
+/// Attaches a mount that [`take`] and the like took at a path of this mount namespace.
 pub fn attach(tree: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     move_to(tree, libc::AT_FDCWD, &c_path(path)?, 0)
 }

@@ -58,10 +58,10 @@ impl Shared {
         published
     }
 
-    /// Exchanges all overlays, because files below them are others now. Blocks.
+    /// Exchanges the overlay, because files below them are others now. Blocks.
     pub(super) fn renew(&self) {
         let mut hosted = lock(&self.hosted);
-        self.views.renew_all();
+        self.views.renew();
         for name in hosted.clone() {
             self.host(&name, &mut hosted);
         }
@@ -92,7 +92,7 @@ impl Shared {
         let Some(environment) = environment.filter(|one| one.owner == Owner::User) else {
             return Ok(());
         };
-        let view = self.view_at(&environment.view, name)?;
+        let view = self.view(&environment.view)?;
         let place = self.place(name);
         if !view.is_overlay() || view.is_at(&place) {
             return Ok(());

@@ -26,7 +26,7 @@ impl Environments {
             let name = retained_name(&subset.view);
             let io = |error| EnvironmentsError::Io { name: name.clone(), error };
             shared.publish(std::slice::from_ref(&name)).map_err(io)?;
-            let view = shared.view_at(&subset.view, &name)?;
+            let view = shared.view(&subset.view)?;
             Ok(Arc::new(tree.part(&distributions, subset, view)))
         })
         .await

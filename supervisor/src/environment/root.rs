@@ -48,15 +48,12 @@ impl Environments {
 
     /// A view that some name stands for, or that is retained. Blocks.
     pub fn view(&self, view: &str) -> Result<Arc<View>, EnvironmentsError> {
-        let all = self.shared.repository.environments()?.into_iter();
-        let mut named = all.filter(|environment| environment.view == view);
-        let name = named.next().map_or_else(|| retained_name(view), |environment| environment.name);
-        self.shared.view_at(view, &name)
+        self.shared.view(view)
     }
 
     /// The view with a digest, where somebody has had it. Blocks.
     pub fn known_view(&self, view: &str) -> Option<Arc<View>> {
-        self.shared.views.get(self.shared.repository.root_inode(view).ok()?)
+        self.shared.views.get(self.shared.repository.root(view).ok()?.0)
     }
 
     /// Views, of environments and distributions, that are mounted somewhere in these namespaces. Those
@@ -97,7 +94,7 @@ impl Shared {
                 let now = self.repository.environment(name)?;
                 Ok::<_, EnvironmentsError>(now.is_some_and(|now| now.view == environment.view))
             };
-            match self.view_at(&environment.view, name) {
+            match self.view(&environment.view) {
                 Ok(view) if is_current()? => return Ok((environment, view, lease)),
                 Ok(_) => {}
                 // It is just being published.
@@ -107,10 +104,9 @@ impl Shared {
         }
     }
 
-    /// The view that the mount shows as `name`, which must be `view`.
-    pub(super) fn view_at(&self, view: &str, name: &str) -> Result<Arc<View>, EnvironmentsError> {
-        let root = self.repository.root_inode(view)?;
-        let opened = self.views.open(view, root, name);
-        opened.map_err(|error| EnvironmentsError::Io { name: name.to_owned(), error })
+    /// A view that the mount shows. Blocks.
+    pub(super) fn view(&self, view: &str) -> Result<Arc<View>, EnvironmentsError> {
+        let opened = self.views.open(view, self.repository.root(view)?);
+        opened.map_err(|error| EnvironmentsError::Io { name: view.to_owned(), error })
     }
 }

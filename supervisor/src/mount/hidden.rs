@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -61,9 +61,10 @@ impl HiddenMounts {
 }
 
 impl HiddenMount {
-    /// A copy of it, attached nowhere. Blocks.
-    pub fn copy(&self, access: Access) -> io::Result<OwnedFd> {
-        tree::visit(self.all.namespace.as_fd(), || tree::take_open(self.tree.as_fd(), access))
+    /// A copy of it from a folder in it down, attached nowhere. Blocks.
+    pub fn copy(&self, path: &Path, access: Access) -> io::Result<OwnedFd> {
+        let namespace = self.all.namespace.as_fd();
+        tree::visit(namespace, || tree::take_below(self.tree.as_fd(), path, access))
     }
 }
 
@@ -88,7 +89,8 @@ mod tests {
         let made = tree::elsewhere(|| {
             tree::own_namespace()?;
             mount(Some("x"), folder.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
-            fs::write(folder.path().join("file"), "content")?;
+            fs::create_dir(folder.path().join("folder"))?;
+            fs::write(folder.path().join("folder/file"), "content")?;
             tree::take(folder.path(), Access::ReadOnly)
         });
         made.unwrap()
@@ -107,7 +109,7 @@ mod tests {
     fn a_copy_is_of_the_mount_and_outlives_it() {
         let all = Arc::new(HiddenMounts::new().unwrap());
         let hidden = all.add(tmpfs()).unwrap();
-        let copies = [0; 2].map(|_| hidden.copy(Access::ReadOnly).unwrap());
+        let copies = [0; 2].map(|_| hidden.copy(Path::new("folder"), Access::ReadOnly).unwrap());
         drop(hidden);
         drop(all);
         for copy in &copies {

@@ -6,6 +6,7 @@ mod hidden;
 mod keeper;
 mod kept;
 pub mod mountinfo;
+mod overlays;
 mod process;
 pub mod uses;
 mod view;

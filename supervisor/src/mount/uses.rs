@@ -2,26 +2,18 @@
 //!
 //! Sandboxes and containers have a view mounted in a mount namespace of their own, through an overlay
 //! or as a folder of the mount. The kernel alone knows all of them, whoever made them, so it is asked:
-//! every process and its mounts. What a view is mounted through is told by an overlay's
-//! source, and by nothing else, because the mount below an overlay is in nobody's list.
+//! every process and its mounts. Whose an overlay is is told by its source, and by nothing else,
+//! because the mount below an overlay is in nobody's list; which view is mounted, by the folder of it.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::Path;
 
 use pipsqueak_fs::mount::FILE_SYSTEM;
 
 use super::held::{number, told};
-use super::mountinfo::{Mount, Namespace};
+use super::mountinfo::{self, Mount, Namespace};
 
 const OVERLAY: &str = "overlay";
-
-/// What an overlay says of itself: of which instance's views it is, and which it shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    instance: String,
-    view: String,
-}
 
 /// What is mounted of an instance's views, its own places apart.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,29 +24,20 @@ pub struct Places {
     pub inodes: BTreeSet<u64>,
 }
 
-impl Source {
-    /// Of a view in the instance whose mount is at a path.
-    pub fn new(mount: &Path, view: &str) -> Self {
-        Self { instance: instance(mount), view: view.to_owned() }
-    }
-
-    /// The view of an instance that a mount is an overlay of.
-    fn view_of<'a>(mount: &'a Mount, instance: &str) -> Option<&'a str> {
-        let (of, view) = mount.source.strip_prefix("pipsqueak:")?.split_once(':')?;
-        (mount.kind == OVERLAY && of == instance).then_some(view)
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pipsqueak:{}:{}", self.instance, self.view)
-    }
-}
-
-/// Tells instances apart, by where they have their mounts.
-fn instance(mount: &Path) -> String {
+/// What an overlay of the views of the instance whose mount is at a path says of itself.
+pub fn source(mount: &Path) -> String {
     let digest = blake3::hash(mount.as_os_str().as_encoded_bytes()).to_hex();
-    digest[..8].to_owned()
+    format!("pipsqueak:{}", &digest[..8])
+}
+
+fn is_overlay(mount: &Mount, source: &str) -> bool {
+    mount.kind == OVERLAY && mount.source == source
+}
+
+/// The view that a mount of an overlay shows.
+fn view_of(mount: &Mount) -> Option<&str> {
+    let name = mountinfo::first_part(&mount.root, Path::new("/"))?;
+    name.split_once('.').map(|(view, _)| view)
 }
 
 impl Places {
@@ -68,12 +51,12 @@ impl Places {
         device: u64,
         exports: Option<&Mount>,
     ) -> Self {
-        let instance = instance(mount);
+        let source = source(mount);
         let device = told(device);
         let mut places = Self::default();
         for namespace in namespaces {
             for found in &namespace.mounts {
-                let view = Source::view_of(found, &instance);
+                let view = is_overlay(found, &source).then(|| view_of(found)).flatten();
                 let is_folder = found.device == device && found.root != Path::new("/");
                 if (view.is_none() && !is_folder) || is_own(namespace, found, exports) {
                     continue;
@@ -107,12 +90,12 @@ fn is_own(namespace: &Namespace, mount: &Mount, exports: Option<&Mount>) -> bool
 /// or were: those that are `known`, without those that are another file system's by now, and those that
 /// mounts tell of.
 pub fn devices(namespaces: &[Namespace], mount: &Path, known: BTreeSet<u64>) -> BTreeSet<u64> {
-    let instance = instance(mount);
+    let source = source(mount);
     let mut devices = known;
     let all = || namespaces.iter().flat_map(|namespace| &namespace.mounts);
     let (ours, others): (Vec<_>, Vec<_>) = all()
         .filter(|mount| mount.kind != FILE_SYSTEM)
-        .partition(|mount| Source::view_of(mount, &instance).is_some());
+        .partition(|mount| is_overlay(mount, &source));
     for other in others {
         // Numbers of file systems that are gone are given to others.
         number(&other.device).map(|device| devices.remove(&device));
@@ -147,24 +130,25 @@ mod tests {
     #[test]
     fn what_the_instance_shows_itself_is_no_use() {
         let whole = Path::new("/packages");
-        let source = |view: &str| Source::new(whole, view).to_string();
-        let other = Source::new(Path::new("/others"), "f").to_string();
+        let (source, other) = (source(whole), source(Path::new("/others")));
         let exports = mount(3, 1, "8:1", "/state/exports", "/run/exports", "/dev/sda1");
         let mounts = vec![
             mount(1, 0, "8:1", "/", "/", "/dev/sda1"),
             mount(2, 1, "0:46", "/", "/packages", "pipsqueak"),
             exports.clone(),
-            mount(4, 2, "0:50", "/", "/packages/envs/a", &source("a")),
-            mount(5, 3, "0:50", "/", "/run/exports/a/env", &source("a")),
+            mount(4, 2, "0:50", "/a.1", "/packages/envs/a", &source),
+            mount(5, 3, "0:50", "/a.1", "/run/exports/a/env", &source),
             // Repaired, and exchanged.
-            mount(6, 5, "0:51", "/", "/run/exports/a/env", &source("a")),
+            mount(6, 5, "0:51", "/a.1", "/run/exports/a/env", &source),
             // In a container: of an export, of a name at the same path, of a part.
             mount(7, 1, "8:1", "/state/exports/b", "/pipsqueak", "/dev/sda1"),
-            mount(8, 7, "0:52", "/", "/pipsqueak/env", &source("b")),
-            mount(9, 1, "0:53", "/lib", "/packages/envs/c", &source("c")),
-            mount(10, 77, "0:54", "/", "/packages/envs/d", &source("d")),
-            mount(11, 1, "0:55", "/", "/f", &other),
-            mount(12, 1, "8:1", "/", "/g", &source("g")),
+            mount(8, 7, "0:50", "/b.2", "/pipsqueak/env", &source),
+            mount(9, 1, "0:51", "/c.3/lib", "/packages/envs/c", &source),
+            mount(10, 77, "0:50", "/d.4", "/packages/envs/d", &source),
+            mount(11, 1, "0:55", "/f.6", "/f", &other),
+            mount(12, 1, "8:1", "/g.7", "/g", &source),
+            // Where all views are that are mounted nowhere.
+            mount(13, 1, "0:50", "/", "/0", &source),
         ];
         let namespaces = [Namespace { process: "/proc/none".into(), mounts }];
         let places = Places::among(&namespaces, whole, makedev(0, 46), Some(&exports));
@@ -175,12 +159,11 @@ mod tests {
     #[test]
     fn numbers_that_others_have_now_are_not_ours() {
         let whole = Path::new("/packages");
-        let source = |mount: &str| Source::new(Path::new(mount), "a").to_string();
         let mounts = vec![
             mount(1, 0, "8:1", "/", "/", "/dev/sda1"),
             mount(2, 1, "0:46", "/", "/packages", "pipsqueak"),
-            mount(3, 2, "0:50", "/", "/packages/envs/a", &source("/packages")),
-            mount(4, 1, "0:51", "/", "/others/envs/a", &source("/others")),
+            mount(3, 2, "0:50", "/a.1", "/packages/envs/a", &source(whole)),
+            mount(4, 1, "0:51", "/a.1", "/others/envs/a", &source(Path::new("/others"))),
         ];
         let namespaces = [Namespace { process: "/proc/none".into(), mounts }];
         let known = [46, 51, 52].map(|minor| makedev(0, minor));

@@ -32,7 +32,11 @@ impl Supervisor {
             }
             StoreRequest::Repair => {
                 let repaired = environments.repair(progress).await?;
-                self.containers.renew().await;
+                if repaired.objects > 0 {
+                    self.containers.renew().await;
+                    // What they have loaded is of another overlay than their children's.
+                    self.zygotes.evict(None);
+                }
                 Reply::Repaired(repaired)
             }
             StoreRequest::Pin { name } => {

@@ -1,8 +1,12 @@
 //! What is kept although nothing that is published has it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::fixture::Store;
 use crate::gc::Mounted;
 use crate::repository::retained_name;
+use crate::vfs::inode::{ENVS, VIEWS};
+use crate::vfs::{DirectoryEntry, FileKind};
 
 #[test]
 fn a_lease_outlives_the_process_that_gave_it() {
@@ -43,4 +47,48 @@ fn a_subset_is_shown_until_it_is_collected_and_has_what_was_wanted() {
     assert_eq!(store.collect().views, 1);
     assert_eq!(store.check(), []);
     assert!(store.repository.subset("no such view", &|_| true).is_err());
+}
+
+#[test]
+fn a_file_has_one_number_in_all_views_and_a_folder_one_for_each_way_to_it() {
+    let store = Store::new();
+    store.add("e", &[(1, 1), (2, 1), (3, 1)].into()).unwrap();
+    let whole = store.repository.environment("e").unwrap().unwrap();
+    let wanted = whole.distributions.iter().find(|one| one.name == "p2").unwrap();
+    let subset = store.repository.subset(&whole.view, &|digest| digest == wanted.digest).unwrap();
+    store.shown.reload(&[]).unwrap();
+    let vfs = &store.shown.0;
+    let below = |root: u64| {
+        let (mut files, mut folders) = (BTreeMap::new(), BTreeSet::new());
+        let mut waiting = vec![(root, String::new())];
+        while let Some((folder, path)) = waiting.pop() {
+            folders.insert(folder);
+            for DirectoryEntry { name, attributes } in vfs.list(folder, 2).unwrap() {
+                let (path, inode) = (format!("{path}/{name}"), attributes.inode);
+                assert_eq!(vfs.lookup(folder, &name).unwrap(), Some(attributes));
+                match attributes.kind {
+                    FileKind::Folder => waiting.push((inode, path)),
+                    FileKind::File => drop(files.insert(path, inode)),
+                    FileKind::Link => {}
+                }
+            }
+        }
+        (files, folders)
+    };
+    let root = |view: &str| {
+        let (root, name) = store.repository.root(view).unwrap();
+        assert_eq!(vfs.lookup(VIEWS, &name).unwrap().unwrap().inode, root);
+        assert_eq!(store.repository.view_of(root).unwrap().as_deref(), Some(view));
+        root
+    };
+    let (all, folders) = below(root(&whole.view));
+    let (part, _) = below(root(&subset.view));
+    assert!(part.len() > 5 && part.len() < all.len());
+    assert!(part.iter().all(|(path, inode)| all[path] == *inode), "{part:?} {all:?}");
+    let named = vfs.lookup(ENVS, "e").unwrap().unwrap().inode;
+    assert_eq!(store.repository.view_of(named).unwrap(), Some(whole.view));
+    let (same, others) = below(named);
+    assert_eq!(same, all);
+    assert!(folders.is_disjoint(&others));
+    assert_eq!(vfs.lookup(VIEWS, "e").unwrap(), None);
 }
