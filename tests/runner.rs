@@ -104,6 +104,7 @@ fn main() -> ExitCode {
         ("store::full", store::full::tests()),
         ("store::orders", store::orders::tests()),
         ("store::roots", store::roots::tests()),
+        ("zygote::ahead", zygote::ahead::tests()),
         ("zygote::children", zygote::children::tests()),
         ("zygote::files", zygote::files::tests()),
         ("zygote::forked", zygote::forked::tests()),

@@ -1,5 +1,6 @@
 //! What a process that was forked from a zygote is like, and what a zygote may have imported.
 
+pub mod ahead;
 pub mod children;
 pub mod files;
 pub mod forked;

@@ -30,7 +30,9 @@ class Preloading:
     def __init__(self, wanted, probe, generators):
         self.wanted = dict.fromkeys(wanted)
         self.accounts = {}
-        self.failed = {}
+        self.failed = None
+        # Modules whose imports have failed, and the wanted ones that were importing them.
+        self.importers = {}
         # Wanted modules that are being imported, each by the one before it.
         self.open = []
         self.thread = _thread.get_ident()
@@ -39,7 +41,8 @@ class Preloading:
         self.since = self.bytes = 0
 
     def run(self):
-        """Imports them all."""
+        """Imports them all, or those before the first that fails: what that leaves half-imported is in
+        the way of all else."""
         self.account(START).hazards, _ = self.probe.news()
         end_watch = self.probe.watch_hooks()
         self.generators.begin()
@@ -53,8 +56,8 @@ class Preloading:
                 except BaseException as error:
                     # What a package raises is not always an Exception: some exit.
                     handler.stay(error)
-                    reason = f"{failure.name(error)}: {failure.message(error)}"
-                    self.failed[name] = failure.printable(reason, 1000)
+                    self.fail(name, error)
+                    break
                 handler.stay()
                 self.account(name).hazards += self.probe.mapped()
         finally:
@@ -79,9 +82,22 @@ class Preloading:
         self.open.append(name)
         try:
             return self.plain(name, import_)
+        except BaseException:
+            # They may do without it.
+            self.importers.setdefault(name, []).extend(self.open[:-1])
+            raise
         finally:
             self.settle()
             self.open.pop()
+
+    def fail(self, name, error):
+        """Notes why a module cannot be imported ahead, and what has gone on without it."""
+        reason = f"cannot be imported ahead: {failure.name(error)}: {failure.message(error)}"
+        self.failed = {
+            "module": name,
+            "reason": failure.printable(reason, 200),
+            "importers": self.importers.get(name, []),
+        }
 
     def settle(self):
         """Charges what has changed since the last time to the module that is being imported; what
@@ -120,7 +136,6 @@ class Preloading:
                 }
                 for name in dict.fromkeys([*self.wanted, *others])
             ],
-            "failed": self.failed,
             "reads": reads.told(),
         }
 

@@ -102,6 +102,9 @@ def _prepare(control, modules, probe, generators):
     freeing many small objects in each child would copy the pages that they are in."""
     preloading = Preloading(modules, probe, generators)
     preloading.run()
+    if preloading.failed:
+        channel.send(control, {"failed": preloading.failed})
+        os._exit(70)
     try:
         snapshot.before()
     except snapshot.HookFailure as error:

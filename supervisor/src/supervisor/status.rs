@@ -95,8 +95,8 @@ fn zygote_info(slot: zygote::Slot) -> ZygoteInfo {
             info.modules = zygote.modules().to_vec();
             let left_out =
                 slot.left_out.iter().map(|(module, why)| format!("{module} left out: {why}"));
-            let remarks: Vec<_> = left_out.chain(zygote.remarks().iter().cloned()).collect();
-            info.reason = (!remarks.is_empty()).then(|| remarks.join("; "));
+            let left_out: Vec<_> = left_out.collect();
+            info.reason = (!left_out.is_empty()).then(|| left_out.join("; "));
             info.forks = zygote.forks();
             info.spares = zygote.spares().count() as u64;
             info.memory = zygote.sandbox().group().memory();

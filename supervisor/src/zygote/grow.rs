@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::forest::{self, Cost, ModuleId, Modules, Parent, Realm, Start, ZygoteId};
-use super::imports::Unsafe;
+use super::imports::{Failed, Unsafe};
 use super::node::{Imports, Surroundings, Zygote, ZygoteError};
 use super::pool::{Inner, Pool, Slot, State};
 use crate::environment::{EnvironmentsError, Tree};
@@ -43,6 +43,15 @@ struct Growth {
     start: Start,
     /// The modules that it is to import, by name.
     wanted: HashMap<String, ModuleId>,
+}
+
+impl Growth {
+    /// Leaves modules out that no zygote may import.
+    fn leave_out(&mut self, barred: &Modules) {
+        self.wanted.retain(|_, module| !barred.contains(*module));
+        self.start.imports = self.start.imports.difference(barred);
+        self.start.modules = self.start.modules.difference(barred);
+    }
 }
 
 impl Pool {
@@ -96,13 +105,13 @@ impl Pool {
             growths
         };
         let mut is_whole = true;
-        for growth in growths {
+        for mut growth in growths {
             let id = growth.id;
             if !self.lock().slots.contains_key(&id) {
                 // It was evicted while others were started.
                 continue;
             }
-            match self.start(&growth).await {
+            match self.start_without_failing(&mut growth).await {
                 Ok(zygote) => self.settle_ready(&growth, zygote),
                 Err(GrowError::Zygote(ZygoteError::Sandbox(SandboxError::Stopping))) => return,
                 Err(GrowError::Zygote(ZygoteError::Unsafe(found)))
@@ -169,6 +178,25 @@ impl Pool {
         });
     }
 
+    /// Starts a zygote, and another without the module whose import has failed in it, until none does.
+    async fn start_without_failing(
+        self: &Arc<Self>,
+        growth: &mut Growth,
+    ) -> Result<Zygote, GrowError> {
+        loop {
+            growth.leave_out(&self.lock().policy.barred());
+            match self.start(growth).await {
+                Err(GrowError::Zygote(ZygoteError::Failed(failed)))
+                    if growth.wanted.contains_key(&failed.module) =>
+                {
+                    tracing::info!(zygote = growth.id, ?failed, "not for zygotes");
+                    self.lock().note_failed(growth, &failed);
+                }
+                started => return started,
+            }
+        }
+    }
+
     async fn start(self: &Arc<Self>, growth: &Growth) -> Result<Zygote, GrowError> {
         let parent = match growth.parent {
             None => None,
@@ -216,13 +244,10 @@ impl Pool {
                 inner.policy.costs.observe(*module, cost);
             }
         }
-        let failed = growth.wanted.iter().filter(|(name, _)| !zygote.has_imported(name));
-        let failed: Modules = failed.map(|(_, &module)| module).collect();
-        inner.policy.drop_modules(&failed);
-        let modules = growth.start.modules.difference(&failed);
         let parameters = *inner.policy.parameters();
-        let bytes = inner.policy.costs.sum(&modules).bytes;
+        let bytes = inner.policy.costs.sum(&growth.start.modules).bytes;
         let left_out = inner.left_out(&growth.tree);
+        let modules = growth.start.modules.clone();
         // One that was evicted while it was starting is dropped here, and ends.
         let Some(slot) = inner.slots.get_mut(&growth.id) else { return };
         slot.seen.fork_us =
@@ -312,17 +337,44 @@ impl Inner {
         for (name, why) in found {
             let Some(&module) = growth.wanted.get(&name) else { continue };
             self.policy.hazard(module, true);
-            let owner = self.policy.names.module_named(module).distribution;
-            if let Some(owner) = owner {
-                let digest = self.policy.names.digest(owner).to_owned();
+            if let Some(digest) = self.digest_of(module) {
                 self.unsafe_modules.entry(digest).or_default().insert(name, why);
             }
         }
     }
 
+    /// Has no zygote import what one could not, in this run, nor what is in it or, where functions can,
+    /// imports it.
+    fn note_failed(&mut self, growth: &Growth, failed: &Failed) {
+        let Some(&module) = growth.wanted.get(&failed.module) else { return };
+        let below = format!("{}.", failed.module);
+        let mut modules: Modules = [module].into_iter().collect();
+        for (name, &other) in &growth.wanted {
+            if name.starts_with(&below) {
+                self.policy.needs(other, module);
+                modules.insert(other);
+            } else if other != module && failed.importers.contains(name) {
+                self.policy.needs(other, module);
+            }
+        }
+        self.policy.fails(&modules);
+        if let Some(digest) = self.digest_of(module) {
+            let of_distribution = self.failed_modules.entry(digest).or_default();
+            of_distribution.insert(failed.module.clone(), failed.reason.clone());
+        }
+    }
+
+    /// Digest of the distribution that brings a module.
+    fn digest_of(&self, module: ModuleId) -> Option<String> {
+        let owner = self.policy.names.module_named(module).distribution?;
+        Some(self.policy.names.digest(owner).to_owned())
+    }
+
     /// Modules of an environment that no zygote may import.
     pub fn left_out(&self, tree: &Tree) -> Unsafe {
-        let found = tree.distributions.keys().filter_map(|digest| self.unsafe_modules.get(digest));
+        let all = [&self.failed_modules, &self.unsafe_modules];
+        let found =
+            all.iter().flat_map(|all| tree.distributions.keys().filter_map(|one| all.get(one)));
         found.flatten().map(|(name, why)| (name.clone(), why.clone())).collect()
     }
 

@@ -20,6 +20,17 @@ pub struct Imported {
     pub remarks: Vec<String>,
 }
 
+/// A module whose import has failed in a zygote.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Failed {
+    /// Its name.
+    pub module: String,
+    /// Why.
+    pub reason: String,
+    /// Others that were to be imported and whose imports have met that.
+    pub importers: Vec<String>,
+}
+
 /// Modules that cannot be in a zygote, and why not.
 pub type Unsafe = BTreeMap<String, String>;
 

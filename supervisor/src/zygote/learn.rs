@@ -76,7 +76,10 @@ impl Inner {
         }
         let learned: Vec<_> =
             modules.iter().map(|module| Imported { module, cost: None }).collect();
-        self.policy.learn(function, &learned);
+        if self.policy.learn(function, &learned) {
+            let unlike = self.policy.unsafe_modules();
+            self.slots.retain(|_, slot| slot.seen.modules.intersection(&unlike).is_empty());
+        }
     }
 
     /// Lets the policy know of a function, or of its new code or environment.

@@ -1,6 +1,6 @@
 //! One zygote: started, then asked to fork.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 use tokio::sync::oneshot;
 
-use super::imports::{self, Imported, Unsafe};
+use super::imports::{self, Failed, Imported, Unsafe};
 use super::reads::Reads;
 use super::spares::Spares;
 use crate::channel;
@@ -61,6 +61,9 @@ pub enum ZygoteError {
     /// Imports have left what a fork would break or share; each module, and what it was.
     #[error("no zygote can have imported {}", imports::describe(.0))]
     Unsafe(Unsafe),
+    /// An import has failed, and left what is half-imported.
+    #[error("{} {}", .0.module, .0.reason)]
+    Failed(Failed),
     /// It cannot go to sleep.
     #[error("the zygote is not fit to fork: {0}")]
     Unready(String),
@@ -78,7 +81,8 @@ pub enum ZygoteError {
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Answer {
-    Ready { modules: Vec<Imported>, failed: BTreeMap<String, String>, reads: Reads, tmp_bytes: u64 },
+    Ready { modules: Vec<Imported>, reads: Reads, tmp_bytes: u64 },
+    Failed(Failed),
     Unready { reason: String },
     Tried {},
     Forked { id: u64, pid: i32 },
@@ -112,7 +116,6 @@ pub struct Zygote {
     tree: Arc<Tree>,
     modules: Vec<String>,
     imported: Vec<Imported>,
-    remarks: Vec<String>,
     /// Room that the files take which its imports have left, and its children are given.
     tmp_bytes: u64,
     /// What its imports have read in each environment: those before its own are of its parents.
@@ -191,9 +194,10 @@ impl Zygote {
         let order = channel::compose(&serde_json::json!({ "modules": wanted.modules }), b"")?;
         channel::send(&mut reader, &[order]).await?;
         let answer = hear(&mut reader, IMPORT_PATIENCE, "import its modules").await?;
-        let Some(Answer::Ready { modules: imported, failed, reads: own_reads, tmp_bytes }) = answer
-        else {
-            return Err(ZygoteError::Ended(how_ended(end).await, wanted.modules.join(", ")));
+        let (imported, own_reads, tmp_bytes) = match answer {
+            Some(Answer::Ready { modules, reads, tmp_bytes }) => (modules, reads, tmp_bytes),
+            Some(Answer::Failed(failed)) => return Err(ZygoteError::Failed(failed)),
+            _ => return Err(ZygoteError::Ended(how_ended(end).await, wanted.modules.join(", "))),
         };
         let found = imports::unsafe_ones(&imported, wanted.trusted);
         if !found.is_empty() {
@@ -204,9 +208,6 @@ impl Zygote {
         else {
             return Err(ZygoteError::Trial(how_ended(end).await));
         };
-        let modules = wanted.modules.into_iter().filter(|name| !failed.contains_key(name));
-        let modules = modules.collect();
-        let failed = failed.into_iter().map(|(name, why)| format!("{name} not imported: {why}"));
         let mut reads = parent.as_ref().map_or_else(Vec::new, |parent| parent.reads.clone());
         reads.push((tree.clone(), own_reads));
         let waiting = Arc::new(Waiting::default());
@@ -219,9 +220,8 @@ impl Zygote {
             forks: AtomicU64::new(0),
             is_proven: AtomicBool::new(false),
             tree,
-            modules,
+            modules: wanted.modules,
             imported,
-            remarks: failed.collect(),
             tmp_bytes,
             reads,
             spares: Spares::new(spares, Instant::now()),
@@ -362,19 +362,9 @@ impl Zygote {
         &self.modules
     }
 
-    /// Whether it has imported a module that it was to.
-    pub fn has_imported(&self, module: &str) -> bool {
-        self.modules.binary_search_by(|one| one.as_str().cmp(module)).is_ok()
-    }
-
-    /// What each of its imports has cost and left, those included that have failed.
+    /// What each of its imports has cost and left.
     pub fn imported(&self) -> &[Imported] {
         &self.imported
-    }
-
-    /// Modules that it could not import, and why.
-    pub fn remarks(&self) -> &[String] {
-        &self.remarks
     }
 }
 
@@ -438,9 +428,13 @@ async fn follow(mut reader: tokio::net::UnixStream, waiting: Arc<Waiting>) {
         let answered = match channel::receive(&mut reader, channel::MAX_MESSAGE_BYTES).await {
             Ok(Some((Answer::Forked { id, pid }, _))) => (id, Ok(pid)),
             Ok(Some((Answer::Refused { id, reason }, _))) => (id, Err(reason)),
-            Ok(Some((Answer::Ready { .. } | Answer::Unready { .. } | Answer::Tried {}, _))) => {
-                continue;
-            }
+            Ok(Some((
+                Answer::Ready { .. }
+                | Answer::Failed(_)
+                | Answer::Unready { .. }
+                | Answer::Tried {},
+                _,
+            ))) => continue,
             Ok(None) => break,
             Err(error) => {
                 tracing::warn!(%error, "a zygote's answer is unreadable");

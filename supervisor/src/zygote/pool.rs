@@ -108,6 +108,8 @@ pub(super) struct Inner {
     pub kinds: HashMap<Realm, Kind>,
     /// Why modules are unsafe, by the digest of their distribution.
     pub unsafe_modules: BTreeMap<String, Unsafe>,
+    /// Why modules could not be imported ahead in this run, by the digest of their distribution.
+    pub failed_modules: BTreeMap<String, Unsafe>,
 }
 
 /// A zygote that may serve a function.
@@ -143,6 +145,7 @@ impl Pool {
             given: Vec::new(),
             kinds: HashMap::new(),
             unsafe_modules: BTreeMap::new(),
+            failed_modules: BTreeMap::new(),
         };
         Self {
             sandboxes,

@@ -153,7 +153,10 @@ impl Policy {
 
     /// Takes over what a start of a function has imported, all of it: modules that its zygote had
     /// already included.
-    pub fn learn(&mut self, name: &str, imported: &[Imported]) {
+    ///
+    /// True where that is something which no zygote could import: then a zygote that does without it is not
+    /// like a function.
+    pub fn learn(&mut self, name: &str, imported: &[Imported]) -> bool {
         for one in imported {
             if let Some(cost) = one.cost {
                 self.costs.observe(one.module, cost);
@@ -161,8 +164,13 @@ impl Policy {
         }
         if let Some(known) = self.functions.get_mut(name) {
             let modules: Modules = imported.iter().map(|one| one.module).collect();
-            known.function.modules = known.imports.learn(&modules.difference(&self.dropped));
+            known.function.modules = known.imports.learn(&modules);
+            let works = modules.intersection(&self.dropped);
+            self.dropped = self.dropped.difference(&works);
+            self.hazards.extend_from(&works);
+            return !works.is_empty();
         }
+        false
     }
 
     /// Notes that importing a module imports another.
@@ -180,12 +188,27 @@ impl Policy {
         }
     }
 
-    /// Notes that a zygote could not import modules, which functions can: none is asked to again.
-    pub fn drop_modules(&mut self, modules: &Modules) {
-        self.dropped.extend_from(modules);
-        for known in self.functions.values_mut() {
-            known.function.modules = known.function.modules.difference(modules);
+    /// Notes that a zygote could not import modules, so that none is asked to again; where starts of
+    /// functions have told that they can, nor what needs those.
+    pub fn fails(&mut self, modules: &Modules) {
+        let told = self.functions.values().filter(|known| known.imports.has_learned());
+        let mut works = Modules::new();
+        for known in told {
+            works.extend_from(&known.function.modules.intersection(modules));
         }
+        self.hazards.extend_from(&works);
+        let dropped = modules.difference(&works);
+        for known in self.functions.values_mut() {
+            known.function.modules = known.function.modules.difference(&dropped);
+        }
+        self.dropped.extend_from(&dropped);
+    }
+
+    /// Modules that no zygote is asked to import.
+    pub fn barred(&self) -> Modules {
+        let mut barred = self.unsafe_modules();
+        barred.extend_from(&self.dropped);
+        barred
     }
 
     /// Notes that a zygote with such modules could not be started, or that its children are of no use; for
@@ -267,7 +290,7 @@ impl Policy {
     }
 
     /// Those that leave what does not survive a fork, and those that need them.
-    fn unsafe_modules(&self) -> Modules {
+    pub fn unsafe_modules(&self) -> Modules {
         let mut found = self.hazards.clone();
         loop {
             let before = found.len();

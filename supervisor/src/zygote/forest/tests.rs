@@ -138,21 +138,25 @@ fn waiting(policy: &Policy, standing: &[Standing]) -> f64 {
 }
 
 #[test]
-fn what_no_zygote_can_import_is_not_planned_again_and_holds_nothing_back() {
+fn what_no_zygote_can_import_holds_back_only_what_needs_it_where_functions_can() {
     let one = Made { realm: 0, distributions: vec![4], modules: vec![16, 17, 18], rate: 1.0 };
     let mut policy = policy(&[one]);
     let all = policy.function("0").unwrap().modules.clone();
     let modules: Vec<ModuleId> = all.iter().collect();
     policy.needs(modules[1], modules[0]);
-    let dropped: Modules = [modules[0]].into_iter().collect();
-    policy.drop_modules(&dropped);
-    let left = all.difference(&dropped);
-    assert_eq!(policy.function("0").unwrap().modules, left);
-    // A start that tells of it again changes nothing.
+    let failing: Modules = [modules[0]].into_iter().collect();
+    let planned =
+        |policy: &Policy| policy.plan(&[], 1000.0 * MIB, 0.0).start.last().unwrap().modules.clone();
+    // It was a guess: what needs it may do so everywhere.
+    policy.fails(&failing);
+    assert_eq!(planned(&policy), all.difference(&failing));
     let told: Vec<_> = all.iter().map(|module| Imported { module, cost: None }).collect();
-    policy.learn("0", &told);
-    let plan = policy.plan(&[], 1000.0 * MIB, 0.0);
-    assert_eq!(plan.start.last().unwrap().modules, left);
+    assert!(policy.learn("0", &told));
+    assert_eq!(planned(&policy), [modules[2]].into_iter().collect());
+    assert!(!policy.learn("0", &told));
+    policy.fails(&[modules[2]].into_iter().collect());
+    assert_eq!(policy.barred(), all);
+    assert_eq!(policy.function("0").unwrap().modules, all);
 }
 
 #[test]
