@@ -5,6 +5,7 @@ mod imports;
 mod keep;
 mod learned;
 mod publish;
+mod required;
 mod shown;
 mod subset;
 

@@ -83,6 +83,16 @@ impl Catalog {
         })
     }
 
+    /// What the environments whose view has a digest were asked to have.
+    pub fn requirements_of(&self, view: &str) -> Result<Vec<Requirements>, CatalogError> {
+        self.read(|connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT requirements FROM environments WHERE view = ?")?;
+            let rows = statement.query_map([view], |row| from_json(&row.get::<_, String>(0)?))?;
+            rows.collect()
+        })
+    }
+
     /// One environment.
     pub fn environment(&self, name: &str) -> Result<Option<StoredEnvironment>, CatalogError> {
         self.read(|connection| {

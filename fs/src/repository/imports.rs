@@ -12,6 +12,8 @@ use crate::trace::Trace;
 pub struct Imports {
     /// Digest of the distribution that brings a module, by its full name.
     owners: HashMap<String, String>,
+    /// Which others each distribution requires by its metadata, by digest.
+    required: BTreeMap<String, BTreeSet<String>>,
     trace: Trace,
 }
 
@@ -23,7 +25,15 @@ impl Repository {
         let interpreter = stored.interpreter.ok_or_else(unknown)?;
         let site = format!("{}/", interpreter.site_packages());
         let (mut owners, mut traces) = (HashMap::new(), Vec::new());
-        for part in stored.parts.iter().filter(|part| part.name != FRAME) {
+        let mut metadata = HashMap::new();
+        let parts: Vec<_> = stored.parts.into_iter().filter(|part| part.name != FRAME).collect();
+        for part in &parts {
+            for (path, object) in self.catalog.objects_of(part.id)? {
+                let Some(path) = path.strip_prefix(&site) else { continue };
+                if is_metadata(path) {
+                    metadata.insert(part.id, object);
+                }
+            }
             for (path, _) in self.catalog.files(part.id)? {
                 if let Some(module) = path.strip_prefix(&site).and_then(module_at) {
                     owners.insert(module, part.digest.clone());
@@ -33,7 +43,8 @@ impl Repository {
             // It is there for speed alone.
             traces.extend(trace.and_then(|bytes| Trace::decode(&bytes).ok()));
         }
-        Ok(Imports { owners, trace: Trace::union(traces) })
+        let required = self.required(view, &parts, &metadata)?;
+        Ok(Imports { owners, required, trace: Trace::union(traces) })
     }
 }
 
@@ -56,9 +67,14 @@ impl Imports {
         found
     }
 
-    /// Which others each distribution's modules import or look for, by digest.
+    /// Which others each distribution requires by its metadata, and its modules import or look for, by
+    /// digest.
     pub fn requirements(&self) -> BTreeMap<&str, BTreeSet<&str>> {
-        let mut requirements: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let required = self
+            .required
+            .iter()
+            .map(|(digest, others)| (digest.as_str(), others.iter().map(String::as_str).collect()));
+        let mut requirements: BTreeMap<&str, BTreeSet<&str>> = required.collect();
         for (name, module) in &self.trace.modules {
             let Some(own) = self.owner(name) else { continue };
             // Also those that were not there when this was recorded, and are in this view.
@@ -77,6 +93,12 @@ impl Imports {
             needed.map(move |needed| (name.as_str(), needed.as_str()))
         })
     }
+}
+
+/// Whether a file below `site-packages` is a distribution's metadata.
+fn is_metadata(path: &str) -> bool {
+    let folder = path.strip_suffix("/METADATA");
+    folder.is_some_and(|folder| folder.ends_with(".dist-info") && !folder.contains('/'))
 }
 
 /// The module that a file below `site-packages` is.
@@ -131,10 +153,11 @@ mod tests {
             ("c".to_owned(), module(&[])),
         ];
         let trace = Trace { modules: modules.into(), ..Trace::default() };
-        let imports = Imports { owners, trace };
+        let required = [("A".to_owned(), ["D".to_owned()].into())].into();
+        let imports = Imports { owners, required, trace };
         let closure: Vec<_> = imports.closure(["a", "gone"]).into_iter().collect();
         assert_eq!(closure, ["a", "a.b", "c"]);
-        assert_eq!(imports.requirements()["A"], ["C", "L"].into());
+        assert_eq!(imports.requirements()["A"], ["C", "D", "L"].into());
         assert!(imports.needs().any(|pair| pair == ("a.b", "c")));
     }
 }

@@ -109,6 +109,22 @@ impl Segment {
         })
     }
 
+    /// All of an object's content.
+    pub fn content(&self, location: Location) -> Result<Vec<u8>, StoreError> {
+        let Location { position, size, .. } = location;
+        let frame =
+            |position: u64| u32::try_from(position / FRAME_BYTES as u64).unwrap_or(u32::MAX);
+        let mut content = Vec::new();
+        for number in frame(position)..=frame((position + size).saturating_sub(1)) {
+            self.frame(number, &mut content)?;
+        }
+        let from = usize::try_from(position % FRAME_BYTES as u64).unwrap_or(usize::MAX);
+        let to = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(from);
+        let found = content.get(from..to).map(<[u8]>::to_vec);
+        let reason = "it ends before an object does".to_owned();
+        found.ok_or(StoreError::Damaged { segment: self.id, offset: position, reason })
+    }
+
     fn advise(&self, frames: &Range<u32>, advice: PosixFadviseAdvice) {
         let from = self.directory.frame(frames.start).map(|(offset, _)| offset);
         let to = frames.end.checked_sub(1).and_then(|last| self.directory.frame(last));
