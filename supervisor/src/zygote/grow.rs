@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::forest::{self, Cost, ModuleId, Modules, Parent, Realm, Start, ZygoteId};
-use super::imports::{Failed, Unsafe};
+use super::imports::Unsafe;
 use super::node::{Imports, Surroundings, Zygote, ZygoteError};
 use super::pool::{Inner, Pool, Slot, State};
 use crate::environment::{EnvironmentsError, Tree};
@@ -35,14 +35,14 @@ enum GrowError {
 }
 
 /// A start that is being carried out.
-struct Growth {
+pub(super) struct Growth {
     id: u64,
     parent: Option<u64>,
     tree: Arc<Tree>,
     own_network: bool,
     start: Start,
     /// The modules that it is to import, by name.
-    wanted: HashMap<String, ModuleId>,
+    pub wanted: HashMap<String, ModuleId>,
 }
 
 impl Growth {
@@ -190,7 +190,11 @@ impl Pool {
                     if growth.wanted.contains_key(&failed.module) =>
                 {
                     tracing::info!(zygote = growth.id, ?failed, "not for zygotes");
-                    self.lock().note_failed(growth, &failed);
+                    let inner = &mut *self.lock();
+                    inner.note_failed(growth, &failed);
+                    if !inner.slots.contains_key(&growth.id) {
+                        return Err(ZygoteError::Failed(failed).into());
+                    }
                 }
                 started => return started,
             }
@@ -331,51 +335,6 @@ impl Inner {
             });
             given.next().map(|tree| (tree.clone(), true))
         })
-    }
-
-    fn bar(&mut self, growth: &Growth, found: Unsafe) {
-        for (name, why) in found {
-            let Some(&module) = growth.wanted.get(&name) else { continue };
-            self.policy.hazard(module, true);
-            if let Some(digest) = self.digest_of(module) {
-                self.unsafe_modules.entry(digest).or_default().insert(name, why);
-            }
-        }
-    }
-
-    /// Has no zygote import what one could not, in this run, nor what is in it or, where functions can,
-    /// imports it.
-    fn note_failed(&mut self, growth: &Growth, failed: &Failed) {
-        let Some(&module) = growth.wanted.get(&failed.module) else { return };
-        let below = format!("{}.", failed.module);
-        let mut modules: Modules = [module].into_iter().collect();
-        for (name, &other) in &growth.wanted {
-            if name.starts_with(&below) {
-                self.policy.needs(other, module);
-                modules.insert(other);
-            } else if other != module && failed.importers.contains(name) {
-                self.policy.needs(other, module);
-            }
-        }
-        self.policy.fails(&modules);
-        if let Some(digest) = self.digest_of(module) {
-            let of_distribution = self.failed_modules.entry(digest).or_default();
-            of_distribution.insert(failed.module.clone(), failed.reason.clone());
-        }
-    }
-
-    /// Digest of the distribution that brings a module.
-    fn digest_of(&self, module: ModuleId) -> Option<String> {
-        let owner = self.policy.names.module_named(module).distribution?;
-        Some(self.policy.names.digest(owner).to_owned())
-    }
-
-    /// Modules of an environment that no zygote may import.
-    pub fn left_out(&self, tree: &Tree) -> Unsafe {
-        let all = [&self.failed_modules, &self.unsafe_modules];
-        let found =
-            all.iter().flat_map(|all| tree.distributions.keys().filter_map(|one| all.get(one)));
-        found.flatten().map(|(name, why)| (name.clone(), why.clone())).collect()
     }
 
     /// Tells no more of zygotes that were to have the same modules and have failed.

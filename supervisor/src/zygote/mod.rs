@@ -1,5 +1,6 @@
 //! Zygotes: interpreters with an environment's packages imported, asleep, ready to fork.
 
+mod bar;
 mod demand;
 pub mod forest;
 mod give;
