@@ -1,15 +1,19 @@
 //! `pipsqueak explain`: which zygote serves a function, and why.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
 use pipsqueak::size;
-use pipsqueak::wire::{Explanation, Reply, Request};
+use pipsqueak::wire::{Explanation, Reply, Request, UnsafeModule};
 
 use super::args::{Explain, Places};
 use super::failure::{Exit, Failure};
 use super::progress::Meter;
 use super::{ask, output};
+
+/// Modules that are named of a longer list.
+const SHOWN: usize = 3;
 
 /// Carries the verb out.
 pub fn run(places: &Places, explain: Explain) -> Result<Exit, Failure> {
@@ -68,10 +72,22 @@ fn describe(explanation: &Explanation) -> String {
     if !apart.is_empty() {
         let _ = writeln!(text, "told apart    by {}", output::harmless(&apart.join(", ")));
     }
-    for one in unsafe_modules {
-        let _ = writeln!(text, "unsafe        {}: {}", one.module, one.reason);
+    for (reason, modules) in by_reason(unsafe_modules) {
+        let named = modules.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+        let more = modules.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let _ = writeln!(text, "unsafe        {named}{more}: {reason}");
     }
     text
+}
+
+/// The modules that are unsafe for each reason.
+fn by_reason(modules: &[UnsafeModule]) -> BTreeMap<&str, Vec<&str>> {
+    let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for one in modules {
+        found.entry(&one.reason).or_default().push(&one.module);
+    }
+    found
 }
 
 fn time(us: u64) -> String {
@@ -80,7 +96,7 @@ fn time(us: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use pipsqueak::wire::{Imports, UnsafeModule, Verdict};
+    use pipsqueak::wire::{Imports, Verdict};
 
     use super::*;
 
@@ -110,10 +126,12 @@ mod tests {
                 verdict(3, true, "has all of it", Some(20_000)),
                 verdict(4, false, "has seen flask==3.0", None),
             ],
-            unsafe_modules: vec![UnsafeModule {
-                module: "threaded".to_owned(),
-                reason: "leaves a thread".to_owned(),
-            }],
+            unsafe_modules: ["threaded", "threaded.a", "threaded.b", "threaded.c", "threaded.d"]
+                .map(|module| UnsafeModule {
+                    module: module.to_owned(),
+                    reason: "leaves a thread".to_owned(),
+                })
+                .to_vec(),
         };
         let text = describe(&explanation);
         for part in [
@@ -123,7 +141,7 @@ mod tests {
             "not by        zygote 4: has seen flask==3.0\n",
             "stand by      2, with all of it imported\n",
             "told apart    by variable MPLBACKEND\n",
-            "unsafe        threaded: leaves a thread\n",
+            "unsafe        threaded, threaded.a, threaded.b and 2 more: leaves a thread\n",
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }

@@ -39,6 +39,13 @@ const TOLD: [&str; 7] = [
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Variables(BTreeMap<String, String>);
 
+#[cfg(test)]
+impl From<BTreeMap<String, String>> for Variables {
+    fn from(all: BTreeMap<String, String>) -> Self {
+        Self(all)
+    }
+}
+
 impl Variables {
     /// Those of a deployed function.
     pub fn of(info: &FunctionInfo) -> Self {

@@ -63,15 +63,7 @@ impl Reads {
         zygote: (&Variables, &Tree),
         function: (&Variables, &Tree),
     ) -> BTreeSet<Difference> {
-        let mut found = BTreeSet::new();
-        for name in function.0.names().chain(zygote.0.names()) {
-            if zygote.0.value(name) != function.0.value(name) && self.has_read(name) {
-                found.insert(Difference::Variable(name.to_owned()));
-            }
-        }
-        if self.variables.contains(OF_EACH) {
-            found.insert(Difference::Variable(OF_EACH.to_owned()));
-        }
+        let mut found = self.differences_of(zygote.0, function.0);
         if zygote.1.key != function.1.key {
             let more = function.1.distributions.iter();
             let more = more.filter(|(digest, _)| !zygote.1.distributions.contains_key(*digest));
@@ -83,6 +75,14 @@ impl Reads {
             found.extend(self.differences_by(&more, can_import));
         }
         found
+    }
+
+    /// The same of variables alone: those of the zygote, and those of the function.
+    fn differences_of(&self, had: &Variables, has: &Variables) -> BTreeSet<Difference> {
+        let names = had.names().chain(has.names());
+        let other = names.filter(|name| had.value(name) != has.value(name) && self.has_read(name));
+        let of_each = self.variables.contains(OF_EACH).then_some(OF_EACH);
+        other.chain(of_each).map(|name| Difference::Variable(name.to_owned())).collect()
     }
 
     /// The same for an environment that has some distributions `more`.
@@ -126,4 +126,93 @@ impl Reads {
 fn normalized(name: &str) -> String {
     let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join("-").to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn names(all: &[&str]) -> BTreeSet<String> {
+        all.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    fn reads(variables: &[&str], modules: &[&str], distributions: &[&str]) -> Reads {
+        Reads {
+            variables: names(variables),
+            modules: names(modules),
+            distributions: names(distributions),
+        }
+    }
+
+    fn distribution(name: &str, modules: &[&str]) -> Distribution {
+        Distribution {
+            name: name.to_owned(),
+            version: "1".to_owned(),
+            digest: name.to_owned(),
+            requested: false,
+            modules: modules.iter().map(|&name| name.to_owned()).collect(),
+        }
+    }
+
+    fn some_variables() -> impl Strategy<Value = BTreeMap<String, String>> {
+        prop::collection::btree_map("[A-D]|PATH|LANG", "[01]", 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn it_serves_exactly_those_for_whom_each_variable_that_was_read_is_the_same(
+            read in prop::collection::btree_set("[A-F]|PATH|LANG", 0..6),
+            had in some_variables(),
+            has in some_variables(),
+        ) {
+            let reads = Reads { variables: read.clone(), ..Reads::default() };
+            let (had, has) = (Variables::from(had), Variables::from(has));
+            let differences = reads.differences_of(&had, &has);
+            let other = read.iter().filter(|name| had.value(name) != has.value(name));
+            let expected: BTreeSet<_> = other.cloned().map(Difference::Variable).collect();
+            prop_assert_eq!(differences, expected);
+        }
+    }
+
+    #[test]
+    fn whoever_reads_all_variables_reads_those_that_a_function_sets() {
+        let set = |name: &str| Variables::from(BTreeMap::from([(name.to_owned(), "1".to_owned())]));
+        let differs = |read: &str, name: &str| {
+            !reads(&[read], &[], &[]).differences_of(&Variables::default(), &set(name)).is_empty()
+        };
+        assert!(differs(ALL, "OWN") && differs(ALL, "PATH"));
+        assert!(!differs(ALL, "AWS_LAMBDA_FUNCTION_NAME"));
+        assert!(differs("AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_NAME"));
+        assert!(differs(PROXIES, "https_proxy") && differs(PROXIES, "NO_PROXY"));
+        assert!(!differs(PROXIES, "OWN"));
+        assert!(differs(OF_EACH, "OWN"));
+    }
+
+    #[test]
+    fn what_was_missed_is_looked_for_in_what_an_environment_has_more() {
+        let more = [distribution("Some.Thing", &["some_thing", "shared"])];
+        let more: Vec<_> = more.iter().collect();
+        let found = |reads: Reads, can_import: bool| {
+            let found = reads.differences_by(&more, |_| can_import);
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let missed = |names: &[&str]| reads(&[], names, &[]);
+        assert_eq!(found(missed(&["some_thing"]), false), ["whether there is a module some_thing"]);
+        assert_eq!(
+            found(missed(&["shared.part"]), true),
+            ["whether there is a module shared.part"]
+        );
+        assert_eq!(found(missed(&["shared.part", "sharedx.part", "other"]), false), [""; 0]);
+        let asked = |names: &[&str]| reads(&[], &[], names);
+        let is_installed = ["whether distribution Some.Thing is installed"];
+        assert_eq!(found(asked(&["some_thing"]), false), is_installed);
+        assert_eq!(found(asked(&["SOME--thing"]), false), is_installed);
+        assert_eq!(found(asked(&["other"]), false), [""; 0]);
+        assert_eq!(found(asked(&[ALL]), false), ["the list of what is installed"]);
+        assert!(asked(&[ALL]).differences_by(&[], |_| true).is_empty());
+    }
 }
