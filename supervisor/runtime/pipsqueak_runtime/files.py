@@ -11,6 +11,8 @@ PLACES = (b"/tmp", b"/dev/shm")
 # The most that a child is given: content in bytes, and how many files, folders and links.
 MOST_BYTES = 4 << 20
 MOST_ENTRIES = 1000
+# Who has made what is not of imports.
+HOLDER = 0
 # What a file system of memory gives out at once, in bytes.
 PAGE = 4096
 
@@ -40,27 +42,35 @@ def give():
     """Makes in a child what was kept."""
     if _kept is None:
         return
-    entries = marshal.loads(_kept)
-    for path, mode, _, content in entries:
-        if stat.S_ISDIR(mode):
-            os.mkdir(path, 0o700)
-        elif stat.S_ISLNK(mode):
-            os.symlink(content, path)
-        else:
-            with open(path, "xb") as file:
-                file.write(content)
+    made = []
+    for path, mode, modified, content in marshal.loads(_kept):
+        try:
+            _make(path, mode, content)
+        except FileExistsError:
+            # By what a package does at a fork.
+            continue
+        made.append((path, mode, modified))
     # A folder's after those of what is in it: it may be closed, and tells when something was made in it.
-    for path, mode, modified, _ in reversed(entries):
+    for path, mode, modified in reversed(made):
         if not stat.S_ISLNK(mode):
             os.chmod(path, stat.S_IMODE(mode))
         os.utime(path, ns=(modified, modified), follow_symlinks=False)
+
+
+def _make(path, mode, content):
+    if stat.S_ISDIR(mode):
+        os.mkdir(path, 0o700)
+    elif stat.S_ISLNK(mode):
+        os.symlink(content, path)
+    else:
+        with open(path, "xb") as file:
+            file.write(content)
 
 
 def _survey():
     """What children can be given, as paths and states, folders ahead of what is in them; and what they
     cannot, as texts."""
     found, unfit, size = [], set(), 0
-    own = os.getuid()
     devices = {os.stat(place).st_dev for place in PLACES}
     folders = list(PLACES)
     for folder in folders:
@@ -72,12 +82,12 @@ def _survey():
         with entries:
             for path in (entry.path for entry in entries):
                 status = _state(path)
-                # What is mounted there, and the way to it, each sandbox has.
+                # What is mounted there each sandbox has, and the way to it.
                 if status is None or status.st_dev not in devices:
                     continue
                 if stat.S_ISDIR(status.st_mode):
                     folders.append(path)
-                if status.st_uid != own:
+                if status.st_uid == HOLDER:
                     continue
                 if kind := _unfit_kind(path, status.st_mode):
                     unfit.add(f"{kind}: {_text(path)}")
