@@ -111,6 +111,7 @@ fn main() -> ExitCode {
         ("zygote::hooks", zygote::hooks::tests()),
         ("zygote::libraries", zygote::libraries::tests()),
         ("zygote::loading", zygote::loading::tests()),
+        ("zygote::order", zygote::order::tests()),
         ("zygote::metadata", zygote::metadata::tests()),
         ("zygote::reads", zygote::reads::tests()),
         ("zygote::safety", zygote::safety::tests()),

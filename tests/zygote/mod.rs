@@ -8,6 +8,7 @@ pub mod hooks;
 pub mod libraries;
 pub mod loading;
 pub mod metadata;
+pub mod order;
 pub mod reads;
 pub mod safety;
 pub mod standbys;

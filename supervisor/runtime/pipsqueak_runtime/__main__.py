@@ -7,6 +7,7 @@ CODE = "/function"
 
 
 def main(role):
+    begun = set(sys.modules)
     # This folder is on the path for a while only: user code sees its own folder, its environment, and at
     # last what is provided to everybody.
     package = __file__.rpartition("/")[0]
@@ -15,8 +16,9 @@ def main(role):
         # An interpreter that heeds variables puts it there.
         del sys.path[0]
     sys.path.insert(0, folder)
-    from pipsqueak_runtime import function
+    from pipsqueak_runtime import function, own
 
+    own.plain = begun
     sys.path[:] = [*sys.path[1:], f"{folder}/provided"]
     sys.argv[:] = [CODE]
     # `multiprocessing` runs the main module of its parent again in processes that it spawns.

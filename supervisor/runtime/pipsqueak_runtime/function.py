@@ -35,14 +35,15 @@ def serve(own, code):
         from pipsqueak_runtime import concurrency
 
         several = concurrency.Several(channel, order)
+
+    def refuse(reason):
+        refusal = failure.Failure("Runtime.ImportOrder", reason, order=True)
+        _end_unloaded(channel, several, refusal)
+
     try:
-        function = handler.load(order, code)
+        function = handler.load(order, code, refuse)
     except failure.Failure as error:
-        header = {"error": {**error.header, "loading": True}}
-        if not several:
-            header["request_id"] = json_text.decode(receive(channel)[0])["request_id"]
-        answer(channel, header)
-        _exit(1)
+        _end_unloaded(channel, several, error)
     if several:
         several.serve(function)
     longest = order["longest_result"]
@@ -54,6 +55,23 @@ def serve(own, code):
         except BaseException as error:
             # What handles a signal has raised where nothing of the function's ran.
             interrupted(channel, error)
+
+
+def _end_unloaded(channel, several, error):
+    """Answers that the handler is not loaded, and why. Never returns, whatever the user's code does: it may be
+    what has called."""
+    for _ in range(100):
+        try:
+            header = {"error": {**error.header, "loading": True}}
+            if not several:
+                invocation = channel.unanswered() or receive(channel)[0]
+                header["request_id"] = json_text.decode(invocation)["request_id"]
+            answer(channel, header)
+            break
+        except BaseException:
+            # What handles a signal has raised.
+            pass
+    _exit(1)
 
 
 def prepare():
@@ -170,6 +188,8 @@ def answer(channel, header, body=b"", is_last=True):
     flush()
     if imported := news.imported():
         header["imported"] = imported
+    if handler.watch and (unlike := handler.watch.unlike()):
+        header["unlike"] = unlike
     if channel.has_left_others():
         header["others"] = True
     try:

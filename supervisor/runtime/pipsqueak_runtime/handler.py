@@ -6,7 +6,7 @@ from contextvars import ContextVar, copy_context
 
 import pipsqueak_native as native
 
-from pipsqueak_runtime import context, failure, json_text
+from pipsqueak_runtime import context, failure, json_text, own
 from pipsqueak_runtime import own_builtins as __builtins__
 
 Context, Failure = context.Context, failure.Failure
@@ -17,15 +17,18 @@ PLAIN = frozenset([dict, list, tuple, str, int, float, bool, type(None)])
 GENERATOR = type(_ for _ in ())
 # Flag of the code of `async def`.
 COROUTINE = 0x80
+# Has the order hold in which a function's code does things, in a zygote's child.
+watch = None
 # The streams of the invocation that is served, where it is streamed.
 exchange = ContextVar("exchange", default=None)
 
 
-def load(order, code):
+def load(order, code, refuse):
     """Imports `module.function` of `order` from the folder `code`. Returns the function as taking the
-    event, and what is told of the invocation. In what the import has forked `Elsewhere` is raised."""
+    event, and what is told of the invocation. Where it may not be loaded in this process, `refuse` is told
+    why and does not return. In what the import has forked `Elsewhere` is raised."""
     try:
-        function = _load(order, code)
+        function = _load(order, code, refuse)
     except BaseException as error:
         stay(error.__cause__ if type(error) is Failure else error)
         if type(error) is not Failure:
@@ -35,7 +38,7 @@ def load(order, code):
     return function
 
 
-def _load(order, code):
+def _load(order, code, refuse):
     if order["wider"]:
         from pipsqueak_runtime import environment
 
@@ -46,8 +49,12 @@ def _load(order, code):
     if "multiprocessing.process" in sys.modules:
         sys.modules["multiprocessing.process"].ORIGINAL_DIR = code
     failure.code = code
-    _restored()
     module_name, _, name = order["handler"].rpartition(".")
+    if watch:
+        watch.begin(code, module_name, refuse)
+    else:
+        own.make_room(code)
+    _restored()
     try:
         # The module itself, and nothing else of a package: every module has this name.
         module = __import__(module_name, fromlist=["__name__"])
@@ -61,6 +68,8 @@ def _load(order, code):
     if not callable(function):
         message = f"{module_name} has no function {name}"
         raise Failure("Runtime.HandlerNotFound", message)
+    if watch:
+        watch.end(code)
     return _adapted(function, order)
 
 

@@ -29,4 +29,6 @@ def run():
     exec(compile(CODE, __name__, "exec"), names)
     _, run_us = handler.call(lambda event, _invocation: names["handler"](event), "{}", {})
     json_text.encode({"run_us": run_us})
+    if handler.watch:
+        handler.watch.rehearse(__file__.rsplit("/", 2)[0])
     del sys.modules[__name__]

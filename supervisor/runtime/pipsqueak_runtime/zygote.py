@@ -15,6 +15,8 @@ from pipsqueak_runtime import (
     function,
     handler,
     news,
+    order,
+    output,
     snapshot,
 )
 from pipsqueak_runtime.hazards import Probe
@@ -24,6 +26,8 @@ from pipsqueak_runtime.uniqueness import Generators
 
 # Made once: what each zygote makes and frees is in pages that its children copy.
 _TRIED = channel.compose({"tried": {}})
+
+handler.watch = native.imports
 
 # What a child need not give back: that would copy the pages which it shares with its zygote.
 _held = None
@@ -35,10 +39,12 @@ def serve(control):
     _make_streams_those_of_children()
     # No child is to read it.
     context.started_with()
+    output.open()
     probe, generators = _held = Probe(), Generators()
     native.own()
     # Each turn is that of a zygote which the one before has forked.
     while _serve_as_zygote(control, probe, generators) == "zygote":
+        output.open()
         probe.inherit()
         environment.widen()
     return control
@@ -101,6 +107,7 @@ def _prepare(control, modules, probe, generators):
     """Imports. Returns what the supervisor is to be told: nothing else of it is left in this process, as
     freeing many small objects in each child would copy the pages that they are in."""
     preloading = Preloading(modules, probe, generators)
+    order.record()
     preloading.run()
     if preloading.failed:
         channel.send(control, {"failed": preloading.failed})
@@ -116,8 +123,9 @@ def _prepare(control, modules, probe, generators):
     generators.collect()
     environment.note()
     environment.forget()
-    news.know()
     function.flush()
+    order.seal()
+    news.know()
     return ready
 
 

@@ -22,6 +22,10 @@ pub struct Answered {
     pub recording: Option<Recording>,
     /// Whether its handler was never loaded.
     pub is_unloaded: bool,
+    /// Why its version is to have interpreters of its own from now on, if it is.
+    pub unlike: Option<String>,
+    /// Whether that is because its own code comes ahead of what a zygote had imported.
+    pub is_out_of_order: bool,
 }
 
 /// As much of a time, in microseconds, as it can have been, of a function's word for it.

@@ -40,6 +40,9 @@ pub struct Answer {
     pub others: bool,
     /// Why it failed, where it did.
     pub error: Option<Failure>,
+    /// Why its version is to have interpreters of its own from now on: its handler has changed something
+    /// ahead of an import.
+    pub unlike: Option<String>,
     /// Modules of distributions that it has imported since it was started or forked, and that no
     /// earlier answer has named. The function's word for it: any name may be among them.
     #[serde(default)]
@@ -65,6 +68,10 @@ pub struct Failure {
     /// Whether the handler was not loaded, so that nothing has run.
     #[serde(default)]
     pub loading: bool,
+    /// Whether that is because the function's own code has changed, ahead of an import, what the zygote's
+    /// import of the same has read.
+    #[serde(default)]
+    pub order: bool,
 }
 
 impl Answer {
@@ -84,8 +91,8 @@ impl Answer {
     pub fn failed(self, error_type: &str, error_message: String, fit: bool) -> Self {
         let (error_type, stack_trace) = (error_type.to_owned(), Vec::new());
         let run_us = self.run_us;
-        let loading = false;
-        let error = Failure { error_type, error_message, stack_trace, run_us, fit, loading };
+        let (loading, order) = (false, false);
+        let error = Failure { error_type, error_message, stack_trace, run_us, fit, loading, order };
         Self { error: Some(error), part: None, printed: false, ..self }
     }
 }

@@ -167,7 +167,8 @@ impl Instance {
         let (exchanged, logs) = self.exchange(request_id, message, streams, logs).await;
         // The function tells how much of this was its handler, and may tell anything.
         let took = began.elapsed();
-        let mut is_unloaded = false;
+        let mut unlike = None;
+        let (mut is_unloaded, mut is_out_of_order) = (false, false);
         let (result, outcome, run_us, fit) = match exchanged {
             Err(_) => {
                 let limit = info.timeout_ms;
@@ -185,9 +186,10 @@ impl Instance {
             Ok(Ok(Some((answer, body)))) => {
                 let known = self.imported.lock();
                 known.unwrap_or_else(PoisonError::into_inner).note(answer.imported);
+                unlike = answer.unlike;
                 match answer.error {
                     Some(failure) => {
-                        is_unloaded = failure.loading;
+                        (is_unloaded, is_out_of_order) = (failure.loading, failure.order);
                         let error = FunctionError {
                             error_type: failure.error_type,
                             error_message: failure.error_message,
@@ -207,11 +209,20 @@ impl Instance {
                 }
             }
         };
-        if !fit {
+        if !fit || unlike.is_some() {
             self.is_fit.store(false, Ordering::Relaxed);
         }
         let (logs, recording) = logs.finish();
-        Ok(Answered { result, outcome, run_us, logs, recording, is_unloaded })
+        Ok(Answered {
+            result,
+            outcome,
+            run_us,
+            logs,
+            recording,
+            is_unloaded,
+            unlike,
+            is_out_of_order,
+        })
     }
 
     /// Sends an invocation, and ahead of the first of all what to load; its answer, if that comes within

@@ -50,6 +50,8 @@ struct Calls {
     fresh: Option<pipe::Receiver>,
     /// Whether an answer has come: only the first of all may name no invocation.
     has_answered: bool,
+    /// What was said when the handler could not be loaded: for all who come until the process is gone, too.
+    unloaded: Option<(Answer, Vec<u8>)>,
     /// Why no answer comes any more, once that is so.
     ended: Option<Ended>,
 }
@@ -118,7 +120,9 @@ impl Shared {
         let (said, heard) = is_streamed.then(|| mpsc::channel(WINDOW + 2)).unzip();
         let mut calls = lock(&self.calls);
         calls.nobody = logs.of_nobody();
-        if calls.ended.is_none() {
+        if let Some((told, body)) = &calls.unloaded {
+            let _ = answer.send((told.clone(), body.clone(), logs));
+        } else if calls.ended.is_none() {
             let waiting = Waiting { answer: Some(answer), said, logs };
             calls.waiting.insert(id.to_owned(), waiting);
         }
@@ -152,14 +156,19 @@ impl Call<'_> {
         message: Vec<u8>,
         parts: Option<Parts<'_>>,
     ) -> io::Result<Option<Answered>> {
-        {
+        let sent = {
             let sending = Sending::begin(&self.shared.writer).await;
             self.shared.renew_pipe()?;
             // One that is given up before any of it is written leaves it to the next.
             let first = sending.is_first().then(first).transpose()?;
             let messages: Vec<_> = first.into_iter().chain([message]).collect();
-            sending.send(&messages).await?;
-        }
+            sending.send(&messages).await
+        };
+        // What has not loaded its handler has said so, and goes without hearing more.
+        let sent = match sent {
+            Err(error) if is_end(&error) => Err(error),
+            sent => Ok(sent?),
+        };
         let answered = match (parts, &mut self.said) {
             (Some(mut parts), Some(said)) => {
                 let answered = loop {
@@ -180,7 +189,7 @@ impl Call<'_> {
             Ok(answered) => Ok(Some(answered)),
             Err(_) => match lock(&self.shared.calls).ended.clone() {
                 Some(Ended::Broken(reason)) => Err(io::Error::other(reason)),
-                _ => Ok(None),
+                _ => sent.map(|()| None),
             },
         }
     }
@@ -229,6 +238,7 @@ impl Calls {
                     let _ = sender.send((answer.clone(), body.clone(), logs));
                 }
             }
+            self.unloaded = Some((answer, body));
             return;
         };
         // One whose client has gone is waited for no more.
@@ -310,6 +320,11 @@ async fn read(printed: &mut Option<pipe::Receiver>, buffer: &mut [u8]) -> io::Re
         Some(printed) => printed.read(buffer).await,
         None => pending().await,
     }
+}
+
+/// Whether a message was not taken because the process has closed its channel.
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {

@@ -16,6 +16,9 @@ enum State {
     Forked,
     /// It is started in interpreters of its own: why it did not load in a zygote's child.
     Fresh(String),
+    /// It is started in interpreters of its own, whether it loads there or not: what its code changes ahead
+    /// of an import.
+    Ordered(String),
     /// It has loaded in neither. Each start tries the other, and none tries both.
     Nowhere,
 }
@@ -23,7 +26,15 @@ enum State {
 impl Trust {
     /// Whether a zygote's child may be tried.
     pub fn may_fork(&self) -> bool {
-        !matches!(*lock(&self.0), State::Fresh(_))
+        !matches!(*lock(&self.0), State::Fresh(_) | State::Ordered(_))
+    }
+
+    /// Its own code changes something ahead of an import, which a zygote's import has read before.
+    pub fn has_own_order(&self, reason: &str) {
+        let mut state = lock(&self.0);
+        if !matches!(*state, State::Ordered(_)) {
+            *state = State::Ordered(reason.to_owned());
+        }
     }
 
     /// It has not loaded in a zygote's child, and why; true if the same invocation is to try an interpreter
@@ -31,7 +42,7 @@ impl Trust {
     pub fn has_failed_forked(&self, reason: &str) -> bool {
         let mut state = lock(&self.0);
         let is_known = *state == State::Nowhere;
-        if !matches!(*state, State::Fresh(_)) {
+        if !matches!(*state, State::Fresh(_) | State::Ordered(_)) {
             *state = State::Fresh(reason.to_owned());
         }
         !is_known
@@ -39,7 +50,10 @@ impl Trust {
 
     /// It has not loaded in an interpreter of its own.
     pub fn has_failed_fresh(&self) {
-        *lock(&self.0) = State::Nowhere;
+        let mut state = lock(&self.0);
+        if !matches!(*state, State::Ordered(_)) {
+            *state = State::Nowhere;
+        }
     }
 
     /// It has loaded.
@@ -53,7 +67,7 @@ impl Trust {
     /// Why it is started in interpreters of its own, if it is.
     pub fn reason(&self) -> Option<String> {
         match &*lock(&self.0) {
-            State::Fresh(reason) => Some(reason.clone()),
+            State::Fresh(reason) | State::Ordered(reason) => Some(reason.clone()),
             State::Forked | State::Nowhere => None,
         }
     }
@@ -72,6 +86,16 @@ mod tests {
         assert!(trust.has_failed_forked("nor this"));
         trust.has_loaded();
         assert_eq!((trust.may_fork(), trust.reason().as_deref()), (false, Some("no")));
+    }
+
+    #[test]
+    fn what_has_an_order_of_its_own_is_never_forked_again() {
+        let trust = Trust::default();
+        trust.has_own_order("a variable");
+        trust.has_failed_fresh();
+        trust.has_loaded();
+        assert!(trust.has_failed_forked("another was on its way"));
+        assert_eq!((trust.may_fork(), trust.reason().as_deref()), (false, Some("a variable")));
     }
 
     #[test]

@@ -155,10 +155,21 @@ impl Supervisor {
                 if *tier != Tier::Paused {
                     trust.has_loaded();
                 }
+                if let Some(reason) = &answered.unlike {
+                    trust.has_own_order(reason);
+                }
                 return Ok((obtained, answered));
             };
-            let reason = format!("{}: {}", error.error_type, error.error_message);
+            let reason = if answered.is_out_of_order {
+                error.error_message.clone()
+            } else {
+                format!("{}: {}", error.error_type, error.error_message)
+            };
             let is_tried_again = match instance.origin() {
+                Origin::Zygote { .. } | Origin::Standby if answered.is_out_of_order => {
+                    trust.has_own_order(&reason);
+                    true
+                }
                 Origin::Zygote { .. } | Origin::Standby => trust.has_failed_forked(&reason),
                 Origin::Interpreter => {
                     trust.has_failed_fresh();

@@ -1,5 +1,12 @@
 //! What the Python runtime cannot do in Python: messages with descriptors without the `socket`
-//! module's import, and the steps by which a zygote's child enters a sandbox.
+//! module's import, the steps by which a zygote's child enters a sandbox, and a watch over its imports.
+
+mod beside;
+mod imports;
+mod later;
+mod modules;
+
+mod surroundings;
 
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -35,6 +42,8 @@ mod pipsqueak_native {
         Broken, Channel, Elsewhere, become_user, collapse, fork_into, is_elsewhere,
         names_of_getenv, now, own, receive, record_getenv, send, stop_timers,
     };
+    #[pymodule_export]
+    use crate::imports::imports;
 }
 
 /// Receives one message: its body and its descriptors, or `None` at the end of the channel.
