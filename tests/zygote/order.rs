@@ -131,7 +131,7 @@ const CHANGES: [(&str, &str, &str); 26] = [
         "sys.meta_path",
     ),
     (
-        "import sys\nsys.path_hooks.insert(0, lambda path: int(path, 36))\nimport knob",
+        "import sys\ndef hook(path): raise ImportError\nsys.path_hooks.insert(0, hook)\nimport knob",
         "knob",
         "sys.path_hooks",
     ),
