@@ -84,7 +84,7 @@ def seal():
     built_in = set(sys.builtin_module_names)
     own_ones = {name for name in sys.modules if name.startswith("pipsqueak_")}
     early = {name for name in BARE - own_ones - built_in - own.plain if not _imp.is_frozen(name)}
-    imports.seal(Hooks, BARE | own_ones | built_in, early, set(reads.modules), _tables())
+    imports.seal(Hooks, list(BARE | own_ones | built_in), early, set(reads.modules), _tables())
 
 
 def _tables():

@@ -155,8 +155,13 @@ impl Supervisor {
                 if *tier != Tier::Paused {
                     trust.has_loaded();
                 }
-                if let Some(reason) = &answered.unlike {
-                    trust.has_own_order(reason);
+                if let Some(reason) = answered.unlike.take() {
+                    let reason: String = reason.chars().take(MOST_REASON).collect();
+                    trust.has_own_order(&reason);
+                    let line = format!("[started without a zygote from now on: {reason}]\n");
+                    if let Some(recording) = &mut answered.recording {
+                        recording.print(line.as_bytes());
+                    }
                 }
                 return Ok((obtained, answered));
             };

@@ -28,5 +28,5 @@ pub fn is_module(folder: &str, name: &str) -> bool {
 }
 
 fn is_of_module(ending: &str) -> bool {
-    matches!(ending, "py" | "pyc" | "so") || ending.ends_with(".so")
+    matches!(ending, "py" | "pyc") || ending.rsplit('.').next() == Some("so")
 }

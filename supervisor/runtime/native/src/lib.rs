@@ -7,6 +7,7 @@ mod later;
 mod modules;
 
 mod surroundings;
+mod watch;
 
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};

@@ -49,7 +49,9 @@ impl Look {
         variables.reserve(4096);
         addresses.reserve(128);
         each_variable(|variable| variables.extend_from_slice(variable));
-        LISTS.iter().for_each(|name| each_item(name, |address| addresses.push(address)));
+        for name in LISTS {
+            each_item(name, |address| addresses.push(address));
+        }
         addresses.extend(STREAMS.iter().map(|name| attribute(name) as usize));
         locale(|locale| name.extend_from_slice(locale));
         Self { variables, addresses, locale: name }
@@ -59,8 +61,12 @@ impl Look {
     pub fn digest(_py: Python<'_>) -> u64 {
         let mut digest = DefaultHasher::new();
         each_variable(|variable| variable.hash(&mut digest));
-        LISTS.iter().for_each(|name| each_item(name, |address| address.hash(&mut digest)));
-        STREAMS.iter().for_each(|name| (attribute(name) as usize).hash(&mut digest));
+        for name in LISTS {
+            each_item(name, |address| address.hash(&mut digest));
+        }
+        for name in STREAMS {
+            (attribute(name) as usize).hash(&mut digest);
+        }
         locale(|locale| locale.hash(&mut digest));
         digest.finish()
     }
@@ -205,7 +211,7 @@ fn each(
 /// Whether each change gives a dictionary another version. It has one up to CPython 3.13.
 fn has_versions(py: Python<'_>) -> bool {
     let running = py.version_info();
-    running >= (3, 9) && running < (3, 14)
+    running >= (3, 9) && (running.major, running.minor) < (3, 14)
 }
 
 fn version(dict: &Bound<'_, PyDict>) -> u64 {
