@@ -16,6 +16,7 @@ tests!(
     a_handler_that_imports_late_is_no_exception,
     what_an_import_tells_is_in_the_log,
     it_holds_with_other_interpreters,
+    what_stands_by_is_no_exception,
 );
 
 /// Keeps what it has found when it was imported.
@@ -418,4 +419,24 @@ fn it_holds_with_other_interpreters() {
         assert_eq!(answer["tier"], "zygote", "{minor} {answer}");
         assert!(answer["logs"].as_str().unwrap().contains("UserWarning: loud is old"), "{answer}");
     }
+}
+
+fn what_stands_by_is_no_exception() {
+    let threaded = "import os, threading, time\nvalue = os.environ.get('KNOB')\n\
+                    threading.Thread(target=time.sleep, args=(1000000,), daemon=True).start()\n";
+    let index = index(&["six"], &[("threaded", threaded)]);
+    let instance = instance(&index, None, None);
+    instance.ok(&["env", "add", "lab", "six", "threaded"]);
+    let code = "import os\nos.environ['KNOB'] = 'own'\nimport six, threaded\n\
+                def handler(event): return threaded.value\n";
+    instance.deploy("late", code, &["--env", "lab"]);
+    for _ in 0..6 {
+        assert_eq!(instance.invoke("late", &json!(1))["result"], "own");
+        instance.await_growth();
+        instance.ok(&["evict", "--paused"]);
+        if unlike(&instance, "late").is_string() {
+            return;
+        }
+    }
+    panic!("{}", instance.json(&["explain", "late", "--json"]));
 }

@@ -68,8 +68,7 @@ class Hooks:
 
 
 def record():
-    """Records what imports want, in a zygote."""
-    output.record()
+    """Records what imports want."""
     imports.record(_plain_find, output.loaded)
     for names, name, watching, _ in _PLACES:
         names[name] = watching
@@ -80,7 +79,6 @@ def seal():
     for names, name, watching, plain in _PLACES:
         if names[name] is watching:
             names[name] = plain
-    output.end()
     built_in = set(sys.builtin_module_names)
     own_ones = {name for name in sys.modules if name.startswith("pipsqueak_")}
     early = {name for name in BARE - own_ones - built_in - own.plain if not _imp.is_frozen(name)}

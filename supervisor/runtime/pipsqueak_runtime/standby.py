@@ -1,12 +1,17 @@
 """A function's process that imports, before it is any function's, what no zygote may have imported."""
 
-from pipsqueak_runtime import environment, failure, json_text, reads
+import gc
+
+import pipsqueak_native as native
+
+from pipsqueak_runtime import environment, failure, handler, json_text, order, reads
 
 
 def prepare(channel, modules):
     """Imports modules, and tells what that has read and whether all have come."""
     reads.note_start(environment.FOLDER, environment.lines())
     reads.begin()
+    order.record()
     failed = None
     try:
         for name in modules:
@@ -19,4 +24,8 @@ def prepare(channel, modules):
                 break
     finally:
         reads.end()
+    # What imports print and warn of goes where the function's does.
+    order.seal()
+    handler.watch = native.imports
+    gc.freeze()
     channel.send(json_text.encode({"reads": reads.told(), "failed": failed}), b"")

@@ -107,6 +107,7 @@ def _prepare(control, modules, probe, generators):
     """Imports. Returns what the supervisor is to be told: nothing else of it is left in this process, as
     freeing many small objects in each child would copy the pages that they are in."""
     preloading = Preloading(modules, probe, generators)
+    output.record()
     order.record()
     preloading.run()
     if preloading.failed:
@@ -124,6 +125,7 @@ def _prepare(control, modules, probe, generators):
     environment.note()
     environment.forget()
     function.flush()
+    output.end()
     order.seal()
     news.know()
     return ready
