@@ -104,23 +104,9 @@ fn main() -> ExitCode {
         ("store::full", store::full::tests()),
         ("store::orders", store::orders::tests()),
         ("store::roots", store::roots::tests()),
-        ("zygote::ahead", zygote::ahead::tests()),
-        ("zygote::children", zygote::children::tests()),
-        ("zygote::files", zygote::files::tests()),
-        ("zygote::forked", zygote::forked::tests()),
-        ("zygote::hooks", zygote::hooks::tests()),
-        ("zygote::libraries", zygote::libraries::tests()),
-        ("zygote::loading", zygote::loading::tests()),
-        ("zygote::order", zygote::order::tests()),
-        ("zygote::metadata", zygote::metadata::tests()),
-        ("zygote::reads", zygote::reads::tests()),
-        ("zygote::safety", zygote::safety::tests()),
-        ("zygote::standbys", zygote::standbys::tests()),
-        ("zygote::suites", zygote::suites::tests()),
-        ("zygote::tree", zygote::tree::tests()),
-        ("zygote::unique", zygote::unique::tests()),
     ];
-    let trials = groups.into_iter().flat_map(|(group, tests)| {
+    let groups = groups.into_iter().chain(of_zygotes());
+    let trials = groups.flat_map(|(group, tests)| {
         tests.into_iter().map(move |Test { name, run, is_long }| {
             let whole = format!("{group}::{name}");
             let trial = Trial::test(whole.clone(), move || {
@@ -136,6 +122,26 @@ fn main() -> ExitCode {
     containers::end_shared();
     harness::end_shared();
     conclusion.exit_code()
+}
+
+fn of_zygotes() -> Vec<(&'static str, Vec<Test>)> {
+    vec![
+        ("zygote::ahead", zygote::ahead::tests()),
+        ("zygote::children", zygote::children::tests()),
+        ("zygote::files", zygote::files::tests()),
+        ("zygote::forked", zygote::forked::tests()),
+        ("zygote::hooks", zygote::hooks::tests()),
+        ("zygote::libraries", zygote::libraries::tests()),
+        ("zygote::loading", zygote::loading::tests()),
+        ("zygote::metadata", zygote::metadata::tests()),
+        ("zygote::order", zygote::order::tests()),
+        ("zygote::reads", zygote::reads::tests()),
+        ("zygote::safety", zygote::safety::tests()),
+        ("zygote::standbys", zygote::standbys::tests()),
+        ("zygote::suites", zygote::suites::tests()),
+        ("zygote::tree", zygote::tree::tests()),
+        ("zygote::unique", zygote::unique::tests()),
+    ]
 }
 
 /// Names tests after their functions; those after `long` run with `tools/test --long` alone.
