@@ -182,7 +182,13 @@ fn imports_survive_a_hundred_deaths() {
 pub(super) fn programs(folder: &Path) -> PathBuf {
     let programs = folder.join("programs");
     std::fs::create_dir(&programs).unwrap();
-    for name in ["pipsqueak", "pipsqueakd", "pipsqueak-fs", "libpipsqueak_native.so"] {
+    for name in [
+        "pipsqueak",
+        "pipsqueakd",
+        "pipsqueak-fs",
+        "libpipsqueak_native.so",
+        "libpipsqueak_getenv.so",
+    ] {
         let copied = Command::new("cp").arg(binary(name)).arg(&programs).status().unwrap();
         assert!(copied.success());
     }
