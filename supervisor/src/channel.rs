@@ -47,6 +47,12 @@ pub async fn ask(channel: &mut (impl AsyncWrite + Unpin), messages: &[Vec<u8>]) 
     unless_ended(send(channel, messages).await)
 }
 
+/// Whether an error says that the other side has closed without having read all that it was sent: the
+/// kernel's word, not the other side's.
+pub fn is_unread(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+}
+
 /// What came of sending something to a process whose end is told elsewhere.
 pub fn unless_ended(sent: io::Result<()>) -> io::Result<()> {
     match sent {
@@ -87,21 +93,32 @@ pub async fn receive<H: DeserializeOwned>(
     channel: &mut (impl AsyncRead + Unpin),
     longest: u64,
 ) -> io::Result<Option<(H, Vec<u8>)>> {
-    match receive_or_drop(channel, longest).await? {
-        None => Ok(None),
-        Some((header, Body::Whole(body))) => Ok(Some((header, body))),
-        Some((_, Body::Dropped(_))) => Err(invalid(format!("a message is over {longest} bytes"))),
+    match receive_or_drop(channel, longest).await {
+        Ok(None) => Ok(None),
+        Err(error) if is_unread(&error) => Ok(None),
+        Ok(Some((header, Body::Whole(body)))) => Ok(Some((header, body))),
+        Ok(Some((_, Body::Dropped(_)))) => {
+            Err(invalid(format!("a message is over {longest} bytes")))
+        }
+        Err(error) => Err(error),
     }
 }
 
 /// The same, but of a longer message the header is received and the body dropped: what follows it can be
-/// received. Only what is no message, or longer than any, is an error.
+/// received. Errors where that is no message, or longer than any; and as [`is_unread`] tells where the other
+/// side has closed without having read all that it was sent.
 pub async fn receive_or_drop<H: DeserializeOwned>(
     channel: &mut (impl AsyncRead + Unpin),
     longest: u64,
 ) -> io::Result<Option<(H, Body)>> {
     let mut length = [0; 4];
-    if ended(channel.read_exact(&mut length).await)? {
+    let read = channel.read_exact(&mut length).await;
+    if let Err(error) = &read
+        && is_unread(error)
+    {
+        return read.map(|_| None);
+    }
+    if ended(read)? {
         return Ok(None);
     }
     let length = u32::from_le_bytes(length);

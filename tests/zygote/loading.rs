@@ -12,6 +12,7 @@ tests!(
     calls_at_once_are_all_answered,
     a_stream_begins_with_what_has_loaded,
     what_loads_nowhere_is_loaded_once_a_call,
+    what_ends_while_it_loads_is_loaded_in_an_interpreter_of_its_own,
 );
 
 /// Knows whether it was imported by the process that it is in.
@@ -125,4 +126,27 @@ fn what_loads_nowhere_is_loaded_once_a_call() {
     }
     let log = instance.ok(&["logs", "function"]);
     assert_eq!(log.matches("loading").count(), 5, "{log}");
+}
+
+fn what_ends_while_it_loads_is_loaded_in_an_interpreter_of_its_own() {
+    let exit = "os._exit(3)";
+    let crash = "import ctypes; ctypes.string_at(0)";
+    for (end, told, flags) in [
+        (exit, "exited with status 3", &[][..]),
+        (crash, "killed by signal 11", &[]),
+        (exit, "exited with status 3", &["--concurrency", "8"]),
+    ] {
+        let code = format!(
+            "import os, bound\nprint('loading')\nif bound.is_foreign:\n    {end}\n\n\
+             def handler(event):\n    return [event]\n"
+        );
+        let (_index, instance) = with_zygote(&code, flags);
+        for round in 0..2 {
+            let answer = instance.invoke("function", &json!(round));
+            assert_eq!((&answer["result"], &answer["tier"]), (&json!([round]), &json!("ssd")));
+            instance.ok(&["evict", "--paused"]);
+        }
+        let explained = explained(&instance);
+        assert!(explained["unlike"].as_str().unwrap().contains(told), "{explained}");
+    }
 }

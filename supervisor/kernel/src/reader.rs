@@ -58,9 +58,28 @@ impl Reader {
         socket: BorrowedFd<'_>,
         longest: usize,
     ) -> io::Result<Option<Vec<u8>>> {
+        self.receive_within(socket, longest, READ_BYTES)
+    }
+
+    /// The same, and nothing is read of what comes after that message: who has sent it is told by the kernel
+    /// that it was not read, should this process end meanwhile.
+    pub fn receive_alone(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        longest: usize,
+    ) -> io::Result<Option<Vec<u8>>> {
+        self.receive_within(socket, longest, LENGTH_BYTES)
+    }
+
+    fn receive_within(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        longest: usize,
+        most: usize,
+    ) -> io::Result<Option<Vec<u8>>> {
         let (mut body, mut filled) = match self.partial.take() {
             Some(partial) => partial,
-            None => match self.begin(socket, longest)? {
+            None => match self.begin(socket, longest, most)? {
                 Some(begun) => begun,
                 None => return Ok(None),
             },
@@ -94,9 +113,10 @@ impl Reader {
         &mut self,
         socket: BorrowedFd<'_>,
         longest: usize,
+        most: usize,
     ) -> io::Result<Option<(Vec<u8>, usize)>> {
         while self.end - self.begin < LENGTH_BYTES {
-            if !self.fill(socket)? {
+            if !self.fill(socket, most)? {
                 let is_between = self.begin == self.end;
                 return if is_between {
                     Ok(None)
@@ -117,12 +137,12 @@ impl Reader {
         Ok(Some((body, filled)))
     }
 
-    /// Receives more; `false` at the end.
-    fn fill(&mut self, socket: BorrowedFd<'_>) -> io::Result<bool> {
+    /// Receives more, until there is as much as `most` bytes; `false` at the end.
+    fn fill(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<bool> {
         self.buffer.copy_within(self.begin..self.end, 0);
         (self.begin, self.end) = (0, self.end - self.begin);
         let mut buffer = std::mem::take(&mut self.buffer);
-        let read = self.read(socket, &mut buffer[self.end..]);
+        let read = self.read(socket, &mut buffer[self.end..most]);
         self.buffer = buffer;
         let bytes = read?;
         self.end += bytes;

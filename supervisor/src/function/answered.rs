@@ -20,12 +20,23 @@ pub struct Answered {
     pub logs: String,
     /// Where the same is recorded, to be ended.
     pub recording: Option<Recording>,
-    /// Whether its handler was never loaded.
-    pub is_unloaded: bool,
+    /// How far it came.
+    pub reached: Reached,
     /// Why its version is to have interpreters of its own from now on, if it is.
     pub unlike: Option<String>,
-    /// Whether that is because its own code comes ahead of what a zygote had imported.
-    pub is_out_of_order: bool,
+}
+
+/// How far an invocation came in its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reached {
+    /// The handler, as far as is known.
+    Handler,
+    /// The handler was not loaded: nothing of it has run.
+    Load,
+    /// Nor was it loaded here, where the function's own code comes ahead of what a zygote had imported.
+    Order,
+    /// The process ended before it had read the invocation.
+    Nobody,
 }
 
 /// As much of a time, in microseconds, as it can have been, of a function's word for it.

@@ -171,7 +171,8 @@ impl Logs {
 /// `longest` bytes, reading `printed` all the while, and passing on `parts` of what is streamed. A longer
 /// one is a failure.
 ///
-/// `None` where the function's process closed the channel instead.
+/// `None` where the function's process closed the channel instead; an error as [`channel::is_unread`] tells
+/// where it did so before it had read what it was asked.
 pub async fn exchange(
     function: &mut (impl AsyncRead + AsyncWrite + Unpin),
     printed: &mut pipe::Receiver,
@@ -183,15 +184,23 @@ pub async fn exchange(
     let mut buffer = vec![0; PRINTED_BYTES];
     let talk = async {
         // Reading the answer at the same time would not help: a function answers at the end.
-        channel::ask(function, messages).await?;
+        let asked = match channel::send(function, messages).await {
+            // It may have answered before: that it does not load here, say.
+            Err(error) if channel::is_unread(&error) => Err(error),
+            asked => Ok(asked?),
+        };
         sent()?;
-        match parts {
+        let answered = match parts {
             None => {
                 let received = channel::receive_or_drop::<Answer>(function, longest).await?;
-                Ok(received.map(|(answer, body)| bounded(answer, body, longest)))
+                received.map(|(answer, body)| bounded(answer, body, longest))
             }
-            Some(parts) => receive_streamed(function, longest, parts).await,
+            Some(parts) => receive_streamed(function, longest, parts).await?,
+        };
+        if answered.is_none() {
+            asked?;
         }
+        Ok(answered)
     };
     tokio::pin!(talk);
     let mut open = true;
@@ -199,7 +208,7 @@ pub async fn exchange(
         tokio::select! {
             biased;
             // Ahead of what is printed, of which there may be no end.
-            answer = &mut talk => break answer?,
+            answer = &mut talk => break answer,
             read = printed.read(&mut buffer), if open => match read? {
                 0 => open = false,
                 bytes => logs.add(&buffer[..bytes]),
@@ -207,7 +216,7 @@ pub async fn exchange(
         }
     };
     read_printed(printed, &mut buffer, |bytes| logs.add(bytes));
-    Ok(answer)
+    answer
 }
 
 fn bounded(answer: Answer, body: Body, longest: u64) -> (Answer, Vec<u8>) {

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use tokio::io::BufReader;
 use tokio::net::unix::pipe;
 
-use super::answered::{Answered, told, within};
+use super::answered::{Answered, Reached, told, within};
 use super::exchange::{Answer, Imported, Logs, exchange};
 use super::furnish::StartError;
 use super::parts::{PART_BYTES, Parts, Streams};
@@ -168,12 +168,29 @@ impl Instance {
         // The function tells how much of this was its handler, and may tell anything.
         let took = began.elapsed();
         let mut unlike = None;
-        let (mut is_unloaded, mut is_out_of_order) = (false, false);
+        let mut reached = Reached::Handler;
         let (result, outcome, run_us, fit) = match exchanged {
             Err(_) => {
                 let limit = info.timeout_ms;
                 let message = format!("no answer within the timeout of {limit} ms");
                 (Err(told("Runtime.Timeout", message)), Outcome::Refused, limit * 1000, false)
+            }
+            Ok(Err(error)) if channel::is_unread(&error) && !streamed => {
+                let (error, outcome) = self.ended().await;
+                // What is killed would not have ended by itself, unless it went over its own limit.
+                let was_killed = self.exit.get().copied().flatten().is_none_or(Exit::is_kill);
+                // Of several, all that are told so were asked ahead of the load's end.
+                let is_new = self.invocations() == 1 || matches!(self.wire, Wire::Shared(_));
+                reached = match outcome {
+                    Outcome::Refused => Reached::Handler,
+                    _ if is_new && !was_killed => Reached::Load,
+                    _ => Reached::Nobody,
+                };
+                (Err(error), outcome, 0, false)
+            }
+            Ok(Err(error)) if channel::is_unread(&error) => {
+                let (error, outcome) = self.ended().await;
+                (Err(error), outcome, 0, false)
             }
             Ok(Err(error)) => {
                 let message = format!("the function's process broke its channel: {error}");
@@ -189,7 +206,9 @@ impl Instance {
                 unlike = answer.unlike;
                 match answer.error {
                     Some(failure) => {
-                        (is_unloaded, is_out_of_order) = (failure.loading, failure.order);
+                        if failure.loading {
+                            reached = if failure.order { Reached::Order } else { Reached::Load };
+                        }
                         let error = FunctionError {
                             error_type: failure.error_type,
                             error_message: failure.error_message,
@@ -213,16 +232,7 @@ impl Instance {
             self.is_fit.store(false, Ordering::Relaxed);
         }
         let (logs, recording) = logs.finish();
-        Ok(Answered {
-            result,
-            outcome,
-            run_us,
-            logs,
-            recording,
-            is_unloaded,
-            unlike,
-            is_out_of_order,
-        })
+        Ok(Answered { result, outcome, run_us, logs, recording, reached, unlike })
     }
 
     /// Sends an invocation, and ahead of the first of all what to load; its answer, if that comes within

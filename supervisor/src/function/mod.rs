@@ -18,7 +18,7 @@ mod table;
 mod trust;
 mod variables;
 
-pub use answered::Answered;
+pub use answered::{Answered, Reached};
 pub use deploy::DeployError;
 pub use error::FunctionsError;
 pub use furnish::{StartError, furnish};

@@ -59,6 +59,8 @@ struct Calls {
 #[derive(Debug, Clone)]
 enum Ended {
     Closed,
+    /// It had answered nothing, and not read all that it was asked.
+    Unread,
     Broken(String),
 }
 
@@ -166,7 +168,7 @@ impl Call<'_> {
         };
         // What has not loaded its handler has said so, and goes without hearing more.
         let sent = match sent {
-            Err(error) if is_end(&error) => Err(error),
+            Err(error) if channel::is_unread(&error) => Err(error),
             sent => Ok(sent?),
         };
         let answered = match (parts, &mut self.said) {
@@ -189,6 +191,7 @@ impl Call<'_> {
             Ok(answered) => Ok(Some(answered)),
             Err(_) => match lock(&self.shared.calls).ended.clone() {
                 Some(Ended::Broken(reason)) => Err(io::Error::other(reason)),
+                Some(Ended::Unread) => Err(io::ErrorKind::ConnectionReset.into()),
                 _ => sent.map(|()| None),
             },
         }
@@ -280,6 +283,7 @@ async fn follow(
 ) -> Ended {
     let mut buffer = vec![0; PRINTED_BYTES];
     let (mut printed, mut old) = (Some(printed), Old::default());
+    let mut is_new = true;
     loop {
         let receive = channel::receive_or_drop::<Answer>(&mut reader, longest);
         tokio::pin!(receive);
@@ -302,6 +306,7 @@ async fn follow(
         }
         match received {
             Ok(Some((answer, body))) => {
+                is_new = false;
                 let has_left_others = answer.others;
                 calls.tell(answer, body, longest);
                 if has_left_others && let Some(printed) = printed.take() {
@@ -309,6 +314,8 @@ async fn follow(
                     calls.is_without_pipe = true;
                 }
             }
+            Err(error) if channel::is_unread(&error) && is_new => return Ended::Unread,
+            Err(error) if channel::is_unread(&error) => return Ended::Closed,
             Ok(None) => return Ended::Closed,
             Err(error) => return Ended::Broken(error.to_string()),
         }
@@ -320,11 +327,6 @@ async fn read(printed: &mut Option<pipe::Receiver>, buffer: &mut [u8]) -> io::Re
         Some(printed) => printed.read(buffer).await,
         None => pending().await,
     }
-}
-
-/// Whether a message was not taken because the process has closed its channel.
-fn is_end(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {

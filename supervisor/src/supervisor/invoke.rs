@@ -15,7 +15,7 @@ use super::turn::{Asked, Serving, check_length};
 use crate::dispatch::{After, Turn, Vacated};
 use crate::environment::Tree;
 use crate::fault::internal;
-use crate::function::{Answered, Function, Instance, Origin, Streams};
+use crate::function::{Answered, Function, Instance, Origin, Reached, Streams};
 use crate::logs::{Recording, Report};
 use crate::sync::lock;
 use crate::zygote::Zygote;
@@ -133,7 +133,8 @@ impl Supervisor {
     }
 
     /// Runs the handler in what was obtained. Where that is a zygote's child in which the handler does not
-    /// load, nothing has run: it is tried once in an interpreter of its own.
+    /// load, nothing has run: it is tried once in an interpreter of its own. Where the process had ended before
+    /// it read what it was asked, it is tried once in another.
     async fn run(
         &self,
         turn: &Turn<Serving>,
@@ -142,6 +143,7 @@ impl Supervisor {
         mut call: Call<'_>,
         mut recording: Recording,
     ) -> Result<(Obtained, Answered), Fault> {
+        let mut was_lost = false;
         loop {
             let Obtained { instance, tier, .. } = &obtained;
             let noted = self.note_running(instance);
@@ -151,7 +153,8 @@ impl Supervisor {
             let mut answered = answered.map_err(internal)?;
             drop(noted);
             let trust = &instance.function().trust;
-            let (true, Err(error)) = (answered.is_unloaded, &answered.result) else {
+            let (false, Err(error)) = (answered.reached == Reached::Handler, &answered.result)
+            else {
                 if *tier != Tier::Paused {
                     trust.has_loaded();
                 }
@@ -165,18 +168,20 @@ impl Supervisor {
                 }
                 return Ok((obtained, answered));
             };
-            let reason = if answered.is_out_of_order {
+            let reason = if answered.reached == Reached::Order {
                 error.error_message.clone()
             } else {
                 format!("{}: {}", error.error_type, error.error_message)
             };
-            let is_tried_again = match instance.origin() {
-                Origin::Zygote { .. } | Origin::Standby if answered.is_out_of_order => {
+            let is_tried_again = match (answered.reached, instance.origin()) {
+                // Whoever has killed it may do so again.
+                (Reached::Nobody, _) => !std::mem::replace(&mut was_lost, true),
+                (Reached::Order, Origin::Zygote { .. } | Origin::Standby) => {
                     trust.has_own_order(&reason);
                     true
                 }
-                Origin::Zygote { .. } | Origin::Standby => trust.has_failed_forked(&reason),
-                Origin::Interpreter => {
+                (_, Origin::Zygote { .. } | Origin::Standby) => trust.has_failed_forked(&reason),
+                (_, Origin::Interpreter) => {
                     trust.has_failed_fresh();
                     false
                 }
@@ -185,12 +190,18 @@ impl Supervisor {
                 return Ok((obtained, answered));
             };
             let function = instance.function().clone();
-            tracing::warn!(function = function.info.name, reason, "not loaded in a zygote's child");
-            let reason: String = reason.chars().take(MOST_REASON).collect();
-            let line = format!(
-                "[not loaded in a zygote's child, and loaded again without one: {reason}]\n"
-            );
-            again.print(line.as_bytes());
+            if answered.reached == Reached::Load {
+                tracing::warn!(
+                    function = function.info.name,
+                    reason,
+                    "not loaded in a zygote's child"
+                );
+                let reason: String = reason.chars().take(MOST_REASON).collect();
+                let line = format!(
+                    "[not loaded in a zygote's child, and loaded again without one: {reason}]\n"
+                );
+                again.print(line.as_bytes());
+            }
             let Some(fresh) = self.serve(turn, &function, prepared).await? else {
                 // Its environment is gone meanwhile.
                 answered.recording = Some(again);

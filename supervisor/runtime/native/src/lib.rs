@@ -11,6 +11,7 @@ mod watch;
 
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nix::sys::time::TimeValLike;
@@ -64,6 +65,10 @@ fn send(py: Python<'_>, channel: RawFd, body: &[u8]) -> PyResult<()> {
     let channel = borrow(channel)?;
     Ok(py.detach(|| message::send(channel, body, &[]))?)
 }
+
+/// So many of the first messages may be orders, which are carried out before what follows them is read: should
+/// that end the process, whoever has sent it is told that nobody has begun with the rest.
+const ORDERS: u64 = 2;
 
 /// How the header of a message begins whose body is bytes. Of all others it is text.
 const OF_BYTES: &[u8] = b"{\"part\"";
@@ -120,6 +125,8 @@ struct Channel {
     output: Mutex<Option<(u64, u64)>>,
     /// The header of the last message that was received and not answered.
     unanswered: Mutex<Option<Py<PyString>>>,
+    /// How many messages were received.
+    received: AtomicU64,
 }
 
 #[pymethods]
@@ -135,6 +142,7 @@ impl Channel {
             children: Mutex::default(),
             output: Mutex::new(file_of(1)),
             unanswered: Mutex::default(),
+            received: AtomicU64::new(0),
         })
     }
 
@@ -148,7 +156,11 @@ impl Channel {
             here()?;
             let message = py.detach(|| {
                 let mut reader = lock(&self.reader);
-                reader.receive(self.socket, MAX_MESSAGE_BYTES)
+                if self.received.load(Ordering::Relaxed) < ORDERS {
+                    reader.receive_alone(self.socket, MAX_MESSAGE_BYTES)
+                } else {
+                    reader.receive(self.socket, MAX_MESSAGE_BYTES)
+                }
             });
             let message = match message {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {
@@ -158,6 +170,7 @@ impl Channel {
                 message => message.map_err(|error| broken(&error))?,
             };
             let Some(message) = message else { return Ok(None) };
+            self.received.fetch_add(1, Ordering::Relaxed);
             let end = message.iter().position(|byte| *byte == b'\n').unwrap_or(message.len());
             let (header, body) = message.split_at(end);
             if header.starts_with(OUTPUT) {
@@ -192,7 +205,7 @@ impl Channel {
     /// Sends the answer to the last message that was received.
     fn answer(&self, py: Python<'_>, header: &[u8], body: &[u8]) -> PyResult<()> {
         self.send(py, header, body)?;
-        self.settle();
+        *lock(&self.unanswered) = None;
         Ok(())
     }
 
