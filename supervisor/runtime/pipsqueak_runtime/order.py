@@ -18,7 +18,7 @@ from pipsqueak_runtime import output, own, reads
 
 imports = native.imports
 bootstrap = sys.modules["_frozen_importlib"]
-# What a function's process has without any zygote; what is the zygote's own is added to it.
+# What a function's process has without any zygote.
 BARE = frozenset(sys.modules)
 # Those whose classes are patched, too.
 OF_CLASSES = frozenset(

@@ -99,7 +99,9 @@ def _show(message):
     if not _EVERY[1].match(""):
         _plain_show(message)
     elif number is not None and len(_warned) < MOST_WARNINGS:
-        _warned[number] = (_module.name, message)
+        # Without what it is about, which would not go as long as it is kept.
+        place = (message.filename, message.lineno)
+        _warned[number] = (_module.name, message.message, message.category, place)
 
 
 def end():
@@ -151,8 +153,8 @@ def tell(events):
     return None
 
 
-def _warn(module, told):
-    filename, line = told.filename, told.lineno
+def _warn(module, message, category, place):
+    filename, line = place
     names = getattr(sys.modules.get(module), "__dict__", {})
     if filename.startswith(failure.HIDDEN):
         # Of who imports, which was the zygote.
@@ -163,7 +165,7 @@ def _warn(module, told):
         module = names.get("__name__")
     registry = names.setdefault("__warningregistry__", {})
     try:
-        warnings.warn_explicit(told.message, told.category, filename, line, module, registry)
+        warnings.warn_explicit(message, category, filename, line, module, registry)
     except Exception as error:
         return f"a filter makes an error of a {failure.name(error)}, and was set"
     return None
