@@ -190,7 +190,7 @@ impl Supervisor {
                 return Ok((obtained, answered));
             };
             let function = instance.function().clone();
-            if answered.reached == Reached::Load {
+            if answered.reached != Reached::Nobody {
                 tracing::warn!(
                     function = function.info.name,
                     reason,
