@@ -239,7 +239,7 @@ impl Supervisor {
         };
         self.environments.imports(&tree).await?;
         let mut explanation = self.zygotes.explain(&function, &tree);
-        explanation.standbys = self.zygotes.standbys(Some((&function, &tree))) as u64;
+        explanation.standbys = self.zygotes.standbys_for(&function, &tree) as u64;
         let unlike = function.trust.reason().map(|reason| {
             format!(
                 "it loads in an interpreter of its own, and did not in a zygote's child: {reason}"

@@ -43,7 +43,7 @@ impl Supervisor {
             functions: self.functions.list().len() as u64,
             growing: self.zygotes.is_growing(),
             zygotes: self.zygotes.slots().into_iter().map(zygote_info).collect(),
-            standbys: self.zygotes.standbys(None) as u64,
+            standbys: self.zygotes.standbys() as u64,
             sandboxes,
             changing: self.sandboxes.changing(),
             waiting: self.waiting(),

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::demand::Demand;
 use super::forest::Realm;
 use super::pool::{Inner, Pool};
-use super::reads::Reads;
+use super::reads::{Difference, Reads};
 use super::realms::Kind;
 use super::spare::{Spare, SpareError, sandbox};
 use crate::channel;
@@ -113,17 +113,17 @@ impl Pool {
         let line = fit
             .filter(|line| helps(line) > 0 && !line.ready.is_empty())
             .max_by_key(|line| helps(line))?;
-        while let Some(Standby { spare, reads }) = line.ready.pop() {
-            let had = (&line.kind.variables, &**tree);
-            let differences = reads.differences(had, (&function.variables, tree));
+        while let Some(standby) = line.ready.pop() {
+            let differences = line.differences(&standby, function, tree);
             if !differences.is_empty() {
-                line.ready.push(Standby { spare, reads });
+                line.ready.push(standby);
                 drop(standbys);
                 self.lock().set_apart(function, tree, differences);
                 self.news.wake();
                 return None;
             }
             // One that has been killed, or that has more than the function may.
+            let Standby { spare, .. } = standby;
             if spare.is_alive() && spare.sandbox.group().memory() < function.info.memory {
                 line.demand.started(now);
                 return Some(spare);
@@ -209,18 +209,22 @@ impl Pool {
         drop(lines);
     }
 
-    /// Standbys that wait for a function, or all.
-    pub fn standbys(&self, function: Option<(&Function, &Tree)>) -> usize {
-        let realm = function.and_then(|(one, _)| {
-            self.lock().policy.function(&one.info.name).map(|needs| needs.realm)
-        });
+    /// All standbys that wait.
+    pub fn standbys(&self) -> usize {
+        lock(&self.standbys).0.iter().map(|line| line.ready.len()).sum()
+    }
+
+    /// Those that wait for such a function, and have seen what it would have.
+    pub fn standbys_for(&self, function: &Function, tree: &Arc<Tree>) -> usize {
+        let needs = self.lock().policy.function(&function.info.name).map(|needs| needs.realm);
         let standbys = lock(&self.standbys);
-        let is_its = |line: &&Line| {
-            function.is_none_or(|(_, tree)| {
-                Some(line.purpose.realm) == realm && line.purpose.tree == tree.key
-            })
+        let is_its =
+            |line: &&Line| Some(line.purpose.realm) == needs && line.purpose.tree == tree.key;
+        let serves = |line: &Line| {
+            let serves = |one: &&Standby| line.differences(one, function, tree).is_empty();
+            line.ready.iter().filter(serves).count()
         };
-        standbys.0.iter().filter(is_its).map(|line| line.ready.len()).sum()
+        standbys.0.iter().filter(is_its).map(serves).sum()
     }
 }
 
@@ -280,6 +284,16 @@ impl Standbys {
 }
 
 impl Line {
+    /// What a function would have seen otherwise than a standby has while it imported.
+    fn differences(
+        &self,
+        standby: &Standby,
+        function: &Function,
+        tree: &Tree,
+    ) -> BTreeSet<Difference> {
+        standby.reads.differences((&self.kind.variables, tree), (&function.variables, tree))
+    }
+
     fn lacks(&self, now: Instant, most: usize) -> bool {
         self.failed.is_none() && self.ready.len() < self.demand.spares(now, most)
     }
