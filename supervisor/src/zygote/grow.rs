@@ -6,9 +6,10 @@ use std::error::Error;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::error::ZygoteError;
 use super::forest::{self, Cost, ModuleId, Modules, Parent, Realm, Start, ZygoteId};
 use super::imports::Unsafe;
-use super::node::{Imports, Surroundings, Zygote, ZygoteError};
+use super::node::{Imports, Surroundings, Zygote};
 use super::pool::{Inner, Pool, Slot, State};
 use crate::environment::{EnvironmentsError, Tree};
 use crate::sandbox::SandboxError;

@@ -1,7 +1,9 @@
 //! Zygotes: interpreters with an environment's packages imported, asleep, ready to fork.
 
 mod bar;
+mod conversation;
 mod demand;
+mod error;
 pub mod forest;
 mod give;
 mod grow;
@@ -19,9 +21,10 @@ mod standbys;
 mod tell;
 mod waiting;
 
+pub use error::ZygoteError;
 pub use give::GiveError;
 pub use imports::{Imported, Unsafe};
-pub use node::{Forked, Imports, Zygote, ZygoteError};
+pub use node::{Forked, Imports, Zygote};
 pub use pool::{Budget, Choice, Pool, Slot, State};
 pub use spare::{PIDS, Spare, SpareError, sandbox};
 pub use waiting::Claimed;

@@ -1,6 +1,5 @@
 //! One zygote: started, then asked to fork.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,11 +12,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use pipsqueak_kernel::{message, pidfd};
-use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 use tokio::sync::oneshot;
 
-use super::imports::{self, Failed, Imported, Unsafe};
+use super::conversation::{Answer, ForkOrder, Waiting, follow, hear};
+use super::error::ZygoteError;
+use super::imports::{self, Imported};
 use super::reads::Reads;
 use super::spares::Spares;
 use crate::channel;
@@ -25,9 +25,7 @@ use crate::environment::Tree;
 use crate::function::Variables;
 use crate::kernel::cgroup::Limits;
 use crate::runtime::{self, Role};
-use crate::sandbox::{
-    Exit, Exits, Plan, Process, Program, Sandbox, SandboxError, Sandboxes, Standing,
-};
+use crate::sandbox::{Exit, Exits, Plan, Process, Program, Sandbox, Sandboxes, Standing};
 
 /// Longest time that a zygote may take to import its modules.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
@@ -39,68 +37,6 @@ const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 const TMP_BYTES: u64 = 64 << 20;
 /// Most processes and threads while importing.
 const PIDS: u32 = 256;
-
-/// Why a zygote could not be started or did not fork.
-#[derive(Debug, thiserror::Error)]
-pub enum ZygoteError {
-    /// Its sandbox.
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
-    /// Its process or channel.
-    #[error("talking to the zygote: {0}")]
-    Channel(#[from] io::Error),
-    /// It ended while importing.
-    #[error("the zygote {0} while importing {1}")]
-    Ended(String, String),
-    /// It ended while it tried whether it can fork.
-    #[error("the zygote {0} while it forked for a trial")]
-    Trial(String),
-    /// It did not answer in time.
-    #[error("the zygote did not {0} within {1:?}")]
-    Slow(&'static str, Duration),
-    /// Imports have left what a fork would break or share; each module, and what it was.
-    #[error("no zygote can have imported {}", imports::describe(.0))]
-    Unsafe(Unsafe),
-    /// An import has failed, and left what is half-imported.
-    #[error("{} {}", .0.module, .0.reason)]
-    Failed(Failed),
-    /// It cannot go to sleep.
-    #[error("the zygote is not fit to fork: {0}")]
-    Unready(String),
-    /// A child could not enter its sandbox.
-    #[error("the zygote's child could not enter its sandbox: {0}")]
-    Refused(String),
-    /// A child ended before it was a function's, or a zygote itself.
-    #[error("the zygote's child {0} before it was of use")]
-    Lost(String),
-    /// The zygote that it was to be forked from.
-    #[error("the zygote that it was to be forked from does not fork: {0}")]
-    Parent(#[source] Box<Self>),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Answer {
-    Ready { modules: Vec<Imported>, reads: Reads, tmp_bytes: u64 },
-    Failed(Failed),
-    Unready { reason: String },
-    Tried {},
-    Forked { id: u64, pid: i32 },
-    Refused { id: u64, reason: String },
-}
-
-#[derive(Serialize)]
-struct ForkOrder {
-    id: u64,
-    role: &'static str,
-    uid: u32,
-    gid: u32,
-    own_network: bool,
-    /// Whether nobody waits for it yet.
-    waits: bool,
-}
-
-type Waiting = Mutex<HashMap<u64, oneshot::Sender<Result<i32, String>>>>;
 
 /// A zygote that is ready. Its process ends when this is dropped; its sandbox lives on as long as
 /// others are inside it.
@@ -400,53 +336,8 @@ fn nonblocking(socket: &UnixStream) -> io::Result<tokio::net::UnixStream> {
     tokio::net::UnixStream::from_std(socket.try_clone()?)
 }
 
-/// What a zygote tells that is being started; nothing where it has ended.
-async fn hear(
-    reader: &mut tokio::net::UnixStream,
-    patience: Duration,
-    what: &'static str,
-) -> Result<Option<Answer>, ZygoteError> {
-    let receive = channel::receive(reader, channel::MAX_MESSAGE_BYTES);
-    match tokio::time::timeout(patience, receive).await {
-        Err(_) => Err(ZygoteError::Slow(what, patience)),
-        Ok(received) => match received?.map(|(answer, _)| answer) {
-            Some(Answer::Unready { reason }) => Err(ZygoteError::Unready(reason)),
-            answer => Ok(answer),
-        },
-    }
-}
-
 /// How a process ended that has closed its channel, by its number where its end is reported.
 async fn how_ended((exits, number): (Arc<Exits>, i32)) -> String {
     let exit = exits.of(number, EXIT_PATIENCE).await;
     exit.map_or_else(|| "closed its channel".to_owned(), Exit::describe)
-}
-
-/// Hands answers to those who wait for them until the zygote ends; then nobody waits any more.
-async fn follow(mut reader: tokio::net::UnixStream, waiting: Arc<Waiting>) {
-    loop {
-        let answered = match channel::receive(&mut reader, channel::MAX_MESSAGE_BYTES).await {
-            Ok(Some((Answer::Forked { id, pid }, _))) => (id, Ok(pid)),
-            Ok(Some((Answer::Refused { id, reason }, _))) => (id, Err(reason)),
-            Ok(Some((
-                Answer::Ready { .. }
-                | Answer::Failed(_)
-                | Answer::Unready { .. }
-                | Answer::Tried {},
-                _,
-            ))) => continue,
-            Ok(None) => break,
-            Err(error) => {
-                tracing::warn!(%error, "a zygote's answer is unreadable");
-                break;
-            }
-        };
-        let (id, outcome) = answered;
-        let waiter = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        if let Some(waiter) = waiter {
-            // Whoever asked may have given up.
-            let _ = waiter.send(outcome);
-        }
-    }
-    waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
