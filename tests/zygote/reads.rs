@@ -131,7 +131,9 @@ fn variables_that_the_interpreter_reads_are_the_functions() {
     assert_eq!(deploy(&["PYTHONWARNINGS=ignore"])["warnings"], json!(["ignore"]));
     assert_eq!(deploy(&["PYTHONOPTIMIZE=1"])["optimize"], 1);
     assert_eq!(deploy(&["TZ=NPT-5:45"])["zone"], "NPT+0545");
-    assert_eq!(deploy(&["PYTHONUTF8=1", "OWN=1"])["own"], "1");
+    for setting in ["PYTHONUTF8=1", "PYTHONUNBUFFERED=1", "PYTHONDEVMODE=1", "PYTHONVERBOSE=1"] {
+        assert_eq!(deploy(&[setting, "OWN=1"])["own"], "1");
+    }
 }
 
 fn variables_of_own_files_hold_without_zygotes() {

@@ -55,14 +55,19 @@ def _make_streams_those_of_children():
     file whether there are places in it, and a zygote's has some."""
     reading, writing = os.pipe()
     for stream in (sys.stdout, sys.stderr):
-        number, raw = stream.fileno(), stream.buffer.raw
+        number, buffer = stream.fileno(), stream.buffer
         own = os.dup(number)
         os.dup2(writing, number)
+        # There is no buffer by `PYTHONUNBUFFERED`.
+        raw = getattr(buffer, "raw", buffer)
         pipe = type(raw)(number, raw.mode, closefd=False)
         pipe.name = raw.name
         # The same objects as before, which others may have.
-        stream.buffer.__init__(pipe, os.fstat(number).st_blksize)
-        stream.__init__(stream.buffer, stream.encoding, stream.errors, "\n", stream.line_buffering)
+        if raw is not buffer:
+            buffer.__init__(pipe, os.fstat(number).st_blksize)
+            pipe = buffer
+        how = stream.line_buffering, stream.write_through
+        stream.__init__(pipe, stream.encoding, stream.errors, "\n", *how)
         os.dup2(own, number)
         os.close(own)
     os.close(reading)
