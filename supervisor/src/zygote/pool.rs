@@ -18,7 +18,6 @@ use crate::environment::{Environments, Tree};
 use crate::eviction::Allowance;
 use crate::function::Function;
 use crate::sandbox::Sandboxes;
-use crate::sync::lock;
 
 /// A zygote's life.
 #[derive(Debug, Clone)]
@@ -86,7 +85,7 @@ pub struct Pool {
     /// Something was learned from which another plan may follow.
     pub(super) news: News,
     pub(super) inner: Mutex<Inner>,
-    pub(super) standbys: Mutex<Standbys>,
+    pub(super) standbys: Standbys,
 }
 
 /// What changes together.
@@ -157,7 +156,7 @@ impl Pool {
             began: Instant::now(),
             news: News::default(),
             inner: Mutex::new(inner),
-            standbys: Mutex::default(),
+            standbys: Standbys::default(),
         }
     }
 
@@ -191,7 +190,7 @@ impl Pool {
         let is_starting = |slot: &Slot| matches!(slot.state, State::Starting);
         self.news.is_pending()
             || self.lock().slots.values().any(is_starting)
-            || lock(&self.standbys).is_making()
+            || self.standbys.is_making()
     }
 
     /// An environment that a zygote sees, by its key.
@@ -234,7 +233,7 @@ impl Pool {
 
     /// Memory of all of them, of their spares, and of standbys, in bytes.
     pub fn bytes(&self) -> u64 {
-        let mut bytes = lock(&self.standbys).bytes();
+        let mut bytes = self.standbys.bytes();
         self.each_ready(|zygote| {
             bytes += zygote.sandbox().group().memory() + zygote.spares().bytes();
         });

@@ -19,7 +19,7 @@ use super::spare::{Spare, SpareError, sandbox};
 use crate::channel;
 use crate::environment::Tree;
 use crate::function::Function;
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// Longest time that a standby may take to import its modules.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -62,7 +62,10 @@ struct Standby {
 
 /// All standbys.
 #[derive(Debug, Default)]
-pub(super) struct Standbys(Vec<Line>);
+pub(super) struct Standbys(Mutex<Lines>);
+
+#[derive(Debug, Default)]
+struct Lines(Vec<Line>);
 
 /// What a standby tells when it has imported.
 #[derive(Debug, Deserialize)]
@@ -106,7 +109,7 @@ impl Pool {
         if needed.is_empty() {
             return None;
         }
-        let mut standbys = lock(&self.standbys);
+        let mut standbys = lock(&self.standbys.0);
         let lines = standbys.0.iter_mut();
         let fit = lines.filter(|line| line.purpose.realm == realm && line.purpose.tree == tree.key);
         let helps = |line: &Line| line.purpose.modules.intersection(&needed).count();
@@ -149,7 +152,7 @@ impl Pool {
             let kind = inner.kinds.get(&realm).cloned().unwrap_or_default();
             (Purpose { realm, tree, modules: modules.collect() }, kind)
         };
-        lock(&self.standbys).note(purpose, tree, kind);
+        lock(&self.standbys.0).note(purpose, tree, kind);
         self.make_standbys();
     }
 
@@ -163,7 +166,7 @@ impl Pool {
             if let Err(error) = &made {
                 tracing::warn!(%error, "making a standby");
             }
-            lock(&pool.standbys).made(&purpose, made);
+            lock(&pool.standbys.0).made(&purpose, made);
             pool.make_standbys();
         });
     }
@@ -174,7 +177,7 @@ impl Pool {
         let kept = self.bytes();
         let room = self.budget.memory.now().saturating_sub(kept);
         let most = MOST.min(self.budget.spares);
-        let mut standbys = lock(&self.standbys);
+        let mut standbys = lock(&self.standbys.0);
         if standbys.0.iter().any(|line| line.is_making) {
             return None;
         }
@@ -205,19 +208,19 @@ impl Pool {
     /// Drops all standbys that wait.
     pub fn evict_standbys(&self) {
         // They end outside of the lock.
-        let lines = std::mem::take(&mut *lock(&self.standbys));
+        let lines = std::mem::take(&mut *lock(&self.standbys.0));
         drop(lines);
     }
 
     /// All standbys that wait.
     pub fn standbys(&self) -> usize {
-        lock(&self.standbys).0.iter().map(|line| line.ready.len()).sum()
+        lock(&self.standbys.0).0.iter().map(|line| line.ready.len()).sum()
     }
 
     /// Those that wait for such a function, and have seen what it would have.
     pub fn standbys_for(&self, function: &Function, tree: &Arc<Tree>) -> usize {
         let needs = self.lock().policy.function(&function.info.name).map(|needs| needs.realm);
-        let standbys = lock(&self.standbys);
+        let standbys = lock(&self.standbys.0);
         let is_its =
             |line: &&Line| Some(line.purpose.realm) == needs && line.purpose.tree == tree.key;
         let serves = |line: &Line| {
@@ -239,6 +242,20 @@ impl Inner {
 }
 
 impl Standbys {
+    /// Memory of all that wait, in bytes.
+    pub fn bytes(&self) -> u64 {
+        let lines = lock(&self.0);
+        let ready = lines.0.iter().flat_map(|line| &line.ready);
+        ready.map(|one| one.spare.sandbox.group().memory()).sum()
+    }
+
+    /// Whether one is being made.
+    pub fn is_making(&self) -> bool {
+        lock(&self.0).0.iter().any(|line| line.is_making)
+    }
+}
+
+impl Lines {
     /// Counts a start of a function that standbys are for.
     fn note(&mut self, purpose: Purpose, tree: &Arc<Tree>, kind: Kind) {
         let now = Instant::now();
@@ -269,17 +286,6 @@ impl Standbys {
             }
             Err(error) => line.failed = Some(error.to_string()),
         }
-    }
-
-    /// Memory of all that wait, in bytes.
-    pub fn bytes(&self) -> u64 {
-        let ready = self.0.iter().flat_map(|line| &line.ready);
-        ready.map(|one| one.spare.sandbox.group().memory()).sum()
-    }
-
-    /// Whether one is being made.
-    pub fn is_making(&self) -> bool {
-        self.0.iter().any(|line| line.is_making)
     }
 }
 
