@@ -137,6 +137,7 @@ fn of_zygotes() -> Vec<(&'static str, Vec<Test>)> {
         ("zygote::order", zygote::order::tests()),
         ("zygote::reads", zygote::reads::tests()),
         ("zygote::safety", zygote::safety::tests()),
+        ("zygote::same", zygote::same::tests()),
         ("zygote::standbys", zygote::standbys::tests()),
         ("zygote::suites", zygote::suites::tests()),
         ("zygote::tree", zygote::tree::tests()),

@@ -11,6 +11,7 @@ pub mod metadata;
 pub mod order;
 pub mod reads;
 pub mod safety;
+pub mod same;
 pub mod standbys;
 pub mod suites;
 pub mod tree;
