@@ -151,6 +151,8 @@ fn has_its_descriptors_only(who: &str, found: &Value) {
         let target = target.as_str().unwrap();
         let is_right = match (number.as_str(), who) {
             ("0", _) => target == "/dev/null",
+            // What it prints is kept for its children.
+            ("1" | "2", "zygote") => target == "/memfd:printed (deleted)",
             ("1" | "2", _) => target == "/dev/null" || target.starts_with("pipe:"),
             // A build's compilers and their temporary files.
             (_, "build") => ["pipe:", "/tmp/", "/pipsqueak/work/", "/proc/"]
