@@ -93,8 +93,8 @@ fn zygote_info(slot: zygote::Slot) -> ZygoteInfo {
             "ready".clone_into(&mut info.state);
             info.pid = Some(zygote.pid().cast_unsigned());
             info.modules = zygote.modules().to_vec();
-            let left_out =
-                slot.left_out.iter().map(|(module, why)| format!("{module} left out: {why}"));
+            let left_out = zygote::by_reason(&slot.left_out).into_iter();
+            let left_out = left_out.map(|(modules, why)| format!("{modules} left out: {why}"));
             let left_out: Vec<_> = left_out.collect();
             info.reason = (!left_out.is_empty()).then(|| left_out.join("; "));
             info.forks = zygote.forks();

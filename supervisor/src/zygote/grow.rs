@@ -115,6 +115,11 @@ impl Pool {
             match self.start_without_failing(&mut growth).await {
                 Ok(zygote) => self.settle_ready(&growth, zygote),
                 Err(GrowError::Zygote(ZygoteError::Sandbox(SandboxError::Stopping))) => return,
+                Err(GrowError::Parent) => {
+                    // Planned anew, with what is there by then.
+                    self.lock().slots.remove(&id);
+                    is_whole = false;
+                }
                 Err(GrowError::Zygote(ZygoteError::Unsafe(found)))
                     if found.keys().all(|module| growth.wanted.contains_key(module)) =>
                 {

@@ -51,10 +51,32 @@ pub fn unsafe_ones(imported: &[Imported], trusted: &[String]) -> Unsafe {
         .collect()
 }
 
-/// Modules and why they are unsafe, for a user.
+/// Modules that are named of those which are unsafe for one reason.
+const SHOWN: usize = 3;
+
+/// Modules, as they are named for a user, and why they are unsafe: those together that are so for one reason.
+pub fn by_reason(found: &Unsafe) -> Vec<(String, &str)> {
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (module, why) in found {
+        reasons.entry(why).or_default().push(module);
+    }
+    let mut named: Vec<_> = reasons
+        .into_iter()
+        .map(|(why, modules)| {
+            let named = modules.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+            let more = modules.len().saturating_sub(SHOWN);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            (format!("{named}{more}"), why)
+        })
+        .collect();
+    named.sort();
+    named
+}
+
+/// The same as one text.
 pub fn describe(found: &Unsafe) -> String {
-    let each: Vec<_> = found.iter().map(|(module, why)| format!("{module} {why}")).collect();
-    each.join("; ")
+    let each = by_reason(found).into_iter().map(|(modules, why)| format!("{modules} {why}"));
+    each.collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -84,6 +106,9 @@ mod tests {
             describe(&found),
             "one leaves a socket open, leaves a thread running: T; package leaves a socket open"
         );
+        let same = ["a", "b", "c", "d", "e"].map(|name| imported(name, &["leaves a socket open"]));
+        let same = unsafe_ones(&same, &[]);
+        assert_eq!(describe(&same), "a, b, c and 2 more leaves a socket open");
         let trusted = ["one", "pack.sub", "package"].map(ToOwned::to_owned);
         assert_eq!(unsafe_ones(&all, &trusted), Unsafe::new());
     }

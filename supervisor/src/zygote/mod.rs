@@ -23,7 +23,7 @@ mod waiting;
 
 pub use error::ZygoteError;
 pub use give::GiveError;
-pub use imports::{Imported, Unsafe};
+pub use imports::{Imported, Unsafe, by_reason};
 pub use node::{Forked, Imports, Zygote};
 pub use pool::{Budget, Choice, Pool, Slot, State};
 pub use spare::{PIDS, Spare, SpareError, sandbox};
