@@ -14,6 +14,9 @@ tests!(a_sandbox_that_cannot_be_ended_keeps_its_user);
 /// Where v1's freezer is, which holds back SIGKILL. v2's does not.
 const FREEZER: &str = "/sys/fs/cgroup/freezer";
 
+/// Where v2 is beside it.
+const UNIFIED: &str = "/sys/fs/cgroup/unified";
+
 /// Processes that are held, until this is dropped.
 struct Held(PathBuf);
 
@@ -36,6 +39,14 @@ impl Drop for Held {
     }
 }
 
+/// Whether a process is in a group that v2 has frozen.
+fn is_frozen(process: i32) -> bool {
+    let groups = fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap_or_default();
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"));
+    let events = group.map(|path| Path::new(UNIFIED).join(path).join("cgroup.events"));
+    events.is_some_and(|path| fs::read_to_string(path).is_ok_and(|text| text.contains("frozen 1")))
+}
+
 /// The users on the host that processes of sandboxes run as.
 fn users(instance: &Instance) -> Vec<(i32, u32)> {
     let user = |pid| Some((pid, fs::metadata(format!("/proc/{pid}")).ok()?.uid()));
@@ -53,6 +64,8 @@ fn a_sandbox_that_cannot_be_ended_keeps_its_user() {
     instance.invoke("first", &json!(1));
     let first = users(&instance);
     let processes: Vec<_> = first.iter().map(|(pid, _)| *pid).collect();
+    // Not while the supervisor is about to freeze them.
+    eventually("it is paused", || processes.iter().all(|process| is_frozen(*process)));
     let held = Held::hold(&processes);
     instance.ok(&["evict", "first"]);
     let log = instance.run().join("pipsqueakd.log");
