@@ -61,6 +61,15 @@ pub fn unless_ended(sent: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// What came of sending something to a process that may have answered before it read that. The inner error
+/// says that it has not read it, and counts only where no answer comes.
+pub fn unless_unread(sent: io::Result<()>) -> io::Result<io::Result<()>> {
+    match sent {
+        Err(error) if is_unread(&error) => Ok(Err(error)),
+        sent => Ok(Ok(sent?)),
+    }
+}
+
 /// Sends messages, each made by [`compose`], in one write.
 pub async fn send(channel: &mut (impl AsyncWrite + Unpin), messages: &[Vec<u8>]) -> io::Result<()> {
     channel.write_all(&frames(messages)?).await

@@ -141,12 +141,13 @@ pub const VARIABLES: [(&str, &str); 4] = [
     ("LANG", "C.UTF-8"),
 ];
 
-/// Environment variables of an interpreter in a sandbox: a function's `own` come before everybody's.
-pub fn variables(role: Role, own: &BTreeMap<String, String>) -> Vec<(String, String)> {
+/// Environment variables of an interpreter in a sandbox: a function's `own` come before everybody's;
+/// `is_recorded` if what C code reads of them is to be known.
+pub fn variables(own: &BTreeMap<String, String>, is_recorded: bool) -> Vec<(String, String)> {
     let all = VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut variables = BTreeMap::from(all);
     variables.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
-    if role == Role::Zygote {
+    if is_recorded {
         // It takes itself out again.
         variables.insert("LD_PRELOAD".to_owned(), format!("{RUNTIME}/{GETENV}.so"));
     }

@@ -83,7 +83,7 @@ impl Catalog {
         })
     }
 
-    /// What the environments whose view has a digest were asked to have.
+    /// Requirements of the environments whose view has a digest.
     pub fn requirements_of(&self, view: &str) -> Result<Vec<Requirements>, CatalogError> {
         self.read(|connection| {
             let mut statement = connection

@@ -26,7 +26,7 @@ const MOST_BYTES: usize = 4096;
 pub struct Entered {
     /// The view.
     pub view: String,
-    /// Whether it was come to by a name, and not by the folder of views.
+    /// True if a name led to it, false if the folder of views did.
     pub is_named: bool,
     /// The folder's node in its index.
     pub node: u32,

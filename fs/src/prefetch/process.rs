@@ -27,7 +27,7 @@ const MOST_TRACES: usize = 4;
 /// A view's trace, and how to find in it what is entered.
 struct Known {
     trace: Trace,
-    /// What the folder of views calls it.
+    /// Its name in the folder of views.
     name: String,
     /// Modules by their folder's node.
     packages: BTreeMap<u32, String>,
@@ -139,7 +139,7 @@ impl Known {
     }
 }
 
-/// Where the mount shows a view under a name.
+/// The folder of the mount that shows a view under a name.
 fn shown_at(view: &str, views: &Path, mountpoint: &Path) -> io::Result<PathBuf> {
     let published = Published::read(views)?;
     let name = published.envs.iter().find(|(_, digest)| *digest == view).map(|(name, _)| name);

@@ -95,7 +95,7 @@ impl Imports {
     }
 }
 
-/// Whether a file below `site-packages` is a distribution's metadata.
+/// True if a file below `site-packages` is a distribution's metadata.
 fn is_metadata(path: &str) -> bool {
     let folder = path.strip_suffix("/METADATA");
     folder.is_some_and(|folder| folder.ends_with(".dist-info") && !folder.contains('/'))

@@ -1,7 +1,7 @@
 //! Which distributions of a view another of them requires by its metadata.
 //!
-//! What is installed has been resolved: a requirement is one of this view where what it names is in it. So
-//! of markers only those that ask for extras are looked at. An extra is asked for by others in the view, or
+//! Installed distributions have been resolved: a requirement is one of this view where what it names is in
+//! it. So of markers only those that ask for extras are looked at. An extra is asked for by others in the view, or
 //! by whoever has asked for the environment.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -67,7 +67,7 @@ pub enum Inode {
     Node {
         /// The number.
         number: u64,
-        /// Whether it was come to by a name, and not by the folder of views.
+        /// True if a name led to it, false if the folder of views did.
         is_named: bool,
     },
 }

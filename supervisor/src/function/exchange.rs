@@ -184,11 +184,7 @@ pub async fn exchange(
     let mut buffer = vec![0; PRINTED_BYTES];
     let talk = async {
         // Reading the answer at the same time would not help: a function answers at the end.
-        let asked = match channel::send(function, messages).await {
-            // It may have answered before: that it does not load here, say.
-            Err(error) if channel::is_unread(&error) => Err(error),
-            asked => Ok(asked?),
-        };
+        let asked = channel::unless_unread(channel::send(function, messages).await)?;
         sent()?;
         let answered = match parts {
             None => {

@@ -175,21 +175,12 @@ impl Instance {
                 let message = format!("no answer within the timeout of {limit} ms");
                 (Err(told("Runtime.Timeout", message)), Outcome::Refused, limit * 1000, false)
             }
-            Ok(Err(error)) if channel::is_unread(&error) && !streamed => {
-                let (error, outcome) = self.ended().await;
-                // What is killed would not have ended by itself, unless it went over its own limit.
-                let was_killed = self.exit.get().copied().flatten().is_none_or(Exit::is_kill);
-                // Of several, all that are told so were asked ahead of the load's end.
-                let is_new = self.invocations() == 1 || matches!(self.wire, Wire::Shared(_));
-                reached = match outcome {
-                    Outcome::Refused => Reached::Handler,
-                    _ if is_new && !was_killed => Reached::Load,
-                    _ => Reached::Nobody,
-                };
-                (Err(error), outcome, 0, false)
-            }
             Ok(Err(error)) if channel::is_unread(&error) => {
                 let (error, outcome) = self.ended().await;
+                // Nobody may be asked again what a stream has brought.
+                if !streamed && outcome != Outcome::Refused {
+                    reached = self.unread();
+                }
                 (Err(error), outcome, 0, false)
             }
             Ok(Err(error)) => {
@@ -233,6 +224,15 @@ impl Instance {
         }
         let (logs, recording) = logs.finish();
         Ok(Answered { result, outcome, run_us, logs, recording, reached, unlike })
+    }
+
+    /// How far an invocation came that its process, which has ended, has not read.
+    fn unread(&self) -> Reached {
+        // What is killed would not have ended by itself.
+        let was_killed = self.exit.get().copied().flatten().is_none_or(Exit::is_kill);
+        // Of several, all that are told so were asked ahead of the load's end.
+        let is_new = self.invocations() == 1 || matches!(self.wire, Wire::Shared(_));
+        if is_new && !was_killed { Reached::Load } else { Reached::Nobody }
     }
 
     /// Sends an invocation, and ahead of the first of all what to load; its answer, if that comes within

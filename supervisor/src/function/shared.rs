@@ -164,12 +164,8 @@ impl Call<'_> {
             // One that is given up before any of it is written leaves it to the next.
             let first = sending.is_first().then(first).transpose()?;
             let messages: Vec<_> = first.into_iter().chain([message]).collect();
-            sending.send(&messages).await
-        };
-        // What has not loaded its handler has said so, and goes without hearing more.
-        let sent = match sent {
-            Err(error) if channel::is_unread(&error) => Err(error),
-            sent => Ok(sent?),
+            // What has not loaded its handler has said so, and goes without hearing more.
+            channel::unless_unread(sending.send(&messages).await)?
         };
         let answered = match (parts, &mut self.said) {
             (Some(mut parts), Some(said)) => {

@@ -42,7 +42,7 @@ pub struct Views {
 pub struct View {
     digest: String,
     root: u64,
-    /// What the folder of views calls it.
+    /// Its name in the folder of views.
     name: String,
     /// Its root in the mount.
     folder: File,

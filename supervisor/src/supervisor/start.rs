@@ -105,7 +105,7 @@ impl Supervisor {
         let made = zygote::sandbox(&self.sandboxes, &tree, own_network, &self.runtime).await;
         let sandbox = made.map_err(internal)?;
         let furnished = furnish(&self.sandboxes, sandbox.door(), function, None);
-        let launched = Spare::launch(&self.sandboxes, sandbox, function.variables.all());
+        let launched = Spare::launch(&self.sandboxes, sandbox, function.variables.all(), false);
         let launched = if function.variables.of_own_files().is_some() {
             // They are to be there when the interpreter starts.
             furnished.await?;

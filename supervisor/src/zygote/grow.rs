@@ -40,7 +40,6 @@ pub(super) struct Growth {
     id: u64,
     parent: Option<u64>,
     tree: Arc<Tree>,
-    own_network: bool,
     start: Start,
     /// The modules that it is to import, by name.
     pub wanted: HashMap<String, ModuleId>,
@@ -229,9 +228,8 @@ impl Pool {
         modules.sort();
         let wanted = Imports { modules, trusted: &self.trusted };
         let sandboxes = self.sandboxes.clone();
-        let own_network = growth.own_network;
-        let from =
-            Surroundings { parent: parent.clone(), tree, own_network, variables: kind.variables };
+        let (own_network, variables) = (kind.own_network, kind.variables);
+        let from = Surroundings { parent: parent.clone(), tree, own_network, variables };
         let spares = self.budget.spares;
         let started = Zygote::start(sandboxes, from, wanted, &self.runtime, spares).await;
         if let (Some(parent), Err(ZygoteError::Parent(why))) = (&parent, &started) {
@@ -297,7 +295,7 @@ impl Inner {
             self.last_id += 1;
             let id = self.last_id;
             ids.push(id);
-            let Some((tree, own_network)) = self.source(&start) else { continue };
+            let Some(tree) = self.source(&start) else { continue };
             let names = &self.policy.names;
             let wanted = start.imports.iter();
             let wanted = wanted.map(|one| (names.module_named(one).name.clone(), one)).collect();
@@ -320,26 +318,26 @@ impl Inner {
                 is_given,
             };
             self.slots.insert(id, slot);
-            growths.push(Growth { id, parent, tree, own_network, start, wanted });
+            growths.push(Growth { id, parent, tree, start, wanted });
         }
         growths
     }
 
-    /// An environment that has all of a start's distributions, and the network that it is for.
-    pub fn source(&self, start: &Start) -> Option<(Arc<Tree>, bool)> {
+    /// An environment that has all of a start's distributions.
+    pub fn source(&self, start: &Start) -> Option<Arc<Tree>> {
         let found = self.known.iter().find(|(name, _)| {
             self.policy.function(name).is_some_and(|function| {
                 function.realm == start.realm
                     && start.distributions.is_subset(&function.environment.distributions)
             })
         });
-        found.map(|(_, known)| (known.tree.clone(), known.own_network)).or_else(|| {
+        found.map(|(_, known)| known.tree.clone()).or_else(|| {
             let names = &self.policy.names;
             let mut given = self.sources.iter().filter(|tree| {
                 let has = |one| tree.distributions.contains_key(names.digest(one));
                 start.distributions.iter().all(has)
             });
-            given.next().map(|tree| (tree.clone(), true))
+            given.next().cloned()
         })
     }
 

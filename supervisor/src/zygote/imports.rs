@@ -51,8 +51,17 @@ pub fn unsafe_ones(imported: &[Imported], trusted: &[String]) -> Unsafe {
         .collect()
 }
 
-/// Modules that are named of those which are unsafe for one reason.
+/// Names that are told of a longer list.
 const SHOWN: usize = 3;
+
+/// The first of many names, and how many more there are.
+pub fn shortened(mut names: impl ExactSizeIterator<Item = impl AsRef<str>>) -> String {
+    let more = names.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let first: Vec<_> = names.by_ref().take(SHOWN).collect();
+    let first: Vec<&str> = first.iter().map(AsRef::as_ref).collect();
+    format!("{}{more}", first.join(", "))
+}
 
 /// Modules, as they are named for a user, and why they are unsafe: those together that are so for one reason.
 pub fn by_reason(found: &Unsafe) -> Vec<(String, &str)> {
@@ -60,15 +69,8 @@ pub fn by_reason(found: &Unsafe) -> Vec<(String, &str)> {
     for (module, why) in found {
         reasons.entry(why).or_default().push(module);
     }
-    let mut named: Vec<_> = reasons
-        .into_iter()
-        .map(|(why, modules)| {
-            let named = modules.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
-            let more = modules.len().saturating_sub(SHOWN);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            (format!("{named}{more}"), why)
-        })
-        .collect();
+    let mut named: Vec<_> =
+        reasons.into_iter().map(|(why, modules)| (shortened(modules.iter()), why)).collect();
     named.sort();
     named
 }

@@ -323,7 +323,7 @@ fn launch(
     let null = null.as_fd();
     let program = Program {
         arguments: runtime::arguments(Role::Zygote, variables.all()),
-        variables: runtime::variables(Role::Zygote, variables.all()),
+        variables: runtime::variables(variables.all(), true),
         directory: "/".into(),
         descriptors: vec![null, null, null, channel.as_fd()],
     };

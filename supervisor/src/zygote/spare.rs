@@ -82,32 +82,16 @@ impl Spare {
         Ok(spare)
     }
 
-    /// Starts an interpreter with a function's variables in a sandbox that [`sandbox`] has made.
+    /// Starts an interpreter with a function's variables in a sandbox that [`sandbox`] has made; `is_recorded`
+    /// if what its imports read is to be told.
     pub async fn launch(
         sandboxes: &Arc<Sandboxes>,
         sandbox: Sandbox,
         own: &BTreeMap<String, String>,
+        is_recorded: bool,
     ) -> Result<Self, SpareError> {
-        let variables = runtime::variables(Role::Function, own);
-        Self::start(sandboxes, sandbox, runtime::arguments(Role::Function, own), variables).await
-    }
-
-    /// The same for a standby, of which is recorded what its imports read.
-    pub async fn stand_by(
-        sandboxes: &Arc<Sandboxes>,
-        sandbox: Sandbox,
-        own: &BTreeMap<String, String>,
-    ) -> Result<Self, SpareError> {
-        let variables = runtime::variables(Role::Zygote, own);
-        Self::start(sandboxes, sandbox, runtime::arguments(Role::Function, own), variables).await
-    }
-
-    async fn start(
-        sandboxes: &Arc<Sandboxes>,
-        sandbox: Sandbox,
-        arguments: Vec<String>,
-        variables: Vec<(String, String)>,
-    ) -> Result<Self, SpareError> {
+        let arguments = runtime::arguments(Role::Function, own);
+        let variables = runtime::variables(own, is_recorded);
         let ends = Ends::new()?;
         let launching = sandboxes.clone();
         let launched = tokio::task::spawn_blocking(move || {

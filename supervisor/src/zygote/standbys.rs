@@ -98,6 +98,9 @@ enum StandbyError {
 impl Pool {
     /// A process that waits for such a function, if there is one.
     pub fn take_standby(&self, function: &Function, tree: &Arc<Tree>) -> Option<Spare> {
+        if lock(&self.standbys.0).0.is_empty() {
+            return None;
+        }
         let now = Instant::now();
         let (realm, needed) = {
             let inner = &mut *self.lock();
@@ -193,7 +196,7 @@ impl Pool {
         kind: &Kind,
     ) -> Result<Standby, StandbyError> {
         let made = sandbox(&self.sandboxes, tree, kind.own_network, &self.runtime).await?;
-        let mut spare = Spare::stand_by(&self.sandboxes, made, kind.variables.all()).await?;
+        let mut spare = Spare::launch(&self.sandboxes, made, kind.variables.all(), true).await?;
         let order = serde_json::json!({ "standby": purpose.modules });
         channel::ask(&mut spare.channel, &[channel::compose(&order, b"")?]).await?;
         let hear = channel::receive(&mut spare.channel, channel::MAX_MESSAGE_BYTES);

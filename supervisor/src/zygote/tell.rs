@@ -6,12 +6,10 @@ use std::sync::Arc;
 use pipsqueak::wire::{Explanation, Imports, UnsafeModule, Verdict};
 
 use super::forest::{self, DistributionId, Function as Needs, ModuleId, given};
+use super::imports::shortened;
 use super::pool::{Inner, Pool, State};
 use crate::environment::Tree;
 use crate::function::Function;
-
-/// Modules that are named of a longer list.
-const SHOWN: usize = 3;
 
 impl Pool {
     /// Which zygote serves a function that starts in an environment, why no other does, and what that
@@ -131,11 +129,8 @@ impl Inner {
                 realms.map_or_else(String::new, |(its, own)| self.describe_elsewhere(its, own))
             }
             forest::Verdict::Foreign(foreign) => {
-                let named: Vec<_> =
-                    foreign.iter().take(SHOWN).map(|&one| self.describe(one)).collect();
-                let more = foreign.len().saturating_sub(SHOWN);
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                format!("sees {}{more}, which its environment lacks", named.join(", "))
+                let named = shortened(foreign.iter().map(|&one| self.describe(one)));
+                format!("sees {named}, which its environment lacks")
             }
         };
         Verdict {
@@ -163,11 +158,7 @@ impl Inner {
     }
 
     fn modules_named(&self, modules: &[ModuleId]) -> String {
-        let name = |&module| self.policy.names.module_named(module).name.clone();
-        let named: Vec<String> = modules.iter().take(SHOWN).map(name).collect();
-        let more = modules.len().saturating_sub(SHOWN);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("{}{more}", named.join(", "))
+        shortened(modules.iter().map(|&module| &self.policy.names.module_named(module).name))
     }
 }
 
