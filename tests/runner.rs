@@ -89,6 +89,7 @@ fn main() -> ExitCode {
         ("fault::upgrade", fault::upgrade::tests()),
         ("ingest::hostile", ingest::hostile::tests()),
         ("ingest::indexes", ingest::indexes::tests()),
+        ("ingest::lines", ingest::lines::tests()),
         ("mount::cold", mount::cold::tests()),
         ("mount::content", mount::content::tests()),
         ("mount::overlay", mount::overlay::tests()),

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::ingest::requirement::Requirement;
 use crate::ingest::{lock, record};
 use crate::store::Location;
 use crate::store::append::Appender;
@@ -151,6 +152,11 @@ pub fn record_paths(text: &str) -> Vec<Option<String>> {
 /// Reads a lock; whether it could be used.
 pub fn is_lock(text: &str) -> bool {
     lock::parse(text).is_ok()
+}
+
+/// What uv would be given for a line that asks for a package, if the line is one.
+pub fn written_requirement(line: &str) -> Option<String> {
+    Requirement::parse(line).ok().map(|requirement| requirement.to_string())
 }
 
 /// Compresses content of one frame at most.

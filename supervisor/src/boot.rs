@@ -251,7 +251,8 @@ fn build(
 
     let id = instance_id(&settings.run);
     cgroup::Instance::end_earlier(&id).map_err(machine("ending what was left running"))?;
-    let index = Index { url: settings.index.url.clone(), extra: settings.index.extra.clone() };
+    let pipsqueak::settings::Index { url, extra, hosts } = settings.index.clone();
+    let index = Index { url, extra, hosts };
     let mount = settings.mount.clone();
     let repository = Repository::open(&settings.state, &settings.cache, uv, mount, index)?;
     let payloads = Payloads { into: settings.payload_in, out: settings.payload_out };

@@ -156,6 +156,14 @@ impl Index {
         make_pages(self.folder.path());
     }
 
+    /// Serves a page of a package, until an archive is added.
+    pub fn add_page(&self, package: &str, links: &str) {
+        let page = self.folder.path().join("simple").join(package);
+        std::fs::create_dir_all(&page).unwrap();
+        let text = format!("<!DOCTYPE html><html><body>{links}</body></html>");
+        std::fs::write(page.join("index.html"), text).unwrap();
+    }
+
     /// The archives that it has.
     pub fn archives(&self) -> Vec<String> {
         let files = std::fs::read_dir(self.folder.path().join("files")).unwrap();

@@ -1,5 +1,6 @@
 //! Instances of Pipsqueak for tests, and what they may not leave behind.
 
+mod catcher;
 mod index;
 mod instance;
 mod interpreters;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub use catcher::Catcher;
 pub use index::{Index, Silent};
 pub use instance::{Instance, Options, Output};
 pub use interpreters::interpreters;

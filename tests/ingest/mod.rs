@@ -3,3 +3,4 @@
 pub mod hostile;
 pub mod index;
 pub mod indexes;
+pub mod lines;

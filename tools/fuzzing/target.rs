@@ -18,6 +18,8 @@ pub enum Target {
     Record,
     /// Locks, as uv prints them.
     Lock,
+    /// Lines that ask for packages.
+    Requirement,
     /// One compressed frame.
     Frame,
     /// A segment's file.
@@ -31,9 +33,10 @@ pub enum Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target::Record,
     Target::Lock,
+    Target::Requirement,
     Target::Frame,
     Target::Segment,
     Target::Index,
@@ -60,8 +63,34 @@ name = "direct"
 archive = { url = "https://x/d.whl", hashes = { sha256 = "cc" } }
 "#;
 
+const REQUIREMENT: &str = "Shop.Base[web,data_base] (>=1.0, !=1.5.*) ; (python_version < '4' and \
+    extra == \"web\") or 'a' not in platform_version --hash=sha256:00aa --hash sha512:00bb";
+
 const PIECES: [&str; 14] =
     ["\"", ",", "\n", "\r\n", "/", "..", "../", "\0", "[[", "=", "é", "{", "\\", "//"];
+
+const REQUIREMENT_PIECES: [&str; 20] = [
+    "\r",
+    "\n",
+    "\u{b}",
+    "\u{2028}",
+    "\t",
+    "${A}",
+    " @ ",
+    "https://h:1/x-1-py3-none-any.whl",
+    "file:///",
+    " --no-binary :all:",
+    " -",
+    " #",
+    "'",
+    "\"",
+    " ; ",
+    "[",
+    "]",
+    "(((((((((((((((((((((((((",
+    "==1",
+    "\\",
+];
 
 /// A reader and its sound input.
 pub struct Bench {
@@ -81,6 +110,7 @@ impl Bench {
         let (file, sound) = match target {
             Target::Record => (None, RECORD.as_bytes().to_vec()),
             Target::Lock => (None, LOCK.as_bytes().to_vec()),
+            Target::Requirement => (None, REQUIREMENT.as_bytes().to_vec()),
             Target::Frame => (None, fuzzing::frame_of(&content())?),
             Target::Segment => (Some("segments/1.segment"), Vec::new()),
             Target::Index | Target::Resealed => (Some("views/sample.index"), Vec::new()),
@@ -103,6 +133,7 @@ impl Bench {
             Target::Record | Target::Lock | Target::Published => {
                 mutate_text(&mut random, &mut input, &PIECES);
             }
+            Target::Requirement => mutate_text(&mut random, &mut input, &REQUIREMENT_PIECES),
             _ => mutate(&mut random, &mut input),
         }
         match self.target {
@@ -111,6 +142,7 @@ impl Bench {
                 let _ = fuzzing::is_lock(&String::from_utf8_lossy(&input));
                 Ok(())
             }
+            Target::Requirement => lines_stay_one(&String::from_utf8_lossy(&input)),
             Target::Frame => match fuzzing::decode_frame(&input, content().len()) {
                 Ok(decoded) if decoded != content() => Err("a damaged frame is decoded".to_owned()),
                 _ => Ok(()),
@@ -157,4 +189,17 @@ fn records_stay_inside(text: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What is written is one line of printable ASCII, no option, and is read and written as the same again.
+fn lines_stay_one(line: &str) -> Result<(), String> {
+    let Some(written) = fuzzing::written_requirement(line) else { return Ok(()) };
+    let is_plain = written.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if !is_plain || written.contains("${") || written.contains(" #") || written.starts_with('-') {
+        return Err(format!("{written:?} is more than a requirement"));
+    }
+    match fuzzing::written_requirement(&written) {
+        Some(again) if again == written => Ok(()),
+        again => Err(format!("{written:?} is read again as {again:?}")),
+    }
 }

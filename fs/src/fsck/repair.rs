@@ -89,7 +89,9 @@ impl Repository {
             let work = self.folder()?;
             let _downloading = self.downloads.hold().map_err(AddError::at(staging))?;
             let (confine, host) = confining(interpreter).map_err(AddError::at(staging))?;
-            let built = self.built(interpreter)?;
+            let mut built = self.built(interpreter)?;
+            let source = locked.source.as_deref().and_then(|source| source.strip_prefix("sha256:"));
+            built.digests.extend(source.map(ToOwned::to_owned));
             let uv = Uv {
                 binary: &self.uv,
                 cache: Some(self.downloads.folder()),

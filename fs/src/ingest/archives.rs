@@ -3,22 +3,14 @@
 //! that name, and uv still chooses the wheel that fits.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
 use super::AddError;
-use super::index::{DEFAULT, EXTRA, PYPI};
+use super::index::Places;
 
 /// The address below which PyPI has its archives.
 const PUBLIC: &str = "https://files.pythonhosted.org/";
-
-/// The variable that names the first index to look in, which hides what others have.
-const FIRST: &str = EXTRA[0];
-/// The variable that says whether uv looks further than the first index that has a package.
-pub const STRATEGY: &str = "UV_INDEX_STRATEGY";
-/// The variable that would have uv overlook pages without dates.
-const NEWEST: &str = "UV_EXCLUDE_NEWER";
 
 /// Addresses of packages' archives, each with its hash, by the packages' normalised names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,26 +63,13 @@ impl Archives {
         Some(url)
     }
 
-    /// Writes the pages of the index into `folder`, which a job sees as `inside`, and says so in the
-    /// job's variables.
+    /// Writes the pages of the index into `folder`, which a job sees as `inside`, and has the job look
+    /// there first.
     ///
     /// What PyPI has is looked for there, or in what takes its place on this machine, by version and
-    /// hash, unless another index is looked in before that: one of the job's, or `others` are.
-    pub fn offer(
-        &self,
-        others: bool,
-        folder: &Path,
-        inside: &Path,
-        variables: &mut Vec<(OsString, OsString)>,
-    ) -> Result<(), AddError> {
-        let said = |names: &[&str]| {
-            let mut said = variables.iter().filter(|(name, _)| names.iter().any(|n| name == n));
-            said.any(|(_, value)| {
-                let value = value.to_string_lossy();
-                !matches!(value.trim().trim_end_matches('/'), "" | PYPI)
-            })
-        };
-        let is_hidden = others || said(&EXTRA) && !said(&DEFAULT);
+    /// hash, unless another index is looked in before that.
+    pub fn offer(&self, folder: &Path, inside: &Path, places: &mut Places) -> Result<(), AddError> {
+        let is_hidden = places.has_extra() && !places.has_mirror();
         let is_public = |archives: &BTreeSet<(String, String)>| {
             archives.iter().all(|(url, _)| url.starts_with(PUBLIC))
         };
@@ -104,15 +83,7 @@ impl Archives {
             let page = page.join("index.html");
             fs::write(&page, page_of(archives)).map_err(AddError::at(&page))?;
         }
-        let mut first = OsString::from(format!("file://{}", inside.display()));
-        variables.retain(|(name, value)| {
-            if name == FIRST {
-                first.push(" ");
-                first.push(value);
-            }
-            name != FIRST && name != NEWEST
-        });
-        variables.push((FIRST.into(), first));
+        places.look_first_in(format!("file://{}", inside.display()));
         Ok(())
     }
 }
@@ -140,38 +111,41 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::index::Index;
 
-    fn offered(archives: &Archives, variables: &[(&str, &str)]) -> (Vec<String>, Option<String>) {
+    fn offered(archives: &Archives, index: &Index) -> (Vec<String>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
-        let mut told: Vec<(OsString, OsString)> =
-            variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        archives.offer(false, folder.path(), Path::new("/inside"), &mut told).unwrap();
+        let mut places = Places::of(index, &[]);
+        archives.offer(folder.path(), Path::new("/inside"), &mut places).unwrap();
         let pages = fs::read_dir(folder.path()).unwrap();
         let mut pages: Vec<_> =
             pages.map(|page| page.unwrap().file_name().into_string().unwrap()).collect();
         pages.sort();
-        let first = told.iter().find(|(name, _)| name == FIRST);
-        (pages, first.map(|(_, value)| value.to_str().unwrap().to_owned()))
+        (pages, places.urls().map(ToOwned::to_owned).collect())
     }
 
     #[test]
     fn what_another_index_would_hide_is_had_by_its_address() {
         let mut archives = Archives::default();
         archives.add("six".to_owned(), &format!("{PUBLIC}six.whl"), "sha256:aa".to_owned());
-        assert_eq!(offered(&archives, &[]), (vec![], None));
+        let index = |url: Option<&str>, extra: &[&str]| Index {
+            url: url.map(ToOwned::to_owned),
+            extra: extra.iter().map(|&url| url.to_owned()).collect(),
+            hosts: Vec::new(),
+        };
+        assert_eq!(offered(&archives, &index(None, &[])), (vec![], vec![]));
         archives.add("own".to_owned(), "https://own/own.whl#x", "sha256:bb".to_owned());
         archives.add("local".to_owned(), "file:///own.whl", "sha256:cc".to_owned());
         let inside = || "file:///inside".to_owned();
-        assert_eq!(offered(&archives, &[]), (vec!["own".to_owned()], Some(inside())));
+        assert_eq!(offered(&archives, &index(None, &[])), (vec!["own".to_owned()], vec![inside()]));
         let both = vec!["own".to_owned(), "six".to_owned()];
-        let extra = ("UV_INDEX", "https://a b=https://b");
-        let all = format!("{} {}", inside(), extra.1);
-        assert_eq!(offered(&archives, &[extra]), (both.clone(), Some(all.clone())));
-        let pypi = ("UV_DEFAULT_INDEX", "https://pypi.org/simple/");
-        assert_eq!(offered(&archives, &[extra, pypi]).0, both);
+        let extra = ["https://a", "https://b"];
+        let all = vec![inside(), extra[0].to_owned(), extra[1].to_owned()];
+        assert_eq!(offered(&archives, &index(None, &extra)), (both.clone(), all));
+        assert_eq!(offered(&archives, &index(Some("https://pypi.org/simple/"), &extra)).0, both);
         // A mirror has what PyPI has, where PyPI itself may be out of reach.
-        let mirror = ("UV_DEFAULT_INDEX", "https://mirror/simple/");
-        assert_eq!(offered(&archives, &[mirror, extra]), (vec!["own".to_owned()], Some(all)));
+        let mirror = index(Some("https://mirror/simple/"), &extra);
+        assert_eq!(offered(&archives, &mirror).0, vec!["own".to_owned()]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::AddError;
-use super::confine::{Bind, Confine, Job};
+use super::confine::{Bind, Confine, Input, Job};
 use crate::FIXED_PREFIX;
 use crate::interpreter::Interpreter;
 
@@ -37,7 +37,8 @@ pub fn compile(
             inside: FIXED_PREFIX.into(),
             writable: true,
         }],
-        network: false,
+        network: None,
+        input: Input::default(),
         directory: "/tmp".into(),
         timeout: PATIENCE,
     };

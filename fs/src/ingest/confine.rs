@@ -1,7 +1,9 @@
 //! Where jobs run that handle what comes from elsewhere. This library says what they are; whoever
 //! uses it says where: the supervisor runs them in sandboxes.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,12 +29,32 @@ pub struct Job {
     pub variables: Vec<(OsString, OsString)>,
     /// What it sees besides the system and the interpreter.
     pub binds: Vec<Bind>,
-    /// Whether it may use the host's network.
-    pub network: bool,
+    /// What it may reach of the network; nothing where it is absent.
+    pub network: Option<Reach>,
+    /// What it reads on its stdin.
+    pub input: Input,
     /// Working directory inside.
     pub directory: PathBuf,
     /// Longest time that it may take.
     pub timeout: Duration,
+}
+
+/// What a job that downloads may reach: public addresses at the ports of the web, and these hosts at
+/// these ports, wherever they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Hosts in small letters, each with a port, that the user or the configuration has named.
+    pub named: BTreeSet<(String, u16)>,
+}
+
+/// What a job reads on its stdin, once: the place for what is secret.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Input(pub Vec<u8>);
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 /// A folder of the host that a job sees.
@@ -55,6 +77,8 @@ pub struct JobOutput {
     pub stdout: Vec<u8>,
     /// What it wrote to stderr.
     pub stderr: Vec<u8>,
+    /// What it has not reached of the network, and why; a sentence each.
+    pub refused: Vec<String>,
 }
 
 /// Why a job has no result.

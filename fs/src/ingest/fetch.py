@@ -1,7 +1,6 @@
 """Fetches a source distribution, checks its digest, and prints its pyproject.toml; runs none of it."""
 import base64
 import hashlib
-import os
 import sys
 import tarfile
 import urllib.parse
@@ -12,15 +11,15 @@ MAX_BYTES = 1 << 30
 
 
 def authorization(address):
-    """What the configured index of the same host is told."""
+    """What the index of the same host is told; the indexes are lines of stdin."""
     wanted = urllib.parse.urlsplit(address)
-    for variable in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL"):
-        for index in os.environ.get(variable, "").split():
-            known = urllib.parse.urlsplit(index)
-            if known.username and (known.hostname, known.port) == (wanted.hostname, wanted.port):
-                user = urllib.parse.unquote(known.username)
-                password = urllib.parse.unquote(known.password or "")
-                return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+    for index in sys.stdin.read().split():
+        known = urllib.parse.urlsplit(index)
+        is_same = (known.scheme, known.hostname, known.port) == (wanted.scheme, wanted.hostname, wanted.port)
+        if known.username and is_same:
+            user = urllib.parse.unquote(known.username)
+            password = urllib.parse.unquote(known.password or "")
+            return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
     return None
 
 

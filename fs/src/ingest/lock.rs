@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AddError;
 use super::archives::Archives;
+use super::requirement::{Address, Requirement};
 use crate::id::Digest;
 
 /// A distribution that was chosen.
@@ -89,7 +90,8 @@ impl Artifact {
     /// Digest of the source that it was built from here.
     fn source(&self) -> Option<String> {
         let folder = self.url.as_ref()?.strip_prefix("file://")?.strip_prefix(BUILT_INSIDE)?;
-        Some(format!("sha256:{}", folder.trim_start_matches('/').split('/').next()?))
+        let digest = folder.strip_prefix('/')?.split('/').next()?;
+        is_digest(digest).then(|| format!("sha256:{digest}"))
     }
 }
 
@@ -100,14 +102,15 @@ impl Locked {
         Digest::of(text.as_bytes()).to_string()
     }
 
-    /// The line of a requirements file that asks for exactly this.
-    pub fn requirement(&self) -> String {
+    /// The requirement that asks for exactly this.
+    pub fn requirement(&self) -> Result<Requirement, AddError> {
         let what = match &self.url {
             Some(url) => format!("{} @ {url}", self.name),
             None => format!("{}=={}", self.name, self.version),
         };
         let hashes = self.hashes.iter().map(|hash| format!(" --hash={hash}"));
-        what + &hashes.collect::<String>()
+        let line = what + &hashes.collect::<String>();
+        Requirement::parse(&line).map_err(|error| AddError::Lock(error.to_string()))
     }
 }
 
@@ -116,7 +119,16 @@ pub fn parse(text: &str) -> Result<Vec<Locked>, AddError> {
     let document: Document =
         toml::from_str(text).map_err(|error| AddError::Lock(error.to_string()))?;
     let locked = document.packages.into_iter().map(|package| {
-        let url = package.archive.as_ref().and_then(|archive| archive.url.clone());
+        let url = package.archive.as_ref().map(|archive| {
+            archive.url.clone().ok_or_else(|| {
+                AddError::unsatisfiable(format!(
+                    "{} is asked for as a file, by what some package requires; only what is in an \
+                     index or at an address in the web is taken",
+                    package.name
+                ))
+            })
+        });
+        let url = url.transpose()?;
         let artifacts = package.wheels.iter().chain(&package.archive);
         let source = package.wheels.iter().find_map(Artifact::source);
         let mut hashes: Vec<_> = artifacts.flat_map(Artifact::known_by).collect();
@@ -131,7 +143,9 @@ pub fn parse(text: &str) -> Result<Vec<Locked>, AddError> {
             });
         }
         let version = package.version.unwrap_or_else(|| "0".to_owned());
-        Ok(Locked { name: normalise(&package.name), version, url, hashes, source })
+        let locked = Locked { name: normalise(&package.name), version, url, hashes, source };
+        // What cannot be asked for again is not taken: whoever has made the index's pages has made it.
+        locked.requirement().map(|_| locked)
     });
     let mut locked = locked.collect::<Result<Vec<_>, _>>()?;
     locked.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -193,7 +207,7 @@ pub fn source(text: &str, package: &str) -> Result<Source, AddError> {
         let sdist = found.sdist?;
         Some(Source {
             version: found.version?,
-            url: sdist.url?,
+            url: sdist.url.filter(|url| Address::parse(url).is_ok())?,
             sha256: sdist.hashes.get(USUAL).filter(|digest| is_digest(digest))?.clone(),
         })
     });
@@ -251,10 +265,11 @@ mod tests {
         "#;
         let locked = parse(text).unwrap();
         assert_eq!(
-            locked[1].requirement(),
+            locked[1].requirement().unwrap().to_string(),
             "typing-extensions==4.1 --hash=sha256:aa --hash=sha256:bb"
         );
-        assert_eq!(locked[0].requirement(), "direct @ https://x/d.whl --hash=sha256:cc");
+        let direct = locked[0].requirement().unwrap().to_string();
+        assert_eq!(direct, "direct @ https://x/d.whl --hash=sha256:cc");
         assert_ne!(locked[0].artifact(), locked[1].artifact());
         assert!(parse("[[packages]]\nname = 'x'\nversion = '1'\n").is_err());
     }
@@ -271,10 +286,13 @@ mod tests {
         let all = [
             locked("a", &["sha256:aa"]),
             Locked {
-                url: Some("https://x/\"b\\.whl".to_owned()),
+                url: Some("https://x/%22b.whl".to_owned()),
                 ..locked("b", &["sha256:bb", "sha256:cc"])
             },
-            Locked { source: Some("sha256:dd".to_owned()), ..locked("c", &["sha256:ee"]) },
+            Locked {
+                source: Some(format!("sha256:{}", "dd".repeat(32))),
+                ..locked("c", &["sha256:ee"])
+            },
             locked("d", &["md5:01", "sha512:02", "sha512:03"]),
         ];
         let mut places = Archives::default();

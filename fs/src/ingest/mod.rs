@@ -17,6 +17,7 @@ pub mod marker;
 pub mod pack;
 pub mod pylock;
 pub mod record;
+pub mod requirement;
 pub mod search;
 pub mod source;
 pub mod staged;

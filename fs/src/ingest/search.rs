@@ -4,7 +4,7 @@ use super::archives::Archives;
 use super::confine::Confine;
 use super::uv::Uv;
 use super::wanted::Wanted;
-use super::{AddError, credentials, index, lock};
+use super::{AddError, credentials, lock};
 
 impl Uv<'_> {
     /// The wheels of `package` whose digests are given, from the first index that has any; none where
@@ -15,12 +15,12 @@ impl Uv<'_> {
         wanted: &Wanted,
         package: &str,
     ) -> Result<Archives, AddError> {
-        let indexes = index::all(wanted.options(), &self.variables());
+        let places = self.places(wanted);
+        let indexes = places.each();
         if indexes.len() < 2 {
             return Ok(Archives::default());
         }
-        let lines = wanted.lines_of(package);
-        let requirements = self.input("wheel.txt", &lines.join("\n"))?;
+        let requirements = self.requirements("wheel.txt", &wanted.asking_for(package))?;
         for index in indexes {
             let mut arguments = self.arguments(&["pip", "compile", "--format", "pylock.toml"]);
             arguments
@@ -28,9 +28,8 @@ impl Uv<'_> {
             arguments.extend(["--python".into(), self.host.executable.clone().into()]);
             arguments.extend(self.python_version());
             arguments.push(requirements.clone());
-            let mut job = self.job("looking for a wheel by its digest", arguments, None);
-            index::only(index, &mut job.variables);
-            let output = confine.run(&job)?;
+            let label = "looking for a wheel by its digest";
+            let output = confine.run(&self.online(label, arguments, None, wanted, &index))?;
             let text = String::from_utf8_lossy(&output.stdout);
             if output.status == 0
                 && let Ok(found) = lock::archives(&credentials::remove(&text))

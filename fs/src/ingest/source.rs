@@ -1,10 +1,12 @@
 //! From a source distribution to a wheel. It is fetched, and what building it takes is installed,
-//! with a network and without running any of it; it is built without a network.
+//! with a network and without running any of it; it is built without a network. The wheel belongs to
+//! the digest of its source: it is offered to those alone whose requirements have led to that source.
 //!
 //! ```text
 //! CACHE/built/INTERPRETER/DIGEST/NAME-VERSION-….whl   the wheel of the source with that digest
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
@@ -13,11 +15,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::AddError;
-use super::confine::{Confine, JobOutput};
+use super::confine::{Confine, Input, JobOutput};
 use super::lock::{Source, normalise};
 use super::uv::{Uv, WORK_INSIDE};
 use super::wanted::Wanted;
+use super::{AddError, credentials};
 use crate::durable::{self, crash};
 
 /// Fetches and looks at a source distribution.
@@ -44,43 +46,65 @@ struct BuildSystem {
     requires: Vec<String>,
 }
 
-/// Builds the version of `package` that suits what is wanted, and keeps its wheel in `built`.
-/// `folder` is an empty one, of this build alone.
+/// Wheels that were built here for one interpreter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// Where they are, each in a folder named by the digest of its source.
+    pub folder: PathBuf,
+    /// Digests of the sources that what is wanted has led to. No other wheel is seen.
+    pub digests: BTreeSet<String>,
+}
+
+impl Built {
+    /// The folders of the wheels that are seen, each with its source's digest.
+    pub fn folders(&self) -> impl Iterator<Item = (PathBuf, &str)> {
+        let all = self.digests.iter().map(|digest| (self.folder.join(digest), digest.as_str()));
+        // Whoever has cleared the downloads has cleared them, too.
+        all.filter(|(folder, _)| folder.is_dir())
+    }
+}
+
+/// Has the version of `package` that suits what is wanted among what is built, building it where nobody
+/// has. `folder` is an empty one, of this build alone.
 pub fn build(
     confine: &dyn Confine,
     uv: &Uv<'_>,
     wanted: &Wanted,
     package: &str,
-    built: &Path,
+    built: &mut Built,
     folder: &Path,
 ) -> Result<(), AddError> {
     let source = uv.find_source(confine, wanted, package)?;
-    let kept = built.join(&source.sha256);
-    if kept.exists() {
+    let kept = built.folder.join(&source.sha256);
+    if !built.digests.insert(source.sha256.clone()) {
         return Err(AddError::unsatisfiable(format!(
             "{package} {} was built from source, and its wheel does not suit what is wanted",
             source.version
         )));
+    }
+    if kept.exists() {
+        return Ok(());
     }
     let (work, environment) = (folder.join("work"), folder.join("environment"));
     for place in [&work, &environment] {
         fs::create_dir(place).map_err(AddError::at(place))?;
     }
     let uv = Uv { work: &work, built: None, ..*uv };
-    let (archive, project) = fetch(confine, &uv, package, &source)?;
-    let requires = requires(package, &project)?;
+    let (archive, project) = fetch(confine, &uv, wanted, package, &source)?;
+    let requires = Wanted::by_package(&requires(package, &project)?)?;
     uv.install_for_building(confine, &requires, &environment)?;
     let output = uv.build(confine, &archive, &environment)?;
     if output.status != 0 {
         return Err(failed(package, &source.version, &output));
     }
     let (name, wheel) = wheel(&work.join("out"), package, &source.version)?;
-    keep(built, &kept, &name, &wheel)
+    keep(&built.folder, &kept, &name, &wheel)
 }
 
 fn fetch(
     confine: &dyn Confine,
     uv: &Uv<'_>,
+    wanted: &Wanted,
     package: &str,
     source: &Source,
 ) -> Result<(PathBuf, String), AddError> {
@@ -91,11 +115,19 @@ fn fetch(
     argv.extend(["-I", "-S", "-c", FETCH].map(Into::into));
     argv.extend([source.url.clone().into(), source.sha256.clone().into()]);
     argv.push(archive.clone().into());
-    let output = confine.run(&uv.job("fetching a source distribution", argv, None))?;
+    let places = uv.places(wanted);
+    let mut job = uv.job("fetching a source distribution", argv, None);
+    job.argv.remove(1);
+    job.network = Some(uv.reach(wanted));
+    job.input = Input(places.urls().collect::<Vec<_>>().join("\n").into_bytes());
+    let output = confine.run(&job)?;
     if output.status != 0 {
         let said = String::from_utf8_lossy(&output.stderr);
-        let explanation = said.lines().last().unwrap_or_default().to_owned();
-        let explanation = format!("{package} {}: {explanation}", source.version);
+        let said =
+            credentials::hide_all(said.lines().last().unwrap_or_default(), &places.secrets());
+        let reasons = output.refused.iter().map(String::as_str);
+        let explanation: Vec<&str> = [said.as_str()].into_iter().chain(reasons).collect();
+        let explanation = format!("{package} {}: {}", source.version, explanation.join("; "));
         return Err(AddError::Uv { step: "fetch a source distribution", explanation });
     }
     Ok((archive, String::from_utf8_lossy(&output.stdout).into_owned()))

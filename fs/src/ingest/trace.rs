@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::confine::{Bind, Confine, Job};
+use super::confine::{Bind, Confine, Input, Job};
 use crate::FIXED_PREFIX;
 use crate::interpreter::Interpreter;
 use crate::trace::Trace;
@@ -99,7 +99,8 @@ pub fn record(
             .map(|(name, value)| (name.into(), value.into()))
             .to_vec(),
         binds,
-        network: false,
+        network: None,
+        input: Input::default(),
         directory: "/tmp".into(),
         timeout: PATIENCE,
     };

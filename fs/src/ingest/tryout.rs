@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::confine::Confine;
 use super::index::Index;
 use super::uv::Uv;
+use super::wanted::Wanted;
 use super::{AddError, bytecode};
 use crate::interpreter::Interpreter;
 
@@ -31,7 +32,7 @@ pub fn try_uv(confine: &dyn Confine, uv: &Path, interpreter: &Interpreter) -> Re
         built: None,
         index: &Index::default(),
     };
-    uv.install_for_building(confine, &[], target.path())
+    uv.install_for_building(confine, &Wanted::by_package(&[])?, target.path())
 }
 
 fn folder() -> Result<TempDir, AddError> {

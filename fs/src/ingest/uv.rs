@@ -5,17 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::archives::STRATEGY;
-use super::confine::{Bind, Confine, Job, JobOutput};
+use super::confine::{Bind, Confine, Input, Job, JobOutput, Reach};
 use super::heard::Heard;
-use super::index::Index;
+use super::index::{Index, Places};
 use super::lock::{self, BUILT_INSIDE, Locked, Source};
+use super::requirement::{Choice, Requirement};
+use super::source::Built;
 use super::wanted::Wanted;
 use super::{AddError, Step, bytecode, credentials};
 use crate::FIXED_PREFIX;
 use crate::interpreter::Interpreter;
 
 const UV_INSIDE: &str = "/pipsqueak/uv/uv";
+/// The variable that says whether uv looks further than the first index that has a package.
+const STRATEGY: &str = "UV_INDEX_STRATEGY";
 const CACHE_INSIDE: &str = "/pipsqueak/cache";
 /// Where a job sees its work folder.
 pub(super) const WORK_INSIDE: &str = "/pipsqueak/work";
@@ -23,19 +26,28 @@ pub(super) const WORK_INSIDE: &str = "/pipsqueak/work";
 /// Longest time that resolving or installing may take.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
-/// Variables of the supervisor's environment that uv is given: where the index is and how to
-/// trust it, besides those that begin with `UV_`. Their values may hold credentials: they are never
-/// logged nor stored.
-const PASSED_ON: [&str; 8] = [
+/// Variables of the supervisor's environment that uv is given: how it is to work and whom to trust. Where
+/// packages are is not among them, because credentials may be a part of it: see [`Places`].
+const PASSED_ON: [&str; 15] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
+    "UV_CONCURRENT_DOWNLOADS",
+    "UV_FORK_STRATEGY",
+    "UV_HTTP_CONNECT_TIMEOUT",
+    "UV_HTTP_RETRIES",
+    "UV_HTTP_TIMEOUT",
+    "UV_INDEX_STRATEGY",
+    "UV_INSECURE_HOST",
+    "UV_NATIVE_TLS",
+    "UV_PRERELEASE",
+    "UV_REQUEST_TIMEOUT",
+    "UV_RESOLUTION",
+    "UV_SYSTEM_CERTS",
+    "UV_TORCH_BACKEND",
 ];
+
+/// Where a job reads what uv is told of where packages are. It can be read once.
+const INPUT_INSIDE: &str = "/proc/self/fd/0";
 
 /// What uv says when it is not the request that is wrong.
 const NOT_THE_REQUEST: [&str; 6] = [
@@ -64,7 +76,7 @@ pub struct Uv<'a> {
     /// A folder for inputs, of this use alone.
     pub work: &'a Path,
     /// Wheels that were built here, where they may be chosen: see [`super::source`].
-    pub built: Option<&'a Path>,
+    pub built: Option<&'a Built>,
     /// Where packages are, where that is not said by variables.
     pub index: &'a Index,
 }
@@ -78,23 +90,22 @@ impl Uv<'_> {
         wanted: &Wanted,
         preferred: &str,
     ) -> Result<String, AddError> {
-        let requirements = self.input("requirements.txt", &wanted.requirements.join("\n"))?;
+        let requirements = self.requirements("requirements.txt", &wanted.requirements)?;
         let mut arguments = self.arguments(&["pip", "compile", "--format", "pylock.toml"]);
         arguments.extend(["--no-header", "--only-binary", ":all:"].map(Into::into));
         arguments.extend(["--python".into(), self.host.executable.clone().into()]);
         arguments.extend(self.python_version());
         arguments.extend(self.constraints(wanted)?);
-        arguments.extend(self.links()?);
         // An output that is there already is what uv prefers to keep.
         arguments.extend(["--output-file".into(), self.input("pylock.toml", preferred)?]);
         arguments.push(requirements);
-        let mut job = self.job("resolving", arguments, None);
-        self.lead(wanted, &mut job)?;
-        let output = confine.run(&job)?;
+        let mut places = self.places(wanted);
+        self.lead(wanted, &mut places)?;
+        let output = confine.run(&self.online("resolving", arguments, None, wanted, &places))?;
         if output.status != 0 {
             let said = String::from_utf8_lossy(&output.stderr);
             let after = said.split_once(NO_WHEEL.0).map(|(_, after)| after);
-            let failure = failure("resolve the requirements", &output, &self.secrets());
+            let failure = failure("resolve the requirements", &output, &places.secrets());
             return Err(match after.and_then(|after| after.split_once(NO_WHEEL.1)) {
                 Some((package, _)) => AddError::NoWheel {
                     package: package.to_owned(),
@@ -114,25 +125,25 @@ impl Uv<'_> {
         wanted: &Wanted,
         package: &str,
     ) -> Result<Source, AddError> {
-        let mut lines = wanted.lines_of(package);
-        if lines.iter().any(|line| line.contains('@')) {
+        let mut asked = wanted.asking_for(package);
+        if asked.iter().any(|one| one.address().is_some()) {
             return Err(AddError::unsatisfiable(format!(
                 "{package} is an address of a source, which is not built; name a version in an index"
             )));
         }
-        lines.push(package.to_owned());
-        lines.extend(wanted.options().map(ToOwned::to_owned));
-        let requirements = self.input("source.txt", &lines.join("\n"))?;
+        asked.push(Requirement::parse(package).map_err(|error| AddError::Lock(error.to_string()))?);
+        let requirements = self.requirements("source.txt", &asked)?;
         let mut arguments = self.arguments(&["pip", "compile", "--format", "pylock.toml"]);
         arguments.extend(["--no-header", "--no-deps", "--no-binary", package].map(Into::into));
         arguments.extend(["--python".into(), self.host.executable.clone().into()]);
         arguments.extend(self.python_version());
         arguments.extend(self.constraints(wanted)?);
         arguments.push(requirements);
-        let output =
-            confine.run(&self.job("looking for a source distribution", arguments, None))?;
+        let places = self.places(wanted);
+        let label = "looking for a source distribution";
+        let output = confine.run(&self.online(label, arguments, None, wanted, &places))?;
         if output.status != 0 {
-            return Err(failure("find a source distribution", &output, &self.secrets()));
+            return Err(failure("find a source distribution", &output, &places.secrets()));
         }
         lock::source(&text(output)?, package)
     }
@@ -141,10 +152,11 @@ impl Uv<'_> {
     pub fn install_for_building(
         &self,
         confine: &dyn Confine,
-        requires: &[String],
+        requires: &Wanted,
         environment: &Path,
     ) -> Result<(), AddError> {
-        self.install(confine, requires, None, environment, Vec::new(), &mut |_| {})
+        let lines = &requires.requirements;
+        self.install(confine, lines, requires, environment, Vec::new(), &mut |_| {})
     }
 
     /// Builds a wheel of an archive in the work folder, into `out` there, with what is installed in
@@ -162,7 +174,6 @@ impl Uv<'_> {
         arguments.extend(["--out-dir".into(), format!("{WORK_INSIDE}/out").into()]);
         arguments.push(archive.into());
         let mut job = alone.job("building a wheel", arguments, Some(environment));
-        job.network = false;
         job.variables = fixed_variables();
         Ok(confine.run(&job)?)
     }
@@ -177,11 +188,10 @@ impl Uv<'_> {
         target: &Path,
         told: &mut dyn FnMut(Step),
     ) -> Result<(), AddError> {
-        let lines = wanted.options().map(ToOwned::to_owned);
-        let lines: Vec<_> = lines.chain(chosen.iter().map(|one| one.requirement())).collect();
+        let lines = chosen.iter().map(|one| one.requirement()).collect::<Result<Vec<_>, _>>()?;
         let flags = ["--no-deps", "--require-hashes"].map(Into::into).to_vec();
         let mut heard = Heard::of(chosen.len() as u64);
-        self.install(confine, &lines, Some(wanted), target, flags, &mut |line| {
+        self.install(confine, &lines, wanted, target, flags, &mut |line| {
             heard.line(line).into_iter().for_each(&mut *told);
         })?;
         if self.interpreter.is_present {
@@ -205,20 +215,20 @@ impl Uv<'_> {
         if wanted.is_hashed() {
             flags.push("--require-hashes".into());
         }
-        self.install(confine, &wanted.requirements, Some(wanted), target, flags, &mut |_| {})
+        self.install(confine, &wanted.requirements, wanted, target, flags, &mut |_| {})
     }
 
     /// The flags that keep uv to the constraints.
     fn constraints(&self, wanted: &Wanted) -> Result<Vec<OsString>, AddError> {
         let mut flags = Vec::new();
         if !wanted.constraints.is_empty() {
-            let file = self.input("constraints.txt", &wanted.constraints.join("\n"))?;
+            let file = self.requirements("constraints.txt", &wanted.constraints)?;
             flags.extend(["--constraints".into(), file]);
         }
         if wanted.is_complete {
             flags.push("--no-deps".into());
         }
-        if wanted.options().any(|option| option == "--pre") {
+        if wanted.choices.contains(&Choice::Pre) {
             flags.extend(["--prerelease", "allow"].map(Into::into));
         }
         Ok(flags)
@@ -227,8 +237,8 @@ impl Uv<'_> {
     fn install(
         &self,
         confine: &dyn Confine,
-        requirements: &[String],
-        wanted: Option<&Wanted>,
+        requirements: &[Requirement],
+        wanted: &Wanted,
         target: &Path,
         flags: Vec<OsString>,
         heard: &mut dyn FnMut(&str),
@@ -236,32 +246,29 @@ impl Uv<'_> {
         let mut venv = self.arguments(&["venv", "--relocatable", "--allow-existing"]);
         venv.extend(["--python".into(), self.host.executable.clone().into()]);
         venv.push(FIXED_PREFIX.into());
-        let mut job = self.job("making a virtual environment", venv, Some(target));
-        job.network = false;
+        let job = self.job("making a virtual environment", venv, Some(target));
         let output = confine.run(&job)?;
         if output.status != 0 {
-            return Err(failure("make a virtual environment", &output, &self.secrets()));
+            return Err(failure("make a virtual environment", &output, &[]));
         }
-        if requirements.iter().all(|line| line.starts_with('-')) {
+        if requirements.is_empty() {
             return Ok(());
         }
-        let input = self.input("requirements.txt", &requirements.join("\n"))?;
+        let input = self.requirements("requirements.txt", requirements)?;
         let mut install = self.arguments(&["pip", "install", "--link-mode", "copy"]);
         install.extend(["--only-binary", ":all:"].map(Into::into));
         install.extend(flags);
-        install.extend(self.links()?);
         install.extend(["--python".into(), format!("{FIXED_PREFIX}/bin/python").into()]);
         install.extend(self.python_version());
         install.extend(["-r".into(), input]);
-        let mut job = self.job("installing", install, Some(target));
-        if let Some(wanted) = wanted {
-            self.lead(wanted, &mut job)?;
-        }
+        let mut places = self.places(wanted);
+        self.lead(wanted, &mut places)?;
+        let job = self.online("installing", install, Some(target), wanted, &places);
         let output = confine.run_heard(&job, heard)?;
         if output.status == 0 {
             Ok(())
         } else {
-            Err(failure("install the packages", &output, &self.secrets()))
+            Err(failure("install the packages", &output, &places.secrets()))
         }
     }
 
@@ -273,56 +280,38 @@ impl Uv<'_> {
         vec!["--python-version".into(), self.interpreter.version.clone().into()]
     }
 
-    /// The flags that let uv choose what was built here.
-    fn links(&self) -> Result<Vec<OsString>, AddError> {
-        let Some(built) = self.built else { return Ok(Vec::new()) };
-        let mut flags = Vec::new();
-        for entry in fs::read_dir(built).map_err(AddError::at(built))? {
-            let name = entry.map_err(AddError::at(built))?.file_name();
-            // One that is just being written.
-            if name.as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            flags.extend(["--find-links".into(), Path::new(BUILT_INSIDE).join(name).into()]);
-        }
-        Ok(flags)
+    /// Where packages are that are wanted.
+    pub(super) fn places(&self, wanted: &Wanted) -> Places {
+        let variables: Vec<_> = std::env::vars_os().collect();
+        let mut places = Places::of(self.index, &variables);
+        places.add(&wanted.choices);
+        places
     }
 
-    pub(super) fn variables(&self) -> Vec<(OsString, OsString)> {
-        let index = self.index.variables();
-        let index = index.into_iter().map(|(name, value)| (name.into(), value.into()));
-        let said: Vec<(OsString, OsString)> = fixed_variables().into_iter().chain(index).collect();
-        let outweighed = |name: &OsString| said.iter().any(|(other, _)| other == name);
-        let passed: Vec<_> = passed_variables().filter(|(name, _)| !outweighed(name)).collect();
-        passed.into_iter().chain(said).collect()
-    }
-
-    /// What may be in nobody's sight, although uv knows it.
-    fn secrets(&self) -> Vec<String> {
-        let variables = self.variables();
-        let texts =
-            variables.iter().map(|(name, value)| (name.to_string_lossy(), value.to_string_lossy()));
-        let secrets = texts.flat_map(|(name, value)| {
-            let whole = name.ends_with("_PASSWORD") && !value.is_empty();
-            let whole = whole.then(|| value.clone().into_owned());
-            credentials::secrets(&value).into_iter().chain(whole).collect::<Vec<_>>()
-        });
-        secrets.collect()
-    }
-
-    /// Has a job find what is wanted where it is.
-    fn lead(&self, wanted: &Wanted, job: &mut Job) -> Result<(), AddError> {
-        let is_said = |name: &OsString| name == STRATEGY;
-        if wanted.is_hashed() && !job.variables.iter().any(|(name, _)| is_said(name)) {
+    /// Has uv find what is wanted where it is, and choose what was built here.
+    fn lead(&self, wanted: &Wanted, places: &mut Places) -> Result<(), AddError> {
+        if wanted.is_hashed() && std::env::var_os(STRATEGY).is_none() {
             // Nothing but what has a digest is taken, whichever index has it.
-            job.variables.push((STRATEGY.into(), "unsafe-best-match".into()));
+            places.look_further();
+        }
+        for (_, digest) in self.built.iter().flat_map(|built| built.folders()) {
+            places.add_folder(format!("{BUILT_INSIDE}/{digest}"));
         }
         let (folder, inside) = (self.work.join("index"), Path::new(WORK_INSIDE).join("index"));
-        let others = wanted.options().any(|option| option.contains("index-url"));
-        wanted.archives.offer(others, &folder, &inside, &mut job.variables)
+        wanted.archives.offer(&folder, &inside, places)
     }
 
-    pub(super) fn input(&self, name: &str, text: &str) -> Result<OsString, AddError> {
+    /// A file of requirements for uv. All that it is asked for is written here.
+    pub(super) fn requirements(
+        &self,
+        name: &str,
+        requirements: &[Requirement],
+    ) -> Result<OsString, AddError> {
+        let lines = requirements.iter().map(|one| format!("{one}\n"));
+        self.input(name, &lines.collect::<String>())
+    }
+
+    fn input(&self, name: &str, text: &str) -> Result<OsString, AddError> {
         let path = self.work.join(name);
         fs::write(&path, text).map_err(AddError::at(&path))?;
         Ok(Path::new(WORK_INSIDE).join(name).into())
@@ -331,7 +320,7 @@ impl Uv<'_> {
     pub(super) fn arguments(&self, verb: &[&str]) -> Vec<OsString> {
         let mut arguments = vec![UV_INSIDE.into()];
         arguments.extend(verb.iter().map(Into::into));
-        arguments.extend(["--no-config", "--no-progress", "--color", "never"].map(Into::into));
+        arguments.extend(["--no-progress", "--color", "never"].map(Into::into));
         match self.cache {
             Some(_) => arguments.extend(["--cache-dir".into(), CACHE_INSIDE.into()]),
             None => arguments.push("--no-cache".into()),
@@ -339,23 +328,52 @@ impl Uv<'_> {
         arguments
     }
 
-    pub(super) fn job(&self, label: &str, argv: Vec<OsString>, target: Option<&Path>) -> Job {
+    /// A job without a network.
+    pub(super) fn job(&self, label: &str, mut argv: Vec<OsString>, target: Option<&Path>) -> Job {
         // The file alone: it may be a link to another folder, and beside others' programs.
         let mut binds =
             vec![bind(self.binary, UV_INSIDE, false), bind(self.work, WORK_INSIDE, true)];
         binds.extend(self.cache.map(|cache| bind(cache, CACHE_INSIDE, true)));
-        binds.extend(self.built.map(|built| bind(built, BUILT_INSIDE, false)));
+        for (folder, digest) in self.built.iter().flat_map(|built| built.folders()) {
+            binds.push(bind(&folder, &format!("{BUILT_INSIDE}/{digest}"), false));
+        }
         binds.extend(target.map(|target| bind(target, FIXED_PREFIX, true)));
         binds.extend(certificates());
+        argv.insert(argv.len().min(1), "--no-config".into());
         Job {
             label: label.to_owned(),
             argv,
-            variables: self.variables(),
+            variables: passed_variables().chain(fixed_variables()).collect(),
             binds,
-            network: true,
+            network: None,
+            input: Input::default(),
             directory: "/tmp".into(),
             timeout: PATIENCE,
         }
+    }
+
+    /// A job of uv that takes packages from `places`, of which it hears on its stdin.
+    pub(super) fn online(
+        &self,
+        label: &str,
+        argv: Vec<OsString>,
+        target: Option<&Path>,
+        wanted: &Wanted,
+        places: &Places,
+    ) -> Job {
+        let mut job = self.job(label, argv, target);
+        job.argv.splice(1..2, ["--config-file", INPUT_INSIDE].map(Into::into));
+        job.input = Input(places.configuration().into_bytes());
+        job.network = Some(self.reach(wanted));
+        job
+    }
+
+    /// What is reached of the network for what is wanted: the indexes, and what the user has named.
+    pub(super) fn reach(&self, wanted: &Wanted) -> Reach {
+        let variables: Vec<_> = std::env::vars_os().collect();
+        let mut reach = Places::of(self.index, &variables).reach();
+        reach.named.extend(wanted.reach.named.iter().cloned());
+        reach
     }
 }
 
@@ -373,11 +391,7 @@ fn certificates() -> Option<Bind> {
 /// The supervisor's own variables that uv is given. None that has it build something: only
 /// [`super::source`] does, without a network.
 fn passed_variables() -> impl Iterator<Item = (OsString, OsString)> {
-    std::env::vars_os().filter(|(name, _)| {
-        let name = name.to_string_lossy();
-        let is_of_uv = name.starts_with("UV_") && !name.starts_with("UV_NO_BINARY");
-        is_of_uv || PASSED_ON.contains(&name.as_ref())
-    })
+    std::env::vars_os().filter(|(name, _)| PASSED_ON.iter().any(|passed| name == passed))
 }
 
 fn fixed_variables() -> Vec<(OsString, OsString)> {
@@ -404,10 +418,12 @@ fn failure(step: &'static str, output: &JobOutput, secrets: &[String]) -> AddErr
     let explanation = explanation.strip_prefix("error: ").unwrap_or(&explanation);
     let explanation = explanation.replace(&format!("{WORK_INSIDE}/"), "");
     let explanation = credentials::hide_all(&explanation, secrets);
+    let refused = output.refused.join("\n");
     // uv ends with 1 where it has understood and found no way, with 2 for all else.
     let is_request = matches!(output.status, 1 | 2)
         && !NOT_THE_REQUEST.iter().any(|sign| explanation.contains(sign));
-    if is_request {
+    if is_request || !refused.is_empty() {
+        let explanation = format!("{explanation}\n{refused}").trim_end().to_owned();
         AddError::Unsatisfiable { explanation }
     } else {
         let explanation = format!("{explanation} (status {})", output.status);

@@ -6,7 +6,9 @@ use std::str::FromStr;
 use pep440_rs::{Version, VersionSpecifiers};
 
 use super::archives::Archives;
-use super::lock::{Locked, normalise};
+use super::confine::Reach;
+use super::lock::Locked;
+use super::requirement::{Address, Choice, Line, LineError, Requirement};
 use super::{AddError, credentials, pylock};
 use crate::interpreter::Interpreter;
 use crate::requirements::Requirements;
@@ -17,11 +19,13 @@ const STRONG: [&str; 3] = ["sha256:", "sha384:", "sha512:"];
 /// What uv is asked for and what its answer is held to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Lines of a requirements file.
-    pub requirements: Vec<String>,
-    /// Lines of a constraints file.
-    pub constraints: Vec<String>,
-    /// Whether they name everything: nothing is added for what they depend on.
+    /// What is asked for.
+    pub requirements: Vec<Requirement>,
+    /// What limits it.
+    pub constraints: Vec<Requirement>,
+    /// Options among the requirements, such as where the index is.
+    pub choices: Vec<Choice>,
+    /// Whether the requirements name everything: nothing is added for what they depend on.
     pub is_complete: bool,
     /// Where wheels are, where a lock has said so.
     pub archives: Archives,
@@ -34,15 +38,22 @@ pub struct Wanted {
     may_be_empty: bool,
     /// Whether what has no wheel may be built.
     pub may_build: bool,
+    /// The hosts that the user has named; none where a package has said it all.
+    pub reach: Reach,
 }
 
 impl Wanted {
-    /// Reads requirements. Refuses those of another Python, and addresses with credentials.
+    /// Reads requirements. Refuses those of another Python, and lines that are not understood.
     pub fn of(requirements: &Requirements, interpreter: &Interpreter) -> Result<Self, AddError> {
-        let wanted = match requirements {
-            Requirements::Listed { requirements, constraints, requires_python, allow_build } => {
+        match requirements {
+            Requirements::Listed {
+                requirements,
+                constraints,
+                requires_python,
+                allow_build,
+                is_brought,
+            } => {
                 check_python(requires_python.as_deref(), interpreter)?;
-                check_options(requirements.iter().chain(constraints))?;
                 if *allow_build && !interpreter.is_present {
                     return Err(AddError::unsatisfiable(format!(
                         "--allow-build takes the interpreter itself, and this machine has no Python \
@@ -50,60 +61,78 @@ impl Wanted {
                         interpreter.short_version()
                     )));
                 }
-                let listed = Self::listed(requirements.clone(), constraints.clone(), false);
-                Self { may_build: *allow_build, ..listed }
+                let listed = Self::listed(requirements, constraints, *is_brought)?;
+                Ok(Self { may_build: *allow_build, ..listed })
             }
-            Requirements::Locked { lock } => {
+            Requirements::Locked { lock, is_brought } => {
                 let lock = pylock::read(lock)?;
                 check_python(lock.requires_python.as_deref(), interpreter)?;
-                Self {
+                let mut listed = Self::listed(&lock.requirements, &[], *is_brought)?;
+                for url in lock.archives.urls() {
+                    let reason = |reason: String| {
+                        let url = credentials::hide(url);
+                        AddError::unsatisfiable(format!("the lock is refused: {url:?}: {reason}"))
+                    };
+                    let address = Address::parse(url).map_err(|error| reason(error.to_string()))?;
+                    if !*is_brought {
+                        listed.reach.named.insert(address.place());
+                    } else if address.is_of_this_machine() {
+                        return Err(reason(OF_THIS_MACHINE.to_owned()));
+                    }
+                }
+                Ok(Self {
                     may_be_empty: !lock.is_limited,
                     archives: lock.archives,
-                    ..Self::listed(lock.requirements, Vec::new(), true)
-                }
+                    is_complete: true,
+                    ..listed
+                })
             }
-        };
-        let lines = wanted.requirements.iter().chain(&wanted.constraints).map(String::as_str);
-        if lines.chain(wanted.archives.urls()).any(credentials::are_in) {
-            return Err(AddError::unsatisfiable(
-                "the requirements have an address with credentials, which would be stored with \
-                 them; give those to the supervisor instead, as [index] of its configuration file",
-            ));
         }
-        Ok(wanted)
     }
 
-    fn listed(requirements: Vec<String>, constraints: Vec<String>, is_complete: bool) -> Self {
-        let mut hashes: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-        for line in requirements.iter().chain(&constraints) {
-            // What has no name is held to nothing that it could have, and so refused.
-            let name = || name_of(line).unwrap_or_else(|| line.to_owned());
-            for hash in given_hashes(line) {
-                hashes.entry(name()).or_default().insert(hash.to_ascii_lowercase());
-            }
+    /// Requirements that a package has of its own, for being built.
+    pub fn by_package(requirements: &[String]) -> Result<Self, AddError> {
+        let wanted = Self::listed(requirements, &[], true)?;
+        if wanted.choices.is_empty() {
+            return Ok(wanted);
         }
-        let is_demanded = requirements.iter().any(|line| line == "--require-hashes");
-        Self {
-            requested: requirements.iter().filter_map(|line| name_of(line)).collect(),
+        Err(AddError::unsatisfiable("a package has options among what it needs for being built"))
+    }
+
+    fn listed(
+        requirements: &[String],
+        constraints: &[String],
+        is_brought: bool,
+    ) -> Result<Self, AddError> {
+        let (requirements, choices) = read(requirements, is_brought)?;
+        // Options of constraints have no effect, as with uv.
+        let (constraints, _) = read(constraints, is_brought)?;
+        let mut hashes: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for one in requirements.iter().chain(&constraints).filter(|one| !one.hashes.is_empty()) {
+            hashes.entry(one.name.clone()).or_default().extend(one.hashes.iter().cloned());
+        }
+        let all = requirements.iter().chain(&constraints);
+        let addresses = all.filter_map(Requirement::address);
+        let named = addresses.chain(choices.iter().filter_map(Choice::address)).map(Address::place);
+        let reach = if is_brought { Reach::default() } else { Reach { named: named.collect() } };
+        let is_demanded = choices.contains(&Choice::RequireHashes);
+        Ok(Self {
+            requested: requirements.iter().map(|one| one.name.clone()).collect(),
             requirements,
             constraints,
-            is_complete,
+            choices,
+            is_complete: false,
             archives: Archives::default(),
             hashes: (is_demanded || !hashes.is_empty()).then_some(hashes),
             may_be_empty: true,
             may_build: false,
-        }
+            reach,
+        })
     }
 
-    /// The lines that ask for a package by its normalised name.
-    pub fn lines_of(&self, package: &str) -> Vec<String> {
-        let asks = |line: &&String| name_of(line).is_some_and(|name| name == package);
-        self.requirements.iter().filter(asks).cloned().collect()
-    }
-
-    /// Options among the requirements, such as where the index is.
-    pub fn options(&self) -> impl Iterator<Item = &str> {
-        self.requirements.iter().map(String::as_str).filter(|line| line.starts_with('-'))
+    /// The requirements that ask for a package by its normalised name.
+    pub fn asking_for(&self, package: &str) -> Vec<Requirement> {
+        self.requirements.iter().filter(|one| one.name == package).cloned().collect()
     }
 
     /// Holds what was chosen to the digests that were given: once there is one, all are needed, and
@@ -183,45 +212,24 @@ fn hold_one(given: &BTreeSet<String>, mut one: Locked) -> Result<Locked, AddErro
     Ok(one)
 }
 
-/// The digests that a line gives, in either way in which options are written.
-fn given_hashes(line: &str) -> impl Iterator<Item = &str> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let given = words.iter().enumerate().filter_map(|(at, word)| {
-        match word.strip_prefix("--hash")?.strip_prefix('=') {
-            Some(hash) => Some(hash),
-            None if *word == "--hash" => words.get(at + 1).copied(),
-            None => None,
+const OF_THIS_MACHINE: &str =
+    "a package names an address of this machine; only the user may do that";
+
+/// Requirements, and options among them.
+fn read(lines: &[String], is_brought: bool) -> Result<(Vec<Requirement>, Vec<Choice>), AddError> {
+    let refused = |error: LineError| AddError::unsatisfiable(error.to_string());
+    let (mut requirements, mut choices) = (Vec::new(), Vec::new());
+    for line in lines {
+        match Line::parse(line).map_err(refused)? {
+            Line::Requirement(one) => requirements.push(one),
+            Line::Choice(choice) => choices.push(choice),
         }
-    });
-    given.collect::<Vec<_>>().into_iter()
-}
-
-/// The name of the wheel at an address.
-fn name_of_wheel(address: &str) -> Option<String> {
-    let file = address.split([' ', ';', '?', '#']).next()?.rsplit('/').next()?;
-    let (name, rest) = file.strip_suffix(".whl")?.split_once('-')?;
-    (rest.split('-').count() >= 4).then(|| normalise(name))
-}
-
-/// The normalised name that a line asks for; none of an option, or of an address that is no wheel's.
-fn name_of(line: &str) -> Option<String> {
-    let end = line
-        .find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.'))
-        .unwrap_or(line.len());
-    let name = &line[..end];
-    if line[end..].starts_with("://") {
-        return name_of_wheel(line);
     }
-    name.starts_with(|c: char| c.is_ascii_alphanumeric()).then(|| normalise(name))
-}
-
-/// uv builds what `--no-binary` names, and would do so where there is a network.
-fn check_options<'a>(mut lines: impl Iterator<Item = &'a String>) -> Result<(), AddError> {
-    match lines.find(|line| line.starts_with("--no-binary")) {
-        None => Ok(()),
-        Some(line) => Err(AddError::unsatisfiable(format!(
-            "{line}: packages are installed from wheels; --allow-build builds what has none"
-        ))),
+    let direct = requirements.iter().filter_map(Requirement::address);
+    let places = choices.iter().filter_map(Choice::address);
+    match direct.chain(places).find(|address| is_brought && address.is_of_this_machine()) {
+        Some(own) => Err(AddError::unsatisfiable(format!("{own}: {OF_THIS_MACHINE}"))),
+        None => Ok((requirements, choices)),
     }
 }
 
@@ -283,13 +291,14 @@ mod tests {
             "numpy>=2",
             "Requests[socks] ; python_version > '3'",
             "pkg@https://host/x.whl",
-            "https://host/y.whl",
             "https://host/a-b/My_Own-1.0+x-py3-none-any.whl?c=d-e.whl#sha256=aa",
             "--pre",
         ]);
         let names: Vec<_> = wanted.requested.iter().map(String::as_str).collect();
         assert_eq!(names, ["my-own", "numpy", "pkg", "requests"]);
-        assert_eq!(wanted.options().collect::<Vec<_>>(), ["--pre"]);
+        assert_eq!(wanted.choices, [Choice::Pre]);
+        let hosts: Vec<_> = wanted.reach.named.into_iter().map(|(host, _)| host).collect();
+        assert_eq!(hosts, ["host"]);
     }
 
     #[test]
@@ -316,8 +325,6 @@ mod tests {
             assert!(one.is_hashed() && one.hold(vec![locked("six", &["cc"])]).is_err(), "{line}");
             assert_eq!(one.hold(held.clone()).unwrap(), held, "{line}");
         }
-        let nameless = wanted(&["https://x/six.tar.gz --hash=sha256:aa"]);
-        assert!(nameless.hold(vec![locked("six", &["aa"])]).is_err());
         let both = wanted(&["six --hash=sha256:aa --hash=md5:ee"]);
         assert_eq!(both.hold(vec![locked("six", &["aa"])]).unwrap()[0].hashes, ["sha256:aa"]);
         let other = wanted(&["six --hash=sha512:dd"]);
@@ -332,6 +339,7 @@ mod tests {
                 constraints: Vec::new(),
                 requires_python: Some(requires.to_owned()),
                 allow_build: false,
+                is_brought: false,
             };
             Wanted::of(&requirements, &interpreter())
         };
@@ -344,5 +352,28 @@ mod tests {
         assert!(error.contains("--allow-build"), "{error}");
         let error = of(">=3", "--index-url https://me:secret@host/simple").unwrap_err();
         assert!(error.is_bad_input() && !error.to_string().contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn what_a_package_says_leads_to_no_place_of_this_machine() {
+        let line = "x @ http://127.0.0.1:8000/x-1-py3-none-any.whl".to_owned();
+        let brought = |lines: &[&str]| {
+            let requirements = Requirements::brought(lines.iter().copied());
+            Wanted::of(&requirements, &interpreter())
+        };
+        assert!(!wanted(&[&line]).reach.named.is_empty());
+        for lines in [[line.as_str()], ["-i http://localhost/simple"], ["-f http://[::1]/"]] {
+            let error = brought(&lines).unwrap_err();
+            assert!(error.is_bad_input() && error.to_string().contains("this machine"), "{error}");
+        }
+        // A name that may lead here is followed by nobody who has not named it himself.
+        assert!(
+            brought(&["x @ http://inside/x-1-py3-none-any.whl"]).unwrap().reach.named.is_empty()
+        );
+        assert!(Wanted::by_package(&["setuptools>=40".to_owned()]).is_ok());
+        for line in [line.as_str(), "--pre", "six\r--pre", "x @ https://host/${A}"] {
+            let error = Wanted::by_package(&[line.to_owned()]).unwrap_err();
+            assert!(error.is_bad_input(), "{line}: {error}");
+        }
     }
 }

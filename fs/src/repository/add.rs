@@ -14,11 +14,12 @@ use crate::ingest::archives::Archives;
 use crate::ingest::commit::{self, Incoming, Installed, commit};
 use crate::ingest::confine::Confine;
 use crate::ingest::lock::{self, Locked};
+use crate::ingest::source::{self, Built};
 use crate::ingest::staged::Staged;
 use crate::ingest::trace::{self, Recorded};
 use crate::ingest::uv::Uv;
 use crate::ingest::wanted::Wanted;
-use crate::ingest::{AddError, Step, Unit, credentials, source};
+use crate::ingest::{AddError, Step, Unit, credentials};
 use crate::interpreter::Interpreter;
 
 impl Repository {
@@ -60,15 +61,15 @@ impl Repository {
         };
         told(Step::begun("resolving"));
         let mut wanted = Wanted::of(&spec.requirements, &spec.interpreter)?;
-        let built = self.built(&spec.interpreter)?;
-        let uv = Uv { built: wanted.may_build.then_some(&*built), ..uv };
+        let mut built = self.built(&spec.interpreter)?;
         let preferred = if spec.upgrade {
             Vec::new()
         } else {
             self.catalog.locked_versions(&spec.interpreter.identity())?
         };
         let preferred = lock::preferences(&preferred);
-        let locked = self.choose(confine, &uv, &mut wanted, &preferred, told)?;
+        let locked = self.choose(confine, &uv, &mut wanted, &mut built, &preferred, told)?;
+        let uv = Uv { built: Some(&built), ..uv };
         let _counted_on = self.want(&locked, &spec.interpreter);
         let used = self.obtain(confine, &uv, &wanted, &locked, told)?;
         told(Step::begun("publishing"));
@@ -84,11 +85,12 @@ impl Repository {
         confine: &dyn Confine,
         uv: &Uv<'_>,
         wanted: &mut Wanted,
+        built: &mut Built,
         preferred: &str,
         told: &mut dyn FnMut(Step),
     ) -> Result<Vec<Locked>, AddError> {
         loop {
-            let text = self.resolve(confine, uv, wanted, preferred, told)?;
+            let text = self.resolve(confine, uv, wanted, built, preferred, told)?;
             let chosen = lock::parse(&credentials::remove(&text))?;
             let found = match wanted.mistaken(&chosen) {
                 Some(package) => uv.find_wheels(confine, wanted, &package)?,
@@ -108,25 +110,27 @@ impl Repository {
         confine: &dyn Confine,
         uv: &Uv<'_>,
         wanted: &Wanted,
+        built: &mut Built,
         preferred: &str,
         told: &mut dyn FnMut(Step),
     ) -> Result<String, AddError> {
         loop {
-            let (package, built) = match (uv.resolve(confine, wanted, preferred), uv.built) {
-                (Err(AddError::NoWheel { package, .. }), Some(built)) => (package, built),
-                (resolved, _) => return resolved,
-            };
+            let package =
+                match (Uv { built: Some(built), ..*uv }).resolve(confine, wanted, preferred) {
+                    Err(AddError::NoWheel { package, .. }) if wanted.may_build => package,
+                    resolved => return resolved,
+                };
             told(Step::begun(format!("building {package} from source")));
             let folder = self.folder()?;
             source::build(confine, uv, wanted, &package, built, folder.path())?;
         }
     }
 
-    /// Where wheels are kept that were built for an interpreter.
-    pub(crate) fn built(&self, interpreter: &Interpreter) -> Result<PathBuf, AddError> {
+    /// What was built for an interpreter, none of which is seen yet.
+    pub(crate) fn built(&self, interpreter: &Interpreter) -> Result<Built, AddError> {
         let folder = self.built.join(interpreter.identity());
         fs::create_dir_all(&folder).map_err(AddError::at(&folder))?;
-        Ok(folder)
+        Ok(Built { folder, digests: BTreeSet::new() })
     }
 
     /// Installs and stores what is not stored yet, or waits for whoever is at it; the staging folders
@@ -169,20 +173,22 @@ impl Repository {
         let work = self.folder()?;
         let interpreter = &spec.interpreter;
         let wanted = Wanted::of(&spec.requirements, interpreter)?;
-        let built = self.built(interpreter)?;
+        let mut built = self.built(interpreter)?;
         let uv = Uv {
             binary: &self.uv,
             cache: None,
             interpreter,
             host: &spec.host,
             work: work.path(),
-            built: wanted.may_build.then_some(&*built),
+            built: None,
             index: &self.index,
         };
         if wanted.may_build {
             // Builds what has to be built, so that installing builds nothing.
-            self.resolve(confine, &uv, &wanted, &lock::preferences(&[]), &mut |_| {})?;
+            let none = lock::preferences(&[]);
+            self.resolve(confine, &uv, &wanted, &mut built, &none, &mut |_| {})?;
         }
+        let uv = Uv { built: Some(&built), ..uv };
         uv.install_plain(confine, &wanted, folder)?;
         let staged =
             Staged::open(folder, interpreter.site_packages(), interpreter.cache_tag.clone())?;

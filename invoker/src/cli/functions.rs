@@ -166,6 +166,7 @@ mod tests {
                 constraints: Vec::new(),
                 requires_python: None,
                 allow_build: false,
+                is_brought: false,
             }),
             version: 3,
             memory: 128 << 20,

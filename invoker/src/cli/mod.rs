@@ -19,6 +19,7 @@ pub mod requirements;
 pub mod source;
 pub mod status;
 pub mod store;
+mod terminal;
 pub mod up;
 pub mod upgrade;
 pub mod zygotes;

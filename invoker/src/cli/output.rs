@@ -9,6 +9,7 @@ use tabled::settings::peaker::Priority;
 use tabled::settings::{Padding, Style, Width};
 
 use super::failure::{Exit, Failure};
+pub use super::terminal::harmless;
 
 /// Spaces between two columns of a table.
 const COLUMN_GAP: usize = 2;
@@ -72,24 +73,6 @@ fn laid_out<const N: usize>(
         table.with(width.priority(Priority::max(true)));
     }
     table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n").collect()
-}
-
-/// A text that a terminal shows and does not carry out: control characters, and those that change the
-/// direction or the lines of what is shown, are written as escapes.
-pub fn harmless(text: &str) -> String {
-    let escaped = |character: char| match character {
-        '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
-        character => character.is_control(),
-    };
-    let mut harmless = String::with_capacity(text.len());
-    for character in text.chars() {
-        if escaped(character) {
-            harmless.extend(character.escape_default());
-        } else {
-            harmless.push(character);
-        }
-    }
-    harmless
 }
 
 #[cfg(test)]

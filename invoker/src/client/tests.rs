@@ -137,7 +137,7 @@ fn a_request_over_the_limit_is_not_sent() {
     let server = Server::sending(done());
     let mut client = Client::connect(server.folder.path()).unwrap();
     let requirements = "x".repeat(MAX_FRAME_BYTES as usize);
-    let requirements = Requirements::Locked { lock: requirements };
+    let requirements = Requirements::Locked { lock: requirements, is_brought: false };
     let request = Request::EnvAdd {
         name: "e".to_owned(),
         requirements,

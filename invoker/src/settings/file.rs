@@ -246,6 +246,7 @@ nat = "10.11.0.0/20"
 [index]
 url = "https://me:hunter2@host/simple"
 extra = ["http://other/simple"]
+hosts = ["files.example:8443"]
 "#;
 
 #[cfg(test)]
@@ -278,6 +279,7 @@ mod tests {
             fork_safe: vec!["threaded".to_owned()],
             nat: Some("10.11.0.0/20".parse().unwrap()),
             index: Index {
+                hosts: vec!["files.example:8443".to_owned()],
                 url: Some("https://me:hunter2@host/simple".to_owned()),
                 extra: vec!["http://other/simple".to_owned()],
             },
@@ -312,6 +314,7 @@ mod tests {
             ("cdi = \"off\"", 1, "neither an absolute path nor `none`"),
             ("[index]\nurl = \"host\"", 2, "an index has an address"),
             ("[index]\nextra = [\"file:///x\"]", 2, "an index has an address"),
+            ("[index]\nhosts = [\"https://h\"]", 2, "neither HOST nor HOST:PORT"),
             ("[index]\nurls = []", 2, "unknown field `urls`"),
             ("# ok\nstate = ", 2, ""),
             ("state = \"/s\"\nstate = \"/t\"", 2, "duplicate key"),

@@ -14,6 +14,9 @@ pub struct Index {
     /// Searched before that.
     #[serde(deserialize_with = "addresses")]
     pub extra: Vec<String>,
+    /// Further hosts that downloads may reach, wherever they are: `HOST` or `HOST:PORT`.
+    #[serde(deserialize_with = "hosts")]
+    pub hosts: Vec<String>,
 }
 
 impl fmt::Debug for Index {
@@ -28,6 +31,15 @@ fn some_address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D:
 
 fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     Vec::deserialize(from)?.into_iter().map(address).collect()
+}
+
+fn hosts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let hosts: Vec<String> = Vec::deserialize(from)?;
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    match hosts.iter().find(|host| host.is_empty() || !host.bytes().all(is_part)) {
+        None => Ok(hosts),
+        Some(host) => Err(D::Error::custom(format!("{host:?} is neither HOST nor HOST:PORT"))),
+    }
 }
 
 /// The address is not in the message: it may hold a password.

@@ -149,11 +149,18 @@ pub enum Requirements {
         /// Whether what has no wheel may be built from source.
         #[serde(default)]
         allow_build: bool,
+        /// Whether a wheel or an archive says it, and not the user: then its addresses may not lead to
+        /// the machine.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_brought: bool,
     },
     /// What somebody has resolved already.
     Locked {
         /// Text of a `pylock.toml` (PEP 751).
         lock: String,
+        /// Whether an archive has brought it, and not the user.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_brought: bool,
     },
 }
 

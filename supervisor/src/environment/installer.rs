@@ -1,17 +1,17 @@
-//! Where resolving and installing run: a sandbox like a function's, with the network and a few
-//! folders of its own.
+//! Where resolving and installing run: a sandbox like a function's, with a few folders of its own and,
+//! for what downloads, one way to the network.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::lchown;
+use std::os::unix::fs::{fchown, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::statvfs;
-use pipsqueak_fs::{Confine, ConfineError, Interpreter, Job, JobOutput};
+use pipsqueak_fs::{Confine, ConfineError, Interpreter, Job, JobOutput, Reach};
 use pipsqueak_kernel::mount::{self, Access};
 use pipsqueak_kernel::pidfd;
 use tokio::runtime::Handle;
@@ -19,7 +19,8 @@ use tokio::runtime::Handle;
 use super::audience::Audience;
 use super::{interpreter, lines};
 use crate::kernel::cgroup::Limits;
-use crate::sandbox::{INSTALLER, Mounted, Plan, Program, Sandboxes, Standing, host_user, resolver};
+use crate::network::{Outward, Upstream};
+use crate::sandbox::{INSTALLER, Mounted, Plan, Program, Sandbox, Sandboxes, Standing, host_user};
 
 /// Most processes and threads of a job.
 const PIDS: u32 = 1024;
@@ -27,6 +28,8 @@ const PIDS: u32 = 1024;
 const TMP_BYTES: u64 = 4 << 30;
 /// Most bytes of each output stream that are kept; the rest is read and dropped.
 const MAX_OUTPUT_BYTES: usize = 16 << 20;
+/// Most bytes that a job is given on its stdin: what fits into a pipe, whatever the kernel's page size.
+const MAX_INPUT_BYTES: usize = 60 << 10;
 /// How often the free space is looked at.
 const SPACE_PACE: Duration = Duration::from_millis(50);
 /// How long the report of a job's end is waited for.
@@ -60,9 +63,6 @@ impl Installer {
 
     fn mounts(&self, job: &Job) -> io::Result<Vec<Mounted>> {
         let mut mounts = interpreter::mounts(&self.interpreter)?;
-        if job.network {
-            mounts.extend(resolver::of_host()?);
-        }
         for bind in &job.binds {
             let access = if bind.writable {
                 let user = host_user(INSTALLER);
@@ -79,6 +79,13 @@ impl Installer {
         Ok(mounts)
     }
 
+    fn outward(&self, sandbox: &Sandbox, reach: &Reach) -> io::Result<Outward> {
+        let door = sandbox.door();
+        let upstream = Upstream::of(|name| std::env::var(name).ok());
+        let (holder, pid) = (door.holder(), door.holder_pid());
+        Outward::open(holder, pid, reach.clone(), Arc::new(upstream), &self.runtime)
+    }
+
     /// What the job has left, or the folder where it took too much space.
     fn run_job(
         &self,
@@ -92,26 +99,33 @@ impl Installer {
         let plan = Plan {
             standing: Standing::Installer,
             limits: Limits { pids: Some(PIDS), ..Limits::BACKGROUND },
-            own_network: !job.network,
+            own_network: true,
             mounts: self.mounts(job)?,
             tmp_bytes: TMP_BYTES,
             keeps: None,
         };
         let sandbox = self.sandboxes.make(plan, None).map_err(io::Error::other)?;
+        let outward =
+            job.network.as_ref().map(|reach| self.outward(&sandbox, reach)).transpose()?;
         let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
-        let null = File::open("/dev/null")?;
+        let stdin = stdin_of(job)?;
         let (stdout, out) = io::pipe()?;
         let (stderr, err) = io::pipe()?;
         let (out, err) = (OwnedFd::from(out), OwnedFd::from(err));
         let program = Program {
             arguments: job.argv.iter().map(|argument| text(argument)).collect(),
-            variables: job.variables.iter().map(|(n, v)| (text(n), text(v))).collect(),
+            variables: job
+                .variables
+                .iter()
+                .map(|(n, v)| (text(n), text(v)))
+                .chain(outward.iter().flat_map(Outward::variables))
+                .collect(),
             directory: job.directory.clone(),
-            descriptors: vec![null.as_fd(), out.as_fd(), err.as_fd()],
+            descriptors: vec![stdin.as_fd(), out.as_fd(), err.as_fd()],
         };
         let space = Space::before(job)?;
         let process = self.sandboxes.launch(&sandbox, program).map_err(io::Error::other)?;
-        drop((out, err));
+        drop((stdin, out, err));
         let (listener, mut lines) = lines::channel();
         let stdout = thread::spawn(|| read_bounded(stdout, |_| {}));
         let stderr = thread::spawn(|| read_bounded(stderr, move |bytes| listener.hear(bytes)));
@@ -147,7 +161,8 @@ impl Installer {
             ));
         }
         let exit = exit.ok_or_else(|| io::Error::other("its end was not reported"))?;
-        Ok(Ok(JobOutput { status: exit.code(), stdout, stderr }))
+        let refused = outward.map(|outward| outward.refused()).unwrap_or_default();
+        Ok(Ok(JobOutput { status: exit.code(), stdout, stderr, refused }))
     }
 }
 
@@ -160,6 +175,22 @@ impl Confine for Installer {
             Err(error) => Err(ConfineError::Failed { label, reason: error.to_string() }),
         }
     }
+}
+
+/// What a job reads on its stdin: a pipe, which can be read once, by its user.
+fn stdin_of(job: &Job) -> io::Result<OwnedFd> {
+    if job.input.0.is_empty() {
+        return Ok(File::open("/dev/null")?.into());
+    }
+    let (reader, mut writer) = io::pipe()?;
+    let user = host_user(INSTALLER);
+    fchown(&reader, Some(user), Some(user))?;
+    // Nobody reads yet: what does not fit would wait for ever.
+    if job.input.0.len() > MAX_INPUT_BYTES {
+        return Err(io::Error::other("it is told of too many indexes; name fewer"));
+    }
+    writer.write_all(&job.input.0)?;
+    Ok(reader.into())
 }
 
 /// The free space where a job may write. A job may take half of it: what it unpacks is stored once

@@ -26,9 +26,21 @@ pub(super) fn requirements_of(function: &Function) -> Requirements {
 /// Requirements as the store knows them.
 pub fn requirements(sent: wire::Requirements) -> Requirements {
     match sent {
-        wire::Requirements::Listed { requirements, constraints, requires_python, allow_build } => {
-            Requirements::Listed { requirements, constraints, requires_python, allow_build }
+        wire::Requirements::Listed {
+            requirements,
+            constraints,
+            requires_python,
+            allow_build,
+            is_brought,
+        } => Requirements::Listed {
+            requirements,
+            constraints,
+            requires_python,
+            allow_build,
+            is_brought,
+        },
+        wire::Requirements::Locked { lock, is_brought } => {
+            Requirements::Locked { lock, is_brought }
         }
-        wire::Requirements::Locked { lock } => Requirements::Locked { lock },
     }
 }

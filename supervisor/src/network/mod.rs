@@ -9,6 +9,8 @@
 //! (`link`, `range`), rules for what goes where (`filter`), and a `resolver`. Where the machine
 //! forwards nothing, it begins to (`forwarding`). The kernel is told all of it by `netlink`. The
 //! bridge is made first and removed last, so where there is none nothing else is left either.
+//!
+//! Jobs that download have no network of that kind, but one way out, `outward`.
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "libc's constants")]
 mod filter;
@@ -17,6 +19,7 @@ mod forwarding;
 mod link;
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "libc's constants")]
 mod netlink;
+mod outward;
 mod range;
 mod resolver;
 mod turn;
@@ -33,6 +36,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use pipsqueak_kernel::pidfd;
 use tokio::runtime::Handle;
 
+pub use outward::{Outward, Upstream};
 use range::Addresses;
 pub use range::{Range, Taken};
 use resolver::Resolver;
@@ -125,14 +129,7 @@ impl Nat {
             }
         };
         let (address, gateway) = (taken.address(), network.range.gateway());
-        // On a thread, which may be in another network namespace than the rest.
-        let addressed = std::thread::scope(|scope| {
-            let inside = || -> io::Result<()> {
-                setns(&namespace, CloneFlags::CLONE_NEWNET)?;
-                link::address_inside(address, gateway)
-            };
-            scope.spawn(inside).join().unwrap_or_else(|_| Err(io::Error::other("it panicked")))
-        });
+        let addressed = inside(&namespace, || link::address_inside(address, gateway));
         addressed.map_err(at("giving a sandbox its address"))?;
         Ok(taken)
     }
@@ -219,6 +216,17 @@ pub fn try_out() -> Result<(), NatError> {
     let subject = filter::Subject { bridge, range, resolver: [1, 1] };
     filter::set("pipsqueak-tried", subject).map_err(at("setting rules of nftables"))?;
     forwarding::begin(bridge).map_err(at("turning forwarding on"))
+}
+
+/// Does something in a network namespace: on a thread, which may be in another than the rest.
+fn inside<T: Send>(namespace: &File, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let there = || {
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            work()
+        };
+        scope.spawn(there).join().unwrap_or_else(|_| Err(io::Error::other("it panicked")))
+    })
 }
 
 /// Opens the network namespace of a process that a pidfd is of.

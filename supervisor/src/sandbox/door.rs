@@ -30,6 +30,11 @@ impl Door {
         self.holder.as_fd()
     }
 
+    /// The holder's number on the host.
+    pub fn holder_pid(&self) -> i32 {
+        self.holder_pid
+    }
+
     /// Whether its holder has ended, and so the sandbox.
     pub fn has_ended(&self) -> bool {
         pidfd::wait_end(self.holder(), Duration::ZERO).unwrap_or(true)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use pipsqueak::wire::Requirements;
 
 use crate::cli::failure::Failure;
+use crate::cli::terminal::is_invisible;
 
 /// What a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,10 +50,13 @@ impl Listing {
         role: Role,
     ) -> Result<(), Failure> {
         for (number, line) in logical_lines(text) {
-            let line = expand(&line, |name| std::env::var(name).ok());
+            // The caller's variables are not for what an archive says.
+            let value = |name: &str| folder.and_then(|_| std::env::var(name).ok());
+            let line = expand(&line, value);
             let refused = |reason: &str| {
                 Failure::Input(format!("{}:{number}: {line}: {reason}", path.display()))
             };
+            check(&line).map_err(refused)?;
             let beside = |named: &str| {
                 let reason = "it is in an archive, of which no other file is read for requirements";
                 folder.map(|folder| folder.join(named)).ok_or_else(|| refused(reason))
@@ -71,7 +75,8 @@ impl Listing {
     pub fn add_requirement(&mut self, requirement: &str) -> Result<(), Failure> {
         let refused = |reason: &str| Failure::Input(format!("{requirement}: {reason}"));
         let line = requirement.trim();
-        if line.starts_with('-') || line.contains('\n') {
+        check(line).map_err(refused)?;
+        if line.starts_with('-') {
             return Err(refused("it is no requirement; write options to a file, for -r"));
         }
         understand(line).map_err(refused)?;
@@ -82,7 +87,13 @@ impl Listing {
     /// The lines, as they are sent.
     pub fn into_requirements(self, requires_python: Option<String>) -> Requirements {
         let Self { requirements, constraints, .. } = self;
-        Requirements::Listed { requirements, constraints, requires_python, allow_build: false }
+        Requirements::Listed {
+            requirements,
+            constraints,
+            requires_python,
+            allow_build: false,
+            is_brought: false,
+        }
     }
 
     fn push(&mut self, line: String, role: Role) {
@@ -91,6 +102,19 @@ impl Listing {
             Role::Constraints => self.constraints.push(line),
         }
     }
+}
+
+/// Refuses what could end a line, or be replaced, for somebody who reads it later.
+fn check(line: &str) -> Result<(), &'static str> {
+    if line.chars().any(|character| character != '\t' && is_invisible(character)) {
+        return Err("it has a control character, such as one that ends a line; write it without");
+    }
+    if line.contains("${") {
+        return Err(
+            "it has a variable that is not set here; set it, or write its value in its place",
+        );
+    }
+    Ok(())
 }
 
 /// What a line is.
@@ -350,6 +374,24 @@ mod tests {
         ] {
             assert_eq!(understand(line), Ok(Line::Kept), "{line}");
         }
+    }
+
+    #[test]
+    fn what_ends_a_line_for_others_or_is_replaced_later_is_refused() {
+        let mut listing = Listing::default();
+        for line in ["six\r-e .", "six\u{2028}x", "six\u{b}x", "x @ https://h/${PIPSQUEAK_NOT_SET}"]
+        {
+            assert!(listing.add_requirement(line).is_err(), "{line:?}");
+            let text = format!("idna\n{line}\n");
+            let path = Path::new("r.txt");
+            let read = listing.read_text(path, &text, Some(path), Role::Constraints);
+            assert!(read.unwrap_err().to_string().starts_with("r.txt:2: "), "{line:?}");
+        }
+        // What an archive says is told nothing of the caller.
+        let line = "x @ https://h/x.whl?q=${PATH}\n";
+        assert!(listing.read_text(Path::new("r"), line, None, Role::Requirements).is_err());
+        let folder = Some(Path::new("."));
+        assert!(listing.read_text(Path::new("r"), line, folder, Role::Requirements).is_ok());
     }
 
     #[test]

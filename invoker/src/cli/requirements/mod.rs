@@ -47,7 +47,7 @@ pub fn of_files(files: &[PathBuf], constraints: &[PathBuf]) -> Result<Requiremen
         )));
     }
     if is_lock(special) {
-        return Ok(Requirements::Locked { lock: read(special)? });
+        return Ok(Requirements::Locked { lock: read(special)?, is_brought: false });
     }
     of_script(special, constraints)?.ok_or_else(|| {
         Failure::Input(format!("{}: it has no `# /// script` block", special.display()))
@@ -63,11 +63,19 @@ pub fn of_folder(folder: &Path) -> Result<Option<Requirements>, Failure> {
 /// The text of such a file that is in an archive.
 pub fn of_text(path: &Path, text: String) -> Result<Requirements, Failure> {
     if is_lock(path) {
-        return Ok(Requirements::Locked { lock: text });
+        return Ok(Requirements::Locked { lock: text, is_brought: true });
     }
     let mut listing = Listing::default();
     listing.read_text(path, &text, None, Role::Requirements)?;
-    Ok(listing.into_requirements(None))
+    Ok(brought(listing.into_requirements(None)))
+}
+
+/// The same requirements, said by an archive and not by the user.
+fn brought(mut requirements: Requirements) -> Requirements {
+    let (Requirements::Listed { is_brought, .. } | Requirements::Locked { is_brought, .. }) =
+        &mut requirements;
+    *is_brought = true;
+    requirements
 }
 
 /// Lets what has no wheel be built from source, where that is `allowed`.
@@ -143,7 +151,7 @@ mod tests {
     fn lines(requirements: Requirements) -> Vec<String> {
         match requirements {
             Requirements::Listed { requirements, .. } => requirements,
-            Requirements::Locked { lock } => vec![lock],
+            Requirements::Locked { lock, .. } => vec![lock],
         }
     }
 

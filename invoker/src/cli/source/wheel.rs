@@ -41,6 +41,7 @@ pub fn requirements(metadata: &str, extras: &[String]) -> Result<Requirements, S
         constraints: Vec::new(),
         requires_python: all("Requires-Python").next().map(ToOwned::to_owned),
         allow_build: false,
+        is_brought: true,
     })
 }
 
