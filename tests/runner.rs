@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         ("attacks::exhaustion", attacks::exhaustion::tests()),
         ("attacks::neighbours", attacks::neighbours::tests()),
         ("attacks::reach", attacks::reach::tests()),
+        ("attacks::zygotes", attacks::zygotes::tests()),
         ("calls::admission", calls::admission::tests()),
         ("calls::answers", calls::answers::tests()),
         ("calls::bad_input", calls::bad_input::tests()),

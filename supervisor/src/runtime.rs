@@ -66,14 +66,14 @@ pub enum Role {
 
 /// Puts the runtime into `folder`, readable by everybody, with bytecode for `python`.
 pub fn install(folder: &Path, python: &Path) -> io::Result<()> {
-    let (native, getenv) = (library(NATIVE)?, library(GETENV)?);
+    let getenv = library(GETENV)?;
     let packages = [folder.join(PACKAGE), folder.join(PROVIDED)];
     let _ = fs::remove_dir_all(folder);
     packages.iter().try_for_each(fs::create_dir_all)?;
     for (name, text) in MODULES {
         fs::write(folder.join(name), text)?;
     }
-    fs::copy(native, folder.join(format!("{NATIVE}.abi3.so")))?;
+    fs::copy(library(NATIVE)?, native(folder))?;
     fs::copy(getenv, folder.join(format!("{GETENV}.so")))?;
     for path in packages.iter().map(PathBuf::as_path).chain([folder]) {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
@@ -94,6 +94,11 @@ pub fn install(folder: &Path, python: &Path) -> io::Result<()> {
         )));
     }
     Ok(())
+}
+
+/// The native part of the runtime that is in `folder`.
+pub fn native(folder: &Path) -> PathBuf {
+    folder.join(format!("{NATIVE}.abi3.so"))
 }
 
 /// Libraries are built beside the supervisor.

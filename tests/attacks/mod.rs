@@ -5,6 +5,7 @@ pub mod channel;
 pub mod exhaustion;
 pub mod neighbours;
 pub mod reach;
+pub mod zygotes;
 
 use serde_json::{Value, json};
 

@@ -67,3 +67,12 @@ pub fn number(process: BorrowedFd<'_>) -> io::Result<Pid> {
         .map(Pid::from_raw)
         .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
 }
+
+/// Whether two processes have one memory.
+pub fn share_memory(one: Pid, other: Pid) -> io::Result<bool> {
+    const KCMP_VM: i32 = 1;
+    // SAFETY: kcmp takes integers.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_kcmp, one.as_raw(), other.as_raw(), KCMP_VM, 0, 0) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer == 0) }
+}

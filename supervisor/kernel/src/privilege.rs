@@ -3,9 +3,10 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid, write};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid};
 
 /// All namespaces of a sandbox but that of its network, which may be the host's.
 pub const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWUSER
@@ -15,38 +16,72 @@ pub const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWUSER
     .union(CloneFlags::CLONE_NEWUTS)
     .union(CloneFlags::CLONE_NEWCGROUP);
 
-/// Joins all namespaces of the process behind a pidfd.
+/// What code in a sandbox runs as, a zygote's as well: user and group, as numbered inside.
+pub const INSIDE: u32 = 1000;
+
+/// User 0 is no more than others, changes of user bring and cost no capability, none is raised for an exec, and
+/// all of that is for good: `SECBIT_*` of linux/securebits.h.
+pub const SECURE: u32 = 0b1110_1111;
+
+/// The layout of capabilities that is used here, as linux/capability.h names it.
+pub(crate) const CAPABILITY_VERSION: u32 = 0x2008_0522;
+const CAP_SETUID: u32 = 7;
+
+/// The namespaces of a sandbox.
+pub fn namespaces(own_network: bool) -> CloneFlags {
+    if own_network { NAMESPACES | CloneFlags::CLONE_NEWNET } else { NAMESPACES }
+}
+
+/// Joins all namespaces of the process behind a pidfd, for whoever has all capabilities over them.
 ///
-/// Allowed for whoever owns its user namespace, even without a capability. The pid namespace
-/// is that of children forked from now on. Naming the network namespace is right also where that
+/// The pid namespace is that of children forked from now on. Naming the network namespace is right also where that
 /// is the host's: joining the one that one is in needs no privilege over it in the user namespace
 /// joined, so it is left out then.
 pub fn join(holder: BorrowedFd<'_>, own_network: bool) -> io::Result<()> {
-    let mut namespaces = NAMESPACES;
-    if own_network {
-        namespaces |= CloneFlags::CLONE_NEWNET;
-    }
-    Ok(setns(holder, namespaces)?)
-}
-
-/// Joins the control groups behind `memberships`, each an open `cgroup.procs`.
-pub fn join_groups(memberships: &[BorrowedFd<'_>]) -> io::Result<()> {
-    memberships.iter().try_for_each(|membership| Ok(write(membership, b"0").map(drop)?))
+    Ok(setns(holder, namespaces(own_network))?)
 }
 
 /// Becomes a user without any capability, now and after any exec, in a session of its own: without a
 /// terminal, and in no group of processes that reaches outside. For a process that was just forked.
 pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    setsid()?;
     drop_bounding_set()?;
     setgroups(&[])?;
     setresgid(gid, gid, gid)?;
+    secure()?;
     setresuid(uid, uid, uid)?;
     drop_capabilities()?;
     prctl::set_no_new_privs()?;
+    settle()
+}
+
+/// Begins a session of its own, in a process that has been given its user.
+pub fn settle() -> io::Result<()> {
+    setsid()?;
     // As after an exec, without which its own files in /proc would be root's.
     Ok(prctl::set_dumpable(true)?)
+}
+
+/// The same as [`become_user`] but for one capability, that of changing its user, which survives the next exec:
+/// whoever waits for the new program takes it away ([`crate::arrival`]).
+pub fn become_user_for_now(uid: u32, gid: u32) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    let mut sets = capabilities()?;
+    sets[0].inheritable = 1 << CAP_SETUID;
+    set_capabilities(sets)?;
+    drop_bounding_set()?;
+    // SAFETY: PR_CAP_AMBIENT_RAISE takes integers.
+    Errno::result(unsafe {
+        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, CAP_SETUID, 0, 0)
+    })?;
+    setgroups(&[])?;
+    setresgid(gid, gid, gid)?;
+    secure()?;
+    setresuid(uid, uid, uid)?;
+    let user = 1 << CAP_SETUID;
+    set_capabilities([Sets { effective: user, permitted: user, inheritable: user }, Sets::NONE])?;
+    prctl::set_no_new_privs()?;
+    settle()
 }
 
 /// Leaves the keys that this process has from whoever started it, for a new and empty ring.
@@ -88,26 +123,57 @@ fn drop_bounding_set() -> io::Result<()> {
     Ok(())
 }
 
+/// Sets what users and capabilities have to do with each other, for good.
+fn secure() -> io::Result<()> {
+    // SAFETY: PR_SET_SECUREBITS takes an integer.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, SECURE, 0, 0, 0) })?;
+    Ok(())
+}
+
+/// Half of a process's sets of capabilities, laid out as in linux/capability.h.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+struct Sets {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+impl Sets {
+    const NONE: Self = Self { effective: 0, permitted: 0, inheritable: 0 };
+}
+
+/// What tells the kernel of which process and in which layout.
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+impl Header {
+    const OWN: Self = Self { version: CAPABILITY_VERSION, pid: 0 };
+}
+
 /// Empties the effective, permitted, inheritable and ambient sets.
 pub fn drop_capabilities() -> io::Result<()> {
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    #[repr(C)]
-    #[derive(Clone, Copy)]
-    struct Sets {
-        effective: u32,
-        permitted: u32,
-        inheritable: u32,
-    }
-    const VERSION_3: u32 = 0x2008_0522;
-    let header = Header { version: VERSION_3, pid: 0 };
-    let none = [Sets { effective: 0, permitted: 0, inheritable: 0 }; 2];
-    // SAFETY: version 3 takes a header and two sets, laid out as in linux/capability.h; both live
-    // through the call. Ambient capabilities go with the permitted ones.
+    set_capabilities([Sets::NONE; 2])
+}
+
+fn set_capabilities(sets: [Sets; 2]) -> io::Result<()> {
+    let header = Header::OWN;
+    // SAFETY: this version takes a header and two sets; both live through the call. Ambient capabilities
+    // go with the permitted ones.
     let answer =
-        unsafe { libc::syscall(libc::SYS_capset, std::ptr::from_ref(&header), none.as_ptr()) };
+        unsafe { libc::syscall(libc::SYS_capset, std::ptr::from_ref(&header), sets.as_ptr()) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn capabilities() -> io::Result<[Sets; 2]> {
+    let mut header = Header::OWN;
+    let mut sets = [Sets::NONE; 2];
+    // SAFETY: as above; both have room for what is written.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_capget, std::ptr::from_mut(&mut header), sets.as_mut_ptr())
+    };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(sets) }
 }

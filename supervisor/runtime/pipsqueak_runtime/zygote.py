@@ -41,6 +41,7 @@ def serve(control):
     context.started_with()
     output.open()
     probe, generators = _held = Probe(), Generators()
+    native.open_passage()
     native.own()
     # Each turn is that of a zygote which the one before has forked.
     while _serve_as_zygote(control, probe, generators) == "zygote":
@@ -94,9 +95,9 @@ def _serve_as_zygote(control, probe, generators):
         if message is None:
             os._exit(0)
         order, _, descriptors = message
-        own, logs, holder, *memberships = descriptors
+        own, logs, holder = descriptors
         try:
-            pid = native.fork_into(holder, memberships, order["own_network"])
+            pid = native.fork_into(holder, order["own_network"], order["role"] == "zygote")
         except OSError as error:
             _refuse(control, order, error)
             pid = None
@@ -174,10 +175,9 @@ def _become_child(control, order, descriptors, generators):
     """Makes a new child a process of its own, whose channel takes the place of `control`. Returns its
     role."""
     try:
-        own, logs, *others = descriptors
-        for descriptor in others:
-            os.close(descriptor)
-        native.become_user(order["uid"], order["gid"], order["role"] == "zygote")
+        own, logs, holder = descriptors
+        os.close(holder)
+        native.settle(order["role"] == "zygote")
         # The same numbers as in a process that was started for a function.
         for source, target in ((own, control), (logs, 1), (logs, 2)):
             os.dup2(source, target)

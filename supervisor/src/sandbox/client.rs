@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use pipsqueak::wire::ChangingSandbox;
+use pipsqueak_kernel::listener::Listener;
 use pipsqueak_kernel::mount::{self, Access};
+use pipsqueak_kernel::passage::OWNER;
 use tokio::runtime::Handle;
 
 use super::door::Door;
@@ -62,6 +64,8 @@ pub struct Process {
     pub pid: i32,
     /// Itself.
     pub pidfd: OwnedFd,
+    /// Where a zygote asks whether it may enter a sandbox.
+    pub listener: Option<Listener>,
 }
 
 /// Makes sandboxes.
@@ -142,7 +146,7 @@ impl Sandboxes {
             hostname: name.clone(),
             hostnames_around,
             memberships: memberships.len(),
-            owner: parent.map(|parent| parent.user()),
+            owner: parent.map(|_| OWNER),
             users: user.map(&around),
             own_network: plan.own_network,
             mounts: inside,
@@ -157,8 +161,8 @@ impl Sandboxes {
             .carry_out(&name, &Order::Sandbox(order), &descriptors)
             .map_err(cleared)?
         {
-            (Answer::Sandbox { holder }, pidfd) => (holder, pidfd),
-            (other, _) => return Err(cleared(unexpected(&name, &other))),
+            (Answer::Sandbox { holder }, pidfd, _) => (holder, pidfd),
+            (other, ..) => return Err(cleared(unexpected(&name, &other))),
         };
         drop(report);
         let exits = Arc::new(Exits::default());
@@ -195,8 +199,10 @@ impl Sandboxes {
         descriptors.extend(memberships.iter().map(AsFd::as_fd));
         descriptors.extend(program.descriptors);
         match self.maker.carry_out(&sandbox.name, &Order::Process(order), &descriptors)? {
-            (Answer::Process { pid }, pidfd) => Ok(Process { pid, pidfd }),
-            (other, _) => Err(unexpected(&sandbox.name, &other)),
+            (Answer::Process { pid }, pidfd, listener) => {
+                Ok(Process { pid, pidfd, listener: listener.map(Listener::from_sent) })
+            }
+            (other, ..) => Err(unexpected(&sandbox.name, &other)),
         }
     }
 

@@ -3,8 +3,9 @@
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
-use pipsqueak_kernel::filter::Filter;
+use pipsqueak_kernel::filter::{Filter, ZygoteFilter};
 use pipsqueak_kernel::landlock::{self, Writable};
+use pipsqueak_kernel::listener::Listener;
 
 use super::order::Standing;
 
@@ -29,20 +30,20 @@ const BY_INSTALLERS: Writable<'static> =
 #[derive(Debug)]
 pub struct Filters {
     function: Filter,
-    zygote: Filter,
+    zygote: ZygoteFilter,
 }
 
 impl Filters {
     /// Compiles them.
     pub fn compile() -> io::Result<Self> {
-        Ok(Self { function: Filter::of_function()?, zygote: Filter::of_zygote()? })
+        Ok(Self { function: Filter::of_function()?, zygote: ZygoteFilter::compile()? })
     }
 
-    /// Puts the one for such a program on this process, for good.
-    pub fn install(&self, standing: Standing) -> io::Result<()> {
+    /// Puts the one for such a program on this process, for good; where it asks, if it does.
+    pub fn install(&self, standing: Standing) -> io::Result<Option<Listener>> {
         match standing {
-            Standing::Function | Standing::Installer => self.function.install(),
-            Standing::Zygote => self.zygote.install(),
+            Standing::Function | Standing::Installer => self.function.install().map(|()| None),
+            Standing::Zygote => self.zygote.install().map(Some),
         }
     }
 }

@@ -3,23 +3,28 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use nix::unistd::{chdir, execve};
 use pipsqueak_kernel::clone::{OneThread, Side};
-use pipsqueak_kernel::{descriptor, pidfd, privilege};
+use pipsqueak_kernel::{arrival, descriptor, message, pidfd, privilege};
 
 use super::confine::{self, Filters};
-use super::order::{Answer, ProcessOrder};
+use super::order::{Answer, ProcessOrder, Standing};
 
-/// In a hand of the maker: starts the program; its number and pidfd.
+/// Longest reason why a program was not started, in bytes.
+const MAX_REASON_BYTES: usize = 4 << 10;
+
+/// In a hand of the maker: starts the program; its number, its pidfd, and of a zygote where it asks whether it may
+/// enter its children's sandboxes.
 pub fn launch(
     alone: OneThread,
     filters: &Filters,
     order: &ProcessOrder,
     mut descriptors: Vec<OwnedFd>,
-) -> Result<(Answer, OwnedFd), String> {
+) -> Result<(Answer, Vec<OwnedFd>), String> {
     if descriptors.len() < 1 + order.memberships + 3 {
         return Err(format!("only {} descriptors for a process", descriptors.len()));
     }
@@ -35,30 +40,53 @@ pub fn launch(
     }
     privilege::join(holder.as_fd(), order.own_network)
         .map_err(tell("joining the sandbox's namespaces"))?;
-    let (mut failed, failing) = io::pipe().map_err(tell("pipe"))?;
+    let (near, far) = UnixStream::pair().map_err(tell("socketpair"))?;
+    let is_zygote = order.standing == Standing::Zygote;
     match alone.fork().map_err(tell("forking"))? {
         Side::Child => {
+            // Until it is traced.
+            if is_zygote {
+                let _ = message::receive(far.as_fd(), 0);
+            }
             let inherited: Vec<BorrowedFd<'_>> = inherited.iter().map(AsFd::as_fd).collect();
             let first_free = i32::try_from(inherited.len()).unwrap_or(i32::MAX);
-            let moved = descriptor::arrange(&inherited, Some(failing.as_fd()))
+            let moved = descriptor::arrange(&inherited, Some(far.as_fd()))
                 .and_then(|()| descriptor::inherited(first_free));
-            if let Ok(failing) = moved {
-                let Err((step, error)) = program.start(order, filters);
-                let _ = write!(File::from(failing), "{step}: {error}");
+            if let Ok(telling) = moved {
+                let Err((step, error)) = program.start(order, filters, telling.as_fd());
+                let _ = message::send(telling.as_fd(), format!("{step}: {error}").as_bytes(), &[]);
             }
             std::process::exit(127);
         }
         Side::Parent(pid) => {
-            drop(failing);
-            let mut reason = String::new();
-            failed.read_to_string(&mut reason).map_err(tell("hearing from the program"))?;
-            if !reason.is_empty() {
-                return Err(reason);
-            }
+            drop(far);
             let process = pidfd::open(pid).map_err(tell("opening the program's process"))?;
-            Ok((Answer::Process { pid: pid.as_raw() }, process))
+            let mut answered = vec![process];
+            let hear = || {
+                message::receive(near.as_fd(), MAX_REASON_BYTES)
+                    .map_err(tell("hearing from the program"))
+            };
+            if is_zygote {
+                arrival::await_exec(pid).map_err(tell("tracing the program"))?;
+                message::send(near.as_fd(), b"", &[]).map_err(tell("waking the program"))?;
+                let mut told = hear()?.ok_or("the program ended without a word")?;
+                answered.extend(told.descriptors.pop());
+                refused(&told.body)?;
+            }
+            if let Some(told) = hear()? {
+                refused(&told.body)?;
+            }
+            if is_zygote {
+                arrival::give_owner(pid).map_err(tell("taking the program's capability away"))?;
+            }
+            Ok((Answer::Process { pid: pid.as_raw() }, answered))
         }
     }
+}
+
+/// What a program says that could not be started.
+fn refused(reason: &[u8]) -> Result<(), String> {
+    if reason.is_empty() { Ok(()) } else { Err(String::from_utf8_lossy(reason).into_owned()) }
 }
 
 /// A program whose strings are ready for exec.
@@ -88,6 +116,7 @@ impl Program {
         &self,
         order: &ProcessOrder,
         filters: &Filters,
+        telling: BorrowedFd<'_>,
     ) -> Result<std::convert::Infallible, (&'static str, io::Error)> {
         let program = self
             .arguments
@@ -95,13 +124,20 @@ impl Program {
             .ok_or_else(|| ("starting the program", io::ErrorKind::InvalidInput.into()))?;
         let user = order.user;
         confine::limit_resources().map_err(|error| ("limiting resources", error))?;
-        privilege::become_user(user, user).map_err(|error| ("giving up privileges", error))?;
+        let is_zygote = order.standing == Standing::Zygote;
+        let give_up =
+            if is_zygote { privilege::become_user_for_now } else { privilege::become_user };
+        give_up(user, user).map_err(|error| ("giving up privileges", error))?;
         chdir(&self.directory).map_err(|error| ("entering the working directory", error.into()))?;
         confine::restrict_files(order.standing)
             .map_err(|error| ("restricting what files can be changed", error))?;
-        filters
+        let listener = filters
             .install(order.standing)
             .map_err(|error| ("installing the filter of system calls", error))?;
+        if let Some(listener) = listener {
+            message::send(telling, b"", &[listener.as_fd()])
+                .map_err(|error| ("sending where it asks", error))?;
+        }
         execve(program, &self.arguments, &self.variables)
             .map_err(|error| ("executing the program", error.into()))
     }

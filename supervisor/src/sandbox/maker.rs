@@ -156,7 +156,10 @@ fn carry_out(alone: OneThread, filters: &Filters, conversation: OwnedFd) -> Opti
                     Order::Process(order) => launch::launch(alone, filters, &order, descriptors),
                 });
             let sent = match outcome {
-                Ok((told, process)) => answer(conversation.as_fd(), &told, &[process.as_fd()]),
+                Ok((told, with)) => {
+                    let with: Vec<_> = with.iter().map(AsFd::as_fd).collect();
+                    answer(conversation.as_fd(), &told, &with)
+                }
                 Err(reason) => answer(conversation.as_fd(), &Answer::Failed { reason }, &[]),
             };
             std::process::exit(i32::from(sent.is_err()));
@@ -182,7 +185,7 @@ fn make_sandbox(
     alone: OneThread,
     mut order: SandboxOrder,
     mut descriptors: Vec<OwnedFd>,
-) -> Result<(Answer, OwnedFd), String> {
+) -> Result<(Answer, Vec<OwnedFd>), String> {
     let expected = 1 + order.memberships + usize::from(order.owner.is_some()) + order.mounts.len();
     if descriptors.len() != expected {
         return Err(format!("{} descriptors where {expected} belong", descriptors.len()));
@@ -264,7 +267,7 @@ fn make_sandbox(
             return Err(give_up(String::from_utf8_lossy(&said).into_owned()));
         }
     }
-    Ok((Answer::Sandbox { holder: number.as_raw() }, holder))
+    Ok((Answer::Sandbox { holder: number.as_raw() }, vec![holder]))
 }
 
 /// Whether there is something to be read, or an end, within `patience`.

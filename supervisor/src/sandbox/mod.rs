@@ -24,6 +24,7 @@ pub mod resolver;
 mod stages;
 mod teardown;
 mod users;
+mod ushers;
 
 use std::fs::File;
 use std::io;
@@ -43,6 +44,7 @@ pub use exits::Exits;
 pub use maker::run as run_maker;
 pub use order::{Exit, Standing};
 pub use users::{INSTALLER, host_user};
+pub use ushers::Ushers;
 
 use crate::kernel::cgroup::Group;
 use crate::network::NatError;

@@ -13,7 +13,7 @@ pub enum Order {
     /// Make an empty sandbox. Answered with [`Answer::Sandbox`] and the holder's pidfd.
     Sandbox(SandboxOrder),
     /// Start a program in a sandbox whose parent is the host. Answered with [`Answer::Process`] and
-    /// the process's pidfd.
+    /// the process's pidfd, and with a zygote's listener.
     Process(ProcessOrder),
 }
 

@@ -71,13 +71,14 @@ impl Maker {
         &self.exits
     }
 
-    /// Has it carry out an order for the sandbox `name`; what it answers, and a process. Blocks.
+    /// Has it carry out an order for the sandbox `name`; what it answers, a process, and what comes with that.
+    /// Blocks.
     pub fn carry_out(
         &self,
         name: &str,
         order: &Order,
         descriptors: &[BorrowedFd<'_>],
-    ) -> Result<(Answer, OwnedFd), SandboxError> {
+    ) -> Result<(Answer, OwnedFd, Option<OwnedFd>), SandboxError> {
         let (near, far) = UnixStream::pair().map_err(SandboxError::Maker)?;
         let body = serde_json::to_vec(order)
             .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
@@ -104,11 +105,12 @@ impl Maker {
         })?;
         let told: Answer = serde_json::from_slice(&answer.body)
             .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
-        match (told, answer.descriptors.into_iter().next()) {
+        let mut with = answer.descriptors.into_iter();
+        match (told, with.next()) {
             (Answer::Failed { reason }, _) => {
                 Err(SandboxError::Failed { name: name.to_owned(), reason })
             }
-            (told, Some(process)) => Ok((told, process)),
+            (told, Some(process)) => Ok((told, process, with.next())),
             (told, None) => Err(unexpected(name, &told)),
         }
     }
@@ -188,6 +190,8 @@ impl Maker {
         ]);
         // Not an argument: holders keep the command line, and what runs in sandboxes can read it.
         command.current_dir(&self.root);
+        // Nor a variable, of which holders keep those that the maker is started with.
+        command.env_clear();
         if let Some(switch) = &switch {
             command.args(["--kill-switch", &number(switch)]);
         }

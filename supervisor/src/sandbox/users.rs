@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use pipsqueak_kernel::privilege;
+
 /// First of the host's user numbers for sandboxes: above those that distributions give to people,
 /// containers (subuid) and systemd, below 2^31.
 const FIRST: u32 = 1_879_048_192;
@@ -13,7 +15,7 @@ pub const COUNT: u32 = 65_536;
 pub const INSTALLER: u32 = 1;
 /// What the user of a sandbox is called inside, a zygote's as well: what its imports have found out and
 /// named by it is then its children's.
-const INSIDE: u32 = 1000;
+const INSIDE: u32 = privilege::INSIDE;
 /// First offset that sandboxes are given: nobody else is called that.
 const FIRST_GIVEN: u32 = INSIDE + 1;
 

@@ -37,8 +37,6 @@ pub struct ForkOrder {
     /// Comes back with the answer.
     pub id: u64,
     pub role: &'static str,
-    pub uid: u32,
-    pub gid: u32,
     pub own_network: bool,
     /// Whether nobody waits for it yet.
     pub waits: bool,

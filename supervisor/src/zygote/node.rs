@@ -25,7 +25,7 @@ use crate::environment::Tree;
 use crate::function::Variables;
 use crate::kernel::cgroup::Limits;
 use crate::runtime::{self, Role};
-use crate::sandbox::{Exit, Exits, Plan, Process, Program, Sandbox, Sandboxes, Standing};
+use crate::sandbox::{Exit, Exits, Plan, Process, Program, Sandbox, Sandboxes, Standing, Ushers};
 
 /// Longest time that a zygote may take to import its modules.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
@@ -44,6 +44,8 @@ const PIDS: u32 = 256;
 pub struct Zygote {
     sandbox: Arc<Sandbox>,
     process: Process,
+    /// Who decides which of its processes enters a sandbox; of all that descend from one interpreter the same.
+    ushers: Ushers,
     control: Mutex<UnixStream>,
     waiting: Arc<Waiting>,
     forks: AtomicU64,
@@ -112,18 +114,22 @@ impl Zygote {
         let outer = parent.as_ref().map(|parent| parent.sandbox.clone());
         let made = tokio::task::spawn_blocking(move || making.make(plan, outer.as_ref()));
         let sandbox = made.await.map_err(io::Error::other)??;
-        let (sandbox, process, end) = if let Some(parent) = &parent {
+        let (sandbox, process, ushers, end) = if let Some(parent) = &parent {
             let begotten = parent.beget(&sandbox, far.into(), &near).await;
             let (process, number) =
                 begotten.map_err(|error| ZygoteError::Parent(Box::new(error)))?;
-            (sandbox, process, (parent.sandbox.exits().clone(), number))
+            let end = (parent.sandbox.exits().clone(), number);
+            (sandbox, process, parent.ushers.clone(), end)
         } else {
             let launching = sandboxes.clone();
             let launched =
                 tokio::task::spawn_blocking(move || launch(&launching, sandbox, &far, &variables));
-            let (sandbox, process) = launched.await.map_err(io::Error::other)??;
-            let number = process.pid;
-            (sandbox, process, (sandboxes.exits().clone(), number))
+            let (sandbox, mut process) = launched.await.map_err(io::Error::other)??;
+            let listener = process.listener.take();
+            let listener = listener.ok_or_else(|| io::Error::other("it has no filter"))?;
+            let ushers = Ushers::attend(listener, &runtime::native(runtime))?;
+            let end = (sandboxes.exits().clone(), process.pid);
+            (sandbox, process, ushers, end)
         };
 
         let mut reader = nonblocking(&near)?;
@@ -151,6 +157,7 @@ impl Zygote {
         Ok(Self {
             sandbox: Arc::new(sandbox),
             process,
+            ushers,
             control: Mutex::new(near),
             waiting,
             forks: AtomicU64::new(0),
@@ -185,7 +192,7 @@ impl Zygote {
         if sandbox.process() != u32::try_from(pid).ok() {
             return Err(ZygoteError::Ended("ended".to_owned(), "nothing yet".to_owned()));
         }
-        Ok((Process { pid, pidfd }, forked.pid))
+        Ok((Process { pid, pidfd, listener: None }, forked.pid))
     }
 
     /// Forks a child into `sandbox`, one made with this zygote's as its parent. The child serves
@@ -209,13 +216,11 @@ impl Zygote {
         waits: bool,
     ) -> Result<Forked, ZygoteError> {
         let id = self.forks.fetch_add(1, Ordering::Relaxed);
-        let (user, own_network) = (sandbox.user(), sandbox.own_network());
-        let role = role.name();
-        let order = ForkOrder { id, role, uid: user, gid: user, own_network, waits };
+        let (pid, is_zygote) = (self.process.pid, role == Role::Zygote);
+        let _awaited = self.ushers.expect(pid, &self.sandbox, sandbox, is_zygote)?;
+        let order = ForkOrder { id, role: role.name(), own_network: sandbox.own_network(), waits };
         let order = channel::compose(&order, b"")?;
-        let memberships = sandbox.memberships()?;
-        let mut descriptors = vec![channel.as_fd(), logs.as_fd(), sandbox.holder()];
-        descriptors.extend(memberships.iter().map(AsFd::as_fd));
+        let descriptors = [channel.as_fd(), logs.as_fd(), sandbox.holder()];
         let (answer, answered) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
         {

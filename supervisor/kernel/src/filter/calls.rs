@@ -4,7 +4,8 @@
 //! or [`GUARDED`], which is allowed but for some arguments. What is in none is answered with ENOSYS,
 //! so that libraries do what they do on a kernel that lacks it: calls that nothing needs any more,
 //! calls that are newer than this list, and `clone3`, whose flags are behind a pointer that a filter
-//! cannot follow (glibc then takes `clone`).
+//! cannot follow (glibc then takes `clone`). `rseq` is one of these: it has the kernel go on elsewhere than where a
+//! process was, which must not be in the middle of [`crate::passage`]; C libraries do without.
 //!
 //! The lists were begun from what Docker lets through, and tried with runs of packages.
 
@@ -167,7 +168,7 @@ pub const REFUSED: &[Refusal] = &[
 /// Calls that are refused with EPERM where their arguments say so.
 pub const GUARDED: &[Guard] = &[
     Guard {
-        reason: "a new namespace, as with unshare",
+        reason: "a new namespace, as with unshare; what shares descriptors and is no thread",
         call: libc::SYS_clone,
         refused: &[
             &[has(0, libc::CLONE_NEWUSER)],
@@ -177,6 +178,8 @@ pub const GUARDED: &[Guard] = &[
             &[has(0, libc::CLONE_NEWIPC)],
             &[has(0, libc::CLONE_NEWUTS)],
             &[has(0, libc::CLONE_NEWCGROUP)],
+            // Descriptors that are looked at in one process must not be exchanged by another.
+            &[masked(0, libc::CLONE_FILES | libc::CLONE_THREAD, libc::CLONE_FILES)],
         ],
     },
     Guard {
@@ -267,6 +270,41 @@ const REMOVEXATTRAT: c_long = 466;
 const OPEN_TREE_ATTR: c_long = 467;
 const FCHMODAT2: c_long = 452;
 const MSEAL: c_long = 462;
+
+/// What else a zygote may not: be the user that owns its children's sandboxes, by another call than
+/// [`OWNING`].
+pub const OWNED: &[Guard] = &[
+    Guard {
+        reason: "the owner of sandboxes",
+        call: libc::SYS_setuid,
+        refused: &[&[OWNER_AS_FIRST]],
+    },
+    Guard { reason: "the same", call: libc::SYS_setfsuid, refused: &[&[OWNER_AS_FIRST]] },
+    Guard {
+        reason: "the same",
+        call: libc::SYS_setreuid,
+        refused: &[&[OWNER_AS_FIRST], &[OWNER_AS_SECOND]],
+    },
+    Guard {
+        reason: "the same, but as a zygote's usher asks for it",
+        call: libc::SYS_setresuid,
+        refused: &[
+            &[OWNER_AS_FIRST],
+            &[OWNER_AS_SECOND, other(0, -1)],
+            &[OWNER_AS_SECOND, other(2, -1)],
+        ],
+    },
+];
+
+/// The call by which a zygote's usher becomes the owner of sandboxes: the supervisor is asked.
+pub const OWNING: Guard = Guard {
+    reason: "the supervisor decides when it looks at the process",
+    call: libc::SYS_setresuid,
+    refused: &[&[equal(0, -1), OWNER_AS_SECOND, equal(2, -1)]],
+};
+
+const OWNER_AS_FIRST: Test = equal(0, crate::passage::OWNER.cast_signed());
+const OWNER_AS_SECOND: Test = equal(1, crate::passage::OWNER.cast_signed());
 
 /// Calls that are allowed, by what they are about.
 pub const ALLOWED: &[&[c_long]] = &[
@@ -468,7 +506,6 @@ pub const ALLOWED: &[&[c_long]] = &[
         libc::SYS_set_tid_address,
         libc::SYS_set_robust_list,
         libc::SYS_get_robust_list,
-        libc::SYS_rseq,
         libc::SYS_futex,
         libc::SYS_futex_waitv,
         FUTEX_WAKE,

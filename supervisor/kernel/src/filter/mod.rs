@@ -20,7 +20,11 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
 
-use calls::{ALLOWED, GUARDED, Guard, Is, JOINING, JOINING_SANDBOXES, REFUSED, Test};
+use calls::{
+    ALLOWED, GUARDED, Guard, Is, JOINING, JOINING_SANDBOXES, OWNED, OWNING, REFUSED, Test,
+};
+
+use crate::listener::{self, Listener};
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -36,16 +40,10 @@ impl Filter {
         Ok(Self(vec![known()?, refusing(refused)?]))
     }
 
-    /// For zygotes: as for functions, but joining sandboxes.
-    pub fn of_zygote() -> io::Result<Self> {
-        let mut refused = refused()?;
-        refused.extend([guarded(&JOINING_SANDBOXES)?]);
-        Ok(Self(vec![known()?, refusing(refused)?]))
-    }
-
     /// For a zygote's child that has entered its sandbox: makes a zygote's a function's.
     pub fn of_entered() -> io::Result<Self> {
-        let refused = JOINING.calls.iter().map(|call| (*call, Vec::new())).collect();
+        let mut refused: Rules = JOINING.calls.iter().map(|call| (*call, Vec::new())).collect();
+        refused.extend([guarded(&OWNING)?]);
         Ok(Self(vec![refusing(refused)?]))
     }
 
@@ -59,6 +57,43 @@ impl Filter {
             }
             Err(error) => Err(io::Error::other(error)),
         })
+    }
+}
+
+/// A zygote's filter: as for functions, but for the way into its children's sandboxes, on which it asks.
+#[derive(Debug)]
+pub struct ZygoteFilter {
+    asking: BpfProgram,
+    others: Filter,
+}
+
+impl ZygoteFilter {
+    /// Compiles it.
+    pub fn compile() -> io::Result<Self> {
+        let mut refused = refused()?;
+        refused.extend([guarded(&JOINING_SANDBOXES)?]);
+        for guard in OWNED {
+            refused.extend([guarded(guard)?]);
+        }
+        let others = Filter(vec![known()?, refusing(refused)?]);
+        let asking = Rules::from([guarded(&OWNING)?]);
+        // The crate knows no answer by which another process is asked, so another one takes its place.
+        let mut asking = compile(asking, SeccompAction::Trace(0), SeccompAction::Allow)?;
+        for instruction in &mut asking {
+            if u32::from(instruction.code) == libc::BPF_RET | libc::BPF_K
+                && instruction.k == libc::SECCOMP_RET_TRACE
+            {
+                instruction.k = libc::SECCOMP_RET_USER_NOTIF;
+            }
+        }
+        Ok(Self { asking, others })
+    }
+
+    /// Puts the filter on the calling thread and what it forks, for good; where questions come.
+    pub fn install(&self) -> io::Result<Listener> {
+        let listener = listener::install(&self.asking)?;
+        self.others.install()?;
+        Ok(listener)
     }
 }
 
@@ -155,7 +190,8 @@ mod tests {
 
     #[test]
     fn arguments_decide_and_their_upper_halves_do_not() {
-        let [function, zygote] = [Filter::of_function(), Filter::of_zygote()].map(Result::unwrap);
+        let function = Filter::of_function().unwrap();
+        let zygote = ZygoteFilter::compile().unwrap().others;
         let all = i64::from(crate::privilege::NAMESPACES.bits());
         let with_network = all | i64::from(libc::CLONE_NEWNET);
         let cases = |joins: i32| {
@@ -167,7 +203,9 @@ mod tests {
                     (libc::SYS_setns, [-1, 0, 0], libc::EPERM),
                     (libc::SYS_unshare, [0, 0, 0], libc::EPERM),
                     (libc::SYS_clone, [libc::CLONE_NEWUSER.into(), 0, 0], libc::EPERM),
+                    (libc::SYS_clone, [libc::CLONE_FILES.into(), 0, 0], libc::EPERM),
                     (libc::SYS_clone3, [0, 0, 0], libc::ENOSYS),
+                    (libc::SYS_rseq, [0, 0, 0], libc::ENOSYS),
                     (999, [0, 0, 0], libc::ENOSYS),
                     (0x4000_0000, [0, 0, 0], libc::ENOSYS),
                     (libc::SYS_ioctl, [-1, 0x5412, 0], libc::EPERM),

@@ -20,8 +20,9 @@ use nix::time::ClockId;
 use pipsqueak_kernel::filter::Filter;
 use pipsqueak_kernel::forked::{self, Children, Mark, Timer};
 use pipsqueak_kernel::landlock::Writable;
+use pipsqueak_kernel::passage::Passage;
 use pipsqueak_kernel::reader::Reader;
-use pipsqueak_kernel::relocate::{Side, fork_elsewhere};
+use pipsqueak_kernel::relocate::{Memory, Side, fork_elsewhere};
 use pipsqueak_kernel::{descriptor, getenv, landlock, memory, message, privilege};
 use pyo3::create_exception;
 use pyo3::exceptions::PyBaseException;
@@ -41,8 +42,8 @@ static ENTERED: OnceLock<Filter> = OnceLock::new();
 mod pipsqueak_native {
     #[pymodule_export]
     use super::{
-        Broken, Channel, Elsewhere, become_user, collapse, fork_into, is_elsewhere,
-        names_of_getenv, now, own, receive, record_getenv, send, stop_timers,
+        Broken, Channel, Elsewhere, collapse, fork_into, is_elsewhere, names_of_getenv, now,
+        open_passage, own, receive, record_getenv, send, settle, stop_timers,
     };
     #[pymodule_export]
     use crate::imports::imports;
@@ -278,28 +279,36 @@ unsafe extern "C" {
     fn PyOS_AfterFork_Child();
 }
 
-/// Forks as `os.fork` does, into the cgroups behind `memberships` (each an open `cgroup.procs`) and
-/// the namespaces of `holder`, a pidfd. The child's number in the caller's pid namespace, or 0 in
-/// the child.
+/// The page by which children enter their sandboxes, in a zygote and all that it forks.
+static PASSAGE: OnceLock<Passage> = OnceLock::new();
+
+/// Makes ready for forks into sandboxes, ahead of what packages do.
 #[pyfunction]
-fn fork_into(
-    _py: Python<'_>,
-    holder: RawFd,
-    memberships: Vec<RawFd>,
-    own_network: bool,
-) -> PyResult<i32> {
-    entered()?;
+fn open_passage() -> PyResult<()> {
+    if PASSAGE.get().is_none() {
+        let passage = Passage::open()?;
+        // No other thread is there that could have been first.
+        PASSAGE.get_or_init(|| passage);
+    }
+    Ok(entered().map(drop)?)
+}
+
+/// Forks as `os.fork` does, into the sandbox of `holder`, a pidfd, where the child is a user without any
+/// capability. The child's number in the caller's pid namespace, or 0 in the child.
+#[pyfunction]
+fn fork_into(_py: Python<'_>, holder: RawFd, own_network: bool, is_zygote: bool) -> PyResult<i32> {
     let holder = borrow(holder)?;
-    let memberships: Vec<_> = memberships.into_iter().map(borrow).collect::<PyResult<_>>()?;
+    let passage = *PASSAGE.get().ok_or_else(|| std::io::Error::from(ErrorKind::Unsupported))?;
+    let memory = if passage.is_sealed() { Memory::Borrowed } else { Memory::Copied };
     let mut join = || {
-        privilege::join_groups(&memberships)?;
-        privilege::join(holder, own_network)
+        passage.go(holder, own_network, is_zygote);
+        Ok(())
     };
     // SAFETY: this thread has the interpreter, and these surround its forks. What follows a fork in
     // the child is as safe as after `os.fork`.
     let side = unsafe {
         PyOS_BeforeFork();
-        let side = fork_elsewhere(&mut join);
+        let side = fork_elsewhere(memory, &mut join);
         if matches!(side, Ok(Side::Child)) {
             if let Some(owner) = OWNER.get() {
                 owner.set();
@@ -334,11 +343,11 @@ fn collapse() {
     let _ = memory::collapse();
 }
 
-/// Becomes a user of the sandbox that has no capability, and unless it `is_zygote` gives up what a
-/// zygote may that a function may not.
+/// Begins, in a process that was just forked into its sandbox; unless it `is_zygote` gives up what a zygote may
+/// that a function may not.
 #[pyfunction]
-fn become_user(uid: u32, gid: u32, is_zygote: bool) -> PyResult<()> {
-    privilege::become_user(uid, gid)?;
+fn settle(is_zygote: bool) -> PyResult<()> {
+    privilege::settle()?;
     if is_zygote {
         return Ok(());
     }
