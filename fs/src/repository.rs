@@ -25,6 +25,7 @@ use crate::ingest::AddError;
 use crate::ingest::claims::Claims;
 use crate::ingest::downloads::Downloads;
 use crate::ingest::index::Index;
+use crate::ingest::kept::Kept;
 use crate::store::StoreError;
 use crate::view::publish::{ViewError, Views};
 
@@ -83,6 +84,7 @@ pub struct Repository {
     pub(crate) views: PathBuf,
     pub(crate) staging: PathBuf,
     pub(crate) downloads: Downloads,
+    pub(crate) kept: Kept,
     pub(crate) built: PathBuf,
     pub(crate) uv: PathBuf,
     mount: PathBuf,
@@ -128,6 +130,7 @@ impl Repository {
             views: state.join("views"),
             staging: state.join("staging"),
             downloads: Downloads::open(cache).map_err(StoreError::at(cache))?,
+            kept: Kept::open(cache).map_err(StoreError::at(cache))?,
             built: cache.join("built"),
             uv,
             mount,
@@ -238,4 +241,4 @@ fn remove_beside(folders: Vec<PathBuf>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

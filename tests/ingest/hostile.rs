@@ -8,7 +8,8 @@ use std::time::Duration;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::index::Index;
-use crate::harness::{Instance, Options, folder};
+use crate::harness::{Instance, Options, folder, write};
+use crate::mount::peer::same_as_uv;
 use crate::tests;
 
 tests!(
@@ -17,6 +18,9 @@ tests!(
     what_cannot_do_harm_is_installed_without_it,
     code_in_a_pth_file_reaches_nothing_but_its_own_sandbox,
     one_distribution_cannot_change_another,
+    one_wheel_is_no_other_distribution,
+    what_the_downloads_hold_is_hashed_again,
+    a_wheel_is_installed_as_uv_does_it,
     two_distributions_that_disagree_are_both_named,
     a_bomb_is_ended_before_the_disk_is_full,
 );
@@ -55,14 +59,37 @@ fn site(instance: &Instance, environment: &str) -> PathBuf {
 fn wheels_that_break_the_rules_are_refused() {
     // Each wheel, and what the message must say besides its name.
     let cases = [
-        ("through", "extract"),
+        ("through", "neither a file nor a folder"),
+        ("symlink", "neither a file nor a folder"),
+        ("dangling", "neither a file nor a folder"),
+        ("fifo", "neither a file nor a folder"),
+        ("device", "neither a file nor a folder"),
+        ("traversal", "could lead elsewhere"),
+        ("above", "could lead elsewhere"),
+        ("absolute", "could lead elsewhere"),
+        ("upwards", "could lead elsewhere"),
+        ("dots", "could lead elsewhere"),
+        ("newline", "control characters"),
+        ("escape", "control characters"),
         ("twice", "twice/__init__.py"),
+        ("moved_twice", "moved_twice/__init__.py"),
+        ("linked_twice", "lib/extra.txt"),
+        ("file_and_folder", "file_and_folder/x"),
+        ("own_record", "own_record-1.0.dist-info/RECORD"),
+        ("understated", "declared uncompressed size"),
+        ("overstated", "another size"),
+        ("overlapping", "share bytes"),
         ("lying_hash", "lying_hash/data.txt"),
         ("lying_size", "lying_size/data.txt"),
         ("no_record", "RECORD"),
-        ("not_utf8", "zip file"),
+        ("not_utf8", "UTF-8"),
         ("takeover", "reserved name"),
+        ("point_python", "reserved name"),
+        ("point_above", "could lead elsewhere"),
+        ("point_code", "entry point"),
         ("impostor", ".dist-info"),
+        ("renamed", ".dist-info"),
+        ("later", "WHEEL"),
     ];
     let names: Vec<_> = cases.iter().map(|(name, _)| *name).chain(["sound"]).collect();
     let index = Index::of(&names);
@@ -96,35 +123,18 @@ fn a_wheel_cannot_configure_the_environment() {
 }
 
 fn what_cannot_do_harm_is_installed_without_it() {
-    let names = [
-        "symlink",
-        "setuid",
-        "fifo",
-        "extra",
-        "missing",
-        "backslash",
-        "traversal",
-        "above",
-        "absolute",
-        "record_outside",
-        "lib64",
-        "overwritten",
-    ];
+    let names =
+        ["setuid", "extra", "missing", "backslash", "record_outside", "lib64", "overwritten"];
     let index = Index::of(&names);
     let instance = instance(&index);
     instance.ok(&[["env", "add", "odd"].as_slice(), &names].concat());
     let site = site(&instance, "odd");
-    // A link is a file that holds its target.
-    let link = std::fs::symlink_metadata(site.join("symlink/passwd")).unwrap();
-    assert!(link.is_file());
-    assert_eq!(std::fs::read_to_string(site.join("symlink/passwd")).unwrap(), "/etc/passwd");
     for tool in [site.join("setuid/tool"), instance.mount().join("envs/odd/bin/setuid-tool")] {
         let mode = std::fs::metadata(&tool).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o755, "{}", tool.display());
     }
-    assert!(std::fs::symlink_metadata(site.join("fifo/pipe")).unwrap().is_file());
-    // Names that lead elsewhere, and lines for files that are not there, are left out.
-    for name in ["traversal", "above", "absolute", "record_outside", "missing", "extra"] {
+    // Lines for files that are not there, or that would be elsewhere, are left out.
+    for name in ["record_outside", "missing", "extra"] {
         assert!(site.join(name).join("__init__.py").exists(), "{name}");
         let record = site.join(format!("{name}-1.0.dist-info/RECORD"));
         for line in std::fs::read_to_string(record).unwrap().lines() {
@@ -170,6 +180,110 @@ fn one_distribution_cannot_change_another() {
     let python = instance.mount().join("envs/both/bin/python");
     let output = Command::new(python).args(["-I", "-S", "-c", &code]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "as published\n", "{output:?}");
+}
+
+/// What a wheel has of another distribution's is never taken for that, whatever it says of it; who asks for
+/// the other gets what was published.
+fn one_wheel_is_no_other_distribution() {
+    let refused = ["hijack", "hijack_top", "hijack_data", "hijack_lib64", "hijack_case"];
+    let conflicting = ["overlay", "overlay_top"];
+    let index = Index::of(&[&refused[..], &conflicting, &["bytecode", "six", "victim"]].concat());
+    let instance = instance(&index);
+    for name in refused {
+        for wanted in [&[name, "six"][..], &[name]] {
+            let output = instance.call(&[&["env", "add", "both"], wanted].concat());
+            assert_eq!(output.code, 2, "{name}: {output:?}");
+            let says = |text: &str| output.stderr.to_lowercase().contains(text);
+            assert!(says(&name.replace('_', "-")) && says("dist-info"), "{name}: {output:?}");
+        }
+    }
+    for name in conflicting {
+        instance.ok(&["env", "add", name, name]);
+        let output = instance.call(&["env", "add", "both", name, "six"]);
+        assert_eq!(output.code, 2, "{name}: {output:?}");
+        let name = format!("{} 1.0", name.replace('_', "-"));
+        for says in [&*name, "six 1.17.0", "six.py"] {
+            assert!(output.stderr.contains(says), "{says}: {output:?}");
+        }
+    }
+    // Bytecode of a module that is another's is not there at all, so that it is not taken for that.
+    instance.ok(&["env", "add", "both", "bytecode", "six", "victim"]);
+    instance.ok(&["env", "add", "alone", "bytecode"]);
+    assert!(!site(&instance, "alone").join("__pycache__").exists());
+    let python = instance.mount().join("envs/both/bin/python");
+    let code = "import six, victim; print(six.x, victim.x)";
+    let output = Command::new(python).args(["-I", "-c", code]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "as published as published\n");
+
+    // Who pins six by its digest later has what that is of.
+    let digest = index.sha256("six", "six-1.17.0-py3-none-any.whl");
+    let line = format!("six==1.17.0 --hash=sha256:{digest}\n");
+    let file = write(&instance.scratch(), "pinned.txt", &line);
+    instance.ok(&["env", "add", "pinned", "-r", file.to_str().unwrap()]);
+    let six = std::fs::read_to_string(site(&instance, "pinned").join("six.py"));
+    assert_eq!(six.unwrap(), "x = 'as published'\n");
+    instance.ok(&["store", "fsck", "--archives"]);
+}
+
+/// Neither what uv has unpacked, where whoever resolves may write, nor what was kept.
+fn what_the_downloads_hold_is_hashed_again() {
+    let index = Index::of(&["six"]);
+    let first = instance(&index);
+    first.ok(&["env", "add", "six", "six"]);
+    let downloads = index.mark().with_file_name("downloads");
+    // As if uv had installed it, too.
+    let uv = std::env::var_os("PIPSQUEAK_UV").unwrap_or_else(|| "uv".into());
+    let target = folder();
+    let output = Command::new(uv)
+        .args(["pip", "install", "--link-mode", "copy", "six", "--cache-dir"])
+        .arg(downloads.join("uv"))
+        .arg("--target")
+        .arg(target.path())
+        .envs(index.variables())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let mut changed = 0;
+    let mut folders = vec![downloads.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = entry.file_name().unwrap().to_string_lossy().into_owned();
+            if entry.is_dir() {
+                folders.push(entry);
+            } else if name == "six.py" {
+                std::fs::write(&entry, "x = 'hijacked'\n").unwrap();
+                changed += 1;
+            } else if name.starts_with("sha256-") {
+                let mut wheel = std::fs::read(&entry).unwrap();
+                wheel[100] ^= 1;
+                std::fs::write(&entry, wheel).unwrap();
+                changed += 1;
+            }
+        }
+    }
+    assert!(changed >= 2, "{changed}");
+    drop(first);
+    let second = instance(&index);
+    second.ok(&["env", "add", "six", "six"]);
+    let six = std::fs::read_to_string(site(&second, "six").join("six.py"));
+    assert_eq!(six.unwrap(), "x = 'as published'\n");
+    second.ok(&["store", "fsck", "--archives"]);
+}
+
+fn a_wheel_is_installed_as_uv_does_it() {
+    let names = ["split", "sound", "setuid", "extra", "six"];
+    let index = Index::of(&names);
+    let instance = instance(&index);
+    instance.ok(&[["env", "add", "odd"].as_slice(), &names].concat());
+    let compared = same_as_uv(&instance, "odd", &index.variables());
+    assert!(compared > 50, "{compared}");
+    let root = instance.mount().join("envs/odd");
+    for (script, prints) in [("split-run", "split"), ("script", "script"), ("crlf", "crlf")] {
+        let output = Command::new(root.join("bin").join(script)).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), prints, "{output:?}");
+    }
+    assert!(site(&instance, "odd").join("split/__pycache__/__init__.cpython-311.pyc").exists());
+    instance.ok(&["store", "fsck", "--archives"]);
 }
 
 fn two_distributions_that_disagree_are_both_named() {

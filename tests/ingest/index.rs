@@ -45,6 +45,14 @@ impl Index {
         vec![("UV_DEFAULT_INDEX", self.address.clone())]
     }
 
+    /// Digest of an archive of a package, in hexadecimal.
+    pub fn sha256(&self, package: &str, archive: &str) -> String {
+        let file = self.folder.path().join("simple").join(package).join(archive);
+        let summed = Command::new("sha256sum").arg(file).output().unwrap();
+        let said = String::from_utf8(summed.stdout).unwrap();
+        said.split_whitespace().next().unwrap().to_owned()
+    }
+
     /// A path of the host at which nothing may appear.
     pub fn mark(&self) -> PathBuf {
         mark(self.folder.path())

@@ -3,7 +3,7 @@
 pub mod cold;
 pub mod content;
 pub mod overlay;
-mod peer;
+pub mod peer;
 pub mod popular;
 pub mod sharing;
 pub mod warm;

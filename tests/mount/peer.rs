@@ -81,7 +81,8 @@ pub fn same_as_uv(instance: &Instance, environment: &str, variables: &[(&str, St
     run(uv().args(["venv", "--relocatable", "--python", python]).arg(&plain));
     run(uv()
         .args(["pip", "install", "--no-deps", "--link-mode", "copy", "--cache-dir"])
-        .arg(cache().join("uv"))
+        // Not the instances': what is written here is of another user than their jobs.
+        .arg(cache().join("peer"))
         .arg("--python")
         .arg(plain.join("bin/python"))
         .arg("-r")

@@ -23,6 +23,8 @@ pub struct FileContent {
 pub struct NewDistribution {
     /// Digest of name, version and the lock's hashes.
     pub artifact: String,
+    /// Digest of its archive, `algorithm:digest`, where it is of one.
+    pub archive: Option<String>,
     /// Cache tag and platform that it was installed for.
     pub interpreter: String,
     /// Normalised name.
@@ -84,7 +86,8 @@ impl Catalog {
             objects::insert(transaction, segment, bytes, new_objects)?;
             let mut insert = transaction.prepare(
                 "INSERT OR IGNORE INTO distributions
-                 (artifact, interpreter, name, version, digest, modules) VALUES (?, ?, ?, ?, ?, ?)",
+                 (artifact, archive, interpreter, name, version, digest, modules)
+                 VALUES (?, ?, ?, ?, ?, ?, ?)",
             )?;
             let mut insert_file = transaction.prepare(
                 "INSERT INTO files (distribution, path, executable, object) VALUES (?, ?, ?, ?)",
@@ -95,6 +98,7 @@ impl Catalog {
                 let modules = serde_json::to_string(&new.modules).unwrap_or_default();
                 let inserted = insert.execute(params![
                     new.artifact,
+                    new.archive,
                     new.interpreter,
                     new.name,
                     new.version,

@@ -3,7 +3,8 @@
 use rusqlite::Connection;
 
 /// What makes each version from the one before; the first from nothing.
-const MIGRATIONS: [&str; 7] = [STORED, CARE, REQUIREMENTS, TRACES, LEARNED, OWNERS, COPIES];
+const MIGRATIONS: [&str; 8] =
+    [STORED, CARE, REQUIREMENTS, TRACES, LEARNED, OWNERS, COPIES, ARCHIVES];
 
 /// What is stored.
 const STORED: &str = "
@@ -133,6 +134,12 @@ const OWNERS: &str = "
 /// Which copy of its content a library is, indexes tell by its path, and are to be written anew.
 const COPIES: &str = "
     UPDATE views SET stale = 1;
+";
+
+/// Which archive a distribution was unpacked from by itself. What has none was installed together with
+/// others: it stays as long as an environment has it, and is not taken for another.
+const ARCHIVES: &str = "
+    ALTER TABLE distributions ADD COLUMN archive TEXT;  -- its digest, 'algorithm:digest'
 ";
 
 /// Version of the schema.

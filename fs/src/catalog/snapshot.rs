@@ -57,6 +57,8 @@ pub struct ViewRow {
 pub struct DistributionRow {
     /// Digest of name, version and the lock's hashes.
     pub artifact: String,
+    /// Digest of its archive, `algorithm:digest`, where it is of one.
+    pub archive: Option<String>,
     /// Cache tag and platform that it was installed for.
     pub interpreter: String,
     /// Normalised name.
@@ -130,7 +132,8 @@ fn read_views(connection: &Connection, snapshot: &mut Snapshot) -> rusqlite::Res
 
 fn read_distributions(connection: &Connection, snapshot: &mut Snapshot) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(
-        "SELECT id, artifact, interpreter, name, version, digest, unreached FROM distributions",
+        "SELECT id, artifact, interpreter, name, version, digest, unreached, archive
+         FROM distributions",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -142,6 +145,7 @@ fn read_distributions(connection: &Connection, snapshot: &mut Snapshot) -> rusql
             digest: row.get(5)?,
             objects: Vec::new(),
             unreached: time(row, 6)?,
+            archive: row.get(7)?,
         };
         snapshot.distributions.insert(row.get(0)?, distribution);
     }

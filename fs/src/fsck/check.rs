@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::archives::earlier;
 use super::{Finding, REPAIR, RESTORE};
 use crate::catalog::{DistributionRow, Snapshot};
 use crate::gc::Mounted;
@@ -135,6 +136,9 @@ impl Checking<'_> {
     fn distributions(&mut self, snapshot: &Snapshot) -> Result<(), RepositoryError> {
         let file = self.repository.catalog.path().to_owned();
         for (id, row) in &snapshot.distributions {
+            // What no environment has is on its way out.
+            let is_needed = snapshot.environments.values().any(|one| one.members.contains(id));
+            self.findings.extend(earlier(&file, row).filter(|_| is_needed));
             let files = self.repository.catalog.files(*id)?;
             if !is_venv(row) && digest_of(&files).to_string() != row.digest {
                 let what =
@@ -151,7 +155,12 @@ impl Checking<'_> {
         for (name, row) in &snapshot.environments {
             let Some(environment) = self.repository.catalog.environment(name)? else { continue };
             let members = row.members.iter().filter_map(|id| snapshot.distributions.get(id));
-            let mut artifacts: Vec<&str> = members.map(|row| row.artifact.as_str()).collect();
+            let members: Vec<_> = members.collect();
+            if members.iter().any(|row| earlier(&file, row).is_some()) {
+                // Earlier versions had other names for the same.
+                continue;
+            }
+            let mut artifacts: Vec<&str> = members.iter().map(|row| &*row.artifact).collect();
             artifacts.sort_unstable();
             let locked = super::locked(&environment).map(|(_, locked)| {
                 let mut locked: Vec<_> = locked.iter().map(Locked::artifact).collect();
@@ -187,6 +196,6 @@ impl Checking<'_> {
 }
 
 /// Whether a row is what every environment of an interpreter has besides packages.
-fn is_venv(row: &DistributionRow) -> bool {
+pub fn is_venv(row: &DistributionRow) -> bool {
     row.artifact.starts_with("venv-")
 }

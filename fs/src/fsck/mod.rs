@@ -1,9 +1,10 @@
 //! Whether what is stored is sound, and making it so again.
 //!
 //! `check` compares catalog, segments and views without reading all content, `scrub` reads all of
-//! it, `repair` gets again what is damaged. What is found damaged is quarantined: entered in the
+//! it, `check_archives` compares it with what it was unpacked from, `repair` gets again what is damaged. What is found damaged is quarantined: entered in the
 //! catalog, and led to by no index until it is repaired.
 
+pub mod archives;
 pub mod check;
 pub mod repair;
 pub mod scrub;
@@ -30,6 +31,11 @@ pub struct Finding {
 const REPAIR: &str = "`pipsqueak store repair` gets it again";
 /// What to do about what is not needed.
 const COLLECT: &str = "`pipsqueak store gc` removes it";
+/// What to do about what was not stored from an archive alone.
+const AGAIN: &str = "add the environments that have it, and deploy the functions, again";
+/// What to do about what is not what its archive has.
+const FORGED: &str = "somebody has changed the store: remove what has it, and `pipsqueak store gc --grace 0` removes it; \
+                      then add it again";
 /// What to do where the catalog itself is wrong.
 const RESTORE: &str = "the catalog is damaged: stop the supervisor and restore the state folder from a backup, \
                        or remove it and add the environments again";

@@ -12,8 +12,9 @@ use crate::gc::Mounted;
 use crate::id::{Digest, ObjectId};
 use crate::ingest::commit::is_bytecode;
 use crate::ingest::confine::Confine;
+use crate::ingest::gather::Gather;
 use crate::ingest::lock::{self, Locked};
-use crate::ingest::staged::{Staged, StagedDistribution};
+use crate::ingest::unpack::Unpacked;
 use crate::ingest::uv::Uv;
 use crate::ingest::wanted::Wanted;
 use crate::ingest::{AddError, Step, pack};
@@ -24,6 +25,10 @@ use crate::store::read::Segment;
 use crate::store::segment_path;
 use crate::view::index::Index;
 use crate::view::published::index_path;
+
+/// Why a distribution cannot be had again.
+const UNKNOWN: &str = "no environment has it any more, or an earlier version has stored it; add what \
+                       needs it again";
 
 /// What was repaired.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,8 +46,8 @@ pub struct Repaired {
 /// Where jobs for an interpreter run.
 pub type Confining<'a> = &'a dyn Fn(&Interpreter) -> io::Result<(Box<dyn Confine>, Interpreter)>;
 
-/// Installs a locked distribution for an interpreter into an empty folder.
-pub type Install<'a> = &'a dyn Fn(&Wheel, &Path) -> Result<(), AddError>;
+/// Unpacks a locked distribution for an interpreter into an empty folder.
+pub type Install<'a> = &'a dyn Fn(&Wheel, &Path) -> Result<Unpacked, AddError>;
 
 /// A locked distribution, and what it takes to install it again.
 #[derive(Debug, Clone)]
@@ -101,7 +106,10 @@ impl Repository {
                 built: Some(&built),
                 index: &self.index,
             };
-            uv.install_locked(confine.as_ref(), wanted, &[locked], staging, &mut |_| {})
+            let gather =
+                Gather { confine: confine.as_ref(), uv: &uv, kept: &self.kept, wanted, staging };
+            let gathered = gather.all(&[locked], &mut |_| {})?.pop();
+            gathered.map(|one| one.unpacked).ok_or_else(|| AddError::Lock(UNKNOWN.to_owned()))
         };
         self.repair_with(&install, mount, told)
     }
@@ -129,7 +137,7 @@ impl Repository {
             let again = match self.how_to_install(row)? {
                 Some(Origin::Wheel(wheel)) => self.install_again(*id, &wheel, install, &files),
                 Some(Origin::Text(text)) => self.write_again(*id, &text, &files),
-                None => Err(AddError::Lock("no environment has it any more".to_owned())),
+                None => Err(AddError::Lock(UNKNOWN.to_owned())),
             };
             match again {
                 Ok(objects) => {
@@ -224,31 +232,10 @@ impl Repository {
         files: &[Lost],
     ) -> Result<u64, AddError> {
         let staging = self.folder()?;
-        install(wheel, staging.path())?;
-        let Wheel { locked, interpreter, .. } = wheel;
-        let staged = Staged::open(
-            staging.path(),
-            interpreter.site_packages(),
-            interpreter.cache_tag.clone(),
-        )?;
-        let installed = staged.distributions()?;
-        let owner = installed.iter().find(|one| one.name == locked.name).ok_or_else(|| {
-            AddError::Lock("it has installed nothing under its own name".to_owned())
-        })?;
-        self.take_again(distribution, &staged, owner, files)
-    }
-
-    /// Takes what is lost of a distribution from where it is installed again; how many objects.
-    fn take_again(
-        &self,
-        distribution: i64,
-        staged: &Staged,
-        owner: &StagedDistribution,
-        files: &[Lost],
-    ) -> Result<u64, AddError> {
+        let unpacked = install(wheel, staging.path())?;
         let mut again = Vec::with_capacity(files.len());
         for lost in files {
-            again.push(Again::read(staged, owner, lost)?);
+            again.push(Again::read(&unpacked, lost)?);
         }
         let _turn = self.turn();
         self.store_again(distribution, &again)
@@ -340,24 +327,16 @@ enum Origin {
 }
 
 impl<'a> Again<'a> {
-    fn read(
-        staged: &Staged,
-        owner: &'a StagedDistribution,
-        lost: &'a Lost,
-    ) -> Result<Self, AddError> {
+    fn read(unpacked: &Unpacked, lost: &'a Lost) -> Result<Self, AddError> {
         let hostile = |error: io::Error| AddError::Hostile {
-            distribution: owner.name.clone(),
+            distribution: unpacked.name.clone(),
             reason: format!("{}: {error}", lost.path),
         };
-        if lost.path == owner.record.0 {
-            let text = owner.record.1.as_slice();
-            let (digest, size) = (Digest::of(text), text.len() as u64);
-            return Ok(Self { lost, digest, size, source: Source::Text(text) });
-        }
-        let (file, size, _) = staged.open_file(&lost.path).map_err(hostile)?;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(&file).map_err(hostile)?;
-        let digest = Digest(*hasher.finalize().as_bytes());
+        let known = unpacked.files.iter().find(|file| file.path == lost.path);
+        let known = known.ok_or_else(|| hostile(io::ErrorKind::NotFound.into()))?;
+        let file = unpacked.open(known).map_err(hostile)?;
+        let (size, digest) = (known.size, known.content.object);
+        let digest = digest.unwrap_or_else(|| Digest::of(&[]));
         Ok(Self { lost, digest, size, source: Source::File(file) })
     }
 

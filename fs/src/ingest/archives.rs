@@ -52,9 +52,19 @@ impl Archives {
         }
     }
 
+    /// Takes what others say of the packages that they have, in the place of what is said here.
+    pub fn replace(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// Whether there are any of a package.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
+    }
+
+    /// Addresses of a package's archives, each with its hash.
+    pub fn of(&self, name: &str) -> impl Iterator<Item = (&str, &str)> {
+        self.0.get(name).into_iter().flatten().map(|(url, hash)| (&**url, &**hash))
     }
 
     /// Where the archive of a package with a hash is.

@@ -1,4 +1,7 @@
-"""Compiles what is below a folder, running nothing of it: `python -c ... FOLDER`.
+"""Compiles what is below a folder, running nothing of it: `python -c ... FOLDER OUT`.
+
+Bytecode is written below OUT, at the paths that it has below FOLDER: whoever compiles can change nothing of what is
+compiled.
 
 Makes what `compileall` makes with `unchecked-hash`, in two thirds of the time: nothing is collected as garbage, and
 nothing is written aside and renamed, because nobody reads it yet. What is not for this version of Python is left out.
@@ -14,6 +17,10 @@ import sys
 # Of PEP 552: valid by the source's hash, which nobody checks.
 UNCHECKED_HASH = (0b01).to_bytes(4, "little")
 NUMBER_BYTES = 4
+# Files that are worth a process more.
+SHARE = 50
+
+FOLDER, OUT = sys.argv[1:3]
 
 
 def sources(folder):
@@ -24,10 +31,7 @@ def sources(folder):
 
 
 def compile_file(path):
-    target = importlib.util.cache_from_source(path)
-    if os.path.lexists(target):
-        # A wheel has brought it.
-        os.unlink(target)
+    target = OUT + importlib.util.cache_from_source(path)[len(FOLDER) :]
     with open(path, "rb") as file:
         source = file.read()
     code = compile(source, path, "exec", dont_inherit=True)
@@ -66,12 +70,13 @@ def start(paths, queue):
 
 def main():
     gc.disable()
-    paths = list(sources(sys.argv[1]))
+    paths = list(sources(FOLDER))
     # Who reads a number takes it from all, because the place in an open file is shared.
     queue = os.memfd_create("queue")
     os.write(queue, b"".join(number.to_bytes(NUMBER_BYTES, "little") for number in range(len(paths))))
     os.lseek(queue, 0, os.SEEK_SET)
-    running = {start(paths, queue) for _ in os.sched_getaffinity(0)}
+    workers = min(len(os.sched_getaffinity(0)), len(paths) // SHARE + 1)
+    running = {start(paths, queue) for _ in range(workers)}
     failed = 0
     while running:
         pid, status = os.wait()

@@ -1,7 +1,7 @@
-//! Bytecode of what was installed.
+//! Bytecode of what was unpacked.
 //!
-//! It is not made by uv, which does it with the environment's own interpreter: that runs the `.pth`
-//! files of all that was installed, which could then change each other.
+//! It is made by an interpreter that runs nothing of it, and that sees one distribution: what breaks the
+//! compiler changes no other, and not even its own sources, which are there to be read alone.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -17,26 +17,31 @@ const COMPILER: &str = include_str!("bytecode.py");
 /// Longest time that compiling may take.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
-/// Makes the bytecode of all that is installed in `environment`, running nothing of it.
+/// Where a job leaves it.
+const OUT_INSIDE: &str = "/pipsqueak/bytecode";
+
+/// Makes the bytecode of all that is installed in `environment`, running nothing of it, below the empty
+/// folder `out`.
 pub fn compile(
     confine: &dyn Confine,
     interpreter: &Interpreter,
     environment: &Path,
+    out: &Path,
 ) -> Result<(), AddError> {
     let mut argv = vec![interpreter.executable.clone().into_os_string()];
     argv.extend(["-I", "-S", "-W", "ignore", "-c", COMPILER].map(OsString::from));
-    argv.push(Path::new(FIXED_PREFIX).join(interpreter.site_packages()).into());
+    let packages = interpreter.site_packages();
+    argv.extend([FIXED_PREFIX, OUT_INSIDE].map(|root| Path::new(root).join(&packages).into()));
     let job = Job {
         label: "compiling".to_owned(),
         argv,
         variables: [("PATH", "/usr/bin:/bin"), ("HOME", "/tmp"), ("LANG", "C.UTF-8")]
             .map(|(name, value)| (name.into(), value.into()))
             .to_vec(),
-        binds: vec![Bind {
-            host: environment.to_owned(),
-            inside: FIXED_PREFIX.into(),
-            writable: true,
-        }],
+        binds: vec![
+            Bind { host: environment.to_owned(), inside: FIXED_PREFIX.into(), writable: false },
+            Bind { host: out.to_owned(), inside: OUT_INSIDE.into(), writable: true },
+        ],
         network: None,
         input: Input::default(),
         directory: "/tmp".into(),
@@ -55,7 +60,6 @@ pub fn compile(
 mod tests {
     use super::*;
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
     use std::process::Command;
 
     /// Fails unless importing `module` from the folder runs its bytecode, whatever its source is now.
@@ -73,30 +77,28 @@ assert module.f.__code__.co_filename == module.__file__, module.f.__code__
         let folder = tempfile::tempdir().unwrap();
         let package = folder.path().join("package");
         let cache = package.join("__pycache__");
-        fs::create_dir_all(&cache).unwrap();
+        fs::create_dir_all(&package).unwrap();
         let write = |name: &str, text: &str| fs::write(package.join(name), text).unwrap();
         write("module.py", "x = 1\ndef f(): pass\n");
         write("other.py", "print 'of another Python'\n");
         write("latin.py", "s = '\u{fffd}'\0");
         std::os::unix::fs::symlink("/nowhere", package.join("dangling.py")).unwrap();
-        let python = |arguments: &[&str]| {
+        let python = |arguments: &[&str], out: Option<&Path>| {
             let mut command = Command::new("python3");
-            command.args(["-I", "-S", "-B"]).args(arguments).arg(folder.path());
+            command.args(["-I", "-S", "-B"]).args(arguments).arg(folder.path()).args(out);
             assert!(command.status().unwrap().success(), "{arguments:?}");
         };
         let tag = "import sys; print(sys.implementation.cache_tag)";
         let tag = Command::new("python3").args(["-c", tag]).output().unwrap().stdout;
         let tag = String::from_utf8(tag).unwrap().trim().to_owned();
-        // Of a wheel: for a source that was another, and that nobody may write.
-        for brought in ["module", "other"] {
-            let brought = cache.join(format!("{brought}.{tag}.pyc"));
-            fs::write(&brought, "brought").unwrap();
-            fs::set_permissions(&brought, fs::Permissions::from_mode(0o444)).unwrap();
-        }
-        python(&["-c", COMPILER]);
-        let made: Vec<_> = fs::read_dir(&cache).unwrap().flatten().collect();
-        assert_eq!(made.len(), 1, "{made:?}");
+        let out = tempfile::tempdir().unwrap();
+        python(&["-c", COMPILER], Some(out.path()));
+        assert!(!cache.exists());
+        fs::rename(out.path().join("package/__pycache__"), &cache).unwrap();
+        let made: Vec<_> =
+            fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(made, [format!("module.{tag}.pyc").as_str()]);
         write("module.py", "x = 2\n");
-        python(&["-c", CHECK]);
+        python(&["-c", CHECK], None);
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Runs jobs where they can do no harm.
-pub trait Confine {
+pub trait Confine: Sync {
     /// Runs a job to its end. When it returns nothing that the job has started runs any more.
     fn run(&self, job: &Job) -> Result<JobOutput, ConfineError> {
         self.run_heard(job, &mut |_| {})

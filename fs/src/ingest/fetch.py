@@ -1,26 +1,10 @@
 """Fetches a source distribution, checks its digest, and prints its pyproject.toml; runs none of it."""
-import base64
 import hashlib
 import sys
 import tarfile
-import urllib.parse
-import urllib.request
 import zipfile
 
 MAX_BYTES = 1 << 30
-
-
-def authorization(address):
-    """What the index of the same host is told; the indexes are lines of stdin."""
-    wanted = urllib.parse.urlsplit(address)
-    for index in sys.stdin.read().split():
-        known = urllib.parse.urlsplit(index)
-        is_same = (known.scheme, known.hostname, known.port) == (wanted.scheme, wanted.hostname, wanted.port)
-        if known.username and is_same:
-            user = urllib.parse.unquote(known.username)
-            password = urllib.parse.unquote(known.password or "")
-            return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-    return None
 
 
 def pyproject(path):
@@ -41,12 +25,7 @@ def is_pyproject(name):
 
 
 address, digest, path = sys.argv[1:]
-request = urllib.request.Request(address)
-credentials = authorization(address)
-if credentials:
-    # Not for whoever the index may send it on to.
-    request.add_unredirected_header("Authorization", credentials)
-with urllib.request.urlopen(request, timeout=60) as response:
+with ask(address) as response:
     content = response.read(MAX_BYTES + 1)
 if len(content) > MAX_BYTES:
     sys.exit("it is larger than 1 GiB")

@@ -39,6 +39,9 @@ pub struct Source {
 /// Where jobs see wheels that were built here, each in a folder named by its source's digest.
 pub const BUILT_INSIDE: &str = "/pipsqueak/built";
 
+/// How what is in archives is stored: what was stored in another way is another artifact.
+const FORMAT: u32 = 2;
+
 /// The algorithm that artifacts are told apart by, where there is a digest by it.
 const USUAL: &str = "sha256";
 
@@ -96,14 +99,16 @@ impl Artifact {
 }
 
 impl Locked {
-    /// Tells artifacts apart: digest of name, version and hashes, in hexadecimal.
+    /// Tells artifacts apart: digest of how what is in them is stored, of name, version and hashes, in
+    /// hexadecimal.
     pub fn artifact(&self) -> String {
-        let text = format!("{}\n{}\n{}", self.name, self.version, self.hashes.join("\n"));
+        let hashes = self.hashes.join("\n");
+        let text = format!("{FORMAT}\n{}\n{}\n{hashes}", self.name, self.version);
         Digest::of(text.as_bytes()).to_string()
     }
 
     /// The requirement that asks for exactly this.
-    pub fn requirement(&self) -> Result<Requirement, AddError> {
+    fn requirement(&self) -> Result<Requirement, AddError> {
         let what = match &self.url {
             Some(url) => format!("{} @ {url}", self.name),
             None => format!("{}=={}", self.name, self.version),
@@ -252,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_is_read_and_written_as_requirements() {
+    fn a_lock_is_read_with_all_that_tells_its_wheels_apart() {
         let text = r#"
             lock-version = "1.0"
             [[packages]]

@@ -1,7 +1,8 @@
 //! From requirements to stored distributions, in phases: `wanted` says what is asked for, `uv`
-//! resolves and installs into a staging folder, `bytecode` compiles that, `source` builds what has no
-//! wheel, `lock` says what was chosen, `claims` who installs it, `staged` reads what was installed as
-//! the hostile input it may be, `commit` stores it.
+//! resolves, `source` builds what has no wheel, `lock` says what was chosen and `prefer` which of its
+//! wheels, `claims` who installs it; `gather` has the archives fetched, which `kept` hashes, `wheel` reads
+//! as the hostile input they may be, `unpack` writes each into a folder of its own, and `bytecode`
+//! compiles there; `commit` stores it.
 
 pub mod archives;
 pub mod bytecode;
@@ -10,11 +11,15 @@ pub mod commit;
 pub mod confine;
 pub mod credentials;
 pub mod downloads;
+pub mod gather;
 pub mod heard;
 pub mod index;
+pub mod kept;
 pub mod lock;
 pub mod marker;
+pub mod merged;
 pub mod pack;
+pub mod prefer;
 pub mod pylock;
 pub mod record;
 pub mod requirement;
@@ -23,11 +28,15 @@ pub mod source;
 pub mod staged;
 pub mod trace;
 pub mod tryout;
+pub mod unpack;
 pub mod uv;
 pub mod wanted;
+pub mod wheel;
 
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use crate::catalog::CatalogError;
 use crate::store::StoreError;
@@ -58,6 +67,12 @@ pub enum AddError {
         /// What it was to do.
         step: &'static str,
         /// In uv's words.
+        explanation: String,
+    },
+    /// Archives could not be had.
+    #[error("what is to be installed could not be fetched: {explanation}")]
+    Fetch {
+        /// Of which, and why.
         explanation: String,
     },
     /// Compiling failed: not for what a file holds, which is no failure.
@@ -147,9 +162,26 @@ impl AddError {
         Self::Unsatisfiable { explanation: explanation.into() }
     }
 
-    pub(crate) fn at(path: &std::path::Path) -> impl Fn(io::Error) -> Self + use<'_> {
+    pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> Self + use<'_> {
         move |error| Self::File { path: path.to_owned(), error }
     }
+}
+
+/// Makes a folder, and those that it is in, for everybody to read.
+fn folder(path: &Path) -> Result<(), AddError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        folder(above)?;
+    }
+    match fs::create_dir(path) {
+        // Another thread needs it, too.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made.map_err(AddError::at(path))?,
+    }
+    // Whatever the process lets others have by default.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(AddError::at(path))
 }
 
 /// How far an addition is.

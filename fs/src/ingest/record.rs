@@ -8,9 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub struct Line {
     /// The path.
     pub path: String,
-    /// The line as it stands in the file, without its end.
-    pub text: String,
-    /// What it says of the file's content.
+    /// Hash and size as they stand there.
+    pub fields: (String, String),
+    /// What they say of the file's content.
     pub claim: Claim,
 }
 
@@ -29,11 +29,6 @@ impl Claim {
         self.size.is_none_or(|claimed| claimed == size)
             && self.sha256.as_ref().is_none_or(|claimed| *claimed == URL_SAFE_NO_PAD.encode(sha256))
     }
-
-    /// Whether two are certain to be of the same content.
-    pub fn agrees(&self, other: &Self) -> bool {
-        self.sha256.is_some() && self.sha256 == other.sha256
-    }
 }
 
 /// Reads a RECORD: CSV with `"` around fields that hold commas, quotes or line ends.
@@ -45,7 +40,8 @@ pub fn parse(text: &str) -> Vec<Line> {
         rest = after;
         let path = first_field(line);
         if !path.is_empty() {
-            lines.push(Line { path, text: line.to_owned(), claim: claim_of(line) });
+            let fields = fields_of(line);
+            lines.push(Line { path, claim: claim_of(&fields), fields });
         }
     }
     lines
@@ -85,16 +81,22 @@ fn first_field(line: &str) -> String {
     field
 }
 
-/// The last two fields, which hold no comma.
-fn claim_of(line: &str) -> Claim {
+/// Hash and size: the last two fields, which hold no comma.
+fn fields_of(line: &str) -> (String, String) {
     let mut fields = line.rsplitn(3, ',');
-    let (size, hash, path) = (fields.next(), fields.next(), fields.next());
-    if path.is_none() {
-        return Claim::default();
+    match (fields.next(), fields.next(), fields.next()) {
+        (Some(size), Some(hash), Some(_)) => {
+            let plain = |field: &str| field.trim_matches('"').to_owned();
+            (plain(hash), plain(size))
+        }
+        _ => (String::new(), String::new()),
     }
-    let sha256 = hash.and_then(|hash| hash.strip_prefix("sha256="));
+}
+
+fn claim_of((hash, size): &(String, String)) -> Claim {
+    let sha256 = hash.strip_prefix("sha256=");
     let sha256 = sha256.map(|digest| digest.trim_end_matches('=').to_owned());
-    Claim { sha256, size: size.and_then(|size| size.parse().ok()) }
+    Claim { sha256, size: size.parse().ok() }
 }
 
 /// The folder of an environment that is a link to [`LIB`] in each, as virtual environments have it.
@@ -118,12 +120,39 @@ pub fn resolve(site_packages: &str, path: &str) -> Option<String> {
             part => parts.push(part),
         }
     }
-    match parts.first_mut() {
-        Some(first) if *first == LIB64 => *first = LIB,
-        Some(_) => {}
-        None => return None,
+    if parts.is_empty() {
+        return None;
     }
-    Some(parts.join("/"))
+    Some(behind_link(&parts.join("/")))
+}
+
+/// Where a path is behind the link that every environment has, both from its root.
+pub fn behind_link(path: &str) -> String {
+    match path.split_once('/') {
+        Some((LIB64, rest)) => format!("{LIB}/{rest}"),
+        _ if path == LIB64 => LIB.to_owned(),
+        _ => path.to_owned(),
+    }
+}
+
+/// A path of an archive's RECORD as the archive has it. `None` where it leads elsewhere.
+pub fn plain(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    let is_inside = !path.starts_with('/') && !parts.is_empty() && !parts.contains(&"..");
+    is_inside.then(|| parts.join("/"))
+}
+
+/// A line for a file, with what is said of its content.
+pub fn line(path: &str, hash: &str, size: &str) -> String {
+    let is_special = path.contains(['"', ',', '\n', '\r']);
+    let path =
+        if is_special { format!("\"{}\"", path.replace('"', "\"\"")) } else { path.to_owned() };
+    format!("{path},{hash},{size}\n")
+}
+
+/// The text of a SHA-256 in a line.
+pub fn hash_text(sha256: &[u8]) -> String {
+    format!("sha256={}", URL_SAFE_NO_PAD.encode(sha256))
 }
 
 #[cfg(test)]
@@ -150,7 +179,6 @@ mod tests {
         assert!(holds(0, b"hello") && !holds(0, b"hullo"));
         assert!(holds(1, b"hullo") && !holds(1, b"longer"));
         assert_eq!(claims[2], Claim::default());
-        assert!(claims[0].agrees(&claims[0]) && !claims[1].agrees(&claims[1]));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::{AddError, credentials};
 use crate::durable::{self, crash};
 
 /// Fetches and looks at a source distribution.
-const FETCH: &str = include_str!("fetch.py");
+const FETCH: &str = concat!(include_str!("request.py"), include_str!("fetch.py"));
 
 /// What building takes where nothing is said, as pip and uv have it.
 const USUAL: [&str; 2] = ["setuptools>=40.8.0", "wheel"];

@@ -1,6 +1,7 @@
 //! Whether an interpreter and uv run where jobs run: the first steps of each addition, without a store.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -14,10 +15,10 @@ use crate::interpreter::Interpreter;
 
 /// Has an interpreter compile an environment without packages.
 pub fn try_python(confine: &dyn Confine, interpreter: &Interpreter) -> Result<(), AddError> {
-    let target = folder()?;
+    let (target, out) = (folder()?, folder()?);
     let packages = target.path().join(interpreter.site_packages());
     fs::create_dir_all(&packages).map_err(AddError::at(&packages))?;
-    bytecode::compile(confine, interpreter, target.path())
+    bytecode::compile(confine, interpreter, target.path(), out.path())
 }
 
 /// Has uv make an environment without packages.
@@ -35,6 +36,10 @@ pub fn try_uv(confine: &dyn Confine, uv: &Path, interpreter: &Interpreter) -> Re
     uv.install_for_building(confine, &Wanted::by_package(&[])?, target.path())
 }
 
+/// A folder that jobs can read.
 fn folder() -> Result<TempDir, AddError> {
-    tempfile::tempdir().map_err(AddError::at(&std::env::temp_dir()))
+    let made = tempfile::tempdir().map_err(AddError::at(&std::env::temp_dir()))?;
+    let readable = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(made.path(), readable).map_err(AddError::at(made.path()))?;
+    Ok(made)
 }

@@ -1,4 +1,4 @@
-//! uv: resolves, downloads, verifies, installs. The only file that knows how it is called.
+//! uv: resolves, and installs what building takes. The only file that knows how it is called.
 
 use std::ffi::OsString;
 use std::fs;
@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::confine::{Bind, Confine, Input, Job, JobOutput, Reach};
-use super::heard::Heard;
 use super::index::{Index, Places};
-use super::lock::{self, BUILT_INSIDE, Locked, Source};
+use super::lock::{self, BUILT_INSIDE, Source};
 use super::requirement::{Choice, Requirement};
 use super::source::Built;
 use super::wanted::Wanted;
-use super::{AddError, Step, bytecode, credentials};
+use super::{AddError, credentials};
 use crate::FIXED_PREFIX;
 use crate::interpreter::Interpreter;
 
@@ -155,8 +154,7 @@ impl Uv<'_> {
         requires: &Wanted,
         environment: &Path,
     ) -> Result<(), AddError> {
-        let lines = &requires.requirements;
-        self.install(confine, lines, requires, environment, Vec::new(), &mut |_| {})
+        self.install(confine, &requires.requirements, requires, environment, Vec::new())
     }
 
     /// Builds a wheel of an archive in the work folder, into `out` there, with what is installed in
@@ -178,32 +176,6 @@ impl Uv<'_> {
         Ok(confine.run(&job)?)
     }
 
-    /// Installs what was chosen of what is wanted, each with its hashes, into `target`, and compiles
-    /// it. `told` hears how far it is.
-    pub fn install_locked(
-        &self,
-        confine: &dyn Confine,
-        wanted: &Wanted,
-        chosen: &[&Locked],
-        target: &Path,
-        told: &mut dyn FnMut(Step),
-    ) -> Result<(), AddError> {
-        let lines = chosen.iter().map(|one| one.requirement()).collect::<Result<Vec<_>, _>>()?;
-        let flags = ["--no-deps", "--require-hashes"].map(Into::into).to_vec();
-        let mut heard = Heard::of(chosen.len() as u64);
-        self.install(confine, &lines, wanted, target, flags, &mut |line| {
-            heard.line(line).into_iter().for_each(&mut *told);
-        })?;
-        if self.interpreter.is_present {
-            told(Step::begun("compiling"));
-            return bytecode::compile(confine, self.interpreter, target);
-        }
-        // uv has installed it where packages of the interpreter are that it has worked with.
-        let place = |python: &Interpreter| target.join("lib").join(python.library());
-        let to = place(self.interpreter);
-        fs::rename(place(self.host), &to).map_err(AddError::at(&to))
-    }
-
     /// Resolves and installs requirements into `target`, without bytecode.
     pub fn install_plain(
         &self,
@@ -215,7 +187,7 @@ impl Uv<'_> {
         if wanted.is_hashed() {
             flags.push("--require-hashes".into());
         }
-        self.install(confine, &wanted.requirements, wanted, target, flags, &mut |_| {})
+        self.install(confine, &wanted.requirements, wanted, target, flags)
     }
 
     /// The flags that keep uv to the constraints.
@@ -241,7 +213,6 @@ impl Uv<'_> {
         wanted: &Wanted,
         target: &Path,
         flags: Vec<OsString>,
-        heard: &mut dyn FnMut(&str),
     ) -> Result<(), AddError> {
         let mut venv = self.arguments(&["venv", "--relocatable", "--allow-existing"]);
         venv.extend(["--python".into(), self.host.executable.clone().into()]);
@@ -264,7 +235,7 @@ impl Uv<'_> {
         let mut places = self.places(wanted);
         self.lead(wanted, &mut places)?;
         let job = self.online("installing", install, Some(target), wanted, &places);
-        let output = confine.run_heard(&job, heard)?;
+        let output = confine.run(&job)?;
         if output.status == 0 {
             Ok(())
         } else {
@@ -311,7 +282,7 @@ impl Uv<'_> {
         self.input(name, &lines.collect::<String>())
     }
 
-    fn input(&self, name: &str, text: &str) -> Result<OsString, AddError> {
+    pub(super) fn input(&self, name: &str, text: &str) -> Result<OsString, AddError> {
         let path = self.work.join(name);
         fs::write(&path, text).map_err(AddError::at(&path))?;
         Ok(Path::new(WORK_INSIDE).join(name).into())

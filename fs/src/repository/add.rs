@@ -2,18 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use tempfile::TempDir;
 
 use super::{Repository, remove_beside};
 use crate::environment::{Environment, EnvironmentSpec, Plain, distribution_name};
 use crate::ingest::archives::Archives;
-use crate::ingest::commit::{self, Incoming, Installed, commit};
+use crate::ingest::commit::{Incoming, Installed, commit};
 use crate::ingest::confine::Confine;
+use crate::ingest::gather::{Gather, merged};
 use crate::ingest::lock::{self, Locked};
+use crate::ingest::merged::merge;
+use crate::ingest::prefer::prefer;
 use crate::ingest::source::{self, Built};
 use crate::ingest::staged::Staged;
 use crate::ingest::trace::{self, Recorded};
@@ -78,7 +79,7 @@ impl Repository {
         Ok(published)
     }
 
-    /// Resolves, and holds what was chosen to what is wanted. Where an index has something else of a name
+    /// Resolves, and holds what was chosen to what is wanted, and one wheel of each. Where an index has something else of a name
     /// and version than has the digest that was given, others are looked in.
     fn choose(
         &self,
@@ -91,13 +92,17 @@ impl Repository {
     ) -> Result<Vec<Locked>, AddError> {
         loop {
             let text = self.resolve(confine, uv, wanted, built, preferred, told)?;
-            let chosen = lock::parse(&credentials::remove(&text))?;
+            let text = credentials::remove(&text);
+            let chosen = lock::parse(&text)?;
             let found = match wanted.mistaken(&chosen) {
                 Some(package) => uv.find_wheels(confine, wanted, &package)?,
                 None => Archives::default(),
             };
             if found.is_empty() {
-                return wanted.hold(chosen);
+                // Where uv has found them: a lock may say where they were.
+                wanted.archives.replace(lock::archives(&text)?);
+                let held = wanted.hold(chosen)?;
+                return Ok(prefer(held, &mut wanted.archives, uv.interpreter));
             }
             // Each is looked for once: of what is known where it is, nothing is mistaken again.
             wanted.archives.extend(found);
@@ -190,10 +195,9 @@ impl Repository {
         }
         let uv = Uv { built: Some(&built), ..uv };
         uv.install_plain(confine, &wanted, folder)?;
-        let staged =
-            Staged::open(folder, interpreter.site_packages(), interpreter.cache_tag.clone())?;
-        let distributions = staged.distributions()?.into_iter();
+        let distributions = Staged::open(folder)?.distributions(&interpreter.site_packages())?;
         let modules = distributions
+            .into_iter()
             .filter(|distribution| wanted.requested.contains(&distribution.name))
             .flat_map(|distribution| distribution.modules);
         Ok(Plain { modules: modules.collect() })
@@ -242,50 +246,39 @@ impl Repository {
         told: &mut dyn FnMut(Step),
     ) -> Result<TempDir, AddError> {
         let staging = self.folder()?;
-        uv.install_locked(confine, wanted, missing, staging.path(), told)?;
         let interpreter = uv.interpreter;
-        let staged = Staged::open(
-            staging.path(),
-            interpreter.site_packages(),
-            interpreter.cache_tag.clone(),
-        )?;
-        let mut installed = staged.distributions()?;
-        let mut incoming = Vec::new();
-        for locked in missing {
-            let position = installed.iter().position(|one| one.name == locked.name);
-            let Some(position) = position else {
-                return Err(AddError::Hostile {
-                    distribution: locked.name.clone(),
-                    reason: "it has installed nothing under its own name".to_owned(),
-                });
-            };
-            let staged = installed.swap_remove(position);
-            incoming.push(Incoming { artifact: locked.artifact(), staged });
-        }
-        let (digested, recorded) = thread::scope(|scope| {
-            // The tracer runs on one processor.
-            let digesting = scope.spawn(|| commit::digest(&staged, &incoming));
-            let recorded = if interpreter.is_present {
-                told(Step::begun("tracing imports"));
-                let wanted = to_import(&incoming, &wanted.requested);
-                trace::record(confine, staging.path(), present, uv.work, interpreter, &wanted)
-            } else {
-                Recorded::default()
-            };
-            let digested = digesting.join().unwrap_or_else(|panic| resume_unwind(panic));
-            (digested, recorded)
-        });
+        let gather = Gather { confine, uv, kept: &self.kept, wanted, staging: staging.path() };
+        let gathered = gather.all(missing, told)?.into_iter().zip(missing);
+        let incoming: Vec<_> = gathered
+            .map(|(one, locked)| Incoming {
+                artifact: locked.artifact(),
+                archive: one.archive,
+                unpacked: one.unpacked,
+            })
+            .collect();
+        let recorded = if interpreter.is_present {
+            told(Step::begun("tracing imports"));
+            let place = merged(staging.path());
+            match merge(incoming.iter().map(|one| &one.unpacked), interpreter, &place) {
+                Ok(()) => {
+                    let wanted = to_import(&incoming, &wanted.requested);
+                    trace::record(confine, &place, present, uv.work, interpreter, &wanted)
+                }
+                // They exclude each other, which publishing tells.
+                Err(error) => {
+                    tracing::warn!(%error, "imports are not traced");
+                    Recorded::default()
+                }
+            }
+        } else {
+            Recorded::default()
+        };
         let _turn = self.turn();
         let mut tell = |done, total| {
             told(Step { step: "storing".to_owned(), done, total, unit: Unit::Bytes });
         };
-        let installed = Installed {
-            staged: &staged,
-            incoming: &incoming,
-            digested: digested?,
-            recorded,
-            interpreter: interpreter.identity(),
-        };
+        let interpreter = interpreter.identity();
+        let installed = Installed { incoming: &incoming, recorded, interpreter };
         commit(&self.catalog, &self.segments, installed, &mut tell)?;
         Ok(staging)
     }
@@ -294,9 +287,9 @@ impl Repository {
 /// What to import of new distributions to see what that reads: what was asked for first, as
 /// functions will.
 fn to_import(incoming: &[Incoming], requested: &BTreeSet<String>) -> trace::Wanted {
-    let modules_of = |one: &Incoming| one.staged.modules.clone();
+    let modules_of = |one: &Incoming| one.unpacked.modules.clone();
     let (asked, other): (Vec<_>, Vec<_>) =
-        incoming.iter().partition(|one| requested.contains(&one.staged.name));
+        incoming.iter().partition(|one| requested.contains(&one.unpacked.name));
     let explored: Vec<String> = asked.into_iter().flat_map(modules_of).collect();
     let modules = explored.iter().cloned().chain(other.into_iter().flat_map(modules_of));
     trace::Wanted { modules: modules.collect(), explored }

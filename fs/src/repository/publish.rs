@@ -101,6 +101,7 @@ impl Repository {
         let file = FileContent { object: Some(digest), executable: false };
         let new = NewDistribution {
             artifact: artifact.clone(),
+            archive: None,
             interpreter: identity.clone(),
             name: environment::FRAME.to_owned(),
             version: interpreter.version.clone(),

@@ -414,7 +414,13 @@ pub enum StoreVerb {
         format: Format,
     },
     /// Compare catalog, segments and views; exit code 1 where something is wrong
-    Fsck(Format),
+    Fsck {
+        /// Also read everything, and compare it with the archives that are still among the downloads
+        #[arg(long)]
+        archives: bool,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Read and check everything that is stored; exit code 1 where something is wrong
     Scrub {
         /// Most bytes to read per second, such as 50M [no bound]

@@ -29,8 +29,9 @@ pub fn run(places: &Places, verb: StoreVerb) -> Result<Exit, Failure> {
                 _ => Err(Failure::WrongReply),
             }
         }
-        StoreVerb::Fsck(format) => {
-            check(asked(StoreRequest::Fsck, Meter::spinning())?, format.json)
+        StoreVerb::Fsck { archives, format } => {
+            let request = if archives { StoreRequest::FsckArchives } else { StoreRequest::Fsck };
+            check(asked(request, Meter::spinning())?, format.json)
         }
         StoreVerb::Scrub { rate, format } => {
             check(asked(StoreRequest::Scrub { rate }, Meter::spinning())?, format.json)

@@ -20,6 +20,9 @@ pub enum StoreRequest {
     },
     /// Compare catalog, segments and views; answered by [`super::Reply::Checked`].
     Fsck,
+    /// The same, and what is stored with the archives that are still here; answered by
+    /// [`super::Reply::Checked`].
+    FsckArchives,
     /// Read and check everything; answered by [`super::Reply::Checked`].
     Scrub {
         /// Most bytes to read per second; no bound where absent.

@@ -66,6 +66,22 @@ impl Environments {
         blocking(STORE, move || Ok(told_checked(shared.repository.check(&*shared.keeper)?))).await
     }
 
+    /// The same, and all content with the archives that are still here.
+    pub async fn fsck_archives(
+        &self,
+        progress: &UnboundedSender<Progress>,
+    ) -> Result<Checked, EnvironmentsError> {
+        let (shared, progress) = (self.shared.clone(), progress.clone());
+        blocking(STORE, move || {
+            let Ok(_turn) = shared.scrubbing.try_lock() else {
+                return Err(EnvironmentsError::Busy("a scrub"));
+            };
+            let mut told = teller(&progress);
+            Ok(told_checked(shared.repository.check_archives(&*shared.keeper, &mut told)?))
+        })
+        .await
+    }
+
     /// Reads and checks everything at no more than `rate` bytes per second.
     pub async fn scrub(
         &self,

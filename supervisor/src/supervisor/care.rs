@@ -27,6 +27,9 @@ impl Supervisor {
                 Reply::Collected(environments.collect(&functions, used, grace, dry_run).await?)
             }
             StoreRequest::Fsck => Reply::Checked(environments.fsck().await?),
+            StoreRequest::FsckArchives => {
+                Reply::Checked(environments.fsck_archives(progress).await?)
+            }
             StoreRequest::Scrub { rate } => {
                 Reply::Checked(environments.scrub(rate, progress).await?)
             }

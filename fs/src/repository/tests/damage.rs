@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::fixture::{Package, Store, hashes, lock_of, stage, tree};
+use super::fixture::{Package, Store, hashes, lock_of, stage, tree, unpacked};
 use crate::fsck::repair::{Repaired, Wheel};
 use crate::gc::Mounted;
 use crate::requirements::Requirements;
@@ -58,9 +58,9 @@ fn nothing_is_wrong(store: &Store) -> bool {
 
 /// Installs all packages again from where they came, as a repair does with uv.
 fn repair(store: &Store) -> Repaired {
-    let installed = |_: &Wheel, staging: &Path| {
+    let installed = |wheel: &Wheel, staging: &Path| {
         stage(staging, &packages());
-        Ok(())
+        Ok(unpacked(staging, &wheel.locked))
     };
     store.repository.repair_with(&installed, &store.shown, &mut |_| {}).unwrap()
 }
@@ -80,7 +80,7 @@ fn an_environment_of_some_of_a_locks_wheels_is_sound_and_repaired() {
     let installed = |wheel: &Wheel, staging: &Path| {
         assert_eq!(wheel.locked.hashes.len(), 1, "{wheel:?}");
         stage(staging, &packages());
-        Ok(())
+        Ok(unpacked(staging, &wheel.locked))
     };
     let repaired = store.repository.repair_with(&installed, &store.shown, &mut |_| {}).unwrap();
     assert_eq!((repaired.distributions.len(), repaired.findings), (2, vec![]));
@@ -226,7 +226,7 @@ fn what_is_damaged_is_not_written_anew_as_if_it_were_not() {
 fn repaired_with_other(ending: &str) -> (Store, Repaired) {
     let store = store();
     fs::remove_file(&files(&store.state().join("segments"), "segment")[0]).unwrap();
-    let install = |_: &Wheel, staging: &Path| {
+    let install = |wheel: &Wheel, staging: &Path| {
         stage(staging, &packages());
         let mut folders = vec![staging.to_owned()];
         while let Some(folder) = folders.pop() {
@@ -238,7 +238,7 @@ fn repaired_with_other(ending: &str) -> (Store, Repaired) {
                 }
             }
         }
-        Ok(())
+        Ok(unpacked(staging, &wheel.locked))
     };
     let repaired = store.repository.repair_with(&install, &store.shown, &mut |_| {}).unwrap();
     (store, repaired)

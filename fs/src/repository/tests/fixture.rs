@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::catalog::FileContent;
 use crate::environment::{EnvironmentSpec, Owner};
 use crate::fsck::Finding;
 use crate::gc::Mounted;
@@ -15,11 +16,11 @@ use crate::gc::collect::Collected;
 use crate::gc::mark::Roots;
 use crate::id::{Digest, ObjectId};
 use crate::ingest::AddError;
-use crate::ingest::commit::{Incoming, Installed, commit, digest};
+use crate::ingest::commit::{Incoming, Installed, commit};
 use crate::ingest::index::Index;
-use crate::ingest::lock;
-use crate::ingest::staged::Staged;
+use crate::ingest::lock::{self, Locked};
 use crate::ingest::trace::Recorded;
+use crate::ingest::unpack::{Unpacked, UnpackedFile};
 use crate::ingest::wanted::Wanted;
 use crate::interpreter::Interpreter;
 use crate::repository::Repository;
@@ -107,18 +108,16 @@ impl Store {
         let missing = repository.missing(&locked, &spec.interpreter)?;
         if !missing.is_empty() {
             let staging = repository.folder()?;
-            let staged = stage(staging.path(), packages);
-            let mut incoming = Vec::new();
-            for staged in staged.distributions()? {
-                if let Some(locked) = missing.iter().find(|one| one.name == staged.name) {
-                    incoming.push(Incoming { artifact: locked.artifact(), staged });
-                }
-            }
+            stage(staging.path(), packages);
+            let incoming = missing.iter().map(|one| Incoming {
+                artifact: one.artifact(),
+                archive: one.hashes[0].clone(),
+                unpacked: unpacked(staging.path(), one),
+            });
+            let incoming: Vec<_> = incoming.collect();
             let _turn = repository.turn();
             let installed = Installed {
-                staged: &staged,
                 incoming: &incoming,
-                digested: digest(&staged, &incoming)?,
                 recorded: Recorded::default(),
                 interpreter: spec.interpreter.identity(),
             };
@@ -224,7 +223,7 @@ fn files((name, version): Package) -> Vec<(String, Vec<u8>)> {
 }
 
 /// A staging folder with packages installed in it.
-pub fn stage(root: &Path, packages: &BTreeSet<Package>) -> Staged {
+pub fn stage(root: &Path, packages: &BTreeSet<Package>) {
     for package @ (name, version) in packages {
         let mut record = String::new();
         for (path, content) in files(*package) {
@@ -241,8 +240,27 @@ pub fn stage(root: &Path, packages: &BTreeSet<Package>) -> Staged {
         writeln!(record, "p{name}-{version}.dist-info/RECORD,,").unwrap();
         fs::write(info.join("RECORD"), record).unwrap();
     }
-    fs::create_dir_all(root.join(SITE)).unwrap();
-    Staged::open(root, SITE.to_owned(), "cpython-311".to_owned()).unwrap()
+}
+
+/// A package of a staging folder, as it lies there.
+pub fn unpacked(root: &Path, locked: &Locked) -> Unpacked {
+    let (name, version) = (&*locked.name, &*locked.version);
+    let package = (name[1..].parse().unwrap(), version.parse().unwrap());
+    let record = format!("/{SITE}/{name}-{version}.dist-info/RECORD");
+    let paths = files(package).into_iter().map(|(path, _)| path).chain([record]);
+    let files = paths.map(|path| {
+        let file = root.join(&path[1..]);
+        let content = fs::read(&file).unwrap();
+        let executable = file.metadata().unwrap().permissions().mode() & 0o111 != 0;
+        let object = (!content.is_empty()).then(|| Digest::of(&content));
+        UnpackedFile {
+            path: path[1..].to_owned(),
+            content: FileContent { object, executable },
+            size: content.len() as u64,
+            is_compiled: false,
+        }
+    });
+    Unpacked::at(root, name.to_owned(), version.to_owned(), files.collect())
 }
 
 /// A lock in which each package has two wheels.

@@ -2,7 +2,7 @@
 
 mod crash;
 mod damage;
-mod fixture;
+pub mod fixture;
 mod grace;
 mod keep;
 mod model;
