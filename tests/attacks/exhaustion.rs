@@ -6,7 +6,10 @@ use super::Attacked;
 use crate::harness::patience;
 use crate::tests;
 
-tests!(using_everything_up_ends_at_the_functions_own_limits);
+tests!(
+    using_everything_up_ends_at_the_functions_own_limits,
+    what_the_kernel_counts_for_all_is_left_to_others,
+);
 
 const GREEDY: &str = "
 import os, sys, threading, time
@@ -108,5 +111,103 @@ fn using_everything_up_ends_at_the_functions_own_limits() {
         }
         instance.ok(&["evict", "--paused", "greedy"]);
     }
+    attacked.serves_others();
+}
+
+/// Takes what the kernel has so many of, by user or by machine, until it is refused, and keeps it.
+const HOARDER: &str = "
+import ctypes, os, signal, socket
+
+libc = ctypes.CDLL(None, use_errno=True)
+kept = []
+
+def check(answer):
+    if answer < 0:
+        raise OSError(ctypes.get_errno(), 'refused')
+    return answer
+
+def wait(_):
+    check(libc.sigqueue(os.getpid(), signal.SIGRTMIN + 3, None))
+
+def timer(_):
+    check(libc.timer_create(1, None, ctypes.byref(ctypes.c_void_p())))
+
+def queue(count):
+    check(libc.mq_open(f'/queue{count}'.encode(), 0o102, 0o600, None))
+
+def slots(_):
+    check(libc.syscall({'x86_64': 206}.get(os.uname().machine, 0), 4096, ctypes.byref(ctypes.c_ulong())))
+
+def buffers(_):
+    if not kept:
+        kept.append(socket.create_server(('127.0.0.1', 0)))
+    near = socket.create_connection(kept[0].getsockname())
+    kept.extend([near, kept[0].accept()[0]])
+    near.setblocking(False)
+    try:
+        while True:
+            buffers.bytes += near.send(bytes(1 << 16))
+    except BlockingIOError:
+        pass
+buffers.bytes = 0
+
+TAKE = {
+    'inotify': lambda _: kept.append(check(libc.inotify_init1(0))),
+    'signals': wait,
+    'timers': timer,
+    'queues': queue,
+    'terminals': lambda _: kept.append(os.openpty()),
+    'slots': slots,
+    'buffers': buffers,
+}
+
+def handler(event):
+    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+    count = 0
+    try:
+        while count < event['most']:
+            TAKE[event['what']](count)
+            count += 1
+    except OSError as error:
+        return [count, error.errno, buffers.bytes]
+    return [count, 0, buffers.bytes]
+";
+
+fn what_the_kernel_counts_for_all_is_left_to_others() {
+    let attacked = Attacked::start();
+    let instance = &attacked.instance;
+    let take = |function: &str, what: &str, most: u64| {
+        let answer = instance.invoke(function, &json!({ "what": what, "most": most }));
+        assert_eq!(answer["outcome"], "done", "{what}: {answer}");
+        answer["result"].clone()
+    };
+    let timeout = patience(20).as_secs().to_string();
+    for (what, most, most_kept) in [
+        ("inotify", 1000, 32),
+        ("signals", 200_000, 1200),
+        ("timers", 200_000, 1200),
+        ("queues", 1000, 0),
+        ("terminals", 1000, 80),
+        ("slots", 1000, 0),
+    ] {
+        // Frozen when it has answered, with all that it has.
+        let hoarder = format!("hoarder-{what}");
+        instance.deploy(&hoarder, HOARDER, &["--timeout", &timeout]);
+        instance.deploy("neighbour", HOARDER, &["--timeout", &timeout]);
+        let (taken, least) = (take(&hoarder, what, most), most_kept.min(1));
+        assert!((least..=most_kept).contains(&taken[0].as_u64().unwrap()), "{what}: {taken}");
+        if most_kept > 0 {
+            let taken = take("neighbour", what, 1);
+            assert_eq!(taken[0], 1, "{what}: {taken}");
+        }
+        // What root has is counted for root.
+        let watching = "import ctypes; assert ctypes.CDLL(None).inotify_init1(0) >= 0";
+        let of_host = std::process::Command::new("python3").args(["-c", watching]).status();
+        assert!(of_host.unwrap().success(), "{what}");
+    }
+    instance.deploy("hoarder-buffers", HOARDER, &["--memory", "128M", "--timeout", &timeout]);
+    let answer = instance.invoke("hoarder-buffers", &json!({ "what": "buffers", "most": 400 }));
+    let bytes = answer["result"][2].as_u64().unwrap_or(0);
+    assert!(bytes < 256 << 20, "{answer}");
     attacked.serves_others();
 }

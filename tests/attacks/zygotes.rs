@@ -8,7 +8,12 @@ use super::{Attacked, wheel};
 use crate::harness::{Index, eventually};
 use crate::tests;
 
-tests!(no_package_has_a_capability_in_a_zygotes_children, holders_have_no_variables,);
+tests!(
+    no_package_has_a_capability_in_a_zygotes_children,
+    holders_have_no_variables,
+    what_packages_hide_keeps_them_out_of_zygotes,
+    tenants_have_nothing_of_a_zygote_in_common,
+);
 
 const INTRUDER: &str = include_str!("intruder.py");
 
@@ -59,8 +64,8 @@ fn no_package_has_a_capability_in_a_zygotes_children() {
         "read memory of a child",
         "signal a child",
         "setns 7e020000",
-        "passage at 0, blocked: true",
-        "passage at 0, blocked: false",
+        "passage at 0, blocked: True",
+        "passage at 0, blocked: False",
     ] {
         assert!(tried(what), "{what} was not tried: {attempts:?}");
     }
@@ -91,4 +96,103 @@ fn holders_have_no_variables() {
         }
     }
     assert_eq!(holders, 1);
+}
+
+/// Leaves something that children would share, and has the zygote not tell of it.
+const HIDING: &str = "
+import ctypes, mmap, os, sys, threading, time
+hazards = sys.modules.get('pipsqueak_runtime.hazards')
+if hazards:
+    hazards.Probe.news = lambda self: ([], [])
+    hazards.Probe.mapped = lambda self: []
+    def leave(what):
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mmap.restype = ctypes.c_void_p
+        if what == 'writable':
+            return mmap.mmap(-1, 4096)
+        if what == 'not writable yet':
+            file = os.memfd_create('later')
+            os.ftruncate(file, 4096)
+            address = libc.mmap(None, ctypes.c_size_t(4096), 1, 1, file, ctypes.c_long(0))
+            os.close(file)
+            return address
+        if what == 'segment':
+            return libc.shmat(libc.shmget(0, 4096, 0o1600), None, 0)
+        if what == 'pipe':
+            return os.pipe()
+        if what == 'printed':
+            return os.dup2(os.memfd_create('mine'), 2)
+        if what == 'process' and libc.fork() == 0:
+            os.closerange(0, 100)
+            time.sleep(10 ** 6)
+        if what == 'thread':
+            threading.Thread(target=time.sleep, args=(10 ** 6,), daemon=True).start()
+    left = leave(WHAT)
+";
+
+fn what_packages_hide_keeps_them_out_of_zygotes() {
+    let kinds = ["writable", "not writable yet", "segment", "pipe", "printed", "process", "thread"];
+    let index = Index::start(&["six"], &[], None);
+    for (number, kind) in kinds.iter().enumerate() {
+        let (name, code) = (format!("hiding{number}"), format!("WHAT = {kind:?}\n{HIDING}"));
+        index.add(&format!("{name}-1.0-py3-none-any.whl"), &wheel(&name, &code));
+    }
+    let attacked = Attacked::from(&index);
+    let instance = &attacked.instance;
+    for (number, kind) in kinds.iter().enumerate() {
+        let name = format!("hiding{number}");
+        instance.ok(&["env", "add", &name, &name]);
+        let code = format!("import {name}\ndef handler(event): return event\n");
+        let user = format!("user{number}");
+        instance.deploy(&user, &code, &["--env", &name]);
+        assert_eq!(instance.invoke(&user, &json!(1))["result"], 1, "{kind}");
+        let told = || instance.json(&["explain", &user, "--json"]).to_string();
+        let has_it = || {
+            let zygotes = instance.status()["zygotes"].clone();
+            zygotes.as_array().unwrap().iter().any(|zygote| {
+                zygote["state"] == "ready" && zygote["modules"].to_string().contains(&name)
+            })
+        };
+        eventually(kind, || has_it() || told().contains("has not told of"));
+        assert!(!has_it(), "{kind}");
+        instance.ok(&["evict", "--paused"]);
+        assert_eq!(instance.invoke(&user, &json!(2))["result"], 2, "{kind}");
+    }
+    attacked.serves_others();
+}
+
+/// What a process has of whoever it was forked from: its hashes, and where things are in memory.
+const LAYOUT: &str = "
+import six
+def handler(event):
+    return [hash('seed'), id(six), open('/proc/self/maps').readline().split('-')[0], id(None)]
+";
+
+fn tenants_have_nothing_of_a_zygote_in_common() {
+    let index = Index::start(&["six"], &[], None);
+    let attacked = Attacked::from(&index);
+    let instance = &attacked.instance;
+    instance.ok(&["env", "add", "common", "six"]);
+    for (name, tenant) in [("one", "acme"), ("same", "acme"), ("other", "umbrella")] {
+        instance.deploy(name, LAYOUT, &["--env", "common", "--tenant", tenant]);
+    }
+    instance.deploy("nobodys", LAYOUT, &["--env", "common"]);
+    let names = ["one", "same", "other", "nobodys"];
+    for name in names {
+        instance.invoke(name, &json!(null));
+    }
+    let [one, same, other, nobodys] =
+        names.map(|name| attacked.forked(name, &json!(null))["result"].clone());
+    assert_eq!(one, same);
+    for (number, of_one) in one.as_array().unwrap().iter().enumerate() {
+        // Where a part of an interpreter is at a fixed place, it is so for all.
+        assert!(number == 2 || *of_one != other[number], "{number}: {one} {other}");
+        assert!(number == 2 || *of_one != nobodys[number], "{number}: {one} {nobodys}");
+    }
+    assert_eq!(instance.json(&["functions", "show", "one", "--json"])["tenant"], "acme");
+    assert!(instance.ok(&["functions", "show", "other"]).contains("tenant       umbrella"));
+    let explained = instance.ok(&["explain", "other"]);
+    assert!(explained.contains("is another tenant's"), "{explained}");
+    let refused = instance.call(&["deploy", "x", "/etc/hostname", "--tenant", "a/../b"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
 }

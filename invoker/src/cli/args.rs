@@ -248,6 +248,9 @@ pub struct Deploy {
     /// What network its sandboxes have
     #[arg(long, value_name = "none|host|nat", value_parser = network, default_value = "none")]
     pub network: Network,
+    /// Whose it is: nothing is shared with functions of other tenants but what is stored and read-only
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
     /// An environment variable; can be given again
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = variable)]
     pub variables: Vec<(String, String)>,

@@ -12,7 +12,7 @@ use super::{ask, output, requirements};
 
 /// Carries the verb out.
 pub fn run(places: &Places, deploy: Deploy) -> Result<Exit, Failure> {
-    let request = Request::Deploy(plan(deploy)?);
+    let request = Request::Deploy(Box::new(plan(deploy)?));
     let Reply::Function(function) = ask(places, &request, Meter::spinning())? else {
         return Err(Failure::WrongReply);
     };
@@ -60,6 +60,7 @@ fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
         sandboxes: deploy.sandboxes,
         payload: deploy.payload,
         network: deploy.network,
+        tenant: deploy.tenant,
         variables,
         schedules,
         asynchronous: AsyncPolicy {

@@ -74,7 +74,7 @@ fn describe(f: &FunctionInfo) -> String {
     let mut text = format!(
         "{}, version {}\nhandler      {}\nenvironment  {}\nmemory       {}\ncpus         {}\n\
          tmp          {}\ntimeout      {}\nconcurrency  {}\nsandboxes    {}\npayload      {} in, {} out\n\
-         network      {}\nevents       {}\n",
+         network      {}\ntenant       {}\nevents       {}\n",
         f.name,
         f.version,
         f.handler,
@@ -88,6 +88,7 @@ fn describe(f: &FunctionInfo) -> String {
         payload(f.payload_in),
         payload(f.payload_out),
         network(f.network),
+        f.tenant.as_deref().map_or_else(|| "-".to_owned(), output::harmless),
         asynchronous(&f.asynchronous)
     );
     for (key, value) in &f.variables {
@@ -178,6 +179,7 @@ mod tests {
             payload_in: Some(10 << 20),
             payload_out: None,
             network: Network::None,
+            tenant: Some("acme".to_owned()),
             variables: [("A".to_owned(), "b".to_owned())].into(),
             schedules: vec!["*/5 * * * *".to_owned()],
             next_run: Some("2026-01-01T00:05:00Z".to_owned()),
@@ -188,6 +190,7 @@ mod tests {
             "f, version 3\n",
             "128.0 MiB",
             "cpus         0.5\n",
+            "tenant       acme\n",
             "tmp          1.0 GiB\n",
             "1.5 s",
             "concurrency  4\nsandboxes    2\n",

@@ -205,6 +205,9 @@ pub struct FunctionInfo {
     pub payload_out: Option<u64>,
     /// What network its sandboxes have.
     pub network: Network,
+    /// Whose it is; absent where nobody said, as for all others of which nobody did.
+    #[serde(default)]
+    pub tenant: Option<String>,
     /// Environment variables.
     pub variables: BTreeMap<String, String>,
     /// When it runs by itself: cron expressions in UTC.

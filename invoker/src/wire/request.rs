@@ -65,7 +65,7 @@ pub enum Request {
         name: String,
     },
     /// Deploy a function; answered by [`super::Reply::Function`].
-    Deploy(Deploy),
+    Deploy(Box<Deploy>),
     /// All functions; answered by [`super::Reply::Functions`].
     FunctionsLs,
     /// One function; answered by [`super::Reply::Function`].
@@ -193,6 +193,9 @@ pub struct Deploy {
     pub payload: Option<u64>,
     /// What network its sandboxes have.
     pub network: Network,
+    /// Whose it is: functions of different tenants have no zygote in common.
+    #[serde(default)]
+    pub tenant: Option<String>,
     /// Environment variables.
     pub variables: BTreeMap<String, String>,
     /// When it is to run by itself: cron expressions in UTC.

@@ -23,6 +23,9 @@ pub const INSIDE: u32 = 1000;
 /// all of that is for good: `SECBIT_*` of linux/securebits.h.
 pub const SECURE: u32 = 0b1110_1111;
 
+/// Changes of user cost no capability.
+const NO_SETUID_FIXUP: u32 = 1 << 2;
+
 /// The layout of capabilities that is used here, as linux/capability.h names it.
 pub(crate) const CAPABILITY_VERSION: u32 = 0x2008_0522;
 const CAP_SETUID: u32 = 7;
@@ -103,6 +106,8 @@ pub fn leave_keyring() -> io::Result<()> {
 /// supervisor's own that set up a sandbox.
 pub fn change_user(uid: u32, gid: u32) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    // SAFETY: PR_SET_SECUREBITS takes an integer.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, NO_SETUID_FIXUP, 0, 0, 0) })?;
     setgroups(&[])?;
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;

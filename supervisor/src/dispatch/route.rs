@@ -107,6 +107,9 @@ async fn carry_out(
         }
         Request::Deploy(deploy) => {
             check_name("a function", &deploy.name)?;
+            if let Some(tenant) = &deploy.tenant {
+                check_name("a tenant", tenant)?;
+            }
             if let Some(environment) = &deploy.environment {
                 supervisor.environments.check_runs(environment.clone()).await?;
             }
@@ -114,7 +117,7 @@ async fn carry_out(
                 let requirements = environment::requirements(requirements.clone());
                 supervisor.environments.check(requirements).await?;
             }
-            Reply::Function(supervisor.deploy(deploy).await?)
+            Reply::Function(supervisor.deploy(*deploy).await?)
         }
         Request::FunctionsLs => {
             let functions = supervisor.functions.list();

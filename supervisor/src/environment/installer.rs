@@ -98,7 +98,7 @@ impl Installer {
         }
         let plan = Plan {
             standing: Standing::Installer,
-            limits: Limits { pids: Some(PIDS), ..Limits::BACKGROUND },
+            limits: Limits { pids: Some(PIDS), memory: Limits::most(), ..Limits::BACKGROUND },
             own_network: true,
             mounts: self.mounts(job)?,
             tmp_bytes: TMP_BYTES,

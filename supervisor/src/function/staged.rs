@@ -116,6 +116,7 @@ fn described(wanted: Deploy, handler: String) -> FunctionInfo {
         payload_in: payload,
         payload_out: payload,
         network: wanted.network,
+        tenant: wanted.tenant,
         variables: wanted.variables,
         schedules: wanted.schedules,
         next_run: None,

@@ -255,6 +255,7 @@ mod tests {
             sandboxes: None,
             payload: None,
             network: Network::None,
+            tenant: None,
             variables: BTreeMap::new(),
             schedules: Vec::new(),
             asynchronous: AsyncPolicy::default(),

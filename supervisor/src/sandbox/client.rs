@@ -21,7 +21,7 @@ use super::order::{Answer, Order, ProcessOrder, SandboxOrder, Standing};
 use super::orders::{Maker, unexpected};
 use super::stages::{Stage, Stages};
 use super::teardown::{self, Remains};
-use super::users::{COUNT, User, Users};
+use super::users::{COUNT, User, Users, host_user};
 use super::{Mounted, Sandbox, SandboxError};
 use crate::kernel::cgroup::{Instance, Limits};
 use crate::kernel::pressure::Reading;
@@ -146,7 +146,9 @@ impl Sandboxes {
             hostname: name.clone(),
             hostnames_around,
             memberships: memberships.len(),
-            owner: parent.map(|_| OWNER),
+            is_zygote: plan.standing == Standing::Zygote,
+            is_inside: parent.is_some(),
+            owner: parent.map_or_else(|| host_user(user.offset()), |_| OWNER),
             users: user.map(&around),
             own_network: plan.own_network,
             mounts: inside,

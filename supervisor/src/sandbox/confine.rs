@@ -11,7 +11,7 @@ use super::order::Standing;
 
 /// Limits that control groups do not know: the usual one, and the most that a program may ask for.
 /// What is lower already stays.
-const LIMITS: [(Resource, rlim_t, rlim_t); 6] = [
+const LIMITS: [(Resource, rlim_t, rlim_t); 8] = [
     // A core is written by the host, and where the host says.
     (Resource::RLIMIT_CORE, 0, 0),
     (Resource::RLIMIT_NOFILE, 1 << 10, 1 << 16),
@@ -19,6 +19,9 @@ const LIMITS: [(Resource, rlim_t, rlim_t); 6] = [
     (Resource::RLIMIT_STACK, 8 << 20, rlim_t::MAX),
     (Resource::RLIMIT_NICE, 0, 0),
     (Resource::RLIMIT_RTPRIO, 0, 0),
+    // Signals that wait, timers included, and queues of messages: the kernel has so many for all.
+    (Resource::RLIMIT_SIGPENDING, 1 << 10, 1 << 10),
+    (Resource::RLIMIT_MSGQUEUE, 128 << 10, 128 << 10),
 ];
 
 /// What may be changed by what installs packages: whatever of it is on the host is mounted below

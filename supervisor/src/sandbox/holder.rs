@@ -22,6 +22,20 @@ use super::{base, pseudo};
 /// Size limit of a sandbox's `/dev/shm`, in bytes: Docker's default.
 const SHM_BYTES: u64 = 64 << 20;
 
+/// What the kernel counts by user, and the most that a function or an installer may have of it: `/proc/sys/user`.
+const QUOTAS: [(&str, u32); 10] = [
+    ("max_inotify_instances", 32),
+    ("max_inotify_watches", 16 << 10),
+    ("max_fanotify_groups", 0),
+    ("max_user_namespaces", 0),
+    ("max_mnt_namespaces", 0),
+    ("max_pid_namespaces", 0),
+    ("max_net_namespaces", 0),
+    ("max_ipc_namespaces", 0),
+    ("max_uts_namespaces", 0),
+    ("max_time_namespaces", 0),
+];
+
 /// What a holder is given.
 #[derive(Debug)]
 pub struct Holding {
@@ -104,6 +118,8 @@ fn set_up(order: &SandboxOrder, mounts: &[OwnedFd], mut mapped: File) -> Result<
             .map_err(at("preparing what the sandbox is to see"))?;
         tree::attach(taken.as_fd(), &place).map_err(at("mounting what the sandbox is to see"))?;
     }
+    // Mounting takes some of it.
+    limit_users(order).map_err(at("limiting what is counted by user"))?;
     now_at(c"new root");
     chdir("/new").map_err(at("entering the new root"))?;
     pivot_root(".", ".").map_err(at("pivot_root"))?;
@@ -113,6 +129,19 @@ fn set_up(order: &SandboxOrder, mounts: &[OwnedFd], mut mapped: File) -> Result<
     // Nothing that follows needs one; who may enter does so by owning the user namespace.
     privilege::drop_capabilities().map_err(at("dropping capabilities"))?;
     prctl::set_no_new_privs().map_err(at("forbidding new privileges"))?;
+    Ok(())
+}
+
+/// Limits what the kernel counts by user in this namespace, as far as the kernel knows it.
+fn limit_users(order: &SandboxOrder) -> io::Result<()> {
+    // A zygote's has those of its children in it.
+    let limits = if order.is_zygote { &QUOTAS[..0] } else { &QUOTAS };
+    for (name, most) in limits {
+        match std::fs::write(format!("/proc/sys/user/{name}"), most.to_string()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            written => written?,
+        }
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use nix::sys::prctl;
 use nix::unistd::{chdir, execve};
 use pipsqueak_kernel::clone::{OneThread, Side};
 use pipsqueak_kernel::{arrival, descriptor, message, pidfd, privilege};
@@ -40,6 +41,8 @@ pub fn launch(
     }
     privilege::join(holder.as_fd(), order.own_network)
         .map_err(tell("joining the sandbox's namespaces"))?;
+    // Joining what another user owns makes a process and its forks unreadable, which cannot be traced then.
+    prctl::set_dumpable(true).map_err(|error| format!("becoming readable: {error}"))?;
     let (near, far) = UnixStream::pair().map_err(tell("socketpair"))?;
     let is_zygote = order.standing == Standing::Zygote;
     match alone.fork().map_err(tell("forking"))? {

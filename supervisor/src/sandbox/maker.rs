@@ -186,7 +186,7 @@ fn make_sandbox(
     mut order: SandboxOrder,
     mut descriptors: Vec<OwnedFd>,
 ) -> Result<(Answer, Vec<OwnedFd>), String> {
-    let expected = 1 + order.memberships + usize::from(order.owner.is_some()) + order.mounts.len();
+    let expected = 1 + order.memberships + usize::from(order.is_inside) + order.mounts.len();
     if descriptors.len() != expected {
         return Err(format!("{} descriptors where {expected} belong", descriptors.len()));
     }
@@ -199,7 +199,7 @@ fn make_sandbox(
             .and_then(|metadata| base::prepare_mountpoint(inside, metadata.is_dir()))
             .map_err(|error| format!("preparing {}: {error}", inside.display()))?;
     }
-    let parent = order.owner.and_then(|_| descriptors.pop());
+    let parent = if order.is_inside { descriptors.pop() } else { None };
     let memberships = descriptors.split_off(1);
     let report = descriptors.remove(0);
 
@@ -288,10 +288,9 @@ fn beget(holding: Holding, memberships: &[OwnedFd]) -> Result<OwnedFd, String> {
         let joined = membership.try_clone().map(File::from).and_then(|mut f| f.write_all(b"0"));
         joined.map_err(|error| format!("joining the sandbox's cgroup: {error}"))?;
     }
-    if let Some(owner) = holding.order.owner {
-        privilege::change_user(owner, owner)
-            .map_err(|error| format!("becoming user {owner} of the parent: {error}"))?;
-    }
+    let owner = holding.order.owner;
+    privilege::change_user(owner, owner)
+        .map_err(|error| format!("becoming user {owner}, who owns the sandbox: {error}"))?;
     let mut namespaces = privilege::NAMESPACES;
     if holding.order.own_network {
         namespaces |= CloneFlags::CLONE_NEWNET;

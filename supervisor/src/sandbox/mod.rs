@@ -146,6 +146,12 @@ impl Sandbox {
         &self.exits
     }
 
+    /// All processes in it other than the holder, numbered as on the host.
+    pub fn processes(&self) -> Vec<u32> {
+        let holder = self.door.holder_pid.cast_unsigned();
+        self.group.processes().into_iter().filter(|pid| *pid != holder).collect()
+    }
+
     /// A process in it other than the holder, numbered as on the host.
     pub fn process(&self) -> Option<u32> {
         let holder = self.door.holder_pid.cast_unsigned();

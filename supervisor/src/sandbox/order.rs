@@ -42,7 +42,7 @@ impl Standing {
 /// An empty sandbox: namespaces, a root, and a holder as pid 1.
 ///
 /// Descriptors: holder's report socket, `cgroup.procs` of each hierarchy, the parent's pidfd where
-/// `owner` is some, one detached mount for each of `mounts`.
+/// there is one, one detached mount for each of `mounts`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxOrder {
     /// Host name inside.
@@ -51,8 +51,13 @@ pub struct SandboxOrder {
     pub hostnames_around: Vec<String>,
     /// How many descriptors are `cgroup.procs`.
     pub memberships: usize,
-    /// For a sandbox inside a zygote's: the user there that may enter it.
-    pub owner: Option<u32>,
+    /// Whether others are made inside of it.
+    pub is_zygote: bool,
+    /// Whether it is inside of a zygote's.
+    pub is_inside: bool,
+    /// The user that it is made as, in the zygote's sandbox or on the host. It owns the sandbox's namespaces, and
+    /// what of the kernel's is counted by user is counted for it.
+    pub owner: u32,
     /// Users inside: first inside, first outside (in the parent's namespace), count.
     pub users: Vec<(u32, u32, u32)>,
     /// Whether it has a network namespace of its own; else it is in the host's.

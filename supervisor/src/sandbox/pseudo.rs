@@ -64,6 +64,6 @@ fn mask(cover: &Path, places: &[impl AsRef<Path>]) -> io::Result<()> {
 /// Mounts terminals of the sandbox's own at `root`.
 pub fn mount_terminals(root: &Path) -> io::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    let options = Some("newinstance,ptmxmode=0666,mode=0620");
+    let options = Some("newinstance,ptmxmode=0666,mode=0620,max=64");
     Ok(mount(Some("devpts"), &root.join("dev/pts"), Some("devpts"), flags, options)?)
 }

@@ -30,6 +30,9 @@ pub enum ZygoteError {
     /// An import has failed, and left what is half-imported.
     #[error("{} {}", .0.module, .0.reason)]
     Failed(Failed),
+    /// Its children would share what they must not, and it has not told of that.
+    #[error("the zygote would share with its children what it has not told of: {0}")]
+    Shares(String),
     /// It cannot go to sleep.
     #[error("the zygote is not fit to fork: {0}")]
     Unready(String),

@@ -37,18 +37,24 @@ pub type Unsafe = BTreeMap<String, String>;
 /// Those of the modules that have left something hazardous, but for what is `trusted`, a module or
 /// a package around it.
 pub fn unsafe_ones(imported: &[Imported], trusted: &[String]) -> Unsafe {
-    let is_trusted = |module: &str| {
-        trusted.iter().any(|name| {
-            module
-                .strip_prefix(name.as_str())
-                .is_some_and(|rest| matches!(rest.get(..1), None | Some(".")))
-        })
-    };
     imported
         .iter()
-        .filter(|one| !one.hazards.is_empty() && !is_trusted(&one.module))
+        .filter(|one| !one.hazards.is_empty() && !is_trusted(&one.module, trusted))
         .map(|one| (one.module.clone(), one.hazards.join(", ")))
         .collect()
+}
+
+/// Whether some of the modules are taken for safe, whatever they leave.
+pub fn are_trusted(modules: &[String], trusted: &[String]) -> bool {
+    modules.iter().any(|module| is_trusted(module, trusted))
+}
+
+fn is_trusted(module: &str, trusted: &[String]) -> bool {
+    trusted.iter().any(|name| {
+        module
+            .strip_prefix(name.as_str())
+            .is_some_and(|rest| matches!(rest.get(..1), None | Some(".")))
+    })
 }
 
 /// Names that are told of a longer list.

@@ -9,6 +9,7 @@ mod give;
 mod grow;
 mod imports;
 mod learn;
+mod look;
 mod memory;
 mod news;
 mod node;

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::conversation::{Answer, ForkOrder, Waiting, follow, hear};
 use super::error::ZygoteError;
 use super::imports::{self, Imported};
+use super::look;
 use super::reads::Reads;
 use super::spares::Spares;
 use crate::channel;
@@ -104,7 +105,7 @@ impl Zygote {
         let (near, far) = UnixStream::pair()?;
         let plan = Plan {
             standing: Standing::Zygote,
-            limits: Limits { pids: Some(PIDS), ..Limits::BACKGROUND },
+            limits: Limits { pids: Some(PIDS), memory: Limits::most(), ..Limits::BACKGROUND },
             own_network,
             mounts: tree.mounts(runtime)?,
             tmp_bytes: TMP_BYTES,
@@ -150,6 +151,12 @@ impl Zygote {
         else {
             return Err(ZygoteError::Trial(how_ended(end).await));
         };
+        if !imports::are_trusted(&wanted.modules, wanted.trusted) {
+            let shared = look::shared(process.pid.cast_unsigned(), &sandbox.processes())?;
+            if !shared.is_empty() {
+                return Err(ZygoteError::Shares(imports::shortened(shared.iter())));
+            }
+        }
         let mut reads = parent.as_ref().map_or_else(Vec::new, |parent| parent.reads.clone());
         reads.push((tree.clone(), own_reads));
         let waiting = Arc::new(Waiting::default());

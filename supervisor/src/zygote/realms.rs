@@ -14,13 +14,15 @@ use crate::function::{Function, Variables, is_read_at_start};
 pub struct Kind {
     /// Whether their sandboxes have a network namespace of their own.
     pub own_network: bool,
+    /// Whose they are.
+    pub tenant: Option<String>,
     /// The variables that its zygotes are started with.
     pub variables: Variables,
     /// Key of the environment that its zygotes see all of, where a part makes a difference.
     pub whole: Option<String>,
 }
 
-/// What tells a function from others of its interpreter and network.
+/// What tells a function from others of its interpreter, network and tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Apart(BTreeSet<Difference>);
 
@@ -44,6 +46,7 @@ impl Apart {
         let is_whole = self.0.iter().any(|one| !matches!(one, Difference::Variable(_)));
         Kind {
             own_network: function.own_network(),
+            tenant: function.info.tenant.clone(),
             variables: variables.only(read.chain(at_start)),
             whole: is_whole.then(|| tree.key.clone()),
         }
@@ -67,7 +70,8 @@ impl Inner {
         let alone = tree.view_digest().map_or_else(|| tree.key.as_str(), |_| "");
         let interpreter = tree.interpreter.executable.display();
         let (variables, whole) = (kind.variables.all(), &kind.whole);
-        let realm = format!("{interpreter} {network} {alone} {variables:?} {whole:?}");
+        let tenant = &kind.tenant;
+        let realm = format!("{interpreter} {network} {alone} {variables:?} {whole:?} {tenant:?}");
         let realm = self.policy.names.realm(&realm);
         self.kinds.insert(realm, kind);
         realm
@@ -109,6 +113,9 @@ impl Inner {
         let Some((zygote, function)) = kinds else {
             return "is of another interpreter or network".to_owned();
         };
+        if zygote.tenant != function.tenant {
+            return "is another tenant's".to_owned();
+        }
         let names: BTreeSet<_> =
             zygote.variables.names().chain(function.variables.names()).collect();
         let other = |name: &&&str| zygote.variables.value(name) != function.variables.value(name);

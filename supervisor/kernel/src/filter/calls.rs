@@ -120,6 +120,16 @@ pub const REFUSED: &[Refusal] = &[
         calls: &[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register],
     },
     Refusal {
+        reason: "its slots are the whole machine's (fs.aio-max-nr)",
+        calls: &[
+            libc::SYS_io_setup,
+            libc::SYS_io_submit,
+            libc::SYS_io_getevents,
+            libc::SYS_io_cancel,
+            libc::SYS_io_destroy,
+        ],
+    },
+    Refusal {
         reason: "holds the kernel up in the middle of a copy, or leaves it pages that change",
         calls: &[libc::SYS_userfaultfd, libc::SYS_vmsplice],
     },
@@ -387,11 +397,6 @@ pub const ALLOWED: &[&[c_long]] = &[
         libc::SYS_inotify_init1,
         libc::SYS_inotify_add_watch,
         libc::SYS_inotify_rm_watch,
-        libc::SYS_io_setup,
-        libc::SYS_io_submit,
-        libc::SYS_io_getevents,
-        libc::SYS_io_cancel,
-        libc::SYS_io_destroy,
     ],
     // The same by their old names.
     #[cfg(target_arch = "x86_64")]

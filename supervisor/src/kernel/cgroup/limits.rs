@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::write;
+use crate::kernel::pressure;
 
 /// The weight of a function's processor time against other groups', in hundredths: the kernel's own
 /// default.
@@ -12,6 +13,9 @@ const FULL_WEIGHT: u32 = 100;
 const FULL_SHARES: u32 = 1024;
 /// The time that a quota of processor time is for, in microseconds: the kernel's own default.
 const PERIOD_US: u32 = 100_000;
+
+/// The part of a group's memory that buffers of TCP may take where they are counted apart, as one of so many.
+const SOCKETS_PART: u64 = 4;
 
 /// What a group may use. What is absent is not limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +37,12 @@ impl Limits {
 
     /// None, for what nobody waits for as for a function: half of a function's part.
     pub const BACKGROUND: Self = Self { cpu_weight: FULL_WEIGHT / 2, ..Self::NONE };
+
+    /// Memory of what nobody has given a limit, in bytes: half of the machine's. So what goes wrong in an import or
+    /// a build ends there.
+    pub fn most() -> Option<u64> {
+        pressure::machine().ok().map(|machine| machine.size / 2)
+    }
 
     /// The same, with one of so many equal parts of a function's processor time.
     #[must_use]
@@ -84,7 +94,13 @@ impl Controllers {
 impl Controller {
     fn limit_memory(&self, bytes: Option<u64>) -> io::Result<()> {
         match self {
-            Self::V1(path) => write(&path.join("memory.limit_in_bytes"), &or_max(bytes, "-1")),
+            Self::V1(path) => {
+                write(&path.join("memory.limit_in_bytes"), &or_max(bytes, "-1"))?;
+                // Which v1 does not count with the rest.
+                let sockets = path.join("memory.kmem.tcp.limit_in_bytes");
+                let most = bytes.map(|bytes| bytes / SOCKETS_PART);
+                if sockets.exists() { write(&sockets, &or_max(most, "-1")) } else { Ok(()) }
+            }
             Self::V2(path) => {
                 write(&path.join("memory.max"), &or_max(bytes, "max"))?;
                 // A kernel without swap does not have the file.

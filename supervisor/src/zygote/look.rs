@@ -1,0 +1,91 @@
+//! What a zygote would share with its children, looked at from outside: what it tells of itself is told by a
+//! process in which code of packages has run.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The last descriptor that a zygote has of ours: where it is told what to do.
+const CHANNEL: u32 = 3;
+/// Where what is printed goes in a zygote: to nobody, and to what its children are told of it.
+const OUTPUTS: [&[u8]; 2] = [b"/dev/null", b"/memfd:printed (deleted)"];
+/// Files of memory, which whoever has them mapped may share for writing, whatever rights it has asked for yet.
+const OF_MEMORY: [&str; 6] = ["/memfd:", "/dev/shm/", "/dev/zero", "/SYSV", "/tmp/", "anon_inode:"];
+
+/// Each thing that a zygote would share, for a user; `processes` are those of its sandbox, of which it is one.
+pub fn shared(zygote: u32, processes: &[u32]) -> io::Result<Vec<String>> {
+    let place = Path::new("/proc").join(zygote.to_string());
+    let mut found = Vec::new();
+    for process in processes.iter().filter(|process| **process != zygote) {
+        found.push(format!("a process running: {}", name(&format!("/proc/{process}"))));
+    }
+    for thread in fs::read_dir(place.join("task"))? {
+        let thread = thread?.file_name();
+        if thread.as_bytes() != zygote.to_string().as_bytes() {
+            let task = place.join("task").join(thread);
+            found.push(format!("a thread running: {}", name(&task.to_string_lossy())));
+        }
+    }
+    for descriptor in fs::read_dir(place.join("fd"))? {
+        let descriptor = descriptor?;
+        let number: Option<u32> =
+            descriptor.file_name().to_str().and_then(|text| text.parse().ok());
+        let target = fs::read_link(descriptor.path())?;
+        let is_ours = match number {
+            Some(0..CHANNEL) => OUTPUTS.contains(&target.as_os_str().as_bytes()),
+            Some(CHANNEL) => true,
+            _ => false,
+        };
+        if !is_ours {
+            found.push(format!("a descriptor open: {}", target.display()));
+        }
+    }
+    let maps = fs::read(place.join("maps"))?;
+    found.extend(String::from_utf8_lossy(&maps).lines().filter_map(memory));
+    Ok(found)
+}
+
+fn name(process: &str) -> String {
+    fs::read_to_string(format!("{process}/comm")).unwrap_or_default().trim().to_owned()
+}
+
+/// What a line of the list of what is mapped tells of, where children would write to it together.
+fn memory(line: &str) -> Option<String> {
+    let mut words = line.split_ascii_whitespace();
+    let (rights, inode) = (words.nth(1)?, words.nth(2)?);
+    let name = words.collect::<Vec<_>>().join(" ");
+    let is_of_memory = inode == "0" || OF_MEMORY.iter().any(|prefix| name.starts_with(prefix));
+    (rights.ends_with('s') && (rights.contains('w') || is_of_memory))
+        .then(|| format!("memory that processes share: {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_shared_that_can_be_written_or_is_no_files() {
+        for (line, is_shared) in [
+            ("7f0-7f8 rw-s 00000000 00:01 1026 /dev/zero (deleted)", true),
+            ("7f0-7f8 r--s 00000000 00:01 1026 /memfd:x y (deleted)", true),
+            ("7f0-7f8 ---s 00000000 00:01 3 /SYSV00000000 (deleted)", true),
+            ("7f0-7f8 rw-s 00000000 fe:00 77 /data", true),
+            ("7f0-7f8 r--s 00000000 fe:00 77 /usr/lib/gconv/gconv-modules.cache", false),
+            ("7f0-7f8 rw-p 00000000 00:00 0 [heap]", false),
+            ("7f0-7f8 r-xp 00000000 00:00 0 [vdso]", false),
+            ("", false),
+        ] {
+            assert_eq!(memory(line).is_some(), is_shared, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_process_tells_nothing_that_is_not_seen() {
+        let (_reading, _writing) = io::pipe().unwrap();
+        let own = std::process::id();
+        let found = shared(own, &[own]).unwrap();
+        assert!(found.iter().any(|one| one.starts_with("a descriptor open: pipe:")), "{found:?}");
+        assert!(found.iter().any(|one| one.starts_with("a thread running: ")), "{found:?}");
+    }
+}
