@@ -77,9 +77,19 @@ pub fn walk(state: &Path) -> Result<Found, String> {
     let mut found = Found::new();
     if let Some(sample) = sample {
         let mut left = MOST_NODES;
-        walk_folder(&vfs, sample.inode, "", 0, &mut left, &mut found);
+        let root = follow(&vfs, envs.inode, sample.inode)?;
+        walk_folder(&vfs, root, "", 0, &mut left, &mut found);
     }
     Ok(found)
+}
+
+/// The folder to which a link in a folder leads.
+fn follow(vfs: &Vfs, folder: u64, link: u64) -> Result<u64, String> {
+    let target = vfs.link(link).map_err(|error| error.to_string())?;
+    target.split('/').try_fold(folder, |folder, name| {
+        let found = vfs.lookup(folder, name).map_err(|error| error.to_string())?;
+        found.map(|found| found.inode).ok_or_else(|| format!("{target} leads nowhere"))
+    })
 }
 
 fn walk_folder(

@@ -45,7 +45,7 @@ pub use interpreter::Interpreter;
 pub use repository::{Imports, Lease, Repository, RepositoryError, Subset, retained_name};
 pub use requirements::Requirements;
 pub use store::StoreError;
-pub use vfs::{EMPTY_FOLDER, VIEWS_FOLDER, view_name};
+pub use vfs::{EMPTY_FOLDER, SHOWN_FOLDER, VIEWS_FOLDER, view_name};
 pub use view::plan::Conflict;
 pub use view::published::recently_changed;
 

@@ -287,7 +287,7 @@ fn build(
         handle.clone(),
     );
     let environments = Arc::new(environments);
-    environments.host()?;
+    environments.host();
     let containers = Containers::start(&settings, environments.clone(), handle)?;
     let parts = (environments, containers, functions, sandboxes, keeper);
     let (later, ends) = ((Arc::new(journal), events), (ender, handle.clone()));

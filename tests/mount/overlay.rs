@@ -1,6 +1,7 @@
 //! Views are shown through overlays, which follow what names stand for.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
@@ -16,21 +17,39 @@ tests!(
     what_overlays_are_made_of_is_not_listed,
 );
 
-/// Views that overlays show on the mount, by name of the environment.
-fn hosted(instance: &Instance) -> Vec<(String, String)> {
+/// File systems that are mounted on or below the instance's mount, by where.
+fn mounts(instance: &Instance) -> Vec<(PathBuf, String)> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let envs = instance.mount().join("envs");
     let mounts = text.lines().filter_map(|line| {
         let (head, tail) = line.split_once(" - ")?;
-        let mut head = head.split(' ').skip(3);
-        let view = head.next()?;
-        let name = head.next()?.strip_prefix(envs.to_str()?)?.strip_prefix('/')?;
-        assert!(tail.starts_with("overlay "), "{line}");
-        Some((name.to_owned(), view.trim_start_matches('/').split('.').next()?.to_owned()))
+        let below = Path::new(head.split(' ').nth(4)?).strip_prefix(instance.mount()).ok()?;
+        Some((below.to_owned(), tail.split(' ').next()?.to_owned()))
     });
-    let mut mounts: Vec<_> = mounts.collect();
-    mounts.sort();
-    mounts
+    mounts.collect()
+}
+
+/// What is shown of each environment, of those that have a name: its view, if that is shown through the
+/// overlay.
+fn hosted(instance: &Instance) -> Vec<(String, String)> {
+    let overlay = (PathBuf::from("envs/.views"), "overlay".to_owned());
+    assert_eq!(mounts(instance), [(PathBuf::new(), "fuse.pipsqueak".to_owned()), overlay]);
+    let envs = instance.mount().join("envs");
+    let device = std::fs::metadata(envs.join(".views")).unwrap().dev();
+    let entries = std::fs::read_dir(&envs).unwrap().map(|entry| entry.unwrap().path());
+    let mut named: Vec<_> = entries
+        .filter(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            !name.starts_with('.') && !name.starts_with("requirements-")
+        })
+        .map(|path| {
+            assert_eq!(std::fs::metadata(&path).unwrap().dev(), device, "{path:?}");
+            let leads = std::fs::read_link(&path).unwrap();
+            let view = leads.file_name().unwrap().to_str().unwrap().split('.').next().unwrap();
+            (path.file_name().unwrap().to_str().unwrap().to_owned(), view.to_owned())
+        })
+        .collect();
+    named.sort();
+    named
 }
 
 fn names_are_shown_through_overlays_that_follow_them() {
@@ -51,7 +70,7 @@ fn names_are_shown_through_overlays_that_follow_them() {
     instance.ok(&["env", "add", "one", "six"]);
     instance.ok(&["env", "add", "two", "idna"]);
     assert_eq!(hosted(&instance), [view("one"), view("two")]);
-    // Not what functions have by their requirements alone.
+    // As is what functions have by their requirements alone.
     let requirements = instance.scratch().join("requirements.txt");
     std::fs::write(&requirements, "six\n").unwrap();
     let code = "import six\n\ndef handler(event): return six.PY3\n";
@@ -92,7 +111,7 @@ fn names_are_shown_through_overlays_that_follow_them() {
         (vec!["certifi".into(), "six.py".into()], vec!["idna".into()])
     );
     instance.ok(&["down"]);
-    assert_eq!(hosted(&instance), []);
+    assert_eq!(mounts(&instance), []);
     instance.up();
     assert_eq!(hosted(&instance), [view("one"), view("two")]);
 }
@@ -146,7 +165,13 @@ fn what_overlays_are_made_of_is_not_listed() {
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["dists", "envs"]);
-    for folder in [".empty", ".views"] {
+    // Names only.
+    let folders = ["dists", "envs"].map(|folder| instance.mount().join(folder));
+    for entry in folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()) {
+        let path = entry.unwrap().path();
+        assert!(path.is_symlink() && path.is_dir(), "{path:?}");
+    }
+    for folder in [".empty", ".views", "envs/.views"] {
         let folder = instance.mount().join(folder);
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
         assert!(!folder.join("lib").exists() && std::fs::create_dir(folder.join("lib")).is_err());

@@ -132,6 +132,7 @@ fn a_damaged_index_is_repaired() {
 fn a_damaged_list_of_names_is_repaired() {
     let instance = Instance::start(&Options::default());
     instance.ok(&["env", "add", "science", "six"]);
+    read_all(&site(&instance, "science")).unwrap();
     flip(&instance.state().join("views/published.json"), 40);
     assert_eq!(findings(&instance, "fsck").len(), 1);
     restart_the_mounts_server(&instance);

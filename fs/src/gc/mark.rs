@@ -104,6 +104,8 @@ impl Marking<'_> {
                 | Inode::Dists
                 | Inode::Empty
                 | Inode::Views
+                | Inode::Shown
+                | Inode::Name { .. }
                 | Inode::EmptyFile { .. } => {}
             }
         }

@@ -15,7 +15,7 @@ use fuser::{
 use super::errno::errno;
 use crate::prefetch::Prefetcher;
 use crate::vfs::counters::Operation;
-use crate::vfs::inode::VIEWS;
+use crate::vfs::inode::{SHOWN, VIEWS};
 use crate::vfs::{Attributes, DirectoryEntry, FileKind, Vfs, VfsError};
 
 /// How long the kernel may keep what it was told: for ever, until it is told otherwise.
@@ -104,7 +104,7 @@ impl Filesystem for Adapter {
         match found {
             Ok(Some(attributes)) => reply.entry(&ALWAYS, &attr(&attributes), Generation(0)),
             // It may come, and nobody is told.
-            Ok(None) if parent.0 == VIEWS => reply.error(Errno::ENOENT),
+            Ok(None) if [VIEWS, SHOWN].contains(&parent.0) => reply.error(Errno::ENOENT),
             // Inode 0 with a time to live: the kernel keeps that there is nothing.
             Ok(None) => reply.entry(&ALWAYS, &nothing(), Generation(0)),
             Err(error) => reply.error(error),

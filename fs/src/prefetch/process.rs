@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::prctl::{set_name, set_pdeathsig};
@@ -13,9 +13,9 @@ use super::entered::{Entered, Heard, hear};
 use super::host::{Host, runs};
 use super::package::Root;
 use crate::trace::Trace;
-use crate::vfs::{VIEWS_FOLDER, view_name};
+use crate::vfs::{SHOWN_FOLDER, VIEWS_FOLDER, view_name};
 use crate::view::index::Index;
-use crate::view::published::{Published, index_path};
+use crate::view::published::index_path;
 
 /// A module is not read ahead again for so long. The kernel may have dropped it by then.
 const RECENT: Duration = Duration::from_secs(5);
@@ -65,7 +65,7 @@ pub fn run(state: &Path, mountpoint: &Path) -> io::Result<()> {
             }
         }
         if let Some(view) = known.get_mut(&entered.view)
-            && let Err(error) = view.follow(&entered, &views, mountpoint, &host)
+            && let Err(error) = view.follow(&entered, mountpoint, &host)
         {
             tracing::debug!(%error, entered.view, "not read ahead");
         }
@@ -100,13 +100,7 @@ impl Known {
     }
 
     /// Reads ahead of the import of the package that was entered, where it is one.
-    fn follow(
-        &mut self,
-        entered: &Entered,
-        views: &Path,
-        mountpoint: &Path,
-        host: &Host,
-    ) -> io::Result<()> {
+    fn follow(&mut self, entered: &Entered, mountpoint: &Path, host: &Host) -> io::Result<()> {
         self.used = Instant::now();
         let Some(package) = self.packages.get(&entered.node) else { return Ok(()) };
         if self.used > self.until {
@@ -116,12 +110,8 @@ impl Known {
         if self.done.contains(package) {
             return Ok(());
         }
-        let root = if entered.is_named {
-            shown_at(&entered.view, views, mountpoint)?
-        } else {
-            mountpoint.join(VIEWS_FOLDER).join(&self.name)
-        };
-        let root = Root::open(&root)?;
+        let folder = if entered.is_named { SHOWN_FOLDER } else { VIEWS_FOLDER };
+        let root = Root::open(&mountpoint.join(folder).join(&self.name))?;
         let interpreter = self.trace.interpreter.as_deref();
         let is_hosts = interpreter.is_some_and(|executable| runs(entered.thread, executable));
         let suffixes = &self.trace.suffixes;
@@ -137,12 +127,4 @@ impl Known {
         });
         Ok(())
     }
-}
-
-/// The folder of the mount that shows a view under a name.
-fn shown_at(view: &str, views: &Path, mountpoint: &Path) -> io::Result<PathBuf> {
-    let published = Published::read(views)?;
-    let name = published.envs.iter().find(|(_, digest)| *digest == view).map(|(name, _)| name);
-    let name = name.ok_or_else(|| io::Error::other("no name stands for the view"))?;
-    Ok(mountpoint.join("envs").join(name))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 1, 2, 3                       the root, its folders envs and dists
-//! 7, 11                         the empty folder, the folder of views
+//! 7, 11, 23                     the empty folder, the folder of views, that to which names lead
 //! 15, 19                        an empty file, one that may be executed
 //! copy << 40 | object << 2 | x  a file; x is 1 where it may be executed. The same content in two
 //!                               environments is one inode, and one copy in the page cache; but of
@@ -10,6 +10,8 @@
 //! node << 2 | 2                 a folder or a link: one of the view's own numbers
 //! 1 << 40 | node << 2 | 2       the same, where it was come to by a name: the kernel knows a folder
 //!                               by one path
+//! 2 << 40 | node << 2 | 2       the name of an environment: a link to the view with that first node
+//! 3 << 40 | node << 2 | 2       the name of a distribution, likewise
 //! ```
 //!
 //! What a file's number says is the same in each view that has it at its path: who was shown some of an
@@ -28,6 +30,8 @@ pub const DISTS: u64 = 3;
 pub const EMPTY: u64 = 7;
 /// The folder of views.
 pub const VIEWS: u64 = 11;
+/// The folder of views to which names lead.
+pub const SHOWN: u64 = 23;
 /// Empty files, by whether they may be executed.
 const EMPTY_FILES: [u64; 2] = [15, 19];
 
@@ -49,6 +53,8 @@ pub enum Inode {
     Empty,
     /// The folder of views.
     Views,
+    /// The folder of views to which names lead.
+    Shown,
     /// A file without content.
     EmptyFile {
         /// Whether it may be executed.
@@ -70,6 +76,13 @@ pub enum Inode {
         /// True if a name led to it, false if the folder of views did.
         is_named: bool,
     },
+    /// A name: a link to a view.
+    Name {
+        /// Number of the view's first node.
+        number: u64,
+        /// True for a distribution's name, false for an environment's.
+        is_distribution: bool,
+    },
 }
 
 impl Inode {
@@ -81,6 +94,7 @@ impl Inode {
             (DISTS, _) => Self::Dists,
             (EMPTY, _) => Self::Empty,
             (VIEWS, _) => Self::Views,
+            (SHOWN, _) => Self::Shown,
             (0..4, _) => return None,
             (_, 3) => {
                 let place = EMPTY_FILES.iter().position(|&one| one == number)?;
@@ -92,6 +106,7 @@ impl Inode {
                 match (id, kind, copy) {
                     (0, ..) => return None,
                     (number, 2, 0 | 1) => Self::Node { number, is_named: copy == 1 },
+                    (number, 2, 2 | 3) => Self::Name { number, is_distribution: copy == 3 },
                     (_, 2, _) => return None,
                     (id, kind, copy) => Self::Object { id, executable: kind == 1, copy },
                 }
@@ -107,11 +122,15 @@ impl Inode {
             Self::Dists => DISTS,
             Self::Empty => EMPTY,
             Self::Views => VIEWS,
+            Self::Shown => SHOWN,
             Self::EmptyFile { executable } => EMPTY_FILES[usize::from(executable)],
             Self::Object { id, executable, copy } => {
                 u64::from(copy) << VARIANT | id << 2 | u64::from(executable)
             }
             Self::Node { number, is_named } => u64::from(is_named) << VARIANT | number << 2 | 2,
+            Self::Name { number, is_distribution } => {
+                (2 + u64::from(is_distribution)) << VARIANT | number << 2 | 2
+            }
         }
     }
 }
@@ -135,6 +154,7 @@ mod tests {
             for inode in [
                 Inode::Object { id, executable: flag, copy },
                 Inode::Node { number: id, is_named: flag },
+                Inode::Name { number: id, is_distribution: flag },
                 Inode::EmptyFile { executable: flag },
             ] {
                 prop_assert_eq!(Inode::decode(inode.encode()), Some(inode));

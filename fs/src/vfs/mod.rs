@@ -7,7 +7,9 @@ mod world;
 
 use std::io;
 
-pub use ops::{Attributes, DirectoryEntry, EMPTY_FOLDER, FileKind, VIEWS_FOLDER, Vfs};
+pub use ops::{
+    Attributes, DirectoryEntry, EMPTY_FOLDER, FileKind, SHOWN_FOLDER, VIEWS_FOLDER, Vfs,
+};
 pub use world::view_name;
 
 use crate::id::ObjectId;

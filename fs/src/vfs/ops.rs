@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use super::VfsError;
 use super::counters::Counters;
-use super::inode::{DISTS, EMPTY, ENVS, Inode, VIEWS};
-use super::world::{Change, World, inode_of};
+use super::inode::{DISTS, EMPTY, ENVS, Inode, SHOWN, VIEWS};
+use super::world::{Change, World, inode_of, view_name};
 use crate::id::ObjectId;
 use crate::prefetch::Entered;
 use crate::store::buffers::Buffer;
@@ -29,6 +29,14 @@ pub const EMPTY_FOLDER: &str = ".empty";
 /// A folder at the root that is not listed, and has every view by [`view_name`](super::view_name): for overlays,
 /// which believe that nothing changes below them, and for all views to be of one.
 pub const VIEWS_FOLDER: &str = ".views";
+
+/// The folder to which the names of environments and distributions lead, from the mount's root. It is not
+/// listed, and has every view by the same names. An overlay of all views may lie on it: one mount for all
+/// names. It is below the environments so that whoever has those mounted elsewhere has it too.
+pub const SHOWN_FOLDER: &str = "envs/.views";
+
+/// Its name among the environments: none of theirs begins with a dot.
+const SHOWN_NAME: &str = ".views";
 
 /// Objects that are remembered as damaged until somebody asks; a scrub finds the others.
 const MOST_SUSPECTS: usize = 1 << 16;
@@ -117,10 +125,11 @@ impl Vfs {
     /// A folder's entry by name; `None` where there is none.
     pub fn lookup(&self, folder: u64, name: &str) -> Result<Option<Attributes>, VfsError> {
         let world = self.world();
-        let named = |names: &BTreeMap<String, String>| {
+        let named = |names: &BTreeMap<String, String>, is_distribution| {
             let index = world.named(names, name)?;
-            Ok::<_, VfsError>(index.map(|index| root(index, true)))
+            Ok::<_, VfsError>(index.map(|index| link_to(index, is_distribution)))
         };
+        let view = |is_named| world.view_called(name).map(|index| root(index, is_named));
         let inode = match Inode::decode(folder).ok_or(VfsError::NoNode(folder))? {
             Inode::Root => match name {
                 "envs" => Some(ENVS),
@@ -129,11 +138,13 @@ impl Vfs {
                 VIEWS_FOLDER => Some(VIEWS),
                 _ => None,
             },
-            Inode::Envs => named(&world.published()?.envs)?,
-            Inode::Dists => named(&world.published()?.dists)?,
+            Inode::Envs if name == SHOWN_NAME => Some(SHOWN),
+            Inode::Envs => named(&world.published()?.envs, false)?,
+            Inode::Dists => named(&world.published()?.dists, true)?,
             Inode::Empty => None,
-            Inode::Views => world.view_called(name).map(|index| root(index, false)),
-            Inode::Object { .. } | Inode::EmptyFile { .. } => {
+            Inode::Views => view(false),
+            Inode::Shown => view(true),
+            Inode::Object { .. } | Inode::EmptyFile { .. } | Inode::Name { .. } => {
                 return Err(VfsError::Kind(folder, "folder"));
             }
             Inode::Node { number, is_named } => {
@@ -177,13 +188,20 @@ impl Vfs {
     /// Where a link leads.
     pub fn link(&self, inode: u64) -> Result<String, VfsError> {
         let world = self.world();
-        if let Some(Inode::Node { number, .. }) = Inode::decode(inode)
-            && let Some((index, node)) = world.node(number)
-            && let Some(Kind::Link(target)) = index.kind(node)
-        {
-            return Ok(target.to_owned());
-        }
-        Err(VfsError::Kind(inode, "link"))
+        let target = match Inode::decode(inode) {
+            Some(Inode::Node { number, .. }) => match world.node(number) {
+                Some((index, node)) => match index.kind(node) {
+                    Some(Kind::Link(target)) => Some(target.to_owned()),
+                    _ => None,
+                },
+                None => None,
+            },
+            Some(Inode::Name { number, is_distribution }) => {
+                world.node(number).map(|(index, _)| target(index, is_distribution))
+            }
+            _ => None,
+        };
+        target.ok_or(VfsError::Kind(inode, "link"))
     }
 
     /// Part of a file's content, shorter than asked for only at its end.
@@ -253,21 +271,36 @@ fn root(index: &Index, is_named: bool) -> u64 {
     Inode::Node { number: index.first_number(), is_named }.encode()
 }
 
+/// Inode number of a name that stands for a view.
+fn link_to(index: &Index, is_distribution: bool) -> u64 {
+    Inode::Name { number: index.first_number(), is_distribution }.encode()
+}
+
+/// Where a name leads that stands for a view, from the folder that has the name.
+fn target(index: &Index, is_distribution: bool) -> String {
+    let name = view_name(index.view(), index.first_number());
+    if is_distribution {
+        format!("../{SHOWN_FOLDER}/{name}")
+    } else {
+        format!("{SHOWN_NAME}/{name}")
+    }
+}
+
 /// Names and inode numbers of what a folder has.
 fn children(world: &World, folder: u64) -> Result<Vec<(String, u64)>, VfsError> {
-    let named = |names: &BTreeMap<String, String>| {
+    let named = |names: &BTreeMap<String, String>, is_distribution| {
         let known = names.iter().filter_map(|(name, digest)| {
             let index = world.view(digest)?;
-            Some((name.clone(), root(index, true)))
+            Some((name.clone(), link_to(index, is_distribution)))
         });
         known.collect()
     };
     Ok(match Inode::decode(folder).ok_or(VfsError::NoNode(folder))? {
         Inode::Root => vec![("dists".to_owned(), DISTS), ("envs".to_owned(), ENVS)],
-        Inode::Envs => named(&world.published()?.envs),
-        Inode::Dists => named(&world.published()?.dists),
-        Inode::Empty | Inode::Views => Vec::new(),
-        Inode::Object { .. } | Inode::EmptyFile { .. } => {
+        Inode::Envs => named(&world.published()?.envs, false),
+        Inode::Dists => named(&world.published()?.dists, true),
+        Inode::Empty | Inode::Views | Inode::Shown => Vec::new(),
+        Inode::Object { .. } | Inode::EmptyFile { .. } | Inode::Name { .. } => {
             return Err(VfsError::Kind(folder, "folder"));
         }
         Inode::Node { number, is_named } => {
@@ -307,14 +340,18 @@ fn attributes(world: &World, inode: u64) -> Result<Attributes, VfsError> {
         links: 1,
         modified: time(0),
     };
-    let names = |names: &BTreeMap<String, String>, published: &Published| {
-        folder(narrow(names.len()), published.generation)
+    let link = |target: &str| Attributes {
+        kind: FileKind::Link,
+        mode: 0o777,
+        ..file(target.len() as u64, false)
     };
+    // As many links as folders: the names are links.
+    let names = |folders: u32, published: &Published| folder(2 + folders, published.generation);
     Ok(match Inode::decode(inode).ok_or(VfsError::NoNode(inode))? {
         Inode::Root => folder(4, 0),
-        Inode::Empty | Inode::Views => folder(2, 0),
-        Inode::Envs => world.published().map(|published| names(&published.envs, published))?,
-        Inode::Dists => world.published().map(|published| names(&published.dists, published))?,
+        Inode::Empty | Inode::Views | Inode::Shown => folder(2, 0),
+        Inode::Envs => names(1, world.published()?),
+        Inode::Dists => names(0, world.published()?),
         Inode::EmptyFile { executable } => file(0, executable),
         Inode::Object { id, executable, .. } => {
             let (index, place) = world.object(id).ok_or_else(missing)?;
@@ -327,18 +364,14 @@ fn attributes(world: &World, inode: u64) -> Result<Attributes, VfsError> {
                     folder(2 + World::count_folders(index, first, count), 0)
                 }
                 Kind::File { .. } | Kind::Empty { .. } => return Err(missing()),
-                Kind::Link(target) => Attributes {
-                    kind: FileKind::Link,
-                    mode: 0o777,
-                    ..file(target.len() as u64, false)
-                },
+                Kind::Link(target) => link(target),
             }
         }
+        Inode::Name { number, is_distribution } => {
+            let (index, _) = world.node(number).ok_or_else(missing)?;
+            link(&target(index, is_distribution))
+        }
     })
-}
-
-fn narrow(count: usize) -> u32 {
-    u32::try_from(count).map_or(u32::MAX, |count| count.saturating_add(2))
 }
 
 fn time(seconds: u64) -> SystemTime {

@@ -12,7 +12,7 @@ use crate::view::index::{Index, Kind};
 use crate::view::published::{Published, index_path};
 
 use super::VfsError;
-use super::inode::{Inode, VIEWS};
+use super::inode::{DISTS, ENVS, Inode, SHOWN, VIEWS};
 
 /// A moment's views and names. Never changed: a new publication makes a new one.
 #[derive(Debug, Default)]
@@ -179,6 +179,14 @@ impl World {
                 now => compare(&before.index, now.map(|now| &*now.index), &mut change),
             }
         }
+        if let Some(published) = &earlier.published {
+            for (folder, names) in [(ENVS, &published.envs), (DISTS, &published.dists)] {
+                let others = names.iter().filter(|(_, digest)| {
+                    number_of(&self.views, digest) != number_of(&earlier.views, digest)
+                });
+                change.entries.extend(others.map(|(name, _)| (folder, name.clone())));
+            }
+        }
         let is_shown = |id: &ObjectId| {
             let place = self.objects.get(id);
             let location = place.and_then(|(index, place)| index.location(*place));
@@ -204,8 +212,13 @@ fn objects_of(index: &Index) -> impl Iterator<Item = (u64, ObjectId)> {
     })
 }
 
+/// Number of the first node of a view.
+fn number_of(views: &HashMap<String, View>, digest: &str) -> Option<u64> {
+    views.get(digest).map(|view| view.index.first_number())
+}
+
 /// Names in the folders of a view that mean something else in another of the same digest; where there
-/// is none, its own and those at its root as names lead to it.
+/// is none, its own.
 ///
 /// Else an entry of a file is left alone: an overlay of all views has one inode for a file of several,
 /// and looks at it by the path at which it was found first.
@@ -216,17 +229,16 @@ fn compare(before: &Index, now: Option<&Index>, change: &mut Change) {
     let same_numbers =
         |now: &&Index| now.first_number() == before.first_number() && now.count() == before.count();
     let now = now.filter(same_numbers);
-    if now.is_none() {
-        change.entries.push((VIEWS, view_name(before.view(), before.first_number())));
-    }
-    let (folders, ways): (_, &[bool]) =
-        if now.is_some() { (before.count(), &[false, true]) } else { (1, &[true]) };
-    for folder in 0..folders {
+    let Some(now) = now else {
+        let name = view_name(before.view(), before.first_number());
+        change.entries.extend([VIEWS, SHOWN].map(|folder| (folder, name.clone())));
+        return;
+    };
+    for folder in 0..before.count() {
         let Some(Kind::Folder { first, count }) = before.kind(folder) else { continue };
         for child in first..first.saturating_add(count) {
-            let is_other =
-                now.is_none_or(|now| inode(now, child, false) != inode(before, child, false));
-            for &is_named in ways.iter().filter(|_| is_other) {
+            let is_other = inode(now, child, false) != inode(before, child, false);
+            for is_named in [false, true].into_iter().filter(|_| is_other) {
                 let parent = inode(before, folder, is_named);
                 let entry = parent.zip(before.name(child).map(ToOwned::to_owned));
                 change.entries.extend(entry);

@@ -236,9 +236,10 @@ impl Containers {
     fn renew_now(&self) -> Result<(), ContainersError> {
         self.with(|inner| {
             for exported in inner.exports.views()? {
-                // One that nobody has had since the start is in no overlay that is old.
-                if let Some(view) = self.environments.known_view(&exported) {
-                    inner.exports.renew(&view)?;
+                match self.environments.view(&exported) {
+                    Ok(view) => inner.exports.renew(&view)?,
+                    // An earlier supervisor has left it, and nobody can have it.
+                    Err(error) => tracing::debug!(%error, exported, "an export is as it was"),
                 }
             }
             Ok(())

@@ -51,11 +51,6 @@ impl Environments {
         self.shared.view(view)
     }
 
-    /// The view with a digest, where somebody has had it. Blocks.
-    pub fn known_view(&self, view: &str) -> Option<Arc<View>> {
-        self.shared.views.get(self.shared.repository.root(view).ok()?.0)
-    }
-
     /// Views, of environments and distributions, that are mounted somewhere in these namespaces. Those
     /// that this instance shows itself, on its mount and on `exports`, are not among them. Blocks.
     pub fn mounted(

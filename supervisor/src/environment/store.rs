@@ -54,7 +54,6 @@ impl Environments {
                 let _changing = shared.trees.changing(&abandoned);
                 shared.repository.collect(&roots, grace, &*shared)?
             };
-            shared.forget_collected();
             Ok(told_collected(collected, dry_run))
         })
         .await

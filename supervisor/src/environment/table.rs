@@ -106,9 +106,6 @@ pub(super) struct Shared {
     pub(super) owed: Mutex<BTreeSet<String>>,
     pub(super) keeper: Arc<Keeper>,
     pub(super) views: Views,
-    /// Names of environments that the host sees through overlays. Locked while what they stand for
-    /// changes.
-    pub(super) hosted: Mutex<BTreeSet<String>>,
     pub(super) sandboxes: Arc<Sandboxes>,
     pub(super) python: PathBuf,
     pub(super) private: Option<PathBuf>,
@@ -137,7 +134,6 @@ impl Environments {
             owed: Mutex::default(),
             keeper,
             views,
-            hosted: Mutex::default(),
             sandboxes,
             python,
             private,

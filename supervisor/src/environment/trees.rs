@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use crate::sync::{Mutex, lock};
 
+/// Most that are kept of what nobody uses: what was asked for lately is likely to be asked for again.
+const MOST_KEPT: usize = 256;
+
 /// What was read, by name.
 #[derive(Debug)]
 pub struct Trees<T>(Mutex<Known<T>>);
@@ -49,7 +52,11 @@ impl<T> Trees<T> {
             let mut known = lock(&self.0);
             // Else something has changed since, and it may have been this.
             if known.generation == generation {
-                return Ok(known.trees.entry(name.to_owned()).or_insert(tree).clone());
+                let kept = known.trees.entry(name.to_owned()).or_insert(tree).clone();
+                let idle = known.make_room();
+                // What they hold is let go beside the lock.
+                drop((known, idle));
+                return Ok(kept);
             }
         }
     }
@@ -57,6 +64,16 @@ impl<T> Trees<T> {
     /// A change of what names stand for: made, or failed, when this is dropped.
     pub fn changing<'a>(&'a self, names: &'a [String]) -> Changing<'a, T> {
         Changing { trees: self, names }
+    }
+}
+
+impl<T> Known<T> {
+    /// Takes out what nobody uses, where there is too much of it.
+    fn make_room(&mut self) -> Vec<(String, Arc<T>)> {
+        if self.trees.len() <= MOST_KEPT {
+            return Vec::new();
+        }
+        self.trees.extract_if(|_, tree| Arc::strong_count(tree) == 1).collect()
     }
 }
 
@@ -129,6 +146,21 @@ mod tests {
         drop(changing);
         assert_eq!(trees.get("e"), None);
         assert_eq!(read(&trees, &catalog, || {}), 2);
+    }
+
+    #[test]
+    fn what_nobody_uses_makes_room_and_what_is_used_stays() {
+        let trees = Trees::<usize>::default();
+        let read = |number: usize| {
+            let Ok(tree) = trees.read(&number.to_string(), || Ok::<_, Infallible>(number));
+            tree
+        };
+        let used: Vec<_> = (0..2 * MOST_KEPT).map(read).collect();
+        let is_kept = |number: usize| trees.get(&number.to_string()).is_some();
+        assert!((0..2 * MOST_KEPT).all(is_kept));
+        drop(used);
+        drop(read(2 * MOST_KEPT));
+        assert!((0..2 * MOST_KEPT).all(|number| !is_kept(number)) && is_kept(2 * MOST_KEPT));
     }
 
     #[test]

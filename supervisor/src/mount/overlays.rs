@@ -81,11 +81,6 @@ impl Overlays {
         Ok(Overlay { tree, device })
     }
 
-    /// Whether there is one.
-    pub fn is_there(&self) -> bool {
-        !lock(&self.all).is_empty()
-    }
-
     /// The file system of the one to have.
     pub fn device(&self) -> Option<u64> {
         lock(&self.all).last().map(|overlay| overlay.device)

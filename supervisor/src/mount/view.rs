@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use pipsqueak_fs::VIEWS_FOLDER;
 use pipsqueak_kernel::mount::{self, Access};
@@ -27,14 +27,14 @@ use super::uses::{self, Places};
 /// Labels of files in an overlay are others than those in the mount, so policies would have to know it.
 const SELINUX: &str = "/sys/fs/selinux/enforce";
 
-/// The views that somebody has had, by the inode number of their roots: numbers are never reused.
+/// The views that somebody has, by the inode number of their roots: numbers are never reused.
 #[derive(Debug)]
 pub struct Views {
     mount: PathBuf,
     device: u64,
     devices: Devices,
     overlays: Arc<Overlays>,
-    known: Mutex<BTreeMap<u64, Arc<View>>>,
+    known: Mutex<BTreeMap<u64, Weak<View>>>,
 }
 
 /// A view, to be mounted elsewhere.
@@ -71,9 +71,10 @@ impl Views {
     /// `name`. Blocks.
     pub fn open(&self, digest: &str, (root, name): (u64, String)) -> io::Result<Arc<View>> {
         let mut known = lock(&self.known);
-        if let Some(view) = known.get(&root) {
-            return Ok(view.clone());
+        if let Some(view) = known.get(&root).and_then(Weak::upgrade) {
+            return Ok(view);
         }
+        known.retain(|_, view| view.strong_count() > 0);
         // Ahead of the overlay, which would believe for ever that it is not there.
         let path = self.mount.join(VIEWS_FOLDER).join(&name);
         let folder = File::open(&path).map_err(at(&path))?;
@@ -84,13 +85,8 @@ impl Views {
         let (device, overlays) = (self.device, self.overlays.clone());
         let digest = digest.to_owned();
         let view = Arc::new(View { digest, root, name, folder, device, overlays });
-        known.insert(root, view.clone());
+        known.insert(root, Arc::downgrade(&view));
         Ok(view)
-    }
-
-    /// The view whose root is an inode, where somebody has had it.
-    pub fn get(&self, root: u64) -> Option<Arc<View>> {
-        lock(&self.known).get(&root).cloned()
     }
 
     /// Exchanges the overlay, because files in views are others now. Who has a view of it keeps that.
@@ -99,9 +95,12 @@ impl Views {
         self.overlays.renew(&self.devices);
     }
 
-    /// Forgets the views, by digest and inode number of their root, that are not to be kept.
-    pub fn retain(&self, is_kept: impl Fn(&str, u64) -> bool) {
-        lock(&self.known).retain(|root, view| is_kept(&view.digest, *root));
+    /// Mounts the overlay of all views at a path; nothing where there are no overlays. Blocks.
+    pub fn attach_all(&self, path: &Path) -> io::Result<()> {
+        match self.overlays.take(Path::new(".")) {
+            Some(all) => mount::attach(all?.as_fd(), path),
+            None => Ok(()),
+        }
     }
 
     /// Where views and folders of the mount are mounted, without the instance's own places: `exports`
@@ -132,11 +131,6 @@ impl View {
     /// Mounts it at a path, over what may lie there.
     pub fn attach(&self, path: &Path) -> io::Result<()> {
         mount::attach(self.take()?.as_fd(), path)
-    }
-
-    /// Whether it is more than a folder of the mount.
-    pub fn is_overlay(&self) -> bool {
-        self.overlays.is_there()
     }
 
     /// Whether this is what is mounted at a path.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::fixture::{Package, Store, hashes, lock_of, stage, tree, unpacked};
+use super::fixture::{Package, Store, entered, hashes, lock_of, stage, tree, unpacked};
 use crate::fsck::repair::{Repaired, Wheel};
 use crate::gc::Mounted;
 use crate::requirements::Requirements;
@@ -173,13 +173,13 @@ proptest! {
 #[test]
 fn a_damaged_list_of_names_is_told_and_what_is_open_goes_on() {
     let store = store();
-    let root = store.shown.0.lookup(crate::vfs::inode::ENVS, "e").unwrap().unwrap().inode;
+    let root = entered(&store.shown.0, "e").unwrap().unwrap();
     let path = store.state().join("views/published.json");
     flip(&path, bits(&path) / 2);
     assert_eq!(store.check().len(), 1);
     // Whoever reads it anew, as a successor does, shows no names and no wrong ones.
     let successor = crate::vfs::Vfs::open(&store.state()).unwrap();
-    assert!(successor.lookup(crate::vfs::inode::ENVS, "e").is_err());
+    assert!(entered(&successor, "e").is_err());
     assert!(successor.attributes(root).is_ok());
     assert!(store.shown.reload(&[]).is_err());
     assert!(nothing_is_wrong(&store));

@@ -26,7 +26,7 @@ use crate::interpreter::Interpreter;
 use crate::repository::Repository;
 use crate::requirements::Requirements;
 use crate::store::segment::FRAME_BYTES;
-use crate::vfs::inode::ENVS;
+use crate::vfs::inode::{ENVS, SHOWN};
 use crate::vfs::{FileKind, Vfs, VfsError};
 
 const SITE: &str = "lib/python3.11/site-packages";
@@ -159,8 +159,7 @@ impl Store {
 
     /// The packages' files of an environment, read through the mount.
     pub fn tree(&self, name: &str) -> Result<Tree, VfsError> {
-        let vfs = &self.shown.0;
-        let root = vfs.lookup(ENVS, name)?.expect("it is there").inode;
+        let root = entered(&self.shown.0, name)?.expect("it is there");
         self.tree_of(root)
     }
 
@@ -186,6 +185,14 @@ impl Store {
         }
         Ok(tree)
     }
+}
+
+/// The folder to which the name of an environment leads.
+pub fn entered(vfs: &Vfs, name: &str) -> Result<Option<u64>, VfsError> {
+    let Some(link) = vfs.lookup(ENVS, name)? else { return Ok(None) };
+    let target = vfs.link(link.inode)?;
+    let view = target.strip_prefix(".views/").expect("it leads to the folder of views");
+    Ok(vfs.lookup(SHOWN, view)?.map(|folder| folder.inode))
 }
 
 /// Opens the repository in a folder.

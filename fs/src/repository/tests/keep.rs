@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fixture::Store;
+use super::fixture::{Store, entered};
 use crate::gc::Mounted;
 use crate::repository::retained_name;
-use crate::vfs::inode::{ENVS, VIEWS};
+use crate::vfs::inode::VIEWS;
 use crate::vfs::{DirectoryEntry, FileKind};
 
 #[test]
@@ -85,7 +85,7 @@ fn a_file_has_one_number_in_all_views_and_a_folder_one_for_each_way_to_it() {
     let (part, _) = below(root(&subset.view));
     assert!(part.len() > 5 && part.len() < all.len());
     assert!(part.iter().all(|(path, inode)| all[path] == *inode), "{part:?} {all:?}");
-    let named = vfs.lookup(ENVS, "e").unwrap().unwrap().inode;
+    let named = entered(vfs, "e").unwrap().unwrap();
     assert_eq!(store.repository.view_of(named).unwrap(), Some(whole.view));
     let (same, others) = below(named);
     assert_eq!(same, all);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::fixture::{Package, Store, tree};
+use super::fixture::{Package, Store, entered, tree};
 use crate::durable::crash;
 use crate::gc::mark::Roots;
 use crate::repository::Lease;
@@ -91,8 +91,7 @@ fn carry_out(mut store: Store, model: &mut Model, change: Change) -> Store {
             if let Some(packages) = model.environments.get(&named(name)) {
                 let environment = store.repository.environment(&named(name)).unwrap().unwrap();
                 let lease = store.repository.lease(&environment.view);
-                let root = store.shown.0.lookup(crate::vfs::inode::ENVS, &named(name));
-                let root = root.unwrap().unwrap().inode;
+                let root = entered(&store.shown.0, &named(name)).unwrap().unwrap();
                 model.used.push((root, packages.clone(), lease));
             }
         }
