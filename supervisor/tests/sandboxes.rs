@@ -48,7 +48,7 @@ async fn shell(sandboxes: &Sandboxes, sandbox: &Sandbox, script: &str) -> (Strin
     drop(print);
     let mut text = String::new();
     printed.read_to_string(&mut text).unwrap();
-    let exit = sandboxes.exits().of(process.pid, Duration::from_secs(5)).await.unwrap();
+    let exit = process.end.heard(Duration::from_secs(5)).await.unwrap();
     (text, exit)
 }
 

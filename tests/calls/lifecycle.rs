@@ -61,7 +61,7 @@ fn down_leaves_nothing() {
     instance.await_zygotes();
     let footprint = instance.footprint();
     assert!(footprint.processes.len() >= 7, "{footprint:?}");
-    assert!(!footprint.groups.is_empty() && footprint.mounts.len() == 1, "{footprint:?}");
+    assert!(!footprint.groups.is_empty() && footprint.mounts.len() == 2, "{footprint:?}");
     assert!(footprint.namespaces.len() >= 14, "{footprint:?}");
     instance.ok(&["down"]);
     crate::harness::wait_until_gone(&footprint);

@@ -3,13 +3,17 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Instance, Options, eventually};
 use crate::tests;
 
-tests!(a_sandbox_that_cannot_be_ended_keeps_its_user);
+tests!(
+    a_sandbox_that_cannot_be_ended_keeps_its_user,
+    a_call_whose_process_is_held_is_answered_at_its_timeout,
+);
 
 /// Where v1's freezer is, which holds back SIGKILL. v2's does not.
 const FREEZER: &str = "/sys/fs/cgroup/freezer";
@@ -27,7 +31,10 @@ impl Held {
         for process in processes {
             fs::write(held.0.join("cgroup.procs"), process.to_string()).unwrap();
         }
-        fs::write(held.0.join("freezer.state"), "FROZEN").unwrap();
+        let state = held.0.join("freezer.state");
+        fs::write(&state, "FROZEN").unwrap();
+        // Before that they may still be ended.
+        eventually("all are held", || fs::read_to_string(&state).unwrap().trim() == "FROZEN");
         held
     }
 }
@@ -53,21 +60,37 @@ fn users(instance: &Instance) -> Vec<(i32, u32)> {
     instance.sandboxed().into_iter().filter_map(user).collect()
 }
 
-fn a_sandbox_that_cannot_be_ended_keeps_its_user() {
+/// A function `first` that sleeps for as many seconds as it is asked to, and has a timeout of 3 s.
+fn sleeper() -> Option<Instance> {
     if !Path::new(FREEZER).exists() {
-        return;
+        return None;
     }
     let instance = Instance::start(&Options { tiers: Some("paused,ssd"), ..Options::default() });
-    for name in ["first", "second"] {
-        instance.deploy(name, "def handler(event): return event\n", &[]);
-    }
-    instance.invoke("first", &json!(1));
-    let first = users(&instance);
-    let processes: Vec<_> = first.iter().map(|(pid, _)| *pid).collect();
-    // Not while the supervisor is about to freeze them.
+    let code = "import time\n\ndef handler(event):\n    time.sleep(event)\n    return event\n";
+    instance.deploy("first", code, &["--timeout", "3"]);
+    assert_eq!(instance.invoke("first", &json!(0))["result"], 0);
+    Some(instance)
+}
+
+/// Calls `first`, and holds its processes in the midst of that; what the call has answered.
+fn call_and_hold(instance: &Instance) -> (Held, Vec<(i32, u32)>, Value) {
+    let users = users(instance);
+    let processes: Vec<_> = users.iter().map(|(pid, _)| *pid).collect();
     eventually("it is paused", || processes.iter().all(|process| is_frozen(*process)));
+    let mut call = instance.command();
+    call.args(["invoke", "first", "-d", "60", "--json"]).stdout(Stdio::piped());
+    let call = call.spawn().unwrap();
+    eventually("it runs", || processes.iter().all(|process| !is_frozen(*process)));
     let held = Held::hold(&processes);
-    instance.ok(&["evict", "first"]);
+    let answer = call.wait_with_output().unwrap().stdout;
+    (held, users, serde_json::from_slice(&answer).unwrap())
+}
+
+fn a_sandbox_that_cannot_be_ended_keeps_its_user() {
+    let Some(instance) = sleeper() else { return };
+    instance.deploy("second", "def handler(event): return event\n", &[]);
+    let (held, first, _) = call_and_hold(&instance);
+    let processes: Vec<_> = first.iter().map(|(pid, _)| *pid).collect();
     let log = instance.run().join("pipsqueakd.log");
     eventually("it could not be ended", || {
         fs::read_to_string(&log).unwrap().contains("taking a sandbox down; trying again")
@@ -82,4 +105,12 @@ fn a_sandbox_that_cannot_be_ended_keeps_its_user() {
     eventually("nothing of the first is left", || {
         instance.sandboxed().iter().all(|pid| !processes.contains(pid))
     });
+}
+
+fn a_call_whose_process_is_held_is_answered_at_its_timeout() {
+    let Some(instance) = sleeper() else { return };
+    let (_held, _, answer) = call_and_hold(&instance);
+    assert_eq!(answer["error"]["errorType"], "Runtime.Timeout", "{answer}");
+    // Another process serves the next.
+    assert_eq!(instance.invoke("first", &json!(0))["result"], 0);
 }

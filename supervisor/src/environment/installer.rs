@@ -135,11 +135,8 @@ impl Installer {
             ended = pidfd::wait_end(process.pidfd.as_fd(), SPACE_PACE)?;
             lines.arrived(heard);
         }
-        let exit = if ended {
-            self.runtime.block_on(self.sandboxes.exits().of(process.pid, EXIT_PATIENCE))
-        } else {
-            None
-        };
+        let exit =
+            if ended { self.runtime.block_on(process.end.heard(EXIT_PATIENCE)) } else { None };
         // What the job has left running would hold the pipes and could change what it has made.
         sandbox.end()?;
         let collect = |reader: thread::JoinHandle<io::Result<Vec<u8>>>| {

@@ -24,7 +24,7 @@ use crate::channel;
 use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
 use crate::logs::Recording;
-use crate::sandbox::{Exit, Exits, Sandbox};
+use crate::sandbox::{End, Exit, Sandbox};
 use crate::stream::Stream;
 use crate::zygote::{self, Spare};
 
@@ -56,9 +56,8 @@ pub struct Instance {
     function: Arc<Function>,
     sandbox: Sandbox,
     wire: Wire,
-    exits: Arc<Exits>,
+    end: End,
     exit: tokio::sync::OnceCell<Option<Exit>>,
-    pid: i32,
     host_pid: OnceLock<Option<u32>>,
     origin: Origin,
     invocations: AtomicU64,
@@ -106,7 +105,7 @@ impl Instance {
     /// Makes a waiting process the function's, whose sandbox is furnished for it; it has not loaded its
     /// handler yet.
     pub fn new(spare: Spare, function: Arc<Function>, origin: Origin) -> Result<Self, StartError> {
-        let Spare { sandbox, channel, printed, exits, pid } = spare;
+        let Spare { sandbox, channel, printed, end } = spare;
         let info = &function.info;
         let limits = Limits {
             memory: Some(info.memory),
@@ -136,9 +135,8 @@ impl Instance {
             function,
             sandbox,
             wire,
-            exits,
+            end,
             exit: tokio::sync::OnceCell::new(),
-            pid,
             host_pid: OnceLock::new(),
             origin,
             invocations: AtomicU64::new(0),
@@ -383,7 +381,7 @@ impl Instance {
     /// Why its process ended without an answer.
     async fn ended(&self) -> (FunctionError, Outcome) {
         // Told once, and asked for by all whom it was to answer.
-        let exit = *self.exit.get_or_init(|| self.exits.of(self.pid, EXIT_PATIENCE)).await;
+        let exit = *self.exit.get_or_init(|| self.end.heard(EXIT_PATIENCE)).await;
         // A child that was killed for want of memory is the handler's to cope with, and those of earlier
         // calls are nobody's.
         let was_killed = exit.is_none_or(Exit::is_kill);

@@ -16,7 +16,7 @@ use pipsqueak_kernel::passage::OWNER;
 use tokio::runtime::Handle;
 
 use super::door::Door;
-use super::exits::Exits;
+use super::exits::{End, Exits};
 use super::order::{Answer, Order, ProcessOrder, SandboxOrder, Standing};
 use super::orders::{Maker, unexpected};
 use super::stages::{Stage, Stages};
@@ -64,6 +64,8 @@ pub struct Process {
     pub pid: i32,
     /// Itself.
     pub pidfd: OwnedFd,
+    /// Its end.
+    pub end: End,
     /// Where a zygote asks whether it may enter a sandbox.
     pub listener: Option<Listener>,
 }
@@ -200,10 +202,15 @@ impl Sandboxes {
         let mut descriptors = vec![sandbox.holder()];
         descriptors.extend(memberships.iter().map(AsFd::as_fd));
         descriptors.extend(program.descriptors);
+        let exits = self.maker.exits();
+        let earlier = exits.reports();
         match self.maker.carry_out(&sandbox.name, &Order::Process(order), &descriptors)? {
-            (Answer::Process { pid }, pidfd, listener) => {
-                Ok(Process { pid, pidfd, listener: listener.map(Listener::from_sent) })
-            }
+            (Answer::Process { pid }, pidfd, listener) => Ok(Process {
+                pid,
+                pidfd,
+                end: exits.end_of(pid, earlier),
+                listener: listener.map(Listener::from_sent),
+            }),
             (other, ..) => Err(unexpected(&sandbox.name, &other)),
         }
     }
@@ -241,11 +248,6 @@ impl Sandboxes {
     /// Name of the control group that all sandboxes' groups are in.
     pub fn group(&self) -> &str {
         self.groups.name()
-    }
-
-    /// What the maker has reaped: the ends of programs that [`Self::launch`] has started.
-    pub fn exits(&self) -> &Arc<Exits> {
-        self.maker.exits()
     }
 
     /// Ends the maker and everything that is left, and removes the control groups. Blocks.

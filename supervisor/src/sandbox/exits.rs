@@ -1,8 +1,11 @@
 //! How processes ended, as whoever reaped them reports it.
+//!
+//! A report names a process by its number, and numbers are used again: where the kernel has 32,768 of them, within
+//! minutes. So the end of a process is looked for among the reports that came after it was started.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -16,8 +19,25 @@ const REMEMBERED: usize = 1024;
 /// The ends that one reaper has reported.
 #[derive(Debug, Default)]
 pub struct Exits {
-    seen: Mutex<VecDeque<Exit>>,
+    seen: Mutex<Seen>,
     reported: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// Count of all reports.
+    reports: u64,
+    /// Those that nobody has asked for yet, each with the count of those before it.
+    left: VecDeque<(u64, Exit)>,
+}
+
+/// The end of one process, which may be still to come.
+#[derive(Debug, Clone)]
+pub struct End {
+    exits: Arc<Exits>,
+    pid: i32,
+    /// Count of the reports that came before the process was started.
+    earlier: u64,
 }
 
 impl Exits {
@@ -42,21 +62,46 @@ impl Exits {
     }
 
     fn report(&self, exit: Exit) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() == REMEMBERED {
-            seen.pop_front();
+        let mut seen = self.lock();
+        if seen.left.len() == REMEMBERED {
+            seen.left.pop_front();
         }
-        seen.push_back(exit);
+        let earlier = seen.reports;
+        seen.left.push_back((earlier, exit));
+        seen.reports += 1;
         drop(seen);
         self.reported.notify_waiters();
     }
 
-    /// How a process ended, waiting a little for the report of it.
-    pub async fn of(&self, pid: i32, patience: Duration) -> Option<Exit> {
+    /// Count of the reports so far: to be asked for ahead of the start of a process.
+    pub fn reports(&self) -> u64 {
+        self.lock().reports
+    }
+
+    /// The end of the process `pid`, which was started when there had been `earlier` reports.
+    pub fn end_of(self: &Arc<Self>, pid: i32, earlier: u64) -> End {
+        End { exits: self.clone(), pid, earlier }
+    }
+
+    fn take(&self, pid: i32, earlier: u64) -> Option<Exit> {
+        let mut seen = self.lock();
+        let is_it = |(count, exit): &(u64, Exit)| *count >= earlier && exit.pid == pid;
+        let position = seen.left.iter().position(is_it)?;
+        seen.left.remove(position).map(|(_, exit)| exit)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl End {
+    /// How the process ended; waits at most `patience` for the report.
+    pub async fn heard(&self, patience: Duration) -> Option<Exit> {
         let search = async {
             loop {
-                let reported = self.reported.notified();
-                if let Some(exit) = self.take(pid) {
+                let reported = self.exits.reported.notified();
+                if let Some(exit) = self.exits.take(self.pid, self.earlier) {
                     return exit;
                 }
                 reported.await;
@@ -64,10 +109,21 @@ impl Exits {
         };
         tokio::time::timeout(patience, search).await.ok()
     }
+}
 
-    fn take(&self, pid: i32) -> Option<Exit> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let position = seen.iter().position(|exit| exit.pid == pid)?;
-        seen.remove(position)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_had_the_number_before_is_another_process() {
+        let exits = Arc::new(Exits::default());
+        exits.report(Exit { pid: 7, status: 9 });
+        let end = exits.end_of(7, exits.reports());
+        assert_eq!(end.heard(Duration::ZERO).await, None);
+        exits.report(Exit { pid: 8, status: 0 });
+        exits.report(Exit { pid: 7, status: 3 << 8 });
+        assert_eq!(end.heard(Duration::ZERO).await, Some(Exit { pid: 7, status: 3 << 8 }));
+        assert_eq!(end.heard(Duration::ZERO).await, None);
     }
 }

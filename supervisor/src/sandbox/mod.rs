@@ -40,7 +40,7 @@ use pipsqueak_kernel::pidfd;
 pub use base::{ENVIRONMENT, FUNCTION, RUNTIME, SYSTEM};
 pub use client::{Plan, Process, Program, Sandboxes};
 pub use door::Door;
-pub use exits::Exits;
+pub use exits::{End, Exits};
 pub use maker::run as run_maker;
 pub use order::{Exit, Standing};
 pub use users::{INSTALLER, host_user};

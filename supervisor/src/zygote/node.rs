@@ -26,7 +26,7 @@ use crate::environment::Tree;
 use crate::function::Variables;
 use crate::kernel::cgroup::Limits;
 use crate::runtime::{self, Role};
-use crate::sandbox::{Exit, Exits, Plan, Process, Program, Sandbox, Sandboxes, Standing, Ushers};
+use crate::sandbox::{End, Exit, Plan, Process, Program, Sandbox, Sandboxes, Standing, Ushers};
 
 /// Longest time that a zygote may take to import its modules.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
@@ -87,8 +87,8 @@ pub struct Imports<'a> {
 /// A process that was forked from a zygote.
 #[derive(Debug)]
 pub struct Forked {
-    /// Its number in the zygote's pid namespace: whom the zygote's holder reports the end of.
-    pub pid: i32,
+    /// Its end, which the zygote's holder reports.
+    pub end: End,
 }
 
 impl Zygote {
@@ -115,12 +115,10 @@ impl Zygote {
         let outer = parent.as_ref().map(|parent| parent.sandbox.clone());
         let made = tokio::task::spawn_blocking(move || making.make(plan, outer.as_ref()));
         let sandbox = made.await.map_err(io::Error::other)??;
-        let (sandbox, process, ushers, end) = if let Some(parent) = &parent {
+        let (sandbox, process, ushers) = if let Some(parent) = &parent {
             let begotten = parent.beget(&sandbox, far.into(), &near).await;
-            let (process, number) =
-                begotten.map_err(|error| ZygoteError::Parent(Box::new(error)))?;
-            let end = (parent.sandbox.exits().clone(), number);
-            (sandbox, process, parent.ushers.clone(), end)
+            let process = begotten.map_err(|error| ZygoteError::Parent(Box::new(error)))?;
+            (sandbox, process, parent.ushers.clone())
         } else {
             let launching = sandboxes.clone();
             let launched =
@@ -129,8 +127,7 @@ impl Zygote {
             let listener = process.listener.take();
             let listener = listener.ok_or_else(|| io::Error::other("it has no filter"))?;
             let ushers = Ushers::attend(listener, &runtime::native(runtime))?;
-            let end = (sandboxes.exits().clone(), process.pid);
-            (sandbox, process, ushers, end)
+            (sandbox, process, ushers)
         };
 
         let mut reader = nonblocking(&near)?;
@@ -140,7 +137,12 @@ impl Zygote {
         let (imported, own_reads, tmp_bytes) = match answer {
             Some(Answer::Ready { modules, reads, tmp_bytes }) => (modules, reads, tmp_bytes),
             Some(Answer::Failed(failed)) => return Err(ZygoteError::Failed(failed)),
-            _ => return Err(ZygoteError::Ended(how_ended(end).await, wanted.modules.join(", "))),
+            _ => {
+                return Err(ZygoteError::Ended(
+                    how_ended(&process.end).await,
+                    wanted.modules.join(", "),
+                ));
+            }
         };
         let found = imports::unsafe_ones(&imported, wanted.trusted);
         if !found.is_empty() {
@@ -149,7 +151,7 @@ impl Zygote {
         // Its hooks for forks may wait for ever, in the zygote or in its child.
         let Some(Answer::Tried {}) = hear(&mut reader, FORK_PATIENCE, "fork for a trial").await?
         else {
-            return Err(ZygoteError::Trial(how_ended(end).await));
+            return Err(ZygoteError::Trial(how_ended(&process.end).await));
         };
         if !imports::are_trusted(&wanted.modules, wanted.trusted) {
             let shared = look::shared(process.pid.cast_unsigned(), &sandbox.processes())?;
@@ -186,7 +188,7 @@ impl Zygote {
         sandbox: &Sandbox,
         channel: OwnedFd,
         near: &UnixStream,
-    ) -> Result<(Process, i32), ZygoteError> {
+    ) -> Result<Process, ZygoteError> {
         let null = File::options().read(true).write(true).open("/dev/null")?.into();
         let forked = self.fork_as(Role::Zygote, sandbox, (&channel, &null), false).await?;
         drop(channel);
@@ -199,7 +201,7 @@ impl Zygote {
         if sandbox.process() != u32::try_from(pid).ok() {
             return Err(ZygoteError::Ended("ended".to_owned(), "nothing yet".to_owned()));
         }
-        Ok((Process { pid, pidfd, listener: None }, forked.pid))
+        Ok(Process { pid, pidfd, end: forked.end, listener: None })
     }
 
     /// Forks a child into `sandbox`, one made with this zygote's as its parent. The child serves
@@ -228,6 +230,8 @@ impl Zygote {
         let order = ForkOrder { id, role: role.name(), own_network: sandbox.own_network(), waits };
         let order = channel::compose(&order, b"")?;
         let descriptors = [channel.as_fd(), logs.as_fd(), sandbox.holder()];
+        let exits = self.sandbox.exits();
+        let earlier = exits.reports();
         let (answer, answered) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
         {
@@ -238,7 +242,7 @@ impl Zygote {
             Err(_) => Err(ZygoteError::Slow("fork", FORK_PATIENCE)),
             Ok(Err(_)) => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
             Ok(Ok(Err(reason))) => Err(ZygoteError::Refused(reason)),
-            Ok(Ok(Ok(pid))) => Ok(Forked { pid }),
+            Ok(Ok(Ok(pid))) => Ok(Forked { end: exits.end_of(pid, earlier) }),
         }
     }
 
@@ -253,10 +257,7 @@ impl Zygote {
             Err(_) => Err(ZygoteError::Slow("have a child of use", FORK_PATIENCE)),
             Ok(Err(error)) => Err(error.into()),
             Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => {
-                let end = (self.sandbox.exits().clone(), child.pid);
-                Err(ZygoteError::Lost(how_ended(end).await))
-            }
+            Ok(Ok(false)) => Err(ZygoteError::Lost(how_ended(&child.end).await)),
         }
     }
 
@@ -348,8 +349,8 @@ fn nonblocking(socket: &UnixStream) -> io::Result<tokio::net::UnixStream> {
     tokio::net::UnixStream::from_std(socket.try_clone()?)
 }
 
-/// How a process ended that has closed its channel, by its number where its end is reported.
-async fn how_ended((exits, number): (Arc<Exits>, i32)) -> String {
-    let exit = exits.of(number, EXIT_PATIENCE).await;
+/// How a process ended that has closed its channel.
+async fn how_ended(end: &End) -> String {
+    let exit = end.heard(EXIT_PATIENCE).await;
     exit.map_or_else(|| "closed its channel".to_owned(), Exit::describe)
 }

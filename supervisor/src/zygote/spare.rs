@@ -17,7 +17,7 @@ use crate::channel;
 use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
 use crate::runtime::{self, Role};
-use crate::sandbox::{Exits, Plan, Program, Sandbox, SandboxError, Sandboxes, Standing, resolver};
+use crate::sandbox::{End, Plan, Program, Sandbox, SandboxError, Sandboxes, Standing, resolver};
 use crate::stream::Stream;
 
 /// Most processes and threads of a function.
@@ -53,10 +53,8 @@ pub struct Spare {
     pub channel: Stream,
     /// What it prints.
     pub printed: pipe::Receiver,
-    /// Where its end is reported.
-    pub exits: Arc<Exits>,
-    /// Its number there.
-    pub pid: i32,
+    /// Its end.
+    pub end: End,
 }
 
 /// What a process is started with, and what stays here of it.
@@ -77,7 +75,7 @@ impl Spare {
     ) -> Result<Self, SpareError> {
         let ends = Ends::new()?;
         let forked = zygote.fork(&sandbox, &ends.channel, &ends.print, is_spare).await?;
-        let mut spare = ends.join(sandbox, zygote.sandbox().exits().clone(), forked.pid)?;
+        let mut spare = ends.join(sandbox, forked.end.clone())?;
         zygote.await_child(&mut spare.channel, &forked).await?;
         Ok(spare)
     }
@@ -104,7 +102,7 @@ impl Spare {
                 descriptors: vec![null.as_fd(), print, print, channel],
             };
             let process = launching.launch(&sandbox, program)?;
-            ends.join(sandbox, launching.exits().clone(), process.pid)
+            ends.join(sandbox, process.end)
         });
         launched.await.map_err(io::Error::other)?
     }
@@ -122,13 +120,12 @@ impl Ends {
         Ok(Self { channel: far.into(), print: print.into(), near, printed })
     }
 
-    fn join(self, sandbox: Sandbox, exits: Arc<Exits>, pid: i32) -> Result<Spare, SpareError> {
+    fn join(self, sandbox: Sandbox, end: End) -> Result<Spare, SpareError> {
         Ok(Spare {
             sandbox,
             channel: Stream::new(self.near)?,
             printed: pipe::Receiver::from_owned_fd(self.printed.into())?,
-            exits,
-            pid,
+            end,
         })
     }
 }
