@@ -42,7 +42,7 @@ fn hosted(instance: &Instance) -> Vec<(String, String)> {
             !name.starts_with('.') && !name.starts_with("requirements-")
         })
         .map(|path| {
-            assert_eq!(std::fs::metadata(&path).unwrap().dev(), device, "{path:?}");
+            assert_eq!(std::fs::metadata(&path).unwrap().dev(), device, "{}", path.display());
             let leads = std::fs::read_link(&path).unwrap();
             let view = leads.file_name().unwrap().to_str().unwrap().split('.').next().unwrap();
             (path.file_name().unwrap().to_str().unwrap().to_owned(), view.to_owned())
@@ -169,7 +169,7 @@ fn what_overlays_are_made_of_is_not_listed() {
     let folders = ["dists", "envs"].map(|folder| instance.mount().join(folder));
     for entry in folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()) {
         let path = entry.unwrap().path();
-        assert!(path.is_symlink() && path.is_dir(), "{path:?}");
+        assert!(path.is_symlink() && path.is_dir(), "{}", path.display());
     }
     for folder in [".empty", ".views", "envs/.views"] {
         let folder = instance.mount().join(folder);
