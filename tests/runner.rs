@@ -72,6 +72,7 @@ fn main() -> ExitCode {
         ("deploy::entry", deploy::entry::tests()),
         ("deploy::failures", deploy::failures::tests()),
         ("deploy::openlambda", deploy::openlambda::tests()),
+        ("deploy::sources", deploy::sources::tests()),
         ("deploy::versions", deploy::versions::tests()),
         ("eviction::paused", eviction::paused::tests()),
         ("eviction::pressure", eviction::pressure::tests()),

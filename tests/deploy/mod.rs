@@ -5,6 +5,7 @@ pub mod archives;
 pub mod entry;
 pub mod failures;
 pub mod openlambda;
+pub mod sources;
 pub mod versions;
 
 use std::path::{Path, PathBuf};

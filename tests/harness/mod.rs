@@ -1,6 +1,7 @@
 //! Instances of Pipsqueak for tests, and what they may not leave behind.
 
 mod catcher;
+mod disk;
 mod index;
 mod instance;
 mod interpreters;
@@ -20,6 +21,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 pub use catcher::Catcher;
+pub use disk::SmallDisk;
 pub use index::{Index, Silent};
 pub use instance::{Instance, Options, Output};
 pub use interpreters::interpreters;

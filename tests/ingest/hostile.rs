@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-
 use super::index::Index;
-use crate::harness::{Instance, Options, folder, write};
+use crate::harness::{Instance, Options, SmallDisk, folder, write};
 use crate::mount::peer::same_as_uv;
 use crate::tests;
 
@@ -308,25 +306,6 @@ fn two_distributions_that_disagree_are_both_named() {
     );
 }
 
-/// A disk of its own. Unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn new(size: &str) -> Self {
-        let folder = folder();
-        let options = format!("size={size}");
-        let flags = MsFlags::empty();
-        mount(Some("tmpfs"), folder.path(), Some("tmpfs"), flags, Some(options.as_str())).unwrap();
-        Self(folder)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        umount2(self.0.path(), MntFlags::MNT_DETACH).unwrap();
-    }
-}
-
 /// Bytes that a folder and all in it take.
 fn taken(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
@@ -340,17 +319,17 @@ fn taken(folder: &Path) -> u64 {
 fn a_bomb_is_ended_before_the_disk_is_full() {
     let index = Index::of(&["bomb", "sound"]);
     let disk = SmallDisk::new("512M");
-    let place = |name| disk.0.path().join(name).to_str().unwrap().to_owned();
+    let place = |name| disk.path().join(name).to_str().unwrap().to_owned();
     let mut variables = index.variables();
     variables.extend([("PIPSQUEAK_STATE", place("state")), ("PIPSQUEAK_CACHE", place("cache"))]);
     let instance = Instance::start(&Options { variables, ..Options::default() });
     instance.ok(&["env", "add", "before", "sound"]);
-    let before = taken(disk.0.path());
+    let before = taken(disk.path());
     let output = instance.call(&["env", "add", "bomb", "bomb"]);
     assert_eq!(output.code, 2, "{output:?}");
     assert!(output.stderr.contains("half of the free space"), "{output:?}");
     // The wheel itself may stay among the downloads; nothing that came out of it does.
-    let grown = taken(disk.0.path()) - before;
+    let grown = taken(disk.path()) - before;
     assert!(grown < 8 << 20, "{grown} bytes are left");
     assert!(!instance.mount().join("envs/bomb").exists());
     instance.ok(&["env", "add", "after", "sound"]);

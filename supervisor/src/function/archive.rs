@@ -8,27 +8,30 @@ use nix::sys::stat::SFlag;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::deploy::{DeployError, MAX_BYTES, create_folder, finish_file};
+use super::deploy::{DeployError, MAX_BYTES, MAX_ENTRIES, create_folder, finish_file};
 
-/// Most files and folders that an archive may have.
-const MAX_ENTRIES: usize = 65_536;
 /// Longest path in an archive, in bytes: half of what the kernel takes, because more stands before it.
 const MAX_PATH: usize = 2048;
 /// Longest name of a file or folder, in bytes, as file systems have it.
 const MAX_NAME: usize = 255;
 
-/// Unpacks the zip at `source` into the folder `target`, which is empty.
+/// Unpacks a zip, which messages call `source`, into the folder `target`, which is empty.
 ///
 /// Refused is what could write elsewhere (absolute paths, `..`, links), what is there twice, and what
 /// has more than `left` bytes or too many entries, whatever its headers say.
-pub fn unpack(source: &Path, target: &Path, left: &mut u64) -> Result<(), DeployError> {
-    unpack_as(source, target, left, |path| Some(path.to_owned()))
+pub fn unpack(zip: File, source: &Path, target: &Path, left: &mut u64) -> Result<(), DeployError> {
+    unpack_as(zip, source, target, left, |path| Some(path.to_owned()))
 }
 
 /// The same for a wheel, whose `NAME.data/purelib` and `platlib` belong beside the rest; its other
 /// data is for an installation and left out.
-pub fn unpack_wheel(source: &Path, target: &Path, left: &mut u64) -> Result<(), DeployError> {
-    unpack_as(source, target, left, |path| {
+pub fn unpack_wheel(
+    zip: File,
+    source: &Path,
+    target: &Path,
+    left: &mut u64,
+) -> Result<(), DeployError> {
+    unpack_as(zip, source, target, left, |path| {
         let mut parts = path.components();
         let first = parts.next().map(|part| Path::new(part.as_os_str()))?;
         if first.extension().is_none_or(|extension| extension != "data") {
@@ -41,6 +44,7 @@ pub fn unpack_wheel(source: &Path, target: &Path, left: &mut u64) -> Result<(), 
 
 /// `place` says where a path of the archive goes, or that it is left out.
 fn unpack_as(
+    zip: File,
     source: &Path,
     target: &Path,
     left: &mut u64,
@@ -48,11 +52,11 @@ fn unpack_as(
 ) -> Result<(), DeployError> {
     let refused = |why: String| DeployError::Source(format!("{}: {why}", source.display()));
     let unreadable = |error: ZipError| refused(error.to_string());
-    let file = File::open(source).map_err(|error| refused(error.to_string()))?;
-    if file.metadata().is_ok_and(|metadata| metadata.len() > MAX_BYTES) {
+    let bytes = zip.metadata().map_err(|error| refused(error.to_string()))?.len();
+    if bytes > MAX_BYTES {
         return Err(refused(format!("it is larger than {} MiB", MAX_BYTES >> 20)));
     }
-    let mut archive = ZipArchive::new(io::BufReader::new(file)).map_err(unreadable)?;
+    let mut archive = ZipArchive::new(io::BufReader::new(zip)).map_err(unreadable)?;
     if archive.len() > MAX_ENTRIES {
         let count = archive.len();
         return Err(refused(format!("it has {count} entries, more than {MAX_ENTRIES}")));
@@ -76,6 +80,9 @@ fn unpack_as(
         }
         if entry.entry().encrypted() {
             return Err(of("it is encrypted"));
+        }
+        if entry.entry().size() > *left {
+            return Err(of(&format!("with it the code is larger than {} MiB", MAX_BYTES >> 20)));
         }
         let Some(path) = place(path).filter(|path| !is_left_out(path)) else { continue };
         let to = target.join(&path);
@@ -175,7 +182,7 @@ mod tests {
             ],
         );
         let target = tempfile::tempdir().unwrap();
-        unpack_wheel(&path, target.path(), &mut 1000).unwrap();
+        unpack_wheel(File::open(&path).unwrap(), &path, target.path(), &mut 1000).unwrap();
         let expected = ["a-1.dist-info/METADATA", "a/__init__.py", "a/c.so", "b.py"];
         assert_eq!(files(target.path()), expected);
     }
@@ -186,7 +193,8 @@ mod tests {
         let path = packed(folder.path(), &[("a", &[0; 600], 0o644), ("b", &[0; 600], 0o644)]);
         for (left, is_refused) in [(1200, false), (1199, true), (0, true)] {
             let target = tempfile::tempdir().unwrap();
-            let unpacked = unpack(&path, target.path(), &mut { left });
+            let zip = File::open(&path).unwrap();
+            let unpacked = unpack(zip, &path, target.path(), &mut { left });
             assert_eq!(unpacked.is_err(), is_refused, "{left}: {unpacked:?}");
         }
     }

@@ -1,14 +1,21 @@
 //! Copying a function's code to where sandboxes see it.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::archive;
+use super::brought::{self, Brought, Kind};
 
 /// Most bytes that one function's code may have: what AWS Lambda allows unpacked, twice.
 pub const MAX_BYTES: u64 = 512 << 20;
+
+/// Most files and folders that one function's code may have.
+pub const MAX_ENTRIES: usize = 65_536;
+
+/// Deepest folder of code.
+const MAX_DEPTH: usize = 64;
 
 /// Why code could not be copied.
 #[derive(Debug, thiserror::Error)]
@@ -21,29 +28,36 @@ pub enum DeployError {
     Copy(String, io::Error),
 }
 
-/// Copies the folder or the single Python file at `source` into `target`, a new folder; or unpacks a
-/// zip or a wheel into it.
+/// Copies the folder or the single Python file at `source`, an absolute path without links, into
+/// `target`, a new folder; or unpacks a zip or a wheel into it.
 ///
-/// Links are copied as they are: in a sandbox they lead to the sandbox's files. Version control
-/// and bytecode of another place are left out. Returns the module's name of a single file.
+/// Taken are files and folders alone. Version control and bytecode of another place are left out. Returns
+/// the module's name of a single file.
 pub fn copy(source: &Path, target: &Path) -> Result<Option<String>, DeployError> {
     let failed = |error| DeployError::Copy(target.display().to_string(), error);
-    let metadata = fs::metadata(source)
-        .map_err(|error| DeployError::Source(format!("{}: {error}", source.display())))?;
+    let refused = |why: String| DeployError::Source(format!("{}: {why}", source.display()));
+    let brought = Brought::at(source).map_err(|error| refused(error.to_string()))?;
     create_folder(target).map_err(failed)?;
-    let mut left = MAX_BYTES;
-    if metadata.is_dir() {
-        copy_folder(source, target, &mut left)?;
-        return Ok(None);
-    }
-    let name = source.file_name().and_then(|name| name.to_str()).filter(|_| metadata.is_file());
+    let mut left = Left { bytes: MAX_BYTES, entries: MAX_ENTRIES };
+    let bytes = match brought.kind() {
+        Kind::Folder => {
+            copy_folder(&brought, source, target, 0, &mut left)?;
+            return Ok(None);
+        }
+        Kind::File(bytes) => bytes,
+        Kind::Link(_) => return Err(refused("it is a link".to_owned())),
+        Kind::Other(what) => return Err(refused(format!("it is {what}"))),
+    };
+    let name = source.file_name().and_then(|name| name.to_str());
+    let open = || brought.open().map_err(|error| refused(error.to_string()));
     match name.and_then(|name| name.rsplit_once('.')) {
         Some((module, "py")) => {
-            copy_file(source, &target.join(format!("{module}.py")), &mut left)?;
+            let to = target.join(format!("{module}.py"));
+            copy_file(&brought, source, bytes, &to, &mut left)?;
             return Ok(Some(module.to_owned()));
         }
-        Some((_, "zip")) => archive::unpack(source, target, &mut left)?,
-        Some((_, "whl")) => archive::unpack_wheel(source, target, &mut left)?,
+        Some((_, "zip")) => archive::unpack(open()?, source, target, &mut left.bytes)?,
+        Some((_, "whl")) => archive::unpack_wheel(open()?, source, target, &mut left.bytes)?,
         _ => {
             return Err(DeployError::Source(format!(
                 "{} is neither a folder nor a .py, .zip or .whl file",
@@ -54,38 +68,84 @@ pub fn copy(source: &Path, target: &Path) -> Result<Option<String>, DeployError>
     Ok(None)
 }
 
-fn copy_folder(source: &Path, target: &Path, left: &mut u64) -> Result<(), DeployError> {
+/// What code may still have.
+struct Left {
+    bytes: u64,
+    entries: usize,
+}
+
+fn copy_folder(
+    folder: &Brought,
+    source: &Path,
+    target: &Path,
+    depth: usize,
+    left: &mut Left,
+) -> Result<(), DeployError> {
     let unreadable = |error| DeployError::Source(format!("{}: {error}", source.display()));
-    for entry in fs::read_dir(source).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        let (from, to) = (entry.path(), target.join(entry.file_name()));
-        let kind = entry.file_type().map_err(unreadable)?;
-        let failed = |error| DeployError::Copy(to.display().to_string(), error);
-        if entry.file_name() == ".git" || entry.file_name() == "__pycache__" {
+    let mut opened = folder.open_folder().map_err(unreadable)?;
+    for name in brought::names(&mut opened).map_err(unreadable)? {
+        if name == ".git" || name == "__pycache__" {
             continue;
         }
-        if kind.is_dir() {
-            create_folder(&to).map_err(failed)?;
-            copy_folder(&from, &to, left)?;
-        } else if kind.is_symlink() {
-            fs::read_link(&from).and_then(|to_where| symlink(to_where, &to)).map_err(failed)?;
-        } else if kind.is_file() {
-            copy_file(&from, &to, left)?;
-        } else {
-            return Err(DeployError::Source(format!(
-                "{} is neither a file nor a folder nor a link",
-                from.display()
-            )));
+        let (from, to) = (source.join(&name), target.join(&name));
+        let refused = |why: String| DeployError::Source(format!("{}: {why}", from.display()));
+        left.entries = left.entries.checked_sub(1).ok_or_else(|| {
+            refused(format!("the code has more than {MAX_ENTRIES} files and folders"))
+        })?;
+        let brought =
+            Brought::in_folder(&opened, &name).map_err(|error| refused(error.to_string()))?;
+        match brought.kind() {
+            Kind::Folder if depth == MAX_DEPTH => {
+                return Err(refused(format!("it is more than {MAX_DEPTH} folders deep")));
+            }
+            Kind::Folder => {
+                let failed = |error| DeployError::Copy(to.display().to_string(), error);
+                create_folder(&to).map_err(failed)?;
+                copy_folder(&brought, &from, &to, depth + 1, left)?;
+            }
+            Kind::File(bytes) => copy_file(&brought, &from, bytes, &to, left)?,
+            Kind::Link(to_where) => {
+                return Err(refused(format!(
+                    "it is a link to {}, and code has files and folders alone; put what it leads to in \
+                     its place, or leave it out",
+                    to_where.display()
+                )));
+            }
+            Kind::Other(what) => {
+                return Err(refused(format!("it is {what}, and code has files and folders alone")));
+            }
         }
     }
     Ok(())
 }
 
-fn copy_file(from: &Path, to: &Path, left: &mut u64) -> Result<(), DeployError> {
+/// Copies a file that is to have so many bytes: what has too many is refused unread, however few of
+/// them take space where it is.
+fn copy_file(
+    brought: &Brought,
+    from: &Path,
+    bytes: u64,
+    to: &Path,
+    left: &mut Left,
+) -> Result<(), DeployError> {
+    if bytes > left.bytes {
+        return Err(too_large(from));
+    }
+    let unreadable = |error| DeployError::Source(format!("{}: {error}", from.display()));
     let failed = |error| DeployError::Copy(to.display().to_string(), error);
-    let copied = fs::copy(from, to).map_err(failed)?;
-    let mode = fs::metadata(to).map_err(failed)?.permissions().mode();
-    finish_file(to, copied, mode, left)
+    let source = brought.open().map_err(unreadable)?;
+    let mut copy = File::create_new(to).map_err(failed)?;
+    // It may have grown since.
+    let copied = io::copy(&mut source.take(left.bytes + 1), &mut copy).map_err(failed)?;
+    if copied > left.bytes {
+        return Err(too_large(from));
+    }
+    finish_file(to, copied, brought.mode(), &mut left.bytes)
+}
+
+fn too_large(path: &Path) -> DeployError {
+    let most = MAX_BYTES >> 20;
+    DeployError::Source(format!("{}: with it the code is larger than {most} MiB", path.display()))
 }
 
 /// Counts a file of so many bytes, and lets everybody read it, and execute it where its `mode` lets

@@ -2,6 +2,7 @@
 
 mod answered;
 mod archive;
+mod brought;
 mod code;
 mod deploy;
 mod durable;

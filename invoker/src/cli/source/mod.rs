@@ -51,6 +51,11 @@ impl Source {
         if path.to_str().is_none() {
             return Err(Failure::Input(format!("{}: the path is not UTF-8", path.display())));
         }
+        // Opening another kind might wait for ever, or do something.
+        if !path.is_dir() && !path.is_file() {
+            let reason = "it is neither a file nor a folder";
+            return Err(Failure::Input(format!("{}: {reason}", path.display())));
+        }
         let extension = path.extension().and_then(|extension| extension.to_str());
         let kind = match extension {
             _ if path.is_dir() => Kind::Folder,
