@@ -6,13 +6,22 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cli::args::{Arguments, Verb};
+use cli::failure::Exit;
 use cli::{
     config, deploy, doctor, down, env, events, evict, explain, functions, invoke, logs, output,
     status, store, up, upgrade, zygotes,
 };
 
 fn main() -> ExitCode {
-    let Arguments { places, verb } = Arguments::parse();
+    let Arguments { places, verb } = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() => {
+            // It has what was typed, or what a pattern has found.
+            output::aside(&error.to_string());
+            return Exit::BadInput.into();
+        }
+        Err(help) => help.exit(),
+    };
     let done = match verb {
         Verb::Up(up) => up::run(places, up),
         Verb::Down => down::run(&places),

@@ -37,14 +37,8 @@ fn other_things_than_files_and_folders_are_refused_by_name() {
         ),
         (
             &|| {
-                assert!(
-                    Command::new("mknod")
-                        .arg(&odd)
-                        .args(["c", "1", "3"])
-                        .status()
-                        .unwrap()
-                        .success()
-                )
+                let made = Command::new("mknod").arg(&odd).args(["c", "1", "3"]).status();
+                assert!(made.unwrap().success());
             },
             "odd: it is a device",
         ),
@@ -120,7 +114,7 @@ fn what_is_swapped_meanwhile_is_read_nowhere_else() {
                 swap(&source.join("inner"), &instance.scratch().join("folder-link"));
             }
         });
-        for number in 0..30 {
+        for number in 0..15 {
             let name = format!("swapped{number}");
             let output = deploy(&instance, &name, &source, &[]);
             refusals += usize::from(output.code != 0);
@@ -129,7 +123,7 @@ fn what_is_swapped_meanwhile_is_read_nowhere_else() {
     });
     assert!(!has_below(&instance.state().join("functions"), SECRET), "{refusals} were refused");
     assert!(refusals > 0);
-    for number in 0..30 {
+    for number in 0..15 {
         instance.call(&["functions", "rm", &format!("swapped{number}")]);
     }
 }
@@ -142,7 +136,7 @@ fn a_file_counts_as_what_it_becomes() {
     let source = folder(&instance, "sparse", &[HANDLER]);
     for (name, bytes) in [("holes.bin", 1 << 40), ("handler.py", (512 << 20) + 1)] {
         let file =
-            std::fs::File::options().create(true).write(true).open(source.join(name)).unwrap();
+            std::fs::File::options().create(true).append(true).open(source.join(name)).unwrap();
         file.set_len(bytes).unwrap();
         refused(&deploy(&instance, "sparse", &source, &[]), "larger than 512 MiB");
         std::fs::remove_file(source.join(name)).unwrap();

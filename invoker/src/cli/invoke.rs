@@ -38,7 +38,7 @@ pub fn run(places: &Places, invoke: Invoke) -> Result<Exit, Failure> {
     };
     if invoke.json {
         let json = serde_json::to_string(&invocation).map_err(Failure::system("writing JSON"))?;
-        output::line(json)?;
+        output::json_line(json)?;
     } else {
         show(&invocation)?;
     }
@@ -134,7 +134,7 @@ fn refuse_too_long(places: &Places, name: &str, payload: &RawValue) -> Result<()
 fn show(invocation: &Invocation) -> Result<Exit, Failure> {
     show_aside(invocation);
     match invocation.outcome {
-        Outcome::Done => output::line(invocation.result.as_ref().map_or("null", |r| r.get())),
+        Outcome::Done => output::json_line(invocation.result.as_ref().map_or("null", |r| r.get())),
         Outcome::Failed | Outcome::Refused => Ok(Exit::Done),
     }
 }

@@ -1,6 +1,6 @@
 //! `pipsqueak logs`: what a function has printed.
 
-use std::io::{self, Write};
+use std::io;
 
 use pipsqueak::client::Client;
 use pipsqueak::settings;
@@ -8,6 +8,8 @@ use pipsqueak::wire::{LogRecord, LogsRequest};
 
 use super::args::{Logs, Places};
 use super::failure::{Exit, Failure};
+use super::output;
+use super::terminal::Stream;
 
 /// Carries the verb out.
 pub fn run(places: &Places, logs: Logs) -> Result<Exit, Failure> {
@@ -25,27 +27,19 @@ pub fn run(places: &Places, logs: Logs) -> Result<Exit, Failure> {
         written = write(&records, logs.json);
         written.is_ok()
     })?;
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::System { step: "writing to stdout".to_owned(), error })
-        }
-        // A reader that has gone away has read enough.
-        _ => Ok(Exit::Done),
-    }
+    output::done(written)
 }
 
 fn write(records: &[LogRecord], as_json: bool) -> io::Result<()> {
-    let mut text = Vec::new();
+    let mut text = String::new();
     for record in records {
         if as_json {
-            serde_json::to_writer(&mut text, record)?;
-            text.push(b'\n');
+            text.push_str(&serde_json::to_string(record)?);
         } else {
             let LogRecord { time, request, text: said, .. } = record;
-            writeln!(text, "{time} {request} {said}")?;
+            text.extend([time, " ", request, " ", said]);
         }
+        text.push('\n');
     }
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(&text)?;
-    stdout.flush()
+    if as_json { Stream::Stdout.write_json(&text) } else { Stream::Stdout.write(&text) }
 }

@@ -1,6 +1,6 @@
 //! What verbs print: results on stdout, the rest on stderr.
 
-use std::io::{self, Write};
+use std::io;
 
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
@@ -9,6 +9,7 @@ use tabled::settings::peaker::Priority;
 use tabled::settings::{Padding, Style, Width};
 
 use super::failure::{Exit, Failure};
+use super::terminal::Stream;
 pub use super::terminal::harmless;
 
 /// Spaces between two columns of a table.
@@ -16,8 +17,12 @@ const COLUMN_GAP: usize = 2;
 
 /// Prints text on stdout. A reader that has gone away has read enough.
 pub fn print(text: &str) -> Result<Exit, Failure> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    done(Stream::Stdout.write(text))
+}
+
+/// Tells what became of writing to stdout.
+pub fn done(written: io::Result<()>) -> Result<Exit, Failure> {
+    match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::System { step: "writing to stdout".to_owned(), error })
         }
@@ -32,13 +37,23 @@ pub fn line(text: impl Into<String>) -> Result<Exit, Failure> {
 
 /// Prints a value as indented JSON.
 pub fn json<T: Serialize>(value: &T) -> Result<Exit, Failure> {
-    line(serde_json::to_string_pretty(value).map_err(Failure::system("writing JSON"))?)
+    json_line(serde_json::to_string_pretty(value).map_err(Failure::system("writing JSON"))?)
+}
+
+/// Prints JSON as it is, and an end of line.
+pub fn json_line(json: impl Into<String>) -> Result<Exit, Failure> {
+    done(Stream::Stdout.write_json(&(json.into() + "\n")))
 }
 
 /// Writes text to stderr, ending it with a newline. Where stderr is closed, nobody listens.
 pub fn aside(text: &str) {
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-    let _ = io::stderr().write_all(format!("{text}{end}").as_bytes());
+    let _ = Stream::Stderr.write(&format!("{text}{end}"));
+}
+
+/// The same for JSON.
+pub fn json_aside(json: &str) {
+    let _ = Stream::Stderr.write_json(&format!("{json}\n"));
 }
 
 /// Tells the user what failed.

@@ -1,12 +1,12 @@
 //! Progress on stderr: a bar on a terminal, a line for each step elsewhere.
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use pipsqueak::wire::Progress;
 
-use super::output;
+use super::output::{self, harmless};
+use super::terminal::Stream;
 
 /// Shows progress; cleared when it is dropped. Nothing is set up before there is any.
 #[derive(Debug)]
@@ -34,9 +34,11 @@ impl Meter {
     }
 
     /// Shows how far the work is.
-    pub fn show(&mut self, progress: Progress) {
+    pub fn show(&mut self, mut progress: Progress) {
+        // A step may name a package as whoever has made it has named it.
+        progress.step = harmless(&progress.step);
         match &mut self.shown {
-            Shown::Nothing if std::io::stderr().is_terminal() => {
+            Shown::Nothing if Stream::Stderr.is_terminal() => {
                 let bar = ProgressBar::no_length();
                 if self.spins {
                     bar.enable_steady_tick(Duration::from_millis(100));

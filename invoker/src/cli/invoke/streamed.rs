@@ -1,7 +1,7 @@
 //! `pipsqueak invoke --stream` and `--body`: the result as it comes, to stdout and to the byte.
 
 use std::ffi::OsStr;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use pipsqueak::client::{Client, ClientError, Given};
 use pipsqueak::settings;
@@ -13,6 +13,7 @@ use crate::cli::args::{Invoke, Places};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output;
 use crate::cli::progress::Meter;
+use crate::cli::terminal::Parts;
 
 /// Carries the verb out.
 pub fn run(places: &Places, invoke: Invoke, payload: Box<RawValue>) -> Result<Exit, Failure> {
@@ -21,17 +22,13 @@ pub fn run(places: &Places, invoke: Invoke, payload: Box<RawValue>) -> Result<Ex
     let has_body = body.is_some();
     let request = Request::InvokeStreamed { function: invoke.name, payload, deadline_ms, has_body };
     let mut client = Client::connect(&settings::run_folder(places.run.as_deref())?)?;
-    let (mut meter, mut head) = (Meter::still(), None);
+    let (mut meter, mut head, mut parts) = (Meter::still(), None, Parts::new());
     let given = &mut |given| match given {
         Given::Head(json) => {
             head = Some(json);
             Ok(())
         }
-        Given::Part(bytes) => {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(&bytes)?;
-            stdout.flush()
-        }
+        Given::Part(bytes) => parts.write(&bytes),
     };
     let reply = match client.stream(&request, body, &mut |progress| meter.show(progress), given) {
         // A reader that has gone away has read enough.
@@ -45,7 +42,7 @@ pub fn run(places: &Places, invoke: Invoke, payload: Box<RawValue>) -> Result<Ex
         let writing = Failure::system("writing JSON");
         let mut json = serde_json::to_value(&invocation).map_err(writing)?;
         json["head"] = serde_json::to_value(head).map_err(Failure::system("writing JSON"))?;
-        output::aside(&json.to_string());
+        output::json_aside(&json.to_string());
     } else {
         show_aside(&invocation);
     }
