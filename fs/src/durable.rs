@@ -1,13 +1,45 @@
 //! Changes of files that outlive a crash, and the points at which one makes a difference.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Writes a file so that there is always the old or the new one, whole and durable.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_with(path, |new| write(new, content))
+}
+
+/// The same of a file that its owner alone may read.
+pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_with(path, |new| {
+        let mut file =
+            File::options().write(true).create(true).truncate(true).mode(0o600).open(new)?;
+        // It may be left of a crash.
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        file.write_all(content)?;
+        file.sync_all()
+    })
+}
+
+/// Makes a database of SQLite one that its owner alone may read, before it is opened. What SQLite puts beside
+/// it has its permissions.
+pub fn make_private(database: &Path) -> io::Result<()> {
+    File::options().append(true).create(true).mode(0o600).open(database)?;
+    for ending in ["", "-wal", "-shm", "-journal"] {
+        let mut path = database.as_os_str().to_owned();
+        path.push(ending);
+        match fs::set_permissions(&path, Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn replace_with(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let new = path.with_extension("new");
-    let written = write(&new, content).and_then(|()| {
+    let written = write(&new).and_then(|()| {
         crash::point();
         fs::rename(&new, path)
     });

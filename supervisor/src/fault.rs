@@ -36,9 +36,10 @@ impl From<EventsError> for Fault {
             EventsError::Unknown(_) => FaultKind::NotFound,
             EventsError::State { .. } => FaultKind::BadInput,
             EventsError::Full { .. } => FaultKind::Refused,
-            EventsError::Database { .. } | EventsError::Newer { .. } | EventsError::Cut(_) => {
-                FaultKind::Internal
-            }
+            EventsError::Database { .. }
+            | EventsError::File { .. }
+            | EventsError::Newer { .. }
+            | EventsError::Cut(_) => FaultKind::Internal,
         };
         Self { kind, message: error.to_string() }
     }

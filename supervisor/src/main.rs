@@ -214,6 +214,11 @@ fn serve(serve: Serve) -> ExitCode {
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
+    // A dump of its memory would have functions' variables. One byte, because a program that the kernel
+    // gives dumps to has them whatever the limit is, unless it is that.
+    if let Err(error) = setrlimit(Resource::RLIMIT_CORE, 1, 1) {
+        tracing::warn!(%error, "limiting dumps of this process's memory");
+    }
     let mut ready = serve.ready_fd.and_then(|fd| descriptor::inherited(fd).map(File::from).ok());
     let overrides = Overrides {
         state: serve.state,

@@ -17,5 +17,7 @@ pub mod nat;
 pub mod programs;
 pub mod protocol;
 pub mod requirements;
+pub mod secrets;
 pub mod streaming;
+pub mod terminal;
 pub mod tiers;

@@ -11,12 +11,13 @@ mod snapshot;
 mod sweep;
 mod views;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction};
 
-use crate::durable::crash;
+use crate::durable::{crash, make_private};
 
 pub use environments::{Shown, StoredEnvironment};
 pub use objects::NewObject;
@@ -35,6 +36,14 @@ pub enum CatalogError {
         path: PathBuf,
         /// Why.
         error: rusqlite::Error,
+    },
+    /// Its file.
+    #[error("letting nobody else read the catalog {}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
     },
     /// It was written by a later version.
     #[error(
@@ -70,6 +79,7 @@ impl Catalog {
     /// Opens the catalog at `path`; makes it where it is not there.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
         let failed = |error| CatalogError::Database { path: path.to_owned(), error };
+        make_private(path).map_err(|error| CatalogError::File { path: path.to_owned(), error })?;
         let connection = Connection::open(path).map_err(failed)?;
         connection
             .execute_batch(

@@ -1,7 +1,7 @@
 //! What can be typed. Values are checked here as far as they can be without looking at anything.
 
 mod flags;
-mod values;
+pub mod values;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use pipsqueak::wire::Network;
 
 pub use flags::Flags;
 use values::{
-    age, concurrency, cpus, named, network, seconds, some_memory, some_payload, some_rate,
+    age, concurrency, cpus, named, network, seconds, secret, some_memory, some_payload, some_rate,
     some_tmp, variable,
 };
 
@@ -254,6 +254,12 @@ pub struct Deploy {
     /// An environment variable; can be given again
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = variable)]
     pub variables: Vec<(String, String)>,
+    /// A file of environment variables, a line KEY=VALUE each; can be given again
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub env_files: Vec<PathBuf>,
+    /// An environment variable whose value is what a file has, or stdin, which is -; can be given again
+    #[arg(long = "secret", value_name = "NAME=@FILE", value_parser = secret)]
+    pub secrets: Vec<(String, PathBuf)>,
     /// When it runs by itself: a cron expression in UTC, of five fields, or six with seconds first,
     /// or such as @hourly; can be given again
     #[arg(long = "schedule", value_name = "CRON")]

@@ -8,6 +8,7 @@ use super::args::{Deploy, Places};
 use super::failure::{Exit, Failure};
 use super::progress::Meter;
 use super::source::{OpenLambda, Source};
+use super::variables::{of_files, of_secret};
 use super::{ask, output, requirements};
 
 /// Carries the verb out.
@@ -27,7 +28,11 @@ fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
     let openlambda = source.openlambda()?.unwrap_or_default();
     tell_what_is_ignored(&openlambda);
     let mut variables = openlambda.variables;
+    variables.extend(of_files(&deploy.env_files)?);
     variables.extend(deploy.variables);
+    for (name, file) in &deploy.secrets {
+        variables.extend([of_secret(name, file)?]);
+    }
     let schedules =
         if deploy.schedules.is_empty() { openlambda.schedules } else { deploy.schedules };
     let mut requirements = match (&deploy.env, deploy.requirements.as_slice()) {

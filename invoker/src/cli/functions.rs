@@ -91,8 +91,8 @@ fn describe(f: &FunctionInfo) -> String {
         f.tenant.as_deref().map_or_else(|| "-".to_owned(), output::harmless),
         asynchronous(&f.asynchronous)
     );
-    for (key, value) in &f.variables {
-        let _ = writeln!(text, "variable     {key}={value}");
+    for name in f.variables.keys() {
+        let _ = writeln!(text, "variable     {name}");
     }
     for schedule in &f.schedules {
         let _ = writeln!(text, "schedule     {schedule}");
@@ -195,7 +195,7 @@ mod tests {
             "1.5 s",
             "concurrency  4\nsandboxes    2\n",
             "payload      10.0 MiB in, 6.0 MiB out\n",
-            "A=b\n",
+            "variable     A\n",
             "requires     numpy\n",
             "schedule     */5 * * * *\nnext run     2026-01-01T00:05:00Z\n",
             "tried 2 times more, after 60 s at first, for 21600 s at most\n",

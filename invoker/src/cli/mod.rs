@@ -22,6 +22,7 @@ pub mod store;
 mod terminal;
 pub mod up;
 pub mod upgrade;
+mod variables;
 pub mod zygotes;
 
 use args::Places;

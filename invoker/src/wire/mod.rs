@@ -21,8 +21,8 @@ pub use frame::{
 pub use logs::{LogRecord, LogSource, LogsRequest};
 pub use reply::{
     ChangingSandbox, ContainersStatus, DEFAULT_TMP, DistributionInfo, EnvironmentInfo, Export,
-    Fault, FaultKind, FunctionError, FunctionInfo, Invocation, MountStatus, Outcome, Progress,
-    Reply, SandboxChange, SandboxInfo, SandboxState, Status, Tier, ZygoteInfo,
+    Fault, FaultKind, FunctionError, FunctionInfo, HIDDEN_VALUE, Invocation, MountStatus, Outcome,
+    Progress, Reply, SandboxChange, SandboxInfo, SandboxState, Status, Tier, ZygoteInfo,
 };
 pub use request::{
     DEFAULT_PAYLOAD, Deploy, Evict, MOST_CONCURRENCY, MOST_PAYLOAD, Network, Request, Requirements,

@@ -168,6 +168,9 @@ fn default_tmp() -> u64 {
     DEFAULT_TMP
 }
 
+/// What replies have in the place of a variable's value, which may be a secret.
+pub const HIDDEN_VALUE: &str = "****";
+
 /// One function.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FunctionInfo {
@@ -208,7 +211,7 @@ pub struct FunctionInfo {
     /// Whose it is; absent where nobody said, as for all others of which nobody did.
     #[serde(default)]
     pub tenant: Option<String>,
-    /// Environment variables.
+    /// Environment variables; in a reply each has [`HIDDEN_VALUE`] for its value.
     pub variables: BTreeMap<String, String>,
     /// When it runs by itself: cron expressions in UTC.
     #[serde(default)]

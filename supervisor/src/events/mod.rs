@@ -20,6 +20,7 @@ mod schema;
 mod store;
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -45,6 +46,14 @@ pub enum EventsError {
         path: PathBuf,
         /// Why.
         error: rusqlite::Error,
+    },
+    /// Its file.
+    #[error("letting nobody else read the events in {}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
     },
     /// It was written by a later version.
     #[error(

@@ -43,6 +43,8 @@ pub struct Running {
 
 impl Store {
     pub(super) fn open(path: PathBuf, functions: &BTreeSet<String>) -> Result<Self, EventsError> {
+        pipsqueak_fs::durable::make_private(&path)
+            .map_err(|error| EventsError::File { path: path.clone(), error })?;
         let opened = Connection::open(&path).and_then(|connection| {
             connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
             let found = schema::version(&connection)?;

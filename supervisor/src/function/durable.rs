@@ -26,10 +26,10 @@ pub fn folder(path: &Path) -> io::Result<()> {
     pipsqueak_fs::durable::sync(path)
 }
 
-/// Replaces a file, so that there is always the old or the new one, whole.
-pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Replaces a file that root alone may read, so that there is always the old or the new one, whole.
+pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
     step("replace", path)?;
-    pipsqueak_fs::durable::replace(path, content)?;
+    pipsqueak_fs::durable::replace_private(path, content)?;
     step("replaced", path)
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,6 +46,7 @@ impl Staging {
             }
             _ => fs::create_dir_all(&folder).map_err(at(&folder))?,
         }
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(at(&folder))?;
         Ok(Self { folder, next: AtomicU64::default() })
     }
 

@@ -10,10 +10,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use pipsqueak::wire::{Deploy, FunctionInfo, Network};
+use pipsqueak::wire::{Deploy, FunctionInfo, HIDDEN_VALUE, Network};
 
 use super::code::Code;
 use super::durable;
@@ -45,10 +46,12 @@ impl Function {
         self.info.network != Network::Host
     }
 
-    /// What was deployed, and when it runs next by itself.
+    /// What was deployed, without the values of its variables, and when it runs next by itself.
     pub fn shown(&self) -> FunctionInfo {
         let next = next_run(&self.info.schedules, wall_clock::now());
-        FunctionInfo { next_run: next.map(wall_clock::in_seconds), ..self.info.clone() }
+        let mut shown = self.info.clone();
+        shown.variables.values_mut().for_each(|value| HIDDEN_VALUE.clone_into(value));
+        FunctionInfo { next_run: next.map(wall_clock::in_seconds), ..shown }
     }
 
     fn new(mut info: FunctionInfo, code: Code, payloads: Payloads) -> Self {
@@ -88,6 +91,8 @@ impl Functions {
     /// copied to.
     pub fn open(folder: PathBuf, payloads: Payloads) -> Result<Self, FunctionsError> {
         fs::create_dir_all(&folder).map_err(at(&folder))?;
+        // Code and variables may hold what is secret; sandboxes are given theirs from outside.
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(at(&folder))?;
         let staging = Staging::open(folder.with_file_name("deploying"))?;
         let turn = Arc::<Mutex<()>>::default();
         let mut functions = BTreeMap::new();
@@ -103,6 +108,8 @@ impl Functions {
                 }
                 Err(error) => return Err(at(&record)(error)),
             };
+            // One that an earlier version has written.
+            fs::set_permissions(&record, fs::Permissions::from_mode(0o600)).map_err(at(&record))?;
             let info: FunctionInfo = serde_json::from_slice(&text)
                 .map_err(|error| at(&record)(io::Error::other(error)))?;
             let code = code_folder(&path, info.version);
@@ -165,7 +172,7 @@ impl Functions {
         if let Some(all) = folder.parent() {
             durable::folder(all).map_err(at(all))?;
         }
-        match durable::replace(&record, &text).map_err(at(&record)) {
+        match durable::replace_private(&record, &text).map_err(at(&record)) {
             Ok(()) => Ok((info, None)),
             Err(error) if fs::read(&record).is_ok_and(|found| found == text) => {
                 Ok((info, Some(error)))

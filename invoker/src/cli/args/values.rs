@@ -1,5 +1,6 @@
 //! Values of what can be typed, as clap has them checked.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pipsqueak::wire::{MOST_CONCURRENCY, MOST_PAYLOAD, Network};
@@ -88,6 +89,20 @@ pub fn network(text: &str) -> Result<Network, String> {
         "host" => Ok(Network::Host),
         "nat" => Ok(Network::Nat),
         _ => Err("a network is none, host or nat".to_owned()),
+    }
+}
+
+/// A variable, and the file that has its value; `-` is stdin.
+pub fn secret(text: &str) -> Result<(String, PathBuf), String> {
+    // What stands there may be the value itself, and is not repeated.
+    let wrong = || "write NAME=@FILE, or NAME=- for stdin".to_owned();
+    let (key, place) = text.split_once('=').ok_or_else(wrong)?;
+    let (key, _) = variable(&format!("{key}="))?;
+    match place.strip_prefix('@') {
+        Some("") => Err(wrong()),
+        Some(file) => Ok((key, file.into())),
+        None if place == "-" => Ok((key, place.into())),
+        None => Err(wrong()),
     }
 }
 
