@@ -8,8 +8,10 @@ use std::path::Path;
 
 /// The last descriptor that a zygote has of ours: where it is told what to do.
 const CHANNEL: u32 = 3;
-/// Where what is printed goes in a zygote: to nobody, and to what its children are told of it.
-const OUTPUTS: [&[u8]; 2] = [b"/dev/null", b"/memfd:printed (deleted)"];
+/// What a zygote has before that: nobody, and where what is printed is kept for its children.
+const OF_ZYGOTES: [&str; 2] = ["/dev/null", "/memfd:printed (deleted)"];
+/// What its children have.
+const OF_CHILDREN: [&str; 2] = ["/dev/null", "pipe:["];
 /// Files of memory, which whoever has them mapped may share for writing, whatever rights it has asked for yet.
 const OF_MEMORY: [&str; 6] = ["/memfd:", "/dev/shm/", "/dev/zero", "/SYSV", "/tmp/", "anon_inode:"];
 
@@ -27,13 +29,27 @@ pub fn shared(zygote: u32, processes: &[u32]) -> io::Result<Vec<String>> {
             found.push(format!("a thread running: {}", name(&task.to_string_lossy())));
         }
     }
+    found.extend(held(&place, &OF_ZYGOTES)?);
+    Ok(found)
+}
+
+/// The same of a child that nothing has run in yet but handlers of its zygote: what it has now, others can have too.
+pub fn inherited(child: u32) -> io::Result<Vec<String>> {
+    held(&Path::new("/proc").join(child.to_string()), &OF_CHILDREN)
+}
+
+/// Descriptors and memory of a process that others may have, but for those that it is to have.
+fn held(place: &Path, streams: &[&str]) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
     for descriptor in fs::read_dir(place.join("fd"))? {
         let descriptor = descriptor?;
         let number: Option<u32> =
             descriptor.file_name().to_str().and_then(|text| text.parse().ok());
         let target = fs::read_link(descriptor.path())?;
         let is_ours = match number {
-            Some(0..CHANNEL) => OUTPUTS.contains(&target.as_os_str().as_bytes()),
+            Some(0..CHANNEL) => {
+                streams.iter().any(|stream| target.to_string_lossy().starts_with(stream))
+            }
             Some(CHANNEL) => true,
             _ => false,
         };

@@ -55,6 +55,8 @@ pub struct Zygote {
     tree: Arc<Tree>,
     modules: Vec<String>,
     imported: Vec<Imported>,
+    /// Whether it has imported what is taken for safe whatever that leaves.
+    has_trusted: bool,
     /// Room that the files take which its imports have left, and its children are given.
     tmp_bytes: u64,
     /// What its imports have read in each environment: those before its own are of its parents.
@@ -153,7 +155,9 @@ impl Zygote {
         else {
             return Err(ZygoteError::Trial(how_ended(&process.end).await));
         };
-        if !imports::are_trusted(&wanted.modules, wanted.trusted) {
+        let has_trusted = parent.as_ref().is_some_and(|parent| parent.has_trusted)
+            || imports::are_trusted(&wanted.modules, wanted.trusted);
+        if !has_trusted {
             let shared = look::shared(process.pid.cast_unsigned(), &sandbox.processes())?;
             if !shared.is_empty() {
                 return Err(ZygoteError::Shares(imports::shortened(shared.iter())));
@@ -174,6 +178,7 @@ impl Zygote {
             tree,
             modules: wanted.modules,
             imported,
+            has_trusted,
             tmp_bytes,
             reads,
             spares: Spares::new(spares, Instant::now()),
@@ -289,6 +294,11 @@ impl Zygote {
     /// Whether the files that its imports have left fit into a `/tmp` of so many bytes.
     pub fn fits(&self, tmp_bytes: u64) -> bool {
         self.tmp_bytes <= tmp_bytes
+    }
+
+    /// Whether it has imported what is taken for safe whatever that leaves.
+    pub fn has_trusted(&self) -> bool {
+        self.has_trusted
     }
 
     /// Its process on the host.

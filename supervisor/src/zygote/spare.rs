@@ -12,7 +12,7 @@ use std::sync::Arc;
 use pipsqueak::wire::DEFAULT_TMP;
 use tokio::net::unix::pipe;
 
-use super::{Zygote, ZygoteError};
+use super::{Zygote, ZygoteError, imports, look};
 use crate::channel;
 use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
@@ -77,6 +77,15 @@ impl Spare {
         let forked = zygote.fork(&sandbox, &ends.channel, &ends.print, is_spare).await?;
         let mut spare = ends.join(sandbox, forked.end.clone())?;
         zygote.await_child(&mut spare.channel, &forked).await?;
+        if !zygote.has_trusted()
+            && let Some(child) = spare.sandbox.process()
+        {
+            let looked = tokio::task::spawn_blocking(move || look::inherited(child));
+            let shared = looked.await.map_err(io::Error::other)??;
+            if !shared.is_empty() {
+                return Err(ZygoteError::Shares(imports::shortened(shared.iter())).into());
+            }
+        }
         Ok(spare)
     }
 
