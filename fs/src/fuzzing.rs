@@ -3,11 +3,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io;
+use std::io::{self, Cursor, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use crate::id::Digest;
 use crate::ingest::requirement::Requirement;
+use crate::ingest::unpack::{Room, unpack};
+use crate::ingest::wheel::layout::Expected;
 use crate::ingest::{lock, record};
+use crate::interpreter::Interpreter;
 use crate::store::Location;
 use crate::store::append::Appender;
 use crate::store::segment::{self, FRAME_BYTES, FrameWriter};
@@ -66,6 +74,60 @@ pub fn write_sample(state: &Path) -> io::Result<Found> {
     let envs = BTreeMap::from([("sample".to_owned(), "sample".to_owned())]);
     Published { generation: 1, envs, ..Published::default() }.write(&views)?;
     Ok(found)
+}
+
+/// A wheel `thing` 1.0 with a file of each kind.
+pub fn write_wheel() -> io::Result<Vec<u8>> {
+    let files = [
+        ("thing/__init__.py", "x = 1\n"),
+        ("thing-1.0.data/scripts/run", "#!python\nprint()\n"),
+        ("thing-1.0.data/purelib/pure.py", "x = 2\n"),
+        ("thing-1.0.data/data/lib64/x.txt", "x"),
+        ("thing-1.0.data/headers/thing.h", "int thing;"),
+        ("thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\n"),
+        ("thing-1.0.dist-info/entry_points.txt", "[console_scripts]\nthing = thing:main\n"),
+        ("thing-1.0.dist-info/RECORD", "thing/__init__.py,,6\nthing-1.0.dist-info/RECORD,,\n"),
+    ];
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    for (number, (path, content)) in files.into_iter().enumerate() {
+        let method =
+            if number % 2 == 0 { CompressionMethod::Stored } else { CompressionMethod::Deflated };
+        let options = SimpleFileOptions::default().compression_method(method);
+        writer.start_file(path, options)?;
+        writer.write_all(content.as_bytes())?;
+    }
+    Ok(writer.finish()?.into_inner())
+}
+
+/// Unpacks a wheel into an empty folder, as what it should be: the paths of its files, and whether each
+/// is there. `None` where it is refused.
+pub fn unpack_wheel(wheel: &[u8], folder: &Path) -> io::Result<Option<Vec<(String, bool)>>> {
+    let interpreter: Interpreter = serde_json::from_str(
+        r#"{ "executable": "/usr/bin/python3.11", "version": "3.11.7", "base_prefix": "/usr",
+        "cache_tag": "cpython-311", "implementation": "cpython", "platform": "linux-x86_64" }"#,
+    )?;
+    let mut file = tempfile::tempfile()?;
+    file.write_all(wheel)?;
+    let expected = Expected { name: "thing", version: Some("1.0"), interpreter: &interpreter };
+    let space = Room::of(folder).map_err(io::Error::other)?;
+    match unpack(&Arc::new(file), &expected, folder, &space) {
+        Ok(unpacked) => {
+            let files = unpacked.files.iter().map(|file| {
+                let read = unpacked.open(file).and_then(|mut open| {
+                    let mut content = Vec::new();
+                    open.read_to_end(&mut content).map(|_| content)
+                });
+                let is_right = |content: Vec<u8>| {
+                    let digest = (!content.is_empty()).then(|| Digest::of(&content));
+                    digest == file.content.object && content.len() as u64 == file.size
+                };
+                (file.path.clone(), read.is_ok_and(is_right))
+            });
+            Ok(Some(files.collect()))
+        }
+        Err(error) if error.is_bad_input() => Ok(None),
+        Err(error) => Err(io::Error::other(error)),
+    }
 }
 
 /// Reads everything in the environment of a state folder, as the kernel would: listing, looking

@@ -183,7 +183,7 @@ fn one_distribution_cannot_change_another() {
 /// What a wheel has of another distribution's is never taken for that, whatever it says of it; who asks for
 /// the other gets what was published.
 fn one_wheel_is_no_other_distribution() {
-    let refused = ["hijack", "hijack_top", "hijack_data", "hijack_lib64", "hijack_case"];
+    let refused = ["hijack", "zhijack", "hijack_top", "hijack_data", "hijack_lib64", "hijack_case"];
     let conflicting = ["overlay", "overlay_top"];
     let index = Index::of(&[&refused[..], &conflicting, &["bytecode", "six", "victim"]].concat());
     let instance = instance(&index);

@@ -243,13 +243,12 @@ def impostor(_):
     return wheel
 
 
-def foreign(wheel, prefix, name="six", version="1.17.0"):
-    """Adds all of another distribution's files that matter, below a path."""
-    code, info = "x = 'hijacked'\n", f"{name}-{version}.dist-info"
-    wheel.add(f"{prefix}{name}.py", code)
-    wheel.add(f"{prefix}{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    wheel.add(f"{prefix}{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\n")
-    return wheel.add(f"{prefix}{info}/RECORD", line(f"{name}.py", code.encode()) + f"\n{info}/RECORD,,\n")
+def foreign(wheel, prefix, listed=True, name="six", version="1.17.0"):
+    """Adds another distribution's module, and a RECORD for it that has nothing else to say, below a path."""
+    code = "x = 'hijacked'\n"
+    wheel.add(f"{prefix}{name}.py", code, listed=listed)
+    record = line(f"{name}.py", code.encode()) + "\n"
+    return wheel.add(f"{prefix}{name}-{version}.dist-info/RECORD", record, listed=listed)
 
 
 def six(_):
@@ -259,6 +258,11 @@ def six(_):
 def hijack(_):
     """Another distribution's files, with a RECORD that says they are its own, as an installer moves data."""
     return foreign(package("hijack"), "hijack-1.0.data/purelib/")
+
+
+def zhijack(_):
+    """The same, of which its own RECORD says nothing, and which an installer that goes by names has last."""
+    return foreign(package("zhijack"), "zhijack-1.0.data/purelib/", listed=False)
 
 
 def hijack_top(_):

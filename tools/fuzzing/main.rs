@@ -34,7 +34,7 @@ struct Arguments {
     /// Inputs for each target, in place of a time
     #[arg(long)]
     inputs: Option<u64>,
-    /// Only this one: record, lock, requirement, frame, segment, index, resealed or published
+    /// Only this one: record, lock, requirement, wheel, frame, segment, index, resealed or published
     #[arg(long)]
     target: Option<Target>,
     /// Seed of all inputs

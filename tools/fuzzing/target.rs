@@ -1,8 +1,9 @@
 //! The readers, each with a sound input to begin from and what must hold of any other.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use fastrand::Rng;
@@ -20,6 +21,8 @@ pub enum Target {
     Lock,
     /// Lines that ask for packages.
     Requirement,
+    /// Archives of wheels.
+    Wheel,
     /// One compressed frame.
     Frame,
     /// A segment's file.
@@ -33,10 +36,11 @@ pub enum Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target::Record,
     Target::Lock,
     Target::Requirement,
+    Target::Wheel,
     Target::Frame,
     Target::Segment,
     Target::Index,
@@ -111,6 +115,7 @@ impl Bench {
             Target::Record => (None, RECORD.as_bytes().to_vec()),
             Target::Lock => (None, LOCK.as_bytes().to_vec()),
             Target::Requirement => (None, REQUIREMENT.as_bytes().to_vec()),
+            Target::Wheel => (None, fuzzing::write_wheel()?),
             Target::Frame => (None, fuzzing::frame_of(&content())?),
             Target::Segment => (Some("segments/1.segment"), Vec::new()),
             Target::Index | Target::Resealed => (Some("views/sample.index"), Vec::new()),
@@ -134,6 +139,7 @@ impl Bench {
                 mutate_text(&mut random, &mut input, &PIECES);
             }
             Target::Requirement => mutate_text(&mut random, &mut input, &REQUIREMENT_PIECES),
+            Target::Wheel => mutate_wheel(&mut random, &mut input),
             _ => mutate(&mut random, &mut input),
         }
         match self.target {
@@ -142,6 +148,7 @@ impl Bench {
                 let _ = fuzzing::is_lock(&String::from_utf8_lossy(&input));
                 Ok(())
             }
+            Target::Wheel => self.wheels_stay_inside(&input),
             Target::Requirement => lines_stay_one(&String::from_utf8_lossy(&input)),
             Target::Frame => match fuzzing::decode_frame(&input, content().len()) {
                 Ok(decoded) if decoded != content() => Err("a damaged frame is decoded".to_owned()),
@@ -153,6 +160,31 @@ impl Bench {
                 self.read(&input, false)
             }
         }
+    }
+
+    /// Whatever a wheel is unpacked to is what is told of it, in its folder, and in nobody else's
+    /// metadata.
+    fn wheels_stay_inside(&self, wheel: &[u8]) -> Result<(), String> {
+        let folder = tempfile::tempdir_in(self.state.path()).map_err(|error| error.to_string())?;
+        let unpacked = fuzzing::unpack_wheel(wheel, folder.path());
+        let Some(files) = unpacked.map_err(|error| error.to_string())? else { return Ok(()) };
+        let mut there = BTreeSet::new();
+        walk(folder.path(), "", &mut there).map_err(|error| error.to_string())?;
+        for (path, is_right) in files {
+            // Names of distributions are the same in whatever letters.
+            let is_foreign = |part: &str| {
+                let part = part.to_lowercase();
+                part.ends_with(".dist-info") && part != "thing-1.0.dist-info"
+            };
+            let top = path.strip_prefix("lib/python3.11/site-packages/").unwrap_or_default();
+            if !is_right || is_foreign(top.split('/').next().unwrap_or_default()) {
+                return Err(format!("{path:?} is not what it should be"));
+            }
+            if path.chars().any(char::is_control) || !there.remove(&path) {
+                return Err(format!("{path:?} is elsewhere"));
+            }
+        }
+        there.first().map_or(Ok(()), |path| Err(format!("{path:?} is not told of")))
     }
 
     /// Reads the state with its damaged file. Whatever can be read must be right, if it `is_known`
@@ -175,6 +207,52 @@ impl Bench {
             }
         }
         Ok(())
+    }
+}
+
+/// Files below a folder, by their paths in it.
+fn walk(folder: &Path, above: &str, found: &mut BTreeSet<String>) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = format!("{above}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            walk(&entry.path(), &format!("{path}/"), found)?;
+        } else {
+            found.insert(path);
+        }
+    }
+    Ok(())
+}
+
+/// What changes names in an archive and leaves it one: a text of as many bytes in the place of another,
+/// wherever that is.
+fn mutate_wheel(random: &mut Rng, input: &mut Vec<u8>) {
+    const NAMES: [(&[u8], &[&[u8]]); 6] = [
+        (b"thing/__init__.py", &[b"../../__init__.py", b"/hing/__init__.py", b"six-1.dist-info/x"]),
+        (b"purelib/pure.py", &[b"purelib/../x.py", b"scripts/pure.py", b"data/bin/python"]),
+        (b"lib64/x.txt", &[b"../../x.txt", b"lib64/../xy", b"bin/python3", b"pyvenv.cfgx"]),
+        (b"scripts/run", &[b"scripts/r/n", b"purelib/run", b"scripts/..n"]),
+        (
+            b"thing = thing:main",
+            &[b"thing = os:system(", b"../ng = thing:main", b"python = thin:main"],
+        ),
+        (b"thing-1.0.dist-info", &[b"thing-2.0.dist-info", b"THING-1.0.dist-info"]),
+    ];
+    for _ in 0..random.usize(0..3) {
+        let (name, others) = NAMES[random.usize(..NAMES.len())];
+        let other = others[random.usize(..others.len())];
+        let all = random.bool();
+        let mut at = 0;
+        while let Some(next) = input[at..].windows(name.len()).position(|part| part == name) {
+            at += next;
+            if all || random.bool() {
+                input[at..at + name.len()].copy_from_slice(other);
+            }
+            at += name.len();
+        }
+    }
+    if random.bool() {
+        mutate(random, input);
     }
 }
 

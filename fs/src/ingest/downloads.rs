@@ -8,10 +8,17 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+/// The folder of archives.
+pub const ARCHIVES: &str = "archives";
+/// What names begin with of archives that are not whole.
+pub const HALF: &str = ".new-";
+
 /// A folder of downloads.
 #[derive(Debug)]
 pub struct Downloads {
     folder: PathBuf,
+    /// Where archives are kept: see [`super::kept`].
+    archives: PathBuf,
     lock: PathBuf,
 }
 
@@ -24,7 +31,7 @@ impl Downloads {
     pub fn open(cache: &Path) -> io::Result<Self> {
         let folder = cache.join("uv");
         fs::create_dir_all(&folder)?;
-        Ok(Self { folder, lock: cache.join("lock") })
+        Ok(Self { folder, archives: cache.join(ARCHIVES), lock: cache.join("lock") })
     }
 
     /// uv's folder.
@@ -37,13 +44,18 @@ impl Downloads {
         Ok(Downloading(self.lock(FlockArg::LockShared)?))
     }
 
-    /// Removes what a uv that was killed has half unpacked, unless another may be at work.
+    /// Removes what a uv that was killed has half unpacked, and what was half copied, unless another may
+    /// be at work.
     pub fn clear_unpacked(&self) {
         let Ok(_alone) = self.lock(FlockArg::LockExclusiveNonblock) else { return };
-        let Ok(entries) = fs::read_dir(&self.folder) else { return };
-        for entry in entries.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(".tmp") {
-                let _ = fs::remove_dir_all(entry.path());
+        for (folder, half) in [(&self.folder, ".tmp"), (&self.archives, HALF)] {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            for entry in entries {
+                let path = entry.path();
+                let is_half = entry.file_name().to_string_lossy().starts_with(half);
+                if is_half && fs::remove_file(&path).is_err() {
+                    let _ = fs::remove_dir_all(&path);
+                }
             }
         }
     }
@@ -70,16 +82,21 @@ mod tests {
         let downloads = Downloads::open(cache.path()).unwrap();
         let half = downloads.folder().join(".tmpX");
         let whole = downloads.folder().join("wheels");
-        for folder in [&half, &whole] {
+        for folder in [&half, &whole, &downloads.archives] {
             fs::create_dir(folder).unwrap();
+        }
+        let copied = [".new-x", "sha256-x"].map(|name| downloads.archives.join(name));
+        for file in &copied {
+            fs::write(file, "").unwrap();
         }
         // As another process would, through an opening of its own.
         let other = Downloads::open(cache.path()).unwrap();
         let downloading = other.hold().unwrap();
         downloads.clear_unpacked();
-        assert!(half.exists());
+        assert!(half.exists() && copied[0].exists());
         drop(downloading);
         downloads.clear_unpacked();
         assert!(!half.exists() && whole.exists());
+        assert!(!copied[0].exists() && copied[1].exists());
     }
 }

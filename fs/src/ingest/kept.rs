@@ -15,6 +15,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::AddError;
+use super::downloads::{ARCHIVES, HALF};
 use super::lock::Locked;
 
 /// Bytes that are read at once.
@@ -38,7 +39,7 @@ pub struct Verified {
 impl Kept {
     /// The folder in `cache`, made where it is not there.
     pub fn open(cache: &Path) -> io::Result<Self> {
-        let folder = cache.join("archives");
+        let folder = cache.join(ARCHIVES);
         fs::create_dir_all(&folder)?;
         Ok(Self { folder })
     }
@@ -81,7 +82,7 @@ impl Kept {
     pub fn take(&self, locked: &Locked, from: &File) -> Result<Option<Verified>, AddError> {
         let at = AddError::at(&self.folder);
         let mut new =
-            tempfile::Builder::new().prefix(".new-").tempfile_in(&self.folder).map_err(&at)?;
+            tempfile::Builder::new().prefix(HALF).tempfile_in(&self.folder).map_err(&at)?;
         let mut sums = Sums::of(locked.hashes.iter().map(String::as_str));
         copy(from, &mut sums, Some(new.as_file_mut())).map_err(&at)?;
         let Some(hash) = locked.hashes.iter().find(|hash| sums.has(hash)) else { return Ok(None) };
