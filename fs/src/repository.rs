@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::catalog::{Catalog, CatalogError};
-use crate::environment::Environment;
+use crate::environment::{Environment, Owner};
 use crate::gc::clock::Clock;
 use crate::gc::hold::Holds;
 use crate::gc::reserve::Reserve;
@@ -189,6 +189,11 @@ impl Repository {
         let names = self.catalog.environment_names()?;
         let all = names.iter().filter_map(|name| self.environment(name).transpose());
         all.collect()
+    }
+
+    /// Names of all environments of an owner, in order, and the view of each.
+    pub fn views_of(&self, owner: Owner) -> Result<Vec<(String, String)>, RepositoryError> {
+        Ok(self.catalog.views_of(owner)?)
     }
 
     /// One environment.

@@ -132,6 +132,19 @@ impl Catalog {
         })
     }
 
+    /// Names of all environments of an owner, in order, and the view of each.
+    pub fn views_of(&self, owner: Owner) -> Result<Vec<(String, String)>, CatalogError> {
+        self.read(|connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT name, view, owner FROM environments ORDER BY name")?;
+            let rows = statement.query_map([], |row| {
+                let is_theirs = Owner::of(&row.get::<_, String>(2)?) == owner;
+                Ok(is_theirs.then_some((row.get(0)?, row.get(1)?)))
+            })?;
+            rows.filter_map(rusqlite::Result::transpose).collect()
+        })
+    }
+
     /// Name and version of each distribution that some environment of an interpreter has.
     pub fn locked_versions(
         &self,

@@ -33,9 +33,7 @@ impl Environments {
 
     /// Names and views of all environments that somebody has named, by name. Blocks.
     pub fn named(&self) -> Result<Vec<(String, String)>, EnvironmentsError> {
-        let all = self.shared.repository.environments()?.into_iter();
-        let named = all.filter(|environment| environment.owner == Owner::User);
-        Ok(named.map(|environment| (environment.name, environment.view)).collect())
+        Ok(self.shared.repository.views_of(Owner::User)?)
     }
 
     /// Shows these views in the mount, also where no name stands for them any more. Blocks.

@@ -158,9 +158,8 @@ impl Shared {
     ) -> Result<Roots, EnvironmentsError> {
         let held = mountinfo::everywhere().and_then(|all| self.views.held(&all));
         let inodes = held.map_err(RepositoryError::Mount)?;
-        let of_functions =
-            self.repository.environments()?.into_iter().filter(|one| one.owner == Owner::Functions);
-        let abandoned = of_functions.map(|one| one.name).filter(|name| !needed.contains(name));
+        let of_functions = self.repository.views_of(Owner::Functions)?.into_iter();
+        let abandoned = of_functions.map(|(name, _)| name).filter(|name| !needed.contains(name));
         Ok(Roots { abandoned: abandoned.collect(), inodes, views, ..Roots::default() })
     }
 }
