@@ -81,7 +81,7 @@ pub enum Choice {
 
 /// Why a line is refused. Its message has the line, so that it can be found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {reason}", shown(line))]
+#[error("the line `{}` of the requirements is refused: {reason}", shown(line))]
 pub struct LineError {
     line: String,
     reason: String,
