@@ -151,7 +151,7 @@ fn a_source_that_hangs_holds_up_no_other_deployment() {
     other.ok(&["env", "add", "hung", "idna"]);
     // The kernel knows the file, and none of its content: no import reads it.
     let source = other.mount().join("envs/hung/lib/python3.11/site-packages/idna/codec.py");
-    fs::metadata(&source).unwrap();
+    let source = fs::canonicalize(source).unwrap();
     let server = i32::try_from(other.status()["mount"]["pid"].as_i64().unwrap()).unwrap();
     let keeper = Process::of(server).unwrap().parent;
     for process in [keeper, server] {

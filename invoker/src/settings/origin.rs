@@ -91,7 +91,7 @@ const KEYS: [Key; 18] = keys! {
 };
 
 /// Those that only the file says.
-const KEYS_OF_FILE: [Key; 5] = [
+const KEYS_OF_FILE: [Key; 6] = [
     Key { name: "payload_in", is_given: None, value: |of| Some(of.payload_in.to_string()) },
     Key { name: "payload_out", is_given: None, value: |of| Some(of.payload_out.to_string()) },
     Key { name: "fork_safe", is_given: None, value: |of| Some(list(&of.fork_safe)) },
@@ -108,6 +108,7 @@ const KEYS_OF_FILE: [Key; 5] = [
             Some(list(&extra.map(|url| without_credentials(url)).collect::<Vec<_>>()))
         },
     },
+    Key { name: "index.hosts", is_given: None, value: |of| Some(list(&of.index.hosts)) },
 ];
 
 fn keys() -> impl Iterator<Item = &'static Key> {
