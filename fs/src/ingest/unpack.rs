@@ -253,7 +253,7 @@ impl<'a> Unpacking<'a> {
             path: plan.record.clone(),
             listed: String::new(),
             source: Source::Text(lines),
-            executable: false,
+            executable: plan.is_record_executable,
         };
         files.push(write(&mut archive.clone(), &record, root, expected.name)?.0);
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));

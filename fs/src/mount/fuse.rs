@@ -169,8 +169,8 @@ impl Filesystem for Adapter {
             Ok(entries) => entries,
             Err(error) => return reply.error(error),
         };
-        for (next, DirectoryEntry { name, attributes }) in (offset + 1..).zip(entries) {
-            if reply.add(INodeNo(attributes.inode), next, file_type(attributes.kind), name) {
+        for DirectoryEntry { place, name, attributes } in entries {
+            if reply.add(INodeNo(attributes.inode), place, file_type(attributes.kind), name) {
                 break;
             }
         }
@@ -190,9 +190,9 @@ impl Filesystem for Adapter {
             Ok(entries) => entries,
             Err(error) => return reply.error(error),
         };
-        for (next, DirectoryEntry { name, attributes }) in (offset + 1..).zip(entries) {
+        for DirectoryEntry { place, name, attributes } in entries {
             let inode = INodeNo(attributes.inode);
-            if reply.add(inode, next, name, &ALWAYS, &attr(&attributes), Generation(0)) {
+            if reply.add(inode, place, name, &ALWAYS, &attr(&attributes), Generation(0)) {
                 break;
             }
         }

@@ -41,6 +41,9 @@ const SHOWN_NAME: &str = ".views";
 /// Objects that are remembered as damaged until somebody asks; a scrub finds the others.
 const MOST_SUSPECTS: usize = 1 << 16;
 
+/// The last of the places in a listing that a folder itself and its parent have.
+const OWN_PLACES: u64 = 2;
+
 /// What a node is to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
@@ -72,6 +75,8 @@ pub struct Attributes {
 /// An entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryEntry {
+    /// Its place in the listing, from where that goes on after it.
+    pub place: u64,
     /// Its name.
     pub name: String,
     /// What it is.
@@ -171,16 +176,25 @@ impl Vfs {
         attributes(&self.world(), inode)
     }
 
-    /// Entries of a folder after the first `skipped`, in an order that does not change as long as
-    /// it does not: itself and its parent as `.` and `..`, then all others by name.
-    pub fn list(&self, folder: u64, skipped: u64) -> Result<Vec<DirectoryEntry>, VfsError> {
+    /// Entries of a folder whose places are after `place`, in the order of these: itself and its parent as `.`
+    /// and `..`, then all others. An entry keeps its place as long as it is there, whatever comes and goes
+    /// beside it while somebody lists the folder.
+    pub fn list(&self, folder: u64, place: u64) -> Result<Vec<DirectoryEntry>, VfsError> {
         let world = self.world();
-        let own = [(".".to_owned(), folder), ("..".to_owned(), folder)];
-        let children = children(&world, folder)?;
-        let all = own.into_iter().chain(children);
-        let rest = all.skip(usize::try_from(skipped).unwrap_or(usize::MAX));
-        let entries = rest.map(|(name, inode)| {
-            Ok(DirectoryEntry { name, attributes: attributes(&world, inode)? })
+        let changes = matches!(Inode::decode(folder), Some(Inode::Envs | Inode::Dists));
+        let children = children(&world, folder)?.into_iter().zip(OWN_PLACES + 1..);
+        let mut all: Vec<_> = children
+            .map(|((name, inode), next)| {
+                (if changes { place_of(&name) } else { next }, name, inode)
+            })
+            .collect();
+        if changes {
+            all.sort_unstable();
+        }
+        let own = [(1, ".".to_owned(), folder), (OWN_PLACES, "..".to_owned(), folder)];
+        let rest = own.into_iter().chain(all).filter(|(at, ..)| *at > place);
+        let entries = rest.map(|(place, name, inode)| {
+            Ok(DirectoryEntry { place, name, attributes: attributes(&world, inode)? })
         });
         entries.collect()
     }
@@ -264,6 +278,13 @@ impl Vfs {
     fn world(&self) -> Arc<World> {
         self.world.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// The place of a name in a listing of names, which may come and go: by its digest, so that it does not depend on
+/// the others. No place is larger than a file's offset may be.
+fn place_of(name: &str) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(name.as_bytes()).as_bytes();
+    (u64::from_le_bytes([a, b, c, d, e, f, g, h]) >> 2).max(OWN_PLACES + 1)
 }
 
 /// Inode number of a view's root.

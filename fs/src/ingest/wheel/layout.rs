@@ -41,6 +41,8 @@ pub struct Plan {
     pub files: Vec<Planned>,
     /// Where its RECORD is, from the environment's root.
     pub record: String,
+    /// True if the archive's own RECORD may be executed: what takes its place keeps that, as with uv.
+    pub is_record_executable: bool,
 }
 
 /// A file of it.
@@ -89,6 +91,8 @@ impl Plan {
         check_wheel(text("WHEEL")?.as_deref(), &info)?;
         let listed = text("RECORD")?
             .ok_or_else(|| Flaw::of(&format!("{info}/RECORD"), "it is not there"))?;
+        let is_record_executable =
+            by_path.get(&*format!("{info}/RECORD")).is_some_and(|entry| entry.executable);
         let points = text("entry_points.txt")?.unwrap_or_default();
         let points = scripts::entry_points(&points)?;
         let mut lines: BTreeMap<String, Line> = record::parse(&listed)
@@ -120,7 +124,7 @@ impl Plan {
         files.push(placing.planned(&format!("{own}/INSTALLER"), source, false)?);
         let record = format!("{own}/RECORD");
         check_places(&files, &record)?;
-        Ok(Self { version, files, record })
+        Ok(Self { version, files, record, is_record_executable })
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fixture::{Store, entered};
 use crate::gc::Mounted;
 use crate::repository::retained_name;
-use crate::vfs::inode::VIEWS;
+use crate::vfs::inode::{ENVS, VIEWS};
 use crate::vfs::{DirectoryEntry, FileKind};
 
 #[test]
@@ -63,7 +63,7 @@ fn a_file_has_one_number_in_all_views_and_a_folder_one_for_each_way_to_it() {
         let mut waiting = vec![(root, String::new())];
         while let Some((folder, path)) = waiting.pop() {
             folders.insert(folder);
-            for DirectoryEntry { name, attributes } in vfs.list(folder, 2).unwrap() {
+            for DirectoryEntry { name, attributes, .. } in vfs.list(folder, 2).unwrap() {
                 let (path, inode) = (format!("{path}/{name}"), attributes.inode);
                 assert_eq!(vfs.lookup(folder, &name).unwrap(), Some(attributes));
                 match attributes.kind {
@@ -91,4 +91,30 @@ fn a_file_has_one_number_in_all_views_and_a_folder_one_for_each_way_to_it() {
     assert_eq!(same, all);
     assert!(folders.is_disjoint(&others));
     assert_eq!(vfs.lookup(VIEWS, "e").unwrap(), None);
+}
+
+#[test]
+fn names_that_come_and_go_while_others_are_listed_neither_repeat_nor_hide_them() {
+    let store = Store::new();
+    let names: BTreeSet<String> = (0..12).map(|number| format!("e{number}")).collect();
+    for name in &names {
+        store.add(name, &[(1, 1)].into()).unwrap();
+    }
+    let (mut place, mut listed) = (0, Vec::new());
+    for round in 0.. {
+        // What comes is as likely ahead of where the listing is as behind that, and so is what goes.
+        store.add(&format!("new{round}"), &[(1, 1)].into()).unwrap();
+        if round % 2 == 1 {
+            store.remove(&format!("new{}", round - 1));
+        }
+        let Some(entry) = store.shown.0.list(ENVS, place).unwrap().into_iter().next() else {
+            break;
+        };
+        place = entry.place;
+        listed.push(entry.name);
+    }
+    assert_eq!(listed[..2], [".", ".."]);
+    let stayed: Vec<_> = listed.iter().filter(|name| names.contains(*name)).collect();
+    assert_eq!(stayed.len(), names.len(), "{listed:?}");
+    assert_eq!(stayed.into_iter().cloned().collect::<BTreeSet<_>>(), names);
 }
