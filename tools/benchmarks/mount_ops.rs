@@ -182,7 +182,8 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     arguments.extend(flags.packages.iter().map(String::as_str));
     instance.call(&arguments)?;
     let (ours, copy) = (instance.view("tree"), instance.folder().join("ext4"));
-    succeed(std::process::Command::new("cp").arg("-a").arg(&ours).arg(&copy))?;
+    // What the name leads to, and not the link.
+    succeed(std::process::Command::new("cp").arg("-a").arg(ours.join(".")).arg(&copy))?;
     let image = instance.folder().join("erofs.image");
     erofs(&copy, &image)?;
     let mounted = instance.folder().join("erofs");

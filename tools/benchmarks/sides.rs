@@ -36,7 +36,9 @@ impl Sides {
         instance.call(&[&["env", "add", "bench"], packages].concat())?;
         let mounted = instance.view("bench");
         let copied = instance.folder().join("copied");
-        let status = Command::new("cp").arg("-a").args([&mounted, &copied]).status()?;
+        // What the name leads to, and not the link.
+        let from = mounted.join(".");
+        let status = Command::new("cp").arg("-a").args([&from, &copied]).status()?;
         if !status.success() {
             return Err(format!("copying {} ended with {status}", mounted.display()).into());
         }
