@@ -283,8 +283,9 @@ impl Vfs {
 /// The place of a name in a listing of names, which may come and go: by its digest, so that it does not depend on
 /// the others. No place is larger than a file's offset may be.
 fn place_of(name: &str) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(name.as_bytes()).as_bytes();
-    (u64::from_le_bytes([a, b, c, d, e, f, g, h]) >> 2).max(OWN_PLACES + 1)
+    let mut digest = [0; 8];
+    blake3::Hasher::new().update(name.as_bytes()).finalize_xof().fill(&mut digest);
+    (u64::from_le_bytes(digest) >> 2).max(OWN_PLACES + 1)
 }
 
 /// Inode number of a view's root.
