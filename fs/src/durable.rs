@@ -10,7 +10,7 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     replace_with(path, |new| write(new, content))
 }
 
-/// The same of a file that its owner alone may read.
+/// Variant of [`replace`] whose file its owner alone may read.
 pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
     replace_with(path, |new| {
         let mut file =

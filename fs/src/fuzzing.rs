@@ -226,7 +226,7 @@ pub fn is_lock(text: &str) -> bool {
     lock::parse(text).is_ok()
 }
 
-/// What uv would be given for a line that asks for a package, if the line is one.
+/// The text that uv would be given for a line, if the line asks for a package.
 pub fn written_requirement(line: &str) -> Option<String> {
     Requirement::parse(line).ok().map(|requirement| requirement.to_string())
 }

@@ -47,7 +47,7 @@ impl Repository {
         Ok((findings, bytes))
     }
 
-    /// What differs from a distribution's archive; nothing where that is not here any more.
+    /// The differences from a distribution's archive; nothing where that is not here any more.
     fn differences(
         &self,
         row: &DistributionRow,
@@ -102,7 +102,7 @@ impl Repository {
     }
 }
 
-/// What was stored before distributions were unpacked each by itself.
+/// The distributions that were stored before each was unpacked by itself.
 pub fn earlier(catalog: &Path, row: &DistributionRow) -> Option<Finding> {
     let is_earlier = row.archive.is_none() && !is_venv(row);
     is_earlier.then(|| Finding {

@@ -31,9 +31,9 @@ pub struct Finding {
 const REPAIR: &str = "`pipsqueak store repair` gets it again";
 /// What to do about what is not needed.
 const COLLECT: &str = "`pipsqueak store gc` removes it";
-/// What to do about what was not stored from an archive alone.
+/// The advice about a distribution that was not stored from an archive alone.
 const AGAIN: &str = "add the environments that have it, and deploy the functions, again";
-/// What to do about what is not what its archive has.
+/// The advice about a distribution that differs from its archive.
 const FORGED: &str = "somebody has changed the store: remove what has it, and `pipsqueak store gc --grace 0` removes it; \
                       then add it again";
 /// What to do where the catalog itself is wrong.

@@ -79,8 +79,8 @@ impl Repository {
         Ok(published)
     }
 
-    /// Resolves, and holds what was chosen to what is wanted, and one wheel of each. Where an index has something else of a name
-    /// and version than has the digest that was given, others are looked in.
+    /// Resolves, holds what was chosen to what is wanted, and chooses one wheel of each. Where an index has
+    /// something else of a name and version than has the digest that was given, others are looked in.
     fn choose(
         &self,
         confine: &dyn Confine,

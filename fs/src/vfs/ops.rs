@@ -202,20 +202,22 @@ impl Vfs {
     /// Where a link leads.
     pub fn link(&self, inode: u64) -> Result<String, VfsError> {
         let world = self.world();
-        let target = match Inode::decode(inode) {
-            Some(Inode::Node { number, .. }) => match world.node(number) {
-                Some((index, node)) => match index.kind(node) {
-                    Some(Kind::Link(target)) => Some(target.to_owned()),
-                    _ => None,
-                },
-                None => None,
-            },
-            Some(Inode::Name { number, is_distribution }) => {
-                world.node(number).map(|(index, _)| target(index, is_distribution))
+        match Inode::decode(inode) {
+            Some(Inode::Node { number, .. }) => {
+                if let Some((index, node)) = world.node(number)
+                    && let Some(Kind::Link(target)) = index.kind(node)
+                {
+                    return Ok(target.to_owned());
+                }
             }
-            _ => None,
-        };
-        target.ok_or(VfsError::Kind(inode, "link"))
+            Some(Inode::Name { number, is_distribution }) => {
+                if let Some((index, _)) = world.node(number) {
+                    return Ok(target(index, is_distribution));
+                }
+            }
+            _ => {}
+        }
+        Err(VfsError::Kind(inode, "link"))
     }
 
     /// Part of a file's content, shorter than asked for only at its end.
@@ -298,7 +300,7 @@ fn link_to(index: &Index, is_distribution: bool) -> u64 {
     Inode::Name { number: index.first_number(), is_distribution }.encode()
 }
 
-/// Where a name leads that stands for a view, from the folder that has the name.
+/// The target of a name that stands for a view, from the folder that has the name.
 fn target(index: &Index, is_distribution: bool) -> String {
     let name = view_name(index.view(), index.first_number());
     if is_distribution {

@@ -18,6 +18,9 @@ use crate::mount::mountinfo;
 /// What messages call the store as a whole.
 const STORE: &str = "store";
 
+/// The findings of a check and how many bytes it has read.
+type Found = Result<(Vec<pipsqueak_fs::Finding>, u64), RepositoryError>;
+
 impl Environments {
     /// What is stored and what it costs. `used` are views that somebody is seen to have.
     pub async fn usage(
@@ -65,20 +68,15 @@ impl Environments {
         blocking(STORE, move || Ok(told_checked(shared.repository.check(&*shared.keeper)?))).await
     }
 
-    /// The same, and all content with the archives that are still here.
+    /// Compares catalog, segments and views, and all content with the archives that are still here.
     pub async fn fsck_archives(
         &self,
         progress: &UnboundedSender<Progress>,
     ) -> Result<Checked, EnvironmentsError> {
-        let (shared, progress) = (self.shared.clone(), progress.clone());
-        blocking(STORE, move || {
-            let Ok(_turn) = shared.scrubbing.try_lock() else {
-                return Err(EnvironmentsError::Busy("a scrub"));
-            };
-            let mut told = teller(&progress);
-            Ok(told_checked(shared.repository.check_archives(&*shared.keeper, &mut told)?))
-        })
-        .await
+        let check = |shared: &Shared, told: &mut dyn FnMut(Step)| {
+            shared.repository.check_archives(&*shared.keeper, told)
+        };
+        self.read_all(progress, check).await
     }
 
     /// Reads and checks everything at no more than `rate` bytes per second.
@@ -87,13 +85,24 @@ impl Environments {
         rate: Option<u64>,
         progress: &UnboundedSender<Progress>,
     ) -> Result<Checked, EnvironmentsError> {
+        let check = move |shared: &Shared, told: &mut dyn FnMut(Step)| {
+            shared.repository.scrub(rate, &*shared.keeper, told)
+        };
+        self.read_all(progress, check).await
+    }
+
+    /// Does a check that reads all that is stored; one at a time.
+    async fn read_all(
+        &self,
+        progress: &UnboundedSender<Progress>,
+        check: impl FnOnce(&Shared, &mut dyn FnMut(Step)) -> Found + Send + 'static,
+    ) -> Result<Checked, EnvironmentsError> {
         let (shared, progress) = (self.shared.clone(), progress.clone());
         blocking(STORE, move || {
             let Ok(_turn) = shared.scrubbing.try_lock() else {
                 return Err(EnvironmentsError::Busy("a scrub"));
             };
-            let mut told = teller(&progress);
-            Ok(told_checked(shared.repository.scrub(rate, &*shared.keeper, &mut told)?))
+            Ok(told_checked(check(&shared, &mut teller(&progress))?))
         })
         .await
     }
