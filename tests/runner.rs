@@ -59,6 +59,7 @@ fn main() -> ExitCode {
         ("calls::programs", calls::programs::tests()),
         ("calls::protocol", calls::protocol::tests()),
         ("calls::requirements", calls::requirements::tests()),
+        ("calls::sealed", calls::sealed::tests()),
         ("calls::secrets", calls::secrets::tests()),
         ("calls::streaming", calls::streaming::tests()),
         ("calls::terminal", calls::terminal::tests()),

@@ -27,6 +27,7 @@ use crate::mount::{Keeper, Views};
 use crate::network::{Nat, NatError};
 use crate::runtime;
 use crate::sandbox::Sandboxes;
+use crate::sealed::{KeyError, Keys, SealedError};
 use crate::service::{Service, Stored};
 use crate::supervisor::{self, Supervisor};
 use crate::upgrade::Successor;
@@ -65,6 +66,9 @@ pub enum BootError {
     /// The store.
     #[error(transparent)]
     Repository(#[from] pipsqueak_fs::RepositoryError),
+    /// The keys that encrypt what is stored of secrets.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The functions.
     #[error(transparent)]
     Functions(#[from] FunctionsError),
@@ -101,6 +105,9 @@ impl BootError {
                 ListenError::Lock(LockError::Running { .. }) | ListenError::Elsewhere(_),
             )
             | Self::Interpreter(_)
+            | Self::Key(_)
+            | Self::Functions(FunctionsError::Sealed(SealedError::Unknown { .. }))
+            | Self::Events(EventsError::Sealed(SealedError::Unknown { .. }))
             | Self::Uv
             | Self::NotRoot => 2,
             _ => 70,
@@ -255,13 +262,15 @@ fn build(
     let index = Index { url, extra, hosts };
     let mount = settings.mount.clone();
     let repository = Repository::open(&settings.state, &settings.cache, uv, mount, index)?;
+    let keys = &settings.secrets;
+    let keys = Arc::new(Keys::read(keys.key_file.as_ref(), &keys.old_key_files)?);
     let payloads = Payloads { into: settings.payload_in, out: settings.payload_out };
-    let functions = Functions::open(settings.state.join("functions"), payloads)?;
+    let functions = Functions::open(settings.state.join("functions"), payloads, keys.clone())?;
     let names = functions.list().iter().map(|function| function.info.name.clone()).collect();
     let log_folder = settings.state.join("logs");
     let journal = Journal::open(log_folder.clone(), settings.logs, &names)
         .map_err(|error| BootError::Folder { path: log_folder, error })?;
-    let events = Events::open(settings.state.join("events.sqlite"), &names)?;
+    let events = Events::open(settings.state.join("events.sqlite"), &names, keys)?;
     let told = ender.clone();
     let lost = move || told.end(Ending::Lost);
     let keeper = Keeper::start(&settings.mount, &settings.state, &service, stored, lost)

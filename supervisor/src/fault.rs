@@ -22,9 +22,9 @@ impl From<FunctionsError> for Fault {
             FunctionsError::Invalid(_) | FunctionsError::Deploy(DeployError::Source(_)) => {
                 FaultKind::BadInput
             }
-            FunctionsError::Deploy(DeployError::Copy(..)) | FunctionsError::Record { .. } => {
-                FaultKind::Internal
-            }
+            FunctionsError::Deploy(DeployError::Copy(..))
+            | FunctionsError::Sealed(_)
+            | FunctionsError::Record { .. } => FaultKind::Internal,
         };
         Self { kind, message: error.to_string() }
     }
@@ -38,6 +38,7 @@ impl From<EventsError> for Fault {
             EventsError::Full { .. } => FaultKind::Refused,
             EventsError::Database { .. }
             | EventsError::File { .. }
+            | EventsError::Sealed(_)
             | EventsError::Newer { .. }
             | EventsError::Cut(_) => FaultKind::Internal,
         };

@@ -23,6 +23,7 @@ pub mod network;
 pub mod request_id;
 pub mod runtime;
 pub mod sandbox;
+pub mod sealed;
 pub mod service;
 pub mod stream;
 pub mod supervisor;

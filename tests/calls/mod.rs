@@ -17,6 +17,7 @@ pub mod nat;
 pub mod programs;
 pub mod protocol;
 pub mod requirements;
+pub mod sealed;
 pub mod secrets;
 pub mod streaming;
 pub mod terminal;

@@ -91,7 +91,7 @@ fn variables_come_from_files_and_stdin() {
 }
 
 /// Files below a folder that have a text.
-fn having(folder: &Path, text: &str) -> Vec<PathBuf> {
+pub fn having(folder: &Path, text: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let found = entries.flat_map(|entry| {
         let path = entry.path();

@@ -249,7 +249,7 @@ fn tail(path: &Path, start: u64) -> String {
 mod tests {
     use std::io::Write;
 
-    use pipsqueak::settings::{Eviction, Index, Tiers};
+    use pipsqueak::settings::{Eviction, Index, Secrets, Tiers};
 
     use super::*;
 
@@ -278,6 +278,7 @@ mod tests {
             fork_safe: Vec::new(),
             nat: Some("10.11.0.0/20".parse().unwrap()),
             index: Index::default(),
+            secrets: Secrets::default(),
         };
         let line = daemon_arguments(&settings).join(&OsString::from(" "));
         let expected = "--state /s --run /r --mount /m --cache /c --tiers none --memory 1024 \

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error};
 use toml::de::{DeTable, DeValue};
 
-use super::{Eviction, Index, NONE, Range, SettingsError, Tiers, count, logs};
+use super::{Eviction, Index, NONE, Range, Secrets, SettingsError, Tiers, count, logs};
 use crate::wire::MOST_PAYLOAD;
 use crate::{seconds, size};
 
@@ -58,6 +58,7 @@ pub(super) struct File {
     #[serde(deserialize_with = "range")]
     pub(super) nat: Option<Range>,
     pub(super) index: Index,
+    pub(super) secrets: Secrets,
 }
 
 impl File {
@@ -247,6 +248,9 @@ nat = "10.11.0.0/20"
 url = "https://me:hunter2@host/simple"
 extra = ["http://other/simple"]
 hosts = ["files.example:8443"]
+[secrets]
+key_file = "/k"
+old_key_files = ["/o"]
 "#;
 
 #[cfg(test)]
@@ -283,6 +287,7 @@ mod tests {
                 url: Some("https://me:hunter2@host/simple".to_owned()),
                 extra: vec!["http://other/simple".to_owned()],
             },
+            secrets: Secrets { key_file: path("/k"), old_key_files: vec!["/o".into()] },
         };
         assert!(!format!("{expected:?}").contains("hunter2"));
         assert_eq!(File::parse(EVERY_KEY), Ok(expected));
@@ -316,6 +321,7 @@ mod tests {
             ("[index]\nextra = [\"file:///x\"]", 2, "an index has an address"),
             ("[index]\nhosts = [\"https://h\"]", 2, "neither HOST nor HOST:PORT"),
             ("[index]\nurls = []", 2, "unknown field `urls`"),
+            ("[secrets]\nkey_file = \"hunter2\"", 2, "a key file is an absolute path"),
             ("# ok\nstate = ", 2, ""),
             ("state = \"/s\"\nstate = \"/t\"", 2, "duplicate key"),
         ] {

@@ -9,6 +9,7 @@ mod origin;
 mod place;
 mod program;
 mod range;
+mod secrets;
 pub mod shim;
 mod tiers;
 
@@ -23,6 +24,7 @@ pub use index::Index;
 pub use origin::{Origin, Setting};
 pub use program::find_program;
 pub use range::{Range, RangeError};
+pub use secrets::Secrets;
 pub use tiers::{Tiers, TiersError};
 
 use crate::wire::DEFAULT_PAYLOAD;
@@ -138,6 +140,8 @@ pub struct Settings {
     pub nat: Option<Range>,
     /// Where packages are. Only the configuration file says it: flags are seen by everybody.
     pub index: Index,
+    /// Keys that encrypt what is stored of secrets. Only the configuration file, or systemd, says it.
+    pub secrets: Secrets,
 }
 
 /// Why settings could not be read.
@@ -280,6 +284,7 @@ impl Settings {
             fork_safe: file.fork_safe,
             nat,
             index: file.index,
+            secrets: file.secrets.or_credentials(variables),
             state,
         })
     }

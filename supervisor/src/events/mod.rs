@@ -11,9 +11,10 @@
 //!                                        retry by hand
 //! ```
 //!
-//! `store` has them on disk, and each arrow is a transaction of it; `policy` decides, `schedule` says
+//! `store` has them on disk, `hidden` encrypts what is in them, and each arrow is a transaction of it; `policy` decides, `schedule` says
 //! when functions run by themselves. Who acts is the supervisor.
 
+mod hidden;
 mod policy;
 mod schedule;
 mod schema;
@@ -28,6 +29,8 @@ use pipsqueak::wire::{EventCounts, EventInfo, EventOrigin};
 use tokio::sync::Notify;
 
 use store::Store;
+
+use crate::sealed::{Keys, SealedError};
 
 pub use policy::{Ended, Past, Verdict, is_too_old, judge};
 pub use schedule::{Schedule, ScheduleError, Timetable, next_run};
@@ -47,6 +50,9 @@ pub enum EventsError {
         /// Why.
         error: rusqlite::Error,
     },
+    /// The encryption of what is in it.
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
     /// Its file.
     #[error("letting nobody else read the events in {}: {error}", path.display())]
     File {
@@ -108,9 +114,14 @@ pub struct Events {
 
 impl Events {
     /// Opens the database at `path`, made where it is not there. What was running is pending again;
-    /// what belongs to other functions than these is removed.
-    pub fn open(path: PathBuf, functions: &BTreeSet<String>) -> Result<Self, EventsError> {
-        let store = Arc::new(Store::open(path, functions)?);
+    /// what belongs to other functions than these is removed. What is not encrypted as the keys say is stored
+    /// anew.
+    pub fn open(
+        path: PathBuf,
+        functions: &BTreeSet<String>,
+        keys: Arc<Keys>,
+    ) -> Result<Self, EventsError> {
+        let store = Arc::new(Store::open(path, functions, keys)?);
         Ok(Self { store, news: Notify::new(), rescheduled: Notify::new() })
     }
 

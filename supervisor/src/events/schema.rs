@@ -11,14 +11,14 @@ const EVENTS: &str = "
         id TEXT PRIMARY KEY,
         function TEXT NOT NULL,
         origin TEXT NOT NULL,           -- invoke, schedule
-        payload TEXT NOT NULL,          -- JSON
+        payload TEXT NOT NULL,          -- JSON; a blob where it is encrypted
         bytes INTEGER NOT NULL,         -- of the payload
         accepted INTEGER NOT NULL,
         state TEXT NOT NULL,            -- pending, running, dead
         due INTEGER NOT NULL,           -- pending: of the next attempt; dead: since when
         attempts INTEGER NOT NULL DEFAULT 0,   -- that its function has failed
         deferrals INTEGER NOT NULL DEFAULT 0,  -- that did not come to its function, since one did
-        error TEXT,                     -- JSON: why the last attempt failed
+        error TEXT,                     -- JSON: why the last attempt failed; a blob where it is encrypted
         condition TEXT                  -- JSON: why it is dead
     );
     CREATE INDEX events_due ON events (state, due, function);

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pipsqueak::wire::{
     EventCondition, EventCounts, EventInfo, EventOrigin, EventState, FunctionError,
 };
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde_json::value::RawValue;
 
+use super::hidden::{self, Column};
 use super::policy::{Past, Verdict};
 use super::{EventsError, schema};
+use crate::sealed::Keys;
 use crate::wall_clock::{now_ms, of_ms};
 
 /// Most events of one function that wait.
@@ -26,6 +29,7 @@ const MAX_DEAD: i64 = 100;
 pub(super) struct Store {
     path: PathBuf,
     connection: Mutex<Connection>,
+    keys: Arc<Keys>,
 }
 
 /// An event that is being carried out. It is settled once.
@@ -42,7 +46,11 @@ pub struct Running {
 }
 
 impl Store {
-    pub(super) fn open(path: PathBuf, functions: &BTreeSet<String>) -> Result<Self, EventsError> {
+    pub(super) fn open(
+        path: PathBuf,
+        functions: &BTreeSet<String>,
+        keys: Arc<Keys>,
+    ) -> Result<Self, EventsError> {
         pipsqueak_fs::durable::make_private(&path)
             .map_err(|error| EventsError::File { path: path.clone(), error })?;
         let opened = Connection::open(&path).and_then(|connection| {
@@ -55,7 +63,7 @@ impl Store {
         if found > schema::VERSION {
             return Err(EventsError::Newer { path, found, known: schema::VERSION });
         }
-        let store = Self { path, connection: Mutex::new(connection) };
+        let store = Self { path, connection: Mutex::new(connection), keys };
         let names = serde_json::json!(functions).to_string();
         schema::migrate(&store.lock(), found).map_err(|error| store.failed(error))?;
         store.write(|transaction| {
@@ -69,6 +77,7 @@ impl Store {
                 [now_ms()],
             )
         })?;
+        hidden::renew(&mut store.lock(), &store.keys).map_err(|error| store.failed(error))?;
         Ok(store)
     }
 
@@ -93,8 +102,15 @@ impl Store {
             }
             transaction.execute(
                 "INSERT INTO events (id, function, origin, payload, bytes, accepted, state, due)
-                 VALUES (?1, ?2, ?3, ?4, length(CAST(?4 AS BLOB)), ?5, 'pending', ?5)",
-                params![id, function, origin_text(origin), payload, now_ms()],
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'pending', ?6)",
+                params![
+                    id,
+                    function,
+                    origin_text(origin),
+                    hidden::seal(&self.keys, Column::Payload, id, payload)?,
+                    length.cast_signed(),
+                    now_ms()
+                ],
             )?;
             Ok(true)
         })?;
@@ -114,10 +130,12 @@ impl Store {
                 params![now_ms(), busy],
                 |row| {
                     let [accepted, attempts, deferrals] = [3, 4, 5];
+                    let id: String = row.get(0)?;
+                    let payload = hidden::open(&self.keys, Column::Payload, &id, (row, 2))?;
                     Ok(Running {
-                        id: row.get(0)?,
+                        id,
                         function: row.get(1)?,
-                        payload: row.get(2)?,
+                        payload: payload.unwrap_or_default(),
                         past: Past {
                             accepted: row.get(accepted)?,
                             attempts: row.get(attempts)?,
@@ -158,7 +176,7 @@ impl Store {
                 .execute(
                     "UPDATE events SET state = 'pending', due = ?2, attempts = ?3, deferrals = ?4,
                        error = ?5 WHERE id = ?1 AND state = 'running'",
-                    params![id, due, attempts, deferrals, json(error)],
+                    params![id, due, attempts, deferrals, self.sealed_error(id, Some(error))?],
                 )
                 .map(drop),
             Verdict::Dead { condition, attempts, error } => {
@@ -166,7 +184,13 @@ impl Store {
                     "UPDATE events SET state = 'dead', due = ?2, attempts = ?3,
                        error = coalesce(?4, error), condition = ?5
                      WHERE id = ?1 AND state = 'running'",
-                    params![id, now_ms(), attempts, error.as_ref().map(json), json(condition)],
+                    params![
+                        id,
+                        now_ms(),
+                        attempts,
+                        self.sealed_error(id, error.as_ref())?,
+                        json(condition)
+                    ],
                 )?;
                 prune(transaction, &running.function)
             }
@@ -189,7 +213,7 @@ impl Store {
                  FROM events {WHERE} ORDER BY accepted, id LIMIT ?3"
             ))?;
             let events = statement
-                .query_map(params![function, dead, most], |row| Ok(brief(info(row)?)))?
+                .query_map(params![function, dead, most], |row| Ok(brief(self.info(row)?)))?
                 .collect::<rusqlite::Result<Vec<_>>>()?;
             let total: i64 = connection.query_row(
                 &format!("SELECT count(*) FROM events {WHERE}"),
@@ -208,8 +232,9 @@ impl Store {
              FROM events WHERE id = ?1",
             [id],
             |row| {
-                let payload = RawValue::from_string(row.get(9)?).ok();
-                Ok(EventInfo { payload, ..info(row)? })
+                let payload = hidden::open(&self.keys, Column::Payload, id, (row, 9))?;
+                let payload = payload.and_then(|payload| RawValue::from_string(payload).ok());
+                Ok(EventInfo { payload, ..self.info(row)? })
             },
         );
         let found = found.optional().map_err(|error| self.failed(error))?;
@@ -286,7 +311,47 @@ impl Store {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn info(&self, row: &Row<'_>) -> rusqlite::Result<EventInfo> {
+        let state = match row.get::<_, String>(3)?.as_str() {
+            "running" => EventState::Running,
+            "dead" => EventState::Dead,
+            _ => EventState::Pending,
+        };
+        let origin = match row.get::<_, String>(2)?.as_str() {
+            "schedule" => EventOrigin::Schedule,
+            _ => EventOrigin::Invoke,
+        };
+        let next = (state == EventState::Pending).then_some(row.get(6)?).map(of_ms);
+        let id: String = row.get(0)?;
+        let error = hidden::open(&self.keys, Column::Error, &id, (row, 7))?;
+        Ok(EventInfo {
+            id,
+            function: row.get(1)?,
+            origin,
+            state,
+            accepted: of_ms(row.get(4)?),
+            attempts: row.get(5)?,
+            next,
+            error: error.and_then(|text| serde_json::from_str(&text).ok()),
+            condition: read::<EventCondition>(row, 8)?,
+            payload: None,
+        })
+    }
+
+    /// The form in which an attempt's error is stored.
+    fn sealed_error(
+        &self,
+        id: &str,
+        error: Option<&FunctionError>,
+    ) -> rusqlite::Result<Option<Value>> {
+        let text = error.and_then(json);
+        text.map(|text| hidden::seal(&self.keys, Column::Error, id, &text)).transpose()
+    }
+
     fn failed(&self, error: rusqlite::Error) -> EventsError {
+        if let Some(reason) = hidden::reason(&error) {
+            return reason.clone().into();
+        }
         EventsError::Database { path: self.path.clone(), error }
     }
 }
@@ -301,31 +366,6 @@ fn prune(transaction: &Transaction<'_>, function: &str) -> rusqlite::Result<()> 
             params![function, MAX_DEAD],
         )
         .map(drop)
-}
-
-fn info(row: &Row<'_>) -> rusqlite::Result<EventInfo> {
-    let state = match row.get::<_, String>(3)?.as_str() {
-        "running" => EventState::Running,
-        "dead" => EventState::Dead,
-        _ => EventState::Pending,
-    };
-    let origin = match row.get::<_, String>(2)?.as_str() {
-        "schedule" => EventOrigin::Schedule,
-        _ => EventOrigin::Invoke,
-    };
-    let next = (state == EventState::Pending).then_some(row.get(6)?).map(of_ms);
-    Ok(EventInfo {
-        id: row.get(0)?,
-        function: row.get(1)?,
-        origin,
-        state,
-        accepted: of_ms(row.get(4)?),
-        attempts: row.get(5)?,
-        next,
-        error: read::<FunctionError>(row, 7)?,
-        condition: read::<EventCondition>(row, 8)?,
-        payload: None,
-    })
 }
 
 fn brief(mut event: EventInfo) -> EventInfo {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::deploy::DeployError;
+use crate::sealed::SealedError;
 
 /// Why a function could not be deployed, kept or found.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum FunctionsError {
     /// Its code.
     #[error(transparent)]
     Deploy(#[from] DeployError),
+    /// The encryption of its record.
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
     /// Its record.
     #[error("{}: {error}", path.display())]
     Record {

@@ -13,6 +13,7 @@ mod furnish;
 mod instance;
 mod parts;
 mod printed;
+mod record;
 mod shared;
 mod staged;
 mod table;

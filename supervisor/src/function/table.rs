@@ -1,7 +1,8 @@
 //! Which functions there are, on disk and in memory.
 //!
 //! ```text
-//! STATE/functions/NAME/function.json   what was deployed last, replaced by rename
+//! STATE/functions/NAME/function.json   what was deployed last, replaced by rename, encrypted where
+//!                                      there is a key
 //! STATE/functions/NAME/code-VERSION/   its code, read-only for sandboxes; that of an older version as
 //!                                      long as calls of it run
 //! STATE/deploying/                     code that is being copied
@@ -19,10 +20,12 @@ use pipsqueak::wire::{Deploy, FunctionInfo, HIDDEN_VALUE, Network};
 use super::code::Code;
 use super::durable;
 use super::error::{FunctionsError, at};
+use super::record;
 use super::staged::{DEFAULT_CONCURRENCY, Staged, Staging};
 use super::trust::Trust;
 use super::variables::Variables;
 use crate::events::next_run;
+use crate::sealed::Keys;
 use crate::wall_clock;
 
 /// A deployed function.
@@ -81,6 +84,7 @@ pub struct Functions {
     folder: PathBuf,
     staging: Staging,
     payloads: Payloads,
+    keys: Arc<Keys>,
     deployed: Mutex<BTreeMap<String, Arc<Function>>>,
     /// One change of what is below the folder at a time.
     turn: Arc<Mutex<()>>,
@@ -88,8 +92,12 @@ pub struct Functions {
 
 impl Functions {
     /// Reads the functions below `folder`, which is made where it is not there. Beside it is where code is
-    /// copied to.
-    pub fn open(folder: PathBuf, payloads: Payloads) -> Result<Self, FunctionsError> {
+    /// copied to. Records that are not encrypted as the keys say are written anew.
+    pub fn open(
+        folder: PathBuf,
+        payloads: Payloads,
+        keys: Arc<Keys>,
+    ) -> Result<Self, FunctionsError> {
         fs::create_dir_all(&folder).map_err(at(&folder))?;
         // Code and variables may hold what is secret; sandboxes are given theirs from outside.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(at(&folder))?;
@@ -98,27 +106,18 @@ impl Functions {
         let mut functions = BTreeMap::new();
         for entry in fs::read_dir(&folder).map_err(at(&folder))? {
             let path = entry.map_err(at(&folder))?.path();
-            let record = path.join("function.json");
-            let text = match fs::read(&record) {
-                Ok(text) => text,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    // A first deployment that was cut off.
-                    fs::remove_dir_all(&path).map_err(at(&path))?;
-                    continue;
-                }
-                Err(error) => return Err(at(&record)(error)),
+            let Some(info) = record::read(&path, &keys)? else {
+                // A first deployment that was cut off.
+                fs::remove_dir_all(&path).map_err(at(&path))?;
+                continue;
             };
-            // One that an earlier version has written.
-            fs::set_permissions(&record, fs::Permissions::from_mode(0o600)).map_err(at(&record))?;
-            let info: FunctionInfo = serde_json::from_slice(&text)
-                .map_err(|error| at(&record)(io::Error::other(error)))?;
             let code = code_folder(&path, info.version);
             clear_other_code(&path, &code).map_err(at(&path))?;
             let code = Code::new(code, turn.clone());
             let function = Function::new(info, code, payloads);
             functions.insert(function.info.name.clone(), Arc::new(function));
         }
-        Ok(Self { folder, staging, payloads, deployed: Mutex::new(functions), turn })
+        Ok(Self { folder, staging, payloads, keys, deployed: Mutex::new(functions), turn })
     }
 
     /// Deploys a function; of an existing name, as its next version. Calls that run finish on theirs.
@@ -132,7 +131,7 @@ impl Functions {
         fs::create_dir_all(&folder).map_err(at(&folder))?;
         let version = 1 + last_version(&folder).map_err(at(&folder))?;
         let code = code_folder(&folder, version);
-        match Self::write(staged, version, &folder, &code) {
+        match Self::write(&self.keys, staged, version, (&folder, &code)) {
             Ok((info, doubt)) => {
                 let name = info.name.clone();
                 let code = Code::new(code, self.turn.clone());
@@ -158,27 +157,14 @@ impl Functions {
 
     /// Writes a version, its code first. With it, why it may be another one after a loss of power.
     fn write(
+        keys: &Keys,
         staged: Staged,
         version: u64,
-        folder: &Path,
-        code: &Path,
+        (folder, code): (&Path, &Path),
     ) -> Result<(FunctionInfo, Option<FunctionsError>), FunctionsError> {
         let info = FunctionInfo { version, ..staged.settle(code)? };
-        let record = folder.join("function.json");
-        let text = serde_json::to_vec_pretty(&info)
-            .map_err(|error| at(&record)(io::Error::other(error)))?;
-        // The record names what is on the disk, whatever happens from then on.
-        durable::folder(folder).map_err(at(folder))?;
-        if let Some(all) = folder.parent() {
-            durable::folder(all).map_err(at(all))?;
-        }
-        match durable::replace_private(&record, &text).map_err(at(&record)) {
-            Ok(()) => Ok((info, None)),
-            Err(error) if fs::read(&record).is_ok_and(|found| found == text) => {
-                Ok((info, Some(error)))
-            }
-            Err(error) => Err(error),
-        }
+        let doubt = record::write(folder, &info, keys)?;
+        Ok((info, doubt))
     }
 
     /// Forgets a function. Its code goes with the last that runs it.
@@ -186,10 +172,9 @@ impl Functions {
         let _turn = lock(&self.turn);
         let function = self.get(name)?;
         // The record first: a function is there exactly as long as that is.
-        let record = self.folder.join(name).join("function.json");
-        fs::remove_file(&record).map_err(at(&record))?;
-        lock(&self.deployed).remove(name);
         let folder = self.folder.join(name);
+        record::remove(&folder)?;
+        lock(&self.deployed).remove(name);
         // The code goes after the record has.
         durable::folder(&folder).map_err(at(&folder))?;
         function.code.supersede();
@@ -240,181 +225,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use pipsqueak::wire::AsyncPolicy;
-
-    use super::*;
-
-    const PAYLOADS: Payloads = Payloads { into: 10, out: 20 };
-
-    fn wanted(name: &str, source: &Path) -> Deploy {
-        Deploy {
-            name: name.to_owned(),
-            source: source.to_owned(),
-            handler: None,
-            environment: None,
-            requirements: None,
-            memory: None,
-            cpu_millis: None,
-            tmp: None,
-            timeout_ms: None,
-            concurrency: None,
-            sandboxes: None,
-            payload: None,
-            network: Network::None,
-            tenant: None,
-            variables: BTreeMap::new(),
-            schedules: Vec::new(),
-            asynchronous: AsyncPolicy::default(),
-        }
-    }
-
-    #[test]
-    fn functions_outlive_the_table_and_count_their_versions() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = folder.path().join("hello.py");
-        fs::write(&source, "def handler(event): return 1\n").unwrap();
-        let state = folder.path().join("functions");
-        let functions = Functions::open(state.clone(), PAYLOADS).unwrap();
-        functions.deploy(wanted("hello", &source)).unwrap();
-        let second = functions.deploy(wanted("hello", &source)).unwrap();
-        assert_eq!((second.info.version, second.info.handler.as_str()), (2, "hello.handler"));
-
-        let functions = Functions::open(state.clone(), PAYLOADS).unwrap();
-        let found = functions.get("hello").unwrap();
-        assert_eq!(found.info.version, 2);
-        assert!(found.code.join("hello.py").exists());
-        assert!(!state.join("hello/code-1").exists());
-        drop(found);
-        drop(functions.remove("hello").unwrap());
-        assert!(!state.join("hello").exists());
-        assert!(Functions::open(state, PAYLOADS).unwrap().list().is_empty());
-    }
-
-    #[test]
-    fn what_was_deployed_when_concurrency_meant_sandboxes_has_as_many() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = folder.path().join("hello.py");
-        fs::write(&source, "def handler(event): return 1\n").unwrap();
-        let state = folder.path().join("functions");
-        Functions::open(state.clone(), PAYLOADS).unwrap().deploy(wanted("hello", &source)).unwrap();
-        let record = state.join("hello/function.json");
-        let mut old: serde_json::Value =
-            serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
-        assert_eq!((old["concurrency"].as_u64(), old["sandboxes"].as_u64()), (Some(1), Some(8)));
-        for added in ["sandboxes", "payload_in", "payload_out"] {
-            old.as_object_mut().unwrap().remove(added);
-        }
-        old["concurrency"] = 3.into();
-        fs::write(&record, old.to_string()).unwrap();
-        let found = Functions::open(state, PAYLOADS).unwrap().get("hello").unwrap();
-        assert_eq!((found.info.concurrency, found.info.sandboxes), (1, 3));
-        assert_eq!((found.info.payload_in, found.info.payload_out), (Some(10), Some(20)));
-    }
-
-    #[test]
-    fn code_stays_as_long_as_somebody_runs_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = folder.path().join("hello.py");
-        fs::write(&source, "def handler(event): return 1\n").unwrap();
-        let state = folder.path().join("functions");
-        let functions = Functions::open(state.clone(), PAYLOADS).unwrap();
-        let deploy = || functions.deploy(wanted("hello", &source)).unwrap();
-        let first = deploy();
-        drop(deploy());
-        assert!(first.code.join("hello.py").exists());
-        drop(first);
-        assert!(!state.join("hello/code-1").exists());
-        let removed = functions.remove("hello").unwrap();
-        assert!(removed.code.join("hello.py").exists());
-        // A new one of the name has nothing of it.
-        let again = deploy();
-        assert_eq!(again.info.version, 3);
-        drop(removed);
-        assert!(!state.join("hello/code-2").exists());
-        assert!(again.code.join("hello.py").exists());
-    }
-
-    /// A folder with one file below another folder, and what it is to be deployed with.
-    fn package(folder: &Path, text: &str) -> PathBuf {
-        let source = folder.join("source");
-        fs::create_dir_all(source.join("inner")).unwrap();
-        fs::write(source.join("main.py"), "def handler(event): return 1\n").unwrap();
-        fs::write(source.join("inner/data"), text).unwrap();
-        source
-    }
-
-    #[test]
-    fn all_code_is_durable_before_the_record_names_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = package(folder.path(), "one");
-        let state = folder.path().join("functions");
-        let functions = Functions::open(state.clone(), PAYLOADS).unwrap();
-        let (deployed, steps) =
-            durable::of(None, || functions.deploy(wanted("hello", &source)).unwrap());
-        let record = ("replace", state.join("hello/function.json"));
-        let named = steps.iter().position(|step| *step == record).unwrap();
-        // Before it has its place, and then the folders that its place is in.
-        let staged = state.with_file_name("deploying").join("0");
-        let below = ["main.py", "inner/data", "inner"].map(|name| staged.join(name));
-        let all = below.into_iter().chain([staged, state.join("hello"), state]);
-        let synced = all.map(|path| {
-            let at = steps.iter().position(|step| *step == ("sync", path.clone()));
-            at.unwrap_or_else(|| panic!("{}: {steps:?}", path.display()))
-        });
-        let synced: Vec<_> = synced.collect();
-        assert!(synced.iter().all(|at| *at < named), "{steps:?}");
-        assert!(synced[..4].iter().all(|at| *at < synced[4]), "{steps:?}");
-        assert_eq!(fs::read_to_string(deployed.code.join("inner/data")).unwrap(), "one");
-    }
-
-    #[test]
-    fn a_disk_that_fails_at_any_step_leaves_the_old_version_or_the_new_one() {
-        let mut fails = 0;
-        loop {
-            let folder = tempfile::tempdir().unwrap();
-            let staging = folder.path().join("deploying");
-            let source = package(folder.path(), "old");
-            let state = folder.path().join("functions");
-            let functions = Functions::open(state.clone(), PAYLOADS).unwrap();
-            functions.deploy(wanted("hello", &source)).unwrap();
-            package(folder.path(), "new");
-            let (deployed, steps) =
-                durable::of(Some(fails), || functions.deploy(wanted("hello", &source)));
-            let has_failed = steps.len() > fails;
-            assert_eq!(deployed.is_err(), has_failed, "{steps:?}");
-            drop(deployed);
-            assert_eq!(fs::read_dir(staging).unwrap().count(), 0);
-            let is = |functions: &Functions| {
-                let found = functions.get("hello").unwrap();
-                let data = fs::read_to_string(found.code.join("inner/data")).unwrap();
-                assert_eq!(data, if found.info.version == 1 { "old" } else { "new" });
-                found.info.version
-            };
-            let version = is(&functions);
-            // Both are there as long as a loss of power may have brought back either.
-            assert!(!has_failed || state.join("hello/code-1").exists());
-            assert_eq!(is(&Functions::open(state, PAYLOADS).unwrap()), version);
-            if !has_failed {
-                return;
-            }
-            fails += 1;
-        }
-    }
-
-    #[test]
-    fn a_failed_deployment_leaves_what_was_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = folder.path().join("hello.py");
-        fs::write(&source, "def nothing(): ...\n").unwrap();
-        let state = folder.path().join("functions");
-        let functions = Functions::open(state.clone(), PAYLOADS).unwrap();
-        assert!(functions.deploy(wanted("hello", &source)).is_err());
-        assert!(!state.join("hello").exists());
-        fs::write(&source, "def handler(event): return 1\n").unwrap();
-        functions.deploy(wanted("hello", &source)).unwrap();
-        fs::write(&source, "def nothing(): ...\n").unwrap();
-        assert!(functions.deploy(wanted("hello", &source)).is_err());
-        assert_eq!(Functions::open(state, PAYLOADS).unwrap().get("hello").unwrap().info.version, 1);
-    }
-}
+mod tests;

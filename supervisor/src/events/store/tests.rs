@@ -4,7 +4,7 @@ use super::*;
 
 fn open(folder: &tempfile::TempDir) -> Store {
     let functions = ["f", "g"].map(ToOwned::to_owned).into();
-    Store::open(folder.path().join("events.sqlite"), &functions).unwrap()
+    Store::open(folder.path().join("events.sqlite"), &functions, Arc::default()).unwrap()
 }
 
 fn accept(store: &Store, id: &str, function: &str) {
@@ -69,7 +69,7 @@ fn what_was_running_is_pending_at_the_next_start() {
     assert_eq!(open(&folder).counts().unwrap(), counts);
     // Those of a function that is gone go.
     let path = folder.path().join("events.sqlite");
-    let store = Store::open(path, &["f".to_owned()].into()).unwrap();
+    let store = Store::open(path, &["f".to_owned()].into(), Arc::default()).unwrap();
     assert_eq!(store.counts().unwrap(), EventCounts { pending: 2, ..counts });
 }
 
@@ -119,4 +119,57 @@ fn what_waits_and_what_is_dead_are_bounded() {
     assert_eq!((listed.len(), listed[0].id.as_str(), total), (7, "e4", MAX_DEAD.cast_unsigned()));
     store.forget("f").unwrap();
     assert_eq!(store.list(None, false, 7).unwrap().1, 2);
+}
+
+/// True if a file of the database has a text.
+fn has(folder: &tempfile::TempDir, text: &str) -> bool {
+    let files = std::fs::read_dir(folder.path()).unwrap();
+    let mut contents = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+    contents.any(|content| content.windows(text.len()).any(|part| part == text.as_bytes()))
+}
+
+#[test]
+fn no_page_has_what_is_encrypted_and_each_key_takes_over() {
+    const ONE: &[u8] = b"one key of at least 32 random bytes";
+    const TWO: &[u8] = b"two key of at least 32 random bytes";
+    let folder = tempfile::tempdir().unwrap();
+    let open = |keys: Keys| {
+        let path = folder.path().join("events.sqlite");
+        Store::open(path, &["f".to_owned()].into(), Arc::new(keys))
+    };
+    let payload = |text: &str| format!("{{\"secret\": \"{text}\"}}");
+    let fails = |store: &Store, text: &str| {
+        let running = store.claim(&[]).unwrap().unwrap();
+        let error = FunctionError { error_message: text.to_owned(), ..error() };
+        let verdict =
+            Verdict::Dead { condition: RetriesExhausted, attempts: 3, error: Some(error) };
+        store.settle(&running, &verdict).unwrap();
+    };
+    {
+        let store = open(Keys::default()).unwrap();
+        // In a page of its own, which is free afterwards.
+        let long = payload(&format!("{}hunter2", "x".repeat(9000)));
+        store.accept("0", "f", EventOrigin::Invoke, &long).unwrap();
+        store.remove("0").unwrap();
+        store.accept("1", "f", EventOrigin::Invoke, &payload("hunter2")).unwrap();
+        fails(&store, "hunter2 in its message");
+        assert!(has(&folder, "hunter2"));
+    }
+    for (current, old) in [(Some(ONE), None), (Some(TWO), Some(ONE)), (None, Some(TWO))] {
+        let store = open(Keys::of(current, old.as_slice())).unwrap();
+        assert_eq!(has(&folder, "hunter2"), current.is_none());
+        let shown = store.show("1").unwrap();
+        assert_eq!(shown.payload.unwrap().get(), payload("hunter2"));
+        assert_eq!(shown.error.unwrap().error_message, "hunter2 in its message");
+        if current.is_none() {
+            break;
+        }
+        store.accept("2", "f", EventOrigin::Invoke, &payload("hunter2 again")).unwrap();
+        fails(&store, "hunter2 again");
+        assert!(!has(&folder, "hunter2"));
+        store.remove("2").unwrap();
+        drop(store);
+        let error = open(Keys::default()).unwrap_err();
+        assert!(matches!(error, EventsError::Sealed(_)), "{error}");
+    }
 }

@@ -1,0 +1,58 @@
+//! The keys that encrypt what is stored of secrets.
+
+use std::path::PathBuf;
+
+use serde::de::{Deserialize, Deserializer, Error};
+
+use super::Variables;
+
+/// The folder with the credentials that systemd gives a service.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// The credential that is the key, unless the configuration file names one.
+const KEY: &str = "pipsqueak.key";
+/// The credential that is the key before it.
+const OLD_KEY: &str = "pipsqueak.old-key";
+
+/// The files of the keys that encrypt what is stored of secrets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Secrets {
+    /// The key that encrypts. Without it nothing is encrypted.
+    #[serde(deserialize_with = "file")]
+    pub key_file: Option<PathBuf>,
+    /// Keys that decrypt what was encrypted with them, so that it can be encrypted with another key.
+    #[serde(deserialize_with = "files")]
+    pub old_key_files: Vec<PathBuf>,
+}
+
+impl Secrets {
+    /// The same with the credentials that systemd gives, in the place of what is not named.
+    pub(super) fn or_credentials(self, variables: &Variables) -> Self {
+        let credential = |name: &str| {
+            let path = variables.path(CREDENTIALS)?.join(name);
+            path.exists().then_some(path)
+        };
+        let old = self.old_key_files;
+        Self {
+            key_file: self.key_file.or_else(|| credential(KEY)),
+            old_key_files: if old.is_empty() {
+                credential(OLD_KEY).into_iter().collect()
+            } else {
+                old
+            },
+        }
+    }
+}
+
+fn file<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    PathBuf::deserialize(from).and_then(absolute).map(Some)
+}
+
+fn files<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+    Vec::deserialize(from)?.into_iter().map(absolute).collect()
+}
+
+/// The path is not in the message: somebody may have written the key in its place.
+fn absolute<E: Error>(path: PathBuf) -> Result<PathBuf, E> {
+    if path.is_absolute() { Ok(path) } else { Err(E::custom("a key file is an absolute path")) }
+}
