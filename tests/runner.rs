@@ -15,6 +15,7 @@ mod fault;
 mod harness;
 mod ingest;
 mod mount;
+mod pages;
 mod regression;
 mod sandbox;
 mod store;
@@ -34,9 +35,9 @@ pub struct Test {
     pub is_long: bool,
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let groups: Vec<(&str, Vec<Test>)> = vec![
+/// All tests, by the modules that they are in.
+pub fn groups() -> Vec<(&'static str, Vec<Test>)> {
+    let mut groups = vec![
         ("attacks::channel", attacks::channel::tests()),
         ("attacks::exhaustion", attacks::exhaustion::tests()),
         ("attacks::neighbours", attacks::neighbours::tests()),
@@ -101,6 +102,7 @@ fn main() -> ExitCode {
         ("mount::popular", mount::popular::tests()),
         ("mount::sharing", mount::sharing::tests()),
         ("mount::warm", mount::warm::tests()),
+        ("pages", pages::tests()),
         ("regression", regression::tests()),
         ("sandbox::inside", sandbox::inside::tests()),
         ("sandbox::system", sandbox::system::tests()),
@@ -111,8 +113,13 @@ fn main() -> ExitCode {
         ("store::orders", store::orders::tests()),
         ("store::roots", store::roots::tests()),
     ];
-    let groups = groups.into_iter().chain(of_zygotes());
-    let trials = groups.flat_map(|(group, tests)| {
+    groups.extend(of_zygotes());
+    groups
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let trials = groups().into_iter().flat_map(|(group, tests)| {
         tests.into_iter().map(move |Test { name, run, is_long }| {
             let whole = format!("{group}::{name}");
             let trial = Trial::test(whole.clone(), move || {

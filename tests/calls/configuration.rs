@@ -38,10 +38,10 @@ fn what_is_in_force_is_told_with_its_origin() {
     // What is changed is not in force before the next start.
     fs::write(&path, said.replace("queue = 7", "queue = 8")).unwrap();
     let all = instance.json(&["config", "show", "--json"]);
-    let readme = include_str!("../../README.md");
+    let page = include_str!("../../docs/src/reference/settings.md");
     for setting in all.as_array().unwrap() {
         let key = setting["key"].as_str().unwrap();
-        assert!(readme.contains(&format!("`{key}`")), "the README does not say {key}");
+        assert!(page.contains(&format!("`{key}`")), "the page of settings does not say {key}");
     }
     let queue = all.as_array().unwrap().iter().find(|one| one["key"] == "queue").unwrap();
     assert_eq!((&queue["value"], &queue["running"]), (&"8".into(), &"7".into()), "{queue}");

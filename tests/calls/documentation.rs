@@ -1,23 +1,25 @@
-//! What the README tells people to type works, and systemd understands what it is told to install.
+//! What the pages tell people to type works, and systemd understands what it is told to install.
 
-use std::path::Path;
 use std::process::Command;
 
 use crate::harness::{Instance, Options, binary, cache};
+use crate::pages::{blocks, repository};
 use crate::tests;
 
-tests!(the_readmes_commands_work, systemd_understands_the_unit);
+tests!(the_pages_commands_work, systemd_understands_the_unit);
 
-/// The lines of the code block that follows a heading, without their comments.
-fn block(text: &str, heading: &str) -> Vec<String> {
-    let after = text.split(heading).nth(1).unwrap_or_else(|| panic!("no {heading:?}"));
-    let lines = after.split("```").nth(1).unwrap().lines();
-    lines.map(|line| line.split('#').next().unwrap().trim().to_owned()).collect()
-}
+/// Pages whose commands are carried out, in the order in which somebody reads them.
+const PAGES: [&str; 6] = [
+    "README.md",
+    "docs/src/start.md",
+    "docs/src/guide/packages.md",
+    "docs/src/guide/logs.md",
+    "docs/src/guide/events.md",
+    "docs/src/guide/operate.md",
+];
 
-fn the_readmes_commands_work() {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let readme = std::fs::read_to_string(repository.join("README.md")).unwrap();
+fn the_pages_commands_work() {
+    let repository = repository();
     let instance = Instance::start(&Options::default());
     let folder = instance.scratch();
     std::os::unix::fs::symlink(repository.join("tools"), folder.join("tools")).unwrap();
@@ -29,12 +31,11 @@ fn the_readmes_commands_work() {
         std::env::var("PATH").unwrap()
     );
     // The instance of this test is up already, and goes down by itself.
-    let commands = block(&readme, "## Use")
+    let commands = PAGES
         .into_iter()
-        .chain(block(&readme, "## Logs"))
-        .chain(block(&readme, "## Events and schedules"))
-        .chain(block(&readme, "## From an ordinary interpreter"))
-        .chain(block(&readme, "## Care of the store"))
+        .flat_map(|page| blocks(page, "sh"))
+        .flat_map(|block| block.lines().map(ToOwned::to_owned).collect::<Vec<_>>())
+        .map(|line| line.split('#').next().unwrap().trim().to_owned())
         // One never ends, one names what a reader has to look up.
         .filter(|line| !line.ends_with(" -f") && !line.ends_with(" ID"))
         .filter(|line| !line.is_empty() && line != "pipsqueak up" && line != "pipsqueak down");
@@ -54,11 +55,11 @@ fn the_readmes_commands_work() {
         assert!(output.status.success(), "{command}: {output:?}");
         count += 1;
     }
-    assert!(count >= 21, "only {count} commands found");
+    assert!(count >= 25, "only {count} commands found");
 }
 
 fn systemd_understands_the_unit() {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let repository = repository();
     let unit = std::fs::read_to_string(repository.join("tools/systemd/pipsqueak.service")).unwrap();
     // It must be a file that is there.
     let supervisor = binary("pipsqueakd");

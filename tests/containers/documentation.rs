@@ -1,25 +1,24 @@
-//! What the README tells people to type about containers works, but for the names of the image and
+//! What the pages tell people to type about containers works, but for the names of the image and
 //! of this instance, and without a network.
 
-use std::path::Path;
 use std::process::Command;
 
 use super::engine::{Docker, IMAGE, ok};
 use super::{environment, instance, podman};
 use crate::harness::binary;
+use crate::pages::blocks;
 use crate::tests;
 
-tests!(the_readmes_commands_work);
+tests!(the_pages_commands_work);
 
-fn the_readmes_commands_work() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
-    let part = readme.split("## From an ordinary container").nth(1).unwrap();
-    let blocks: Vec<_> = part.split("## ").next().unwrap().split("```").collect();
-    let (commands, compose) = (blocks[1], blocks[3]);
+fn the_pages_commands_work() {
+    let pages = ["docs/src/guide/containers.md", "README.md"];
+    let commands = pages.into_iter().flat_map(|page| blocks(page, "sh containers"));
+    let commands = commands.collect::<String>();
+    let compose = blocks(pages[0], "yaml").remove(0);
 
     let instance = instance(&["pandas"]);
-    // Of its own: the README's names are as good as any there.
+    // Of its own: the pages' names are as good as any there.
     let docker = Docker::start();
     let podman = podman();
     let client = podman.command();
@@ -41,12 +40,12 @@ fn the_readmes_commands_work() {
     for command in [docker.command(), instance.command(), client] {
         shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     }
-    ok(shell.env("PATH", path).args(["-e", "-c", &here(commands)]));
+    ok(shell.env("PATH", path).args(["-e", "-c", &here(&commands)]));
 
     let folder = instance.scratch();
     let program = "    command: [python, -c, 'import pandas; print(pandas.__name__)']\n    \
                    network_mode: none\n    environment:";
-    let file = here(compose).replace("    environment:", program);
+    let file = here(&compose).replace("    environment:", program);
     std::fs::write(folder.join("docker-compose.yml"), format!("version: '3'\n{file}")).unwrap();
     let project = instance.driver().to_lowercase();
     let run = |arguments: &[&str]| {
