@@ -40,6 +40,7 @@ pub fn groups() -> Vec<(&'static str, Vec<Test>)> {
     let mut groups = vec![
         ("attacks::channel", attacks::channel::tests()),
         ("attacks::exhaustion", attacks::exhaustion::tests()),
+        ("attacks::inodes", attacks::inodes::tests()),
         ("attacks::neighbours", attacks::neighbours::tests()),
         ("attacks::reach", attacks::reach::tests()),
         ("attacks::zygotes", attacks::zygotes::tests()),

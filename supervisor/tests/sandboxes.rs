@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pipsqueakd::kernel::cgroup::{Instance, Limits};
 use pipsqueakd::network::Nat;
-use pipsqueakd::sandbox::{Exit, Plan, Program, Sandbox, Sandboxes, Standing};
+use pipsqueakd::sandbox::{Commons, Exit, Plan, Program, Sandbox, Sandboxes, Standing};
 
 /// Sandboxes of a test of this name, and the folder of their maker's root.
 fn sandboxes(test: &str) -> (Sandboxes, tempfile::TempDir) {
@@ -26,7 +26,8 @@ fn plan(standing: Standing) -> Plan {
     Plan {
         standing,
         limits: Limits { memory: Some(256 << 20), pids: Some(64), ..Limits::NONE },
-        own_network: true,
+        commons: Commons::of_functions(true, None),
+        shared: Vec::new(),
         mounts: Vec::new(),
         tmp_bytes: 1 << 20,
         keeps: None,

@@ -3,6 +3,7 @@
 
 pub mod channel;
 pub mod exhaustion;
+pub mod inodes;
 pub mod neighbours;
 pub mod reach;
 pub mod zygotes;

@@ -23,7 +23,7 @@ pub enum Access {
 }
 
 impl Access {
-    fn attributes(self) -> u64 {
+    pub(crate) fn attributes(self) -> u64 {
         match self {
             Self::ReadOnly => {
                 libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV
@@ -179,6 +179,6 @@ pub(crate) fn owned(answer: libc::c_long) -> io::Result<OwnedFd> {
     }
 }
 
-fn c_path(path: &Path) -> io::Result<CString> {
+pub(crate) fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
 }

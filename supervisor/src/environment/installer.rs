@@ -20,7 +20,9 @@ use super::audience::Audience;
 use super::{interpreter, lines};
 use crate::kernel::cgroup::Limits;
 use crate::network::{Outward, Upstream};
-use crate::sandbox::{INSTALLER, Mounted, Plan, Program, Sandbox, Sandboxes, Standing, host_user};
+use crate::sandbox::{
+    Commons, INSTALLER, Mounted, Plan, Program, Sandbox, Sandboxes, Standing, host_user,
+};
 
 /// Most processes and threads of a job.
 const PIDS: u32 = 1024;
@@ -61,8 +63,8 @@ impl Installer {
         self.audience.as_ref().is_some_and(|audience| audience.is_given_up())
     }
 
-    fn mounts(&self, job: &Job) -> io::Result<Vec<Mounted>> {
-        let mut mounts = interpreter::mounts(&self.interpreter)?;
+    fn mounts(job: &Job) -> io::Result<Vec<Mounted>> {
+        let mut mounts = Vec::new();
         for bind in &job.binds {
             let access = if bind.writable {
                 let user = host_user(INSTALLER);
@@ -99,8 +101,9 @@ impl Installer {
         let plan = Plan {
             standing: Standing::Installer,
             limits: Limits { pids: Some(PIDS), memory: Limits::most(), ..Limits::BACKGROUND },
-            own_network: true,
-            mounts: self.mounts(job)?,
+            commons: Commons::of_installers(),
+            shared: interpreter::mounts(&self.interpreter)?,
+            mounts: Self::mounts(job)?,
             tmp_bytes: TMP_BYTES,
             keeps: None,
         };

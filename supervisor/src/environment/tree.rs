@@ -122,12 +122,15 @@ impl Tree {
         Ok((PathBuf::from(ENVIRONMENT), environment))
     }
 
-    /// What a sandbox needs to see of it, detached and read-only.
+    /// What a sandbox needs to see besides its interpreter, detached and read-only.
     pub fn mounts(&self, runtime: &Path) -> io::Result<Vec<Mounted>> {
-        let mut mounts =
-            vec![self.mount()?, (PathBuf::from(RUNTIME), mount::take(runtime, Access::ReadOnly)?)];
-        mounts.extend(interpreter::mounts(&self.interpreter)?);
-        Ok(mounts)
+        let runtime = mount::take(runtime, Access::ReadOnly)?;
+        Ok(vec![self.mount()?, (PathBuf::from(RUNTIME), runtime)])
+    }
+
+    /// What a sandbox needs to see of its interpreter, detached and read-only.
+    pub fn interpreter_mounts(&self) -> io::Result<Vec<Mounted>> {
+        interpreter::mounts(&self.interpreter)
     }
 
     /// What must be kept as long as a sandbox sees it.

@@ -25,6 +25,7 @@ use super::staged::{DEFAULT_CONCURRENCY, Staged, Staging};
 use super::trust::Trust;
 use super::variables::Variables;
 use crate::events::next_run;
+use crate::sandbox::Commons;
 use crate::sealed::Keys;
 use crate::wall_clock;
 
@@ -47,6 +48,11 @@ impl Function {
     /// Whether its sandboxes have a network namespace of their own.
     pub fn own_network(&self) -> bool {
         self.info.network != Network::Host
+    }
+
+    /// With whom its sandboxes share what they see of the system.
+    pub fn commons(&self) -> Commons {
+        Commons::of_functions(self.own_network(), self.info.tenant.as_deref())
     }
 
     /// What was deployed, without the values of its variables, and when it runs next by itself.

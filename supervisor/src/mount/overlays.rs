@@ -71,7 +71,8 @@ impl Overlays {
     }
 
     fn overlay(&self, layers: &[File; 2], devices: &Devices) -> io::Result<Overlay> {
-        let tree = overlay::mount(&self.source, &layers.each_ref().map(AsFd::as_fd))?;
+        let tree =
+            overlay::mount(&self.source, &layers.each_ref().map(AsFd::as_fd), Access::ReadOnly)?;
         let device = fstat(&tree)?.st_dev;
         devices.note(device)?;
         let tree = match mount::take_open(tree.as_fd(), Access::ReadOnly) {

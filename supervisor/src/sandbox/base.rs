@@ -1,16 +1,17 @@
-//! The root that all sandboxes share: the interpreter's system, and nothing of the host's own.
+//! What the root of every sandbox is made of: the interpreter's system, and nothing of the host's own.
 //!
-//! The maker lives in a mount namespace of its own with only this in it, so that the copy which
-//! each new sandbox gets of it is small:
+//! The maker lives in a mount namespace of its own with only this in it:
 //!
 //! ```text
 //! /          tmpfs, the maker's root; nobody else sees it
 //! /proc      the host's pid namespace: a fresh proc can be mounted only where one is visible
 //! /new       where a holder puts its sandbox's root together
 //! /empty     what masks folders
+//! /host      usr bin lib lib64 sbin    the host's, read-only, those that are no links
+//! /shared    where a commons (`commons`) has overlays of other folders
 //! /base      what becomes the root of every sandbox, read-only there:
-//!   usr bin lib lib64 sbin    the host's, read-only
-//!   etc        a few generated and copied files, the host's public certificates (`etc`)
+//!   usr bin lib lib64 sbin    links, and where the host's go
+//!   etc        a few generated and copied files (`etc`)
 //!   sys        copies of what tells about processors (`processors`)
 //!   dev        null zero full random urandom tty, links to /proc/self/fd and the terminals' maker
 //!   proc tmp dev/shm dev/pts function pipsqueak/…    where mounts go
@@ -18,6 +19,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
@@ -26,7 +28,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{chdir, pivot_root};
 use pipsqueak_kernel::mount::{self as tree, Access};
 
-use super::{etc, processors};
+use super::{commons, etc, processors};
 
 /// Where the environment is in every sandbox.
 pub const ENVIRONMENT: &str = pipsqueak_fs::FIXED_PREFIX;
@@ -37,6 +39,8 @@ pub const RUNTIME: &str = "/pipsqueak/runtime";
 
 /// What becomes the root of every sandbox, for the maker.
 pub const BASE: &str = "/base";
+/// Where the maker has folders of the host's system.
+pub const HOST: &str = "/host";
 /// An empty folder, beside the base.
 pub const EMPTY: &str = "/empty";
 
@@ -58,11 +62,12 @@ pub fn enter(root: &Path) -> io::Result<()> {
     tree::own_namespace()?;
     let none = None::<&str>;
     mount(Some("pipsqueak"), root, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755"))?;
-    for folder in ["proc", "new", "base", "empty"] {
-        create_folder(&root.join(folder))?;
+    let within = |path: &str| root.join(path.trim_start_matches('/'));
+    for folder in ["/proc", "/new", BASE, EMPTY, HOST, commons::SHARED] {
+        create_folder(&within(folder))?;
     }
     mount(Some("proc"), &root.join("proc"), Some("proc"), quiet(), none)?;
-    fill(&root.join("base"))?;
+    fill(&within(BASE), &within(HOST))?;
     chdir(root)?;
     pivot_root(".", ".")?;
     umount2(".", MntFlags::MNT_DETACH)?;
@@ -74,21 +79,19 @@ pub fn quiet() -> MsFlags {
     MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC
 }
 
-fn fill(base: &Path) -> io::Result<()> {
+fn fill(base: &Path, host: &Path) -> io::Result<()> {
     for name in SYSTEM {
-        let host = Path::new("/").join(name);
-        let Ok(metadata) = fs::symlink_metadata(&host) else { continue };
+        let from = Path::new("/").join(name);
+        let Ok(metadata) = fs::symlink_metadata(&from) else { continue };
         if metadata.is_symlink() {
-            symlink(fs::read_link(&host)?, base.join(name))?;
+            symlink(fs::read_link(&from)?, base.join(name))?;
         } else {
             create_folder(&base.join(name))?;
-            tree::attach(
-                std::os::fd::AsFd::as_fd(&tree::take(&host, Access::ReadOnly)?),
-                &base.join(name),
-            )?;
+            create_folder(&host.join(name))?;
+            tree::attach(tree::take(&from, Access::ReadOnly)?.as_fd(), &host.join(name))?;
         }
     }
-    etc::fill(&base.join("etc"))?;
+    etc::update(&base.join("etc"), etc::of_host()?)?;
     processors::fill(&base.join("sys"))?;
     fill_dev(&base.join("dev"))?;
     let mounts = ["proc", "tmp", "dev/shm", "dev/pts", "function", "pipsqueak/env"];
@@ -117,7 +120,8 @@ fn fill_dev(dev: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes sure that there is something to mount on at `inside`, a path in a sandbox.
+/// Makes sure that there is something to mount on at `inside`, a path in a sandbox, for a maker or a hand that
+/// is in no commons yet.
 ///
 /// Refuses a path that is not absolute or leads elsewhere by `..`.
 pub fn prepare_mountpoint(inside: &Path, is_folder: bool) -> io::Result<()> {
@@ -143,6 +147,11 @@ pub fn make_mountpoint(path: &Path, is_folder: bool) -> io::Result<()> {
         create_folder(parent)?;
     }
     write_file(path, b"")
+}
+
+/// Whether there is something at `inside`, a path in a sandbox.
+pub fn is_there(inside: &Path) -> bool {
+    fs::symlink_metadata(in_base(inside)).is_ok()
 }
 
 fn in_base(inside: &Path) -> PathBuf {

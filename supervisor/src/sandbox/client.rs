@@ -15,6 +15,8 @@ use pipsqueak_kernel::mount::{self, Access};
 use pipsqueak_kernel::passage::OWNER;
 use tokio::runtime::Handle;
 
+use super::changes::Watched;
+use super::commons::Commons;
 use super::door::Door;
 use super::exits::{End, Exits};
 use super::order::{Answer, Order, ProcessOrder, SandboxOrder, Standing};
@@ -34,9 +36,13 @@ pub struct Plan {
     pub standing: Standing,
     /// What it may use.
     pub limits: Limits,
-    /// Whether it has a network namespace of its own, with a loopback interface alone.
-    pub own_network: bool,
-    /// What it sees besides the base.
+    /// With whom it shares what it sees of the system, and whose kind of network it has: one of its own has a
+    /// loopback interface alone.
+    pub commons: Commons,
+    /// Folders of the host's that others see at the same places, of their commons or another: it sees them as it
+    /// sees the system's.
+    pub shared: Vec<Mounted>,
+    /// What it sees besides the base and those.
     pub mounts: Vec<Mounted>,
     /// Size limit of its `/tmp`, in bytes.
     pub tmp_bytes: u64,
@@ -82,6 +88,8 @@ pub struct Sandboxes {
     next: AtomicU64,
     teardown: Sender<Option<Remains>>,
     teardown_thread: Mutex<Option<JoinHandle<()>>>,
+    watched: Arc<Watched>,
+    changes: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
 }
 
 impl Sandboxes {
@@ -104,6 +112,12 @@ impl Sandboxes {
         let teardown_thread = std::thread::Builder::new()
             .name("teardown".to_owned())
             .spawn(move || teardown::run(&remains, &noted))?;
+        let (stop, stopped) = channel();
+        let (told, watched) = (maker.clone(), Arc::<Watched>::default());
+        let watching = watched.clone();
+        let changes = std::thread::Builder::new()
+            .name("system-changes".to_owned())
+            .spawn(move || watching.follow(&told, &stopped))?;
         Ok(Self {
             groups,
             nat,
@@ -114,6 +128,8 @@ impl Sandboxes {
             next: AtomicU64::new(1),
             teardown,
             teardown_thread: Mutex::new(Some(teardown_thread)),
+            watched,
+            changes: Mutex::new(Some((stop, changes))),
         })
     }
 
@@ -122,7 +138,10 @@ impl Sandboxes {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let name = format!("s{id}");
         let user = self.user(plan.standing)?;
-        let (inside, mounts): (Vec<_>, Vec<_>) = plan.mounts.into_iter().unzip();
+        let shared = plan.shared.len();
+        self.watched.note(plan.shared.iter().map(|(inside, _)| inside));
+        let mounts = plan.shared.into_iter().chain(plan.mounts);
+        let (inside, mounts): (Vec<_>, Vec<_>) = mounts.unzip();
         let group = self
             .groups
             .group(&name, &plan.limits)
@@ -146,17 +165,19 @@ impl Sandboxes {
             outer.map(|outer| (outer.user.offset(), outer.name.clone())).unzip();
         let order = SandboxOrder {
             hostname: name.clone(),
+            commons: plan.commons.clone(),
             hostnames_around,
             memberships: memberships.len(),
             is_zygote: plan.standing == Standing::Zygote,
             is_inside: parent.is_some(),
             owner: parent.map_or_else(|| host_user(user.offset()), |_| OWNER),
             users: user.map(&around),
-            own_network: plan.own_network,
+            shared,
             mounts: inside,
             tmp_bytes: plan.tmp_bytes,
         };
-        let mut descriptors = vec![report.as_fd()];
+        let commons = self.maker.commons(&plan.commons).map_err(cleared)?;
+        let mut descriptors = vec![commons.as_fd(), report.as_fd()];
         descriptors.extend(memberships.iter().map(AsFd::as_fd));
         descriptors.extend(parent.map(|parent| parent.holder()));
         descriptors.extend(mounts.iter().map(AsFd::as_fd));
@@ -176,10 +197,10 @@ impl Sandboxes {
             id,
             name,
             standing: plan.standing,
+            commons: plan.commons,
             group: Arc::new(group),
             door: Door { holder: Arc::new(holder), holder_pid, address: Arc::default() },
             user,
-            own_network: plan.own_network,
             exits,
             parent: parent.cloned(),
             keeps: plan.keeps,
@@ -193,7 +214,7 @@ impl Sandboxes {
         let order = ProcessOrder {
             memberships: memberships.len(),
             standing: sandbox.standing,
-            own_network: sandbox.own_network,
+            own_network: sandbox.own_network(),
             user: sandbox.user(),
             arguments: program.arguments,
             variables: program.variables,
@@ -256,6 +277,13 @@ impl Sandboxes {
     /// there is is in its control group when those are cleared.
     pub fn stop(&self) -> io::Result<()> {
         let Some(maker) = self.maker.stop() else { return Ok(()) };
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((stop, thread)) = changes {
+            drop(stop);
+            if thread.join().is_err() {
+                tracing::error!("the thread that looks for changes of the system has panicked");
+            }
+        }
         let thread = self.teardown_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // What is dropped after this word is ended with the groups.
         let stopping = self.teardown.send(None).is_ok();

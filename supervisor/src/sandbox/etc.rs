@@ -1,14 +1,13 @@
 //! `/etc` of every sandbox: what an interpreter and its libraries read there, and nothing secret.
 //!
-//! It is made once, of copies: each mount in the base is one more to copy for each sandbox.
+//! It is made of copies: each mount in the base is one more to copy for each sandbox, and inodes of the host's
+//! own are a way to it. The copies are brought up to date when the host's are others.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::Path;
-
-use pipsqueak_kernel::mount::{self as tree, Access};
+use std::path::{Path, PathBuf};
 
 use super::base::{SYSTEM, create_folder, write_file};
 
@@ -45,80 +44,153 @@ const FILES: [&str; 17] = [
 ];
 
 /// Folders of such files. Programs in `/usr` lead into them by links.
-const FOLDERS: [&str; 5] =
-    ["alternatives", "crypto-policies", "fonts", "pki/ca-trust/extracted", "pki/tls/certs"];
+const FOLDERS: [&str; 6] = [
+    "alternatives",
+    "crypto-policies",
+    "fonts",
+    "pki/ca-trust/extracted",
+    "pki/tls/certs",
+    "ssl/certs",
+];
 /// How the names of further such folders begin.
 const FAMILIES: [&str; 1] = ["java-"];
 
-/// The most that is copied of folders, in files and in bytes of each.
-const MOST_FILES: usize = 10_000;
+/// The most that is copied, in files and in bytes of each.
+const MOST_ENTRIES: usize = 10_000;
 const MOST_BYTES: u64 = 4 << 20;
 
-/// Makes it.
-pub fn fill(etc: &Path) -> io::Result<()> {
-    create_folder(&etc.join("ssl/certs"))?;
+/// Name of what takes another's place in a moment.
+const NEW: &str = ".new";
+
+/// What there is to be in it, by its path there.
+#[derive(Debug, Default)]
+pub struct Found(BTreeMap<PathBuf, Entry>);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Entry {
+    Folder,
+    File(Vec<u8>),
+    Link(PathBuf),
+}
+
+/// What of the host's is to be in it, and what is made up.
+pub fn of_host() -> io::Result<Found> {
+    let mut found = Found::default();
     for (name, content) in MADE {
-        write_file(&etc.join(name), content.as_bytes())?;
+        found.add(name.as_ref(), Entry::File(content.into()));
     }
-    symlink("/proc/self/mounts", etc.join("mtab"))?;
+    found.add("mtab".as_ref(), Entry::Link("/proc/self/mounts".into()));
     let host = Path::new("/etc");
     for name in FILES {
-        copy_file(&host.join(name), &etc.join(name))?;
+        found.file(&host.join(name), name.as_ref());
     }
-    let mut left = MOST_FILES;
     for name in FOLDERS {
-        copy_folder(&host.join(name), &etc.join(name), &mut left)?;
+        found.folder(&host.join(name), name.as_ref());
     }
     for entry in fs::read_dir(host)?.flatten() {
         let name = entry.file_name();
         if FAMILIES.iter().any(|start| name.to_string_lossy().starts_with(start)) {
-            copy_folder(&entry.path(), &etc.join(name), &mut left)?;
+            found.folder(&entry.path(), name.as_ref());
         }
     }
-    // Renewed while sandboxes run.
-    let certificates = host.join("ssl/certs");
-    if certificates.is_dir() {
-        let taken = tree::take(&certificates, Access::ReadOnly)?;
-        tree::attach(taken.as_fd(), &etc.join("ssl/certs"))?;
+    Ok(found)
+}
+
+impl Found {
+    fn add(&mut self, place: &Path, entry: Entry) {
+        for folder in place.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+            self.0.entry(folder.to_owned()).or_insert(Entry::Folder);
+        }
+        self.0.insert(place.to_owned(), entry);
+    }
+
+    /// Adds what everybody may read; of what lies in the system, which sandboxes see, a link to it. There may
+    /// be nothing.
+    fn file(&mut self, from: &Path, place: &Path) {
+        let Ok(real) = fs::canonicalize(from) else { return };
+        let Ok(metadata) = fs::metadata(&real) else { return };
+        if !metadata.is_file() || metadata.mode() & 0o004 == 0 || metadata.len() > MOST_BYTES {
+            return;
+        }
+        if SYSTEM.iter().any(|folder| real.starts_with(Path::new("/").join(folder))) {
+            self.add(place, Entry::Link(real));
+        } else if let Ok(content) = fs::read(&real) {
+            self.add(place, Entry::File(content));
+        }
+    }
+
+    /// Adds a folder with the files and links in it that everybody may read.
+    fn folder(&mut self, from: &Path, place: &Path) {
+        let Ok(entries) = fs::read_dir(from) else { return };
+        if fs::metadata(from).map_or(true, |metadata| metadata.mode() & 0o005 != 0o005) {
+            return;
+        }
+        self.add(place, Entry::Folder);
+        for entry in entries.flatten() {
+            let Ok(kind) = entry.file_type() else { continue };
+            let (from, place) = (entry.path(), place.join(entry.file_name()));
+            if self.0.len() >= MOST_ENTRIES {
+                break;
+            } else if kind.is_dir() {
+                self.folder(&from, &place);
+            } else if kind.is_file() {
+                self.file(&from, &place);
+            } else if kind.is_symlink()
+                && let Ok(target) = fs::read_link(&from)
+            {
+                self.add(&place, Entry::Link(target));
+            }
+        }
+    }
+}
+
+/// Makes `etc` what was found. What is there already, and the same, is left alone; nothing is seen half made.
+pub fn update(etc: &Path, found: Found) -> io::Result<()> {
+    create_folder(etc)?;
+    remove_others(etc, Path::new(""), &found)?;
+    for (place, entry) in found.0 {
+        let place = etc.join(place);
+        if present(&place).is_some_and(|present| present == entry) {
+            continue;
+        }
+        let new = place.with_file_name(NEW);
+        match entry {
+            Entry::Folder => {
+                create_folder(&place)?;
+                continue;
+            }
+            Entry::File(content) => write_file(&new, &content)?,
+            Entry::Link(target) => symlink(target, &new)?,
+        }
+        fs::rename(&new, &place)?;
     }
     Ok(())
 }
 
-/// Copies what everybody may read; of what lies in the system, which sandboxes see, a link to it. There may
-/// be nothing.
-fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
-    let Ok(real) = fs::canonicalize(from) else { return Ok(()) };
-    let Ok(metadata) = fs::metadata(&real) else { return Ok(()) };
-    if !metadata.is_file() || metadata.mode() & 0o004 == 0 || metadata.len() > MOST_BYTES {
-        return Ok(());
+/// What is at a place, of what there is in copies.
+fn present(place: &Path) -> Option<Entry> {
+    let kind = fs::symlink_metadata(place).ok()?.file_type();
+    if kind.is_dir() {
+        Some(Entry::Folder)
+    } else if kind.is_symlink() {
+        fs::read_link(place).ok().map(Entry::Link)
+    } else {
+        fs::read(place).ok().map(Entry::File)
     }
-    if let Some(parent) = to.parent() {
-        create_folder(parent)?;
-    }
-    if SYSTEM.iter().any(|folder| real.starts_with(Path::new("/").join(folder))) {
-        return symlink(real, to);
-    }
-    fs::read(&real).map_or(Ok(()), |content| write_file(to, &content))
 }
 
-/// Copies a folder with the files and links in it that everybody may read.
-fn copy_folder(from: &Path, to: &Path, left: &mut usize) -> io::Result<()> {
-    let Ok(entries) = fs::read_dir(from) else { return Ok(()) };
-    if fs::metadata(from)?.mode() & 0o005 != 0o005 {
-        return Ok(());
-    }
-    create_folder(to)?;
-    for entry in entries.flatten() {
-        let (kind, from, to) = (entry.file_type()?, entry.path(), to.join(entry.file_name()));
-        *left = left.saturating_sub(1);
-        if *left == 0 {
-            break;
-        } else if kind.is_dir() {
-            copy_folder(&from, &to, left)?;
-        } else if kind.is_symlink() {
-            symlink(fs::read_link(&from)?, &to)?;
-        } else {
-            copy_file(&from, &to)?;
+/// Removes what was not found, or was a folder and is none, or the other way, from the folder `within` of `etc`.
+fn remove_others(etc: &Path, within: &Path, found: &Found) -> io::Result<()> {
+    for entry in fs::read_dir(etc.join(within))? {
+        let entry = entry?;
+        let place = within.join(entry.file_name());
+        let was_folder = entry.file_type()?.is_dir();
+        let is_folder = found.0.get(&place).map(|entry| *entry == Entry::Folder);
+        match (was_folder, is_folder) {
+            (true, Some(true)) => remove_others(etc, &place, found)?,
+            (true, _) => fs::remove_dir_all(entry.path())?,
+            (false, Some(false)) => {}
+            (false, _) => fs::remove_file(entry.path())?,
         }
     }
     Ok(())
@@ -142,12 +214,46 @@ mod tests {
             fs::set_permissions(secret, fs::Permissions::from_mode(0o600)).unwrap();
             fs::set_permissions(from.join(name), fs::Permissions::from_mode(mode)).unwrap();
         }
-        copy_folder(&from, &to, &mut 100).unwrap();
+        let mut found = Found::default();
+        found.folder(&from, Path::new("found"));
+        update(&to, found).unwrap();
+        let to = to.join("found");
         assert_eq!(fs::read_to_string(to.join("open/public")).unwrap(), "public");
         assert_eq!(fs::read_link(to.join("open/link")).unwrap(), Path::new("secret"));
         assert!(!to.join("open/secret").exists() && !to.join("closed").exists());
-        let few = folder.path().join("few");
-        copy_folder(&from.join("open"), &few, &mut 2).unwrap();
-        assert_eq!(fs::read_dir(few).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_has_changed_is_brought_up_to_date_and_what_has_not_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::create_dir(&from).unwrap();
+        let updated = || {
+            let mut found = Found::default();
+            found.folder(&from, Path::new("found"));
+            update(&to, found).unwrap();
+            let names =
+                fs::read_dir(to.join("found")).unwrap().map(|entry| entry.unwrap().file_name());
+            names.map(|name| name.into_string().unwrap()).collect::<std::collections::BTreeSet<_>>()
+        };
+        let inode = |name: &str| fs::symlink_metadata(to.join("found").join(name)).unwrap().ino();
+        for name in ["same", "changed", "removed"] {
+            fs::write(from.join(name), name).unwrap();
+        }
+        fs::create_dir(from.join("was")).unwrap();
+        fs::write(from.join("was/file"), "").unwrap();
+        symlink("same", from.join("link")).unwrap();
+        let all = ["changed", "link", "removed", "same", "was"].map(str::to_owned).into();
+        assert_eq!(updated(), all);
+        let same = ["same", "link"].map(inode);
+        fs::write(from.join("changed"), "anew").unwrap();
+        fs::remove_file(from.join("removed")).unwrap();
+        fs::remove_dir_all(from.join("was")).unwrap();
+        fs::write(from.join("was"), "a file").unwrap();
+        let left = ["changed", "link", "same", "was"].map(str::to_owned).into();
+        assert_eq!(updated(), left);
+        assert_eq!(["same", "link"].map(inode), same);
+        let content = |name: &str| fs::read_to_string(to.join("found").join(name)).unwrap();
+        assert_eq!([content("changed"), content("was")], ["anew", "a file"]);
     }
 }

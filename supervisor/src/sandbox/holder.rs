@@ -91,7 +91,7 @@ fn set_up(order: &SandboxOrder, mounts: &[OwnedFd], mut mapped: File) -> Result<
     // A change of user makes a process unreadable, and then nobody could join its namespaces.
     prctl::set_dumpable(true).map_err(at("becoming readable"))?;
     sethostname(&order.hostname).map_err(at("sethostname"))?;
-    if order.own_network {
+    if order.commons.own_network() {
         network::raise_loopback().map_err(at("raising the loopback interface"))?;
     }
     now_at(c"mounts");

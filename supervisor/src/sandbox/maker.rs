@@ -27,7 +27,7 @@ use super::holder::{self, Holding};
 use super::order::{Answer, Order, SandboxOrder};
 use super::reaper::Reaper;
 use super::resolver::Names;
-use super::{base, heir, launch};
+use super::{base, commons, etc, heir, launch};
 
 /// Longest order, in bytes: arguments and variables of a process at worst.
 const MAX_ORDER_BYTES: usize = 4 << 20;
@@ -154,6 +154,8 @@ fn carry_out(alone: OneThread, filters: &Filters, conversation: OwnedFd) -> Opti
                 receive_order(conversation.as_fd()).and_then(|(order, descriptors)| match order {
                     Order::Sandbox(order) => make_sandbox(alone, order, descriptors),
                     Order::Process(order) => launch::launch(alone, filters, &order, descriptors),
+                    Order::Commons => make_commons(),
+                    Order::Refresh => refresh(&descriptors),
                 });
             let sent = match outcome {
                 Ok((told, with)) => {
@@ -186,7 +188,7 @@ fn make_sandbox(
     mut order: SandboxOrder,
     mut descriptors: Vec<OwnedFd>,
 ) -> Result<(Answer, Vec<OwnedFd>), String> {
-    let expected = 1 + order.memberships + usize::from(order.is_inside) + order.mounts.len();
+    let expected = 2 + order.memberships + usize::from(order.is_inside) + order.mounts.len();
     if descriptors.len() != expected {
         return Err(format!("{} descriptors where {expected} belong", descriptors.len()));
     }
@@ -199,9 +201,10 @@ fn make_sandbox(
             .and_then(|metadata| base::prepare_mountpoint(inside, metadata.is_dir()))
             .map_err(|error| format!("preparing {}: {error}", inside.display()))?;
     }
+    enter_commons(descriptors[0].as_fd(), &order, &mut mounts)?;
     let parent = if order.is_inside { descriptors.pop() } else { None };
-    let memberships = descriptors.split_off(1);
-    let report = descriptors.remove(0);
+    let memberships = descriptors.split_off(2);
+    let report = descriptors.remove(1);
 
     let tell = |step: &'static str| move |error: io::Error| format!("{step}: {error}");
     if let Some(parent) = &parent {
@@ -270,6 +273,52 @@ fn make_sandbox(
     Ok((Answer::Sandbox { holder: number.as_raw() }, vec![holder]))
 }
 
+/// In a hand: enters what the sandbox shares with others, and has it see what is shared as they do.
+fn enter_commons(
+    namespace: BorrowedFd<'_>,
+    order: &SandboxOrder,
+    mounts: &mut [OwnedFd],
+) -> Result<(), String> {
+    let failed = |error| format!("entering what is shared of the system: {error}");
+    commons::enter(namespace).map_err(failed)?;
+    for shared in mounts.iter_mut().take(order.shared) {
+        if let Some(taken) = commons::take(shared.as_fd()).map_err(failed)? {
+            *shared = taken;
+        }
+    }
+    // It may have looked for a place to mount on before that was made.
+    if order.mounts.iter().all(|inside| base::is_there(inside)) {
+        return Ok(());
+    }
+    commons::refresh().map_err(failed)
+}
+
+/// In a hand: makes what some sandboxes share of the system; its mount namespace.
+fn make_commons() -> Result<(Answer, Vec<OwnedFd>), String> {
+    let made = commons::make();
+    let made = made.map_err(|error| format!("making what is shared of the system: {error}"))?;
+    Ok((Answer::Commons, vec![made]))
+}
+
+/// In a hand: brings up to date what sandboxes see of the system, for all that run as well. There are mount
+/// namespaces, that of the host and of each commons.
+fn refresh(descriptors: &[OwnedFd]) -> Result<(Answer, Vec<OwnedFd>), String> {
+    let [host, all @ ..] = descriptors else {
+        return Err("the host's mount namespace is missing".into());
+    };
+    let refreshed = || {
+        let own = File::open("/proc/self/ns/mnt")?;
+        setns(host, CloneFlags::CLONE_NEWNS)?;
+        let found = etc::of_host()?;
+        setns(own, CloneFlags::CLONE_NEWNS)?;
+        etc::update(&Path::new(base::BASE).join("etc"), found)?;
+        all.iter().try_for_each(|one| commons::enter(one.as_fd()).and_then(|()| commons::refresh()))
+    };
+    refreshed()
+        .map_err(|error: io::Error| format!("refreshing what is seen of the system: {error}"))?;
+    Ok((Answer::Refreshed, Vec::new()))
+}
+
 /// Whether there is something to be read, or an end, within `patience`.
 fn is_readable(pipe: &io::PipeReader, patience: Duration) -> io::Result<bool> {
     let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
@@ -292,7 +341,7 @@ fn beget(holding: Holding, memberships: &[OwnedFd]) -> Result<OwnedFd, String> {
     privilege::change_user(owner, owner)
         .map_err(|error| format!("becoming user {owner}, who owns the sandbox: {error}"))?;
     let mut namespaces = privilege::NAMESPACES;
-    if holding.order.own_network {
+    if holding.order.commons.own_network() {
         namespaces |= CloneFlags::CLONE_NEWNET;
     }
     match clone::sibling(namespaces) {

@@ -1,12 +1,14 @@
 //! Sandboxes: where package code and function code run, and nothing else of theirs does.
 //!
-//! `order` is what is asked for, `maker` the process that carries it out with `base`, `holder` and
+//! `order` is what is asked for, `maker` the process that carries it out with `base`, `commons`, `holder` and
 //! `launch` (and `confine`), `heir` what reaps where it is killed, `orders` the way to it; `client` is the
 //! supervisor's side of it and `users` the numbers it gives out.
 //! A [`Sandbox`] that is dropped is torn down whole by the thread in `teardown`.
 
 mod base;
+mod changes;
 mod client;
+mod commons;
 mod confine;
 mod door;
 mod etc;
@@ -39,6 +41,7 @@ use pipsqueak_kernel::pidfd;
 
 pub use base::{ENVIRONMENT, FUNCTION, RUNTIME, SYSTEM};
 pub use client::{Plan, Process, Program, Sandboxes};
+pub use commons::Commons;
 pub use door::Door;
 pub use exits::{End, Exits};
 pub use maker::run as run_maker;
@@ -100,10 +103,10 @@ pub struct Sandbox {
     id: u64,
     name: String,
     standing: Standing,
+    commons: Commons,
     group: Arc<Group>,
     door: Door,
     user: User,
-    own_network: bool,
     exits: Arc<Exits>,
     parent: Option<Arc<Sandbox>>,
     keeps: Option<Arc<tempfile::TempDir>>,
@@ -131,9 +134,14 @@ impl Sandbox {
         self.door.clone()
     }
 
+    /// With whom it shares what it sees of the system, and whose kind of network it has.
+    pub fn commons(&self) -> &Commons {
+        &self.commons
+    }
+
     /// Whether it has a network namespace of its own.
     pub fn own_network(&self) -> bool {
-        self.own_network
+        self.commons.own_network()
     }
 
     /// The user that code in it runs as, as numbered inside.

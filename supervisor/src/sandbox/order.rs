@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::commons::Commons;
+
 /// One order.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
@@ -15,6 +17,11 @@ pub enum Order {
     /// Start a program in a sandbox whose parent is the host. Answered with [`Answer::Process`] and
     /// the process's pidfd, and with a zygote's listener.
     Process(ProcessOrder),
+    /// Make a commons. Answered with [`Answer::Commons`] and its mount namespace.
+    Commons,
+    /// Bring what sandboxes see of the system up to date, for which the mount namespaces of the supervisor and of
+    /// each commons are sent. Answered with [`Answer::Refreshed`].
+    Refresh,
 }
 
 /// Whose code runs in a sandbox.
@@ -41,7 +48,7 @@ impl Standing {
 
 /// An empty sandbox: namespaces, a root, and a holder as pid 1.
 ///
-/// Descriptors: holder's report socket, `cgroup.procs` of each hierarchy, the parent's pidfd where
+/// Descriptors: the mount namespace of its commons, holder's report socket, `cgroup.procs` of each hierarchy, the parent's pidfd where
 /// there is one, one detached mount for each of `mounts`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxOrder {
@@ -51,6 +58,8 @@ pub struct SandboxOrder {
     pub hostnames_around: Vec<String>,
     /// How many descriptors are `cgroup.procs`.
     pub memberships: usize,
+    /// With whom it shares what it sees of the system, and whose kind of network it has.
+    pub commons: Commons,
     /// Whether others are made inside of it.
     pub is_zygote: bool,
     /// Whether it is inside of a zygote's.
@@ -60,8 +69,8 @@ pub struct SandboxOrder {
     pub owner: u32,
     /// Users inside: first inside, first outside (in the parent's namespace), count.
     pub users: Vec<(u32, u32, u32)>,
-    /// Whether it has a network namespace of its own; else it is in the host's.
-    pub own_network: bool,
+    /// How many of the mounts are of what others see at the same places, which come first.
+    pub shared: usize,
     /// Where the detached mounts go.
     pub mounts: Vec<PathBuf>,
     /// Size limit of `/tmp`, in bytes.
@@ -103,6 +112,10 @@ pub enum Answer {
         /// Process number.
         pid: i32,
     },
+    /// A commons is ready.
+    Commons,
+    /// What sandboxes see of the system is up to date.
+    Refreshed,
     /// It failed, and nothing of it is left.
     Failed {
         /// Which step, on what, and why.

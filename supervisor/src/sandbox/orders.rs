@@ -3,6 +3,8 @@
 //! Sandboxes outlive it, and so does what it has started in them: of that, only the ends are reported by
 //! nobody any more.
 
+use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use pipsqueak_kernel::{descriptor, message};
 
+use super::commons::Commons;
 use super::exits::Exits;
 use super::order::{Answer, Order};
 use super::{SandboxError, maker};
@@ -46,7 +49,11 @@ struct Running {
     orders: Mutex<UnixStream>,
     /// Ends when it has ended, and all that it has left.
     heir: Child,
+    commons: Arc<Mutex<AllCommons>>,
 }
+
+/// The mount namespace of each commons, by its name.
+type AllCommons = HashMap<String, Arc<OwnedFd>>;
 
 impl Maker {
     /// Starts it. `binary` is `pipsqueakd` itself, of which it is a hidden command; its root is put
@@ -79,6 +86,54 @@ impl Maker {
         order: &Order,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(Answer, OwnedFd, Option<OwnedFd>), SandboxError> {
+        let (told, with) = self.ask(name, order, descriptors)?;
+        let mut with = with.into_iter();
+        match with.next() {
+            Some(process) => Ok((told, process, with.next())),
+            None => Err(unexpected(name, &told)),
+        }
+    }
+
+    /// The mount namespace of a commons, which it makes if there is none yet. Blocks.
+    pub fn commons(&self, commons: &Commons) -> Result<Arc<OwnedFd>, SandboxError> {
+        let all = self.all_commons()?;
+        let mut all = lock(&all);
+        if let Some(made) = all.get(commons.name()) {
+            return Ok(made.clone());
+        }
+        let (_, made, _) = self.carry_out(commons.name(), &Order::Commons, &[])?;
+        let made = Arc::new(made);
+        all.insert(commons.name().to_owned(), made.clone());
+        Ok(made)
+    }
+
+    fn all_commons(&self) -> Result<Arc<Mutex<AllCommons>>, SandboxError> {
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        running.as_ref().map(|running| running.commons.clone()).ok_or(SandboxError::Stopping)
+    }
+
+    /// Has it bring what sandboxes see of the host's system up to date. Blocks.
+    pub fn refresh(&self) -> Result<(), SandboxError> {
+        let host = File::open("/proc/self/ns/mnt").map_err(SandboxError::Maker)?;
+        let all: Vec<_> = lock(&*self.all_commons()?).values().cloned().collect();
+        for some in all.chunks(message::MAX_DESCRIPTORS - 1) {
+            let some = some.iter().map(|one| one.as_fd());
+            let namespaces: Vec<_> = [host.as_fd()].into_iter().chain(some).collect();
+            match self.ask("of all", &Order::Refresh, &namespaces)? {
+                (Answer::Refreshed, _) => {}
+                (other, _) => return Err(unexpected("of all", &other)),
+            }
+        }
+        Ok(())
+    }
+
+    /// What it answers to an order, and what comes with that.
+    fn ask(
+        &self,
+        name: &str,
+        order: &Order,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(Answer, Vec<OwnedFd>), SandboxError> {
         let (near, far) = UnixStream::pair().map_err(SandboxError::Maker)?;
         let body = serde_json::to_vec(order)
             .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
@@ -105,13 +160,11 @@ impl Maker {
         })?;
         let told: Answer = serde_json::from_slice(&answer.body)
             .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
-        let mut with = answer.descriptors.into_iter();
-        match (told, with.next()) {
-            (Answer::Failed { reason }, _) => {
+        match told {
+            Answer::Failed { reason } => {
                 Err(SandboxError::Failed { name: name.to_owned(), reason })
             }
-            (told, Some(process)) => Ok((told, process, with.next())),
-            (told, None) => Err(unexpected(name, &told)),
+            told => Ok((told, answer.descriptors)),
         }
     }
 
@@ -199,7 +252,9 @@ impl Maker {
         drop((far, switch));
         let started = near.read_exact(&mut [0]).and_then(|()| near.try_clone());
         match started {
-            Ok(reports) => Ok((Running { orders: Mutex::new(near), heir }, reports)),
+            Ok(reports) => {
+                Ok((Running { orders: Mutex::new(near), heir, commons: Arc::default() }, reports))
+            }
             Err(error) => {
                 // Its maker ends with it.
                 let _ = heir.kill();
@@ -221,7 +276,7 @@ pub struct Stopped {
 impl Stopped {
     /// Ends it, and waits for what makers before it have left, which must have ended. Blocks.
     pub fn end(self) -> io::Result<()> {
-        let Running { orders, mut heir } = self.running;
+        let Running { orders, mut heir, .. } = self.running;
         let orders = orders.into_inner().unwrap_or_else(PoisonError::into_inner);
         orders.shutdown(std::net::Shutdown::Both)?;
         heir.wait()?;

@@ -128,7 +128,7 @@ impl Ushers {
             zygote,
             holder: sandbox.door.holder_pid,
             namespaces: u64::from(
-                privilege::namespaces(sandbox.own_network).bits().cast_unsigned(),
+                privilege::namespaces(sandbox.own_network()).bits().cast_unsigned(),
             ),
             is_zygote,
             into,

@@ -101,8 +101,8 @@ impl Supervisor {
         }
         let Some(tree) = known.or_else(|| prepared.tree(function)) else { return Ok(None) };
         let tier = if is_cold { Tier::Cold } else { Tier::Ssd };
-        let own_network = function.own_network();
-        let made = zygote::sandbox(&self.sandboxes, &tree, own_network, &self.runtime).await;
+        let commons = function.commons();
+        let made = zygote::sandbox(&self.sandboxes, &tree, commons, &self.runtime).await;
         let sandbox = made.map_err(internal)?;
         let furnished = furnish(&self.sandboxes, sandbox.door(), function, None);
         let launched = Spare::launch(&self.sandboxes, sandbox, function.variables.all(), false);

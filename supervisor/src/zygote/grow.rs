@@ -228,8 +228,8 @@ impl Pool {
         modules.sort();
         let wanted = Imports { modules, trusted: &self.trusted };
         let sandboxes = self.sandboxes.clone();
-        let (own_network, variables) = (kind.own_network, kind.variables);
-        let from = Surroundings { parent: parent.clone(), tree, own_network, variables };
+        let (commons, variables) = (kind.commons(), kind.variables);
+        let from = Surroundings { parent: parent.clone(), tree, commons, variables };
         let spares = self.budget.spares;
         let started = Zygote::start(sandboxes, from, wanted, &self.runtime, spares).await;
         if let (Some(parent), Err(ZygoteError::Parent(why))) = (&parent, &started) {

@@ -26,7 +26,9 @@ use crate::environment::Tree;
 use crate::function::Variables;
 use crate::kernel::cgroup::Limits;
 use crate::runtime::{self, Role};
-use crate::sandbox::{End, Exit, Plan, Process, Program, Sandbox, Sandboxes, Standing, Ushers};
+use crate::sandbox::{
+    Commons, End, Exit, Plan, Process, Program, Sandbox, Sandboxes, Standing, Ushers,
+};
 
 /// Longest time that a zygote may take to import its modules.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
@@ -71,8 +73,8 @@ pub struct Surroundings {
     pub parent: Option<Arc<Zygote>>,
     /// The environment that it sees.
     pub tree: Arc<Tree>,
-    /// Whether it has a network namespace of its own.
-    pub own_network: bool,
+    /// With whom it shares what it sees of the system, and whose kind of network it has.
+    pub commons: Commons,
     /// The variables that it is started with, which are those of its parent.
     pub variables: Variables,
 }
@@ -103,12 +105,13 @@ impl Zygote {
         runtime: &Path,
         spares: usize,
     ) -> Result<Self, ZygoteError> {
-        let Surroundings { parent, tree, own_network, variables } = surroundings;
+        let Surroundings { parent, tree, commons, variables } = surroundings;
         let (near, far) = UnixStream::pair()?;
         let plan = Plan {
             standing: Standing::Zygote,
             limits: Limits { pids: Some(PIDS), memory: Limits::most(), ..Limits::BACKGROUND },
-            own_network,
+            commons,
+            shared: tree.interpreter_mounts()?,
             mounts: tree.mounts(runtime)?,
             tmp_bytes: TMP_BYTES,
             keeps: tree.keeps(),

@@ -8,6 +8,7 @@ use super::pool::{Inner, Slot};
 use super::reads::Difference;
 use crate::environment::Tree;
 use crate::function::{Function, Variables, is_read_at_start};
+use crate::sandbox::Commons;
 
 /// What all functions of a realm have in common.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +21,13 @@ pub struct Kind {
     pub variables: Variables,
     /// Key of the environment that its zygotes see all of, where a part makes a difference.
     pub whole: Option<String>,
+}
+
+impl Kind {
+    /// With whom its zygotes share what they see of the system.
+    pub fn commons(&self) -> Commons {
+        Commons::of_functions(self.own_network, self.tenant.as_deref())
+    }
 }
 
 /// What tells a function from others of its interpreter, network and tenant.

@@ -17,7 +17,9 @@ use crate::channel;
 use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
 use crate::runtime::{self, Role};
-use crate::sandbox::{End, Plan, Program, Sandbox, SandboxError, Sandboxes, Standing, resolver};
+use crate::sandbox::{
+    Commons, End, Plan, Program, Sandbox, SandboxError, Sandboxes, Standing, resolver,
+};
 use crate::stream::Stream;
 
 /// Most processes and threads of a function.
@@ -146,34 +148,36 @@ pub async fn sandbox_within(
     runtime: &Path,
 ) -> Result<Sandbox, SpareError> {
     let parent = zygote.sandbox().clone();
-    make(sandboxes, zygote.tree(), parent.own_network(), runtime, Some(parent)).await
+    let commons = parent.commons().clone();
+    make(sandboxes, zygote.tree(), commons, runtime, Some(parent)).await
 }
 
 /// Makes a sandbox that sees `tree`, in which an interpreter can be started.
 pub async fn sandbox(
     sandboxes: &Arc<Sandboxes>,
     tree: &Tree,
-    own_network: bool,
+    commons: Commons,
     runtime: &Path,
 ) -> Result<Sandbox, SpareError> {
-    make(sandboxes, tree, own_network, runtime, None).await
+    make(sandboxes, tree, commons, runtime, None).await
 }
 
 async fn make(
     sandboxes: &Arc<Sandboxes>,
     tree: &Tree,
-    own_network: bool,
+    commons: Commons,
     runtime: &Path,
     parent: Option<Arc<Sandbox>>,
 ) -> Result<Sandbox, SpareError> {
     let mut mounts = tree.mounts(runtime)?;
-    if !own_network {
+    if !commons.own_network() {
         mounts.extend(resolver::of_host()?);
     }
     let plan = Plan {
         standing: Standing::Function,
         limits: Limits { pids: Some(PIDS), ..Limits::NONE },
-        own_network,
+        commons,
+        shared: tree.interpreter_mounts()?,
         mounts,
         tmp_bytes: DEFAULT_TMP,
         keeps: tree.keeps(),

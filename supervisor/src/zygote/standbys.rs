@@ -195,7 +195,7 @@ impl Pool {
         tree: &Arc<Tree>,
         kind: &Kind,
     ) -> Result<Standby, StandbyError> {
-        let made = sandbox(&self.sandboxes, tree, kind.own_network, &self.runtime).await?;
+        let made = sandbox(&self.sandboxes, tree, kind.commons(), &self.runtime).await?;
         let mut spare = Spare::launch(&self.sandboxes, made, kind.variables.all(), true).await?;
         let order = serde_json::json!({ "standby": purpose.modules });
         channel::ask(&mut spare.channel, &[channel::compose(&order, b"")?]).await?;
