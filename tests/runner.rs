@@ -39,6 +39,7 @@ pub struct Test {
 pub fn groups() -> Vec<(&'static str, Vec<Test>)> {
     let mut groups = vec![
         ("attacks::channel", attacks::channel::tests()),
+        ("attacks::cores", attacks::cores::tests()),
         ("attacks::exhaustion", attacks::exhaustion::tests()),
         ("attacks::inodes", attacks::inodes::tests()),
         ("attacks::neighbours", attacks::neighbours::tests()),

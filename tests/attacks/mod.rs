@@ -2,6 +2,7 @@
 //! meanwhile and afterwards.
 
 pub mod channel;
+pub mod cores;
 pub mod exhaustion;
 pub mod inodes;
 pub mod neighbours;

@@ -167,7 +167,7 @@ def ways_out(host):
         "abstract socket": lambda: socket.socket(socket.AF_UNIX).connect("\0" + host["abstract"]),
         "supervisor": lambda: socket.socket(socket.AF_UNIX).connect(host["socket"]),
         "more files": lambda: limit(resource.RLIMIT_NOFILE, 1 << 20),
-        "cores": lambda: limit(resource.RLIMIT_CORE, 1),
+        "cores": lambda: limit(resource.RLIMIT_CORE, 1 << 20),
         "priority": lambda: os.setpriority(os.PRIO_PROCESS, 0, -10),
         "real time": lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)),
     }
@@ -179,7 +179,7 @@ def masked():
     """What is read of files that are there and tell nothing."""
     found = {}
     for name in ("keys", "key-users", "timer_list", "timer_stats", "interrupts", "kcore",
-                 "sched_debug", "latency_stats"):
+                 "sched_debug", "latency_stats", "cmdline", "config.gz", "kallsyms"):
         try:
             found[name] = len(open(f"/proc/{name}", "rb").read(1))
         except FileNotFoundError:

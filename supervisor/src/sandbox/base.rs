@@ -57,8 +57,13 @@ const DEVICES: [(&str, u64, u64); 6] = [
     ("tty", 5, 0),
 ];
 
+/// Which parts of a process's memory are in its core, for this process and all that it begets: none. A program that
+/// lowers its limit of a core's size to 0 has the host's program for cores started after all.
+const IN_CORES: (&str, &str) = ("/proc/self/coredump_filter", "0");
+
 /// Moves this process into a mount namespace of its own whose root, at `root`, is as above.
 pub fn enter(root: &Path) -> io::Result<()> {
+    fs::write(IN_CORES.0, IN_CORES.1)?;
     tree::own_namespace()?;
     let none = None::<&str>;
     mount(Some("pipsqueak"), root, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755"))?;

@@ -12,8 +12,9 @@ use super::order::Standing;
 /// Limits that control groups do not know: the usual one, and the most that a program may ask for.
 /// What is lower already stays.
 const LIMITS: [(Resource, rlim_t, rlim_t); 8] = [
-    // A core is written by the host, and where the host says.
-    (Resource::RLIMIT_CORE, 0, 0),
+    // A core is written by the host, and where the host says. A program of the host's that cores are handed to
+    // (a `core_pattern` that begins with `|`) is started for any limit but this one, 0 included: core(5).
+    (Resource::RLIMIT_CORE, 1, 1),
     (Resource::RLIMIT_NOFILE, 1 << 10, 1 << 16),
     (Resource::RLIMIT_MEMLOCK, 8 << 20, 8 << 20),
     (Resource::RLIMIT_STACK, 8 << 20, rlim_t::MAX),

@@ -8,7 +8,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::makedev;
@@ -16,10 +16,13 @@ use pipsqueak_kernel::mount::{self as tree, Access};
 
 use super::base;
 
-/// Files of `/proc` that tell about the machine or its other users: runc's and Docker's list. Those
-/// that act on it need no more than that nothing can be written.
-const MASKED_FILES: [&str; 8] = [
+/// Files of `/proc` that tell about the machine or its other users: runc's and Docker's list, and what tells how the
+/// kernel was made, started and laid out. Those that act on it need no more than that nothing can be written.
+const MASKED_FILES: [&str; 11] = [
+    "cmdline",
+    "config.gz",
     "interrupts",
+    "kallsyms",
     "kcore",
     "key-users",
     "keys",
@@ -44,19 +47,22 @@ pub fn mount_proc(root: &Path) -> io::Result<()> {
     if !metadata.file_type().is_char_device() || metadata.rdev() != makedev(1, 3) {
         return Err(io::Error::other("/dev/null is another file"));
     }
-    mask(&null, &MASKED_FILES.map(|name| proc.join(name)))?;
-    mask(Path::new(base::EMPTY), &MASKED_FOLDERS.map(|name| proc.join(name)))
+    // A copy of a mount has its flags, and the root is read-only by now.
+    let cover =
+        |place: &Path| Ok(mount(Some(&null), place, None::<&str>, MsFlags::MS_BIND, None::<&str>)?);
+    mask(&MASKED_FILES.map(|name| proc.join(name)), cover)?;
+    mask(&MASKED_FOLDERS.map(|name| proc.join(name)), |place| {
+        tree::attach(tree::take(Path::new(base::EMPTY), Access::ReadOnly)?.as_fd(), place)
+    })
 }
 
-/// Mounts `cover` on each of the places that are there.
-fn mask(cover: &Path, places: &[impl AsRef<Path>]) -> io::Result<()> {
+/// Covers each of the places that are there.
+fn mask(places: &[PathBuf], cover: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     for place in places {
-        match std::fs::symlink_metadata(place) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            known => known?,
-        };
-        let taken = tree::take(cover, Access::ReadOnlyWithDevices)?;
-        tree::attach(taken.as_fd(), place.as_ref())?;
+        match cover(place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            covered => covered?,
+        }
     }
     Ok(())
 }
