@@ -3,6 +3,7 @@
 //!
 //! An input is a function of seed and number, so that a failure is repeated by naming both.
 
+mod deployed;
 mod mutation;
 mod target;
 
@@ -34,7 +35,7 @@ struct Arguments {
     /// Inputs for each target, in place of a time
     #[arg(long)]
     inputs: Option<u64>,
-    /// Only this one: record, lock, requirement, wheel, frame, segment, index, resealed or published
+    /// Only this one: record, lock, requirement, wheel, deployed, frame, segment, index, resealed or published
     #[arg(long)]
     target: Option<Target>,
     /// Seed of all inputs

@@ -9,8 +9,8 @@ use clap::ValueEnum;
 use fastrand::Rng;
 use pipsqueak_fs::fuzzing::{self, Found};
 
-use crate::Failure;
 use crate::mutation::{mutate, mutate_text};
+use crate::{Failure, deployed};
 
 /// A reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -23,6 +23,8 @@ pub enum Target {
     Requirement,
     /// Archives of wheels.
     Wheel,
+    /// Folders, files and archives that are deployed.
+    Deployed,
     /// One compressed frame.
     Frame,
     /// A segment's file.
@@ -36,11 +38,12 @@ pub enum Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target::Record,
     Target::Lock,
     Target::Requirement,
     Target::Wheel,
+    Target::Deployed,
     Target::Frame,
     Target::Segment,
     Target::Index,
@@ -116,6 +119,7 @@ impl Bench {
             Target::Lock => (None, LOCK.as_bytes().to_vec()),
             Target::Requirement => (None, REQUIREMENT.as_bytes().to_vec()),
             Target::Wheel => (None, fuzzing::write_wheel()?),
+            Target::Deployed => (None, Vec::new()),
             Target::Frame => (None, fuzzing::frame_of(&content())?),
             Target::Segment => (Some("segments/1.segment"), Vec::new()),
             Target::Index | Target::Resealed => (Some("views/sample.index"), Vec::new()),
@@ -133,6 +137,9 @@ impl Bench {
     /// Damages the input and reads it; the error says what must not be.
     pub fn try_one(&mut self, seed: u64) -> Result<(), String> {
         let mut random = Rng::with_seed(seed);
+        if self.target == Target::Deployed {
+            return deployed::try_one(self.state.path(), &mut random);
+        }
         let mut input = self.sound.clone();
         match self.target {
             Target::Record | Target::Lock | Target::Published => {
@@ -150,6 +157,8 @@ impl Bench {
             }
             Target::Wheel => self.wheels_stay_inside(&input),
             Target::Requirement => lines_stay_one(&String::from_utf8_lossy(&input)),
+            // Made above.
+            Target::Deployed => Ok(()),
             Target::Frame => match fuzzing::decode_frame(&input, content().len()) {
                 Ok(decoded) if decoded != content() => Err("a damaged frame is decoded".to_owned()),
                 _ => Ok(()),

@@ -10,6 +10,7 @@ mod entry;
 mod error;
 mod exchange;
 mod furnish;
+pub mod fuzzing;
 mod instance;
 mod parts;
 mod printed;

@@ -1,0 +1,21 @@
+//! A door for the fuzz harness: the reader of what is deployed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::deploy::{self, DeployError};
+use super::entry;
+
+/// Copies what is deployed into a new folder, and looks for its entry point. Returns true if it was copied, false
+/// if it was refused for what it is; an error is a fault of our own.
+pub fn deploy(source: &Path, target: &Path) -> Result<bool, String> {
+    match deploy::copy(source, target) {
+        Ok(single) => {
+            // There need not be any.
+            let _ = entry::find(target, single.as_deref(), &BTreeMap::new());
+            Ok(true)
+        }
+        Err(DeployError::Source(_)) => Ok(false),
+        Err(error @ DeployError::Copy(..)) => Err(error.to_string()),
+    }
+}
