@@ -16,6 +16,7 @@ mod image;
 mod import;
 mod import_cold;
 mod instance;
+mod known;
 mod memory;
 mod mount_ops;
 mod paused;
@@ -86,6 +87,8 @@ enum Benchmark {
     Memory(memory::Flags),
     /// Memory and processor time of a supervisor that keeps much and does nothing
     Idle(idle::Flags),
+    /// Environments and functions that are known and not used: memory of each, mounts, and `up`
+    Known(known::Flags),
     /// A busy function's requests a second, against gunicorn and uvicorn
     Throughput(throughput::Flags),
     /// A quiet function beside one that is flooded, against it alone
@@ -115,6 +118,7 @@ fn main() -> ExitCode {
         Benchmark::MountOps(flags) => mount_ops::run(flags),
         Benchmark::Memory(flags) => memory::run(flags),
         Benchmark::Idle(flags) => idle::run(flags),
+        Benchmark::Known(flags) => known::run(flags),
         Benchmark::Throughput(flags) => throughput::run(flags),
         Benchmark::Fairness(flags) => fairness::run(flags),
         Benchmark::Same(flags) => same::run(flags),
