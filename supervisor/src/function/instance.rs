@@ -82,6 +82,8 @@ pub enum Origin {
     Zygote {
         /// Whether its environment has more than the zygote has seen.
         is_wider: bool,
+        /// Whether the zygote has imported all that the function is known to import.
+        has_all: bool,
     },
 }
 
@@ -301,7 +303,7 @@ impl Instance {
             "handler": info.handler,
             "memory": info.memory,
             "variables": self.function.variables.all(),
-            "wider": self.origin == Origin::Zygote { is_wider: true },
+            "wider": matches!(self.origin, Origin::Zygote { is_wider: true, .. }),
             "concurrency": info.concurrency,
             "longest_result": info.payload_out.unwrap_or(DEFAULT_PAYLOAD),
         });
