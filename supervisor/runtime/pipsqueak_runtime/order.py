@@ -82,7 +82,55 @@ def seal():
     built_in = set(sys.builtin_module_names)
     own_ones = {name for name in sys.modules if name.startswith("pipsqueak_")}
     early = {name for name in BARE - own_ones - built_in - own.plain if not _imp.is_frozen(name)}
-    imports.seal(Hooks, list(BARE | own_ones | built_in), early, set(reads.modules), _tables())
+    imports.seal(
+        Hooks,
+        list(BARE | own_ones | built_in),
+        early,
+        set(reads.modules),
+        _tables(),
+        list(_packages()),
+        _acting(),
+    )
+
+
+def _packages():
+    """Modules that are not the interpreter's, each with its dictionary."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) if isinstance(module, type(sys)) else None
+        if isinstance(file, str) and not name.startswith("pipsqueak_"):
+            if name not in BARE and not _is_of_interpreter(file):
+                yield name, vars(module)
+
+
+def _is_of_interpreter(file):
+    return file.startswith(LIBRARY) and "/site-packages/" not in file
+
+
+def _acting():
+    """Numbers of the operations that call something, or change an object other than a module's own names."""
+    before = set(sys.modules)
+    import opcode
+
+    numbers = {number for name, number in opcode.opmap.items() if name.startswith(ACTING)}
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+    return [number for number in numbers if number < 256]
+
+
+# The interpreter's library.
+LIBRARY = os.path.dirname(os.__file__) + "/"
+ACTING = (
+    "BEFORE_",
+    "CALL",
+    "DELETE_ATTR",
+    "DELETE_SUBSCR",
+    "INPLACE_",
+    "LOAD_SPECIAL",
+    "SETUP_WITH",
+    "STORE_ATTR",
+    "STORE_SLICE",
+    "STORE_SUBSCR",
+)
 
 
 def _tables():

@@ -39,6 +39,9 @@ fn import<'py>(
         return Err(PyTypeError::new_err("module name must be a string"));
     }
     let mode = state().mode;
+    if mode == Mode::Loading {
+        state().steps.meet(name.py())?;
+    }
     if matches!(mode, Mode::Loading | Mode::Running) {
         take(name.py(), &wanted(name, globals, fromlist, level))?;
     }

@@ -2,10 +2,11 @@
 //! module's import, the steps by which a zygote's child enters a sandbox, and a watch over its imports.
 
 mod beside;
+mod contents;
 mod imports;
 mod later;
 mod modules;
-
+mod steps;
 mod surroundings;
 mod watch;
 

@@ -84,6 +84,34 @@ impl Modules {
         self.numbers.get(name).is_some_and(|number| self.marks[*number].is_untaken)
     }
 
+    /// The number of a module that there is.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.numbers.get(name).copied()
+    }
+
+    /// Modules that were taken already and that the imports of others, which were not, may use: what these
+    /// want, and what that wants.
+    pub fn used(&self, names: &[String]) -> Vec<usize> {
+        let mut open: Vec<_> = names.iter().filter_map(|name| self.find(name)).collect();
+        open.retain(|number| self.marks[*number].is_untaken);
+        let mut met: HashSet<_> = open.iter().copied().collect();
+        let mut used = Vec::new();
+        while let Some(number) = open.pop() {
+            if !self.marks[number].is_untaken {
+                used.push(number);
+            }
+            open.extend(self.wanted(number).iter().filter(|wanted| met.insert(**wanted)));
+        }
+        used
+    }
+
+    /// What the own import of a module has wanted.
+    fn wanted(&self, number: usize) -> &[usize] {
+        let (wanted, ends) = &self.sealed;
+        let begin = number.checked_sub(1).map_or(0, |before| ends[before]);
+        &wanted[begin..ends[number]]
+    }
+
     /// Notes that another is found in a module's place.
     pub fn shadow(&mut self, name: &str) {
         if let Some(number) = self.numbers.get(name) {
@@ -93,22 +121,20 @@ impl Modules {
 
     /// Takes modules and what they want; those of them that another is found in the place of, and events.
     pub fn take(&mut self, names: &[String]) -> (Vec<String>, Vec<usize>) {
-        let mut open: Vec<_> = names.iter().filter_map(|name| self.numbers.get(&**name)).collect();
-        let (wanted, ends) = &self.sealed;
+        let mut open: Vec<_> = names.iter().filter_map(|name| self.find(name)).collect();
         let (mut shadowed, mut eventful) = (HashSet::new(), HashSet::new());
         while let Some(number) = open.pop() {
-            let marks = &mut self.marks[*number];
+            let marks = &mut self.marks[number];
             if !std::mem::take(&mut marks.is_untaken) {
                 continue;
             }
             if marks.is_shadowed {
-                shadowed.insert(*number);
+                shadowed.insert(number);
             }
             if marks.has_events {
-                eventful.insert(*number);
+                eventful.insert(number);
             }
-            let begin = number.checked_sub(1).map_or(0, |before| ends[before]);
-            open.extend(&wanted[begin..ends[*number]]);
+            open.extend(self.wanted(number));
         }
         let (mut names, mut events) = (Vec::new(), Vec::new());
         if !shadowed.is_empty() {

@@ -107,6 +107,8 @@ pub struct Table {
     entries: Vec<Entry>,
     /// The dictionary's version, where it has one.
     version: Option<u64>,
+    /// Whether it is of a module that makes attributes when they are asked for (PEP 562), and may keep them.
+    is_lazy: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -127,7 +129,10 @@ impl Table {
             true
         });
         let version = has_versions(dict.py()).then(|| version(dict));
-        Self { version, dict: dict.clone().unbind(), entries }
+        // A class may have the one, and has no other.
+        let is_lazy =
+            ["__getattr__", "__spec__"].iter().all(|name| dict.contains(name).unwrap_or(false));
+        Self { version, dict: dict.clone().unbind(), entries, is_lazy }
     }
 
     /// The dictionary's version when its entries were taken, and now.
@@ -136,7 +141,7 @@ impl Table {
     }
 
     /// An attribute that can be called and has been put in another's place, added or taken away since: its
-    /// name, as far as that can be told. Data changes at all times. `expected` is what a value may be.
+    /// name, as far as that can be told. Data changes at all times, and a lazy module adds what it makes. `expected` is what a value may be.
     pub fn change(&self, py: Python<'_>, expected: usize) -> Option<String> {
         if self.is_same(py, false) {
             return None;
@@ -146,7 +151,7 @@ impl Table {
         each(self.dict.bind(py), |key, value| {
             let is_changed = match before.remove(&(key as usize)) {
                 Some(one) => one.value != value as usize && (one.counts || is_callable(value)),
-                None => is_callable(value),
+                None => !self.is_lazy && is_callable(value),
             };
             let is_changed = is_changed && value as usize != expected;
             if is_changed {
@@ -192,7 +197,7 @@ pub fn values(dict: &Bound<'_, PyDict>) -> HashMap<String, usize> {
 
 /// Calls `look` with keys and values until it returns false. Both are borrowed: they are alive during the
 /// call, and not afterwards.
-fn each(
+pub fn each(
     dict: &Bound<'_, PyDict>,
     mut look: impl FnMut(*mut ffi::PyObject, *mut ffi::PyObject) -> bool,
 ) {

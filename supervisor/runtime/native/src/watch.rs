@@ -12,10 +12,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use crate::beside;
+use crate::contents::Contents;
 use crate::imports::printed_bytes;
 use crate::is_elsewhere;
 use crate::later::Types;
 use crate::modules::Modules;
+use crate::steps::Steps;
 use crate::surroundings::{Differences, Look, Table, values};
 
 static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
@@ -24,6 +26,8 @@ static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
 pub struct State {
     pub mode: Mode,
     pub modules: Modules,
+    /// What the function's modules have done besides.
+    pub steps: Steps,
     /// The thread whose imports are recorded.
     pub thread: Option<ThreadId>,
     /// How much was printed.
@@ -65,6 +69,8 @@ struct Sealed {
     /// The modules that there are.
     all: Table,
     by_name: HashMap<String, usize>,
+    /// What is in modules of packages, and their names, by the modules' numbers.
+    contents: HashMap<usize, (String, Contents)>,
     /// What the runtime has imported for itself, and not every interpreter has.
     early: HashSet<String>,
     /// What imports have looked for and not found.
@@ -98,17 +104,20 @@ pub fn state() -> MutexGuard<'static, State> {
 /// Takes modules that are there and were not taken yet, with what their imports wanted; not where something
 /// is otherwise that these may have read.
 pub fn take(py: Python<'_>, names: &[String]) -> PyResult<()> {
-    let (name, is_changed) = {
+    let (name, is_changed, changed) = {
         let mut state = state();
         let untaken = names.iter().find(|name| state.modules.is_untaken(name));
         let Some(name) = untaken.cloned() else { return Ok(()) };
         if is_elsewhere() {
             return Ok(());
         }
-        (name, state.is_changed(py))
+        (name, state.is_changed(py), state.changed_content(py, names)?)
     };
     if is_changed && let Some(reason) = difference(py)? {
         return refuse(py, &format!("{reason} ahead of the import of {name}"));
+    }
+    if let Some(changed) = changed {
+        return refuse(py, &format!("{changed} was changed ahead of the import of {name}"));
     }
     let (shadowed, events) = state().modules.take(names);
     if let Some(shadowed) = shadowed.first() {
@@ -222,6 +231,19 @@ impl State {
         false
     }
 
+    /// Something in a module that modules which are taken now use, and that was taken before them, which the
+    /// function's code has changed meanwhile.
+    fn changed_content(&mut self, py: Python<'_>, names: &[String]) -> PyResult<Option<String>> {
+        // A handler that runs has done more than import.
+        if self.mode == Mode::Loading && !self.steps.have_acted(py)? {
+            return Ok(None);
+        }
+        let Some(sealed) = &self.sealed else { return Ok(None) };
+        let used = self.modules.used(names).into_iter();
+        let mut contents = used.filter_map(|number| sealed.contents.get(&number));
+        Ok(contents.find_map(|(name, one)| Some(format!("{name}.{}", one.change(py, name)?))))
+    }
+
     /// Takes what is otherwise now for what does no harm.
     fn settle(&mut self, py: Python<'_>) {
         if let Some((_, digest)) = &mut self.began {
@@ -261,8 +283,10 @@ impl Hooks {
 }
 
 /// Ends the recording: a child has all modules without having imported them, but for what is `bare`.
-/// `tables` are dictionaries whose entries code may change, with their names.
+/// `tables` are dictionaries whose entries code may change, with their names; `packages` names of modules that are
+/// not the interpreter's; `acting` operations that may change an object.
 #[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "Python's side calls it once")]
 pub fn seal(
     py: Python<'_>,
     hooks: Hooks,
@@ -270,6 +294,8 @@ pub fn seal(
     early: HashSet<String>,
     missed: HashSet<String>,
     tables: Vec<(String, Bound<'_, PyDict>)>,
+    packages: Vec<(String, Bound<'_, PyDict>)>,
+    acting: Vec<u8>,
 ) {
     let modules = hooks.modules.bind(py).clone();
     let mut by_name = values(&modules);
@@ -281,7 +307,13 @@ pub fn seal(
     state.mode = Mode::Off;
     let bare: HashSet<_> = bare.into_iter().collect();
     state.modules.seal(by_name.keys().filter(|name| !bare.contains(*name)));
-    state.sealed = Some(Sealed { tables, all, by_name, early, missed, hooks });
+    let contents = packages.into_iter().filter_map(|(name, dict)| {
+        let contents = Contents::of(&name, &dict);
+        Some((state.modules.find(&name)?, (name, contents)))
+    });
+    let contents = contents.collect();
+    state.steps.know(acting);
+    state.sealed = Some(Sealed { tables, all, by_name, contents, early, missed, hooks });
 }
 
 /// Watches imports from now on, of a function whose code is in the folder `code`. What ends the load is
@@ -302,6 +334,7 @@ pub fn begin(py: Python<'_>, code: &str, handler: String, refuse: Py<PyAny>) -> 
                 Some(format!("the function has a module {name}, which a package has looked for"));
         }
     });
+    state.steps.begin(code);
     state.refuse = Some(refuse);
     state.began = Some((Look::now(py), Look::digest(py)));
     state.mode = Mode::Loading;

@@ -1,0 +1,192 @@
+//! The contents of modules that a zygote has imported, which a function's code may change ahead of an import that
+//! uses them.
+//!
+//! As in [`crate::surroundings`], a child counts as few references as it can, and compares addresses: of what a
+//! module's names stand for, and of what is in dictionaries, lists and objects there.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::c_ulong;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::surroundings::each;
+
+/// Depth to which objects in a module are looked at: a setting in a section of a dictionary in an object.
+const DEPTH: usize = 4;
+/// Most objects that are looked at behind one name. Tables of data are longer, and not changed.
+const MOST: usize = 2000;
+
+/// What a module's names stood for at one time.
+pub struct Contents {
+    dict: Py<PyDict>,
+    /// The address of each name that counts, in the dictionary's order, and the digest of what it stands for.
+    entries: Vec<(usize, u64)>,
+}
+
+impl Contents {
+    /// Takes what is in the module called `name`. The import system's own names, and modules, are left out.
+    pub fn of(name: &str, dict: &Bound<'_, PyDict>) -> Self {
+        let mut kinds = Kinds::new(name);
+        let mut entries = Vec::new();
+        each(dict, |key, value| {
+            // SAFETY: the dictionary refers to the key, which is looked at during the call.
+            let text = unsafe { Bound::from_borrowed_ptr(dict.py(), key) };
+            let counts = text
+                .cast::<PyString>()
+                .is_ok_and(|text| text.to_cow().is_ok_and(|text| !text.starts_with("__")));
+            if counts && !is_module(value) {
+                entries.push((key as usize, digest(dict.py(), value, &mut kinds)));
+            }
+            true
+        });
+        entries.shrink_to_fit();
+        Self { dict: dict.clone().unbind(), entries }
+    }
+
+    /// A name that stands for something else now, or for something in which something else is; none for one
+    /// that was added. `name` is the module's.
+    pub fn change(&self, py: Python<'_>, name: &str) -> Option<String> {
+        let mut kinds = Kinds::new(name);
+        let mut before = self.entries.iter().peekable();
+        let mut found = None;
+        each(self.dict.bind(py), |key, value| {
+            let Some((_, digest_before)) = before.next_if(|(at, _)| *at == key as usize) else {
+                return true;
+            };
+            if digest(py, value, &mut kinds) != *digest_before {
+                // SAFETY: the dictionary refers to the key.
+                let key = unsafe { Bound::from_borrowed_ptr(py, key) };
+                found = Some(key.extract().unwrap_or_default());
+            }
+            found.is_none()
+        });
+        // Names keep their order, so one that was not met was taken away.
+        found.or_else(|| before.next().map(|_| "an attribute".to_owned()))
+    }
+}
+
+/// Which types are of the same distribution as a module, as far as names tell: what else is in it is not its
+/// own. A logger knows all others.
+struct Kinds {
+    top: String,
+    known: HashMap<usize, bool>,
+}
+
+impl Kinds {
+    fn new(module: &str) -> Self {
+        let top = module.split('.').next().unwrap_or_default().to_owned();
+        Self { top, known: HashMap::new() }
+    }
+
+    /// Whether an object of a type has attributes of its own that count.
+    fn count(&mut self, py: Python<'_>, kind: *mut ffi::PyTypeObject) -> bool {
+        let top = &self.top;
+        *self.known.entry(kind as usize).or_insert_with(|| {
+            // SAFETY: an object is alive that is of the type.
+            let kind = unsafe {
+                if !has(kind, ffi::Py_TPFLAGS_HEAPTYPE) {
+                    return false;
+                }
+                Bound::from_borrowed_ptr(py, kind.cast())
+            };
+            let module = kind.getattr(intern!(py, "__module__"));
+            let module = module.and_then(|module| module.extract::<String>());
+            module.is_ok_and(|module| module.split('.').next() == Some(top))
+        })
+    }
+}
+
+/// A look at what is behind one name.
+struct Walk<'a, 'py> {
+    py: Python<'py>,
+    kinds: &'a mut Kinds,
+    digest: DefaultHasher,
+    met: HashSet<usize>,
+}
+
+fn digest(py: Python<'_>, object: *mut ffi::PyObject, kinds: &mut Kinds) -> u64 {
+    let mut walk = Walk { py, kinds, digest: DefaultHasher::new(), met: HashSet::new() };
+    walk.object(object, DEPTH);
+    walk.digest.finish()
+}
+
+impl Walk<'_, '_> {
+    /// Looks at an object, which something refers to that is alive during the call.
+    fn object(&mut self, object: *mut ffi::PyObject, depth: usize) {
+        (object as usize).hash(&mut self.digest);
+        if depth == 0 || self.met.len() == MOST {
+            return;
+        }
+        // SAFETY: the object is alive, and nothing that is called here runs code of Python's.
+        unsafe {
+            let kind = ffi::Py_TYPE(object);
+            if has(kind, ffi::Py_TPFLAGS_DICT_SUBCLASS) {
+                if self.met.insert(object as usize) {
+                    self.dict(object, depth);
+                }
+            } else if has(kind, ffi::Py_TPFLAGS_LIST_SUBCLASS) {
+                if self.met.insert(object as usize) {
+                    let items = ffi::PyList_Size(object);
+                    (0..items)
+                        .for_each(|at| self.object(ffi::PyList_GetItem(object, at), depth - 1));
+                }
+            } else if has(kind, ffi::Py_TPFLAGS_TUPLE_SUBCLASS) {
+                if self.met.insert(object as usize) {
+                    let items = ffi::PyTuple_Size(object);
+                    (0..items)
+                        .for_each(|at| self.object(ffi::PyTuple_GetItem(object, at), depth - 1));
+                }
+            } else if ffi::PyAnySet_Check(object) != 0 {
+                ffi::PySet_Size(object).hash(&mut self.digest);
+            } else if !has(kind, ffi::Py_TPFLAGS_TYPE_SUBCLASS)
+                && !is_module(object)
+                && self.kinds.count(self.py, kind)
+                && self.met.insert(object as usize)
+            {
+                self.attributes(object, depth);
+            }
+        }
+    }
+
+    fn dict(&mut self, dict: *mut ffi::PyObject, depth: usize) {
+        // SAFETY: it is a dictionary, and alive.
+        let dict = unsafe { Bound::from_borrowed_ptr(self.py, dict).cast_into_unchecked() };
+        each(&dict, |key, value| {
+            (key as usize).hash(&mut self.digest);
+            self.object(value, depth - 1);
+            true
+        });
+    }
+
+    fn attributes(&mut self, object: *mut ffi::PyObject, depth: usize) {
+        let name = intern!(self.py, "__dict__");
+        // SAFETY: the object is alive. What is found is owned here. An object without a dictionary is no
+        // failure of anybody's.
+        let dict = unsafe {
+            let dict = ffi::PyObject_GenericGetAttr(object, name.as_ptr());
+            if dict.is_null() {
+                ffi::PyErr_Clear();
+                return;
+            }
+            Bound::from_owned_ptr(self.py, dict)
+        };
+        if dict.is_instance_of::<PyDict>() {
+            self.dict(dict.as_ptr(), depth);
+        }
+    }
+}
+
+fn is_module(object: *mut ffi::PyObject) -> bool {
+    // SAFETY: something refers to the object, of which the type alone is looked at.
+    unsafe { ffi::PyModule_Check(object) != 0 }
+}
+
+/// Whether a type has a flag. It is alive while it is called.
+unsafe fn has(kind: *mut ffi::PyTypeObject, flag: c_ulong) -> bool {
+    // SAFETY: as it is told above.
+    unsafe { ffi::PyType_GetFlags(kind) & flag != 0 }
+}
