@@ -8,8 +8,8 @@ use clap::Parser;
 use cli::args::{Arguments, Verb};
 use cli::failure::Exit;
 use cli::{
-    config, deploy, doctor, down, env, events, evict, explain, functions, invoke, logs, output,
-    status, store, up, upgrade, zygotes,
+    config, deploy, doctor, down, env, events, evict, explain, functions, help, invoke, logs,
+    output, status, store, up, upgrade, zygotes,
 };
 
 fn main() -> ExitCode {
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Verb::Explain(explain) => explain::run(&places, explain),
         Verb::Zygotes { verb } => zygotes::run(&places, verb),
         Verb::Store { verb } => store::run(&places, verb),
+        Verb::Help { words } => help::run(&words),
         Verb::Detach { program } => up::detach(&program),
         Verb::TryNamespaces => doctor::try_namespaces(),
     };

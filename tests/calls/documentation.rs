@@ -9,13 +9,15 @@ use crate::tests;
 tests!(the_pages_commands_work, systemd_understands_the_unit);
 
 /// Pages whose commands are carried out, in the order in which somebody reads them.
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "docs/src/start.md",
     "docs/src/guide/packages.md",
     "docs/src/guide/logs.md",
     "docs/src/guide/events.md",
     "docs/src/guide/operate.md",
+    "docs/src/guide/zygotes.md",
+    "docs/src/guide/functions.md",
 ];
 
 fn the_pages_commands_work() {
@@ -25,6 +27,8 @@ fn the_pages_commands_work() {
     std::os::unix::fs::symlink(repository.join("tools"), folder.join("tools")).unwrap();
     let sales = r#"{"sales": [{"product": "bread", "price": 2, "count": 2}]}"#;
     std::fs::write(folder.join("sales.json"), sales).unwrap();
+    std::fs::write(folder.join("requirements.txt"), "pandas\nnumpy\nrequests\n").unwrap();
+    std::fs::write(folder.join("constraints.txt"), "urllib3<3\n").unwrap();
     let path = format!(
         "{}:{}",
         binary("pipsqueak").parent().unwrap().display(),
@@ -55,7 +59,7 @@ fn the_pages_commands_work() {
         assert!(output.status.success(), "{command}: {output:?}");
         count += 1;
     }
-    assert!(count >= 25, "only {count} commands found");
+    assert!(count >= 38, "only {count} commands found");
 }
 
 fn systemd_understands_the_unit() {

@@ -19,6 +19,7 @@ use values::{
 /// Import Python packages once per machine, and run functions on them
 #[derive(Debug, Parser)]
 #[command(name = "pipsqueak", version, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true)]
 pub struct Arguments {
     #[command(flatten)]
     pub places: Places,
@@ -92,6 +93,12 @@ pub enum Verb {
     Store {
         #[command(subcommand)]
         verb: StoreVerb,
+    },
+    /// Print a page of the guide, or the help of a command
+    Help {
+        /// A page, such as containers, or a command, such as env add; all are listed without
+        #[arg(value_name = "TOPIC")]
+        words: Vec<String>,
     },
     /// Run a program in a session of its own
     #[command(hide = true)]

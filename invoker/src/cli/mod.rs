@@ -11,6 +11,7 @@ pub mod evict;
 pub mod explain;
 pub mod failure;
 pub mod functions;
+pub mod help;
 pub mod invoke;
 pub mod logs;
 pub mod output;
