@@ -6,7 +6,7 @@ use crate::harness::{Instance, Options, binary, cache};
 use crate::pages::{blocks, repository};
 use crate::tests;
 
-tests!(the_pages_commands_work, systemd_understands_the_unit);
+tests!(the_pages_commands_work, the_pages_client_is_answered, systemd_understands_the_unit);
 
 /// Pages whose commands are carried out, in the order in which somebody reads them.
 const PAGES: [&str; 8] = [
@@ -60,6 +60,20 @@ fn the_pages_commands_work() {
         count += 1;
     }
     assert!(count >= 38, "only {count} commands found");
+}
+
+/// In another language, by what the page says of the protocol alone.
+fn the_pages_client_is_answered() {
+    let instance = Instance::start(&Options::default());
+    instance.deploy("totals", "def handler(event): return len(event['sales'])\n", &[]);
+    let client = blocks("docs/src/reference/protocol.md", "python").concat();
+    let mut python = instance.environment(Command::new("python3"));
+    let output = python.args(["-c", &client]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (pid, invocation) = said.split_once('\n').unwrap();
+    assert_eq!(pid, instance.status()["pid"].to_string());
+    assert!(invocation.contains("'result': 0"), "{invocation}");
 }
 
 fn systemd_understands_the_unit() {
