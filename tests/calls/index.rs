@@ -171,8 +171,12 @@ fn credentials_are_seen_by_nobody() {
     let config = folder();
     let file = config.path().join("config.toml");
     std::fs::write(&file, format!("[index]\nurl = \"{}\"\n", index.url("me:hunter2@"))).unwrap();
+    let downloads = folder();
     let instance = Instance::start(&Options {
-        variables: vec![("PIPSQUEAK_CONFIG", file.to_str().unwrap().to_owned())],
+        variables: vec![
+            ("PIPSQUEAK_CONFIG", file.to_str().unwrap().to_owned()),
+            ("PIPSQUEAK_CACHE", downloads.path().to_str().unwrap().to_owned()),
+        ],
         ..Options::default()
     });
     instance.ok(&["env", "add", "private", "six", "telltale"]);
@@ -183,8 +187,9 @@ fn credentials_are_seen_by_nobody() {
     for text in [&absent.stderr, &absent.stdout, &shown] {
         assert!(!text.contains("hunter2"), "{text}");
     }
-    // Neither in the store, nor the catalog, nor the log.
+    // Neither in the store, nor the catalog, nor what was downloaded, nor the log.
     assert!(!is_below(&instance.state(), "hunter2"));
+    assert!(!is_below(downloads.path(), "hunter2"));
     let log = std::fs::read_to_string(instance.run().join("pipsqueakd.log")).unwrap();
     assert!(!log.contains("hunter2"), "{log}");
 
