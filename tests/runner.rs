@@ -107,6 +107,7 @@ pub fn groups() -> Vec<(&'static str, Vec<Test>)> {
         ("pages", pages::tests()),
         ("regression", regression::tests()),
         ("sandbox::inside", sandbox::inside::tests()),
+        ("sandbox::limits", sandbox::limits::tests()),
         ("sandbox::system", sandbox::system::tests()),
         ("sandbox::usual", sandbox::usual::tests()),
         ("store::collecting", store::collecting::tests()),

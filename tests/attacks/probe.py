@@ -133,8 +133,7 @@ def ways_out(host):
               "/proc/1/cwd/tmp", "/proc/self/root/../etc/shadow", "/dev/mem", "/dev/kmsg",
               "/dev/fuse", "/dev/vda", "/sys/kernel", "/run/docker.sock", *host["files"]]
     acts = {f"read {path}": lambda path=path: open(path, "rb").read(1) for path in listed}
-    folders = ["/proc/1/fd", "/proc/1/map_files", "/proc/1/root", "/sys/fs/cgroup",
-               *host["folders"]]
+    folders = ["/proc/1/fd", "/proc/1/map_files", "/proc/1/root", *host["folders"]]
     acts |= {f"list {path}": lambda path=path: os.listdir(path) for path in folders}
     written = ["/proc/self/exe", "/proc/1/exe", "/proc/sysrq-trigger", "/proc/self/oom_score_adj",
                "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/self/mem",

@@ -78,9 +78,9 @@ def own_name():
 
 
 def shown_of_sys():
-    """Nothing but what tells about processors, and nothing that can be written."""
+    """Nothing but what tells about processors and the own limits, and nothing that can be written."""
     found = [os.path.join(folder, name) for folder, _, names in os.walk("/sys") for name in names]
-    beyond = [path for path in found if not path.startswith((f"{CPU}/", "/sys/devices/system/node/"))]
+    beyond = [path for path in found if not path.startswith((f"{CPU}/", "/sys/devices/system/node/", "/sys/fs/cgroup/"))]
     writable = [path for path in ["/sys", CPU, *found] if os.access(path, os.W_OK)]
     return beyond + writable
 

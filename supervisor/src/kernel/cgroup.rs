@@ -14,6 +14,7 @@
 
 mod counts;
 mod limits;
+mod shown;
 mod strain;
 
 use std::fs::{self, File, OpenOptions};
@@ -30,6 +31,7 @@ use super::dynmods::{self, Favored};
 use counts::Counts;
 pub use limits::Limits;
 use limits::{Controller, Controllers};
+pub use shown::LimitWatch;
 
 /// The hierarchies that this machine has and that we use.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -141,7 +141,7 @@ impl Sandboxes {
         let shared = plan.shared.len();
         self.watched.note(plan.shared.iter().map(|(inside, _)| inside));
         let mounts = plan.shared.into_iter().chain(plan.mounts);
-        let (inside, mounts): (Vec<_>, Vec<_>) = mounts.unzip();
+        let (mut inside, mut mounts): (Vec<_>, Vec<_>) = mounts.unzip();
         let group = self
             .groups
             .group(&name, &plan.limits)
@@ -155,6 +155,12 @@ impl Sandboxes {
             }
             error
         };
+        for (place, folder) in group.shown() {
+            let taken = mount::take(folder, Access::ReadOnly);
+            let taken = taken.map_err(|error| SandboxError::Group { name: name.clone(), error });
+            mounts.push(taken.map_err(cleared)?);
+            inside.push(place);
+        }
         let memberships = group
             .memberships()
             .map_err(|error| SandboxError::Group { name: name.clone(), error })

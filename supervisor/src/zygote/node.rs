@@ -120,6 +120,7 @@ impl Zygote {
         let outer = parent.as_ref().map(|parent| parent.sandbox.clone());
         let made = tokio::task::spawn_blocking(move || making.make(plan, outer.as_ref()));
         let sandbox = made.await.map_err(io::Error::other)??;
+        let limit = sandbox.group().watch_limit()?;
         let (sandbox, process, ushers) = if let Some(parent) = &parent {
             let begotten = parent.beget(&sandbox, far.into(), &near).await;
             let process = begotten.map_err(|error| ZygoteError::Parent(Box::new(error)))?;
@@ -139,7 +140,7 @@ impl Zygote {
         let order = channel::compose(&serde_json::json!({ "modules": wanted.modules }), b"")?;
         channel::send(&mut reader, &[order]).await?;
         let answer = hear(&mut reader, IMPORT_PATIENCE, "import its modules").await?;
-        let (imported, own_reads, tmp_bytes) = match answer {
+        let (imported, mut own_reads, tmp_bytes) = match answer {
             Some(Answer::Ready { modules, reads, tmp_bytes }) => (modules, reads, tmp_bytes),
             Some(Answer::Failed(failed)) => return Err(ZygoteError::Failed(failed)),
             _ => {
@@ -149,6 +150,9 @@ impl Zygote {
                 ));
             }
         };
+        if limit.was_read()? {
+            own_reads.note_limit();
+        }
         let found = imports::unsafe_ones(&imported, wanted.trusted);
         if !found.is_empty() {
             return Err(ZygoteError::Unsafe(found));

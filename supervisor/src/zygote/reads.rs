@@ -56,6 +56,11 @@ impl fmt::Display for Difference {
 }
 
 impl Reads {
+    /// Notes that the limit of memory was read, which is each function's own.
+    pub fn note_limit(&mut self) {
+        self.variables.insert(OF_EACH.to_owned());
+    }
+
     /// What of it has another answer for a function than for a zygote: each is given by its variables, and
     /// the environment that it sees.
     pub fn differences(

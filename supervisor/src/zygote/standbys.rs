@@ -196,12 +196,16 @@ impl Pool {
         kind: &Kind,
     ) -> Result<Standby, StandbyError> {
         let made = sandbox(&self.sandboxes, tree, kind.commons(), &self.runtime).await?;
+        let limit = made.group().watch_limit()?;
         let mut spare = Spare::launch(&self.sandboxes, made, kind.variables.all(), true).await?;
         let order = serde_json::json!({ "standby": purpose.modules });
         channel::ask(&mut spare.channel, &[channel::compose(&order, b"")?]).await?;
         let hear = channel::receive(&mut spare.channel, channel::MAX_MESSAGE_BYTES);
         let told = tokio::time::timeout(PATIENCE, hear).await.map_err(|_| StandbyError::Slow)??;
-        let (Told { reads, failed }, _) = told.ok_or(StandbyError::Ended)?;
+        let (Told { mut reads, failed }, _) = told.ok_or(StandbyError::Ended)?;
+        if limit.was_read()? {
+            reads.note_limit();
+        }
         match failed {
             Some(why) => Err(StandbyError::Import(why)),
             None => Ok(Standby { spare, reads }),
