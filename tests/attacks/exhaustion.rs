@@ -9,6 +9,7 @@ use crate::tests;
 tests!(
     using_everything_up_ends_at_the_functions_own_limits,
     what_the_kernel_counts_for_all_is_left_to_others,
+    connections_of_one_function_leave_the_table_to_others,
 );
 
 const GREEDY: &str = "
@@ -116,7 +117,7 @@ fn using_everything_up_ends_at_the_functions_own_limits() {
 
 /// Takes what the kernel has so many of, by user or by machine, until it is refused, and keeps it.
 const HOARDER: &str = "
-import ctypes, os, signal, socket
+import ctypes, os, signal, socket, struct
 
 libc = ctypes.CDLL(None, use_errno=True)
 kept = []
@@ -137,6 +138,35 @@ def queue(count):
 
 def slots(_):
     check(libc.syscall({'x86_64': 206}.get(os.uname().machine, 0), 4096, ctypes.byref(ctypes.c_ulong())))
+
+def filters(_):
+    program = struct.pack('HBBI', 6, 0, 0, 65535)
+    kept.append(ctypes.create_string_buffer(program))
+    kept.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    kept[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    # SO_ATTACH_FILTER, and SO_ATTACH_REUSEPORT_CBPF.
+    for option in (26, 51):
+        option_value = struct.pack('HxxxxxxP', 1, ctypes.addressof(kept[-2]))
+        kept[-1].setsockopt(socket.SOL_SOCKET, option, option_value)
+
+def datagrams(_):
+    kept.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    kept[-1].bind(('127.0.0.1', 0))
+    for _ in range(4):
+        kept[-1].sendto(bytes(50_000), kept[-1].getsockname())
+    # What is not taken was dropped.
+    try:
+        buffers.bytes += len(kept[-1].recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK | socket.MSG_TRUNC)) and 150_000
+    except BlockingIOError:
+        pass
+
+def connections(count):
+    if not kept:
+        kept.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    try:
+        kept[0].sendto(b'x', (f'198.51.100.{1 + count // 50_000}', 1 + count % 50_000))
+    except (PermissionError, ConnectionError):
+        pass
 
 def buffers(_):
     if not kept:
@@ -159,6 +189,9 @@ TAKE = {
     'terminals': lambda _: kept.append(os.openpty()),
     'slots': slots,
     'buffers': buffers,
+    'datagrams': datagrams,
+    'filters': filters,
+    'connections': connections,
 }
 
 def handler(event):
@@ -189,6 +222,7 @@ fn what_the_kernel_counts_for_all_is_left_to_others() {
         ("queues", 1000, 0),
         ("terminals", 1000, 80),
         ("slots", 1000, 0),
+        ("filters", 10, 0),
     ] {
         // Frozen when it has answered, with all that it has.
         let hoarder = format!("hoarder-{what}");
@@ -209,5 +243,33 @@ fn what_the_kernel_counts_for_all_is_left_to_others() {
     let answer = instance.invoke("hoarder-buffers", &json!({ "what": "buffers", "most": 400 }));
     let bytes = answer["result"][2].as_u64().unwrap_or(0);
     assert!(bytes < 256 << 20, "{answer}");
+    let datagrams = json!({ "what": "datagrams", "most": 1000 });
+    instance.deploy("hoarder-datagrams", HOARDER, &["--memory", "128M", "--timeout", &timeout]);
+    let answer = instance.invoke("hoarder-datagrams", &datagrams);
+    let bytes = answer["result"][2].as_u64().unwrap_or(0);
+    assert!((1..128 << 20).contains(&bytes), "{answer}");
+    attacked.serves_others();
+}
+
+fn connections_of_one_function_leave_the_table_to_others() {
+    let attacked = Attacked::start();
+    let instance = &attacked.instance;
+    let options = ["--network", "nat", "--timeout", &patience(20).as_secs().to_string()];
+    instance.deploy("connects", HOARDER, &options);
+    let read = |name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/net/netfilter/{name}"));
+        text.unwrap().trim().parse::<u64>().unwrap()
+    };
+    let connect = |most: u64| {
+        let event = json!({ "what": "connections", "most": most });
+        let answer = instance.invoke("connects", &event);
+        assert_eq!(answer["result"][0], most, "{answer}");
+    };
+    connect(1);
+    let (before, all) = (read("nf_conntrack_count"), read("nf_conntrack_max"));
+    connect((all / 8).min(100_000));
+    let taken = read("nf_conntrack_count").saturating_sub(before);
+    // None is tracked where no way leads out.
+    assert!(taken < all / 32 + 2000, "{taken} of {all}");
     attacked.serves_others();
 }

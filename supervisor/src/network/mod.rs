@@ -167,7 +167,12 @@ impl Nat {
             .map_err(at("adding a bridge"))?;
         let listening =
             resolver::listen(range.gateway()).map_err(at("listening for the resolver"))?;
-        let subject = filter::Subject { bridge: &bridge, range, resolver: listening.ports() };
+        let subject = filter::Subject {
+            bridge: &bridge,
+            range,
+            resolver: listening.ports(),
+            connections: Some(most_connections()),
+        };
         filter::set(&self.table(), subject).map_err(at("setting rules of nftables"))?;
         forwarding::begin(&bridge).map_err(at("turning forwarding on"))?;
         fs::write(&self.resolv_conf, resolver::configuration(range.gateway()))
@@ -213,7 +218,7 @@ pub fn try_out() -> Result<(), NatError> {
     link::add_bridge(bridge, range.gateway(), range.prefix()).map_err(at("adding a bridge"))?;
     let own = File::open("/proc/self/ns/net").map_err(at("opening a namespace"))?;
     link::add_pair("pq-port", bridge, own.as_fd()).map_err(at("linking a sandbox"))?;
-    let subject = filter::Subject { bridge, range, resolver: [1, 1] };
+    let subject = filter::Subject { bridge, range, resolver: [1, 1], connections: Some(1) };
     filter::set("pipsqueak-tried", subject).map_err(at("setting rules of nftables"))?;
     forwarding::begin(bridge).map_err(at("turning forwarding on"))
 }
@@ -241,4 +246,15 @@ fn namespace_of(process: BorrowedFd<'_>, pid: i32) -> io::Result<File> {
 
 fn at(step: &'static str) -> impl Fn(io::Error) -> NatError {
     move |error| NatError::Step { step, error }
+}
+
+/// How many connections the machine tracks, as one of so many parts of which a sandbox may have one.
+const CONNECTIONS_PART: u32 = 32;
+
+/// Most connections of one sandbox.
+fn most_connections() -> u32 {
+    // The file is there once anything tracks connections; these are the kernel's own numbers else.
+    let all = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
+    let all = all.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(65_536_u32);
+    (all / CONNECTIONS_PART).max(256)
 }

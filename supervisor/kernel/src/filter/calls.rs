@@ -220,6 +220,17 @@ pub const GUARDED: &[Guard] = &[
         refused: &[&[other(0, libc::AF_UNIX)]],
     },
     Guard {
+        reason: "filters of packets: what their programs take is one amount for the machine, and not counted for \
+                 any user or group",
+        call: libc::SYS_setsockopt,
+        refused: &[
+            &[equal(1, libc::SOL_SOCKET), equal(2, libc::SO_ATTACH_FILTER)],
+            &[equal(1, libc::SOL_SOCKET), equal(2, libc::SO_ATTACH_BPF)],
+            &[equal(1, libc::SOL_SOCKET), equal(2, libc::SO_ATTACH_REUSEPORT_CBPF)],
+            &[equal(1, libc::SOL_SOCKET), equal(2, libc::SO_ATTACH_REUSEPORT_EBPF)],
+        ],
+    },
+    Guard {
         reason: "typing into a terminal (CVE-2017-5226), and line disciplines, which are modules",
         call: libc::SYS_ioctl,
         refused: &[&[equal(1, TIOCSTI)], &[equal(1, TIOCLINUX)], &[equal(1, TIOCSETD)]],
@@ -461,7 +472,6 @@ pub const ALLOWED: &[&[c_long]] = &[
         libc::SYS_getsockname,
         libc::SYS_getpeername,
         libc::SYS_getsockopt,
-        libc::SYS_setsockopt,
         libc::SYS_sendto,
         libc::SYS_sendmsg,
         libc::SYS_sendmmsg,
