@@ -68,9 +68,16 @@ pub fn renew(connection: &mut Connection, keys: &Keys) -> rusqlite::Result<()> {
     let is_clean =
         connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0))? == CLEAN;
     let transaction = connection.transaction()?;
+    // Without a key, none of the payloads has to be read to see that nothing is encrypted.
     let ids: Vec<String> = transaction
-        .prepare("SELECT id FROM events")?
-        .query_map([], |row| row.get(0))?
+        .prepare(
+            "SELECT id FROM events WHERE CASE WHEN ?1 IS NULL
+               THEN typeof(payload) = 'blob' OR typeof(error) = 'blob'
+               ELSE substr(CAST(payload AS BLOB), 1, length(?1)) IS NOT ?1
+                 OR error IS NOT NULL AND substr(CAST(error AS BLOB), 1, length(?1)) IS NOT ?1
+             END",
+        )?
+        .query_map([keys.head()], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     let mut is_changed = false;
     for id in &ids {

@@ -106,12 +106,19 @@ impl Keys {
         self.current.is_some()
     }
 
+    /// The first bytes of all that is stored encrypted with the current key, if there is one.
+    pub fn head(&self) -> Option<Vec<u8>> {
+        let key = self.current.as_ref()?;
+        Some([&MARK[..], &[VERSION], &key.name.0].concat())
+    }
+
     /// The form in which content is stored. `place` names the content and where it belongs.
     pub fn seal(&self, place: &str, content: &[u8]) -> Result<Vec<u8>, SealedError> {
-        let Some(key) = &self.current else { return Ok(content.to_owned()) };
+        let Some((key, head)) = self.current.as_ref().zip(self.head()) else {
+            return Ok(content.to_owned());
+        };
         let failed = || SealedError::Seal { what: place.to_owned() };
         let nonce = XNonce::try_generate().map_err(|_| failed())?;
-        let head = [&MARK[..], &[VERSION], &key.name.0].concat();
         let bound = [&head, place.as_bytes()].concat();
         let payload = Payload { msg: content, aad: &bound };
         let secret = key.cipher.encrypt(&nonce, payload).map_err(|_| failed())?;
