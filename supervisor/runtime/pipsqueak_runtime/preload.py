@@ -65,23 +65,24 @@ class Preloading:
             reads.end()
             end_watch()
 
-    def load(self, name, import_):
-        """Takes the place of what imports a module that is not there yet."""
-        module = self._load(name, import_)
+    def load(self, name, import_, **lazy):
+        """Takes the place of what imports a module that is not there yet. From CPython 3.15 on `lazy` says what
+        is to come of a submodule that is nowhere."""
+        module = self._load(name, import_, lazy)
         reads.loaded(name)
         return module
 
-    def _load(self, name, import_):
+    def _load(self, name, import_, lazy):
         if name == "random":
-            random = self.plain(name, import_)
+            random = self.plain(name, import_, **lazy)
             self.generators.watch(random)
             return random
         if name not in self.wanted or _thread.get_ident() != self.thread:
-            return self.plain(name, import_)
+            return self.plain(name, import_, **lazy)
         self.settle()
         self.open.append(name)
         try:
-            return self.plain(name, import_)
+            return self.plain(name, import_, **lazy)
         except BaseException:
             # They may do without it.
             self.importers.setdefault(name, []).extend(self.open[:-1])

@@ -7,7 +7,7 @@ use pipsqueak_kernel::descriptor;
 use pyo3::exceptions::{PySystemError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::watch::{Mode, state, take};
 
@@ -71,11 +71,13 @@ fn import<'py>(
 }
 
 /// Takes the place of the import system's function of the name, which is asked for what is not there yet and
-/// by `importlib.import_module`.
+/// by `importlib.import_module`; from CPython 3.15 on also with what is to come of a submodule that is nowhere.
 #[pyfunction(name = "_find_and_load")]
+#[pyo3(signature = (name, import_, **lazy))]
 fn find_and_load<'py>(
     name: &Bound<'py, PyAny>,
     import_: &Bound<'py, PyAny>,
+    lazy: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = name.py();
     let text: Option<String> = name.extract().ok();
@@ -84,7 +86,7 @@ fn find_and_load<'py>(
         (state.mode, state.is_recorded(), state.plain.as_ref().map(|plain| plain.clone_ref(py)))
     };
     let plain = plain.ok_or_else(|| PySystemError::new_err("imports were never recorded"))?;
-    let load = || plain.bind(py).call1((name, import_));
+    let load = || plain.bind(py).call((name, import_), lazy);
     match (mode, text) {
         (Mode::Recording, Some(text)) if is_recorded => {
             state().open(&text);
