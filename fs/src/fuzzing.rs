@@ -12,7 +12,8 @@ use zip::{CompressionMethod, ZipWriter};
 
 use crate::id::Digest;
 use crate::ingest::requirement::Requirement;
-use crate::ingest::unpack::{Room, unpack};
+use crate::ingest::room::Room;
+use crate::ingest::unpack::unpack;
 use crate::ingest::wheel::layout::Expected;
 use crate::ingest::{lock, record};
 use crate::interpreter::Interpreter;

@@ -125,8 +125,9 @@ mod tests {
     use crate::environment::{EnvironmentSpec, Owner};
     use crate::ingest::commit::{Incoming, Installed, commit};
     use crate::ingest::lock::Locked;
+    use crate::ingest::room::Room;
     use crate::ingest::trace::Recorded;
-    use crate::ingest::unpack::{Room, UnpackedFile};
+    use crate::ingest::unpacked::UnpackedFile;
     use crate::ingest::wanted::Wanted;
     use crate::ingest::wheel::sample;
     use crate::repository::tests::fixture::Store;

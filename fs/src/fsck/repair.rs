@@ -14,7 +14,7 @@ use crate::ingest::commit::is_bytecode;
 use crate::ingest::confine::Confine;
 use crate::ingest::gather::Gather;
 use crate::ingest::lock::{self, Locked};
-use crate::ingest::unpack::Unpacked;
+use crate::ingest::unpacked::Unpacked;
 use crate::ingest::uv::Uv;
 use crate::ingest::wanted::Wanted;
 use crate::ingest::{AddError, Step, pack};

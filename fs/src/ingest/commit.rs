@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::trace::Recorded;
-use super::unpack::{Unpacked, UnpackedFile};
+use super::unpacked::{Unpacked, UnpackedFile};
 use super::{AddError, pack};
 use crate::catalog::{Catalog, FileContent, NewDistribution, NewObject};
 use crate::id::Digest;

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::unpack::Unpacked;
+use super::unpacked::Unpacked;
 use super::{AddError, folder};
 use crate::interpreter::Interpreter;
 

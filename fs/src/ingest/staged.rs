@@ -12,7 +12,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 
 use super::lock::normalise;
-use super::{AddError, record, unpack};
+use super::{AddError, record, unpacked};
 
 /// Largest file that is taken, in bytes.
 const MAX_FILE_BYTES: u64 = 4 << 30;
@@ -96,7 +96,7 @@ impl Staged {
             .iter()
             .filter_map(|line| record::resolve(site_packages, &line.path))
             .collect();
-        let modules = unpack::modules(files.iter().map(String::as_str), site_packages);
+        let modules = unpacked::modules(files.iter().map(String::as_str), site_packages);
         Ok(StagedDistribution { name: normalise(name), modules })
     }
 

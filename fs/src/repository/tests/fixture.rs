@@ -20,7 +20,7 @@ use crate::ingest::commit::{Incoming, Installed, commit};
 use crate::ingest::index::Index;
 use crate::ingest::lock::{self, Locked};
 use crate::ingest::trace::Recorded;
-use crate::ingest::unpack::{Unpacked, UnpackedFile};
+use crate::ingest::unpacked::{Unpacked, UnpackedFile};
 use crate::ingest::wanted::Wanted;
 use crate::interpreter::Interpreter;
 use crate::repository::Repository;
