@@ -120,9 +120,11 @@ pub fn earlier(catalog: &Path, row: &DistributionRow) -> Option<Finding> {
 mod tests {
     use std::collections::BTreeSet;
     use std::io::Read;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
     use crate::environment::{EnvironmentSpec, Owner};
+    use crate::gc::mark::Roots;
     use crate::ingest::commit::{Incoming, Installed, commit};
     use crate::ingest::lock::Locked;
     use crate::ingest::room::Room;
@@ -190,6 +192,27 @@ mod tests {
     fn what_is_stored_as_its_archive_has_it_is_sound() {
         let (store, _) = stored(|_, _| {});
         assert_eq!(whats(&store), BTreeSet::new());
+    }
+
+    #[test]
+    fn archives_that_nobody_needs_go_with_a_collection() {
+        let (store, locked) = stored(|_, _| {});
+        let archives = store.folder.path().join("cache/archives");
+        let needed = archives.join(locked.hashes[0].replace(':', "-"));
+        let paths = ["0", "1"].map(|digit| archives.join(format!("sha256-{}", digit.repeat(64))));
+        for path in &paths {
+            std::fs::write(path, "archive").unwrap();
+        }
+        let old = SystemTime::now() - Duration::from_secs(40 * 24 * 3600);
+        for path in [&needed, &paths[0]] {
+            std::fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+        }
+        let there = || [&needed, &paths[0], &paths[1]].map(|path| path.exists());
+        let (repository, roots, grace) = (&store.repository, Roots::default(), Duration::ZERO);
+        let would = repository.would_collect(&roots, grace).unwrap();
+        assert_eq!((would.archives, would.bytes, there()), (1, 7, [true; 3]));
+        let collected = repository.collect(&roots, grace, &store.shown).unwrap();
+        assert_eq!((collected.archives, there()), (1, [true, false, true]));
     }
 
     #[test]

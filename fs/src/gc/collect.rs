@@ -14,10 +14,14 @@ use crate::catalog::{Snapshot, Things};
 use crate::durable;
 use crate::environment::distribution_name;
 use crate::id::SegmentId;
+use crate::ingest::kept::Archive;
 use crate::repository::{Repository, RepositoryError};
 use crate::store::read::Segment;
 use crate::store::{StoreError, segment_path};
 use crate::view::published::index_path;
+
+/// Time for which an archive stays that nothing stored is of, after its last use.
+const ARCHIVES_STAY: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What a collection has done, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct Collected {
     pub segments_removed: u64,
     /// Segments whose living rest was written anew.
     pub segments_rewritten: u64,
+    /// Archives of downloads that were removed.
+    pub archives: u64,
     /// Bytes on disk that became free.
     pub bytes: u64,
     /// Distributions and views that are out of reach, and not for long enough to go.
@@ -57,7 +63,11 @@ impl Repository {
     ) -> Result<Collected, RepositoryError> {
         let _turn = self.turn();
         let (snapshot, plan, _) = self.planned(roots, grace)?;
-        Ok(self.summary(&snapshot, &plan))
+        let mut collected = self.summary(&snapshot, &plan);
+        let old = self.old_archives(&snapshot)?;
+        collected.archives = old.len() as u64;
+        collected.bytes += old.iter().map(|archive| archive.bytes).sum::<u64>();
+        Ok(collected)
     }
 
     /// Reclaims what nothing has reached for `grace`. Blocks; readers and additions go on.
@@ -87,10 +97,18 @@ impl Repository {
         mount: &dyn Mounted,
     ) -> Result<Collected, RepositoryError> {
         let before = self.bytes_on_disk();
+        let mut freed = 0;
         let mut collected = {
             let _turn = self.turn();
             let (snapshot, plan, now) = self.planned(roots, grace)?;
-            let collected = self.summary(&snapshot, &plan);
+            // First: they take what a disk that is full has least use for.
+            let old = self.old_archives(&snapshot)?;
+            for archive in &old {
+                durable::remove(&archive.path).map_err(StoreError::at(&archive.path))?;
+                freed += archive.bytes;
+            }
+            let mut collected = self.summary(&snapshot, &plan);
+            collected.archives = old.len() as u64;
             self.catalog.entomb(&plan.lost, &plan.found, now)?;
             self.drop_planned(&snapshot, &plan, mount)?;
             collected
@@ -106,8 +124,16 @@ impl Repository {
         };
         let emptied = self.remove_empty(mount)?;
         collected.segments_removed = removed + emptied.saturating_sub(collected.segments_rewritten);
-        collected.bytes = before.saturating_sub(self.bytes_on_disk());
+        collected.bytes = freed + before.saturating_sub(self.bytes_on_disk());
         Ok(collected)
+    }
+
+    /// Archives that nothing stored is of, and that no addition has used for long. Of what is stored they are
+    /// kept: repairing takes them.
+    fn old_archives(&self, snapshot: &Snapshot) -> Result<Vec<Archive>, RepositoryError> {
+        let stored = snapshot.distributions.values().filter_map(|row| row.archive.as_deref());
+        let old = self.kept.unused(&stored.collect(), ARCHIVES_STAY);
+        Ok(old.map_err(StoreError::at(self.kept.folder()))?)
     }
 
     fn planned(
@@ -192,6 +218,7 @@ impl Repository {
             objects: plan.objects.len() as u64,
             segments_removed: plan.dead.len() as u64,
             segments_rewritten: plan.sparse.len() as u64,
+            archives: 0,
             bytes: plan.bytes() + indexes.sum::<u64>(),
             waiting: plan.waiting,
         }

@@ -5,12 +5,14 @@
 //! CACHE/archives/ALGORITHM-DIGEST     the archive with that digest
 //! ```
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
@@ -20,6 +22,15 @@ use super::lock::Locked;
 
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 256 << 10;
+
+/// An archive as it lies in the folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// Path of it.
+    pub path: PathBuf,
+    /// Size of it, in bytes.
+    pub bytes: u64,
+}
 
 /// The folder of archives.
 #[derive(Debug, Clone)]
@@ -44,6 +55,28 @@ impl Kept {
         Ok(Self { folder })
     }
 
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Archives that nobody has used for so long, and that have none of the digests `needed`.
+    pub fn unused(&self, needed: &HashSet<&str>, time: Duration) -> io::Result<Vec<Archive>> {
+        let needed: HashSet<PathBuf> =
+            needed.iter().filter_map(|hash| self.path(hash).ok()).collect();
+        let mut unused = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let (path, found) = (entry.path(), entry.metadata()?);
+            let is_half = entry.file_name().to_string_lossy().starts_with(HALF);
+            let is_old = found.modified()?.elapsed().is_ok_and(|past| past >= time);
+            if found.is_file() && is_old && !is_half && !needed.contains(&path) {
+                unused.push(Archive { path, bytes: found.len() });
+            }
+        }
+        Ok(unused)
+    }
+
     /// The archive of a distribution, where it is here. One that is not what its name says is removed.
     pub fn find(&self, locked: &Locked) -> Result<Option<Verified>, AddError> {
         for hash in &locked.hashes {
@@ -65,6 +98,10 @@ impl Kept {
         let mut sums = Sums::of([hash]);
         copy(&file, &mut sums, None).map_err(AddError::at(&path))?;
         if sums.has(hash) {
+            // By which the unused are known.
+            if let Err(error) = file.set_modified(SystemTime::now()) {
+                tracing::warn!(%error, archive = %path.display(), "an archive's use is not noted");
+            }
             return Ok(Some(Verified { file: Arc::new(file), hash: hash.to_owned() }));
         }
         tracing::warn!(archive = %path.display(), "an archive is not what it was, and is removed");
@@ -229,6 +266,36 @@ mod tests {
         for weak in ["md5:d41d8cd98f00b204e9800998ecf8427e", "sha256:../x", "x"] {
             assert!(kept.find(&locked(&[weak])).unwrap_err().is_bad_input(), "{weak}");
         }
+    }
+
+    #[test]
+    fn archives_that_nobody_uses_nor_needs_are_known_by_their_age() {
+        let cache = tempfile::tempdir().unwrap();
+        let kept = Kept::open(cache.path()).unwrap();
+        let from = cache.path().join("x.whl");
+        fs::write(&from, "").unwrap();
+        for hash in NOTHING {
+            kept.take(&locked(&[hash]), &File::open(&from).unwrap()).unwrap();
+        }
+        fs::write(kept.folder().join(".new-x"), "").unwrap();
+        let day = Duration::from_secs(24 * 3600);
+        let unused = |needed: &[&str]| {
+            let needed = needed.iter().copied().collect();
+            let mut unused = kept.unused(&needed, 2 * day).unwrap();
+            unused.sort_by(|a, b| a.path.cmp(&b.path));
+            unused.into_iter().map(|archive| archive.path).collect::<Vec<_>>()
+        };
+        assert!(unused(&[]).is_empty());
+        for entry in fs::read_dir(kept.folder()).unwrap() {
+            let file = File::options().write(true).open(entry.unwrap().path()).unwrap();
+            file.set_modified(SystemTime::now() - 3 * day).unwrap();
+        }
+        let paths = NOTHING.map(|hash| kept.path(hash).unwrap());
+        assert_eq!(unused(&[]), paths);
+        assert_eq!(unused(&NOTHING[..1]), paths[1..]);
+        // Each use counts.
+        assert!(kept.with(NOTHING[1]).unwrap().is_some());
+        assert_eq!(unused(&[]), paths[..1]);
     }
 
     #[test]

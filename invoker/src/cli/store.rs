@@ -117,10 +117,11 @@ fn collection(collected: &Collected) -> String {
     }
     let _ = writeln!(
         text,
-        "{verb} {}: {} views, {} objects; {} segments {would}removed, {} {would}rewritten",
+        "{verb} {}: {} views, {} objects, {} archives; {} segments {would}removed, {} {would}rewritten",
         size::format(collected.bytes),
         collected.views,
         collected.objects,
+        collected.archives,
         collected.segments_removed,
         collected.segments_rewritten,
     );
@@ -188,6 +189,7 @@ mod tests {
             objects: 3,
             segments_removed: 1,
             segments_rewritten: 0,
+            archives: 2,
             bytes: 1024,
             waiting: 2,
         };

@@ -103,6 +103,9 @@ pub struct Collected {
     pub segments_removed: u64,
     /// Segments whose living rest was written anew.
     pub segments_rewritten: u64,
+    /// Archives of downloads that were removed.
+    #[serde(default)]
+    pub archives: u64,
     /// Bytes on disk that became free.
     pub bytes: u64,
     /// Distributions and views that are out of reach, and not for long enough to go.

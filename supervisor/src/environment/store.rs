@@ -221,6 +221,7 @@ fn told_collected(collected: pipsqueak_fs::Collected, dry_run: bool) -> Collecte
         objects: collected.objects,
         segments_removed: collected.segments_removed,
         segments_rewritten: collected.segments_rewritten,
+        archives: collected.archives,
         bytes: collected.bytes,
         waiting: collected.waiting,
     }
