@@ -36,7 +36,7 @@ pub use gc::collect::Collected;
 pub use gc::mark::Roots;
 pub use gc::usage::{Cost, Usage};
 pub use id::ObjectId;
-pub use ingest::confine::{Bind, Confine, ConfineError, Input, Job, JobOutput, Reach};
+pub use ingest::confine::{Bind, Confine, ConfineError, Input, Job, JobOutput, Reach, Stop};
 pub use ingest::index::Index;
 pub use ingest::requirement::{Address, is_of_this_machine, split_authority};
 pub use ingest::tryout::{try_python, try_uv};

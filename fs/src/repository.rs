@@ -12,8 +12,9 @@ mod subset;
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::catalog::{Catalog, CatalogError};
@@ -26,6 +27,7 @@ use crate::ingest::claims::Claims;
 use crate::ingest::downloads::Downloads;
 use crate::ingest::index::Index;
 use crate::ingest::kept::Kept;
+use crate::ingest::staging::Memory;
 use crate::store::StoreError;
 use crate::view::publish::{ViewError, Views};
 
@@ -83,6 +85,8 @@ pub struct Repository {
     pub(crate) segments: PathBuf,
     pub(crate) views: PathBuf,
     pub(crate) staging: PathBuf,
+    /// For wheels that are being unpacked, besides that folder.
+    memory: Option<Arc<Memory>>,
     pub(crate) downloads: Downloads,
     pub(crate) kept: Kept,
     pub(crate) built: PathBuf,
@@ -129,6 +133,7 @@ impl Repository {
             segments: state.join("segments"),
             views: state.join("views"),
             staging: state.join("staging"),
+            memory: None,
             downloads: Downloads::open(cache).map_err(StoreError::at(cache))?,
             kept: Kept::open(cache).map_err(StoreError::at(cache))?,
             built: cache.join("built"),
@@ -144,7 +149,8 @@ impl Repository {
             leased: Holds::default(),
         };
         let left = fs::read_dir(&repository.staging).into_iter().flatten().flatten();
-        remove_beside(left.map(|entry| entry.path()).collect());
+        let left: Vec<PathBuf> = left.map(|entry| entry.path()).collect();
+        beside(move || remove(&left));
         let folders = [&repository.segments, &repository.views, &repository.staging];
         for folder in folders {
             fs::create_dir_all(folder).map_err(StoreError::at(folder))?;
@@ -158,6 +164,13 @@ impl Repository {
         }
         repository.show()?;
         Ok(repository)
+    }
+
+    /// Has wheels unpacked in a file system in memory that is below the folder `root` and has `size` bytes,
+    /// as far as there is room.
+    #[must_use]
+    pub fn with_memory(self, root: OwnedFd, size: u64) -> Self {
+        Self { memory: Some(Arc::new(Memory::new(root, size))), ..self }
     }
 
     fn clear_unfinished(&self) -> Result<(), RepositoryError> {
@@ -228,18 +241,11 @@ impl Repository {
     }
 }
 
-/// Removes folders while others go on: where a file system tells the disk of each file's end, as ext4
-/// does with `discard`, that takes as long as all that was done in them. What is cut off is removed
-/// by the next start.
-fn remove_beside(folders: Vec<PathBuf>) {
-    let remove = move || {
-        for folder in folders {
-            if let Err(error) = fs::remove_dir_all(&folder) {
-                tracing::warn!(%error, folder = %folder.display(), "what nobody needs stays");
-            }
-        }
-    };
-    let begun = thread::Builder::new().name("removing".to_owned()).spawn(remove);
+/// Does something while others go on, such as removing folders: where a file system tells the disk of each
+/// file's end, as ext4 does with `discard`, that takes as long as all that was done in them. What is
+/// cut off is removed by the next start.
+fn beside(act: impl FnOnce() + Send + 'static) {
+    let begun = thread::Builder::new().name("removing".to_owned()).spawn(act);
     if let Err(error) = begun {
         tracing::warn!(%error, "what nobody needs stays until the next start");
     }
@@ -247,3 +253,11 @@ fn remove_beside(folders: Vec<PathBuf>) {
 
 #[cfg(test)]
 pub(crate) mod tests;
+
+fn remove(folders: &[PathBuf]) {
+    for folder in folders {
+        if let Err(error) = fs::remove_dir_all(folder) {
+            tracing::warn!(%error, folder = %folder.display(), "what nobody needs stays");
+        }
+    }
+}

@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::containers::{Containers, ContainersError};
 use crate::dispatch::{self, EventLoops, ListenError, LockError, Socket};
 use crate::ending::{Ender, Ending};
-use crate::environment::{Environments, EnvironmentsError};
+use crate::environment::{Environments, EnvironmentsError, in_memory};
 use crate::events::{Events, EventsError};
 use crate::function::{Functions, FunctionsError, Payloads};
 use crate::kernel::cgroup;
@@ -261,7 +261,11 @@ fn build(
     let pipsqueak::settings::Index { url, extra, hosts } = settings.index.clone();
     let index = Index { url, extra, hosts };
     let mount = settings.mount.clone();
-    let repository = Repository::open(&settings.state, &settings.cache, uv, mount, index)?;
+    let mut repository = Repository::open(&settings.state, &settings.cache, uv, mount, index)?;
+    match in_memory() {
+        Ok((root, size)) => repository = repository.with_memory(root, size),
+        Err(error) => tracing::info!(%error, "wheels are unpacked on the disk, not in memory"),
+    }
     let keys = &settings.secrets;
     let keys = Arc::new(Keys::read(keys.key_file.as_ref(), &keys.old_key_files)?);
     let payloads = Payloads { into: settings.payload_in, out: settings.payload_out };

@@ -11,9 +11,10 @@ use crate::catalog::{DistributionRow, NewObject};
 use crate::gc::Mounted;
 use crate::id::{Digest, ObjectId};
 use crate::ingest::commit::is_bytecode;
-use crate::ingest::confine::Confine;
+use crate::ingest::confine::{Confine, Stop};
 use crate::ingest::gather::Gather;
 use crate::ingest::lock::{self, Locked};
+use crate::ingest::staging::Staging;
 use crate::ingest::unpacked::Unpacked;
 use crate::ingest::uv::Uv;
 use crate::ingest::wanted::Wanted;
@@ -106,10 +107,23 @@ impl Repository {
                 built: Some(&built),
                 index: &self.index,
             };
-            let gather =
-                Gather { confine: confine.as_ref(), uv: &uv, kept: &self.kept, wanted, staging };
-            let gathered = gather.all(&[locked], &mut |_| {})?.pop();
-            gathered.map(|one| one.unpacked).ok_or_else(|| AddError::Lock(UNKNOWN.to_owned()))
+            let (staging, stop) = (Staging::of(staging, None)?, Stop::default());
+            let gather = Gather {
+                confine: confine.as_ref(),
+                uv: &uv,
+                kept: &self.kept,
+                wanted,
+                staging: &staging,
+                stop: &stop,
+            };
+            let mut gathered = gather.all(&[locked], &mut |_| {})?;
+            let rest = gather.rest(&gathered)?;
+            let one = gathered.pop().ok_or_else(|| AddError::Lock(UNKNOWN.to_owned()))?;
+            let mut unpacked = one.unpacked;
+            for (_, bytecode) in rest {
+                unpacked.add(bytecode);
+            }
+            Ok(unpacked)
         };
         self.repair_with(&install, mount, told)
     }

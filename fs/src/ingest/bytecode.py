@@ -1,7 +1,7 @@
-"""Compiles what is below a folder, running nothing of it: `python -c ... FOLDER OUT`.
+"""Compiles what is below a folder, running nothing of it: `python -c ... FOLDER OUT SHARE`.
 
 Bytecode is written below OUT, at the paths that it has below FOLDER: whoever compiles can change nothing of what is
-compiled.
+compiled. SHARE is `late` for what is in folders of tests, `early` for what is not, or `all`.
 
 Makes what `compileall` makes with `unchecked-hash`, in two thirds of the time: nothing is collected as garbage, and
 nothing is written aside and renamed, because nobody reads it yet. What is not for this version of Python is left out.
@@ -18,13 +18,18 @@ import sys
 UNCHECKED_HASH = (0b01).to_bytes(4, "little")
 NUMBER_BYTES = 4
 # Files that are worth a process more.
-SHARE = 50
+ENOUGH = 50
+# Folders that importing a package does not come to.
+LATE = {"test", "tests"}
 
-FOLDER, OUT = sys.argv[1:3]
+FOLDER, OUT, SHARE = sys.argv[1:4]
 
 
 def sources(folder):
     for parent, _, names in os.walk(folder):
+        is_late = not LATE.isdisjoint(parent[len(folder) :].split("/"))
+        if SHARE != "all" and is_late != (SHARE == "late"):
+            continue
         for name in names:
             if name.endswith(".py"):
                 yield f"{parent}/{name}"
@@ -75,7 +80,7 @@ def main():
     queue = os.memfd_create("queue")
     os.write(queue, b"".join(number.to_bytes(NUMBER_BYTES, "little") for number in range(len(paths))))
     os.lseek(queue, 0, os.SEEK_SET)
-    workers = min(len(os.sched_getaffinity(0)), len(paths) // SHARE + 1)
+    workers = min(len(os.sched_getaffinity(0)), len(paths) // ENOUGH + 1)
     running = {start(paths, queue) for _ in range(workers)}
     failed = 0
     while running:

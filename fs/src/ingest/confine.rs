@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Runs jobs where they can do no harm.
@@ -37,6 +39,25 @@ pub struct Job {
     pub directory: PathBuf,
     /// Longest time that it may take.
     pub timeout: Duration,
+    /// Ends it before that.
+    pub stop: Stop,
+}
+
+/// The end of jobs before their time, once it is known that nobody needs what they make. A clone is the
+/// same one.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Ends the jobs that have it, and those that begin with it from now on.
+    pub fn now(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// True if they are to end.
+    pub fn is_called(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// What a job that downloads may reach: public addresses at the ports of the web, and these hosts at

@@ -1,23 +1,26 @@
 //! From a lock to distributions that are ready to be stored: each archive is fetched, where it is not here
 //! yet, hashed, unpacked and compiled, by itself and as soon as it arrives.
 
+use std::cmp::Reverse;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::archives::Archives;
-use super::confine::{Confine, Input};
+use super::bytecode::Share;
+use super::confine::{Confine, Input, Stop};
 use super::heard::{self, Heard, Said};
 use super::kept::Kept;
 use super::lock::Locked;
 use super::requirement::Address;
-use super::room::Room;
 use super::staged::Staged;
-use super::unpack;
-use super::unpacked::Unpacked;
+use super::staging::Staging;
+use super::unpack::Unpacking;
+use super::unpacked::{Bytecode, Unpacked};
 use super::uv::{Uv, WORK_INSIDE};
 use super::wanted::Wanted;
 use super::wheel::layout::Expected;
@@ -40,8 +43,10 @@ pub struct Gather<'a> {
     pub kept: &'a Kept,
     /// What the lock was made for, with where archives are.
     pub wanted: &'a Wanted,
-    /// An empty folder, which has what is gathered as long as that is needed.
-    pub staging: &'a Path,
+    /// Empty folders, which have what is gathered as long as that is needed.
+    pub staging: &'a Staging<'a>,
+    /// Ends all jobs, once one of them has failed.
+    pub stop: &'a Stop,
 }
 
 /// A distribution, and the archive that it is of.
@@ -51,6 +56,8 @@ pub struct Gathered {
     pub archive: String,
     /// The distribution.
     pub unpacked: Unpacked,
+    /// Shares of its sources that are not compiled yet.
+    pub left: &'static [Share],
 }
 
 /// Where an archive is.
@@ -72,18 +79,18 @@ enum Event {
 type Queue = Sender<(usize, Place)>;
 
 impl Gather<'_> {
-    /// Gathers distributions, in the order in which they are given. `told` hears how far it is.
+    /// Gathers distributions, in the order in which they are given, with the bytecode that imports may
+    /// read. `told` hears how far it is.
     pub fn all(
         &self,
         locked: &[&Locked],
         told: &mut dyn FnMut(Step),
     ) -> Result<Vec<Gathered>, AddError> {
-        let space = Room::of(self.staging)?;
         let mut found: Vec<Option<Gathered>> = locked.iter().map(|_| None).collect();
         let mut left: Vec<usize> = (0..locked.len()).collect();
         // What is kept and not what it should be is not looked for there again.
         for is_kept in [true, false] {
-            self.gather(locked, &left, is_kept, &space, &mut found, told)?;
+            self.gather(locked, &left, is_kept, &mut found, told)?;
             left.retain(|number| found[*number].is_none());
         }
         found.into_iter().zip(locked).map(|(one, locked)| one.ok_or_else(|| gone(locked))).collect()
@@ -94,7 +101,6 @@ impl Gather<'_> {
         locked: &[&Locked],
         numbers: &[usize],
         is_kept: bool,
-        space: &Room,
         found: &mut [Option<Gathered>],
         told: &mut dyn FnMut(Step),
     ) -> Result<(), AddError> {
@@ -109,14 +115,19 @@ impl Gather<'_> {
             for _ in 0..workers {
                 let tell = tell.clone();
                 scope.spawn(move || {
-                    while let Some((number, place)) = next(waiting) {
-                        let one = self.one(number, locked[number], place, space);
+                    while let Some((number, place)) = next(waiting)
+                        && !self.stop.is_called()
+                    {
+                        let one = self.one(number, locked[number], place);
                         let _ = tell.send(Event::Over(number, Box::new(one)));
                     }
                 });
             }
             let mut absent = Vec::new();
-            for number in numbers {
+            // Large ones first: processors that begin with the small ones do not end together.
+            let mut numbers = numbers.to_vec();
+            numbers.sort_by_key(|number| Reverse(self.kept.size(locked[*number])));
+            for number in &numbers {
                 let one = locked[*number];
                 match self.built(one)? {
                     Some(file) => drop(queue.send((*number, Place::File(file)))),
@@ -158,6 +169,10 @@ impl Gather<'_> {
                     },
                     Event::Fetched(fetched) => fetched.err(),
                 };
+                if failure.is_some() {
+                    self.stop.now();
+                }
+                // What was ended for another's failure fails after that.
                 failed = failed.or(failure);
             }
             failed.map_or(Ok(()), Err)
@@ -186,7 +201,6 @@ impl Gather<'_> {
         number: usize,
         locked: &Locked,
         place: Place,
-        space: &Room,
     ) -> Result<Option<Gathered>, AddError> {
         let verified = match place {
             Place::Kept => self.kept.find(locked)?,
@@ -202,19 +216,56 @@ impl Gather<'_> {
         let Some(verified) = verified else { return Ok(None) };
         let interpreter = self.uv.interpreter;
         let expected = expected(locked, interpreter);
-        let root = self.staging.join("wheels").join(number.to_string());
+        let unpacking = Unpacking::of(&verified.file, &expected)?;
+        let place = self.staging.take(&locked.name, unpacking.bytes())?;
+        let root = place.join("wheels").join(number.to_string());
         folder(&root)?;
-        let mut unpacked = unpack::unpack(&verified.file, &expected, &root, space)?;
-        let packages = interpreter.site_packages();
-        let is_source =
-            |path: &str| path.starts_with(&packages) && path.strip_suffix(".py").is_some();
-        if interpreter.is_present && unpacked.files.iter().any(|file| is_source(&file.path)) {
-            let out = self.staging.join("bytecode").join(number.to_string());
-            folder(&out)?;
-            bytecode::compile(self.confine, interpreter, &root, &out)?;
-            unpacked.take_bytecode(Staged::open(&out)?, out, &interpreter.cache_tag)?;
+        let mut unpacked = unpacking.into_folder(&root)?;
+        let mut left: &[Share] = if interpreter.is_present {
+            unpacked.shares(&interpreter.site_packages())
+        } else {
+            &[]
+        };
+        if let [first @ (Share::All | Share::Early), rest @ ..] = left {
+            let compiled = self.compile(&unpacked, *first)?;
+            unpacked.add(compiled);
+            left = rest;
         }
-        Ok(Some(Gathered { archive: verified.hash, unpacked }))
+        Ok(Some(Gathered { archive: verified.hash, unpacked, left }))
+    }
+
+    fn compile(&self, unpacked: &Unpacked, share: Share) -> Result<Bytecode, AddError> {
+        let (root, interpreter) = (unpacked.root(), self.uv.interpreter);
+        // Beside it, and of this share alone: what was digested is written by nobody.
+        let out = root.with_extension(share.name());
+        folder(&out)?;
+        bytecode::compile(self.confine, interpreter, root, &out, (share, self.stop))?;
+        unpacked.find_bytecode(out, &interpreter.cache_tag)
+    }
+
+    /// Compiles what [`Self::all`] has left, on all processors: which of the distributions it is of, and
+    /// the bytecode.
+    pub fn rest(&self, gathered: &[Gathered]) -> Result<Vec<(usize, Bytecode)>, AddError> {
+        let all = gathered.iter().zip(0..);
+        let left = all.flat_map(|(one, number)| one.left.iter().map(move |share| (number, *share)));
+        let mut left: Vec<(usize, Share)> = left.collect();
+        left.sort_by_key(|(number, _)| Reverse(gathered[*number].unpacked.files.len()));
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            while let Some((number, share)) = left.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let compiled = self.compile(&gathered[*number].unpacked, *share);
+                done.push((*number, compiled.inspect_err(|_| self.stop.now())?));
+            }
+            Ok(done)
+        };
+        let workers = thread::available_parallelism().map_or(1, usize::from).min(left.len());
+        let all: Vec<Result<Vec<_>, AddError>> = thread::scope(|scope| {
+            let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            let panicked = |_| Err(AddError::Lock("compiling has panicked".to_owned()));
+            workers.into_iter().map(|one| one.join().unwrap_or_else(panicked)).collect()
+        });
+        Ok(all.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
     /// Has archives fetched, and puts each into the queue when it is there.
@@ -246,6 +297,7 @@ impl Gather<'_> {
         };
         let places = self.uv.places(self.wanted);
         let mut job = self.uv.job("fetching archives", argv, None);
+        job.stop = self.stop.clone();
         // What is said to uv alone.
         job.argv.remove(1);
         job.network = Some(self.uv.reach(self.wanted));
@@ -315,7 +367,69 @@ fn next(waiting: &Mutex<Receiver<(usize, Place)>>) -> Option<(usize, Place)> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
-/// Where the merged environment of what was gathered is.
-pub fn merged(staging: &Path) -> PathBuf {
-    staging.join("merged")
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::ingest::confine::{ConfineError, Job, JobOutput};
+    use crate::ingest::index::Index;
+    use crate::ingest::wheel::sample::interpreter;
+    use crate::requirements::Requirements;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Fetches the first archive, which is not what was asked for, and nothing else until it is ended.
+    struct Endless<'a>(&'a Path);
+
+    impl Confine for Endless<'_> {
+        fn run_heard(
+            &self,
+            job: &Job,
+            heard: &mut dyn FnMut(&str),
+        ) -> Result<JobOutput, ConfineError> {
+            let (folder, until) = (self.0.join(FETCHED), Instant::now() + PATIENCE);
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("0"), "something else").unwrap();
+            heard("done 0");
+            while !job.stop.is_called() && Instant::now() < until {
+                thread::sleep(Duration::from_millis(5));
+            }
+            let (label, reason) = (job.label.clone(), "it was ended".to_owned());
+            Err(ConfineError::Failed { label, reason })
+        }
+    }
+
+    #[test]
+    fn what_is_fetched_beside_a_wheel_that_is_refused_is_fetched_no_more() {
+        let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let [work, cache, disk] = &folders;
+        let (interpreter, index) = (interpreter(), Index::default());
+        let uv = Uv {
+            binary: Path::new("/usr/bin/uv"),
+            cache: None,
+            interpreter: &interpreter,
+            host: &interpreter,
+            work: work.path(),
+            built: None,
+            index: &index,
+        };
+        let mut wanted = Wanted::of(&Requirements::default(), &interpreter).unwrap();
+        let locked = ["one", "other"].map(|name| {
+            let hash = format!("sha256:{}", "0".repeat(64));
+            let url = format!("https://files.pythonhosted.org/{name}-1-py3-none-any.whl");
+            wanted.archives.add(name.to_owned(), &url, hash.clone());
+            let (name, version) = (name.to_owned(), "1".to_owned());
+            Locked { name, version, url: None, hashes: vec![hash], source: None }
+        });
+        let (kept, stop) = (Kept::open(cache.path()).unwrap(), Stop::default());
+        let (confine, staging) = (Endless(work.path()), Staging::of(disk.path(), None).unwrap());
+        let (uv, kept, staging) = (&uv, &kept, &staging);
+        let gather = Gather { confine: &confine, uv, kept, wanted: &wanted, staging, stop: &stop };
+        let begun = Instant::now();
+        let locked: Vec<&Locked> = locked.iter().collect();
+        let error = gather.all(&locked, &mut |_| {}).unwrap_err();
+        assert!(error.to_string().contains("one 1: what is at its archive's address"), "{error}");
+        assert!(begun.elapsed() < PATIENCE, "it was waited for");
+    }
 }

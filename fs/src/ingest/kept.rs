@@ -114,6 +114,16 @@ impl Kept {
         locked.hashes.iter().any(|hash| self.path(hash).is_ok_and(|path| path.exists()))
     }
 
+    /// Size of the archive of a distribution, 0 where it is not here.
+    pub fn size(&self, locked: &Locked) -> u64 {
+        let paths = locked.hashes.iter().filter_map(|hash| self.path(hash).ok());
+        paths
+            .filter_map(|path| path.symlink_metadata().ok())
+            .map(|one| one.len())
+            .max()
+            .unwrap_or(0)
+    }
+
     /// Takes in the archive of a distribution from where others may have written it; `None` where it has
     /// no digest that was asked for.
     pub fn take(&self, locked: &Locked, from: &File) -> Result<Option<Verified>, AddError> {

@@ -35,6 +35,10 @@ pub fn merge<'a>(
                 folder(&root.join(above))?;
             }
             match fs::hard_link(&from, &to) {
+                // It lies in memory, and the environment on the disk.
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                    fs::copy(&from, &to).map_err(AddError::at(&from))?;
+                }
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(AddError::at(&from)(error));
                 }

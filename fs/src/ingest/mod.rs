@@ -27,6 +27,7 @@ pub mod room;
 pub mod search;
 pub mod source;
 pub mod staged;
+pub mod staging;
 pub mod trace;
 pub mod tryout;
 pub mod unpack;

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::confine::{Bind, Confine, Input, Job};
+use super::confine::{Bind, Confine, Input, Job, Stop};
 use crate::FIXED_PREFIX;
 use crate::interpreter::Interpreter;
 use crate::trace::Trace;
@@ -56,7 +56,7 @@ pub fn record(
     beside: &[PathBuf],
     work: &Path,
     interpreter: &Interpreter,
-    wanted: &Wanted,
+    (wanted, stop): (&Wanted, &Stop),
 ) -> Recorded {
     if wanted.modules.is_empty() {
         return Recorded::default();
@@ -103,6 +103,7 @@ pub fn record(
         input: Input::default(),
         directory: "/tmp".into(),
         timeout: PATIENCE,
+        stop: stop.clone(),
     };
     match confine.run(&job) {
         Ok(output) if output.status == 0 => {

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::confine::Confine;
+use super::bytecode::Share;
+use super::confine::{Confine, Stop};
 use super::index::Index;
 use super::uv::Uv;
 use super::wanted::Wanted;
@@ -18,7 +19,8 @@ pub fn try_python(confine: &dyn Confine, interpreter: &Interpreter) -> Result<()
     let (target, out) = (folder()?, folder()?);
     let packages = target.path().join(interpreter.site_packages());
     fs::create_dir_all(&packages).map_err(AddError::at(&packages))?;
-    bytecode::compile(confine, interpreter, target.path(), out.path())
+    let whole = (Share::All, &Stop::default());
+    bytecode::compile(confine, interpreter, target.path(), out.path(), whole)
 }
 
 /// Has uv make an environment without packages.

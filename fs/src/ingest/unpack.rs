@@ -40,17 +40,19 @@ pub fn unpack(
 ) -> Result<Unpacked, AddError> {
     let unpacking = Unpacking::of(archive, expected)?;
     space.take(expected.name, unpacking.bytes())?;
-    unpacking.run(Some(root))
+    unpacking.into_folder(root)
 }
 
-struct Unpacking<'a> {
+/// A wheel that can be unpacked, as far as its lists say.
+pub struct Unpacking<'a> {
     archive: Archive,
     plan: Plan,
     expected: &'a Expected<'a>,
 }
 
 impl<'a> Unpacking<'a> {
-    fn of(archive: &Arc<File>, expected: &'a Expected<'a>) -> Result<Self, AddError> {
+    /// Reads what is to be read first of a wheel's archive.
+    pub fn of(archive: &Arc<File>, expected: &'a Expected<'a>) -> Result<Self, AddError> {
         let plan = || {
             let (mut archive, entries) = Archive::open(archive.clone())?;
             let plan = Plan::of(&mut archive, entries, expected)?;
@@ -60,12 +62,17 @@ impl<'a> Unpacking<'a> {
     }
 
     /// Bytes of all content that is in the archive.
-    fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         let sizes = self.plan.files.iter().map(|file| match &file.source {
             Source::Entry(entry, _) | Source::Script(entry, _) => entry.size,
             Source::Text(text) => text.len() as u64,
         });
         sizes.fold(0, u64::saturating_add)
+    }
+
+    /// Unpacks it into the empty folder `root`.
+    pub fn into_folder(self, root: &Path) -> Result<Unpacked, AddError> {
+        self.run(Some(root))
     }
 
     fn run(self, root: Option<&Path>) -> Result<Unpacked, AddError> {
@@ -119,7 +126,7 @@ impl<'a> Unpacking<'a> {
             modules: modules(paths, &expected.interpreter.site_packages()),
             files,
             root: root.unwrap_or(Path::new("")).to_owned(),
-            compiled: None,
+            compiled: Vec::new(),
         })
     }
 }
@@ -228,7 +235,7 @@ fn write(
         path: planned.path.clone(),
         content: FileContent { object, executable: planned.executable },
         size: target.size,
-        is_compiled: false,
+        compiled: None,
     };
     Ok((unpacked, listed(&planned.listed, &fields.0, &fields.1)))
 }

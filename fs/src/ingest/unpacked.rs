@@ -1,11 +1,12 @@
 //! A distribution as unpacking leaves it: its files, what is in them, and where they lie.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::AddError;
+use super::bytecode::Share;
 use super::staged::Staged;
 use crate::catalog::FileContent;
 use crate::id::Digest;
@@ -23,8 +24,19 @@ pub struct Unpacked {
     pub files: Vec<UnpackedFile>,
     /// The root of an environment that has nothing else.
     pub(super) root: PathBuf,
-    /// The root of one that has its bytecode, which was made by a job.
-    pub(super) compiled: Option<(Staged, PathBuf)>,
+    /// Its bytecode.
+    pub(super) compiled: Vec<Bytecode>,
+}
+
+/// What a job has compiled of a distribution.
+#[derive(Debug)]
+pub struct Bytecode {
+    /// The root of an environment that has nothing else, where that job has written.
+    staged: Staged,
+    /// The same as a path.
+    root: PathBuf,
+    /// The files.
+    files: Vec<UnpackedFile>,
 }
 
 /// A file of it.
@@ -36,51 +48,62 @@ pub struct UnpackedFile {
     pub content: FileContent,
     /// Its size in bytes.
     pub size: u64,
-    /// Whether it was made from another.
-    pub is_compiled: bool,
+    /// Which bytecode of the distribution it is a part of, if it is compiled.
+    pub compiled: Option<usize>,
 }
 
 impl Unpacked {
     /// A distribution whose files are below `root`.
     #[cfg(test)]
-    pub fn at(
-        root: &std::path::Path,
-        name: String,
-        version: String,
-        files: Vec<UnpackedFile>,
-    ) -> Self {
-        Self { name, version, modules: Vec::new(), files, root: root.to_owned(), compiled: None }
+    pub fn at(root: &Path, name: String, version: String, files: Vec<UnpackedFile>) -> Self {
+        Self {
+            name,
+            version,
+            modules: Vec::new(),
+            files,
+            root: root.to_owned(),
+            compiled: Vec::new(),
+        }
     }
 
     /// Opens one of its files.
     pub fn open(&self, file: &UnpackedFile) -> io::Result<File> {
-        match &self.compiled {
-            Some((compiled, _)) if file.is_compiled => Ok(compiled.open_file(&file.path)?.0),
-            _ => File::open(self.root.join(&file.path)),
+        match self.bytecode(file) {
+            Some(compiled) => Ok(compiled.staged.open_file(&file.path)?.0),
+            None => File::open(self.root.join(&file.path)),
         }
     }
 
     /// Where one of its files lies.
     pub fn path(&self, file: &UnpackedFile) -> PathBuf {
-        match &self.compiled {
-            Some((_, compiled)) if file.is_compiled => compiled.join(&file.path),
-            _ => self.root.join(&file.path),
-        }
+        let root = self.bytecode(file).map_or(&self.root, |compiled| &compiled.root);
+        root.join(&file.path)
     }
 
-    /// Takes the bytecode of its files that a job has left in `compiled`, which is at `root`: what is
-    /// there of other names is nobody's.
-    pub fn take_bytecode(
-        &mut self,
-        compiled: Staged,
-        root: PathBuf,
-        cache_tag: &str,
-    ) -> Result<(), AddError> {
+    /// The root of an environment that has its files but bytecode.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn bytecode(&self, file: &UnpackedFile) -> Option<&Bytecode> {
+        self.compiled.get(file.compiled?)
+    }
+
+    /// The shares in which its sources below `packages` are compiled.
+    pub fn shares(&self, packages: &str) -> &'static [Share] {
+        let sources = self.files.iter().map(|file| &*file.path);
+        let sources = sources.filter_map(|path| path.strip_prefix(packages)?.strip_prefix('/'));
+        Share::of(sources.filter(|path| path.strip_suffix(".py").is_some()))
+    }
+
+    /// Looks at the bytecode of its files that a job has left in `root`: what is there of other names is
+    /// nobody's.
+    pub fn find_bytecode(&self, root: PathBuf, cache_tag: &str) -> Result<Bytecode, AddError> {
+        let staged = Staged::open(&root)?;
         let mut made = Vec::new();
-        for source in &self.files {
+        for source in self.files.iter().filter(|file| file.compiled.is_none()) {
             let Some(path) = bytecode_of(&source.path, cache_tag) else { continue };
-            let Some((file, size, _)) =
-                compiled.open_if_there(&path).map_err(self.hostile(&path))?
+            let Some((file, size, _)) = staged.open_if_there(&path).map_err(self.hostile(&path))?
             else {
                 continue;
             };
@@ -88,11 +111,24 @@ impl Unpacked {
             hasher.update_reader(&file).map_err(self.hostile(&path))?;
             let object = (size > 0).then(|| Digest(*hasher.finalize().as_bytes()));
             let content = FileContent { object, executable: false };
-            made.push(UnpackedFile { path, content, size, is_compiled: true });
+            made.push(UnpackedFile { path, content, size, compiled: None });
         }
-        self.files.append(&mut made);
-        self.compiled = Some((compiled, root));
-        Ok(())
+        Ok(Bytecode { staged, root, files: made })
+    }
+
+    /// Takes bytecode that was found. What it has already is not replaced.
+    pub fn add(&mut self, mut bytecode: Bytecode) {
+        let known: HashSet<String> = self
+            .files
+            .iter()
+            .filter(|file| file.compiled.is_some())
+            .map(|file| file.path.clone())
+            .collect();
+        let number = Some(self.compiled.len());
+        let found = std::mem::take(&mut bytecode.files).into_iter();
+        let new = found.filter(|file| !known.contains(&file.path));
+        self.files.extend(new.map(|file| UnpackedFile { compiled: number, ..file }));
+        self.compiled.push(bytecode);
     }
 
     fn hostile(&self, path: &str) -> impl Fn(io::Error) -> AddError + use<> {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::confine::{Bind, Confine, Input, Job, JobOutput, Reach};
+use super::confine::{Bind, Confine, Input, Job, JobOutput, Reach, Stop};
 use super::index::{Index, Places};
 use super::lock::{self, BUILT_INSIDE, Source};
 use super::requirement::{Choice, Requirement};
@@ -320,6 +320,7 @@ impl Uv<'_> {
             input: Input::default(),
             directory: "/tmp".into(),
             timeout: PATIENCE,
+            stop: Stop::default(),
         }
     }
 

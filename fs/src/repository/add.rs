@@ -3,20 +3,22 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use tempfile::TempDir;
 
-use super::{Repository, remove_beside};
+use super::{Repository, beside};
 use crate::environment::{Environment, EnvironmentSpec, Plain, distribution_name};
 use crate::ingest::archives::Archives;
 use crate::ingest::commit::{Incoming, Installed, commit};
-use crate::ingest::confine::Confine;
-use crate::ingest::gather::{Gather, merged};
+use crate::ingest::confine::{Confine, Stop};
+use crate::ingest::gather::{Gather, Gathered};
 use crate::ingest::lock::{self, Locked};
 use crate::ingest::merged::merge;
 use crate::ingest::prefer::prefer;
 use crate::ingest::source::{self, Built};
 use crate::ingest::staged::Staged;
+use crate::ingest::staging::{Borrowed, Memory, Staging};
 use crate::ingest::trace::{self, Recorded};
 use crate::ingest::uv::Uv;
 use crate::ingest::wanted::Wanted;
@@ -75,7 +77,7 @@ impl Repository {
         let used = self.obtain(confine, &uv, &wanted, &locked, told)?;
         told(Step::begun("publishing"));
         let published = self.publish(spec, &wanted, &locked)?;
-        remove_beside(used.into_iter().map(TempDir::keep).collect());
+        beside(move || drop(used));
         Ok(published)
     }
 
@@ -147,7 +149,7 @@ impl Repository {
         wanted: &Wanted,
         locked: &[Locked],
         told: &mut dyn FnMut(Step),
-    ) -> Result<Vec<TempDir>, AddError> {
+    ) -> Result<Vec<(TempDir, Option<Borrowed>)>, AddError> {
         let key = |one: &Locked| format!("{} {}", one.artifact(), uv.interpreter.identity());
         let mut used = Vec::new();
         loop {
@@ -244,35 +246,32 @@ impl Repository {
         missing: &[&Locked],
         present: &[PathBuf],
         told: &mut dyn FnMut(Step),
-    ) -> Result<TempDir, AddError> {
-        let staging = self.folder()?;
+    ) -> Result<(TempDir, Option<Borrowed>), AddError> {
+        let (disk, memory) = (self.folder()?, self.memory.as_ref().and_then(Memory::borrow));
+        let staging = Staging::of(disk.path(), memory.as_ref())?;
         let interpreter = uv.interpreter;
-        let gather = Gather { confine, uv, kept: &self.kept, wanted, staging: staging.path() };
-        let gathered = gather.all(missing, told)?.into_iter().zip(missing);
-        let incoming: Vec<_> = gathered
-            .map(|(one, locked)| Incoming {
-                artifact: locked.artifact(),
-                archive: one.archive,
-                unpacked: one.unpacked,
-            })
-            .collect();
-        let recorded = if interpreter.is_present {
+        let (kept, stop) = (&self.kept, &Stop::default());
+        let gather = Gather { confine, uv, kept, wanted, staging: &staging, stop };
+        let mut gathered = gather.all(missing, told)?;
+        let (recorded, rest) = if interpreter.is_present {
             told(Step::begun("tracing imports"));
-            let place = merged(staging.path());
-            match merge(incoming.iter().map(|one| &one.unpacked), interpreter, &place) {
-                Ok(()) => {
-                    let wanted = to_import(&incoming, &wanted.requested);
-                    trace::record(confine, &place, present, uv.work, interpreter, &wanted)
-                }
-                // They exclude each other, which publishing tells.
-                Err(error) => {
-                    tracing::warn!(%error, "imports are not traced");
-                    Recorded::default()
-                }
-            }
+            thread::scope(|scope| {
+                let tracing = scope.spawn(|| trace(&gather, &gathered, present));
+                let rest = gather.rest(&gathered);
+                (tracing.join().unwrap_or_default(), rest)
+            })
         } else {
-            Recorded::default()
+            (Recorded::default(), Ok(Vec::new()))
         };
+        for (number, bytecode) in rest? {
+            gathered[number].unpacked.add(bytecode);
+        }
+        let incoming = gathered.into_iter().zip(missing).map(|(one, locked)| Incoming {
+            artifact: locked.artifact(),
+            archive: one.archive,
+            unpacked: one.unpacked,
+        });
+        let incoming: Vec<_> = incoming.collect();
         let _turn = self.turn();
         let mut tell = |done, total| {
             told(Step { step: "storing".to_owned(), done, total, unit: Unit::Bytes });
@@ -280,16 +279,34 @@ impl Repository {
         let interpreter = interpreter.identity();
         let installed = Installed { incoming: &incoming, recorded, interpreter };
         commit(&self.catalog, &self.segments, installed, &mut tell)?;
-        Ok(staging)
+        Ok((disk, memory))
+    }
+}
+
+/// What importing new distributions reads, with what is `present` beside them.
+fn trace(gather: &Gather<'_>, gathered: &[Gathered], present: &[PathBuf]) -> Recorded {
+    let Gather { confine, uv, wanted, staging, stop, .. } = *gather;
+    let place = staging.merged();
+    match merge(gathered.iter().map(|one| &one.unpacked), uv.interpreter, &place) {
+        Ok(()) => {
+            let wanted = to_import(gathered, &wanted.requested);
+            let wanted = (&wanted, stop);
+            trace::record(confine, &place, present, uv.work, uv.interpreter, wanted)
+        }
+        // They exclude each other, which publishing tells.
+        Err(error) => {
+            tracing::warn!(%error, "imports are not traced");
+            Recorded::default()
+        }
     }
 }
 
 /// What to import of new distributions to see what that reads: what was asked for first, as
 /// functions will.
-fn to_import(incoming: &[Incoming], requested: &BTreeSet<String>) -> trace::Wanted {
-    let modules_of = |one: &Incoming| one.unpacked.modules.clone();
+fn to_import(gathered: &[Gathered], requested: &BTreeSet<String>) -> trace::Wanted {
+    let modules_of = |one: &Gathered| one.unpacked.modules.clone();
     let (asked, other): (Vec<_>, Vec<_>) =
-        incoming.iter().partition(|one| requested.contains(&one.unpacked.name));
+        gathered.iter().partition(|one| requested.contains(&one.unpacked.name));
     let explored: Vec<String> = asked.into_iter().flat_map(modules_of).collect();
     let modules = explored.iter().cloned().chain(other.into_iter().flat_map(modules_of));
     trace::Wanted { modules: modules.collect(), explored }

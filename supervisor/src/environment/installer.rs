@@ -95,8 +95,12 @@ impl Installer {
         heard: &mut dyn FnMut(&str),
     ) -> io::Result<Result<JobOutput, PathBuf>> {
         let given_up = || Err(io::Error::other("it was given up: nobody waits for it any more"));
+        let stopped = || Err(io::Error::other("it was ended: what it was a part of has failed"));
         if self.is_given_up() {
             return given_up();
+        }
+        if job.stop.is_called() {
+            return stopped();
         }
         let plan = Plan {
             standing: Standing::Installer,
@@ -134,7 +138,8 @@ impl Installer {
         let stderr = thread::spawn(|| read_bounded(stderr, move |bytes| listener.hear(bytes)));
         let until = Instant::now() + job.timeout;
         let mut ended = false;
-        while !ended && space.is_left()? && Instant::now() < until && !self.is_given_up() {
+        let goes_on = || !self.is_given_up() && !job.stop.is_called();
+        while !ended && space.is_left()? && Instant::now() < until && goes_on() {
             ended = pidfd::wait_end(process.pidfd.as_fd(), SPACE_PACE)?;
             lines.arrived(heard);
         }
@@ -153,6 +158,9 @@ impl Installer {
         }
         if !ended && self.is_given_up() {
             return given_up();
+        }
+        if !ended && job.stop.is_called() {
+            return stopped();
         }
         if !ended {
             return Err(io::Error::new(

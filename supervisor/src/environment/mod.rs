@@ -9,6 +9,7 @@ mod installer;
 mod interpreter;
 mod lines;
 mod making;
+mod memory;
 mod part;
 mod requirements;
 mod root;
@@ -19,6 +20,7 @@ mod trees;
 
 pub use audience::Audience;
 pub use installer::Installer;
+pub use memory::in_memory;
 pub use requirements::requirements;
 pub use root::Root;
 pub use table::{Environments, EnvironmentsError, Wanted};

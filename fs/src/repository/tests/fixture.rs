@@ -264,7 +264,7 @@ pub fn unpacked(root: &Path, locked: &Locked) -> Unpacked {
             path: path[1..].to_owned(),
             content: FileContent { object, executable },
             size: content.len() as u64,
-            is_compiled: false,
+            compiled: None,
         }
     });
     Unpacked::at(root, name.to_owned(), version.to_owned(), files.collect())
