@@ -150,6 +150,7 @@ fn of_zygotes() -> Vec<(&'static str, Vec<Test>)> {
         ("zygote::libraries", zygote::libraries::tests()),
         ("zygote::loading", zygote::loading::tests()),
         ("zygote::metadata", zygote::metadata::tests()),
+        ("zygote::contents", zygote::contents::tests()),
         ("zygote::order", zygote::order::tests()),
         ("zygote::reads", zygote::reads::tests()),
         ("zygote::safety", zygote::safety::tests()),

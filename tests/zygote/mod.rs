@@ -2,6 +2,7 @@
 
 pub mod ahead;
 pub mod children;
+pub mod contents;
 pub mod files;
 pub mod forked;
 pub mod hooks;

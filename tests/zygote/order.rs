@@ -9,9 +9,6 @@ use crate::tests;
 
 tests!(
     what_is_changed_ahead_of_an_import_holds,
-    what_is_changed_in_a_package_holds,
-    what_is_only_used_of_a_package_makes_no_difference,
-    what_packages_change_is_no_order_of_the_function,
     modules_beside_the_handler_come_first,
     what_no_import_reads_makes_no_difference,
     handlers_of_each_kind_are_loaded_again,
@@ -23,7 +20,7 @@ tests!(
 );
 
 /// Keeps what it has found when it was imported.
-const KNOB: &str = "
+pub const KNOB: &str = "
 import builtins, concurrent.futures, json, locale, logging, os, queue, socket, ssl, sys, threading, time
 import urllib.request
 try:
@@ -51,10 +48,19 @@ logging.getLogger('loud').info('loud is well')
 logging.getLogger('loud').warning('loud is unwell')
 ";
 
-/// An instance with a zygote that has imported `knob` and more.
-fn with_zygote(packages: &[(&str, &str)]) -> (Index, Instance) {
+/// An instance with a zygote that has imported packages.
+pub fn with_zygote(packages: &[(&str, &str)]) -> (Index, Instance) {
     let index = index(&["six"], packages);
     let instance = instance(&index, None, None);
+    seed(&instance, packages);
+    (index, instance)
+}
+
+/// An instance of another interpreter with such a zygote.
+pub fn with_interpreter(python: String, packages: &[(&str, &str)]) -> (Index, Instance) {
+    let index = index(&["six"], packages);
+    let variables = vec![("UV_DEFAULT_INDEX", index.url("")), ("PIPSQUEAK_PYTHON", python)];
+    let instance = Instance::start(&Options { variables, ..Options::default() });
     seed(&instance, packages);
     (index, instance)
 }
@@ -72,13 +78,14 @@ fn seed(instance: &Instance, packages: &[(&str, &str)]) {
     assert_eq!(forked["tier"], "zygote", "{forked}");
 }
 
-fn unlike(instance: &Instance, name: &str) -> Value {
+/// The reason why no zygote serves a function, if none does.
+pub fn unlike(instance: &Instance, name: &str) -> Value {
     instance.json(&["explain", name, "--json"])["unlike"].clone()
 }
 
 /// Deploys a function whose `check` is true in a plain interpreter, and tells that it was not served by a
 /// zygote, because of `reason`.
-fn holds(instance: &Instance, name: &str, (code, check, reason): (&str, &str, &str)) {
+pub fn holds(instance: &Instance, name: &str, (code, check, reason): (&str, &str, &str)) {
     let code = format!("{code}\ndef handler(event): return bool({check})\n");
     instance.deploy(name, &code, &["--env", "lab"]);
     let answer = instance.invoke(name, &json!(1));
@@ -219,168 +226,6 @@ fn what_is_changed_ahead_of_an_import_holds() {
     assert_eq!(instance.invoke("change0", &json!(1))["tier"], "ssd");
     let log = instance.ok(&["logs", "change0"]);
     assert_eq!(log.matches("the variable KNOB was").count(), 1, "{log}");
-}
-
-/// Has settings in each way that packages have them.
-const BASE: &str = "
-import logging, threading
-
-logger = logging.getLogger('base')
-DEBUG, _count, cache = False, 0, []
-settings = {'plain': 1, 'section': {'mode': 'plain'}}
-
-class Options:
-    def __init__(self): self.mode, self.lock = 'plain', threading.Lock()
-
-class Table(dict):
-    def __setitem__(self, name, value): super().__setitem__(name, value.upper())
-
-options, table, hooks = Options(), Table(mode='plain'), []
-
-def work(): return 'plain'
-def configure(**named): settings['section'].update(named)
-def count():
-    global _count
-    _count += 1
-class App: pass
-def __getattr__(name):
-    if name != 'late': raise AttributeError(name)
-    globals()[name] = lambda: 1
-    return globals()[name]
-";
-
-/// Keeps what it has found in the other when it was imported, and another that asks it for the same.
-const USER: &str = "
-import base
-found = [base.DEBUG, base.settings['plain'], base.settings['section']['mode'], base.options.mode,
-         base.table['mode'], list(base.hooks), base.work(), base._count]
-";
-const LAZY: &str = "import typing, six";
-const FURTHER: &str = "import user";
-const APART: &str = "import six";
-
-const CONTENT_CHANGES: [(&str, &str, &str); 13] = [
-    ("import base\nbase.DEBUG = True\nimport user", "user.found[0]", "base.DEBUG"),
-    ("import base\nbase.settings['plain'] = 2\nimport user", "user.found[1] == 2", "base.settings"),
-    (
-        "import base\nbase.configure(mode='own')\nimport user",
-        "user.found[2] == 'own'",
-        "base.settings",
-    ),
-    (
-        "import base\nbase.configure(mode='own')\nimport further",
-        "further.user.found[2] == 'own'",
-        "base.",
-    ),
-    (
-        "import base\nbase.options.mode = 'own'\nimport user",
-        "user.found[3] == 'own'",
-        "base.options",
-    ),
-    (
-        "import base\nbase.table['mode'] = 'own'\nimport user",
-        "user.found[4] == 'OWN'",
-        "base.table",
-    ),
-    ("import base\nbase.hooks.append(1)\nimport user", "user.found[5] == [1]", "base.hooks"),
-    ("import base\nbase.work = lambda: 'own'\nimport user", "user.found[6] == 'own'", "base.work"),
-    ("from base import count\ncount()\nfrom user import found", "found[7] == 1", "base._count"),
-    (
-        "import base\ntry:\n    base.DEBUG = True\n    import user\nexcept BaseException:\n    user = None",
-        "user.found[0]",
-        "base.DEBUG",
-    ),
-    (
-        "import base, importlib\nbase.DEBUG = True\nuser = importlib.import_module('user')",
-        "user.found[0]",
-        "base.DEBUG",
-    ),
-    (
-        "import base\ndef later():\n    base.DEBUG = True\n    import user\n    return user\nuser = later()",
-        "user.found[0]",
-        "base.DEBUG",
-    ),
-    (
-        "import base\nfrom unittest import mock\nwith mock.patch.object(base, 'work', lambda: 'own'):\n    import user",
-        "user.found[6] == 'own'",
-        "base.work",
-    ),
-];
-
-const CONTENT_PACKAGES: [(&str, &str); 4] =
-    [("base", BASE), ("user", USER), ("further", FURTHER), ("apart", APART)];
-
-fn what_is_changed_in_a_package_holds() {
-    let (_index, instance) = with_zygote(&CONTENT_PACKAGES);
-    for (number, case) in CONTENT_CHANGES.into_iter().enumerate() {
-        holds(&instance, &format!("content{number}"), case);
-    }
-    // By a module of the function's own, which has ended by then.
-    let folder = instance.scratch().join("own");
-    std::fs::create_dir_all(&folder).unwrap();
-    for (name, text) in [
-        ("main.py", "import setup_base\nimport user\ndef handler(event): return user.found[0]\n"),
-        ("setup_base.py", "import base\nbase.DEBUG = True\n"),
-    ] {
-        std::fs::write(folder.join(name), text).unwrap();
-    }
-    let path = folder.to_str().unwrap();
-    instance.ok(&["deploy", "own", path, "--handler", "main.handler", "--env", "lab"]);
-    let answer = instance.invoke("own", &json!(1));
-    assert_eq!((&answer["result"], &answer["tier"]), (&json!(true), &json!("ssd")), "{answer}");
-}
-
-const CONTENT_USES: [&str; 6] = [
-    "import base\nbase.work()\nimport user",
-    "import base\napp = base.App()\nimport user",
-    "import base, logging\nlogging.basicConfig(level='DEBUG')\nbase.logger.info('own')\nimport user",
-    "import base\nbase.late()\nimport user",
-    "import base\nbase.DEBUG = True\nimport apart",
-    "import user, base\nbase.DEBUG = True\nimport apart",
-];
-
-fn what_is_only_used_of_a_package_makes_no_difference() {
-    let (_index, instance) = with_zygote(&CONTENT_PACKAGES);
-    for (number, code) in CONTENT_USES.iter().enumerate() {
-        is_forked(&instance, &format!("use{number}"), code);
-    }
-}
-
-/// Deploys a function of that code, and tells that a zygote serves it.
-fn is_forked(instance: &Instance, name: &str, code: &str) {
-    let code = format!("{code}\ndef handler(event): return 1\n");
-    instance.deploy(name, &code, &["--env", "lab"]);
-    let answer = instance.invoke(name, &json!(1));
-    assert_eq!(unlike(instance, name), json!(null), "{code} {answer}");
-    let seen = (&answer["result"], &answer["tier"]);
-    assert_eq!(seen, (&json!(1), &json!("zygote")), "{code} {answer}");
-}
-
-/// Changes what others have taken by the time it is imported.
-const PATCHER: &str = "
-import time
-time.sleep = lambda seconds: None
-";
-
-fn what_packages_change_is_no_order_of_the_function() {
-    let (_index, instance) = with_zygote(&[("knob", KNOB), ("patcher", PATCHER)]);
-    // A zygote that has imported the one, and not the other.
-    instance.ok(&["functions", "rm", "seed"]);
-    instance.ok(&["evict", "--zygotes"]);
-    instance.deploy("first", "import knob\ndef handler(event): return 1\n", &["--env", "lab"]);
-    instance.invoke("first", &json!(1));
-    instance.await_zygotes();
-    instance.ok(&["evict", "--paused"]);
-    assert_eq!(instance.invoke("first", &json!(1))["tier"], "zygote");
-    let code = "import patcher, knob\ndef handler(event): return knob.sleep(99)\n";
-    instance.deploy("second", code, &["--env", "lab"]);
-    let answer = instance.invoke("second", &json!(1));
-    assert_eq!((&answer["result"], &answer["tier"]), (&json!(null), &json!("ssd")), "{answer}");
-    // One that has imported both has done so in this order.
-    instance.await_zygotes();
-    instance.ok(&["evict", "--paused"]);
-    let answer = instance.invoke("second", &json!(1));
-    assert_eq!((&answer["result"], &answer["tier"]), (&json!(null), &json!("zygote")), "{answer}");
 }
 
 fn modules_beside_the_handler_come_first() {
@@ -570,21 +415,10 @@ fn what_an_import_tells_is_in_the_log() {
 fn it_holds_with_other_interpreters() {
     for (minor, prefix) in interpreters().into_iter().filter(|(minor, _)| *minor != 11) {
         let python = prefix.join(format!("bin/python3.{minor}")).to_str().unwrap().to_owned();
-        let packages =
-            [&CONTENT_PACKAGES[..], &[("knob", KNOB), ("loud", LOUD), ("lazy", LAZY)]].concat();
-        let index = index(&["six"], &packages);
-        let variables = vec![("UV_DEFAULT_INDEX", index.url("")), ("PIPSQUEAK_PYTHON", python)];
-        let instance = Instance::start(&Options { variables, ..Options::default() });
-        seed(&instance, &packages);
+        let (_index, instance) = with_interpreter(python, &[("knob", KNOB), ("loud", LOUD)]);
         for at in [0, 6, 8, 10, 16, 19, 23] {
             holds(&instance, &format!("change{at}"), CHANGES[at]);
         }
-        for at in [0, 2, 4, 6, 9, 11] {
-            holds(&instance, &format!("content{at}"), CONTENT_CHANGES[at]);
-        }
-        is_forked(&instance, "use", CONTENT_USES[1]);
-        // From CPython 3.13 on it makes them when they are asked for.
-        is_forked(&instance, "lazy", "from typing import ContextManager, Pattern\nimport lazy");
         let code = "import loud, knob\ndef handler(event): return 1\n";
         instance.deploy("harmless", code, &["--env", "lab"]);
         let answer = instance.invoke("harmless", &json!(1));
