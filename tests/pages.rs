@@ -54,7 +54,7 @@ fn prose(path: &Path) -> String {
     outside.split('`').step_by(2).collect::<Vec<_>>().join("")
 }
 
-/// What a heading is linked to by.
+/// The anchor of a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
@@ -67,7 +67,7 @@ fn anchors(path: &Path) -> BTreeSet<String> {
     headings.map(|line| anchor(line.trim_start_matches('#'))).collect()
 }
 
-/// Where the links of a page lead.
+/// Targets of the links of a page.
 fn links(text: &str) -> Vec<&str> {
     text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect()
 }

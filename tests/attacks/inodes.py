@@ -38,7 +38,7 @@ def lock():
 
 
 def meets():
-    """Where somebody else's locks are."""
+    """Files that somebody else has locked."""
     found = []
     for path in paths():
         try:
@@ -57,7 +57,7 @@ def meets():
 
 
 def watch(seconds):
-    """What others do with the files meanwhile."""
+    """The events of the files that others cause meanwhile."""
     heard = []
     signal.signal(signal.SIGIO, lambda number, _: heard.append(number))
     for path in ("/usr/bin", "/etc"):

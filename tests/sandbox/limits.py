@@ -1,4 +1,4 @@
-"""What programs find of their limits, each in its way."""
+"""The limits that programs find, each in its way."""
 
 import os
 

@@ -1,4 +1,4 @@
-//! What a function finds of its limits, by the ways in which programs ask.
+//! The limits that a function finds, by the ways in which programs ask.
 
 use serde_json::json;
 

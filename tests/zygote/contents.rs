@@ -1,4 +1,5 @@
-//! What a function's code sets in a package ahead of an import that reads it, although a zygote has imported both.
+//! Settings that a function's code makes in a package, ahead of an import that reads them, hold although a zygote has
+//! imported both.
 
 use serde_json::json;
 

@@ -13,10 +13,10 @@ use crate::report::{Better, Row};
 /// What can be set.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
-    /// How many environments, and as many functions: one of each
+    /// Number of environments, and of functions: one of each
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..1 << PACKAGES.len()))]
     known: u32,
-    /// How many are added at the same time
+    /// Number of those that are added at the same time
     #[arg(long, default_value_t = 4)]
     clients: usize,
 }
@@ -39,14 +39,14 @@ const PACKAGES: [&str; 14] = [
     "mdurl",
 ];
 
-/// What an environment with its function may have, in KiB.
+/// Memory that an environment with its function may have, in KiB.
 const EACH: f64 = 60.0;
-/// What `up` may take, in milliseconds.
+/// Time that `up` may take, in milliseconds.
 const UP: f64 = 2000.0;
 /// After this nothing is under way.
 const REST: Duration = Duration::from_secs(15);
 
-/// What the programs have at one moment.
+/// Memory and mounts of the programs at one moment.
 struct Cost {
     kibibytes: f64,
     mounts: usize,

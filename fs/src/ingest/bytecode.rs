@@ -30,7 +30,7 @@ const MANY_LATE: usize = 100;
 pub enum Share {
     /// All.
     All,
-    /// What imports may read.
+    /// The sources that imports may read.
     Early,
     /// Tests, which can be compiled while imports are traced.
     Late,

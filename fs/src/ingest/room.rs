@@ -1,4 +1,4 @@
-//! How much of a disk unpacking may fill.
+//! The share of a disk that unpacking may fill.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

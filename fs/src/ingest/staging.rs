@@ -1,4 +1,4 @@
-//! Where wheels are unpacked, for as long as an addition needs them: in memory as far as there is room,
+//! The folders in which wheels are unpacked, for as long as an addition needs them: in memory as far as there is room,
 //! otherwise on the disk.
 //!
 //! A file system on a disk takes longer to make and to remove thousands of small files than a processor

@@ -28,12 +28,12 @@ pub struct Unpacked {
     pub(super) compiled: Vec<Bytecode>,
 }
 
-/// What a job has compiled of a distribution.
+/// The bytecode that a job has made of a distribution.
 #[derive(Debug)]
 pub struct Bytecode {
     /// The root of an environment that has nothing else, where that job has written.
     staged: Staged,
-    /// The same as a path.
+    /// Its path.
     root: PathBuf,
     /// The files.
     files: Vec<UnpackedFile>,
@@ -74,7 +74,7 @@ impl Unpacked {
         }
     }
 
-    /// Where one of its files lies.
+    /// The place of one of its files.
     pub fn path(&self, file: &UnpackedFile) -> PathBuf {
         let root = self.bytecode(file).map_or(&self.root, |compiled| &compiled.root);
         root.join(&file.path)
@@ -140,7 +140,7 @@ impl Unpacked {
     }
 }
 
-/// Where the bytecode of a file is, if that is a source.
+/// The place of a file's bytecode, if the file is a source.
 fn bytecode_of(path: &str, cache_tag: &str) -> Option<String> {
     let (folder, name) = path.strip_suffix(".py")?.rsplit_once('/')?;
     Some(format!("{folder}/__pycache__/{name}.{cache_tag}.pyc"))

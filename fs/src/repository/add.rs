@@ -283,7 +283,7 @@ impl Repository {
     }
 }
 
-/// What importing new distributions reads, with what is `present` beside them.
+/// The files that importing new distributions reads, with what is `present` beside them.
 fn trace(gather: &Gather<'_>, gathered: &[Gathered], present: &[PathBuf]) -> Recorded {
     let Gather { confine, uv, wanted, staging, stop, .. } = *gather;
     let place = staging.merged();

@@ -26,7 +26,7 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// The same with the credentials that systemd gives, in the place of what is not named.
+    /// These settings with the credentials that systemd gives, in the place of what is not named.
     pub(super) fn or_credentials(self, variables: &Variables) -> Self {
         let credential = |name: &str| {
             let path = variables.path(CREDENTIALS)?.join(name);

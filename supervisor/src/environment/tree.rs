@@ -122,13 +122,13 @@ impl Tree {
         Ok((PathBuf::from(ENVIRONMENT), environment))
     }
 
-    /// What a sandbox needs to see besides its interpreter, detached and read-only.
+    /// The mounts that a sandbox needs besides its interpreter's, detached and read-only.
     pub fn mounts(&self, runtime: &Path) -> io::Result<Vec<Mounted>> {
         let runtime = mount::take(runtime, Access::ReadOnly)?;
         Ok(vec![self.mount()?, (PathBuf::from(RUNTIME), runtime)])
     }
 
-    /// What a sandbox needs to see of its interpreter, detached and read-only.
+    /// The mounts that a sandbox needs of its interpreter, detached and read-only.
     pub fn interpreter_mounts(&self) -> io::Result<Vec<Mounted>> {
         interpreter::mounts(&self.interpreter)
     }

@@ -1,4 +1,4 @@
-//! What events have of their senders and functions, encrypted in the database where there is a key.
+//! Payloads and errors of events, encrypted in the database where there is a key.
 
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, Row, params};
@@ -12,7 +12,7 @@ const CLEAN: i64 = 0x5051_5331;
 /// A column whose content is encrypted.
 #[derive(Debug, Clone, Copy)]
 pub enum Column {
-    /// What the function is given.
+    /// Payload of an event.
     Payload,
     /// Why the last attempt failed.
     Error,

@@ -82,7 +82,7 @@ pub enum Origin {
     Zygote {
         /// Whether its environment has more than the zygote has seen.
         is_wider: bool,
-        /// Whether the zygote has imported all that the function is known to import.
+        /// True if the zygote has imported all that the function is known to import.
         has_all: bool,
     },
 }

@@ -16,7 +16,7 @@ enum State {
     /// It is started from zygotes.
     #[default]
     Forked,
-    /// It is started from zygotes that have imported all that it imports, because it did not load in a child
+    /// Starts from zygotes alone that have imported all that it imports, because it did not load in a child
     /// of one that had not.
     Whole,
     /// It is started in interpreters of its own: why it did not load in a zygote's child.
@@ -29,7 +29,7 @@ enum State {
 }
 
 impl Trust {
-    /// Whether a child of a zygote may be tried; of one that `has_all` that the version imports, or not.
+    /// True if a child of a zygote may be tried; of one that `has_all` that the version imports, or not.
     pub fn may_fork(&self, has_all: bool) -> bool {
         match *lock(&self.0) {
             State::Forked | State::Nowhere => true,
@@ -47,7 +47,7 @@ impl Trust {
         }
     }
 
-    /// It has not loaded in a child of a zygote, which had all or not, and why; true if the same invocation is
+    /// Notes that it has not loaded in a child of a zygote, which had all or not; true if the same invocation is
     /// to try an interpreter of its own.
     pub fn has_failed_forked(&self, reason: &str, had_all: bool) -> bool {
         let mut state = lock(&self.0);

@@ -1,4 +1,4 @@
-//! What packets may go where, as plain data; `told` is how the kernel is told.
+//! Rules of which packets may go where, as plain data; `told` tells them to the kernel.
 
 mod told;
 

@@ -248,7 +248,7 @@ fn at(step: &'static str) -> impl Fn(io::Error) -> NatError {
     move |error| NatError::Step { step, error }
 }
 
-/// How many connections the machine tracks, as one of so many parts of which a sandbox may have one.
+/// The parts of the machine's table of connections, of which a sandbox may have one.
 const CONNECTIONS_PART: u32 = 32;
 
 /// Most connections of one sandbox.

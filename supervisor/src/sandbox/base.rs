@@ -1,4 +1,4 @@
-//! What the root of every sandbox is made of: the interpreter's system, and nothing of the host's own.
+//! The parts of every sandbox's root: the interpreter's system, and nothing of the host's own.
 //!
 //! The maker lives in a mount namespace of its own with only this in it:
 //!
@@ -39,7 +39,7 @@ pub const RUNTIME: &str = "/pipsqueak/runtime";
 
 /// What becomes the root of every sandbox, for the maker.
 pub const BASE: &str = "/base";
-/// Where the maker has folders of the host's system.
+/// The folder in which the maker has folders of the host's system.
 pub const HOST: &str = "/host";
 /// An empty folder, beside the base.
 pub const EMPTY: &str = "/empty";
@@ -154,7 +154,7 @@ pub fn make_mountpoint(path: &Path, is_folder: bool) -> io::Result<()> {
     write_file(path, b"")
 }
 
-/// Whether there is something at `inside`, a path in a sandbox.
+/// True if there is something at `inside`, a path in a sandbox.
 pub fn is_there(inside: &Path) -> bool {
     fs::symlink_metadata(in_base(inside)).is_ok()
 }

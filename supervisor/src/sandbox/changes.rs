@@ -14,12 +14,12 @@ use std::time::Duration;
 use super::base::SYSTEM;
 use super::orders::Maker;
 
-/// How often it is looked.
+/// Time between two looks.
 const PACE: Duration = Duration::from_secs(5);
-/// How deep folders of the system are looked at. What is installed below changes a database as well.
+/// Depth to which folders of the system are looked at. What is installed below changes a database as well.
 const DEPTH: u32 = 2;
 
-/// What the installing of packages changes, besides the system's folders.
+/// Files that the installing of packages changes, besides the system's folders.
 const INSTALLED: [&str; 10] = [
     "/etc",
     "/etc/alternatives",
@@ -36,7 +36,7 @@ const INSTALLED: [&str; 10] = [
 /// When each was changed last, to the nanosecond, and which file it is.
 type Stamps = BTreeMap<PathBuf, (i64, i64, u64)>;
 
-/// What is looked at besides the system: folders of interpreters that sandboxes see.
+/// Folders that are looked at besides the system: those of interpreters that sandboxes see.
 #[derive(Debug, Default)]
 pub struct Watched(Mutex<BTreeSet<PathBuf>>);
 

@@ -42,7 +42,7 @@ pub struct Plan {
     /// Folders of the host's that others see at the same places, of their commons or another: it sees them as it
     /// sees the system's.
     pub shared: Vec<Mounted>,
-    /// What it sees besides the base and those.
+    /// Mounts that it sees besides the base and those.
     pub mounts: Vec<Mounted>,
     /// Size limit of its `/tmp`, in bytes.
     pub tmp_bytes: u64,

@@ -50,7 +50,7 @@ impl Commons {
         Self { name: "installers".to_owned(), own_network: true }
     }
 
-    /// Whether each of the sandboxes has a network namespace of its own; else they are in the host's.
+    /// True if each of the sandboxes has a network namespace of its own; else they are in the host's.
     pub fn own_network(&self) -> bool {
         self.own_network
     }

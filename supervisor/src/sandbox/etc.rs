@@ -62,7 +62,7 @@ const MOST_BYTES: u64 = 4 << 20;
 /// Name of what takes another's place in a moment.
 const NEW: &str = ".new";
 
-/// What there is to be in it, by its path there.
+/// The entries that are to be in it, by their paths there.
 #[derive(Debug, Default)]
 pub struct Found(BTreeMap<PathBuf, Entry>);
 
@@ -73,7 +73,7 @@ enum Entry {
     Link(PathBuf),
 }
 
-/// What of the host's is to be in it, and what is made up.
+/// The host's files that are to be in it, and those that are made up.
 pub fn of_host() -> io::Result<Found> {
     let mut found = Found::default();
     for (name, content) in MADE {
@@ -167,7 +167,7 @@ pub fn update(etc: &Path, found: Found) -> io::Result<()> {
     Ok(())
 }
 
-/// What is at a place, of what there is in copies.
+/// The entry for what is at a place, if it is of a kind that copies have.
 fn present(place: &Path) -> Option<Entry> {
     let kind = fs::symlink_metadata(place).ok()?.file_type();
     if kind.is_dir() {

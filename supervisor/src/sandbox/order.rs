@@ -69,7 +69,7 @@ pub struct SandboxOrder {
     pub owner: u32,
     /// Users inside: first inside, first outside (in the parent's namespace), count.
     pub users: Vec<(u32, u32, u32)>,
-    /// How many of the mounts are of what others see at the same places, which come first.
+    /// Number of the mounts that others see at the same places, which come first.
     pub shared: usize,
     /// Where the detached mounts go.
     pub mounts: Vec<PathBuf>,

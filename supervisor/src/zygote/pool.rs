@@ -122,7 +122,7 @@ pub struct Choice {
     pub is_whole: bool,
     /// Whether it has imported something that the function imports, or nothing is to be imported.
     pub helps: bool,
-    /// Whether it has imported all that the function is known to import.
+    /// True if it has imported all that the function is known to import.
     pub has_all: bool,
 }
 

@@ -20,7 +20,7 @@ const DEPTH: usize = 4;
 /// Most objects that are looked at behind one name. Tables of data are longer, and not changed.
 const MOST: usize = 2000;
 
-/// What a module's names stood for at one time.
+/// The objects that a module's names stood for at one time.
 pub struct Contents {
     dict: Py<PyDict>,
     /// The address of each name that counts, in the dictionary's order, and the digest of what it stands for.
@@ -82,7 +82,7 @@ impl Kinds {
         Self { top, known: HashMap::new() }
     }
 
-    /// Whether an object of a type has attributes of its own that count.
+    /// True if an object of a type has attributes of its own that count.
     fn count(&mut self, py: Python<'_>, kind: *mut ffi::PyTypeObject) -> bool {
         let top = &self.top;
         *self.known.entry(kind as usize).or_insert_with(|| {
@@ -185,7 +185,7 @@ fn is_module(object: *mut ffi::PyObject) -> bool {
     unsafe { ffi::PyModule_Check(object) != 0 }
 }
 
-/// Whether a type has a flag. It is alive while it is called.
+/// True if a type has a flag. The type is alive during the call.
 unsafe fn has(kind: *mut ffi::PyTypeObject, flag: c_ulong) -> bool {
     // SAFETY: as it is told above.
     unsafe { ffi::PyType_GetFlags(kind) & flag != 0 }

@@ -105,7 +105,7 @@ impl Modules {
         used
     }
 
-    /// What the own import of a module has wanted.
+    /// The modules that the own import of a module has wanted.
     fn wanted(&self, number: usize) -> &[usize] {
         let (wanted, ends) = &self.sealed;
         let begin = number.checked_sub(1).map_or(0, |before| ends[before]);

@@ -17,7 +17,7 @@ pub struct Steps {
 
 struct Seen {
     code: Py<PyAny>,
-    /// Where the first of these operations is, in bytes.
+    /// The offset of the first of these operations, in bytes, if there is one.
     first: Option<usize>,
 }
 
@@ -41,7 +41,7 @@ impl Steps {
         }
     }
 
-    /// Whether code of the function can have changed something by now.
+    /// True if code of the function can have changed something by now.
     pub fn have_acted(&mut self, py: Python<'_>) -> PyResult<bool> {
         let mut running = vec![false; self.seen.len()];
         let mut next = current(py);

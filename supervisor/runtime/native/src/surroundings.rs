@@ -107,7 +107,7 @@ pub struct Table {
     entries: Vec<Entry>,
     /// The dictionary's version, where it has one.
     version: Option<u64>,
-    /// Whether it is of a module that makes attributes when they are asked for (PEP 562), and may keep them.
+    /// True for a module that makes attributes when they are asked for (PEP 562), and may keep them.
     is_lazy: bool,
 }
 

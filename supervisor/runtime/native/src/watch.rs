@@ -26,7 +26,7 @@ static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
 pub struct State {
     pub mode: Mode,
     pub modules: Modules,
-    /// What the function's modules have done besides.
+    /// The steps of the function's modules besides imports.
     pub steps: Steps,
     /// The thread whose imports are recorded.
     pub thread: Option<ThreadId>,
@@ -69,7 +69,7 @@ struct Sealed {
     /// The modules that there are.
     all: Table,
     by_name: HashMap<String, usize>,
-    /// What is in modules of packages, and their names, by the modules' numbers.
+    /// The contents and the names of packages' modules, by the modules' numbers.
     contents: HashMap<usize, (String, Contents)>,
     /// What the runtime has imported for itself, and not every interpreter has.
     early: HashSet<String>,

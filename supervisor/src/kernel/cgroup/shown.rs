@@ -1,4 +1,4 @@
-//! What a sandbox sees of its own group: the limits by which programs size their pools and caches.
+//! A sandbox's view of its own group: the limits by which programs size their pools and caches.
 //!
 //! Programs find the place by `/proc/self/cgroup`, which calls the group `/`, because the sandbox's cgroup
 //! namespace begins there; or they look where a container has it.
@@ -12,7 +12,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use super::limits::Controller;
 use super::{Group, with_path};
 
-/// Where programs look for control groups.
+/// The folder in which programs look for control groups.
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// Notices whether the limit of a group's memory is read.
@@ -62,7 +62,7 @@ impl Group {
 }
 
 impl LimitWatch {
-    /// Whether it was read since it was watched.
+    /// True if it was read since it was watched.
     pub fn was_read(&self) -> io::Result<bool> {
         match self.0.as_ref().map(Inotify::read_events) {
             None | Some(Err(Errno::EAGAIN)) => Ok(false),

@@ -1,4 +1,4 @@
-//! How the kernel is told of rules: tables of nftables, by netlink.
+//! Rules as the kernel takes them: tables of nftables, by netlink.
 
 use std::io;
 
@@ -132,7 +132,7 @@ impl Chain {
         }
     }
 
-    /// What kind of chain it is, its hook, and its priority, as nft(8) has them by name.
+    /// Kind of the chain, its hook, and its priority, as nft(8) has them by name.
     fn place(self) -> (&'static str, i32, i32) {
         match self {
             Self::Arrival => ("filter", libc::NF_INET_PRE_ROUTING, 0),
@@ -178,12 +178,12 @@ mod nfta {
 const NETFILTER: SockProtocol = SockProtocol::NetlinkNetFilter;
 /// struct nfgenmsg: family, version, resource.
 const HEADER: [u8; 4] = [libc::NFPROTO_INET as u8, 0, 0, 0];
-/// What nft(8) calls the type of a link's name, so that it can list the set.
+/// The type of a link's name as nft(8) has it, so that it can list the set.
 const IFNAME_TYPE: u32 = 41;
 const IFNAME_BYTES: u32 = 16;
 /// That it is in the machine's order, which nft(8) has to be told: kind, length, value.
 const IFNAME_ORDER: [u8; 6] = [0, 4, 1, 0, 0, 0];
-/// What nft(8) calls the type of an address.
+/// The type of an address as nft(8) has it.
 const IPV4_TYPE: u32 = 7;
 /// That packets add to a set: `NFT_SET_EVAL`.
 const SET_EVAL: u32 = 0x20;
