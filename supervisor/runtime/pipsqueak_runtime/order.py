@@ -109,9 +109,13 @@ def _is_of_interpreter(file):
 def _acting():
     """Numbers of the operations that call something, or change an object other than a module's own names."""
     before = set(sys.modules)
-    import opcode
-
-    numbers = {number for name, number in opcode.opmap.items() if name.startswith(ACTING)}
+    try:
+        from _opcode_metadata import opmap
+    except ImportError:
+        # Before CPython 3.13. It does without its library, which would stay mapped.
+        sys.modules.setdefault("_opcode", None)
+        from opcode import opmap
+    numbers = {number for name, number in opmap.items() if name.startswith(ACTING)}
     for name in set(sys.modules) - before:
         del sys.modules[name]
     return [number for number in numbers if number < 256]

@@ -82,8 +82,6 @@ pub enum Origin {
     Zygote {
         /// Whether its environment has more than the zygote has seen.
         is_wider: bool,
-        /// True if the zygote has imported all that the function is known to import.
-        has_all: bool,
     },
 }
 
@@ -303,7 +301,7 @@ impl Instance {
             "handler": info.handler,
             "memory": info.memory,
             "variables": self.function.variables.all(),
-            "wider": matches!(self.origin, Origin::Zygote { is_wider: true, .. }),
+            "wider": self.origin == Origin::Zygote { is_wider: true },
             "concurrency": info.concurrency,
             "longest_result": info.payload_out.unwrap_or(DEFAULT_PAYLOAD),
         });

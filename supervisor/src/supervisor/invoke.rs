@@ -153,7 +153,6 @@ impl Supervisor {
             let mut answered = answered.map_err(internal)?;
             drop(noted);
             let trust = &instance.function().trust;
-            let had_all = !matches!(instance.origin(), Origin::Zygote { has_all: false, .. });
             let (false, Err(error)) = (answered.reached == Reached::Handler, &answered.result)
             else {
                 if *tier != Tier::Paused {
@@ -161,7 +160,7 @@ impl Supervisor {
                 }
                 if let Some(reason) = answered.unlike.take() {
                     let reason: String = reason.chars().take(MOST_REASON).collect();
-                    trust.has_own_order(&reason, had_all);
+                    trust.has_own_order(&reason);
                     let line = format!("[started without a zygote from now on: {reason}]\n");
                     if let Some(recording) = &mut answered.recording {
                         recording.print(line.as_bytes());
@@ -178,12 +177,10 @@ impl Supervisor {
                 // Whoever has killed it may do so again.
                 (Reached::Nobody, _) => !std::mem::replace(&mut was_lost, true),
                 (Reached::Order, Origin::Zygote { .. } | Origin::Standby) => {
-                    trust.has_own_order(&reason, had_all);
+                    trust.has_own_order(&reason);
                     true
                 }
-                (_, Origin::Zygote { .. } | Origin::Standby) => {
-                    trust.has_failed_forked(&reason, had_all)
-                }
+                (_, Origin::Zygote { .. } | Origin::Standby) => trust.has_failed_forked(&reason),
                 (_, Origin::Interpreter) => {
                     trust.has_failed_fresh();
                     false

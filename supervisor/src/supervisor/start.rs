@@ -57,7 +57,7 @@ impl Supervisor {
         });
         let may_share = self.settings.tiers.zygote
             && !is_cold
-            && function.trust.may_fork(true)
+            && function.trust.may_fork()
             && function.variables.of_own_files().is_none();
         if let Some(tree) = known.as_ref().filter(|_| may_share)
             && let Some(spare) = self.zygotes.take_standby(function, tree)
@@ -81,7 +81,6 @@ impl Supervisor {
         if let Some(tree) = seen.filter(|_| may_share)
             && let Some(choice) = self.zygotes.choose(function, &tree)
             && choice.zygote.fits(function.info.tmp)
-            && function.trust.may_fork(choice.has_all)
         {
             let tier = if choice.helps { Tier::Zygote } else { Tier::Ssd };
             let zygote = choice.zygote;
@@ -89,8 +88,7 @@ impl Supervisor {
             match self.fork(&zygote, function, wider).await? {
                 Ok(spare) => {
                     self.zygotes.prove(&zygote);
-                    let origin =
-                        Origin::Zygote { is_wider: wider.is_some(), has_all: choice.has_all };
+                    let origin = Origin::Zygote { is_wider: wider.is_some() };
                     let instance = Arc::new(Instance::new(spare, function.clone(), origin)?);
                     let (zygote, before) = (Some((choice.id, Arc::downgrade(&zygote))), None);
                     return Ok(Some(Obtained { instance, tier, tree, zygote, began, before }));

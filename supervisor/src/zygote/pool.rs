@@ -122,8 +122,6 @@ pub struct Choice {
     pub is_whole: bool,
     /// Whether it has imported something that the function imports, or nothing is to be imported.
     pub helps: bool,
-    /// True if it has imported all that the function is known to import.
-    pub has_all: bool,
 }
 
 impl Pool {
@@ -179,7 +177,6 @@ impl Pool {
             zygote: zygote.clone(),
             is_whole: slot.tree.key == tree.key,
             helps: wanted.is_empty() || !wanted.intersection(&slot.seen.modules).is_empty(),
-            has_all: wanted.difference(&slot.seen.modules).is_empty(),
         })
     }
 
