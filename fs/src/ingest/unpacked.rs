@@ -44,7 +44,7 @@ pub struct Bytecode {
 pub struct UnpackedFile {
     /// Path from the environment's root.
     pub path: String,
-    /// What is there.
+    /// The content, or the target of a link.
     pub content: FileContent,
     /// Its size in bytes.
     pub size: u64,

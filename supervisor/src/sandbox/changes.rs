@@ -1,6 +1,6 @@
 //! Changes of the host's system, after which what sandboxes see of it is brought up to date.
 //!
-//! They see it through overlays, which remember what they have found, and as copies. So it is looked now and then
+//! Sandboxes see it through overlays, which remember what they have found, and as copies. So it is looked now and then
 //! when packages were installed last, by their databases, and when folders were changed, for all else.
 
 use std::collections::{BTreeMap, BTreeSet};

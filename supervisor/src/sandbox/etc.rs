@@ -1,6 +1,6 @@
 //! `/etc` of every sandbox: what an interpreter and its libraries read there, and nothing secret.
 //!
-//! It is made of copies: each mount in the base is one more to copy for each sandbox, and inodes of the host's
+//! The folder is made of copies: each mount in the base is one more to copy for each sandbox, and inodes of the host's
 //! own are a way to it. The copies are brought up to date when the host's are others.
 
 use std::collections::BTreeMap;

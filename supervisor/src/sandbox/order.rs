@@ -114,7 +114,7 @@ pub enum Answer {
     },
     /// A commons is ready.
     Commons,
-    /// What sandboxes see of the system is up to date.
+    /// Success: what sandboxes see of the system is up to date.
     Refreshed,
     /// It failed, and nothing of it is left.
     Failed {

@@ -127,7 +127,7 @@ impl Maker {
         Ok(())
     }
 
-    /// What it answers to an order, and what comes with that.
+    /// The maker's answer to an order, and the descriptors that come with it.
     fn ask(
         &self,
         name: &str,

@@ -9,7 +9,7 @@ use super::{Chain, Rule, Term, Verdict};
 use crate::network::netlink::{self, ACK, APPEND, CREATE, Message};
 use crate::network::range::Range;
 
-/// What instances share: which links the machine forwards by only because of them.
+/// A record that instances share: which links the machine forwards by only because of them.
 const SHARED_TABLE: &str = "pipsqueak";
 const SHARED_SET: &str = "ways";
 const SHARED_CHAIN: &str = "guard";
