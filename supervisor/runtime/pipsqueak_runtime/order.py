@@ -108,11 +108,13 @@ def _is_of_interpreter(file):
 
 def _acting():
     """Numbers of the operations that call something, or change an object other than a module's own names."""
+    # Nothing that is not there may be imported: the folders of packages would be looked at, and what they have
+    # be remembered, which a child may see more of.
     before = set(sys.modules)
-    try:
+    if sys.version_info >= (3, 13):
         from _opcode_metadata import opmap
-    except ImportError:
-        # Before CPython 3.13. It does without its library, which would stay mapped.
+    else:
+        # It does without its library, which would stay mapped.
         sys.modules.setdefault("_opcode", None)
         from opcode import opmap
     numbers = {number for name, number in opmap.items() if name.startswith(ACTING)}
