@@ -115,14 +115,15 @@ impl<'a> Staging<'a> {
         Ok(Self { disk, room: Room::of(disk)?, memory, is_on_disk: AtomicBool::new(false) })
     }
 
-    /// The folder for `bytes` of the distribution `name`.
+    /// The folder for `bytes` of the distribution `name`. The disk must have room for them wherever it is, as
+    /// they are stored there.
     pub fn take(&self, name: &str, bytes: u64) -> Result<&Path, AddError> {
+        self.room.take(name, bytes)?;
         if let Some(memory) = self.memory
             && memory.take(bytes)
         {
             return Ok(memory.path());
         }
-        self.room.take(name, bytes)?;
         self.is_on_disk.store(true, Ordering::Relaxed);
         Ok(self.disk)
     }

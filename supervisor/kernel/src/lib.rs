@@ -6,6 +6,7 @@
 pub mod arrival;
 pub mod clone;
 pub mod descriptor;
+pub mod filesystem;
 pub mod filter;
 pub mod forked;
 pub mod getenv;
