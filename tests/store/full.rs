@@ -65,7 +65,7 @@ fn nothing_half_written_is_left_on_a_full_disk() {
     };
     let (mut failed, mut done) = (0, 0);
     // As much as the staging folder needs, and then what each write after it does.
-    for pages in (0..180).step_by(12) {
+    for pages in (0..90).step_by(6) {
         disk.leave(pages * 4096);
         let output = instance.call(&["env", "add", "new", "six"]);
         disk.empty();

@@ -8,6 +8,7 @@ use super::archives::earlier;
 use super::{Finding, REPAIR, RESTORE};
 use crate::catalog::{DistributionRow, Snapshot};
 use crate::gc::Mounted;
+use crate::gc::mark::{Roots, mark};
 use crate::ingest::commit::digest_of;
 use crate::ingest::lock::Locked;
 use crate::repository::{Repository, RepositoryError};
@@ -94,6 +95,7 @@ impl Checking<'_> {
     }
 
     fn views(&mut self, snapshot: &Snapshot) -> Result<(), RepositoryError> {
+        let reached = mark(snapshot, &Roots::default()).views;
         for (digest, row) in &snapshot.views {
             let path = index_path(&self.repository.views, digest);
             if row.unreached.is_some() && !path.exists() {
@@ -102,7 +104,10 @@ impl Checking<'_> {
             }
             let view = self.repository.catalog.view(digest)?;
             if view.is_none_or(|view| view.stale) {
-                self.find(&path, "it is not written yet", WRITE);
+                // An addition that failed leaves one that nothing reads.
+                if reached.contains(digest) {
+                    self.find(&path, "it is not written yet", WRITE);
+                }
                 continue;
             }
             if let Err(error) = Index::open(&path) {
