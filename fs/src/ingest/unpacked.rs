@@ -44,7 +44,7 @@ pub struct Bytecode {
 pub struct UnpackedFile {
     /// Path from the environment's root.
     pub path: String,
-    /// The content, or the target of a link.
+    /// Object of the content, and whether it may be executed.
     pub content: FileContent,
     /// Its size in bytes.
     pub size: u64,

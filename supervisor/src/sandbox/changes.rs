@@ -8,11 +8,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::base::SYSTEM;
 use super::orders::Maker;
+use crate::sync::{Mutex, lock};
 
 /// Time between two looks.
 const PACE: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ pub struct Watched(Mutex<BTreeSet<PathBuf>>);
 impl Watched {
     /// Has folders looked at from now on.
     pub fn note<'a>(&self, folders: impl Iterator<Item = &'a PathBuf>) {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = lock(&self.0);
         for folder in folders {
             if !watched.contains(folder) {
                 watched.insert(folder.clone());
@@ -77,7 +77,7 @@ impl Watched {
             note(Path::new(path), &mut all);
         }
         let system = SYSTEM.map(|name| Path::new("/").join(name));
-        let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let watched = lock(&self.0).clone();
         for folder in system.into_iter().chain(watched) {
             if fs::symlink_metadata(&folder).is_ok_and(|metadata| metadata.is_dir()) {
                 note_folder(&folder, DEPTH, &mut all);

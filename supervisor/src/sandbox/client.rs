@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use pipsqueak::wire::ChangingSandbox;
@@ -28,6 +28,7 @@ use super::{Mounted, Sandbox, SandboxError};
 use crate::kernel::cgroup::{Instance, Limits};
 use crate::kernel::pressure::Reading;
 use crate::network::Nat;
+use crate::sync::{Mutex, lock};
 
 /// What a sandbox is to be.
 #[derive(Debug)]
@@ -283,14 +284,14 @@ impl Sandboxes {
     /// there is is in its control group when those are cleared.
     pub fn stop(&self) -> io::Result<()> {
         let Some(maker) = self.maker.stop() else { return Ok(()) };
-        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let changes = lock(&self.changes).take();
         if let Some((stop, thread)) = changes {
             drop(stop);
             if thread.join().is_err() {
                 tracing::error!("the thread that looks for changes of the system has panicked");
             }
         }
-        let thread = self.teardown_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = lock(&self.teardown_thread).take();
         // What is dropped after this word is ended with the groups.
         let stopping = self.teardown.send(None).is_ok();
         if let Some(thread) = thread.filter(|_| stopping)
