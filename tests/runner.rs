@@ -153,6 +153,7 @@ fn of_zygotes() -> Vec<(&'static str, Vec<Test>)> {
         ("zygote::contents", zygote::contents::tests()),
         ("zygote::order", zygote::order::tests()),
         ("zygote::reads", zygote::reads::tests()),
+        ("zygote::replacing", zygote::replacing::tests()),
         ("zygote::safety", zygote::safety::tests()),
         ("zygote::same", zygote::same::tests()),
         ("zygote::standbys", zygote::standbys::tests()),

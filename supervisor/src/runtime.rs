@@ -46,6 +46,7 @@ const MODULES: &[(&str, &str)] = &modules!(
     "pipsqueak_runtime/preload.py",
     "pipsqueak_runtime/reads.py",
     "pipsqueak_runtime/rehearsal.py",
+    "pipsqueak_runtime/replaced.py",
     "pipsqueak_runtime/snapshot.py",
     "pipsqueak_runtime/standby.py",
     "pipsqueak_runtime/streaming.py",

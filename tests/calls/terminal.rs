@@ -94,7 +94,10 @@ fn a_terminal_carries_nothing_out() {
     assert!(text.contains("\\u{1b}[2J") && text.contains("back\\u{202e}dnuora"), "{text:?}");
     let json = text.lines().last().unwrap();
     let plain = instance.ok(&["invoke", "rude", "-d", "1"]);
-    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let value = |json: &str| {
+        serde_json::from_str::<serde_json::Value>(json)
+            .unwrap_or_else(|error| panic!("{json:?}: {error}, in {text:?}"))
+    };
     assert_eq!(value(json), value(&plain));
 }
 

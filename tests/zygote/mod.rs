@@ -11,6 +11,7 @@ pub mod loading;
 pub mod metadata;
 pub mod order;
 pub mod reads;
+pub mod replacing;
 pub mod safety;
 pub mod same;
 pub mod standbys;

@@ -1,8 +1,9 @@
 """Messages to and from the supervisor: a line of JSON, then bytes that belong to it."""
 
-import json
-
 import pipsqueak_native as native
+
+# Packages replace functions of `json`.
+from pipsqueak_runtime import json_text
 
 
 def receive(channel):
@@ -12,7 +13,7 @@ def receive(channel):
         return None
     frame, descriptors = message
     header, _, body = frame.partition(b"\n")
-    return json.loads(header), body, descriptors
+    return json_text.decode(header.decode()), body, descriptors
 
 
 def send(channel, header, body=b""):
@@ -22,4 +23,4 @@ def send(channel, header, body=b""):
 
 def compose(header, body=b""):
     """A header and its body as one message."""
-    return json.dumps(header).encode() + b"\n" + body
+    return json_text.encode(header) + b"\n" + body

@@ -33,6 +33,20 @@ class Hazard:
         return Hazard(self.text + text, self.look, self.key)
 
 
+class Stays:
+    """Something that an import has done for good."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def is_there(self):
+        return True
+
+    def by(self, text):
+        """The same, and how it came."""
+        return Stays(self.text + text)
+
+
 class Probe:
     """Tells what there is that was not there when it was asked last."""
 

@@ -87,13 +87,13 @@ def seal():
         list(BARE | own_ones | built_in),
         early,
         set(reads.modules),
-        _tables(),
-        list(_packages()),
+        tables(),
+        list(packages()),
         _acting(),
     )
 
 
-def _packages():
+def packages():
     """Modules that are not the interpreter's, each with its dictionary."""
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None) if isinstance(module, type(sys)) else None
@@ -139,7 +139,9 @@ ACTING = (
 )
 
 
-def _tables():
+def tables():
+    """What is put in the place of others, by what patches: the names of modules and classes of the interpreter,
+    each with its dictionary."""
     tables = []
     for name in PATCHED:
         module = sys.modules.get(name)

@@ -5,7 +5,8 @@ import os
 import sys
 import time
 
-from pipsqueak_runtime import environment, failure, handler, reads
+from pipsqueak_runtime import environment, failure, handler, reads, replaced
+from pipsqueak_runtime.hazards import Stays
 
 bootstrap = sys.modules["_frozen_importlib"]
 # What runs before any import, the environment's `.pth` files, is told under this name.
@@ -39,6 +40,7 @@ class Preloading:
         self.plain = bootstrap._find_and_load_unlocked
         self.probe, self.generators = probe, generators
         self.since = self.bytes = 0
+        self.replaced = None
 
     def run(self):
         """Imports them all, or those before the first that fails: what that leaves half-imported is in
@@ -48,6 +50,7 @@ class Preloading:
         self.generators.begin()
         reads.note_start(environment.FOLDER, environment.lines())
         reads.begin()
+        self.replaced = replaced.Watch()
         bootstrap._find_and_load_unlocked = self.load
         try:
             for name in self.wanted:
@@ -79,7 +82,10 @@ class Preloading:
             return random
         if name not in self.wanted or _thread.get_ident() != self.thread:
             return self.plain(name, import_, **lazy)
-        self.settle()
+        # Looking costs milliseconds, and a package's own modules are its own.
+        importer = self.open[-1] if self.open else None
+        is_other = importer is None or replaced.top(importer) != replaced.top(name)
+        self.settle(is_other)
         self.open.append(name)
         try:
             return self.plain(name, import_, **lazy)
@@ -88,7 +94,7 @@ class Preloading:
             self.importers.setdefault(name, []).extend(self.open[:-1])
             raise
         finally:
-            self.settle()
+            self.settle(is_other)
             self.open.pop()
 
     def fail(self, name, error):
@@ -100,11 +106,13 @@ class Preloading:
             "importers": self.importers.get(name, []),
         }
 
-    def settle(self):
+    def settle(self, leaves_package):
         """Charges what has changed since the last time to the module that is being imported; what
         is hazardous to those, too, that it is imported by."""
         now, owned = time.perf_counter_ns(), private_bytes()
         left, remarks = self.probe.news()
+        if self.open and leaves_package:
+            left += [Stays(f"replaces {one}") for one in self.replaced.news(self.open[-1])]
         if self.open:
             own = self.account(self.open[-1])
             own.ns += now - self.since

@@ -1,10 +1,11 @@
 """A function's process that imports, before it is any function's, what no zygote may have imported."""
 
 import gc
+import sys
 
 import pipsqueak_native as native
 
-from pipsqueak_runtime import environment, failure, handler, json_text, order, reads
+from pipsqueak_runtime import environment, failure, handler, json_text, order, reads, replaced
 
 
 def prepare(channel, modules):
@@ -12,11 +13,17 @@ def prepare(channel, modules):
     reads.note_start(environment.FOLDER, environment.lines())
     reads.begin()
     order.record()
-    failed = None
+    failed, watch = None, replaced.Watch()
     try:
         for name in modules:
             try:
+                count = len(sys.modules)
                 __import__(name)
+                # Functions may import it later than others, or not at all.
+                others = watch.news(name) if len(sys.modules) > count else []
+                if others:
+                    failed = failure.printable(f"{name} replaces {others[0]}", 1000)
+                    break
             except BaseException as error:
                 # What a package raises is not always an Exception.
                 reason = f"{name}: {failure.name(error)}: {failure.message(error)}"

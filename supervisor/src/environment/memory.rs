@@ -28,6 +28,7 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
 
     /// Whether the kernel is Linux 6.15 or a later one.
     fn is_new_enough() -> bool {
@@ -58,7 +59,10 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        assert!(!mounts.lines().any(|line| line.starts_with("pipsqueak ")));
+        let device = fs::metadata(&folder).unwrap().dev();
+        let device =
+            format!(" {}:{} ", nix::sys::stat::major(device), nix::sys::stat::minor(device));
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.lines().any(|line| line.contains(&device)));
     }
 }

@@ -71,18 +71,26 @@ impl Contents {
 
 /// Which types are of the same distribution as a module, as far as names tell: what else is in it is not its
 /// own. A logger knows all others.
-struct Kinds {
+pub struct Kinds {
     top: String,
     known: HashMap<usize, bool>,
 }
 
 impl Kinds {
-    fn new(module: &str) -> Self {
+    /// Of the distribution of the module of this name.
+    pub fn new(module: &str) -> Self {
         let top = module.split('.').next().unwrap_or_default().to_owned();
         Self { top, known: HashMap::new() }
     }
 
-    /// True if an object of a type has attributes of its own that count.
+    /// True if an object has attributes of its own that count.
+    pub fn has_attributes(&mut self, object: &Bound<'_, PyAny>) -> bool {
+        let kind = object.get_type_ptr();
+        // SAFETY: the type is that of an object which is alive.
+        let is_type = unsafe { has(kind, ffi::Py_TPFLAGS_TYPE_SUBCLASS) };
+        !is_type && !is_module(object.as_ptr()) && self.count(object.py(), kind)
+    }
+
     fn count(&mut self, py: Python<'_>, kind: *mut ffi::PyTypeObject) -> bool {
         let top = &self.top;
         *self.known.entry(kind as usize).or_insert_with(|| {
@@ -142,12 +150,14 @@ impl Walk<'_, '_> {
                 }
             } else if ffi::PyAnySet_Check(object) != 0 {
                 ffi::PySet_Size(object).hash(&mut self.digest);
-            } else if !has(kind, ffi::Py_TPFLAGS_TYPE_SUBCLASS)
-                && !is_module(object)
-                && self.kinds.count(self.py, kind)
-                && self.met.insert(object as usize)
-            {
-                self.attributes(object, depth);
+            } else {
+                let object = Bound::from_borrowed_ptr(self.py, object);
+                if self.kinds.has_attributes(&object)
+                    && self.met.insert(object.as_ptr() as usize)
+                    && let Some(dict) = attributes(&object)
+                {
+                    self.dict(dict.as_ptr(), depth);
+                }
             }
         }
     }
@@ -161,26 +171,26 @@ impl Walk<'_, '_> {
             true
         });
     }
-
-    fn attributes(&mut self, object: *mut ffi::PyObject, depth: usize) {
-        let name = intern!(self.py, "__dict__");
-        // SAFETY: the object is alive. What is found is owned here. An object without a dictionary is no
-        // failure of anybody's.
-        let dict = unsafe {
-            let dict = ffi::PyObject_GenericGetAttr(object, name.as_ptr());
-            if dict.is_null() {
-                ffi::PyErr_Clear();
-                return;
-            }
-            Bound::from_owned_ptr(self.py, dict)
-        };
-        if dict.is_instance_of::<PyDict>() {
-            self.dict(dict.as_ptr(), depth);
-        }
-    }
 }
 
-fn is_module(object: *mut ffi::PyObject) -> bool {
+/// The dictionary of an object's attributes, where it has one. No code of Python's runs.
+pub fn attributes<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
+    let name = intern!(object.py(), "__dict__");
+    // SAFETY: the object is alive. What is found is owned here. An object without a dictionary is no
+    // failure of anybody's.
+    let dict = unsafe {
+        let dict = ffi::PyObject_GenericGetAttr(object.as_ptr(), name.as_ptr());
+        if dict.is_null() {
+            ffi::PyErr_Clear();
+            return None;
+        }
+        Bound::from_owned_ptr(object.py(), dict)
+    };
+    dict.cast_into().ok()
+}
+
+/// Whether an object that is alive is a module.
+pub fn is_module(object: *mut ffi::PyObject) -> bool {
     // SAFETY: something refers to the object, of which the type alone is looked at.
     unsafe { ffi::PyModule_Check(object) != 0 }
 }

@@ -99,7 +99,8 @@ fn find_and_load<'py>(
             module
         }
         (Mode::Loading | Mode::Running, Some(text)) => {
-            take(py, &[text])?;
+            take(py, std::slice::from_ref(&text))?;
+            state().meet_import(&text);
             load()
         }
         _ => load(),

@@ -4,8 +4,10 @@
 mod beside;
 mod contents;
 mod imports;
+mod kept;
 mod later;
 mod modules;
+mod replaced;
 mod steps;
 mod surroundings;
 mod watch;
@@ -48,6 +50,8 @@ mod pipsqueak_native {
     };
     #[pymodule_export]
     use crate::imports::imports;
+    #[pymodule_export]
+    use crate::replaced::Held;
 }
 
 /// Receives one message: its body and its descriptors, or `None` at the end of the channel.

@@ -1,5 +1,7 @@
 //! The steps of a function's modules besides imports: whether their code can have changed something by now.
 
+use std::collections::HashSet;
+
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -12,6 +14,8 @@ pub struct Steps {
     folder: String,
     /// Operations that may change an object which others have, by their numbers.
     acting: Vec<u8>,
+    /// Names of modules in the folder.
+    own: HashSet<String>,
     seen: Vec<Seen>,
 }
 
@@ -27,10 +31,15 @@ impl Steps {
         self.acting = acting;
     }
 
-    /// Begins anew, with a function's code in a folder.
-    pub fn begin(&mut self, folder: &str) {
-        self.folder = format!("{folder}/");
+    /// Begins anew, with a function's code in a folder, and the names of modules there.
+    pub fn begin(&mut self, folder: &str, own: HashSet<String>) {
+        (self.folder, self.own) = (format!("{folder}/"), own);
         self.seen.clear();
+    }
+
+    /// Whether a module is the function's, as far as its name tells.
+    pub fn is_own(&self, name: &str) -> bool {
+        self.own.contains(name.split('.').next().unwrap_or(name))
     }
 
     /// Notes the code that imports something now, where it is a function's.

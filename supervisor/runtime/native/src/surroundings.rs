@@ -135,6 +135,11 @@ impl Table {
         Self { version, dict: dict.clone().unbind(), entries, is_lazy }
     }
 
+    /// Whether the entries are those of a dictionary.
+    pub fn is_of(&self, dict: &Bound<'_, PyDict>) -> bool {
+        self.dict.is(dict)
+    }
+
     /// The dictionary's version when its entries were taken, and now.
     pub fn versions(&self, py: Python<'_>) -> Option<(u64, u64)> {
         self.version.map(|taken| (taken, version(self.dict.bind(py))))
@@ -225,7 +230,8 @@ fn version(dict: &Bound<'_, PyDict>) -> u64 {
     unsafe { dict.as_ptr().add(1).cast::<u64>().add(1).read() }
 }
 
-fn is_callable(object: *mut ffi::PyObject) -> bool {
+/// Whether an object can be called that something refers to.
+pub fn is_callable(object: *mut ffi::PyObject) -> bool {
     // SAFETY: a dictionary refers to the object, of which only the type is looked at.
     unsafe { ffi::PyCallable_Check(object) != 0 }
 }

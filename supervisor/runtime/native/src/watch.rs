@@ -12,9 +12,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use crate::beside;
-use crate::contents::Contents;
 use crate::imports::printed_bytes;
 use crate::is_elsewhere;
+use crate::kept::{Actor, Kept};
 use crate::later::Types;
 use crate::modules::Modules;
 use crate::steps::Steps;
@@ -45,6 +45,8 @@ pub struct State {
     began: Option<(Look, u64)>,
     /// Versions of tables and of modules that were seen to do no harm, where they are not what they were.
     seen: HashMap<usize, u64>,
+    /// True once the child has imported something that the zygote had not.
+    has_imported: bool,
     /// Why the version is to have interpreters of its own.
     unlike: Option<String>,
 }
@@ -69,8 +71,7 @@ struct Sealed {
     /// The modules that there are.
     all: Table,
     by_name: HashMap<String, usize>,
-    /// The contents and the names of packages' modules, by the modules' numbers.
-    contents: HashMap<usize, (String, Contents)>,
+    packages: Kept,
     /// What the runtime has imported for itself, and not every interpreter has.
     early: HashSet<String>,
     /// What imports have looked for and not found.
@@ -202,6 +203,12 @@ impl State {
         }
     }
 
+    /// Notes that a module is imported now, which is the child's own import unless the zygote had it.
+    pub fn meet_import(&mut self, name: &str) {
+        let is_there = self.sealed.as_ref().is_some_and(|one| one.by_name.contains_key(name));
+        self.has_imported |= !is_there && !self.steps.is_own(name);
+    }
+
     /// Whether anything is otherwise than it was when the load began, and was not seen to do no harm.
     fn is_changed(&mut self, py: Python<'_>) -> bool {
         let (Some(sealed), Some((_, digest))) = (&self.sealed, &self.began) else { return false };
@@ -232,16 +239,18 @@ impl State {
     }
 
     /// Something in a module that modules which are taken now use, and that was taken before them, which the
-    /// function's code has changed meanwhile.
+    /// function's code or an import of the child's own has changed meanwhile.
     fn changed_content(&mut self, py: Python<'_>, names: &[String]) -> PyResult<Option<String>> {
         // A handler that runs has done more than import.
-        if self.mode == Mode::Loading && !self.steps.have_acted(py)? {
+        let actor = if self.mode != Mode::Loading || self.steps.have_acted(py)? {
+            Actor::Function
+        } else if self.has_imported {
+            Actor::Import
+        } else {
             return Ok(None);
-        }
+        };
         let Some(sealed) = &self.sealed else { return Ok(None) };
-        let used = self.modules.used(names).into_iter();
-        let mut contents = used.filter_map(|number| sealed.contents.get(&number));
-        Ok(contents.find_map(|(name, one)| Some(format!("{name}.{}", one.change(py, name)?))))
+        Ok(sealed.packages.change(py, &self.modules.used(names), actor))
     }
 
     /// Takes what is otherwise now for what does no harm.
@@ -307,13 +316,9 @@ pub fn seal(
     state.mode = Mode::Off;
     let bare: HashSet<_> = bare.into_iter().collect();
     state.modules.seal(by_name.keys().filter(|name| !bare.contains(*name)));
-    let contents = packages.into_iter().filter_map(|(name, dict)| {
-        let contents = Contents::of(&name, &dict);
-        Some((state.modules.find(&name)?, (name, contents)))
-    });
-    let contents = contents.collect();
+    let packages = Kept::of(packages, |name| state.modules.find(name));
     state.steps.know(acting);
-    state.sealed = Some(Sealed { tables, all, by_name, contents, early, missed, hooks });
+    state.sealed = Some(Sealed { tables, all, by_name, packages, early, missed, hooks });
 }
 
 /// Watches imports from now on, of a function whose code is in the folder `code`. What ends the load is
@@ -322,8 +327,9 @@ pub fn seal(
 pub fn begin(py: Python<'_>, code: &str, handler: String, refuse: Py<PyAny>) -> PyResult<()> {
     let mut state = state();
     let State { sealed: Some(sealed), modules, .. } = &mut *state else { return Ok(()) };
-    let mut reason = None;
+    let (mut reason, mut own) = (None, HashSet::new());
     beside::each_module(code, |name| {
+        own.insert(name.to_owned());
         if modules.is_untaken(name) && beside::is_module(code, name) {
             modules.shadow(name);
         } else if sealed.early.contains(name) && beside::is_module(code, name) {
@@ -334,7 +340,8 @@ pub fn begin(py: Python<'_>, code: &str, handler: String, refuse: Py<PyAny>) -> 
                 Some(format!("the function has a module {name}, which a package has looked for"));
         }
     });
-    state.steps.begin(code);
+    state.steps.begin(code, own);
+    state.has_imported = false;
     state.refuse = Some(refuse);
     state.began = Some((Look::now(py), Look::digest(py)));
     state.mode = Mode::Loading;

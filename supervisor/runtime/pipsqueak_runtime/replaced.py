@@ -1,0 +1,32 @@
+"""What imports replace in modules of others.
+
+A function that imports the same packages in another order, or not all of them, would see something else. So a
+zygote does without a module that does this: its children import it when the function does.
+"""
+
+import sys
+
+import pipsqueak_native as native
+
+from pipsqueak_runtime import order
+
+# Replaced by what only tells how a process has failed, which no import reads.
+TOLD = {"sys.excepthook", "sys.unraisablehook", "threading.excepthook"}
+
+
+class Watch:
+    """Tells what was replaced since it was asked last."""
+
+    def __init__(self):
+        self.held = native.Held()
+        self.news("")
+
+    def news(self, name):
+        """What is not of the package of the module `name`, and was replaced."""
+        found = self.held.replaced(top(name), sys.modules, order.tables(), list(order.packages()))
+        return [one for one in found if one not in TOLD]
+
+
+def top(name):
+    """The package of a module."""
+    return name.partition(".")[0]
