@@ -31,7 +31,8 @@ said = []
 def read(descriptor):
     data = os.read(descriptor, 65536)
     said.append(data)
-    return b''
+    # Nothing would be the end.
+    return data
 status = pty.spawn(sys.argv[2:], read)
 open(sys.argv[1], 'wb').write(b''.join(said))
 ";
