@@ -192,7 +192,9 @@ fn spares_wait_and_are_replaced() {
     eventually("a spare waits", || waiting() > 0);
     assert_eq!(start_of(&instance, "first"), (json!("zygote"), json!([{ "alpha": true }, null])));
     eventually("another has taken its place", || waiting() > 0);
-    // One that was killed is no trouble of a function's.
+    // One that was killed is no trouble of a function's; one that is not ready yet would be its zygote's.
+    instance.ok(&["evict", "--paused"]);
+    eventually("all that are made wait", || processes(&instance).len() as u64 == waiting());
     let spares = processes(&instance);
     assert!(!spares.is_empty());
     for process in &spares {

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
 use crate::contents::{Kinds, attributes, is_module};
-use crate::surroundings::{Table, each, is_callable, values};
+use crate::surroundings::{each, is_callable, values};
 
 /// Most entries behind one name that are looked at. Tables of data are longer, and not changed.
 const MOST: usize = 2000;
@@ -24,8 +24,7 @@ type Named<'py> = Vec<(String, Bound<'py, PyDict>)>;
 #[derive(Default)]
 pub struct Held {
     modules: HashMap<String, usize>,
-    tables: HashMap<String, Table>,
-    packages: HashMap<String, Names>,
+    names: HashMap<String, Names>,
 }
 
 #[pymethods]
@@ -53,22 +52,16 @@ impl Held {
             }
         }
         self.modules = modules;
-        for (name, dict) in tables {
-            let known = self.tables.remove(&name).filter(|table| table.is_of(&dict));
-            let changed = known.as_ref().and_then(|table| table.change(py, 0));
-            let table = match known {
-                Some(known) if changed.is_none() => known,
-                _ => Table::new(&dict),
-            };
-            found.extend(changed.map(|changed| (name.clone(), format!("{name}.{changed}"))));
-            self.tables.insert(name, table);
-        }
-        for (name, dict) in packages {
+        let tables = tables.into_iter().map(|(name, dict)| (name, Names::of_table(&dict)));
+        let packages = packages.into_iter().map(|(name, dict)| {
             let now = Names::of(&name, &dict);
-            let known = self.packages.get(&name).filter(|known| known.dict.is(&dict));
+            (name, now)
+        });
+        for (name, now) in tables.chain(packages) {
+            let known = self.names.get(&name).filter(|known| known.dict.is(&now.dict));
             let changed = known.and_then(|known| known.replaced(&now, py));
             found.extend(changed.map(|changed| (name.clone(), format!("{name}.{changed}"))));
-            self.packages.insert(name, now);
+            self.names.insert(name, now);
         }
         found.retain(|(name, _)| name.split('.').next() != Some(top));
         found.into_iter().map(|(_, text)| text).collect()
@@ -100,16 +93,31 @@ enum Within {
 impl Names {
     /// Takes what is in the module called `name`. The import system's own names, and modules, are left out.
     pub fn of(name: &str, dict: &Bound<'_, PyDict>) -> Self {
-        let (mut kinds, mut values) = (Kinds::new(name), Vec::new());
+        let mut kinds = Kinds::new(name);
+        Self::those_that(dict, |text, value| {
+            let counts = !text.starts_with("__") && !is_module(value);
+            counts.then(|| Value::of(dict.py(), value, &mut kinds))
+        })
+    }
+
+    /// Takes what can be called in a module or a class of the interpreter's, and is for everybody.
+    fn of_table(dict: &Bound<'_, PyDict>) -> Self {
+        Self::those_that(dict, |text, value| {
+            (!text.starts_with('_') && is_callable(value)).then(|| Value::called(value))
+        })
+    }
+
+    fn those_that(
+        dict: &Bound<'_, PyDict>,
+        mut take: impl FnMut(&str, *mut ffi::PyObject) -> Option<Value>,
+    ) -> Self {
+        let mut values = Vec::new();
         each(dict, |key, value| {
             // SAFETY: the dictionary refers to the key, which is looked at during the call.
             let text = unsafe { Bound::from_borrowed_ptr(dict.py(), key) };
-            let counts = text
-                .cast::<PyString>()
-                .is_ok_and(|text| text.to_cow().is_ok_and(|text| !text.starts_with("__")));
-            if counts && !is_module(value) {
-                values.push((key as usize, Value::of(dict.py(), value, &mut kinds)));
-            }
+            let text = text.cast::<PyString>().ok().and_then(|text| text.to_cow().ok());
+            let taken = text.and_then(|text| take(&text, value));
+            values.extend(taken.map(|taken| (key as usize, taken)));
             true
         });
         values.shrink_to_fit();
@@ -146,6 +154,12 @@ impl Value {
             is_callable: is_callable(object),
             within: Within::of(py, object, kinds),
         }
+    }
+
+    /// Something that can be called, whatever is in it.
+    fn called(object: *mut ffi::PyObject) -> Self {
+        let address = object as usize;
+        Self { address, is_none: false, is_callable: true, within: Within::Nothing }
     }
 
     fn is_replaced_by(&self, now: &Self) -> bool {

@@ -135,11 +135,6 @@ impl Table {
         Self { version, dict: dict.clone().unbind(), entries, is_lazy }
     }
 
-    /// Whether the entries are those of a dictionary.
-    pub fn is_of(&self, dict: &Bound<'_, PyDict>) -> bool {
-        self.dict.is(dict)
-    }
-
     /// The dictionary's version when its entries were taken, and now.
     pub fn versions(&self, py: Python<'_>) -> Option<(u64, u64)> {
         self.version.map(|taken| (taken, version(self.dict.bind(py))))
