@@ -24,6 +24,11 @@ class State:
 state = State()
 hook = None
 cache = None
+
+class LazyImport:
+    pass
+
+lazily = LazyImport()
 registry = {}
 
 def act():
@@ -38,9 +43,9 @@ found = [base.value, base.settings['mode'], base.state.level, base.hook is None,
 
 /// A function that imports one module after the other, and returns what the readers have found.
 fn importing(modules: &[&str]) -> String {
-    let imports: String = modules.iter().map(|name| format!("import {name}\n")).collect();
+    let imports = modules.join(", ");
     format!(
-        "{imports}import areader, zreader\n\ndef handler(event):\n    return [areader.found, zreader.found]\n"
+        "import {imports}, areader, zreader\n\ndef handler(event):\n    return [areader.found, zreader.found]\n"
     )
 }
 
@@ -92,7 +97,7 @@ fn what_replaces_something_is_in_no_zygote() {
     let instance =
         started(&[("base", BASE), ("areader", READER), ("zreader", READER), patcher, around]);
     instance.deploy("user", &importing(&["around"]), &["--env", "all"]);
-    instance.deploy("other", &importing(&[]), &["--env", "all"]);
+    instance.deploy("other", &importing(&["base"]), &["--env", "all"]);
     for _ in 0..3 {
         let answer = instance.invoke("user", &json!({}));
         assert_eq!(answer["result"][0][0], 2, "{answer}");
@@ -114,16 +119,24 @@ fn what_is_added_or_kept_when_it_is_asked_for_is_imported_ahead() {
     let adding = "
 import base, json, collections
 base.cache = 1.5
+base.lazily = json
 base.registry['adding'] = base.settings['sections']['adding'] = act = lambda: 1
 base.later = base.State()
+import halfway
 json.JSONEncoder.item_separator = json.JSONEncoder.item_separator
 import xml.dom
 ";
-    let instance =
-        started(&[("base", BASE), ("areader", READER), ("zreader", READER), ("adding", adding)]);
+    // Imports something of another package between two steps of its own.
+    let halfway = "from base import value\nimport areader\nvalue = 2";
+    let packages = [("base", BASE), ("areader", READER), ("zreader", READER), ("adding", adding)];
+    let instance = started(&[&packages[..], &[("halfway", halfway)]].concat());
     instance.deploy("user", &importing(&["adding"]), &["--env", "all"]);
     let (fresh, forked) = fresh_and_forked(&instance, "user", &json!({}));
     assert_eq!(forked, fresh);
     let seen = zygote(&instance);
-    assert_eq!(seen["modules"], json!(["adding", "areader", "base", "zreader"]), "{seen}");
+    assert_eq!(
+        seen["modules"],
+        json!(["adding", "areader", "base", "halfway", "zreader"]),
+        "{seen}"
+    );
 }

@@ -23,10 +23,16 @@ class Watch:
 
     def news(self, name):
         """What is not of the package of the module `name`, and was replaced."""
-        found = self.held.replaced(top(name), sys.modules, order.tables(), list(order.packages()))
+        packages = [one for one in order.packages() if not _is_initializing(one[1])]
+        found = self.held.replaced(top(name), sys.modules, order.tables(), packages)
         return [one for one in found if one not in TOLD]
 
 
 def top(name):
     """The package of a module."""
     return name.partition(".")[0]
+
+
+def _is_initializing(names):
+    """Whether a module, whose names these are, is still being imported: it is at work on itself."""
+    return getattr(names.get("__spec__"), "_initializing", False)

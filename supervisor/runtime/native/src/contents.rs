@@ -38,7 +38,9 @@ impl Contents {
             let counts = text
                 .cast::<PyString>()
                 .is_ok_and(|text| text.to_cow().is_ok_and(|text| !text.starts_with("__")));
-            if counts && !is_module(value) {
+            // SAFETY: as with the key.
+            let object = unsafe { Bound::from_borrowed_ptr(dict.py(), value) };
+            if counts && !is_module(value) && !kinds.is_lazy(&object) {
                 entries.push((key as usize, digest(dict.py(), value, &mut kinds)));
             }
             true
@@ -74,13 +76,14 @@ impl Contents {
 pub struct Kinds {
     top: String,
     known: HashMap<usize, bool>,
+    lazy: HashMap<usize, bool>,
 }
 
 impl Kinds {
     /// Of the distribution of the module of this name.
     pub fn new(module: &str) -> Self {
         let top = module.split('.').next().unwrap_or_default().to_owned();
-        Self { top, known: HashMap::new() }
+        Self { top, known: HashMap::new(), lazy: HashMap::new() }
     }
 
     /// True if an object has attributes of its own that count.
@@ -89,6 +92,19 @@ impl Kinds {
         // SAFETY: the type is that of an object which is alive.
         let is_type = unsafe { has(kind, ffi::Py_TPFLAGS_TYPE_SUBCLASS) };
         !is_type && !is_module(object.as_ptr()) && self.count(object.py(), kind)
+    }
+
+    /// True if an object stands for another until somebody asks for that, as far as its type's names tell: an import
+    /// by `lazy import` (PEP 810), or by what emulates that.
+    pub fn is_lazy(&mut self, object: &Bound<'_, PyAny>) -> bool {
+        let kind = object.get_type();
+        *self.lazy.entry(kind.as_ptr() as usize).or_insert_with(|| {
+            let names = [intern!(kind.py(), "__module__"), intern!(kind.py(), "__qualname__")];
+            names.iter().any(|name| {
+                let text = kind.getattr(name).and_then(|text| text.extract::<String>());
+                text.is_ok_and(|text| text.to_ascii_lowercase().contains("lazy"))
+            })
+        })
     }
 
     fn count(&mut self, py: Python<'_>, kind: *mut ffi::PyTypeObject) -> bool {

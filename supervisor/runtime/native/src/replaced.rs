@@ -78,9 +78,20 @@ pub struct Names {
 /// What a name stands for: an address, and those of what is in a dictionary, a list or an object there.
 struct Value {
     address: usize,
-    is_none: bool,
+    stands: Stands,
     is_callable: bool,
     within: Within,
+}
+
+/// For how long a name stands for what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    /// Until somebody asks for what the object is there for.
+    Lazily,
+    /// Until there is something: it is `None`.
+    Empty,
+    /// For good.
+    Still,
 }
 
 enum Within {
@@ -133,7 +144,9 @@ impl Names {
     fn replaced(&self, now: &Self, py: Python<'_>) -> Option<String> {
         let later: HashMap<_, _> = now.values.iter().map(|(key, value)| (key, value)).collect();
         let is_replaced = |(key, before): &&(usize, Value)| {
-            later.get(key).is_none_or(|value| before.is_replaced_by(value))
+            later
+                .get(key)
+                .map_or(before.stands == Stands::Still, |value| before.is_replaced_by(value))
         };
         let (key, _) = self.values.iter().find(is_replaced)?;
         if !later.contains_key(key) {
@@ -148,9 +161,18 @@ impl Names {
 impl Value {
     /// Looks at an object that a dictionary refers to.
     fn of(py: Python<'_>, object: *mut ffi::PyObject, kinds: &mut Kinds) -> Self {
+        // SAFETY: the object is alive during the call.
+        let known = unsafe { Bound::from_borrowed_ptr(py, object) };
+        let stands = if known.is_none() {
+            Stands::Empty
+        } else if kinds.is_lazy(&known) {
+            Stands::Lazily
+        } else {
+            Stands::Still
+        };
         Self {
             address: object as usize,
-            is_none: object == py.None().as_ptr(),
+            stands,
             is_callable: is_callable(object),
             within: Within::of(py, object, kinds),
         }
@@ -159,12 +181,16 @@ impl Value {
     /// Something that can be called, whatever is in it.
     fn called(object: *mut ffi::PyObject) -> Self {
         let address = object as usize;
-        Self { address, is_none: false, is_callable: true, within: Within::Nothing }
+        Self { address, stands: Stands::Still, is_callable: true, within: Within::Nothing }
     }
 
     fn is_replaced_by(&self, now: &Self) -> bool {
         if self.address != now.address {
-            return !self.is_none || now.is_callable;
+            return match self.stands {
+                Stands::Lazily => false,
+                Stands::Empty => now.is_callable,
+                Stands::Still => true,
+            };
         }
         match (&self.within, &now.within) {
             (Within::Entries(before), Within::Entries(now)) => {
