@@ -6,6 +6,7 @@ are too many. Handlers do no harm: a fork keeps them, as an import of the child'
 own would have made them.
 """
 
+import _signal
 import atexit
 import os
 import signal
@@ -17,6 +18,8 @@ from pipsqueak_runtime import files
 CHANNEL = 3
 # How long a thread or process may take to be gone that has been waited for, in seconds.
 PATIENCE = 0.05
+# glibc sets some beyond these for its own threads.
+SIGNALS = [int(number) for number in signal.valid_signals() if number < signal.SIGRTMIN]
 
 
 class Hazard:
@@ -178,14 +181,10 @@ def _signals():
     with open("/proc/self/status", "rb") as status:
         masks = [line for line in status if line.startswith((b"SigIgn", b"SigCgt"))]
     ignored, caught = (int(mask.split()[1], 16) for mask in masks)
-    found = set()
-    for number in signal.valid_signals():
-        # glibc sets some beyond these for its own threads.
-        if number < signal.SIGRTMIN:
-            bit = 1 << number - 1
-            action = (ignored & bit, caught & bit, id(signal.getsignal(number)))
-            found.add((number, action))
-    return found
+    # That of `signal` makes names of numbers, which takes longer than all the rest.
+    handler = _signal.getsignal
+    bits = ((number, 1 << number - 1) for number in SIGNALS)
+    return {(number, (ignored & bit, caught & bit, id(handler(number)))) for number, bit in bits}
 
 
 def _describe(target):

@@ -41,6 +41,8 @@ class Preloading:
         self.probe, self.generators = probe, generators
         self.since = self.bytes = 0
         self.replaced = None
+        # Something was loaded since it was looked at what is mapped.
+        self.has_loaded = False
 
     def run(self):
         """Imports them all, or those before the first that fails: what that leaves half-imported is in
@@ -62,15 +64,21 @@ class Preloading:
                     self.fail(name, error)
                     break
                 handler.stay()
-                self.account(name).hazards += self.probe.mapped()
+                # Few of them are not there by then, and the list of what is mapped is long.
+                if self.has_loaded:
+                    self.has_loaded = False
+                    self.account(name).hazards += self.probe.mapped()
         finally:
             bootstrap._find_and_load_unlocked = self.plain
             reads.end()
             end_watch()
+            # It holds as much as all modules have names.
+            self.replaced = None
 
     def load(self, name, import_, **lazy):
         """Takes the place of what imports a module that is not there yet. From CPython 3.15 on `lazy` says what
         is to come of a submodule that is nowhere."""
+        self.has_loaded = True
         module = self._load(name, import_, lazy)
         reads.loaded(name)
         return module

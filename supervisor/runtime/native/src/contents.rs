@@ -39,8 +39,8 @@ impl Contents {
                 .cast::<PyString>()
                 .is_ok_and(|text| text.to_cow().is_ok_and(|text| !text.starts_with("__")));
             // SAFETY: as with the key.
-            let object = unsafe { Bound::from_borrowed_ptr(dict.py(), value) };
-            if counts && !is_module(value) && !kinds.is_lazy(&object) {
+            let object = unsafe { Bound::ref_from_ptr(dict.py(), &value) };
+            if counts && !is_module(value) && !kinds.is_lazy(object) {
                 entries.push((key as usize, digest(dict.py(), value, &mut kinds)));
             }
             true
@@ -167,10 +167,10 @@ impl Walk<'_, '_> {
             } else if ffi::PyAnySet_Check(object) != 0 {
                 ffi::PySet_Size(object).hash(&mut self.digest);
             } else {
-                let object = Bound::from_borrowed_ptr(self.py, object);
-                if self.kinds.has_attributes(&object)
+                let object = Bound::ref_from_ptr(self.py, &object);
+                if self.kinds.has_attributes(object)
                     && self.met.insert(object.as_ptr() as usize)
-                    && let Some(dict) = attributes(&object)
+                    && let Some(dict) = attributes(object)
                 {
                     self.dict(dict.as_ptr(), depth);
                 }

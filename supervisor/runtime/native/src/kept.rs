@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::contents::Contents;
-use crate::replaced::Names;
+use crate::names::Names;
 
 /// Packages' modules, by their numbers.
 #[derive(Default)]

@@ -7,6 +7,7 @@ mod imports;
 mod kept;
 mod later;
 mod modules;
+mod names;
 mod replaced;
 mod steps;
 mod surroundings;

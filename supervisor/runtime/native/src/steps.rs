@@ -7,6 +7,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
+use crate::kept::Actor;
+
 /// Modules of a function whose code has begun, as far as they import anything.
 #[derive(Default)]
 pub struct Steps {
@@ -16,6 +18,8 @@ pub struct Steps {
     acting: Vec<u8>,
     /// Names of modules in the folder.
     own: HashSet<String>,
+    /// True once something else was imported.
+    has_imported: bool,
     seen: Vec<Seen>,
 }
 
@@ -34,12 +38,21 @@ impl Steps {
     /// Begins anew, with a function's code in a folder, and the names of modules there.
     pub fn begin(&mut self, folder: &str, own: HashSet<String>) {
         (self.folder, self.own) = (format!("{folder}/"), own);
+        self.has_imported = false;
         self.seen.clear();
     }
 
-    /// Whether a module is the function's, as far as its name tells.
-    pub fn is_own(&self, name: &str) -> bool {
-        self.own.contains(name.split('.').next().unwrap_or(name))
+    /// Notes that a module is imported which was not there.
+    pub fn meet_import(&mut self, name: &str) {
+        self.has_imported |= !self.own.contains(name.split('.').next().unwrap_or(name));
+    }
+
+    /// Who can have changed something by now.
+    pub fn actor(&mut self, py: Python<'_>) -> PyResult<Option<Actor>> {
+        if self.have_acted(py)? {
+            return Ok(Some(Actor::Function));
+        }
+        Ok(self.has_imported.then_some(Actor::Import))
     }
 
     /// Notes the code that imports something now, where it is a function's.
@@ -51,7 +64,7 @@ impl Steps {
     }
 
     /// True if code of the function can have changed something by now.
-    pub fn have_acted(&mut self, py: Python<'_>) -> PyResult<bool> {
+    fn have_acted(&mut self, py: Python<'_>) -> PyResult<bool> {
         let mut running = vec![false; self.seen.len()];
         let mut next = current(py);
         while let Some(frame) = next {

@@ -45,8 +45,6 @@ pub struct State {
     began: Option<(Look, u64)>,
     /// Versions of tables and of modules that were seen to do no harm, where they are not what they were.
     seen: HashMap<usize, u64>,
-    /// True once the child has imported something that the zygote had not.
-    has_imported: bool,
     /// Why the version is to have interpreters of its own.
     unlike: Option<String>,
 }
@@ -205,8 +203,9 @@ impl State {
 
     /// Notes that a module is imported now, which is the child's own import unless the zygote had it.
     pub fn meet_import(&mut self, name: &str) {
-        let is_there = self.sealed.as_ref().is_some_and(|one| one.by_name.contains_key(name));
-        self.has_imported |= !is_there && !self.steps.is_own(name);
+        if !self.sealed.as_ref().is_some_and(|sealed| sealed.by_name.contains_key(name)) {
+            self.steps.meet_import(name);
+        }
     }
 
     /// Whether anything is otherwise than it was when the load began, and was not seen to do no harm.
@@ -242,14 +241,11 @@ impl State {
     /// function's code or an import of the child's own has changed meanwhile.
     fn changed_content(&mut self, py: Python<'_>, names: &[String]) -> PyResult<Option<String>> {
         // A handler that runs has done more than import.
-        let actor = if self.mode != Mode::Loading || self.steps.have_acted(py)? {
-            Actor::Function
-        } else if self.has_imported {
-            Actor::Import
-        } else {
-            return Ok(None);
+        let actor = match self.mode {
+            Mode::Loading => self.steps.actor(py)?,
+            _ => Some(Actor::Function),
         };
-        let Some(sealed) = &self.sealed else { return Ok(None) };
+        let (Some(actor), Some(sealed)) = (actor, &self.sealed) else { return Ok(None) };
         Ok(sealed.packages.change(py, &self.modules.used(names), actor))
     }
 
@@ -341,7 +337,6 @@ pub fn begin(py: Python<'_>, code: &str, handler: String, refuse: Py<PyAny>) -> 
         }
     });
     state.steps.begin(code, own);
-    state.has_imported = false;
     state.refuse = Some(refuse);
     state.began = Some((Look::now(py), Look::digest(py)));
     state.mode = Mode::Loading;
@@ -355,8 +350,7 @@ pub fn begin(py: Python<'_>, code: &str, handler: String, refuse: Py<PyAny>) -> 
 
 fn place(py: Python<'_>, is_watched: bool) -> PyResult<()> {
     // What it may call is the interpreter's own.
-    let state = state();
-    state.sealed.as_ref().map_or(Ok(()), |sealed| sealed.hooks.place(py, is_watched))
+    state().sealed.as_ref().map_or(Ok(()), |sealed| sealed.hooks.place(py, is_watched))
 }
 
 fn stop(py: Python<'_>) -> PyResult<()> {
@@ -446,9 +440,7 @@ pub fn untaken(names: Vec<String>) -> Vec<String> {
 /// What is otherwise than when the load began, but for attributes.
 #[pyfunction]
 pub fn differences(py: Python<'_>) -> Option<Differences> {
-    let state = state();
-    let (began, _) = state.began.as_ref()?;
-    Some(began.differences(&Look::now(py)))
+    Some(state().began.as_ref()?.0.differences(&Look::now(py)))
 }
 
 /// The name of an attribute that was changed, or of a module.
