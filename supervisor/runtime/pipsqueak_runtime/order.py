@@ -42,6 +42,7 @@ PATCHED = (
     "typing unittest urllib.error urllib.parse urllib.request warnings weakref xml.etree.ElementTree zipfile"
 ).split()
 
+_PLAIN_ATTRIBUTE = type(sys).__getattribute__
 _plain_import = builtins.__import__
 _plain_find = bootstrap._find_and_load
 # Where imports begin, and what watches them there.
@@ -96,10 +97,14 @@ def seal():
 def packages():
     """Modules that are not the interpreter's, each with its dictionary."""
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None) if isinstance(module, type(sys)) else None
-        if isinstance(file, str) and not name.startswith("pipsqueak_"):
+        if not isinstance(module, type(sys)):
+            continue
+        # One that is loaded when something is asked of it is asked nothing.
+        names = _PLAIN_ATTRIBUTE(module, "__dict__")
+        file = names.get("__file__")
+        if isinstance(file, str) and isinstance(name, str) and not name.startswith("pipsqueak_"):
             if name not in BARE and not _is_of_interpreter(file):
-                yield name, vars(module)
+                yield name, names
 
 
 def _is_of_interpreter(file):
