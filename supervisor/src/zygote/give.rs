@@ -60,7 +60,9 @@ impl Pool {
         }
         let count = starts.len();
         inner.given.extend(starts);
-        self.news.wake();
+        // As with a start: zygotes do not follow from it until a plan has.
+        self.news.announce();
+        self.news.learn();
         Ok(count)
     }
 }
