@@ -120,7 +120,8 @@ class Preloading:
         now, owned = time.perf_counter_ns(), private_bytes()
         left, remarks = self.probe.news()
         if self.open and leaves_package:
-            left += [Stays(f"replaces {one}") for one in self.replaced.news(self.open[-1])]
+            others = self.replaced.news(self.open[-1])
+            left += [Stays(f"replaces {replaced.told(others)}")] if others else []
         if self.open:
             own = self.account(self.open[-1])
             own.ns += now - self.since

@@ -13,6 +13,9 @@ from pipsqueak_runtime import order
 # Replaced by what only tells how a process has failed, which no import reads.
 TOLD = {"sys.excepthook", "sys.unraisablehook", "threading.excepthook"}
 
+# So many names are told.
+TELLING = 3
+
 
 class Watch:
     """Tells what was replaced since it was asked last."""
@@ -22,10 +25,16 @@ class Watch:
         self.news("")
 
     def news(self, name):
-        """What is not of the package of the module `name`, and was replaced."""
+        """Names of what is not of the package of the module `name`, and was replaced."""
         packages = [one for one in order.packages() if not _is_initializing(one[1])]
         found = self.held.replaced(top(name), sys.modules, order.tables(), packages)
         return [one for one in found if one not in TOLD]
+
+
+def told(names):
+    """Some of the names, for who reads why a module is in no zygote."""
+    more = len(names) - TELLING
+    return ", ".join(names[:TELLING]) + (f" and {more} more" if more > 0 else "")
 
 
 def top(name):
@@ -34,5 +43,5 @@ def top(name):
 
 
 def _is_initializing(names):
-    """Whether a module, whose names these are, is still being imported: it is at work on itself."""
+    """True if a module, whose names these are, is still being imported: it is at work on itself."""
     return getattr(names.get("__spec__"), "_initializing", False)

@@ -22,7 +22,7 @@ def prepare(channel, modules):
                 # Functions may import it later than others, or not at all.
                 others = watch.news(name) if len(sys.modules) > count else []
                 if others:
-                    failed = failure.printable(f"{name} replaces {others[0]}", 1000)
+                    failed = failure.printable(f"{name} replaces {replaced.told(others)}", 1000)
                     break
             except BaseException as error:
                 # What a package raises is not always an Exception.

@@ -30,7 +30,7 @@ mod tests {
     use std::os::fd::AsFd;
     use std::os::unix::fs::MetadataExt;
 
-    /// Whether the kernel is Linux 6.15 or a later one.
+    /// True on Linux 6.15 and later.
     fn is_new_enough() -> bool {
         let told = nix::sys::utsname::uname().unwrap();
         let release = told.release().to_string_lossy();

@@ -205,7 +205,7 @@ pub fn attributes<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>>
     dict.cast_into().ok()
 }
 
-/// Whether an object that is alive is a module.
+/// True if an object is a module. It is alive during the call.
 pub fn is_module(object: *mut ffi::PyObject) -> bool {
     // SAFETY: something refers to the object, of which the type alone is looked at.
     unsafe { ffi::PyModule_Check(object) != 0 }

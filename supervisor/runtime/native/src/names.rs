@@ -24,6 +24,7 @@ pub fn items(list: &Bound<'_, PyList>, count: usize) -> impl Iterator<Item = usi
 
 /// The names of a module, and what they stood for at one time.
 pub struct Names {
+    /// The module's dictionary.
     pub dict: Py<PyDict>,
     /// With the addresses of the names, in their order.
     values: Vec<(usize, Value)>,
@@ -33,7 +34,7 @@ pub struct Names {
 struct Value {
     address: usize,
     stands: Stands,
-    /// Whether it is a function or a class.
+    /// True for a function or a class.
     is_code: bool,
     within: Within,
 }

@@ -225,7 +225,7 @@ fn version(dict: &Bound<'_, PyDict>) -> u64 {
     unsafe { dict.as_ptr().add(1).cast::<u64>().add(1).read() }
 }
 
-/// Whether an object can be called that something refers to.
+/// True if an object can be called. Something refers to it.
 pub fn is_callable(object: *mut ffi::PyObject) -> bool {
     // SAFETY: a dictionary refers to the object, of which only the type is looked at.
     unsafe { ffi::PyCallable_Check(object) != 0 }
