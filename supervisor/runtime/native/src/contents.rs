@@ -18,7 +18,7 @@ use crate::surroundings::each;
 /// Depth to which objects in a module are looked at: a setting in a section of a dictionary in an object.
 const DEPTH: usize = 4;
 /// Most objects that are looked at behind one name. Tables of data are longer, and not changed.
-const MOST: usize = 2000;
+pub const MOST: usize = 2000;
 
 /// The objects that a module's names stood for at one time.
 pub struct Contents {

@@ -1,4 +1,4 @@
-//! What packages' modules held when a zygote had imported all, against what they hold in its child.
+//! Packages' modules as they were when a zygote had imported all, against what they hold in its child.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ struct Module {
     names: Names,
 }
 
-/// Who may have changed something.
+/// The one who may have changed something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor {
     /// The function's code: whatever is otherwise counts.

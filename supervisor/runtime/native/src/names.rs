@@ -9,11 +9,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
-use crate::contents::{Kinds, attributes, is_module};
+use crate::contents::{Kinds, MOST, attributes, is_module};
 use crate::surroundings::{each, is_callable};
-
-/// Most entries behind one name that are looked at. Tables of data are longer, and not changed.
-const MOST: usize = 2000;
 
 /// The addresses of the first so many items of a list that has as many.
 pub fn items(list: &Bound<'_, PyList>, count: usize) -> impl Iterator<Item = usize> {
@@ -30,7 +27,7 @@ pub struct Names {
     values: Vec<(usize, Value)>,
 }
 
-/// What a name stands for: an address, and those of what is in a dictionary, a list or an object there.
+/// The object that a name stands for: its address, and those of what is in a dictionary, a list or an object there.
 struct Value {
     address: usize,
     stands: Stands,

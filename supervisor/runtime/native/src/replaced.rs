@@ -1,5 +1,5 @@
-//! What an import replaces in modules of others: whoever imports the same in another order, or without it, sees
-//! something else there.
+//! Imports that replace something in modules of others: whoever imports the same in another order, or without one
+//! of them, sees something else there.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::surroundings::{each, values};
 /// Dictionaries, with the names that they have for who is told.
 type Named<'py> = Vec<(String, Bound<'py, PyDict>)>;
 
-/// What modules held when they were seen last.
+/// Modules as they were when they were seen last.
 #[pyclass]
 #[derive(Default)]
 pub struct Held {
@@ -36,7 +36,7 @@ impl Held {
         Self::default()
     }
 
-    /// What was another thing when it was seen last, and is not of a module of the package `top`. `modules` is
+    /// Names of what was another thing when it was seen last, and is not of a module of the package `top`. `modules` is
     /// `sys.modules`, `tables` are those of the interpreter's modules and classes, `packages` the names of others.
     fn replaced(
         &mut self,
