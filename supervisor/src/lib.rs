@@ -13,7 +13,6 @@ pub mod dispatch;
 pub mod ending;
 pub mod environment;
 pub mod events;
-pub mod eviction;
 pub mod fault;
 pub mod function;
 pub mod kernel;

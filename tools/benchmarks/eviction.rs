@@ -7,11 +7,11 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use pipsqueak::settings::Eviction;
-use pipsqueakd::eviction::{Cache, Policy};
+use pipsqueak_policy::eviction::{Cache, Policy};
 
 use crate::report::Row;
 use crate::statistics::Random;
+
 use traces::{Arrival, Function, TRACES};
 
 /// What can be set.
@@ -75,8 +75,8 @@ pub fn run(flags: &Flags) -> Vec<Row> {
                 reason = "bytes of some sandboxes"
             )]
             let budget = (mebibytes * f64::from(1 << 20)) as u64;
-            let [lru, dual] = [Eviction::Lru, Eviction::GreedyDual]
-                .map(|eviction| replay(&functions, &trace, budget, eviction));
+            let [lru, dual] = [Policy::Lru, Policy::greedy_dual()]
+                .map(|policy| replay(&functions, &trace, budget, policy));
             println!(
                 "| {name} | {mebibytes:.0} MiB | {:.3} | {:.3} | {:.2} ms | {:.2} ms |",
                 lru.hit_rate(),
@@ -92,8 +92,8 @@ pub fn run(flags: &Flags) -> Vec<Row> {
 }
 
 /// Replays a trace as the supervisor serves it: a sandbox is taken while it serves, and kept again after.
-fn replay(functions: &[Function], trace: &[Arrival], budget: u64, eviction: Eviction) -> Replay {
-    let mut cache = Cache::new(Policy::new(eviction));
+fn replay(functions: &[Function], trace: &[Arrival], budget: u64, policy: Policy) -> Replay {
+    let mut cache = Cache::new(policy);
     // Those that serve: when they have answered, in microseconds, for which function, and their start's
     // too, where they were started.
     let mut serving = BinaryHeap::new();
@@ -133,10 +133,10 @@ mod tests {
         let places = (0..100).zip((0..10).cycle());
         let trace: Vec<_> =
             places.map(|(at, function)| Arrival { micros: at * 100_000_000, function }).collect();
-        for eviction in [Eviction::Lru, Eviction::GreedyDual] {
-            let all = replay(&functions, &trace, u64::MAX, eviction);
+        for policy in [Policy::Lru, Policy::greedy_dual()] {
+            let all = replay(&functions, &trace, u64::MAX, policy);
             assert!((all.found - 90.0).abs() < 0.5, "{all:?}");
-            let none = replay(&functions, &trace, 0, eviction);
+            let none = replay(&functions, &trace, 0, policy);
             assert!(none.found < 0.5, "{none:?}");
         }
     }

@@ -6,9 +6,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pipsqueak_policy::fairness::{Arrival, Begin, Bounds, Fair, Number};
 use tokio::sync::oneshot;
 
-use super::fair::{Arrival, Begin, Bounds, Fair, Number};
 use crate::sync::{self, Mutex, MutexGuard};
 
 /// Why an invocation does not begin.

@@ -5,7 +5,6 @@
 
 mod connection;
 mod event_loops;
-mod fair;
 mod follow;
 mod gate;
 mod listen;
@@ -16,7 +15,6 @@ mod streamed;
 mod traffic;
 
 pub use event_loops::EventLoops;
-pub use fair::Bounds;
 pub use gate::{Gate, Refused, Turn, Vacated, seconds};
 pub use listen::serve;
 pub use lock::LockError;

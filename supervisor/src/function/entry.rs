@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::zygote::forest::scan::{Definition, definitions};
+use pipsqueak_policy::scan::{Definition, definitions};
 
 /// Names of a function's environment variables by which OpenLambda is told its entry point: a file,
 /// and what of it is a WSGI or ASGI application.

@@ -10,20 +10,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use pipsqueak_policy::eviction::Reading;
 use tokio::sync::Notify;
-
-/// What a domain says of its memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Reading {
-    /// How many bytes it has in all.
-    pub size: u64,
-    /// How many can be had without swapping.
-    pub available: u64,
-    /// How long some process has waited for memory, since the domain is there.
-    pub stalled: Duration,
-    /// How often its limit was met, since the domain is there.
-    pub met: u64,
-}
 
 /// Stalls of the whole machine (PSI).
 pub const MACHINE: &str = "/proc/pressure/memory";

@@ -13,6 +13,7 @@ use pipsqueak::wire::ChangingSandbox;
 use pipsqueak_kernel::listener::Listener;
 use pipsqueak_kernel::mount::{self, Access};
 use pipsqueak_kernel::passage::OWNER;
+use pipsqueak_policy::eviction::Reading;
 use tokio::runtime::Handle;
 
 use super::changes::Watched;
@@ -26,7 +27,6 @@ use super::teardown::{self, Remains};
 use super::users::{COUNT, User, Users, host_user};
 use super::{Mounted, Sandbox, SandboxError};
 use crate::kernel::cgroup::{Instance, Limits};
-use crate::kernel::pressure::Reading;
 use crate::network::Nat;
 use crate::sync::{Mutex, lock};
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipsqueak::wire::SandboxChange;
+use pipsqueak_policy::eviction::Judge;
 
 use super::Supervisor;
-use crate::eviction::Judge;
 use crate::kernel::pressure::{self, Alarm};
 
 /// Watches until the supervisor is gone.

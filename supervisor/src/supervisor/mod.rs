@@ -15,8 +15,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pipsqueak::settings::Settings;
+use pipsqueak::settings::{Eviction, Settings};
 use pipsqueak::wire::{Deploy, Evict, Explanation, Fault, FaultKind, FunctionInfo, Tier};
+use pipsqueak_policy::eviction::{Allowance, Policy};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -25,7 +26,6 @@ use crate::dispatch::{Gate, InFlight, Traffic};
 use crate::ending::{Ender, Ending};
 use crate::environment::Environments;
 use crate::events::Events;
-use crate::eviction::{Allowance, Policy};
 use crate::fault::internal;
 use crate::function::Functions;
 use crate::logs::Journal;
@@ -96,7 +96,7 @@ impl Supervisor {
         let (environments, containers, functions, sandboxes, keeper) = parts;
         let traffic = Arc::<Traffic>::default();
         let allowance = Arc::new(Allowance::new(settings.memory));
-        let paused = PausedTier::new(Policy::new(settings.eviction), settings.linger);
+        let paused = PausedTier::new(policy(settings.eviction), settings.linger);
         let budget = Budget { memory: allowance.clone(), spares: settings.spares };
         let parts = (sandboxes.clone(), environments.clone(), traffic.clone());
         let zygotes = Pool::new(parts, runtime.clone(), budget, settings.fork_safe.clone());
@@ -264,5 +264,12 @@ impl Supervisor {
         }
         let environments = self.environments.trees().await?;
         Ok(self.zygotes.give(trees, environments).await?)
+    }
+}
+
+fn policy(of: Eviction) -> Policy {
+    match of {
+        Eviction::Lru => Policy::Lru,
+        Eviction::GreedyDual => Policy::greedy_dual(),
     }
 }

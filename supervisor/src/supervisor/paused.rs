@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pipsqueak_policy::eviction::{Cache, Policy};
 use tokio::runtime::{self, Handle};
 
-use crate::eviction::{Cache, Policy};
 use crate::function::{Function, Paused};
 use crate::sync::{Mutex, lock};
 

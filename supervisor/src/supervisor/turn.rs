@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipsqueak::wire::{DEFAULT_PAYLOAD, Fault, FaultKind};
+use pipsqueak_policy::fairness::Bounds;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
 use super::Supervisor;
 use super::prepare::Prepared;
 use super::start::Obtained;
-use crate::dispatch::{Bounds, Turn};
+use crate::dispatch::Turn;
 use crate::environment::Tree;
 use crate::function::{Function, Instance, Streams};
 use crate::sync::{Mutex, lock};

@@ -1,7 +1,8 @@
 //! Which modules no zygote imports, and why: what they leave no fork can have, or their import has failed
 //! in a zygote.
 
-use super::forest::{ModuleId, Modules};
+use pipsqueak_policy::zygotes::{ModuleId, Modules};
+
 use super::grow::Growth;
 use super::imports::{Failed, Unsafe};
 use super::pool::Inner;

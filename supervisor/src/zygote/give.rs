@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::forest::given::{self, Found, GivenError, Package};
+use pipsqueak_policy::zygotes::given::{self, Found, GivenError, Package};
+
 use super::pool::{Inner, Pool};
 use super::realms::Kind;
 use crate::environment::{EnvironmentsError, Tree};

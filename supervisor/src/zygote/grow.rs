@@ -6,8 +6,9 @@ use std::error::Error;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use pipsqueak_policy::zygotes::{self, Cost, ModuleId, Modules, Parent, Realm, Start, ZygoteId};
+
 use super::error::ZygoteError;
-use super::forest::{self, Cost, ModuleId, Modules, Parent, Realm, Start, ZygoteId};
 use super::imports::Unsafe;
 use super::node::{Imports, Surroundings, Zygote};
 use super::pool::{Inner, Pool, Slot, State};
@@ -299,7 +300,7 @@ impl Inner {
             let names = &self.policy.names;
             let wanted = start.imports.iter();
             let wanted = wanted.map(|one| (names.module_named(one).name.clone(), one)).collect();
-            let seen = forest::Zygote {
+            let seen = zygotes::Zygote {
                 id: ZygoteId(id),
                 realm: start.realm,
                 distributions: start.distributions.clone(),

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-
 use pipsqueak_fs::Imports;
+use pipsqueak_policy::scan;
+use pipsqueak_policy::zygotes::{self, Imported, Modules};
 
-use super::forest::{self, Imported, Modules, scan};
 use super::pool::{Inner, Pool};
 use super::realms::Apart;
 use crate::environment::Tree;
@@ -157,7 +157,7 @@ impl Inner {
     }
 
     /// An environment as the policy sees it.
-    pub fn environment(&mut self, tree: &Tree) -> Arc<forest::Environment> {
+    pub fn environment(&mut self, tree: &Tree) -> Arc<zygotes::Environment> {
         if let Some(known) = self.environments.get(&tree.key) {
             return known.clone();
         }
@@ -182,7 +182,7 @@ impl Inner {
         for (module, needed) in needs {
             self.policy.needs(module, needed);
         }
-        let environment = Arc::new(forest::Environment { distributions, requires });
+        let environment = Arc::new(zygotes::Environment { distributions, requires });
         if imports.is_some() {
             self.environments.insert(tree.key.clone(), environment.clone());
         }

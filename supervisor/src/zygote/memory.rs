@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use pipsqueak_policy::zygotes::{Cost, ModuleId, Modules};
 use serde::{Deserialize, Serialize};
 
-use super::forest::{Cost, ModuleId, Modules};
 use super::imports::Unsafe;
 use super::pool::{Inner, Pool};
 use crate::environment::{Environments, EnvironmentsError};

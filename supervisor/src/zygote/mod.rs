@@ -4,7 +4,6 @@ mod bar;
 mod conversation;
 mod demand;
 mod error;
-pub mod forest;
 mod give;
 mod grow;
 mod imports;

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::forest::{self, Modules, Parameters, Policy, Realm, Start, ZygoteId};
+use pipsqueak_policy::eviction::Allowance;
+use pipsqueak_policy::zygotes::{self, Modules, Parameters, Policy, Realm, Start, ZygoteId};
+
 use super::imports::Unsafe;
 use super::learn::Known;
 use super::memory::Recalled;
@@ -15,7 +17,6 @@ use super::realms::Kind;
 use super::standbys::Standbys;
 use crate::dispatch::Traffic;
 use crate::environment::{Environments, Tree};
-use crate::eviction::Allowance;
 use crate::function::Function;
 use crate::sandbox::Sandboxes;
 
@@ -54,7 +55,7 @@ pub struct Slot {
     /// Modules of the environment that it was made for which no zygote may import, and why.
     pub left_out: Unsafe,
     /// What the policy sees of it.
-    pub(super) seen: forest::Zygote,
+    pub(super) seen: zygotes::Zygote,
     /// The modules that it was planned with: by them the policy knows how it fared.
     pub(super) planned: Modules,
     /// Private memory that it was planned with, in bytes.
@@ -94,7 +95,7 @@ pub(super) struct Inner {
     pub policy: Policy,
     pub known: HashMap<String, Known>,
     /// Environments by the key of their trees.
-    pub environments: HashMap<String, Arc<forest::Environment>>,
+    pub environments: HashMap<String, Arc<zygotes::Environment>>,
     pub slots: BTreeMap<u64, Slot>,
     pub last_id: u64,
     /// What the run before has learned.
@@ -209,7 +210,7 @@ impl Pool {
             let Some(name) = function else { return true };
             let Some(known) = policy.function(name) else { return false };
             let fitness = slot.seen.fitness(known, &policy.costs);
-            matches!(fitness, forest::Fitness::Fit { .. })
+            matches!(fitness, zygotes::Fitness::Fit { .. })
         };
         inner.slots.retain(|_, slot| !serves(slot));
         before - inner.slots.len()
@@ -281,12 +282,12 @@ impl Inner {
 
     /// The zygotes that are there or are being started, as the policy sees them.
     #[expect(clippy::cast_precision_loss, reason = "a size, far below 2^52")]
-    pub fn standing(&self) -> Vec<forest::Standing> {
+    pub fn standing(&self) -> Vec<zygotes::Standing> {
         let is_alive = |slot: &Slot| !matches!(slot.state, State::Failed(_));
         let has = |id: &u64| self.slots.get(id).is_some_and(is_alive);
         let alive = self.slots.values().filter(|slot| is_alive(slot));
         alive
-            .map(|slot| forest::Standing {
+            .map(|slot| zygotes::Standing {
                 id: slot.seen.id,
                 parent: slot.parent.filter(has).map(ZygoteId),
                 realm: slot.seen.realm,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::forest::Realm;
+use pipsqueak_policy::zygotes::Realm;
+
 use super::learn::Known;
 use super::pool::{Inner, Slot};
 use super::reads::Difference;

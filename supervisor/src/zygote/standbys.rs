@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pipsqueak_policy::zygotes::Realm;
 use serde::Deserialize;
 
 use super::demand::Demand;
-use super::forest::Realm;
 use super::pool::{Inner, Pool};
 use super::reads::{Difference, Reads};
 use super::realms::Kind;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pipsqueak::wire::{Explanation, Imports, UnsafeModule, Verdict};
+use pipsqueak_policy::zygotes::{self, DistributionId, Function as Needs, ModuleId, given};
 
-use super::forest::{self, DistributionId, Function as Needs, ModuleId, given};
 use super::imports::shortened;
 use super::pool::{Inner, Pool, State};
 use crate::environment::Tree;
@@ -97,45 +97,45 @@ impl Inner {
 
     fn verdict(
         &self,
-        id: forest::ZygoteId,
-        verdict: &forest::Verdict,
+        id: zygotes::ZygoteId,
+        verdict: &zygotes::Verdict,
         needs: Option<&Needs>,
     ) -> Verdict {
         let all_us = needs.map_or(0.0, |needs| self.policy.costs.sum(&needs.modules).us);
         let fresh_us = self.policy.parameters().interpreter_us + all_us;
         let least = self.slots.get(&id.0).zip(needs).and_then(|(slot, needs)| {
             match slot.seen.fitness(needs, &self.policy.costs) {
-                forest::Fitness::Fit { us, .. } => Some(us),
+                zygotes::Fitness::Fit { us, .. } => Some(us),
                 _ => None,
             }
         });
         let reason = match verdict {
-            forest::Verdict::Serves { left, .. } if left.is_empty() => {
+            zygotes::Verdict::Serves { left, .. } if left.is_empty() => {
                 "has imported all that it needs".to_owned()
             }
-            forest::Verdict::Serves { left, .. } => {
+            zygotes::Verdict::Serves { left, .. } => {
                 format!("leaves {} to import", self.modules_named(left))
             }
-            forest::Verdict::Slower { by_us, lacks } if lacks.is_empty() => {
+            zygotes::Verdict::Slower { by_us, lacks } if lacks.is_empty() => {
                 format!("is as good and {:.1} ms slower to fork", by_us / 1000.0)
             }
-            forest::Verdict::Slower { by_us, lacks } => {
+            zygotes::Verdict::Slower { by_us, lacks } => {
                 let lacking = self.modules_named(lacks);
                 format!("has not imported {lacking}: {:.1} ms slower", by_us / 1000.0)
             }
-            forest::Verdict::Elsewhere => {
+            zygotes::Verdict::Elsewhere => {
                 let realm = self.slots.get(&id.0).map(|slot| slot.seen.realm);
                 let realms = realm.zip(needs.map(|needs| needs.realm));
                 realms.map_or_else(String::new, |(its, own)| self.describe_elsewhere(its, own))
             }
-            forest::Verdict::Foreign(foreign) => {
+            zygotes::Verdict::Foreign(foreign) => {
                 let named = shortened(foreign.iter().map(|&one| self.describe(one)));
                 format!("sees {named}, which its environment lacks")
             }
         };
         Verdict {
             zygote: id.0,
-            serves: matches!(verdict, forest::Verdict::Serves { .. }),
+            serves: matches!(verdict, zygotes::Verdict::Serves { .. }),
             reason,
             left_us: least.map(whole),
             saves_us: least.map(|us| whole((fresh_us - us).max(0.0))),
@@ -147,7 +147,7 @@ impl Inner {
         self.slots.values().filter_map(move |slot| {
             let State::Failed(why) = &slot.state else { return None };
             let fitness = slot.seen.fitness(needs?, &self.policy.costs);
-            matches!(fitness, forest::Fitness::Fit { .. }).then(|| Verdict {
+            matches!(fitness, zygotes::Fitness::Fit { .. }).then(|| Verdict {
                 zygote: slot.id,
                 serves: false,
                 reason: format!("has failed: {why}"),

@@ -1,6 +1,6 @@
 //! Who decides which zygotes there are: our policy as it learns, or a tree that stays.
 
-use pipsqueakd::zygote::forest::{
+use pipsqueak_policy::zygotes::{
     Imported, Modules, Parent, Plan, Policy, Standing, Zygote, ZygoteId, choose,
 };
 

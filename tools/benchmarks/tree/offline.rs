@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use pipsqueakd::zygote::forest::{
+use pipsqueak_policy::zygotes::{
     Demand, Distributions, Modules, Parameters, Parent, Plan, Situation, Standing, Start, choose,
     plan,
 };

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pipsqueakd::zygote::forest::scan;
-use pipsqueakd::zygote::forest::{
+use pipsqueak_policy::scan;
+use pipsqueak_policy::zygotes::{
     Cost, Costs, Environment, Function, Id, ModuleId, Modules, Parameters, Policy, Realm, Zygote,
 };
 

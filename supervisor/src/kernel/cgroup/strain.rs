@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pipsqueak_policy::eviction::Reading;
+
 use super::{Instance, read_number};
-use crate::kernel::pressure::{self, Reading};
+use crate::kernel::pressure;
 
 /// A limit beyond this is none: v1 writes a number of pages that it cannot count beyond.
 const MOST: u64 = 1 << 60;

@@ -1,4 +1,3 @@
-use pipsqueak::settings::Eviction;
 use proptest::prelude::*;
 
 use super::*;
@@ -61,11 +60,11 @@ impl Model {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-    fn worth(&self, eviction: Eviction, owner: u8, bytes: u64) -> f64 {
+    fn worth(&self, policy: Policy, owner: u8, bytes: u64) -> f64 {
         let at = usize::from(owner);
-        match eviction {
-            Eviction::Lru => 0.0,
-            Eviction::GreedyDual => {
+        match policy {
+            Policy::Lru => 0.0,
+            Policy::GreedyDual { .. } => {
                 self.clock + self.uses[at] as f64 * self.seconds[at] / bytes.max(1) as f64
             }
         }
@@ -85,8 +84,8 @@ impl Model {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-fn compare(eviction: Eviction, acts: Vec<Act>) -> Result<(), TestCaseError> {
-    let mut cache = Cache::new(Policy::new(eviction));
+fn compare(policy: Policy, acts: Vec<Act>) -> Result<(), TestCaseError> {
+    let mut cache = Cache::new(policy);
     let mut model = Model::default();
     let mut numbers = Vec::new();
     for (value, act) in acts.into_iter().enumerate() {
@@ -97,7 +96,7 @@ fn compare(eviction: Eviction, acts: Vec<Act>) -> Result<(), TestCaseError> {
                 if let Some(start) = start {
                     model.seconds[at] = start as f64;
                 }
-                let worth = model.worth(eviction, owner, bytes);
+                let worth = model.worth(policy, owner, bytes);
                 model.kept.push(Kept { owner, bytes, worth, value });
                 let start = start.map(Duration::from_secs);
                 let number = cache.keep(&owner.to_string(), bytes, start, value);
@@ -120,7 +119,7 @@ fn compare(eviction: Eviction, acts: Vec<Act>) -> Result<(), TestCaseError> {
                 prop_assert_eq!(taken, expected);
             }
             Act::Resize { owner, bytes } => {
-                let worth = model.worth(eviction, owner, bytes);
+                let worth = model.worth(policy, owner, bytes);
                 if let Some(kept) = model.kept.iter_mut().rfind(|kept| kept.owner == owner) {
                     (kept.bytes, kept.worth) = (bytes, worth);
                     let number = numbers.iter().find(|(value, _)| *value == kept.value);
@@ -170,18 +169,18 @@ fn compare(eviction: Eviction, acts: Vec<Act>) -> Result<(), TestCaseError> {
 proptest! {
     #[test]
     fn lru_does_what_a_plain_list_does(acts in acts()) {
-        compare(Eviction::Lru, acts)?;
+        compare(Policy::Lru, acts)?;
     }
 
     #[test]
     fn greedy_dual_does_what_a_plain_list_does(acts in acts()) {
-        compare(Eviction::GreedyDual, acts)?;
+        compare(Policy::greedy_dual(), acts)?;
     }
 }
 
 #[test]
 fn what_is_used_often_and_starts_slowly_stays_until_the_clock_has_passed_it() {
-    let mut cache = Cache::new(Policy::new(Eviction::GreedyDual));
+    let mut cache = Cache::new(Policy::greedy_dual());
     let second = Some(Duration::from_secs(1));
     cache.keep("slow", 10, second, 0);
     for value in 1..4 {

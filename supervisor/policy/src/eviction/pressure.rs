@@ -6,7 +6,18 @@
 
 use std::time::Duration;
 
-use crate::kernel::pressure::Reading;
+/// What a domain says of its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// Bytes it has in all.
+    pub size: u64,
+    /// Bytes that can be had without swapping.
+    pub available: u64,
+    /// Time that some process has waited for memory, since the domain is there.
+    pub stalled: Duration,
+    /// Times that its limit was met, since the domain is there.
+    pub met: u64,
+}
 
 /// What a domain wants to have available: one of so many parts.
 const FLOOR_PART: u64 = 20;

@@ -12,4 +12,4 @@ mod pressure;
 pub use allowance::Allowance;
 pub use cache::Cache;
 pub use policy::{Policy, Use};
-pub use pressure::Judge;
+pub use pressure::{Judge, Reading};

@@ -13,7 +13,6 @@ pub mod names;
 pub mod plan;
 pub mod policy;
 mod problem;
-pub mod scan;
 mod search;
 pub mod set;
 #[cfg(test)]

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use pipsqueak::settings::Eviction;
-
 /// How something that is kept was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Use {
@@ -30,15 +28,12 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// The policy of a setting, before anything was kept.
-    pub fn new(eviction: Eviction) -> Self {
-        match eviction {
-            Eviction::Lru => Self::Lru,
-            Eviction::GreedyDual => Self::GreedyDual { clock: 0.0 },
-        }
+    /// Greedy dual before anything was kept.
+    pub fn greedy_dual() -> Self {
+        Self::GreedyDual { clock: 0.0 }
     }
 
-    /// What something is worth that is kept now.
+    /// The current worth of a kept item.
     #[expect(clippy::cast_precision_loss, reason = "sizes and counts, far below 2^52")]
     pub fn worth(&self, of: &Use) -> f64 {
         match self {

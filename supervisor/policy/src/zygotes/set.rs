@@ -179,7 +179,7 @@ macro_rules! ids {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(u32);
 
-        impl $crate::zygote::forest::set::Id for $name {
+        impl $crate::zygotes::set::Id for $name {
             fn at(place: usize) -> Self {
                 Self(u32::try_from(place).unwrap_or(u32::MAX))
             }
