@@ -16,11 +16,11 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::containers::{Containers, ContainersError};
+use crate::deployment::{Functions, FunctionsError, Payloads};
 use crate::dispatch::{self, EventLoops, ListenError, LockError, Socket};
 use crate::ending::{Ender, Ending};
 use crate::environment::{Environments, EnvironmentsError, in_memory};
 use crate::events::{Events, EventsError};
-use crate::function::{Functions, FunctionsError, Payloads};
 use crate::kernel::cgroup;
 use crate::logs::Journal;
 use crate::mount::{Keeper, Views};

@@ -1,13 +1,13 @@
 //! What clients are told of failures: which kind each error is, decided in one place.
 
 use pipsqueak::wire::{Fault, FaultKind};
-
 use pipsqueak_fs::RepositoryError;
 
 use crate::containers::ContainersError;
+use crate::deployment::{DeployError, FunctionsError};
 use crate::environment::EnvironmentsError;
 use crate::events::EventsError;
-use crate::function::{DeployError, FunctionsError, StartError};
+use crate::worker::StartError;
 use crate::zygote::GiveError;
 
 /// A fault of Pipsqueak or its machine.

@@ -2,19 +2,21 @@
 //! them.
 //!
 //! A request comes in through [`dispatch`], which asks the [`supervisor`] for an answer. That
-//! takes a paused instance of the [`function`], or starts one: in the [`environment`] it needs,
+//! takes a paused [`instance`], or makes one of a [`worker`]: in the [`environment`] it needs,
 //! forked from a [`zygote`] where there is one, in a [`sandbox`] always. What it prints goes to the
 //! [`logs`]; what nobody waits for comes from the [`events`].
 
+pub mod admission;
 pub mod boot;
 pub mod channel;
 pub mod containers;
+pub mod deployment;
 pub mod dispatch;
 pub mod ending;
 pub mod environment;
 pub mod events;
 pub mod fault;
-pub mod function;
+pub mod instance;
 pub mod kernel;
 pub mod logs;
 pub mod mount;
@@ -31,4 +33,5 @@ pub mod tryout;
 pub mod turns;
 pub mod upgrade;
 pub mod wall_clock;
+pub mod worker;
 pub mod zygote;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use fastrand::Rng;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
-use pipsqueakd::function::fuzzing::deploy;
+use pipsqueakd::deployment::fuzzing::deploy;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 

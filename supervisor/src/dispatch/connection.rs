@@ -86,7 +86,7 @@ pub async fn serve(
         };
         let written = write(&mut stream, FrameKind::Reply, &reply).await;
         // Also where the client is gone: its function's sandbox is as good as before.
-        supervisor.after(after);
+        after.carry_out(supervisor);
         drop(in_flight);
         written?;
         if !is_usable {

@@ -8,10 +8,11 @@ use pipsqueak_fs::Owner;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::deployment::Function;
 use crate::ending::Ending;
 use crate::environment::{self, Wanted};
 use crate::fault::internal;
-use crate::function::Streams;
+use crate::instance::Streams;
 use crate::supervisor::{Asked, Kept, Supervisor};
 
 /// What is to be done once the reply is on its way.
@@ -21,6 +22,18 @@ pub struct After {
     pub kept: Option<Kept>,
     /// How the supervisor is to end.
     pub ending: Option<Ending>,
+}
+
+impl After {
+    /// Does it.
+    pub fn carry_out(self, supervisor: &Supervisor) {
+        if let Some(kept) = self.kept {
+            supervisor.settle(kept);
+        }
+        if let Some(ending) = self.ending {
+            supervisor.end(ending);
+        }
+    }
 }
 
 /// Who has sent a request.
@@ -88,8 +101,7 @@ async fn carry_out(
         Request::EnvShow { name } => Reply::Environment(supervisor.environments.show(name).await?),
         Request::EnvExport { name } => Reply::Export(supervisor.containers.export(name).await?),
         Request::EnvRm { name } => {
-            let used =
-                |f: &Arc<crate::function::Function>| f.info.environment.as_ref() == Some(&name);
+            let used = |f: &Arc<Function>| f.info.environment.as_ref() == Some(&name);
             if let Some(function) = supervisor.functions.list().into_iter().find(used) {
                 return Err(Fault {
                     kind: FaultKind::BadInput,

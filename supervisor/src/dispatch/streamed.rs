@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::connection::{Connection, PATIENCE, has_gone, write};
 use super::route::{self, After, Caller};
-use crate::function::{Given, Streams};
+use crate::instance::{Given, Streams};
 use crate::supervisor::Supervisor;
 
 /// How often a client is looked at whose body nobody reads: what it has said already hides its end.

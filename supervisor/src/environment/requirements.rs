@@ -3,7 +3,7 @@
 use pipsqueak::wire;
 use pipsqueak_fs::Requirements;
 
-use crate::function::Function;
+use crate::deployment::Function;
 
 /// The name of a function's environment: its own, or one that all functions with the same
 /// requirements share.

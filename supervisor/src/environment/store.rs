@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::installer::Installer;
 use super::requirements::name_of;
 use super::table::{Environments, EnvironmentsError, Shared, blocking};
-use crate::function::Function;
+use crate::deployment::Function;
 use crate::mount::mountinfo;
 
 /// What messages call the store as a whole.

@@ -15,7 +15,7 @@ use super::making::{check_present, inspect};
 use super::requirements::{name_of, requirements_of};
 use super::tree::Tree;
 use super::trees::Trees;
-use crate::function::Function;
+use crate::deployment::Function;
 use crate::mount::{Keeper, Views};
 use crate::sandbox::Sandboxes;
 use crate::sync::Mutex;

@@ -12,10 +12,11 @@ use super::paused::Place;
 use super::prepare::Prepared;
 use super::start::Obtained;
 use super::turn::{Asked, Serving, check_length};
-use crate::dispatch::{After, Turn, Vacated};
+use crate::admission::{Turn, Vacated};
+use crate::deployment::Function;
 use crate::environment::Tree;
 use crate::fault::internal;
-use crate::function::{Answered, Function, Instance, Origin, Reached, Streams};
+use crate::instance::{Answered, Instance, Origin, Reached, Streams};
 use crate::logs::{Recording, Report};
 use crate::sync::lock;
 use crate::zygote::Zygote;
@@ -46,7 +47,7 @@ struct Call<'a> {
 
 impl Supervisor {
     /// Runs a function once: queue, start, handler. What is left to be done for its instance
-    /// comes back in [`Kept`], to be given to [`Self::after`] when the reply has been sent.
+    /// comes back in [`Kept`], to be given to [`Self::settle`] when the reply has been sent.
     pub async fn invoke(
         &self,
         name: &str,
@@ -211,36 +212,31 @@ impl Supervisor {
         }
     }
 
-    /// What follows a reply: the instance is frozen, its environment gets a zygote, and that
+    /// Does what follows a reply: the instance is frozen, its environment gets a zygote, and that
     /// another spare.
-    pub fn after(&self, after: After) {
+    pub fn settle(&self, kept: Kept) {
         // Not in the thread that serves the client, who may have sent the next request.
         let _background = self.background.enter();
-        if let Some(kept) = after.kept {
-            let Kept { function, place, tells, tier, tree, zygote, imported } = kept;
-            let is_current = self.is_deployed(&function);
-            if self.settings.tiers.zygote && tier != Tier::Paused {
-                // What a start that has failed has not imported tells nothing.
-                let told = tells.then_some(imported);
-                let had = zygote.as_ref().map(|(id, _)| *id);
-                let (zygotes, tree) = (self.zygotes.clone(), tree.clone());
-                tokio::spawn(async move { zygotes.learn(&function, &tree, told, had).await });
-            }
-            match place {
-                Some(place) if is_current => self.paused.settle(place),
-                Some(place) => self.paused.discard(&place),
-                None => {}
-            }
-            if let Some(zygote) = zygote.and_then(|(_, zygote)| zygote.upgrade()) {
-                self.zygotes.refill(&zygote);
-            }
-            if tier != Tier::Paused {
-                // What grows while it is used again is looked at from time to time.
-                self.shrink();
-            }
+        let Kept { function, place, tells, tier, tree, zygote, imported } = kept;
+        let is_current = self.is_deployed(&function);
+        if self.settings.tiers.zygote && tier != Tier::Paused {
+            // What a start that has failed has not imported tells nothing.
+            let told = tells.then_some(imported);
+            let had = zygote.as_ref().map(|(id, _)| *id);
+            let (zygotes, tree) = (self.zygotes.clone(), tree.clone());
+            tokio::spawn(async move { zygotes.learn(&function, &tree, told, had).await });
         }
-        if let Some(ending) = after.ending {
-            self.ender.end(ending);
+        match place {
+            Some(place) if is_current => self.paused.settle(place),
+            Some(place) => self.paused.discard(&place),
+            None => {}
+        }
+        if let Some(zygote) = zygote.and_then(|(_, zygote)| zygote.upgrade()) {
+            self.zygotes.refill(&zygote);
+        }
+        if tier != Tier::Paused {
+            // What grows while it is used again is looked at from time to time.
+            self.shrink();
         }
     }
 

@@ -21,13 +21,13 @@ use pipsqueak_policy::eviction::{Allowance, Policy};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::admission::{Gate, InFlight, Traffic};
 use crate::containers::Containers;
-use crate::dispatch::{Gate, InFlight, Traffic};
+use crate::deployment::Functions;
 use crate::ending::{Ender, Ending};
 use crate::environment::Environments;
 use crate::events::Events;
 use crate::fault::internal;
-use crate::function::Functions;
 use crate::logs::Journal;
 use crate::mount::Keeper;
 use crate::request_id::RequestIds;
@@ -203,6 +203,11 @@ impl Supervisor {
     /// Counts a request until what this returns is dropped.
     pub fn begin_request(&self) -> InFlight {
         self.traffic.begin()
+    }
+
+    /// Ends the supervisor.
+    pub fn end(&self, ending: Ending) {
+        self.ender.end(ending);
     }
 
     /// Says when the supervisor is to stop.

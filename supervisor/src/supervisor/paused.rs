@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use pipsqueak_policy::eviction::{Cache, Policy};
 use tokio::runtime::{self, Handle};
 
-use crate::function::{Function, Paused};
+use crate::deployment::Function;
+use crate::instance::Paused;
 use crate::sync::{Mutex, lock};
 
 /// All of them, by function.

@@ -15,10 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Supervisor;
 use super::attempts::{Attempt, Attempts};
 use super::turn::{Asked, bounds, refused};
-use crate::dispatch::{Refused, seconds};
+use crate::admission::{Refused, seconds};
+use crate::deployment::Function;
 use crate::environment::{Audience, Tree};
 use crate::fault::internal;
-use crate::function::Function;
 
 /// How long one counts among those that keep the processors busy. One that takes longer waits for
 /// an index, most likely.

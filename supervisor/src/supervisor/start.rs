@@ -8,10 +8,12 @@ use pipsqueak::wire::{Fault, Tier};
 use super::Supervisor;
 use super::paused::Before;
 use super::prepare::Prepared;
+use crate::deployment::Function;
 use crate::environment::Tree;
 use crate::fault::internal;
-use crate::function::{Function, Instance, Origin, StartError, furnish};
-use crate::zygote::{self, Claimed, Spare, SpareError, Zygote};
+use crate::instance::{Instance, Origin};
+use crate::worker::{self, StartError, Worker, furnish};
+use crate::zygote::{self, Claimed, ForkError, Zygote};
 
 /// An instance that is ready to be asked, the tier that its start found, and its environment.
 pub(super) struct Obtained {
@@ -60,14 +62,14 @@ impl Supervisor {
             && function.trust.may_fork()
             && function.variables.of_own_files().is_none();
         if let Some(tree) = known.as_ref().filter(|_| may_share)
-            && let Some(spare) = self.zygotes.take_standby(function, tree)
+            && let Some(worker) = self.zygotes.take_standby(function, tree)
         {
-            let furnished = furnish(&self.sandboxes, spare.sandbox.door(), function, None).await;
+            let furnished = furnish(&self.sandboxes, worker.sandbox.door(), function, None).await;
             // Where somebody has killed it meanwhile, there are other starts.
-            if furnished.is_ok() || !spare.sandbox.door().is_ending() {
+            if furnished.is_ok() || !worker.sandbox.door().is_ending() {
                 furnished?;
                 let (tier, tree, origin) = (Tier::Zygote, tree.clone(), Origin::Standby);
-                let instance = Arc::new(Instance::new(spare, function.clone(), origin)?);
+                let instance = Arc::new(Instance::new(worker, function.clone(), origin)?);
                 return Ok(Some(Obtained {
                     instance,
                     tier,
@@ -86,10 +88,10 @@ impl Supervisor {
             let zygote = choice.zygote;
             let wider = (!choice.is_whole).then_some(&*tree);
             match self.fork(&zygote, function, wider).await? {
-                Ok(spare) => {
+                Ok(worker) => {
                     self.zygotes.prove(&zygote);
                     let origin = Origin::Zygote { is_wider: wider.is_some() };
-                    let instance = Arc::new(Instance::new(spare, function.clone(), origin)?);
+                    let instance = Arc::new(Instance::new(worker, function.clone(), origin)?);
                     let (zygote, before) = (Some((choice.id, Arc::downgrade(&zygote))), None);
                     return Ok(Some(Obtained { instance, tier, tree, zygote, began, before }));
                 }
@@ -102,10 +104,10 @@ impl Supervisor {
         let Some(tree) = known.or_else(|| prepared.tree(function)) else { return Ok(None) };
         let tier = if is_cold { Tier::Cold } else { Tier::Ssd };
         let commons = function.commons();
-        let made = zygote::sandbox(&self.sandboxes, &tree, commons, &self.runtime).await;
+        let made = worker::sandbox(&self.sandboxes, &tree, commons, &self.runtime).await;
         let sandbox = made.map_err(internal)?;
         let furnished = furnish(&self.sandboxes, sandbox.door(), function, None);
-        let launched = Spare::launch(&self.sandboxes, sandbox, function.variables.all(), false);
+        let launched = Worker::launch(&self.sandboxes, sandbox, function.variables.all(), false);
         let launched = if function.variables.of_own_files().is_some() {
             // They are to be there when the interpreter starts.
             furnished.await?;
@@ -127,7 +129,7 @@ impl Supervisor {
         zygote: &Zygote,
         function: &Function,
         wider: Option<&Tree>,
-    ) -> Result<Result<Spare, SpareError>, StartError> {
+    ) -> Result<Result<Worker, ForkError>, StartError> {
         let claimed = match self.zygotes.claim(zygote).await {
             Ok(claimed) => claimed,
             Err(error) => return Ok(Err(error)),
@@ -140,12 +142,12 @@ impl Supervisor {
         let (forked, furnished) = match claimed {
             Claimed::Spare(spare) => (Ok(*spare), furnished.await),
             Claimed::Sandbox(sandbox) => {
-                tokio::join!(Spare::fork(zygote, *sandbox, false), furnished)
+                tokio::join!(zygote::fork(zygote, *sandbox, false), furnished)
             }
         };
         match furnished {
             // Somebody has killed it meanwhile: that is not for the function to be told.
-            Err(_) if door.is_ending() => Ok(forked.and(Err(SpareError::Ended))),
+            Err(_) if door.is_ending() => Ok(forked.and(Err(ForkError::Ended))),
             furnished => furnished.map(|()| forked),
         }
     }

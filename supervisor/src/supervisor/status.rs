@@ -4,7 +4,7 @@ use pipsqueak::wire::{Fault, SandboxInfo, SandboxState, Status, Tier, ZygoteInfo
 
 use super::Supervisor;
 use crate::fault::internal;
-use crate::function::Instance;
+use crate::instance::Instance;
 use crate::sync::lock;
 use crate::zygote;
 

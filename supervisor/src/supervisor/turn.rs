@@ -14,9 +14,10 @@ use tokio::sync::Notify;
 use super::Supervisor;
 use super::prepare::Prepared;
 use super::start::Obtained;
-use crate::dispatch::Turn;
+use crate::admission::Turn;
+use crate::deployment::Function;
 use crate::environment::Tree;
-use crate::function::{Function, Instance, Streams};
+use crate::instance::{Instance, Streams};
 use crate::sync::{Mutex, lock};
 
 /// What a client has said of an invocation besides its event.

@@ -13,8 +13,8 @@ use pipsqueak_policy::zygotes::{self, Imported, Modules};
 
 use super::pool::{Inner, Pool};
 use super::realms::Apart;
+use crate::deployment::Function;
 use crate::environment::Tree;
-use crate::function::Function;
 
 /// A function, as the policy was last told of it.
 #[derive(Debug)]

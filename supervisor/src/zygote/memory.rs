@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::imports::Unsafe;
 use super::pool::{Inner, Pool};
+use crate::deployment::Function;
 use crate::environment::{Environments, EnvironmentsError};
-use crate::function::Function;
 
 /// What it is called in the catalog.
 const NAME: &str = "zygotes";

@@ -22,8 +22,8 @@ use super::look;
 use super::reads::Reads;
 use super::spares::Spares;
 use crate::channel;
+use crate::deployment::Variables;
 use crate::environment::Tree;
-use crate::function::Variables;
 use crate::kernel::cgroup::Limits;
 use crate::runtime::{self, Role};
 use crate::sandbox::{

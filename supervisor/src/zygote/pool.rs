@@ -15,9 +15,9 @@ use super::news::News;
 use super::node::Zygote;
 use super::realms::Kind;
 use super::standbys::Standbys;
-use crate::dispatch::Traffic;
+use crate::admission::Traffic;
+use crate::deployment::Function;
 use crate::environment::{Environments, Tree};
-use crate::function::Function;
 use crate::sandbox::Sandboxes;
 
 /// A zygote's life.

@@ -9,8 +9,8 @@ use std::fmt;
 use pipsqueak_fs::Distribution;
 use serde::Deserialize;
 
+use crate::deployment::Variables;
 use crate::environment::Tree;
-use crate::function::Variables;
 
 /// Stands for all names.
 const ALL: &str = "*";

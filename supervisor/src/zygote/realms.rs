@@ -7,8 +7,8 @@ use pipsqueak_policy::zygotes::Realm;
 use super::learn::Known;
 use super::pool::{Inner, Slot};
 use super::reads::Difference;
+use crate::deployment::{Function, Variables, is_read_at_start};
 use crate::environment::Tree;
-use crate::function::{Function, Variables, is_read_at_start};
 use crate::sandbox::Commons;
 
 /// What all functions of a realm have in common.

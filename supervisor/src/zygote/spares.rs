@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::demand::Demand;
-use super::spare::Spare;
 use crate::sandbox::Sandbox;
 use crate::sync::{Mutex, MutexGuard, lock};
+use crate::worker::Worker;
 
 /// Most sandboxes of one zygote that wait empty. One takes a small part of what a spare does, and whoever
 /// finds no spare has to fork, but not to make a sandbox, which takes longer.
@@ -24,7 +24,7 @@ pub trait Waits {
     fn bytes(&self) -> u64;
 }
 
-impl Waits for Spare {
+impl Waits for Worker {
     fn is_alive(&self) -> bool {
         Self::is_alive(self)
     }
@@ -46,7 +46,7 @@ impl Waits for Sandbox {
 
 /// The spares of one zygote, and sandboxes that are empty.
 #[derive(Debug)]
-pub struct Spares<S = Spare, E = Sandbox> {
+pub struct Spares<S = Worker, E = Sandbox> {
     /// Most that wait at once.
     most: usize,
     state: Mutex<State<S, E>>,
@@ -74,7 +74,7 @@ enum Making<S> {
 
 /// What a request for a spare gets.
 #[derive(Debug)]
-pub enum Claim<S = Spare, E = Sandbox> {
+pub enum Claim<S = Worker, E = Sandbox> {
     /// One that has waited.
     Ready(Box<S>),
     /// The one that is being made. Nothing comes where making it fails.

@@ -15,11 +15,11 @@ use super::demand::Demand;
 use super::pool::{Inner, Pool};
 use super::reads::{Difference, Reads};
 use super::realms::Kind;
-use super::spare::{Spare, SpareError, sandbox};
 use crate::channel;
+use crate::deployment::Function;
 use crate::environment::Tree;
-use crate::function::Function;
 use crate::sync::{Mutex, lock};
+use crate::worker::{Worker, WorkerError, sandbox};
 
 /// Longest time that a standby may take to import its modules.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -56,7 +56,7 @@ struct Line {
 
 #[derive(Debug)]
 struct Standby {
-    spare: Spare,
+    worker: Worker,
     reads: Reads,
 }
 
@@ -80,7 +80,7 @@ struct Told {
 enum StandbyError {
     /// Its process.
     #[error(transparent)]
-    Spare(#[from] SpareError),
+    Worker(#[from] WorkerError),
     /// Its channel.
     #[error("talking to the standby: {0}")]
     Channel(#[from] std::io::Error),
@@ -97,7 +97,7 @@ enum StandbyError {
 
 impl Pool {
     /// A process that waits for such a function, if there is one.
-    pub fn take_standby(&self, function: &Function, tree: &Arc<Tree>) -> Option<Spare> {
+    pub fn take_standby(&self, function: &Function, tree: &Arc<Tree>) -> Option<Worker> {
         if lock(&self.standbys.0).0.is_empty() {
             return None;
         }
@@ -129,10 +129,10 @@ impl Pool {
                 return None;
             }
             // One that has been killed, or that has more than the function may.
-            let Standby { spare, .. } = standby;
-            if spare.is_alive() && spare.sandbox.group().memory() < function.info.memory {
+            let Standby { worker, .. } = standby;
+            if worker.is_alive() && worker.sandbox.group().memory() < function.info.memory {
                 line.demand.started(now);
-                return Some(spare);
+                return Some(worker);
             }
         }
         None
@@ -197,10 +197,10 @@ impl Pool {
     ) -> Result<Standby, StandbyError> {
         let made = sandbox(&self.sandboxes, tree, kind.commons(), &self.runtime).await?;
         let limit = made.group().watch_limit()?;
-        let mut spare = Spare::launch(&self.sandboxes, made, kind.variables.all(), true).await?;
+        let mut worker = Worker::launch(&self.sandboxes, made, kind.variables.all(), true).await?;
         let order = serde_json::json!({ "standby": purpose.modules });
-        channel::ask(&mut spare.channel, &[channel::compose(&order, b"")?]).await?;
-        let hear = channel::receive(&mut spare.channel, channel::MAX_MESSAGE_BYTES);
+        channel::ask(&mut worker.channel, &[channel::compose(&order, b"")?]).await?;
+        let hear = channel::receive(&mut worker.channel, channel::MAX_MESSAGE_BYTES);
         let told = tokio::time::timeout(PATIENCE, hear).await.map_err(|_| StandbyError::Slow)??;
         let (Told { mut reads, failed }, _) = told.ok_or(StandbyError::Ended)?;
         if limit.was_read()? {
@@ -208,7 +208,7 @@ impl Pool {
         }
         match failed {
             Some(why) => Err(StandbyError::Import(why)),
-            None => Ok(Standby { spare, reads }),
+            None => Ok(Standby { worker, reads }),
         }
     }
 
@@ -253,7 +253,7 @@ impl Standbys {
     pub fn bytes(&self) -> u64 {
         let lines = lock(&self.0);
         let ready = lines.0.iter().flat_map(|line| &line.ready);
-        ready.map(|one| one.spare.sandbox.group().memory()).sum()
+        ready.map(|one| one.worker.sandbox.group().memory()).sum()
     }
 
     /// Whether one is being made.
@@ -288,7 +288,7 @@ impl Lines {
         line.is_making = false;
         match made {
             Ok(standby) => {
-                line.bytes = standby.spare.sandbox.group().memory();
+                line.bytes = standby.worker.sandbox.group().memory();
                 line.ready.push(standby);
             }
             Err(error) => line.failed = Some(error.to_string()),

@@ -8,8 +8,8 @@ use pipsqueak_policy::zygotes::{self, DistributionId, Function as Needs, ModuleI
 
 use super::imports::shortened;
 use super::pool::{Inner, Pool, State};
+use crate::deployment::Function;
 use crate::environment::Tree;
-use crate::function::Function;
 
 impl Pool {
     /// Which zygote serves a function that starts in an environment, why no other does, and what that

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::fork::{ForkError, fork, sandbox_for_child};
 use super::node::Zygote;
 use super::pool::Pool;
-use super::spare::{Spare, SpareError, sandbox_within};
 use super::spares::{Claim, Lack};
 use crate::sandbox::Sandbox;
+use crate::worker::Worker;
 
 /// How long making a spare waits for requests to be answered. Where they never pause it is made beside
 /// them.
@@ -19,7 +20,7 @@ const SPARES_SHARE: u64 = 8;
 #[derive(Debug)]
 pub enum Claimed {
     /// A child that waits.
-    Spare(Box<Spare>),
+    Spare(Box<Worker>),
     /// A sandbox for one.
     Sandbox(Box<Sandbox>),
 }
@@ -27,21 +28,21 @@ pub enum Claimed {
 impl Pool {
     /// What a start from a zygote begins with: a spare that is there or is being made, or a sandbox to fork
     /// into.
-    pub async fn claim(&self, zygote: &Zygote) -> Result<Claimed, SpareError> {
+    pub async fn claim(&self, zygote: &Zygote) -> Result<Claimed, ForkError> {
         let empty = match zygote.spares().claim(Instant::now()) {
             Claim::Ready(spare) => return Ok(Claimed::Spare(spare)),
             // What has kept it from being made would keep another.
             Claim::Coming(spare) => {
                 return match spare.await {
                     Ok(spare) => Ok(Claimed::Spare(Box::new(spare))),
-                    Err(_) => Err(SpareError::Unmade),
+                    Err(_) => Err(ForkError::Unmade),
                 };
             }
             Claim::Nothing(empty) => empty,
         };
         let empty = match empty {
             Some(empty) => empty,
-            None => Box::new(sandbox_within(&self.sandboxes, zygote, &self.runtime).await?),
+            None => Box::new(sandbox_for_child(&self.sandboxes, zygote, &self.runtime).await?),
         };
         Ok(Claimed::Sandbox(empty))
     }
@@ -73,7 +74,7 @@ impl Pool {
         });
     }
 
-    async fn make(self: &Arc<Self>, zygote: &Arc<Zygote>, lack: Lack) -> Result<(), SpareError> {
+    async fn make(self: &Arc<Self>, zygote: &Arc<Zygote>, lack: Lack) -> Result<(), ForkError> {
         let began = Instant::now();
         match lack {
             Lack::Spare => {
@@ -93,19 +94,19 @@ impl Pool {
                 outcome
             }
             Lack::Sandbox => {
-                let empty = sandbox_within(&self.sandboxes, zygote, &self.runtime).await?;
+                let empty = sandbox_for_child(&self.sandboxes, zygote, &self.runtime).await?;
                 zygote.spares().keep_empty(empty);
                 Ok(())
             }
         }
     }
 
-    async fn fork(&self, zygote: &Zygote, empty: Option<Sandbox>) -> Result<Spare, SpareError> {
+    async fn fork(&self, zygote: &Zygote, empty: Option<Sandbox>) -> Result<Worker, ForkError> {
         let sandbox = match empty {
             Some(empty) => empty,
-            None => sandbox_within(&self.sandboxes, zygote, &self.runtime).await?,
+            None => sandbox_for_child(&self.sandboxes, zygote, &self.runtime).await?,
         };
-        Spare::fork(zygote, sandbox, true).await
+        fork(zygote, sandbox, true).await
     }
 
     /// Drops the spares that are more than demand asks for.

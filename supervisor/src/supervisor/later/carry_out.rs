@@ -8,7 +8,6 @@ use pipsqueak::wire::{AsyncPolicy, EventCondition, Fault, FaultKind, FunctionErr
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, mpsc};
 
-use crate::dispatch::After;
 use crate::events::{Ended, EventsError, Running, Verdict, is_too_old, judge};
 use crate::supervisor::{Asked, Supervisor};
 use crate::sync::{Mutex, lock};
@@ -210,7 +209,7 @@ async fn run(supervisor: &Arc<Supervisor>, event: &Running) -> Ended {
     let ran = supervisor.invoke(&event.function, &payload, asked, &progress).await;
     match ran {
         Ok((invocation, kept)) => {
-            supervisor.after(After { kept: Some(kept), ..After::default() });
+            supervisor.settle(kept);
             match (invocation.outcome, invocation.error) {
                 (Outcome::Done, _) => Ended::Done,
                 (_, Some(error)) => Ended::Failed(shortened(&error)),

@@ -1,5 +1,4 @@
-//! A process that waits for its function, in a sandbox of its own: a zygote's child, or a new
-//! interpreter.
+//! A process that waits for its function, in a sandbox of its own.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,7 +11,6 @@ use std::sync::Arc;
 use pipsqueak::wire::DEFAULT_TMP;
 use tokio::net::unix::pipe;
 
-use super::{Zygote, ZygoteError, imports, look};
 use crate::channel;
 use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
@@ -25,21 +23,12 @@ use crate::stream::Stream;
 /// Most processes and threads of a function.
 pub const PIDS: u32 = 512;
 
-/// Why there is no process for a function.
+/// Why there is no worker.
 #[derive(Debug, thiserror::Error)]
-pub enum SpareError {
+pub enum WorkerError {
     /// Its sandbox.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// Its zygote.
-    #[error(transparent)]
-    Zygote(#[from] ZygoteError),
-    /// Its sandbox has ended.
-    #[error("the sandbox of a function has ended before it began")]
-    Ended,
-    /// It was being made for somebody already.
-    #[error("the zygote's child that was being made did not come to be")]
-    Unmade,
     /// Its channel or mounts.
     #[error("preparing the sandbox of a function: {0}")]
     Io(#[from] io::Error),
@@ -48,7 +37,7 @@ pub enum SpareError {
 /// A process that waits for its function. Its sandbox has everything but the function's code and
 /// limits, and ends when this is dropped.
 #[derive(Debug)]
-pub struct Spare {
+pub struct Worker {
     /// Where it runs.
     pub sandbox: Sandbox,
     /// What it is told by and answers on.
@@ -59,38 +48,18 @@ pub struct Spare {
     pub end: End,
 }
 
-/// What a process is started with, and what stays here of it.
-struct Ends {
-    channel: OwnedFd,
-    print: OwnedFd,
+/// The two ends of a worker's channel and of what it prints: one for the process, one that stays here.
+#[derive(Debug)]
+pub struct Ends {
+    /// The process's end of the channel.
+    pub channel: OwnedFd,
+    /// The end that the process prints to.
+    pub print: OwnedFd,
     near: UnixStream,
     printed: io::PipeReader,
 }
 
-impl Spare {
-    /// Forks a child of a zygote into a sandbox that [`sandbox_within`] has made; `is_spare` says that
-    /// nobody waits for it yet.
-    pub async fn fork(
-        zygote: &Zygote,
-        sandbox: Sandbox,
-        is_spare: bool,
-    ) -> Result<Self, SpareError> {
-        let ends = Ends::new()?;
-        let forked = zygote.fork(&sandbox, &ends.channel, &ends.print, is_spare).await?;
-        let mut spare = ends.join(sandbox, forked.end.clone())?;
-        zygote.await_child(&mut spare.channel, &forked).await?;
-        if !zygote.has_trusted()
-            && let Some(child) = spare.sandbox.process()
-        {
-            let looked = tokio::task::spawn_blocking(move || look::inherited(child));
-            let shared = looked.await.map_err(io::Error::other)??;
-            if !shared.is_empty() {
-                return Err(ZygoteError::Shares(imports::shortened(shared.iter())).into());
-            }
-        }
-        Ok(spare)
-    }
-
+impl Worker {
     /// Starts an interpreter with a function's variables in a sandbox that [`sandbox`] has made; `is_recorded`
     /// if what its imports read is to be told.
     pub async fn launch(
@@ -98,10 +67,10 @@ impl Spare {
         sandbox: Sandbox,
         own: &BTreeMap<String, String>,
         is_recorded: bool,
-    ) -> Result<Self, SpareError> {
+    ) -> Result<Self, WorkerError> {
         let arguments = runtime::arguments(Role::Function, own);
         let variables = runtime::variables(own, is_recorded);
-        let ends = Ends::new()?;
+        let ends = Ends::open()?;
         let launching = sandboxes.clone();
         let launched = tokio::task::spawn_blocking(move || {
             let null = File::open("/dev/null")?;
@@ -125,14 +94,16 @@ impl Spare {
 }
 
 impl Ends {
-    fn new() -> io::Result<Self> {
+    /// Opens them.
+    pub fn open() -> io::Result<Self> {
         let (near, far) = UnixStream::pair()?;
         let (printed, print) = io::pipe()?;
         Ok(Self { channel: far.into(), print: print.into(), near, printed })
     }
 
-    fn join(self, sandbox: Sandbox, end: End) -> Result<Spare, SpareError> {
-        Ok(Spare {
+    /// Makes a worker of a sandbox and the process in it that has the other ends; `end` is that process's.
+    pub fn join(self, sandbox: Sandbox, end: End) -> Result<Worker, WorkerError> {
+        Ok(Worker {
             sandbox,
             channel: Stream::new(self.near)?,
             printed: pipe::Receiver::from_owned_fd(self.printed.into())?,
@@ -141,15 +112,16 @@ impl Ends {
     }
 }
 
-/// Makes a sandbox that a zygote's child can be forked into.
+/// Makes a sandbox of the same kind as `parent`, for a child of a process in that; `tree` is what the
+/// parent sees.
 pub async fn sandbox_within(
     sandboxes: &Arc<Sandboxes>,
-    zygote: &Zygote,
+    parent: Arc<Sandbox>,
+    tree: &Tree,
     runtime: &Path,
-) -> Result<Sandbox, SpareError> {
-    let parent = zygote.sandbox().clone();
+) -> Result<Sandbox, WorkerError> {
     let commons = parent.commons().clone();
-    make(sandboxes, zygote.tree(), commons, runtime, Some(parent)).await
+    make(sandboxes, tree, commons, runtime, Some(parent)).await
 }
 
 /// Makes a sandbox that sees `tree`, in which an interpreter can be started.
@@ -158,7 +130,7 @@ pub async fn sandbox(
     tree: &Tree,
     commons: Commons,
     runtime: &Path,
-) -> Result<Sandbox, SpareError> {
+) -> Result<Sandbox, WorkerError> {
     make(sandboxes, tree, commons, runtime, None).await
 }
 
@@ -168,7 +140,7 @@ async fn make(
     commons: Commons,
     runtime: &Path,
     parent: Option<Arc<Sandbox>>,
-) -> Result<Sandbox, SpareError> {
+) -> Result<Sandbox, WorkerError> {
     let mut mounts = tree.mounts(runtime)?;
     if !commons.own_network() {
         mounts.extend(resolver::of_host()?);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pipsqueak::wire::Network;
 use pipsqueak_kernel::mount::{self, Access};
 
-use super::table::Function;
+use crate::deployment::Function;
 use crate::environment::Tree;
 use crate::sandbox::{Door, FUNCTION, SandboxError, Sandboxes};
 

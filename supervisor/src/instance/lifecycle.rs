@@ -15,18 +15,17 @@ use tokio::net::unix::pipe;
 
 use super::answered::{Answered, Reached, told, within};
 use super::exchange::{Answer, Imported, Logs, exchange};
-use super::furnish::StartError;
 use super::parts::{PART_BYTES, Parts, Streams};
 use super::printed::Printed;
 use super::shared::Shared;
-use super::table::Function;
 use crate::channel;
+use crate::deployment::Function;
 use crate::environment::Tree;
 use crate::kernel::cgroup::Limits;
 use crate::logs::Recording;
 use crate::sandbox::{End, Exit, Sandbox};
 use crate::stream::Stream;
-use crate::zygote::{self, Spare};
+use crate::worker::{PIDS, StartError, Worker};
 
 /// How long the report of a process's end is waited for.
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
@@ -104,12 +103,16 @@ pub struct Paused {
 impl Instance {
     /// Makes a waiting process the function's, whose sandbox is furnished for it; it has not loaded its
     /// handler yet.
-    pub fn new(spare: Spare, function: Arc<Function>, origin: Origin) -> Result<Self, StartError> {
-        let Spare { sandbox, channel, printed, end } = spare;
+    pub fn new(
+        worker: Worker,
+        function: Arc<Function>,
+        origin: Origin,
+    ) -> Result<Self, StartError> {
+        let Worker { sandbox, channel, printed, end } = worker;
         let info = &function.info;
         let limits = Limits {
             memory: Some(info.memory),
-            pids: Some(zygote::PIDS),
+            pids: Some(PIDS),
             cpu_millis: info.cpu_millis,
             ..Limits::NONE
         };

@@ -1,0 +1,13 @@
+//! An instance of a function: its process in a sandbox, asked one invocation or several at a time,
+//! paused, resumed, ended.
+
+mod answered;
+mod exchange;
+mod lifecycle;
+mod parts;
+mod printed;
+mod shared;
+
+pub use answered::{Answered, Reached};
+pub use lifecycle::{Instance, Origin, Paused};
+pub use parts::{Given, Streams};
