@@ -8,7 +8,7 @@ use nix::sys::stat::SFlag;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::deploy::{DeployError, MAX_BYTES, MAX_ENTRIES, create_folder, finish_file};
+use super::folder::{DeployError, MAX_BYTES, MAX_ENTRIES, create_folder, finish_file};
 
 /// Longest path in an archive, in bytes: half of what the kernel takes, because more stands before it.
 const MAX_PATH: usize = 2048;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::deploy::DeployError;
+use super::folder::DeployError;
 use crate::sealed::SealedError;
 
 /// Why a function could not be deployed, kept or found.

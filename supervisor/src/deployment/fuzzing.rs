@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::deploy::{self, DeployError};
+use super::deploy;
 use super::entry;
+use super::folder::DeployError;
 
 /// Copies what is deployed into a new folder, and looks for its entry point. Returns true if it was copied, false
 /// if it was refused for what it is; an error is a fault of our own.

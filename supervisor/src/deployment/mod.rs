@@ -7,6 +7,7 @@ mod deploy;
 mod durable;
 mod entry;
 mod error;
+mod folder;
 pub mod fuzzing;
 mod record;
 mod staged;
@@ -14,7 +15,7 @@ mod table;
 mod trust;
 mod variables;
 
-pub use deploy::DeployError;
 pub use error::FunctionsError;
+pub use folder::DeployError;
 pub use table::{Function, Functions, Payloads};
 pub use variables::{Variables, is_read_at_start};

@@ -6,6 +6,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::connection;
 use super::event_loops::EventLoops;
+use super::frames;
 use super::socket::Socket;
 use crate::ending::Ending;
 use crate::supervisor::Supervisor;
@@ -24,7 +25,7 @@ pub async fn serve(
         tracing::warn!(%error, "connections are accepted by another thread than serves them");
     }
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let room = Arc::new(Semaphore::new(connection::ROOM));
+    let room = Arc::new(Semaphore::new(frames::ROOM));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         tokio::select! {

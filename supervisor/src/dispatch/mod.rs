@@ -1,10 +1,11 @@
 //! From a client's connection to an answer: `listen` accepts on a `socket`, one of `event_loops` serves,
-//! `connection` speaks the protocol, `route` carries a request out, `streamed` passes on what comes
+//! `connection` speaks the protocol in `frames`, `route` carries a request out, `streamed` passes on what comes
 //! meanwhile, `follow` sends logs. The `lock` says whose the socket is.
 
 mod connection;
 mod event_loops;
 mod follow;
+mod frames;
 mod listen;
 mod lock;
 mod route;

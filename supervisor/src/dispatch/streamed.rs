@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Connection, PATIENCE, has_gone, write};
+use super::frames::{Connection, PATIENCE, has_gone, write};
 use super::route::{self, After, Caller};
 use crate::instance::{Given, Streams};
 use crate::supervisor::Supervisor;

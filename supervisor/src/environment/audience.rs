@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pipsqueak::wire::Progress;
+use pipsqueak_fs::{Step, Unit};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::sync::{Mutex, lock};
@@ -51,4 +52,10 @@ impl Audience {
     pub fn is_given_up(&self) -> bool {
         self.is_given_up.load(Ordering::SeqCst)
     }
+}
+
+/// A step of the library's as the client is told of it.
+pub(super) fn told(step: Step) -> Progress {
+    let Step { step, done, total, unit } = step;
+    Progress { step, done, total, bytes: unit == Unit::Bytes }
 }

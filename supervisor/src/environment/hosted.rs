@@ -8,7 +8,7 @@ use pipsqueak_fs::{Mounted, ObjectId, SHOWN_FOLDER};
 use pipsqueak_kernel::mount;
 
 use super::Environments;
-use super::table::{Shared, lock};
+use super::shared::{Shared, lock};
 
 impl Environments {
     /// Shows the overlay of all views on the host. Where that fails, it is logged: the folder below shows

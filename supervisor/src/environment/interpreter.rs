@@ -1,4 +1,4 @@
-//! What a sandbox sees of an interpreter that is not among the system's.
+//! An interpreter on this machine: looked at, and shown to a sandbox where it is not among the system's.
 
 use std::fs::File;
 use std::io;
@@ -10,10 +10,31 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use pipsqueak_fs::Interpreter;
 use pipsqueak_kernel::mount::{self, Access};
 
+use super::error::EnvironmentsError;
 use crate::sandbox::{Mounted, SYSTEM};
 
 /// Folders of a sandbox in which an interpreter has no other names: they have others' content.
 const TAKEN: [&str; 6] = ["/dev", "/etc", "/function", "/pipsqueak", "/proc", "/tmp"];
+
+/// Looks at the interpreter at `python`.
+pub(super) fn inspect(python: &Path) -> Result<Interpreter, EnvironmentsError> {
+    Interpreter::inspect(python).map_err(|error| EnvironmentsError::Interpreter {
+        path: python.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// Refuses the environment `name` if its interpreter is not on this machine.
+pub(super) fn check_present(
+    name: String,
+    interpreter: &Interpreter,
+) -> Result<(), EnvironmentsError> {
+    if interpreter.is_present {
+        return Ok(());
+    }
+    let version = interpreter.short_version().to_owned();
+    Err(EnvironmentsError::Elsewhere { name, version })
+}
 
 /// The interpreter's files, where they are not among the system's, detached and read-only: each where
 /// it really is, and its folder by the other names that it has, too.

@@ -1,15 +1,31 @@
 //! Making environments: with an interpreter that is looked at first, in sandboxes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pipsqueak_fs::{Environment, EnvironmentSpec, Interpreter, Owner, Requirements};
 
-use super::audience::Audience;
+use super::audience::{Audience, told};
+use super::error::EnvironmentsError;
 use super::installer::Installer;
-use super::store::told;
-use super::table::{EnvironmentsError, Shared, Wanted};
+use super::interpreter::inspect;
+use super::shared::Shared;
 use super::tree::Tree;
+
+/// What an environment is to be made of.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Whose it is to be.
+    pub owner: Owner,
+    /// What packages it is to have.
+    pub requirements: Requirements,
+    /// Its interpreter, where it is not the default.
+    pub python: Option<PathBuf>,
+    /// Version of its interpreter, where that need not be on this machine.
+    pub python_version: Option<String>,
+    /// Whether the newest versions are taken, not those that other environments have.
+    pub upgrade: bool,
+}
 
 impl Shared {
     pub(super) fn add(
@@ -61,24 +77,6 @@ impl Shared {
         let plain = self.repository.install_plain(&installer, &spec, folder.path())?;
         Ok(Arc::new(Tree::private(name, plain.modules, interpreter, Arc::new(folder))))
     }
-}
-
-pub(super) fn inspect(python: &Path) -> Result<Interpreter, EnvironmentsError> {
-    Interpreter::inspect(python).map_err(|error| EnvironmentsError::Interpreter {
-        path: python.to_owned(),
-        reason: error.to_string(),
-    })
-}
-
-pub(super) fn check_present(
-    name: String,
-    interpreter: &Interpreter,
-) -> Result<(), EnvironmentsError> {
-    if interpreter.is_present {
-        return Ok(());
-    }
-    let version = interpreter.short_version().to_owned();
-    Err(EnvironmentsError::Elsewhere { name, version })
 }
 
 /// The interpreter of a version: the host's, where it is of that, or one that is elsewhere.

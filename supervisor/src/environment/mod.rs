@@ -4,6 +4,8 @@
 //! start that finds no zygote installs into a folder of its own: what is measured as no sharing.
 
 mod audience;
+mod care;
+mod error;
 mod hosted;
 mod installer;
 mod interpreter;
@@ -13,15 +15,17 @@ mod memory;
 mod part;
 mod requirements;
 mod root;
-mod store;
+mod shared;
 mod table;
 mod tree;
 mod trees;
 
 pub use audience::Audience;
+pub use error::EnvironmentsError;
 pub use installer::Installer;
+pub use making::Wanted;
 pub use memory::in_memory;
 pub use requirements::requirements;
 pub use root::Root;
-pub use table::{Environments, EnvironmentsError, Wanted};
+pub use table::Environments;
 pub use tree::Tree;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use pipsqueak_fs::{Imports, Repository, RepositoryError, retained_name};
 
-use super::table::{Environments, EnvironmentsError, blocking};
+use super::error::EnvironmentsError;
+use super::shared::blocking;
+use super::table::Environments;
 use super::tree::Tree;
 
 impl Environments {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pipsqueak_fs::{Environment, Lease, Owner, retained_name};
 
-use super::table::{Shared, lock};
+use super::shared::{Shared, lock};
 use super::{Environments, EnvironmentsError};
 use crate::mount::View;
 use crate::mount::mountinfo::{Mount, Namespace};

@@ -1,118 +1,32 @@
 //! Which environments there are, and which one a function runs in.
 
-use std::collections::BTreeSet;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use pipsqueak::wire::{DistributionInfo, EnvironmentInfo, Progress};
-use pipsqueak_fs::{AddError, Environment, Owner, Repository, Requirements};
+use pipsqueak_fs::{Environment, Owner, Repository, Requirements};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::audience::Audience;
-use super::making::{check_present, inspect};
+use super::error::EnvironmentsError;
+use super::interpreter::{check_present, inspect};
+use super::making::Wanted;
 use super::requirements::{name_of, requirements_of};
+use super::shared::{Shared, blocking};
 use super::tree::Tree;
 use super::trees::Trees;
 use crate::deployment::Function;
 use crate::mount::{Keeper, Views};
 use crate::sandbox::Sandboxes;
 use crate::sync::Mutex;
-pub(super) use crate::sync::lock;
 use crate::turns::Turns;
-
-/// Why an environment could not be found or made.
-#[derive(Debug, thiserror::Error)]
-pub enum EnvironmentsError {
-    /// There is none of that name.
-    #[error("there is no environment {0}; `pipsqueak env ls` lists those there are")]
-    Unknown(String),
-    /// The interpreter cannot be used.
-    #[error("{}: {reason}", path.display())]
-    Interpreter {
-        /// Its executable.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// A version of Python that is none, or not that of the interpreter.
-    #[error("--python-version {version}: {reason}")]
-    Version {
-        /// As it was given.
-        version: String,
-        /// Why it cannot be.
-        reason: String,
-    },
-    /// Its interpreter is not on this machine.
-    #[error(
-        "environment {name} is for a Python {version} that this machine does not have, so no \
-         function can run in it; containers can use it"
-    )]
-    Elsewhere {
-        /// The environment.
-        name: String,
-        /// Of its interpreter.
-        version: String,
-    },
-    /// Resolving, installing or storing failed.
-    #[error(transparent)]
-    Add(#[from] AddError),
-    /// The store or its catalog.
-    #[error(transparent)]
-    Repository(#[from] pipsqueak_fs::RepositoryError),
-    /// Care that is one at a time.
-    #[error("{0} is running; wait for its end")]
-    Busy(&'static str),
-    /// The mount, or a folder.
-    #[error("environment {name}: {error}")]
-    Io {
-        /// The environment.
-        name: String,
-        /// Why.
-        error: io::Error,
-    },
-}
-
-/// What an environment is to be made of.
-#[derive(Debug)]
-pub struct Wanted {
-    /// Whose it is to be.
-    pub owner: Owner,
-    /// What packages it is to have.
-    pub requirements: Requirements,
-    /// Its interpreter, where it is not the default.
-    pub python: Option<PathBuf>,
-    /// Version of its interpreter, where that need not be on this machine.
-    pub python_version: Option<String>,
-    /// Whether the newest versions are taken, not those that other environments have.
-    pub upgrade: bool,
-}
 
 /// The environments.
 #[derive(Debug)]
 pub struct Environments {
     pub(super) shared: Arc<Shared>,
     making: Turns,
-}
-
-/// What blocking work on environments needs.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) repository: Repository,
-    /// What names stand for, as far as somebody has asked.
-    pub(super) trees: Trees<Tree>,
-    /// Names that the mount could not be told of.
-    pub(super) owed: Mutex<BTreeSet<String>>,
-    pub(super) keeper: Arc<Keeper>,
-    pub(super) views: Views,
-    pub(super) sandboxes: Arc<Sandboxes>,
-    pub(super) python: PathBuf,
-    pub(super) private: Option<PathBuf>,
-    pub(super) runtime: Handle,
-    /// Collecting and repairing are one at a time; so is scrubbing, which may take a day.
-    pub(super) caring: Mutex<()>,
-    pub(super) scrubbing: Mutex<()>,
 }
 
 impl Environments {
@@ -345,13 +259,4 @@ impl Environments {
             bytes: environment.bytes,
         }
     }
-}
-
-pub(super) async fn blocking<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> Result<T, EnvironmentsError> + Send + 'static,
-) -> Result<T, EnvironmentsError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(EnvironmentsError::Io { name: name.to_owned(), error: io::Error::other(error) })
-    })
 }

@@ -8,10 +8,11 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Supervisor;
+use super::asked::{Asked, check_length};
 use super::paused::Place;
 use super::prepare::Prepared;
 use super::start::Obtained;
-use super::turn::{Asked, Serving, check_length};
+use super::turn::Serving;
 use crate::admission::{Turn, Vacated};
 use crate::deployment::Function;
 use crate::environment::Tree;

@@ -1,5 +1,6 @@
 //! The supervisor itself: what it keeps, and the path of an invocation through it.
 
+mod asked;
 mod attempts;
 mod care;
 mod invoke;
@@ -36,12 +37,12 @@ use crate::sync::Mutex;
 use crate::turns::Turns;
 use crate::upgrade::{self, UpgradeError};
 use crate::zygote::{Budget, Pool};
+pub use asked::Asked;
 pub use invoke::Kept;
 pub use later::{carry_out, follow_schedules};
 pub use memory::follow_memory;
 use paused::PausedTier;
 use prepare::Makings;
-pub use turn::Asked;
 use turn::{Running, Serving};
 
 /// Everything that a running supervisor has.

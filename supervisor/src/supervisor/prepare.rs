@@ -13,8 +13,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Supervisor;
+use super::asked::{Asked, bounds, refused};
 use super::attempts::{Attempt, Attempts};
-use super::turn::{Asked, bounds, refused};
 use crate::admission::{Refused, seconds};
 use crate::deployment::Function;
 use crate::environment::{Audience, Tree};

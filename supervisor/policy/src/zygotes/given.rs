@@ -17,7 +17,8 @@ use serde_json::Value;
 use super::choose::ZygoteId;
 use super::costs::Costs;
 use super::names::{DistributionId, Distributions, ModuleId, Modules, Names, Realm};
-use super::plan::{Parent, Standing, Start};
+use super::plan::{Parent, Start};
+use super::situation::Standing;
 
 /// Deepest nesting that is read, which is deeper than any that can be planned.
 const DEPTH: usize = 32;

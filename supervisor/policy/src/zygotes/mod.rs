@@ -15,6 +15,7 @@ pub mod policy;
 mod problem;
 mod search;
 pub mod set;
+pub mod situation;
 #[cfg(test)]
 mod tests;
 mod trees;
@@ -23,6 +24,7 @@ pub use choose::{Fitness, Verdict, Zygote, ZygoteId, choose, explain};
 pub use costs::{Cost, Costs};
 pub use demand::{Demand, Environment, Function, Rate};
 pub use names::{DistributionId, Distributions, Module, ModuleId, Modules, Names, Realm};
-pub use plan::{Parameters, Parent, Plan, Situation, Standing, Start, plan, shrink};
+pub use plan::{Parent, Plan, Start, plan, shrink};
 pub use policy::{Imported, Policy};
 pub use set::{Id, Set};
+pub use situation::{Parameters, Situation, Standing};

@@ -7,7 +7,8 @@ use super::choose::{self, Verdict, Zygote, ZygoteId};
 use super::costs::{Cost, Costs};
 use super::demand::{Demand, Environment, Function, Imports, Rate};
 use super::names::{ModuleId, Modules, Names, Realm};
-use super::plan::{self, Parameters, Plan, Situation, Standing};
+use super::plan::{self, Plan};
+use super::situation::{Parameters, Situation, Standing};
 
 /// What a start has imported.
 #[derive(Debug, Clone, Copy)]

@@ -7,8 +7,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use super::names::{DistributionId, Distributions, ModuleId, Modules, Realm};
-use super::plan::{Parameters, Situation};
 use super::set::{Id, Set, ids};
+use super::situation::{Parameters, Situation};
 
 /// Of how many functions, those that could save most, each two's common modules are a shape.
 const PAIRED: usize = 48;

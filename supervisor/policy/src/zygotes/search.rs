@@ -6,8 +6,8 @@
 //! least per byte goes until the rest fits, and the outcome is kept where it saves more.
 
 use super::choose::ZygoteId;
-use super::plan::{Situation, Standing};
 use super::problem::{Problem, Shape};
+use super::situation::{Situation, Standing};
 use super::trees::{Forest, Node};
 
 /// How many shapes are tried for an exchange before it is given up.

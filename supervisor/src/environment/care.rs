@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipsqueak::wire::{Checked, Collected, Cost, Finding, LeaseInfo, Progress, Repaired, Usage};
-use pipsqueak_fs::{Confine, Interpreter, Owner, RepositoryError, Roots, Step, Unit};
+use pipsqueak_fs::{Confine, Interpreter, Owner, RepositoryError, Roots, Step};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::audience::told;
+use super::error::EnvironmentsError;
 use super::installer::Installer;
 use super::requirements::name_of;
-use super::table::{Environments, EnvironmentsError, Shared, blocking};
+use super::shared::{Shared, blocking};
+use super::table::Environments;
 use crate::deployment::Function;
 use crate::mount::mountinfo;
 
@@ -175,12 +178,6 @@ impl Shared {
 
 fn needed(functions: &[Arc<Function>]) -> BTreeSet<String> {
     functions.iter().map(|function| name_of(function).to_owned()).collect()
-}
-
-/// A step of the library's as the client is told of it.
-pub(super) fn told(step: Step) -> Progress {
-    let Step { step, done, total, unit } = step;
-    Progress { step, done, total, bytes: unit == Unit::Bytes }
 }
 
 fn teller(progress: &UnboundedSender<Progress>) -> impl FnMut(Step) {
