@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use pipsqueak_policy::zygotes::given::{self, Found, GivenError, Package};
 
+use super::kind::Kind;
 use super::pool::{Inner, Pool};
-use super::realms::Kind;
 use crate::environment::{EnvironmentsError, Tree};
 
 /// Why given trees were not taken.

@@ -11,23 +11,10 @@ use pipsqueak_fs::Imports;
 use pipsqueak_policy::scan;
 use pipsqueak_policy::zygotes::{self, Imported, Modules};
 
-use super::pool::{Inner, Pool};
-use super::realms::Apart;
+use super::kind::Apart;
+use super::pool::{Inner, Known, Pool};
 use crate::deployment::Function;
 use crate::environment::Tree;
-
-/// A function, as the policy was last told of it.
-#[derive(Debug)]
-pub(super) struct Known {
-    pub version: u64,
-    /// Its environment.
-    pub tree: Arc<Tree>,
-    pub own_network: bool,
-    /// What tells it from others of its interpreter and network.
-    pub apart: Apart,
-    /// Whether what can be imported from its environment was known.
-    knew_imports: bool,
-}
 
 impl Pool {
     /// Counts a start that was announced, and learns from it what the function imports: what it tells
@@ -106,7 +93,10 @@ impl Inner {
                 known.apart.clone()
             }
             // What others of its environment import is read when it imports it.
-            _ => Apart::expected(self.known.values().filter(|other| other.tree.key == tree.key)),
+            _ => {
+                let others = self.known.values().filter(|other| other.tree.key == tree.key);
+                Apart::expected(others.map(|other| &other.apart))
+            }
         };
         let realm = self.realm(tree, apart.kind(function, tree));
         let environment = self.environment(tree);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::imports::Unsafe;
 use super::pool::{Inner, Pool};
+use super::remembered::Remembered;
 use crate::deployment::Function;
 use crate::environment::{Environments, EnvironmentsError};
 
@@ -37,23 +38,6 @@ struct Module {
     /// Microseconds and bytes.
     cost: Option<(f64, f64)>,
 }
-
-/// What is remembered of a function; its modules by their places in the list of all, or by their
-/// numbers.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Remembered<M> {
-    /// Its version.
-    version: u64,
-    /// Key of its environment's tree.
-    tree: String,
-    /// Starts a second, as of when it was kept.
-    rate: f64,
-    /// The modules that its starts import.
-    modules: Vec<M>,
-}
-
-/// What is remembered of functions that were neither deployed again nor started since.
-pub(super) type Recalled = HashMap<String, Remembered<ModuleId>>;
 
 impl Pool {
     /// Takes over what the run before has learned, and starts the zygotes that its functions need.

@@ -9,11 +9,10 @@ use pipsqueak_policy::eviction::Allowance;
 use pipsqueak_policy::zygotes::{self, Modules, Parameters, Policy, Realm, Start, ZygoteId};
 
 use super::imports::Unsafe;
-use super::learn::Known;
-use super::memory::Recalled;
+use super::kind::{Apart, Kind};
 use super::news::News;
 use super::node::Zygote;
-use super::realms::Kind;
+use super::remembered::Recalled;
 use super::standbys::Standbys;
 use crate::admission::Traffic;
 use crate::deployment::Function;
@@ -110,6 +109,19 @@ pub(super) struct Inner {
     pub unsafe_modules: BTreeMap<String, Unsafe>,
     /// Why modules could not be imported ahead in this run, by the digest of their distribution.
     pub failed_modules: BTreeMap<String, Unsafe>,
+}
+
+/// A function, as the policy was last told of it.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub version: u64,
+    /// Its environment.
+    pub tree: Arc<Tree>,
+    pub own_network: bool,
+    /// What tells it from others of its interpreter and network.
+    pub apart: Apart,
+    /// True if what can be imported from its environment was known.
+    pub knew_imports: bool,
 }
 
 /// A zygote that may serve a function.
