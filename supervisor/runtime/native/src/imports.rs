@@ -2,13 +2,12 @@
 
 use std::thread;
 
-use nix::sys::stat::fstat;
-use pipsqueak_kernel::descriptor;
 use pyo3::exceptions::{PySystemError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use crate::printed::printed_bytes;
 use crate::watch::{Mode, state, take};
 
 /// The module that logs.
@@ -173,10 +172,4 @@ fn printed() -> Vec<(usize, u64, u64)> {
     let mut state = state();
     state.charge();
     std::mem::take(&mut state.printed)
-}
-
-/// How much was printed, where that goes to a file.
-pub fn printed_bytes() -> u64 {
-    let file = descriptor::borrowed(1).ok().and_then(|output| fstat(output).ok());
-    file.map_or(0, |file| u64::try_from(file.st_size).unwrap_or(0))
 }

@@ -12,11 +12,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use crate::beside;
-use crate::imports::printed_bytes;
-use crate::is_elsewhere;
 use crate::kept::{Actor, Kept};
 use crate::later::Types;
 use crate::modules::Modules;
+use crate::owner::is_elsewhere;
+use crate::printed::printed_bytes;
 use crate::steps::Steps;
 use crate::surroundings::{Differences, Look, Table, values};
 

@@ -1,0 +1,193 @@
+//! Messages between the supervisor and a process, with descriptors and without Python's `socket`.
+
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pipsqueak_kernel::forked::{self, Children};
+use pipsqueak_kernel::reader::Reader;
+use pipsqueak_kernel::{descriptor, message};
+use pyo3::create_exception;
+use pyo3::exceptions::PyBaseException;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+use crate::owner::{here, own};
+
+/// Longest message that the runtime takes from the supervisor, in bytes: above the longest frame
+/// of the wire protocol.
+const MAX_MESSAGE_BYTES: usize = 80 << 20;
+
+/// So many of the first messages may be orders, which are carried out before what follows them is read: should
+/// that end the process, whoever has sent it is told that nobody has begun with the rest.
+const ORDERS: u64 = 2;
+
+/// How the header of a message begins whose body is bytes. Of all others it is text.
+const OF_BYTES: &[u8] = b"{\"part\"";
+/// The header of a message with a pipe for what is printed from now on.
+const OUTPUT: &[u8] = b"{\"output\"";
+
+create_exception!(pipsqueak_native, Broken, PyBaseException, "The channel is of no use any more.");
+
+/// Receives one message: its body and its descriptors, or `None` at the end of the channel.
+#[pyfunction]
+pub fn receive(
+    py: Python<'_>,
+    channel: RawFd,
+) -> PyResult<Option<(Bound<'_, PyBytes>, Vec<RawFd>)>> {
+    let channel = descriptor::borrowed(channel)?;
+    let Some(message) = py.detach(|| message::receive(channel, MAX_MESSAGE_BYTES))? else {
+        return Ok(None);
+    };
+    let descriptors = message.descriptors.into_iter().map(IntoRawFd::into_raw_fd).collect();
+    Ok(Some((PyBytes::new(py, &message.body), descriptors)))
+}
+
+/// Sends one message.
+#[pyfunction]
+pub fn send(py: Python<'_>, channel: RawFd, body: &[u8]) -> PyResult<()> {
+    let channel = descriptor::borrowed(channel)?;
+    Ok(py.detach(|| message::send(channel, body, &[]))?)
+}
+
+/// A function's channel: messages of a header, a line's end, and a body. It belongs to the process that
+/// has made it; what that forks has `Elsewhere` raised.
+#[pyclass(frozen)]
+pub struct Channel {
+    socket: BorrowedFd<'static>,
+    reader: Mutex<Reader>,
+    children: Mutex<Children>,
+    /// The file to which is printed.
+    output: Mutex<Option<(u64, u64)>>,
+    /// The header of the last message that was received and not answered.
+    unanswered: Mutex<Option<Py<PyString>>>,
+    /// How many messages were received.
+    received: AtomicU64,
+}
+
+#[pymethods]
+impl Channel {
+    #[new]
+    fn new(socket: RawFd) -> PyResult<Self> {
+        let socket = descriptor::borrowed(socket)?;
+        forked::keep_from_children(socket)?;
+        own()?;
+        Ok(Self {
+            socket,
+            reader: Mutex::default(),
+            children: Mutex::default(),
+            output: Mutex::new(file_of(1)),
+            unanswered: Mutex::default(),
+            received: AtomicU64::new(0),
+        })
+    }
+
+    /// Receives one message: its header and its body, or `None` at the end of the channel. Signals are
+    /// handled meanwhile; what a handler raises is raised here, and loses nothing.
+    fn receive<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<Option<(Bound<'py, PyString>, Bound<'py, PyAny>)>> {
+        loop {
+            here()?;
+            let message = py.detach(|| {
+                let mut reader = lock(&self.reader);
+                if self.received.load(Ordering::Relaxed) < ORDERS {
+                    reader.receive_alone(self.socket, MAX_MESSAGE_BYTES)
+                } else {
+                    reader.receive(self.socket, MAX_MESSAGE_BYTES)
+                }
+            });
+            let message = match message {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    py.check_signals()?;
+                    continue;
+                }
+                message => message.map_err(|error| broken(&error))?,
+            };
+            let Some(message) = message else { return Ok(None) };
+            self.received.fetch_add(1, Ordering::Relaxed);
+            let end = message.iter().position(|byte| *byte == b'\n').unwrap_or(message.len());
+            let (header, body) = message.split_at(end);
+            if header.starts_with(OUTPUT) {
+                let descriptors = lock(&self.reader).take_descriptors();
+                descriptors.last().map_or(Ok(()), |output| self.print_to(output))?;
+                continue;
+            }
+            let body = body.get(1..).unwrap_or_default();
+            let text = PyString::from_bytes(py, header)?;
+            if header.starts_with(OF_BYTES) {
+                return Ok(Some((text, PyBytes::new(py, body).into_any())));
+            }
+            let body = PyString::from_bytes(py, body)?.into_any();
+            *lock(&self.unanswered) = Some(text.clone().unbind());
+            return Ok(Some((text, body)));
+        }
+    }
+
+    /// Has whoever waits for a message handle signals, too, when there is something to read from `woken`.
+    fn heed(&self, woken: RawFd) -> PyResult<()> {
+        lock(&self.reader).heed(descriptor::borrowed(woken)?);
+        Ok(())
+    }
+
+    /// Sends one message.
+    fn send(&self, py: Python<'_>, header: &[u8], body: &[u8]) -> PyResult<()> {
+        here()?;
+        let message = [header, b"\n", body].concat();
+        py.detach(|| message::send(self.socket, &message, &[])).map_err(|error| broken(&error))
+    }
+
+    /// Sends the answer to the last message that was received.
+    fn answer(&self, py: Python<'_>, header: &[u8], body: &[u8]) -> PyResult<()> {
+        self.send(py, header, body)?;
+        *lock(&self.unanswered) = None;
+        Ok(())
+    }
+
+    /// Takes the last message that was received for somebody else's to answer.
+    fn settle(&self) {
+        *lock(&self.unanswered) = None;
+    }
+
+    /// The header of the last message that was received, while it is not answered.
+    fn unanswered(&self, py: Python<'_>) -> Option<Py<PyString>> {
+        lock(&self.unanswered).as_ref().map(|header| header.clone_ref(py))
+    }
+
+    /// Whether other processes may have been left behind since this was asked last, which print where this
+    /// one does, and it can be given another pipe.
+    fn has_left_others(&self) -> bool {
+        // What has used up its descriptors would print to one that nobody takes for its own any more.
+        lock(&self.children).were_made() && self.socket.try_clone_to_owned().is_ok()
+    }
+}
+
+impl Channel {
+    /// Has what is printed go to `output`; not where somebody has put something else in its place.
+    fn print_to(&self, output: &OwnedFd) -> PyResult<()> {
+        let mut file = lock(&self.output);
+        let before = *file;
+        for number in [1, 2] {
+            if before.is_some() && file_of(number) == before {
+                descriptor::replace(number, output.as_fd())?;
+                *file = file_of(number);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn broken(error: &std::io::Error) -> PyErr {
+    Broken::new_err(error.to_string())
+}
+
+/// Which file a descriptor is of.
+fn file_of(number: RawFd) -> Option<(u64, u64)> {
+    descriptor::file(descriptor::borrowed(number).ok()?).ok()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
