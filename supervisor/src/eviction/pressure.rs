@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::kernel::pressure::Reading;
+use crate::machine::pressure::Reading;
 
 /// What a domain wants to have available: one of so many parts.
 const FLOOR_PART: u64 = 20;

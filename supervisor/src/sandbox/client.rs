@@ -25,8 +25,8 @@ use super::stages::{Stage, Stages};
 use super::teardown::{self, Remains};
 use super::users::{COUNT, User, Users, host_user};
 use super::{Mounted, Sandbox, SandboxError};
-use crate::kernel::cgroup::{Instance, Limits};
-use crate::kernel::pressure::Reading;
+use crate::machine::cgroups::{Instance, Limits};
+use crate::machine::pressure::Reading;
 use crate::network::Nat;
 use crate::sync::{Mutex, lock};
 

@@ -49,7 +49,7 @@ pub use order::{Exit, Standing};
 pub use users::{INSTALLER, host_user};
 pub use ushers::Ushers;
 
-use crate::kernel::cgroup::Group;
+use crate::machine::cgroups::Group;
 use crate::network::NatError;
 use teardown::Remains;
 use users::User;

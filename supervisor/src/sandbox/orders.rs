@@ -21,7 +21,7 @@ use super::commons::Commons;
 use super::exits::Exits;
 use super::order::{Answer, Order};
 use super::{SandboxError, maker};
-use crate::kernel::cgroup::Instance;
+use crate::machine::cgroups::Instance;
 use crate::sync::{Mutex, lock};
 
 /// How long the maker may take to answer: longer than it gives whoever carries an order out.

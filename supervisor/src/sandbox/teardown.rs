@@ -11,7 +11,7 @@ use pipsqueak_kernel::pidfd;
 use super::stages::{Noted, Stage, Stages};
 use super::users::User;
 use super::{Door, Sandbox, Standing};
-use crate::kernel::cgroup::Group;
+use crate::machine::cgroups::Group;
 
 /// What is left of a sandbox that nobody uses any more.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use tokio::net::unix::pipe;
 use super::{Zygote, ZygoteError, imports, look};
 use crate::channel;
 use crate::environment::Tree;
-use crate::kernel::cgroup::Limits;
+use crate::machine::cgroups::Limits;
 use crate::runtime::{self, Role};
 use crate::sandbox::{
     Commons, End, Plan, Program, Sandbox, SandboxError, Sandboxes, Standing, resolver,

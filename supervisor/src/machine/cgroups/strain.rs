@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Instance, read_number};
-use crate::kernel::pressure::{self, Reading};
+use crate::machine::pressure::{self, Reading};
 
 /// A limit beyond this is none: v1 writes a number of pages that it cannot count beyond.
 const MOST: u64 = 1 << 60;
