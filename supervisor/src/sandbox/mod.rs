@@ -5,24 +5,13 @@
 //! supervisor's side of it and `users` the numbers it gives out.
 //! A [`Sandbox`] that is dropped is torn down whole by the thread in `teardown`.
 
-mod base;
 mod changes;
-mod client;
-mod commons;
-mod confine;
 mod door;
-mod etc;
 mod exits;
-mod heir;
-mod holder;
-mod launch;
 mod maker;
+mod maker_process;
 mod order;
-mod orders;
-mod processors;
-mod pseudo;
-mod reaper;
-pub mod resolver;
+mod sandboxes;
 mod stages;
 mod teardown;
 mod users;
@@ -39,13 +28,13 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use pipsqueak_kernel::pidfd;
 
-pub use base::{ENVIRONMENT, FUNCTION, RUNTIME, SYSTEM};
-pub use client::{Plan, Process, Program, Sandboxes};
-pub use commons::Commons;
 pub use door::Door;
 pub use exits::{End, Exits};
-pub use maker::run as run_maker;
+pub use maker::base::{ENVIRONMENT, FUNCTION, RUNTIME, SYSTEM};
+pub use maker::commons::Commons;
+pub use maker::{hosts as resolver, run as run_maker};
 pub use order::{Exit, Standing};
+pub use sandboxes::{Plan, Process, Program, Sandboxes};
 pub use users::{INSTALLER, host_user};
 pub use ushers::Ushers;
 

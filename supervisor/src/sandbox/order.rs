@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::commons::Commons;
+use super::maker::commons::Commons;
 
 /// One order.
 #[derive(Debug, Serialize, Deserialize)]

@@ -15,9 +15,9 @@ use nix::unistd::{Gid, Uid, chdir, pivot_root, sethostname, setresgid, setresuid
 use pipsqueak_kernel::mount::{self as tree, Access};
 use pipsqueak_kernel::{descriptor, network, privilege};
 
-use super::order::SandboxOrder;
 use super::reaper::Reaper;
 use super::{base, pseudo};
+use crate::sandbox::order::SandboxOrder;
 
 /// Size limit of a sandbox's `/dev/shm`, in bytes: Docker's default.
 const SHM_BYTES: u64 = 64 << 20;

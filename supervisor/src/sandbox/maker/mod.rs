@@ -5,6 +5,18 @@
 //! carried out by a fork of it, a *hand*, which reads it, enters the parent sandbox's namespaces,
 //! does the one thing, answers, and exits.
 
+pub(super) mod base;
+pub(super) mod commons;
+mod confine;
+mod etc;
+mod heir;
+mod holder;
+pub mod hosts;
+mod launch;
+mod processors;
+mod pseudo;
+mod reaper;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,12 +34,11 @@ use nix::unistd::Pid;
 use pipsqueak_kernel::clone::{self, OneThread, Side};
 use pipsqueak_kernel::{message, pidfd, privilege};
 
-use super::confine::Filters;
-use super::holder::{self, Holding};
-use super::order::{Answer, Order, SandboxOrder};
-use super::reaper::Reaper;
-use super::resolver::Names;
-use super::{base, commons, etc, heir, launch};
+use self::confine::Filters;
+use self::holder::Holding;
+use self::hosts::Names;
+use self::reaper::Reaper;
+use crate::sandbox::order::{Answer, Order, SandboxOrder};
 
 /// Longest order, in bytes: arguments and variables of a process at worst.
 const MAX_ORDER_BYTES: usize = 4 << 20;

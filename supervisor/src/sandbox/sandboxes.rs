@@ -16,11 +16,11 @@ use pipsqueak_kernel::passage::OWNER;
 use tokio::runtime::Handle;
 
 use super::changes::Watched;
-use super::commons::Commons;
 use super::door::Door;
 use super::exits::{End, Exits};
+use super::maker::commons::Commons;
+use super::maker_process::{Maker, unexpected};
 use super::order::{Answer, Order, ProcessOrder, SandboxOrder, Standing};
-use super::orders::{Maker, unexpected};
 use super::stages::{Stage, Stages};
 use super::teardown::{self, Remains};
 use super::users::{COUNT, User, Users, host_user};

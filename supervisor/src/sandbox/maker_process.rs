@@ -17,8 +17,8 @@ use std::time::Duration;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use pipsqueak_kernel::{descriptor, message};
 
-use super::commons::Commons;
 use super::exits::Exits;
+use super::maker::commons::Commons;
 use super::order::{Answer, Order};
 use super::{SandboxError, maker};
 use crate::machine::cgroups::Instance;

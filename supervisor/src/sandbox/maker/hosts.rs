@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use pipsqueak_kernel::mount::{self, Access};
 
-use super::order::SandboxOrder;
-use super::{Mounted, base};
+use super::base;
+use crate::sandbox::Mounted;
+use crate::sandbox::order::SandboxOrder;
 
 /// Where names of hosts are looked up first.
 const HOSTS: &str = "/etc/hosts";
