@@ -17,10 +17,11 @@ use std::time::Duration;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use pipsqueak_kernel::{descriptor, message};
 
+use super::commons::Commons;
+use super::error::SandboxError;
 use super::exits::Exits;
-use super::maker::commons::Commons;
+use super::maker;
 use super::order::{Answer, Order};
-use super::{SandboxError, maker};
 use crate::machine::cgroups::Instance;
 use crate::sync::{Mutex, lock};
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::maker::commons::Commons;
+use super::commons::Commons;
 
 /// One order.
 #[derive(Debug, Serialize, Deserialize)]

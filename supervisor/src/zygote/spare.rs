@@ -18,7 +18,7 @@ use crate::environment::Tree;
 use crate::machine::cgroups::Limits;
 use crate::runtime::{self, Role};
 use crate::sandbox::{
-    Commons, End, Plan, Program, Sandbox, SandboxError, Sandboxes, Standing, resolver,
+    Commons, End, Plan, Program, Sandbox, SandboxError, Sandboxes, Standing, host_names,
 };
 use crate::stream::Stream;
 
@@ -171,7 +171,7 @@ async fn make(
 ) -> Result<Sandbox, SpareError> {
     let mut mounts = tree.mounts(runtime)?;
     if !commons.own_network() {
-        mounts.extend(resolver::of_host()?);
+        mounts.extend(host_names::mounts()?);
     }
     let plan = Plan {
         standing: Standing::Function,
