@@ -21,8 +21,8 @@ use crate::dispatch::{self, EventLoops, ListenError, LockError, Socket};
 use crate::ending::{Ender, Ending};
 use crate::environment::{Environments, EnvironmentsError, in_memory};
 use crate::events::{Events, EventsError};
-use crate::kernel::cgroup;
 use crate::logs::Journal;
+use crate::machine::cgroups;
 use crate::mount::{Keeper, Views};
 use crate::network::{Nat, NatError};
 use crate::runtime;
@@ -257,7 +257,7 @@ fn build(
     let uv = settings.uv.clone().ok_or(BootError::Uv)?;
 
     let id = instance_id(&settings.run);
-    cgroup::Instance::end_earlier(&id).map_err(machine("ending what was left running"))?;
+    cgroups::Instance::end_earlier(&id).map_err(machine("ending what was left running"))?;
     let pipsqueak::settings::Index { url, extra, hosts } = settings.index.clone();
     let index = Index { url, extra, hosts };
     let mount = settings.mount.clone();
@@ -280,7 +280,7 @@ fn build(
     let keeper = Keeper::start(&settings.mount, &settings.state, &service, stored, lost)
         .map_err(machine("mounting"))?;
     // Not before: a process that waits for a mount that was left is in its group until it is served.
-    let groups = cgroup::Instance::create(&id).map_err(machine("making control groups"))?;
+    let groups = cgroups::Instance::create(&id).map_err(machine("making control groups"))?;
     let runtime_folder = settings.run.join("runtime");
     runtime::install(&runtime_folder, &python.executable)
         .map_err(machine("installing the Python runtime"))?;

@@ -8,7 +8,7 @@ use pipsqueak_fs::{Interpreter, try_python, try_uv};
 use tokio::runtime::Handle;
 
 use crate::environment::Installer;
-use crate::kernel::cgroup;
+use crate::machine::cgroups;
 use crate::network::Nat;
 use crate::sandbox::Sandboxes;
 
@@ -21,7 +21,7 @@ pub fn try_programs(
     let interpreter = Interpreter::inspect(python)?;
     let root = tempfile::tempdir()?;
     let id = format!("{:08x}", std::process::id());
-    let groups = cgroup::Instance::create(&id)?;
+    let groups = cgroups::Instance::create(&id)?;
     let nat = Nat::new(&id, None, root.path(), runtime.clone())?;
     let binary = std::env::current_exe()?;
     let sandboxes = Arc::new(Sandboxes::start(&binary, groups, nat, root.path(), runtime.clone())?);

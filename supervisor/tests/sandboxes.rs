@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use pipsqueakd::kernel::cgroup::{Instance, Limits};
+use pipsqueakd::machine::cgroups::{Instance, Limits};
 use pipsqueakd::network::Nat;
 use pipsqueakd::sandbox::{Commons, Exit, Plan, Program, Sandbox, Sandboxes, Standing};
 

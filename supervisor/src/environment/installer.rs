@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 
 use super::audience::Audience;
 use super::{interpreter, lines};
-use crate::kernel::cgroup::Limits;
+use crate::machine::cgroups::Limits;
 use crate::network::{Outward, Upstream};
 use crate::sandbox::{
     Commons, INSTALLER, Mounted, Plan, Program, Sandbox, Sandboxes, Standing, host_user,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use pipsqueak_kernel::filesystem;
 use pipsqueak_kernel::mount::{self as tree, Access};
 
-use crate::kernel::pressure;
+use crate::machine::pressure;
 
 /// Parts of the machine's memory of which it may have one.
 const PARTS: u64 = 4;

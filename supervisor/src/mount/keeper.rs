@@ -14,8 +14,8 @@ use pipsqueak::wire::MountStatus;
 use pipsqueak_fs::mount::{Attachment, Order, Report, Role, Served, end_keeper};
 use pipsqueak_fs::{Mounted, ObjectId};
 
+use super::keeper_process::Holder;
 use super::kept::Store;
-use super::process::Holder;
 use crate::service::{Service, Stored};
 
 /// The mount and the process that keeps it. When dropped, it is unmounted, or left to the next

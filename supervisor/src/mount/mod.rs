@@ -4,10 +4,10 @@ mod devices;
 mod held;
 mod hidden;
 mod keeper;
+mod keeper_process;
 mod kept;
 pub mod mountinfo;
 mod overlays;
-mod process;
 pub mod uses;
 mod view;
 

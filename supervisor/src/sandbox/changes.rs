@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use super::base::SYSTEM;
-use super::orders::Maker;
+use super::maker_process::Maker;
+use super::places::SYSTEM;
 use crate::sync::{Mutex, lock};
 
 /// Time between two looks.

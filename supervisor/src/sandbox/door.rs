@@ -9,7 +9,7 @@ use std::time::Duration;
 use pipsqueak::wire::DEFAULT_TMP;
 use pipsqueak_kernel::{mount, pidfd};
 
-use super::Mounted;
+use super::places::Mounted;
 use crate::network::Taken;
 
 /// How long a process may take from leaving its namespaces to its end.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pipsqueak::wire::ChangingSandbox;
 pub use pipsqueak::wire::SandboxChange as Stage;
 
-use super::Standing;
+use super::order::Standing;
 
 /// Which they are, by number.
 #[derive(Debug, Default)]

@@ -8,28 +8,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use pipsqueak_kernel::pidfd;
 
+use super::handle::Remains;
 use super::stages::{Noted, Stage, Stages};
-use super::users::User;
-use super::{Door, Sandbox, Standing};
-use crate::kernel::cgroup::Group;
-
-/// What is left of a sandbox that nobody uses any more.
-#[derive(Debug)]
-pub struct Remains {
-    pub id: u64,
-    pub standing: Standing,
-    pub name: String,
-    pub door: Door,
-    pub group: Arc<Group>,
-    /// Free for others only when nothing of the sandbox runs any more.
-    #[expect(dead_code, reason = "held for its drop")]
-    pub user: User,
-    /// Must outlive it: the end of a pid namespace is the end of those inside it.
-    #[expect(dead_code, reason = "held for its drop")]
-    pub parent: Option<Arc<Sandbox>>,
-    #[expect(dead_code, reason = "held for its drop")]
-    pub keeps: Option<Arc<tempfile::TempDir>>,
-}
 
 /// How long the end of a sandbox is waited for before the next is taken down.
 const PATIENCE: Duration = Duration::from_secs(2);

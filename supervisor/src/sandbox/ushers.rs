@@ -27,7 +27,8 @@ use nix::unistd::Pid;
 use pipsqueak_kernel::listener::{Listener, Question};
 use pipsqueak_kernel::{passage, pidfd, privilege};
 
-use super::Sandbox;
+use super::error::SandboxError;
+use super::handle::Sandbox;
 use crate::sync::{Mutex, lock};
 
 /// All signals but those that nobody can block.
@@ -118,7 +119,7 @@ impl Ushers {
         around: &Arc<Sandbox>,
         sandbox: &Sandbox,
         is_zygote: bool,
-    ) -> Result<Awaited, super::SandboxError> {
+    ) -> Result<Awaited, SandboxError> {
         let into = sandbox.memberships()?;
         let mut orders = lock(&self.0);
         orders.last += 1;

@@ -8,7 +8,7 @@ use pipsqueak::wire::SandboxChange;
 use pipsqueak_policy::eviction::Judge;
 
 use super::Supervisor;
-use crate::kernel::pressure::{self, Alarm};
+use crate::machine::pressure::{self, Alarm};
 
 /// Watches until the supervisor is gone.
 pub fn follow_memory(supervisor: &Arc<Supervisor>) -> io::Result<()> {

@@ -13,10 +13,10 @@ use tokio::net::unix::pipe;
 
 use crate::channel;
 use crate::environment::Tree;
-use crate::kernel::cgroup::Limits;
+use crate::machine::cgroups::Limits;
 use crate::runtime::{self, Role};
 use crate::sandbox::{
-    Commons, End, Plan, Program, Sandbox, SandboxError, Sandboxes, Standing, resolver,
+    Commons, End, Plan, Program, Sandbox, SandboxError, Sandboxes, Standing, host_names,
 };
 use crate::stream::Stream;
 
@@ -143,7 +143,7 @@ async fn make(
 ) -> Result<Sandbox, WorkerError> {
     let mut mounts = tree.mounts(runtime)?;
     if !commons.own_network() {
-        mounts.extend(resolver::of_host()?);
+        mounts.extend(host_names::mounts()?);
     }
     let plan = Plan {
         standing: Standing::Function,

@@ -24,7 +24,7 @@ use super::spares::Spares;
 use crate::channel;
 use crate::deployment::Variables;
 use crate::environment::Tree;
-use crate::kernel::cgroup::Limits;
+use crate::machine::cgroups::Limits;
 use crate::runtime::{self, Role};
 use crate::sandbox::{
     Commons, End, Exit, Plan, Process, Program, Sandbox, Sandboxes, Standing, Ushers,

@@ -9,7 +9,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::base::{SYSTEM, create_folder, write_file};
+use super::layout::{create_folder, write_file};
+use crate::sandbox::places::SYSTEM;
 
 /// Files that are made up.
 const MADE: [(&str, &str); 5] = [

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::base::{create_folder, write_file};
+use super::layout::{create_folder, write_file};
 
 /// A folder of `/sys`, and what is shown of it.
 struct Shown {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pipsqueak_policy::eviction::Reading;
 
 use super::{Instance, read_number};
-use crate::kernel::pressure;
+use crate::machine::pressure;
 
 /// A limit beyond this is none: v1 writes a number of pages that it cannot count beyond.
 const MOST: u64 = 1 << 60;

@@ -18,10 +18,11 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use pipsqueak_kernel::{descriptor, message};
 
 use super::commons::Commons;
+use super::error::SandboxError;
 use super::exits::Exits;
+use super::maker;
 use super::order::{Answer, Order};
-use super::{SandboxError, maker};
-use crate::kernel::cgroup::Instance;
+use crate::machine::cgroups::Instance;
 use crate::sync::{Mutex, lock};
 
 /// How long the maker may take to answer: longer than it gives whoever carries an order out.

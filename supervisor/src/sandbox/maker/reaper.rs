@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use signal_hook::consts::SIGCHLD;
 
-use super::order::Exit;
+use crate::sandbox::order::Exit;
 
 /// Wakes at the end of a child.
 #[derive(Debug)]

@@ -15,9 +15,9 @@ use nix::unistd::{Gid, Uid, chdir, pivot_root, sethostname, setresgid, setresuid
 use pipsqueak_kernel::mount::{self as tree, Access};
 use pipsqueak_kernel::{descriptor, network, privilege};
 
-use super::order::SandboxOrder;
 use super::reaper::Reaper;
-use super::{base, pseudo};
+use super::{layout, pseudo};
+use crate::sandbox::order::SandboxOrder;
 
 /// Size limit of a sandbox's `/dev/shm`, in bytes: Docker's default.
 const SHM_BYTES: u64 = 64 << 20;
@@ -114,7 +114,7 @@ fn set_up(order: &SandboxOrder, mounts: &[OwnedFd], mut mapped: File) -> Result<
         // In what is the sandbox's own, such as its /tmp, there is nothing of the base's.
         let metadata = taken.try_clone().map(File::from).and_then(|taken| taken.metadata());
         metadata
-            .and_then(|metadata| base::make_mountpoint(&place, metadata.is_dir()))
+            .and_then(|metadata| layout::make_mountpoint(&place, metadata.is_dir()))
             .map_err(at("preparing what the sandbox is to see"))?;
         tree::attach(taken.as_fd(), &place).map_err(at("mounting what the sandbox is to see"))?;
     }

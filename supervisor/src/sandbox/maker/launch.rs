@@ -13,7 +13,7 @@ use pipsqueak_kernel::clone::{OneThread, Side};
 use pipsqueak_kernel::{arrival, descriptor, message, pidfd, privilege};
 
 use super::confine::{self, Filters};
-use super::order::{Answer, ProcessOrder, Standing};
+use crate::sandbox::order::{Answer, ProcessOrder, Standing};
 
 /// Longest reason why a program was not started, in bytes.
 const MAX_REASON_BYTES: usize = 4 << 10;

@@ -5,6 +5,19 @@
 //! carried out by a fork of it, a *hand*, which reads it, enters the parent sandbox's namespaces,
 //! does the one thing, answers, and exits.
 
+mod base;
+mod confine;
+mod etc;
+mod heir;
+mod holder;
+mod hosts;
+mod launch;
+mod layout;
+mod processors;
+mod pseudo;
+mod reaper;
+mod shared;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,12 +35,11 @@ use nix::unistd::Pid;
 use pipsqueak_kernel::clone::{self, OneThread, Side};
 use pipsqueak_kernel::{message, pidfd, privilege};
 
-use super::confine::Filters;
-use super::holder::{self, Holding};
-use super::order::{Answer, Order, SandboxOrder};
-use super::reaper::Reaper;
-use super::resolver::Names;
-use super::{base, commons, etc, heir, launch};
+use self::confine::Filters;
+use self::holder::Holding;
+use self::hosts::Names;
+use self::reaper::Reaper;
+use crate::sandbox::order::{Answer, Order, SandboxOrder};
 
 /// Longest order, in bytes: arguments and variables of a process at worst.
 const MAX_ORDER_BYTES: usize = 4 << 20;
@@ -198,7 +210,7 @@ fn make_sandbox(
     for (inside, taken) in order.mounts.iter().zip(&mounts) {
         let metadata = taken.try_clone().map(File::from).and_then(|file| file.metadata());
         metadata
-            .and_then(|metadata| base::prepare_mountpoint(inside, metadata.is_dir()))
+            .and_then(|metadata| layout::prepare_mountpoint(inside, metadata.is_dir()))
             .map_err(|error| format!("preparing {}: {error}", inside.display()))?;
     }
     enter_commons(descriptors[0].as_fd(), &order, &mut mounts)?;
@@ -280,22 +292,22 @@ fn enter_commons(
     mounts: &mut [OwnedFd],
 ) -> Result<(), String> {
     let failed = |error| format!("entering what is shared of the system: {error}");
-    commons::enter(namespace).map_err(failed)?;
+    shared::enter(namespace).map_err(failed)?;
     for shared in mounts.iter_mut().take(order.shared) {
-        if let Some(taken) = commons::take(shared.as_fd()).map_err(failed)? {
+        if let Some(taken) = shared::take(shared.as_fd()).map_err(failed)? {
             *shared = taken;
         }
     }
     // It may have looked for a place to mount on before that was made.
-    if order.mounts.iter().all(|inside| base::is_there(inside)) {
+    if order.mounts.iter().all(|inside| layout::is_there(inside)) {
         return Ok(());
     }
-    commons::refresh().map_err(failed)
+    shared::refresh().map_err(failed)
 }
 
 /// In a hand: makes what some sandboxes share of the system; its mount namespace.
 fn make_commons() -> Result<(Answer, Vec<OwnedFd>), String> {
-    let made = commons::make();
+    let made = shared::make();
     let made = made.map_err(|error| format!("making what is shared of the system: {error}"))?;
     Ok((Answer::Commons, vec![made]))
 }
@@ -311,8 +323,8 @@ fn refresh(descriptors: &[OwnedFd]) -> Result<(Answer, Vec<OwnedFd>), String> {
         setns(host, CloneFlags::CLONE_NEWNS)?;
         let found = etc::of_host()?;
         setns(own, CloneFlags::CLONE_NEWNS)?;
-        etc::update(&Path::new(base::BASE).join("etc"), found)?;
-        all.iter().try_for_each(|one| commons::enter(one.as_fd()).and_then(|()| commons::refresh()))
+        etc::update(&Path::new(layout::BASE).join("etc"), found)?;
+        all.iter().try_for_each(|one| shared::enter(one.as_fd()).and_then(|()| shared::refresh()))
     };
     refreshed()
         .map_err(|error: io::Error| format!("refreshing what is seen of the system: {error}"))?;

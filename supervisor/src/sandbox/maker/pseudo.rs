@@ -14,7 +14,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::makedev;
 use pipsqueak_kernel::mount::{self as tree, Access};
 
-use super::base;
+use super::layout;
 
 /// Files of `/proc` that tell about the machine or its other users: runc's and Docker's list, and what tells how the
 /// kernel was made, started and laid out. Those that act on it need no more than that nothing can be written.
@@ -40,7 +40,7 @@ const MASKED_FOLDERS: [&str; 3] = ["acpi", "asound", "scsi"];
 /// Before the pivot: a new user namespace may mount proc only while another one is visible.
 pub fn mount_proc(root: &Path) -> io::Result<()> {
     let proc = root.join("proc");
-    let flags = base::quiet() | MsFlags::MS_RDONLY;
+    let flags = layout::quiet() | MsFlags::MS_RDONLY;
     mount(Some("proc"), &proc, Some("proc"), flags, None::<&str>)?;
     let null = root.join("dev/null");
     let metadata = std::fs::symlink_metadata(&null)?;
@@ -52,7 +52,7 @@ pub fn mount_proc(root: &Path) -> io::Result<()> {
         |place: &Path| Ok(mount(Some(&null), place, None::<&str>, MsFlags::MS_BIND, None::<&str>)?);
     mask(&MASKED_FILES.map(|name| proc.join(name)), cover)?;
     mask(&MASKED_FOLDERS.map(|name| proc.join(name)), |place| {
-        tree::attach(tree::take(Path::new(base::EMPTY), Access::ReadOnly)?.as_fd(), place)
+        tree::attach(tree::take(Path::new(layout::EMPTY), Access::ReadOnly)?.as_fd(), place)
     })
 }
 

@@ -1,5 +1,5 @@
 //! The machine's control groups, and what it says of its memory. (System calls are the crate `pipsqueak-kernel`.)
 
-pub mod cgroup;
+pub mod cgroups;
 mod dynmods;
 pub mod pressure;

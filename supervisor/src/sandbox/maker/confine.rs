@@ -7,7 +7,7 @@ use pipsqueak_kernel::filter::{Filter, ZygoteFilter};
 use pipsqueak_kernel::landlock::{self, Writable};
 use pipsqueak_kernel::listener::Listener;
 
-use super::order::Standing;
+use crate::sandbox::order::Standing;
 
 /// Limits that control groups do not know: the usual one, and the most that a program may ask for.
 /// What is lower already stays.

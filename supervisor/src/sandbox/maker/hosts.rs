@@ -1,4 +1,4 @@
-//! How names of hosts are resolved in a sandbox.
+//! `/etc/hosts` of a sandbox, which has a line of its own.
 
 use std::fs;
 use std::io;
@@ -7,21 +7,11 @@ use std::path::{Path, PathBuf};
 
 use pipsqueak_kernel::mount::{self, Access};
 
-use super::order::SandboxOrder;
-use super::{Mounted, base};
+use super::layout;
+use crate::sandbox::order::SandboxOrder;
 
-/// Where names of hosts are looked up first.
+/// The file in which names of hosts are looked up first.
 const HOSTS: &str = "/etc/hosts";
-
-/// The host's resolver configuration and host names, for sandboxes in its network.
-pub fn of_host() -> io::Result<Vec<Mounted>> {
-    ["/etc/resolv.conf", HOSTS]
-        .into_iter()
-        .map(|path| fs::canonicalize(path).map(|real| (path, real)))
-        .filter_map(Result::ok)
-        .map(|(path, real)| Ok((PathBuf::from(path), mount::take(&real, Access::ReadOnly)?)))
-        .collect()
-}
 
 /// A file of the maker's root that tells a sandbox the names of hosts, its own included; removed when this is
 /// dropped. What is mounted in a sandbox by then stays there.
@@ -37,13 +27,13 @@ impl Names {
         let given = given.map(|number| (places.remove(number), mounts.remove(number)));
         let before = match &given {
             Some((_, taken)) => format!("/proc/self/fd/{}", taken.as_raw_fd()),
-            None => format!("{}{HOSTS}", base::BASE),
+            None => format!("{}{HOSTS}", layout::BASE),
         };
         let mut names = fs::read(before)?;
         let others = hostnames_around.join(" ");
         names.extend(format!("\n127.0.1.1 {hostname} {others}\n").bytes());
         let made = Self(Path::new("/").join(format!("hosts-{hostname}")));
-        base::write_file(&made.0, &names)?;
+        layout::write_file(&made.0, &names)?;
         places.push(HOSTS.into());
         mounts.push(mount::take(&made.0, Access::ReadOnly)?);
         Ok(made)
