@@ -3,8 +3,10 @@
 use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::sync::{Mutex, lock};
 
 /// The folder. It stays when this is dropped, unless another version has taken its place.
 #[derive(Debug)]
@@ -42,7 +44,7 @@ impl Drop for Code {
         }
         let (path, turn) = (std::mem::take(&mut self.path), self.turn.clone());
         let remove = move || {
-            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let _turn = lock(&turn);
             if let Err(error) = fs::remove_dir_all(&path) {
                 tracing::warn!(path = %path.display(), %error, "removing the code of an old version");
             }

@@ -13,7 +13,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use pipsqueak::wire::{Deploy, FunctionInfo, HIDDEN_VALUE, Network};
 
@@ -27,6 +27,7 @@ use super::variables::Variables;
 use crate::events::next_run;
 use crate::sandbox::Commons;
 use crate::sealed::Keys;
+use crate::sync::{Mutex, lock};
 use crate::wall_clock;
 
 /// A deployed function.
@@ -224,10 +225,6 @@ fn clear_other_code(folder: &Path, current: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@
 //! function beside each other, and calls of two clients do not meet.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+
+use crate::sync::{Mutex, lock};
 
 /// Most of them: more connections that are busy at once share them.
 const MAX_LOOPS: usize = 16;
@@ -69,7 +71,7 @@ impl EventLoops {
 
     /// Ends them, whatever they serve. Blocks.
     pub fn stop(&self) {
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut threads = lock(&self.threads);
         for (stop, thread) in threads.drain(..) {
             let _ = stop.send(());
             let _ = thread.join();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use pipsqueak::wire::{
     EventCondition, EventCounts, EventInfo, EventOrigin, EventState, FunctionError,
@@ -15,6 +15,7 @@ use super::hidden::{self, Column};
 use super::policy::{Past, Verdict};
 use super::{EventsError, schema};
 use crate::sealed::Keys;
+use crate::sync::{Mutex, MutexGuard, lock};
 use crate::wall_clock::{now_ms, of_ms};
 
 /// Most events of one function that wait.
@@ -308,7 +309,7 @@ impl Store {
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.connection)
     }
 
     fn info(&self, row: &Row<'_>) -> rusqlite::Result<EventInfo> {

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use pipsqueak::wire::{DEFAULT_PAYLOAD, FunctionError, Outcome};
@@ -25,6 +25,7 @@ use crate::logs::Recording;
 use crate::machine::cgroups::Limits;
 use crate::sandbox::{End, Exit, Sandbox};
 use crate::stream::Stream;
+use crate::sync::{Mutex, lock};
 use crate::worker::{PIDS, StartError, Worker};
 
 /// How long the report of a process's end is waited for.
@@ -193,8 +194,7 @@ impl Instance {
                 (Err(error), outcome, 0, false)
             }
             Ok(Ok(Some((answer, body)))) => {
-                let known = self.imported.lock();
-                known.unwrap_or_else(PoisonError::into_inner).note(answer.imported);
+                lock(&self.imported).note(answer.imported);
                 unlike = answer.unlike;
                 match answer.error {
                     Some(failure) => {
@@ -326,7 +326,7 @@ impl Instance {
 
     /// Modules that it had to import itself, as it tells: what nobody has taken yet.
     pub fn take_imported(&self) -> Vec<String> {
-        let mut imported = self.imported.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut imported = lock(&self.imported);
         let mut imported = imported.take();
         if let Wire::Shared(shared) = &self.wire {
             imported.extend(shared.take_imported());

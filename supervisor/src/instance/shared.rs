@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::future::pending;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, ReadHalf};
 use tokio::net::unix::pipe;
@@ -20,6 +20,7 @@ use super::printed::{self, Old};
 use crate::channel::{self, Body};
 use crate::logs::Recording;
 use crate::stream::Stream;
+use crate::sync::{Mutex, lock};
 
 /// An answer's header and body, and what was printed for it.
 type Answered = (Answer, Vec<u8>, Logs);
@@ -323,10 +324,6 @@ async fn read(printed: &mut Option<pipe::Receiver>, buffer: &mut [u8]) -> io::Re
         Some(printed) => printed.read(buffer).await,
         None => pending().await,
     }
-}
-
-fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
-    calls.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -18,14 +18,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use files::Files;
 use queue::Queue;
 
+use crate::sync::{Mutex, MutexGuard, lock};
 pub use entry::Report;
 pub use read::{Reader, Selection};
 pub use recording::Recording;
@@ -136,10 +137,6 @@ impl Log {
     fn files(&self) -> MutexGuard<'_, Files> {
         lock(&self.files)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

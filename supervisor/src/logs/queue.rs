@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pipsqueak::wire::{LogRecord, LogSource};
 use tokio::sync::Notify;
 
+use super::Log;
 use super::entry::{Content, Entry};
-use super::{Log, lock};
+use crate::sync::{Mutex, lock};
 use crate::wall_clock;
 
 /// How long what is recorded may wait for more, to be written together.

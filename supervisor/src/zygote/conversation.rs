@@ -1,7 +1,7 @@
 //! What a zygote is told, and what it tells.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use super::error::ZygoteError;
 use super::imports::{Failed, Imported};
 use super::reads::Reads;
 use crate::channel;
+use crate::sync::{Mutex, lock};
 
 /// What a zygote tells.
 #[derive(Deserialize)]
@@ -81,11 +82,11 @@ pub async fn follow(mut reader: UnixStream, waiting: Arc<Waiting>) {
             }
         };
         let (id, outcome) = answered;
-        let waiter = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let waiter = lock(&waiting).remove(&id);
         if let Some(waiter) = waiter {
             // Whoever asked may have given up.
             let _ = waiter.send(outcome);
         }
     }
-    waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    lock(&waiting).clear();
 }

@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -29,6 +29,7 @@ use crate::runtime::{self, Role};
 use crate::sandbox::{
     Commons, End, Exit, Plan, Process, Program, Sandbox, Sandboxes, Standing, Ushers,
 };
+use crate::sync::{Mutex, lock};
 
 /// Longest time that a zygote may take to import its modules.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
@@ -245,9 +246,9 @@ impl Zygote {
         let exits = self.sandbox.exits();
         let earlier = exits.reports();
         let (answer, answered) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
+        lock(&self.waiting).insert(id, answer);
         {
-            let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+            let control = lock(&self.control);
             message::send(control.as_fd(), &order, &descriptors)?;
         }
         match tokio::time::timeout(FORK_PATIENCE, answered).await {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use pipsqueak_policy::eviction::Allowance;
@@ -18,6 +18,7 @@ use crate::admission::Traffic;
 use crate::deployment::Function;
 use crate::environment::{Environments, Tree};
 use crate::sandbox::Sandboxes;
+use crate::sync::{Mutex, MutexGuard, lock};
 
 /// A zygote's life.
 #[derive(Debug, Clone)]
@@ -267,7 +268,7 @@ impl Pool {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 
