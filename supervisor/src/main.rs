@@ -144,7 +144,8 @@ fn make_sandboxes(orders: RawFd, kill_switch: Option<RawFd>) -> ExitCode {
     let made = descriptor::inherited(orders).and_then(|orders| {
         let kill_switch = kill_switch.map(descriptor::inherited).transpose()?;
         let root = std::env::current_dir()?;
-        sandbox::run_maker(UnixStream::from(orders), kill_switch.map(File::from), &root)
+        let made = sandbox::run_maker(UnixStream::from(orders), kill_switch.map(File::from), &root);
+        made.map_err(io::Error::other)
     });
     match made {
         Ok(()) => ExitCode::SUCCESS,

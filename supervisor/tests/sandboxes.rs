@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use pipsqueakd::machine::cgroups::{Instance, Limits};
 use pipsqueakd::network::Nat;
-use pipsqueakd::sandbox::{Commons, Exit, Plan, Program, Sandbox, Sandboxes, Standing};
+use pipsqueakd::sandbox::failure::{Cause, Failure, LaunchError, MakeError, ProgramError};
+use pipsqueakd::sandbox::{
+    Commons, Exit, Plan, Program, Sandbox, SandboxError, Sandboxes, Standing,
+};
 
 /// Sandboxes of a test of this name, and the folder of their maker's root.
 fn sandboxes(test: &str) -> (Sandboxes, tempfile::TempDir) {
@@ -116,4 +119,41 @@ async fn an_order_that_is_not_taken_fails_alone() {
     let refused = sandboxes.launch(&sandbox, program).unwrap_err().to_string();
     assert!(refused.contains("longer than is taken"), "{refused}");
     assert_eq!(shell(&sandboxes, &sandbox, "echo served").await.0, "served\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_supervisor_can_tell_what_failed_in_another_process() {
+    let (sandboxes, _folder) = sandboxes("failed");
+    let sandbox = sandboxes.make(plan(Standing::Function), None).unwrap();
+    let null = File::open("/dev/null").unwrap();
+    let launch = |program: &str, directory: &str| {
+        let program = Program {
+            arguments: vec![program.to_owned()],
+            variables: Vec::new(),
+            directory: directory.into(),
+            descriptors: vec![null.as_fd(); 3],
+        };
+        match sandboxes.launch(&sandbox, program) {
+            Err(SandboxError::Failed {
+                source: Failure::Launch(LaunchError::Program(error)),
+                ..
+            }) => error,
+            other => panic!("{other:?}"),
+        }
+    };
+    let missing = Cause::Number(nix::libc::ENOENT);
+    let expected = ProgramError::Exec { program: "/bin/none".to_owned(), source: missing.clone() };
+    assert_eq!(launch("/bin/none", "/tmp"), expected);
+    let expected = ProgramError::Directory { path: "/none".into(), source: missing };
+    assert_eq!(launch("/bin/true", "/none"), expected);
+
+    let mounted = ("/tmp/../etc".into(), OwnedFd::from(null.try_clone().unwrap()));
+    let plan = Plan { mounts: vec![mounted], ..plan(Standing::Function) };
+    let failed = sandboxes.make(plan, None);
+    let is_refused = matches!(
+        &failed,
+        Err(SandboxError::Failed { source: Failure::Make(MakeError::NoPlace(path)), .. })
+            if path == Path::new("/tmp/../etc")
+    );
+    assert!(is_refused, "{failed:?}");
 }

@@ -86,6 +86,7 @@ impl Installer {
         let upstream = Upstream::of(|name| std::env::var(name).ok());
         let (holder, pid) = (door.holder(), door.holder_pid());
         Outward::open(holder, pid, reach.clone(), Arc::new(upstream), &self.runtime)
+            .map_err(io::Error::other)
     }
 
     /// What the job has left, or the folder where it took too much space.

@@ -1,110 +1,16 @@
-//! Rules of which packets may go where, as plain data; `told` tells them to the kernel.
+//! Rules of which packets may go where: `rules` has them as plain data, `told` tells them to the kernel.
 
+mod rules;
 mod told;
 
 use std::io;
-use std::net::Ipv4Addr;
 
-use super::range::Range;
+pub use rules::Subject;
+use rules::rules;
 pub use told::{remove, share, shared, tables, unshare};
 
 /// What the tables of instances are called at first; then comes an instance's ID.
 pub const TABLE_PREFIX: &str = "pipsqueak-";
-/// Addresses that clouds tell a machine its credentials at, among others that only the machine
-/// itself should use.
-const LINK_LOCAL: Range = Range::new(Ipv4Addr::new(169, 254, 0, 0), 16);
-
-/// Where the resolver is asked.
-const DNS_PORT: u16 = 53;
-
-/// What the rules of an instance are about.
-#[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// The bridge that all its sandboxes are behind.
-    pub bridge: &'a str,
-    /// Their addresses, and that of the bridge.
-    pub range: Range,
-    /// The ports that its resolver really listens at: UDP, TCP.
-    pub resolver: [u16; 2],
-    /// Most connections of one sandbox that the host tracks at a time; none where its kernel cannot count them.
-    pub connections: Option<u32>,
-}
-
-/// Where in a packet's way a chain is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chain {
-    /// Before it is known whether a packet is for this machine or to be passed on.
-    Arrival,
-    Input,
-    Forward,
-    Prerouting,
-    Postrouting,
-}
-
-/// What a rule asks of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Term<'a> {
-    From(&'a str),
-    To(&'a str),
-    NotTo(&'a str),
-    FromShared,
-    ToShared,
-    Source(Range),
-    Destination(Range),
-    Udp(u16),
-    Tcp(u16),
-    /// Of a connection that was let through in the other direction, or about one.
-    Reply,
-    /// Of a connection that begins.
-    New,
-    /// From a sandbox that has more connections than so many.
-    Beyond(u32),
-}
-
-/// What becomes of a packet that a rule is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Accept,
-    Drop,
-    /// As dropped, and the sender is told at once.
-    Reject,
-    Masquerade,
-    /// To the same address, and a port of ours.
-    Redirect(u16),
-}
-
-type Rule<'a> = (Chain, Vec<Term<'a>>, Verdict);
-
-/// The rules of an instance, those of a chain in the order in which they are asked.
-fn rules(subject: Subject<'_>) -> Vec<Rule<'_>> {
-    use Chain::{Arrival, Forward, Input, Postrouting, Prerouting};
-    use Term::{Beyond, Destination, From, New, NotTo, Reply, Source, Tcp, To, Udp};
-    use Verdict::{Accept, Drop, Masquerade, Redirect, Reject};
-    let Subject { bridge, range, resolver: [udp, tcp], connections } = subject;
-    let gateway = Destination(Range::new(range.gateway(), 32));
-    // First of all: questions to the resolver are connections as well.
-    let bounded = connections
-        .map(|most| (Arrival, vec![From(bridge), Source(range), New, Beyond(most)], Reject));
-    let others = vec![
-        (Prerouting, vec![From(bridge), gateway, Udp(DNS_PORT)], Redirect(udp)),
-        (Prerouting, vec![From(bridge), gateway, Tcp(DNS_PORT)], Redirect(tcp)),
-        // Here, because the way on would tell its sender to ask the other directly, and then, for a
-        // while, nothing more.
-        (Arrival, vec![From(bridge), gateway], Accept),
-        (Arrival, vec![From(bridge), Destination(range)], Reject),
-        // All that the host itself has, at whichever of its addresses, but for the resolver.
-        (Input, vec![From(bridge), gateway, Udp(udp)], Accept),
-        (Input, vec![From(bridge), gateway, Tcp(tcp)], Accept),
-        (Input, vec![From(bridge)], Reject),
-        (Forward, vec![From(bridge), To(bridge)], Reject),
-        (Forward, vec![From(bridge), Destination(LINK_LOCAL)], Reject),
-        (Forward, vec![From(bridge)], Accept),
-        (Forward, vec![To(bridge), Reply], Accept),
-        (Forward, vec![To(bridge)], Drop),
-        (Postrouting, vec![Source(range), NotTo(bridge)], Masquerade),
-    ];
-    bounded.into_iter().chain(others).collect()
-}
 
 /// Sets the rules of an instance in a table of its own.
 pub fn set(table: &str, subject: Subject<'_>) -> io::Result<()> {
@@ -114,36 +20,4 @@ pub fn set(table: &str, subject: Subject<'_>) -> io::Result<()> {
         tracing::warn!(%error, "the kernel counts no connections: a function can take all that it tracks");
         Ok(())
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_from_a_sandbox_and_not_let_through_ends_there() {
-        let range = Range::new(Ipv4Addr::new(198, 18, 16, 0), 20);
-        let subject =
-            Subject { bridge: "pq0", range, resolver: [1053, 1054], connections: Some(9) };
-        let rules = rules(subject);
-        for chain in [Chain::Input, Chain::Forward] {
-            let of_chain: Vec<_> = rules.iter().filter(|(of, ..)| *of == chain).collect();
-            assert!(
-                of_chain
-                    .iter()
-                    .all(|(_, terms, _)| matches!(terms[0], Term::From("pq0") | Term::To("pq0")))
-            );
-        }
-        let first = rules.iter().find(|(of, ..)| *of == Chain::Arrival).unwrap();
-        assert_eq!((first.1.last(), first.2), (Some(&Term::Beyond(9)), Verdict::Reject));
-        let last_of = |chain| rules.iter().rfind(|(of, ..)| *of == chain).unwrap();
-        assert_eq!(
-            last_of(Chain::Input),
-            &(Chain::Input, vec![Term::From("pq0")], Verdict::Reject)
-        );
-        assert_eq!(
-            last_of(Chain::Forward),
-            &(Chain::Forward, vec![Term::To("pq0")], Verdict::Drop)
-        );
-    }
 }

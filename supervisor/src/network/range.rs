@@ -17,19 +17,28 @@ const TAKEN_PREFIX: u8 = 20;
 /// Offset of the first address that a sandbox gets.
 const FIRST_GIVEN: u32 = 2;
 
+/// Why no part of the pool is an instance's.
+#[derive(Debug, thiserror::Error)]
+pub enum RangeError {
+    /// `RTM_GETROUTE`.
+    #[error("listing routes: {0}")]
+    Routes(#[source] io::Error),
+    /// Every part is in use.
+    #[error("routes lead to every part of {POOL}: name a range of addresses with --nat")]
+    Full,
+}
+
 /// The first part of the pool that no route leads to.
-pub fn choose() -> io::Result<Range> {
-    let routed: Vec<_> =
-        link::routed()?.into_iter().map(|(first, prefix)| Range::new(first, prefix)).collect();
+pub fn choose() -> Result<Range, RangeError> {
+    let routed: Vec<_> = link::routed()
+        .map_err(RangeError::Routes)?
+        .into_iter()
+        .map(|(first, prefix)| Range::new(first, prefix))
+        .collect();
     let step = 1 << (32 - u32::from(TAKEN_PREFIX));
     let parts = (0..=POOL.last_offset()).step_by(step);
     let mut parts = parts.map(|offset| Range::new(POOL.address(offset), TAKEN_PREFIX));
-    parts.find(|part| !routed.iter().any(|taken| taken.overlaps(*part))).ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::AddrInUse,
-            format!("routes lead to every part of {POOL}: name a range of addresses with --nat"),
-        )
-    })
+    parts.find(|part| !routed.iter().any(|taken| taken.overlaps(*part))).ok_or(RangeError::Full)
 }
 
 /// The addresses of a range, given out in turn: one is used again as late as can be, when nothing

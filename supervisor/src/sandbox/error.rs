@@ -1,38 +1,85 @@
 //! Why a sandbox could not be made or used.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::failure::Failure;
+use super::order::Answer;
 use crate::network::NatError;
 
 /// Why a sandbox could not be made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// Its control group.
-    #[error("making the control group of sandbox {name}: {error}")]
+    #[error("making the control group of sandbox {name}: {source}")]
     Group {
         /// The sandbox.
         name: String,
         /// Why.
-        error: io::Error,
+        source: io::Error,
+    },
+    /// `open_tree(2)` of a folder or file that it is to see.
+    #[error("taking {} for sandbox {name}: {source}", path.display())]
+    Take {
+        /// The sandbox.
+        name: String,
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// A step of making it or of starting a program in it.
-    #[error("making sandbox {name}: {reason}")]
+    #[error("making sandbox {name}: {source}")]
     Failed {
         /// The sandbox.
         name: String,
-        /// Which step, on what, and why.
-        reason: String,
+        /// Why.
+        source: Failure,
     },
-    /// The process that makes sandboxes does not answer.
+    /// The hand ended and said nothing.
+    #[error("making sandbox {name}: the process that carried the order out ended without a word")]
+    Wordless {
+        /// The sandbox.
+        name: String,
+    },
+    /// The maker's answer is of another order's kind.
+    #[error("making sandbox {name}: the maker's answer does not fit the order: {answer:?}")]
+    Unexpected {
+        /// The sandbox.
+        name: String,
+        /// The answer.
+        answer: Box<Answer>,
+    },
+    /// open(2) of the host's mount namespace.
+    #[error("opening the host's mount namespace: {0}")]
+    HostNamespace(#[source] io::Error),
+    /// socketpair(2) for an order, or for a holder's reports.
+    #[error("making a socket for a sandbox: {0}")]
+    Socket(#[source] io::Error),
+    /// An order that cannot be written as JSON.
+    #[error("writing an order: {0}")]
+    Encode(#[source] serde_json::Error),
+    /// sendmsg(2) to the process that makes sandboxes.
+    #[error("the process that makes sandboxes takes no order: {0}; restart the supervisor")]
+    Send(#[source] io::Error),
+    /// recvmsg(2) from the process that makes sandboxes.
     #[error("the process that makes sandboxes does not answer: {0}; restart the supervisor")]
-    Maker(io::Error),
+    Receive(#[source] io::Error),
+    /// The answer is no JSON of this build's.
+    #[error(
+        "the process that makes sandboxes answers what cannot be read: {0}; restart the supervisor"
+    )]
+    Decode(#[source] serde_json::Error),
+    /// A holder's reports.
+    #[error("following the reports of a sandbox: {0}")]
+    Follow(#[source] io::Error),
     /// Its network.
     #[error(transparent)]
     Nat(#[from] NatError),
-    /// What it is to see of its resolver.
+    /// The file that tells a sandbox the resolver of the network of functions.
     #[error("taking resolv.conf of the network of functions: {0}")]
-    Resolver(io::Error),
+    Resolver(#[source] io::Error),
     /// The process that makes sandboxes hangs.
     #[error("the process that makes sandboxes did not answer within {0:?}; restart the supervisor")]
     Silent(Duration),

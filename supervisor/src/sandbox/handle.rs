@@ -95,7 +95,7 @@ impl Sandbox {
     pub fn memberships(&self) -> Result<Vec<File>, SandboxError> {
         self.group
             .memberships()
-            .map_err(|error| SandboxError::Group { name: self.name.clone(), error })
+            .map_err(|source| SandboxError::Group { name: self.name.clone(), source })
     }
 
     /// Ends everything in it and waits until nothing of it runs any more. Blocks.

@@ -32,6 +32,37 @@ const MAX_ANSWER_BYTES: usize = 64 << 10;
 /// How long after one maker the next is started, so that one that ends at once does not take all time.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Why the maker could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartMakerError {
+    /// socketpair(2).
+    #[error("making a socket for orders: {0}")]
+    Socket(#[source] io::Error),
+    /// open(2) of `cgroup.kill`.
+    #[error("opening the switch that ends the instance: {0}")]
+    Switch(#[source] io::Error),
+    /// fcntl(2), `F_SETFD`.
+    #[error("handing a descriptor to the process that makes sandboxes: {0}")]
+    Descriptor(#[source] io::Error),
+    /// fork(2) and execve(2).
+    #[error("starting {}: {source}", binary.display())]
+    Spawn {
+        /// The program.
+        binary: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The maker ended before it took orders.
+    #[error("the process that makes sandboxes did not start; see the log")]
+    Early(#[source] io::Error),
+    /// waitpid(2) for a maker that ended early.
+    #[error("waiting for the process that makes sandboxes: {0}")]
+    Wait(#[source] io::Error),
+    /// The thread that follows its reports.
+    #[error("starting a thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
 /// The maker, whichever process that is.
 #[derive(Debug)]
 pub struct Maker {
@@ -59,7 +90,11 @@ type AllCommons = HashMap<String, Arc<OwnedFd>>;
 impl Maker {
     /// Starts it. `binary` is `pipsqueakd` itself, of which it is a hidden command; its root is put
     /// together at `root`, an empty folder. Blocks until it takes orders.
-    pub fn start(binary: &Path, root: &Path, groups: Arc<Instance>) -> io::Result<Arc<Self>> {
+    pub fn start(
+        binary: &Path,
+        root: &Path,
+        groups: Arc<Instance>,
+    ) -> Result<Arc<Self>, StartMakerError> {
         let (exits, running) = (Arc::<Exits>::default(), RwLock::new(None));
         let (binary, root) = (binary.to_owned(), root.to_owned());
         let heirs = Mutex::default();
@@ -70,7 +105,8 @@ impl Maker {
         // On a thread because orders are written, blocking, to the same socket.
         std::thread::Builder::new()
             .name("maker-reports".to_owned())
-            .spawn(move || following.follow(reports))?;
+            .spawn(move || following.follow(reports))
+            .map_err(StartMakerError::Thread)?;
         Ok(maker)
     }
 
@@ -91,7 +127,7 @@ impl Maker {
         let mut with = with.into_iter();
         match with.next() {
             Some(process) => Ok((told, process, with.next())),
-            None => Err(unexpected(name, &told)),
+            None => Err(unexpected(name, told)),
         }
     }
 
@@ -115,14 +151,14 @@ impl Maker {
 
     /// Has it bring what sandboxes see of the host's system up to date. Blocks.
     pub fn refresh(&self) -> Result<(), SandboxError> {
-        let host = File::open("/proc/self/ns/mnt").map_err(SandboxError::Maker)?;
+        let host = File::open("/proc/self/ns/mnt").map_err(SandboxError::HostNamespace)?;
         let all: Vec<_> = lock(&*self.all_commons()?).values().cloned().collect();
         for some in all.chunks(message::MAX_DESCRIPTORS - 1) {
             let some = some.iter().map(|one| one.as_fd());
             let namespaces: Vec<_> = [host.as_fd()].into_iter().chain(some).collect();
             match self.ask("of all", &Order::Refresh, &namespaces)? {
                 (Answer::Refreshed, _) => {}
-                (other, _) => return Err(unexpected("of all", &other)),
+                (other, _) => return Err(unexpected("of all", other)),
             }
         }
         Ok(())
@@ -135,36 +171,28 @@ impl Maker {
         order: &Order,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(Answer, Vec<OwnedFd>), SandboxError> {
-        let (near, far) = UnixStream::pair().map_err(SandboxError::Maker)?;
-        let body = serde_json::to_vec(order)
-            .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
+        let (near, far) = UnixStream::pair().map_err(SandboxError::Socket)?;
+        let body = serde_json::to_vec(order).map_err(SandboxError::Encode)?;
         let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
         {
             let running = running.as_ref().ok_or(SandboxError::Stopping)?;
             let orders = lock(&running.orders);
-            message::send(orders.as_fd(), b"", &[far.as_fd()]).map_err(SandboxError::Maker)?;
+            message::send(orders.as_fd(), b"", &[far.as_fd()]).map_err(SandboxError::Send)?;
         }
         drop(far);
         let sent = message::send(near.as_fd(), &body, descriptors);
         // Whatever the maker does, nobody waits for ever. An answer that has begun is sent whole.
-        near.set_read_timeout(Some(ANSWER_PATIENCE)).map_err(SandboxError::Maker)?;
+        near.set_read_timeout(Some(ANSWER_PATIENCE)).map_err(SandboxError::Receive)?;
         // What is not taken is answered before it is all sent.
         let answer = message::receive(near.as_fd(), MAX_ANSWER_BYTES).map_err(|error| {
             if error.kind() == io::ErrorKind::WouldBlock {
                 return SandboxError::Silent(ANSWER_PATIENCE);
             }
-            SandboxError::Maker(sent.err().unwrap_or(error))
+            sent.err().map_or_else(|| SandboxError::Receive(error), SandboxError::Send)
         })?;
-        let answer = answer.ok_or_else(|| SandboxError::Failed {
-            name: name.to_owned(),
-            reason: "who carried the order out ended without a word".to_owned(),
-        })?;
-        let told: Answer = serde_json::from_slice(&answer.body)
-            .map_err(|error| SandboxError::Maker(io::Error::other(error)))?;
-        match told {
-            Answer::Failed { reason } => {
-                Err(SandboxError::Failed { name: name.to_owned(), reason })
-            }
+        let answer = answer.ok_or_else(|| SandboxError::Wordless { name: name.to_owned() })?;
+        match serde_json::from_slice(&answer.body).map_err(SandboxError::Decode)? {
+            Answer::Failed(source) => Err(SandboxError::Failed { name: name.to_owned(), source }),
             told => Ok((told, answer.descriptors)),
         }
     }
@@ -224,46 +252,48 @@ impl Maker {
         }
     }
 
-    fn launch(&self) -> io::Result<(Running, UnixStream)> {
-        let (near, far) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    fn launch(&self) -> Result<(Running, UnixStream), StartMakerError> {
         // Of packets, which it reads and writes as well.
-        let mut near = UnixStream::from(near);
-        descriptor::set_close_on_exec(&far, false)?;
-        let switch = self.groups.kill_switch()?.map(OwnedFd::from);
-        if let Some(switch) = &switch {
-            descriptor::set_close_on_exec(switch, false)?;
-        }
-        let number = |fd: &OwnedFd| fd.as_raw_fd().to_string();
-        let mut command = Command::new(&self.binary);
-        command.arg("make-sandboxes").args([
-            "--instance",
-            self.groups.name(),
-            "--orders",
-            &number(&far),
-        ]);
-        // Not an argument: holders keep the command line, and what runs in sandboxes can read it.
-        command.current_dir(&self.root);
-        // Nor a variable, of which holders keep those that the maker is started with.
-        command.env_clear();
-        if let Some(switch) = &switch {
-            command.args(["--kill-switch", &number(switch)]);
-        }
-        let mut heir = command.spawn()?;
+        let (near, far) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .map_err(|error| StartMakerError::Socket(error.into()))?;
+        let switch = self.groups.kill_switch().map_err(StartMakerError::Switch)?;
+        let switch = switch.map(OwnedFd::from);
+        let mut heir = self.spawn(&far, switch.as_ref())?;
+        // Its end is the maker's alone, so that the maker's death is seen.
         drop((far, switch));
-        let started = near.read_exact(&mut [0]).and_then(|()| near.try_clone());
-        match started {
+        let mut near = UnixStream::from(near);
+        match near.read_exact(&mut [0]).and_then(|()| near.try_clone()) {
             Ok(reports) => {
                 Ok((Running { orders: Mutex::new(near), heir, commons: Arc::default() }, reports))
             }
             Err(error) => {
                 // Its maker ends with it.
                 let _ = heir.kill();
-                heir.wait()?;
-                let message = "the process that makes sandboxes did not start; see the log";
-                Err(io::Error::new(error.kind(), message))
+                heir.wait().map_err(StartMakerError::Wait)?;
+                Err(StartMakerError::Early(error))
             }
         }
+    }
+
+    /// Starts the process, which inherits these descriptors.
+    fn spawn(&self, orders: &OwnedFd, switch: Option<&OwnedFd>) -> Result<Child, StartMakerError> {
+        for inherited in [orders].into_iter().chain(switch) {
+            descriptor::set_close_on_exec(inherited, false).map_err(StartMakerError::Descriptor)?;
+        }
+        let number = |fd: &OwnedFd| fd.as_raw_fd().to_string();
+        let mut command = Command::new(&self.binary);
+        command.args(["make-sandboxes", "--instance", self.groups.name()]);
+        command.args(["--orders", &number(orders)]);
+        if let Some(switch) = switch {
+            command.args(["--kill-switch", &number(switch)]);
+        }
+        // Not an argument: holders keep the command line, and what runs in sandboxes can read it.
+        command.current_dir(&self.root);
+        // Nor a variable, of which holders keep those that the maker is started with.
+        command.env_clear();
+        let binary = || self.binary.clone();
+        command.spawn().map_err(|source| StartMakerError::Spawn { binary: binary(), source })
     }
 }
 
@@ -292,10 +322,7 @@ impl Stopped {
     }
 }
 
-/// An answer that is none to what was asked.
-pub fn unexpected(name: &str, answer: &Answer) -> SandboxError {
-    SandboxError::Failed {
-        name: name.to_owned(),
-        reason: format!("the maker's answer does not fit the order: {answer:?}"),
-    }
+/// An answer that is none to the order.
+pub fn unexpected(name: &str, answer: Answer) -> SandboxError {
+    SandboxError::Unexpected { name: name.to_owned(), answer: Box::new(answer) }
 }

@@ -10,6 +10,7 @@ mod commons;
 mod door;
 mod error;
 mod exits;
+pub mod failure;
 mod handle;
 pub mod host_names;
 mod maker;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::commons::Commons;
+use super::failure::Failure;
 
 /// One order.
 #[derive(Debug, Serialize, Deserialize)]
@@ -116,11 +117,8 @@ pub enum Answer {
     Commons,
     /// Success: what sandboxes see of the system is up to date.
     Refreshed,
-    /// It failed, and nothing of it is left.
-    Failed {
-        /// Which step, on what, and why.
-        reason: String,
-    },
+    /// The order failed, and nothing of it is left.
+    Failed(Failure),
 }
 
 /// A process has ended: what a holder or the maker reports of what it reaped.

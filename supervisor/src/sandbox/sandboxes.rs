@@ -28,7 +28,7 @@ use super::places::Mounted;
 use super::stages::{Stage, Stages};
 use super::teardown;
 use super::users::{COUNT, User, Users, host_user};
-use crate::machine::cgroups::{Instance, Limits};
+use crate::machine::cgroups::{Group, Instance, Limits};
 use crate::network::Nat;
 use crate::sync::{Mutex, lock};
 
@@ -51,6 +51,44 @@ pub struct Plan {
     pub tmp_bytes: u64,
     /// A folder that it sees, kept until it is gone.
     pub keeps: Option<Arc<tempfile::TempDir>>,
+}
+
+/// What a sandbox is to be, and who it is to be for.
+struct Wanted<'a> {
+    name: &'a str,
+    standing: Standing,
+    commons: &'a Commons,
+    tmp_bytes: u64,
+    user: &'a User,
+}
+
+impl Wanted<'_> {
+    /// The order for it: with so many `memberships`, and with mounts at places `inside`, the first of which are
+    /// `shared`.
+    fn order(
+        &self,
+        parent: Option<&Arc<Sandbox>>,
+        memberships: usize,
+        shared: usize,
+        inside: Vec<PathBuf>,
+    ) -> SandboxOrder {
+        let outer = std::iter::successors(parent, |inner| inner.parent.as_ref());
+        let (around, hostnames_around): (Vec<_>, _) =
+            outer.map(|outer| (outer.user.offset(), outer.name.clone())).unzip();
+        SandboxOrder {
+            hostname: self.name.to_owned(),
+            hostnames_around,
+            memberships,
+            commons: self.commons.clone(),
+            is_zygote: self.standing == Standing::Zygote,
+            is_inside: parent.is_some(),
+            owner: parent.map_or_else(|| host_user(self.user.offset()), |_| OWNER),
+            users: self.user.map(&around),
+            shared,
+            mounts: inside,
+            tmp_bytes: self.tmp_bytes,
+        }
+    }
 }
 
 /// A program to be started in a sandbox.
@@ -108,7 +146,7 @@ impl Sandboxes {
         runtime: Handle,
     ) -> io::Result<Self> {
         let groups = Arc::new(groups);
-        let maker = Maker::start(binary, root, groups.clone())?;
+        let maker = Maker::start(binary, root, groups.clone()).map_err(io::Error::other)?;
         let (teardown, remains) = channel();
         let stages = Arc::<Stages>::default();
         let noted = stages.clone();
@@ -136,85 +174,85 @@ impl Sandboxes {
         })
     }
 
-    /// Makes a sandbox, inside the one of a zygote where there is a `parent`. Blocks.
+    /// Makes a sandbox, inside the one of a zygote if there is a `parent`. Blocks.
     pub fn make(&self, plan: Plan, parent: Option<&Arc<Sandbox>>) -> Result<Sandbox, SandboxError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let name = format!("s{id}");
+        // First, because nothing can be made for a user that there is not.
         let user = self.user(plan.standing)?;
-        let shared = plan.shared.len();
         self.watched.note(plan.shared.iter().map(|(inside, _)| inside));
-        let mounts = plan.shared.into_iter().chain(plan.mounts);
-        let (mut inside, mut mounts): (Vec<_>, Vec<_>) = mounts.unzip();
         let group = self
             .groups
             .group(&name, &plan.limits)
-            .map_err(|error| SandboxError::Group { name: name.clone(), error })?;
-        let making = self.stages.enter(id, plan.standing, Stage::Making);
-        let cleared = |error| {
-            if let Err(error) = group.end() {
-                tracing::error!(sandbox = name, %error, "clearing what was begun of a sandbox");
-                // What may still run as this user must not meet another.
-                std::mem::forget(user.clone());
+            .map_err(|source| SandboxError::Group { name: name.clone(), source })?;
+        // From here on there is something to be seen, and to be cleared.
+        let _making = self.stages.enter(id, plan.standing, Stage::Making);
+        let Plan { standing, commons, tmp_bytes, keeps, shared, mounts, .. } = plan;
+        let wanted = Wanted { name: &name, standing, commons: &commons, tmp_bytes, user: &user };
+        match self.begin(&wanted, &group, parent, (shared, mounts)) {
+            Ok((door, exits)) => Ok(Sandbox {
+                id,
+                name,
+                standing,
+                commons,
+                group: Arc::new(group),
+                door,
+                user,
+                exits,
+                parent: parent.cloned(),
+                keeps,
+                teardown: self.teardown.clone(),
+            }),
+            Err(error) => {
+                if let Err(error) = group.end() {
+                    tracing::error!(sandbox = name, %error, "clearing what was begun of a sandbox");
+                    // What may still run as this user must not meet another.
+                    std::mem::forget(user);
+                }
+                Err(error)
             }
-            error
-        };
+        }
+    }
+
+    /// Has the maker make a sandbox whose group is there; the way into it, and what its holder reports.
+    fn begin(
+        &self,
+        wanted: &Wanted<'_>,
+        group: &Group,
+        parent: Option<&Arc<Sandbox>>,
+        (shared, mounts): (Vec<Mounted>, Vec<Mounted>),
+    ) -> Result<(Door, Arc<Exits>), SandboxError> {
+        let named = || wanted.name.to_owned();
+        let first = shared.len();
+        let (mut inside, mut mounts): (Vec<_>, Vec<_>) = shared.into_iter().chain(mounts).unzip();
         for (place, folder) in group.shown() {
             let taken = mount::take(folder, Access::ReadOnly);
-            let taken = taken.map_err(|error| SandboxError::Group { name: name.clone(), error });
-            mounts.push(taken.map_err(cleared)?);
+            mounts.push(taken.map_err(|source| SandboxError::Take {
+                name: named(),
+                path: folder.to_owned(),
+                source,
+            })?);
             inside.push(place);
         }
-        let memberships = group
-            .memberships()
-            .map_err(|error| SandboxError::Group { name: name.clone(), error })
-            .map_err(cleared)?;
-        let (reports, report) = UnixStream::pair().map_err(SandboxError::Maker).map_err(cleared)?;
-        let outer = std::iter::successors(parent, |inner| inner.parent.as_ref());
-        let (around, hostnames_around): (Vec<_>, _) =
-            outer.map(|outer| (outer.user.offset(), outer.name.clone())).unzip();
-        let order = SandboxOrder {
-            hostname: name.clone(),
-            commons: plan.commons.clone(),
-            hostnames_around,
-            memberships: memberships.len(),
-            is_zygote: plan.standing == Standing::Zygote,
-            is_inside: parent.is_some(),
-            owner: parent.map_or_else(|| host_user(user.offset()), |_| OWNER),
-            users: user.map(&around),
-            shared,
-            mounts: inside,
-            tmp_bytes: plan.tmp_bytes,
-        };
-        let commons = self.maker.commons(&plan.commons).map_err(cleared)?;
+        let memberships =
+            group.memberships().map_err(|source| SandboxError::Group { name: named(), source })?;
+        let (reports, report) = UnixStream::pair().map_err(SandboxError::Socket)?;
+        let commons = self.maker.commons(wanted.commons)?;
+        let order = Order::Sandbox(wanted.order(parent, memberships.len(), first, inside));
+        // In the order in which `SandboxOrder` tells them.
         let mut descriptors = vec![commons.as_fd(), report.as_fd()];
         descriptors.extend(memberships.iter().map(AsFd::as_fd));
         descriptors.extend(parent.map(|parent| parent.holder()));
         descriptors.extend(mounts.iter().map(AsFd::as_fd));
-        let (holder_pid, holder) = match self
-            .maker
-            .carry_out(&name, &Order::Sandbox(order), &descriptors)
-            .map_err(cleared)?
-        {
+        let (holder_pid, holder) = match self.maker.carry_out(wanted.name, &order, &descriptors)? {
             (Answer::Sandbox { holder }, pidfd, _) => (holder, pidfd),
-            (other, ..) => return Err(cleared(unexpected(&name, &other))),
+            (other, ..) => return Err(unexpected(wanted.name, other)),
         };
+        // The holder has the other copy, and its end is to be seen.
         drop(report);
         let exits = Arc::new(Exits::default());
-        self.follow(reports, exits.clone()).map_err(SandboxError::Maker).map_err(cleared)?;
-        drop(making);
-        Ok(Sandbox {
-            id,
-            name,
-            standing: plan.standing,
-            commons: plan.commons,
-            group: Arc::new(group),
-            door: Door { holder: Arc::new(holder), holder_pid, address: Arc::default() },
-            user,
-            exits,
-            parent: parent.cloned(),
-            keeps: plan.keeps,
-            teardown: self.teardown.clone(),
-        })
+        self.follow(reports, exits.clone()).map_err(SandboxError::Follow)?;
+        Ok((Door { holder: Arc::new(holder), holder_pid, address: Arc::default() }, exits))
     }
 
     /// Starts a program in a sandbox that is in no other. Blocks until it has been executed.
@@ -241,7 +279,7 @@ impl Sandboxes {
                 end: exits.end_of(pid, earlier),
                 listener: listener.map(Listener::from_sent),
             }),
-            (other, ..) => Err(unexpected(&sandbox.name, &other)),
+            (other, ..) => Err(unexpected(&sandbox.name, other)),
         }
     }
 

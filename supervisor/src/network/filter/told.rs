@@ -5,7 +5,7 @@ use std::io;
 use nix::libc;
 use nix::sys::socket::SockProtocol;
 
-use super::{Chain, Rule, Term, Verdict};
+use super::rules::{Chain, Rule, Term, Verdict};
 use crate::network::netlink::{self, ACK, APPEND, CREATE, Message};
 use crate::network::range::Range;
 

@@ -29,10 +29,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use head::{Kind, LONGEST, Request};
-use upstream::Proxy;
+use policy::Unreached;
 pub use upstream::Upstream;
+use upstream::{Proxy, ProxyError};
 
-use super::{inside, namespace_of};
+use super::namespace::{self, NamespaceError};
 use crate::sync::{Mutex, lock};
 
 /// Most connections of a job at once; the next wait.
@@ -59,12 +60,28 @@ struct Way {
     refused: Arc<Mutex<BTreeSet<String>>>,
 }
 
-/// Why somebody was not connected.
+/// Why a client was not connected.
 enum Refusal {
-    /// He may not be, or nobody is there; a sentence about it.
-    Reason(String),
+    /// What the job may reach.
+    Policy(Unreached),
+    /// The machine's own proxy.
+    Proxy(ProxyError),
     /// The connection itself.
     Io(io::Error),
+}
+
+/// Why a job has no way out.
+#[derive(Debug, thiserror::Error)]
+pub enum OutwardError {
+    /// The job's network namespace.
+    #[error("finding the network of a job: {0}")]
+    Namespace(#[source] NamespaceError),
+    /// bind(2) in that.
+    #[error("listening in the network of a job: {0}")]
+    Listen(#[source] NamespaceError),
+    /// The socket, given to a task.
+    #[error("serving the network of a job: {0}")]
+    Serve(#[source] io::Error),
 }
 
 impl Outward {
@@ -75,16 +92,17 @@ impl Outward {
         reach: Reach,
         upstream: Arc<Upstream>,
         runtime: &Handle,
-    ) -> io::Result<Self> {
-        let namespace = namespace_of(holder, pid)?;
+    ) -> Result<Self, OutwardError> {
+        let namespace = namespace::of_process(holder, pid).map_err(OutwardError::Namespace)?;
         let listener =
-            inside(&namespace, || std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
-        listener.set_nonblocking(true)?;
-        let port = listener.local_addr()?.port();
+            namespace::inside(&namespace, || std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+                .map_err(OutwardError::Listen)?;
+        listener.set_nonblocking(true).map_err(OutwardError::Serve)?;
+        let port = listener.local_addr().map_err(OutwardError::Serve)?.port();
         let refused = Arc::<Mutex<BTreeSet<String>>>::default();
         let way = Way { reach, upstream, refused: refused.clone() };
         let _inside = runtime.enter();
-        let listener = TcpListener::from_std(listener)?;
+        let listener = TcpListener::from_std(listener).map_err(OutwardError::Serve)?;
         let task = runtime.spawn(serve(listener, Arc::new(way)));
         Ok(Self { port, refused, task })
     }
@@ -151,25 +169,29 @@ impl Way {
                 client.write_all(to_client.as_bytes()).await?;
                 copy_bidirectional(&mut client, &mut host.stream).await.map(drop)
             }
-            Err(Refusal::Reason(reason)) => {
-                {
-                    let mut refused = lock(&self.refused);
-                    if refused.len() < REASONS {
-                        refused.insert(reason.clone());
-                    }
-                }
-                answer(&mut client, "403 Forbidden", &reason).await
-            }
+            Err(Refusal::Policy(reason)) => self.refuse(&mut client, reason.to_string()).await,
+            Err(Refusal::Proxy(reason)) => self.refuse(&mut client, reason.to_string()).await,
             Err(Refusal::Io(error)) => {
                 answer(&mut client, "502 Bad Gateway", &error.to_string()).await
             }
         }
     }
 
+    /// Tells a client why it is not connected, and keeps the reason for whoever has started the job.
+    async fn refuse(&self, client: &mut TcpStream, reason: String) -> io::Result<()> {
+        {
+            let mut refused = lock(&self.refused);
+            if refused.len() < REASONS {
+                refused.insert(reason.clone());
+            }
+        }
+        answer(client, "403 Forbidden", &reason).await
+    }
+
     async fn connect(&self, request: &Request) -> Result<Connected, Refusal> {
         let Request { host, port, kind } = request;
         if let Some(reason) = policy::refuse_port(&self.reach, host, *port) {
-            return Err(Refusal::Reason(reason));
+            return Err(Refusal::Policy(reason));
         }
         let found = lookup_host((host.as_str(), *port)).await;
         let proxy = self.upstream.to(host, *kind != Kind::Tunnel);
@@ -183,10 +205,10 @@ impl Way {
         let own = policy::own_addresses().map_err(Refusal::Io)?;
         let reachable = policy::reachable(&self.reach, host, *port, addresses, &own);
         match proxy {
-            Some(Err(reason)) => Err(Refusal::Reason(reason.clone())),
+            Some(Err(reason)) => Err(Refusal::Proxy(reason.clone())),
             Some(Ok(proxy)) => {
                 if !is_unknown {
-                    reachable.map_err(Refusal::Reason)?;
+                    reachable.map_err(Refusal::Policy)?;
                 }
                 let stream = connect_to_proxy(proxy).await.map_err(Refusal::Io)?;
                 let authorization = proxy.authorization.as_ref().map(|one| one.0.as_str());
@@ -194,7 +216,7 @@ impl Way {
                 Ok(Connected { stream, first: (request.to_proxy(authorization), "") })
             }
             None => {
-                let addresses = reachable.map_err(Refusal::Reason)?;
+                let addresses = reachable.map_err(Refusal::Policy)?;
                 let stream = connect_to_one(&addresses, *port).await.map_err(Refusal::Io)?;
                 let to_client = if *kind == Kind::Tunnel { ESTABLISHED } else { "" };
                 Ok(Connected { stream, first: (request.to_host().unwrap_or_default(), to_client) })

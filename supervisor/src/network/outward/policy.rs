@@ -26,15 +26,48 @@ const PRIVATE_V4: [(Ipv4Addr, u32); 10] = [
     (Ipv4Addr::new(168, 63, 129, 16), 32),
 ];
 
-/// Why nothing at a host and port is reached, whatever its addresses are; `None` where they decide.
-pub fn refuse_port(reach: &Reach, host: &str, port: u16) -> Option<String> {
+/// Why a host is not reached.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreached {
+    /// Nobody names the host and port, and the port is not one of the web.
+    #[error(
+        "{host}:{port} was not reached: neither the configuration nor the user names it, and its \
+         port is not one of the web; name it as [index] hosts in the configuration file"
+    )]
+    Port {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// The name has no address.
+    #[error("{host}:{port} was not reached: the name has no address")]
+    NoAddress {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// Nobody names the host, and all of its addresses are private.
+    #[error(
+        "{host}:{port} was not reached: {first} is not a public address, and neither the \
+         configuration nor the user names this host; if packages are there, name it as [index] \
+         hosts in the configuration file"
+    )]
+    NotPublic {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+        /// One of its addresses.
+        first: IpAddr,
+    },
+}
+
+/// The reason if nothing at a host and port is reached, whatever its addresses are.
+pub fn refuse_port(reach: &Reach, host: &str, port: u16) -> Option<Unreached> {
     let is_named = reach.named.contains(&(host.to_owned(), port));
-    (!is_named && !WEB.contains(&port)).then(|| {
-        format!(
-            "{host}:{port} was not reached: neither the configuration nor the user names it, and its \
-             port is not one of the web; name it as [index] hosts in the configuration file"
-        )
-    })
+    (!is_named && !WEB.contains(&port)).then(|| Unreached::Port { host: host.to_owned(), port })
 }
 
 /// Those of a host's addresses that may be reached; the error says why there is none. `own` are the
@@ -45,21 +78,16 @@ pub fn reachable(
     port: u16,
     addresses: Vec<IpAddr>,
     own: &[IpAddr],
-) -> Result<Vec<IpAddr>, String> {
-    if addresses.is_empty() {
-        return Err(format!("{host}:{port} was not reached: the name has no address"));
-    }
+) -> Result<Vec<IpAddr>, Unreached> {
+    let Some(first) = addresses.first().copied() else {
+        return Err(Unreached::NoAddress { host: host.to_owned(), port });
+    };
     if reach.named.contains(&(host.to_owned(), port)) {
         return Ok(addresses);
     }
-    let first = addresses[0];
     let public: Vec<_> = addresses.into_iter().filter(|one| is_public(*one, own)).collect();
     if public.is_empty() {
-        return Err(format!(
-            "{host}:{port} was not reached: {first} is not a public address, and neither the \
-             configuration nor the user names this host; if packages are there, name it as [index] \
-             hosts in the configuration file"
-        ));
+        return Err(Unreached::NotPublic { host: host.to_owned(), port, first });
     }
     Ok(public)
 }
@@ -149,7 +177,7 @@ mod tests {
             "fe80::1",
             "ff02::1",
         ] {
-            let error = of("x", 443, &[inside]).unwrap_err();
+            let error = of("x", 443, &[inside]).unwrap_err().to_string();
             assert!(
                 error.contains("x:443 was not reached") && error.contains("[index]"),
                 "{error}"
@@ -157,9 +185,12 @@ mod tests {
             assert_eq!(of("index.corp", 8080, &[inside]), Ok(addresses(&[inside])));
             assert!(of("index.corp", 443, &[inside]).is_err());
         }
-        assert!(of("x", 443, &[]).unwrap_err().contains("no address"));
+        let no_address = Unreached::NoAddress { host: "x".to_owned(), port: 443 };
+        assert_eq!(of("x", 443, &[]), Err(no_address));
         assert_eq!(refuse_port(&reach, "index.corp", 8080), None);
         assert_eq!(refuse_port(&reach, "x", 80), None);
-        assert!(refuse_port(&reach, "x", 25).unwrap().contains("x:25"));
+        let refused = refuse_port(&reach, "x", 25).unwrap();
+        assert_eq!(refused, Unreached::Port { host: "x".to_owned(), port: 25 });
+        assert!(refused.to_string().contains("x:25"));
     }
 }

@@ -16,6 +16,20 @@ pub struct Proxy {
     pub authorization: Option<Authorization>,
 }
 
+/// Why the proxy of this machine cannot be used. The message is without what the address has of credentials.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyError {
+    /// A proxy that is not asked by HTTP.
+    #[error(
+        "the proxy of this machine is one of {0}, and packages are fetched through http:// proxies \
+         alone; name such a one, or none, where the supervisor is started"
+    )]
+    Scheme(String),
+    /// Its host or its port.
+    #[error("the proxy of this machine cannot be used: {0}")]
+    Authority(String),
+}
+
 /// What lets somebody use a proxy; it is not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Authorization(pub String);
@@ -29,8 +43,8 @@ impl std::fmt::Debug for Authorization {
 /// The proxies of this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Upstream {
-    plain: Option<Result<Proxy, String>>,
-    encrypted: Option<Result<Proxy, String>>,
+    plain: Option<Result<Proxy, ProxyError>>,
+    encrypted: Option<Result<Proxy, ProxyError>>,
     without: Vec<String>,
 }
 
@@ -51,7 +65,7 @@ impl Upstream {
     }
 
     /// The proxy by which a host is reached; the error says why its address cannot be used.
-    pub fn to(&self, host: &str, is_plain: bool) -> Option<&Result<Proxy, String>> {
+    pub fn to(&self, host: &str, is_plain: bool) -> Option<&Result<Proxy, ProxyError>> {
         let proxy = if is_plain { &self.plain } else { &self.encrypted };
         proxy.as_ref().filter(|_| !self.is_without(host))
     }
@@ -65,25 +79,19 @@ impl Upstream {
     }
 }
 
-/// The message is without what the address has of credentials.
-fn read(address: &str) -> Result<Proxy, String> {
+fn read(address: &str) -> Result<Proxy, ProxyError> {
     let rest = match address.split_once("://") {
         Some(("http", rest)) => rest,
         None => address,
-        Some((scheme, _)) => {
-            return Err(format!(
-                "the proxy of this machine is one of {scheme}, and packages are fetched through \
-                 http:// proxies alone; name such a one, or none, where the supervisor is started"
-            ));
-        }
+        Some((scheme, _)) => return Err(ProxyError::Scheme(scheme.to_owned())),
     };
     let rest = rest.split('/').next().unwrap_or_default();
     let (user, authority) = match rest.rsplit_once('@') {
         Some((user, authority)) => (Some(user), authority),
         None => (None, rest),
     };
-    let (host, port) = split_authority(authority, 80)
-        .map_err(|error| format!("the proxy of this machine cannot be used: {error}"))?;
+    let (host, port) =
+        split_authority(authority, 80).map_err(|error| ProxyError::Authority(error.to_string()))?;
     let authorization =
         user.map(|user| Authorization(format!("Basic {}", BASE64_STANDARD.encode(decoded(user)))));
     Ok(Proxy { host, port, authorization })
@@ -126,7 +134,8 @@ mod tests {
         assert_eq!(proxy.authorization.as_ref().unwrap().0, "Basic bWU6cEBzcw==");
         assert!(!format!("{upstream:?}").contains("bWU6"), "{upstream:?}");
         let error = upstream.to("pypi.org", false).unwrap().as_ref().unwrap_err();
-        assert!(error.contains("socks5") && !error.contains("hunter2"), "{error}");
+        assert_eq!(error, &ProxyError::Scheme("socks5".to_owned()));
+        assert!(!error.to_string().contains("hunter2"), "{error}");
         for host in ["localhost", "corp.example", "a.corp.example", "10.0.0.1"] {
             assert_eq!(upstream.to(host, true), None, "{host}");
         }

@@ -15,8 +15,10 @@ use nix::unistd::{Gid, Uid, chdir, pivot_root, sethostname, setresgid, setresuid
 use pipsqueak_kernel::mount::{self as tree, Access};
 use pipsqueak_kernel::{descriptor, network, privilege};
 
+use super::layout::{self, BASE, NEW};
+use super::pseudo;
 use super::reaper::Reaper;
-use super::{layout, pseudo};
+use crate::sandbox::failure::{HoldError, because};
 use crate::sandbox::order::SandboxOrder;
 
 /// Size limit of a sandbox's `/dev/shm`, in bytes: Docker's default.
@@ -36,16 +38,16 @@ const QUOTAS: [(&str, u32); 10] = [
     ("max_time_namespaces", 0),
 ];
 
-/// What a holder is given.
+/// All that a holder is given.
 #[derive(Debug)]
 pub struct Holding {
-    /// What to make.
+    /// The sandbox to make.
     pub order: SandboxOrder,
     /// The detached mounts, one for each of the order's.
     pub mounts: Vec<OwnedFd>,
     /// Readable once the user maps are written.
     pub mapped: OwnedFd,
-    /// Takes one byte when the sandbox is ready, a reason when it failed.
+    /// Takes one zero byte when the sandbox is ready, or the error as JSON.
     pub ready: OwnedFd,
     /// Takes the exits of what is reaped.
     pub report: OwnedFd,
@@ -55,94 +57,124 @@ pub struct Holding {
 pub fn run(holding: Holding) -> ! {
     let Holding { order, mounts, mapped, ready, report } = holding;
     let mut ready = File::from(ready);
-    let failure = match set_up(&order, &mounts, File::from(mapped)) {
-        Ok(()) => match ready.write_all(b"\0").and_then(|()| hold(&report)) {
-            Ok(()) => std::process::exit(0),
-            Err(error) => error,
-        },
-        Err((step, error)) => {
-            let _ = write!(ready, "{step}: {error}");
-            error
+    let status = match set_up(&order, &mounts, File::from(mapped)) {
+        // The end of its process tells the others what there is to tell.
+        Ok(()) => i32::from(ready.write_all(b"\0").and_then(|()| hold(&report)).is_err()),
+        Err(error) => {
+            let _ = serde_json::to_writer(&mut ready, &error);
+            1
         }
     };
-    std::process::exit(failure.raw_os_error().unwrap_or(1));
+    std::process::exit(status);
 }
 
-type Step<'a> = (&'a str, io::Error);
-
-/// Tags an error with the step that failed.
-fn at<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Step<'static> {
-    move |error| (step, error.into())
-}
-
-/// Names the process for what it does next, of at most 15 letters: so it is known, and seen in a
-/// list of processes, what one that hangs was at.
+/// Names the process for its next step, in at most 15 letters: so the step is known, and seen in a list of processes,
+/// if it hangs.
 fn now_at(step: &CStr) {
     // Only a pointer that cannot be read is refused.
     let _ = prctl::set_name(step);
 }
 
-fn set_up(order: &SandboxOrder, mounts: &[OwnedFd], mut mapped: File) -> Result<(), Step<'static>> {
-    let none = None::<&str>;
+/// Puts the sandbox together.
+fn set_up(order: &SandboxOrder, mounts: &[OwnedFd], mapped: File) -> Result<(), HoldError> {
     now_at(c"user maps");
-    mapped.read_exact(&mut [0]).map_err(at("waiting for the user maps"))?;
-    setresgid(Gid::from_raw(0), Gid::from_raw(0), Gid::from_raw(0)).map_err(at("setresgid"))?;
-    setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).map_err(at("setresuid"))?;
-    // A change of user makes a process unreadable, and then nobody could join its namespaces.
-    prctl::set_dumpable(true).map_err(at("becoming readable"))?;
-    sethostname(&order.hostname).map_err(at("sethostname"))?;
-    if order.commons.own_network() {
-        network::raise_loopback().map_err(at("raising the loopback interface"))?;
-    }
+    // First: without a user of the sandbox's this process may do nothing there.
+    become_root(mapped)?;
+    name_host(order)?;
     now_at(c"mounts");
-    tree::make_private().map_err(at("making mounts private"))?;
-    mount(Some("/base"), "/new", none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
-        .map_err(at("mounting the base"))?;
-    tree::restrict(Path::new("/new"), Access::ReadOnlyWithDevices)
-        .map_err(at("making the root read-only"))?;
-    for (place, bytes) in [("/new/tmp", order.tmp_bytes), ("/new/dev/shm", SHM_BYTES)] {
+    make_root(order)?;
+    now_at(c"given mounts");
+    // On the root that was made, and before it is entered: they are attached by their places in the new one.
+    attach_given(order, mounts)?;
+    // After the mounts, which take some of what is limited.
+    limit_users(order)?;
+    now_at(c"new root");
+    // After all is mounted: the old root, which goes now, has the base, and a /proc that lets another be mounted.
+    enter_root()?;
+    now_at(c"privileges");
+    // Last: nothing that follows needs a capability. A process that may enter does so by owning the user namespace.
+    privilege::drop_capabilities().map_err(because(HoldError::Capabilities))?;
+    prctl::set_no_new_privs().map_err(because(HoldError::NewPrivileges))
+}
+
+/// Becomes user and group 0 of the sandbox, once the maps say who they are.
+fn become_root(mut mapped: File) -> Result<(), HoldError> {
+    mapped.read_exact(&mut [0]).map_err(because(HoldError::Maps))?;
+    // The group first: a process that has given its user up may not change it.
+    let (group, user) = (Gid::from_raw(0), Uid::from_raw(0));
+    setresgid(group, group, group).map_err(because(HoldError::Group))?;
+    setresuid(user, user, user).map_err(because(HoldError::User))?;
+    // A change of user makes a process unreadable, and then nobody could join its namespaces.
+    prctl::set_dumpable(true).map_err(because(HoldError::Readable))
+}
+
+/// Names the sandbox's host, and raises its loopback interface if the network is its own.
+fn name_host(order: &SandboxOrder) -> Result<(), HoldError> {
+    sethostname(&order.hostname).map_err(because(HoldError::HostName))?;
+    if order.commons.own_network() {
+        network::raise_loopback().map_err(because(HoldError::Loopback))?;
+    }
+    Ok(())
+}
+
+/// Makes the root of the sandbox, with its own file systems.
+fn make_root(order: &SandboxOrder) -> Result<(), HoldError> {
+    let (none, new) = (None::<&str>, Path::new(NEW));
+    // First: what is mounted from now on stays here.
+    tree::make_private().map_err(because(HoldError::Private))?;
+    mount(Some(BASE), new, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
+        .map_err(because(HoldError::Base))?;
+    // Before the sandbox's own file systems, which can be written to.
+    tree::restrict(new, Access::ReadOnlyWithDevices).map_err(because(HoldError::ReadOnly))?;
+    let memory = [("/tmp", "/new/tmp", order.tmp_bytes), ("/dev/shm", "/new/dev/shm", SHM_BYTES)];
+    for (place, target, bytes) in memory {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         let options = format!("mode=1777,size={bytes}");
-        mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some(options.as_str()))
-            .map_err(at("mounting a private /tmp"))?;
+        mount(Some("tmpfs"), target, Some("tmpfs"), flags, Some(options.as_str()))
+            .map_err(|error| HoldError::Memory { place: place.into(), source: error.into() })?;
     }
-    pseudo::mount_proc(Path::new("/new")).map_err(at("mounting /proc"))?;
-    pseudo::mount_terminals(Path::new("/new")).map_err(at("mounting /dev/pts"))?;
-    now_at(c"given mounts");
+    pseudo::mount_proc(new)?;
+    pseudo::mount_terminals(new)
+}
+
+/// Attaches what the sandbox was given.
+fn attach_given(order: &SandboxOrder, mounts: &[OwnedFd]) -> Result<(), HoldError> {
     for (inside, taken) in order.mounts.iter().zip(mounts) {
-        let place = Path::new("/new").join(inside.strip_prefix("/").unwrap_or(inside));
+        let place = Path::new(NEW).join(inside.strip_prefix("/").unwrap_or(inside));
         // In what is the sandbox's own, such as its /tmp, there is nothing of the base's.
         let metadata = taken.try_clone().map(File::from).and_then(|taken| taken.metadata());
         metadata
             .and_then(|metadata| layout::make_mountpoint(&place, metadata.is_dir()))
-            .map_err(at("preparing what the sandbox is to see"))?;
-        tree::attach(taken.as_fd(), &place).map_err(at("mounting what the sandbox is to see"))?;
+            .map_err(|error| HoldError::Place { path: inside.clone(), source: error.into() })?;
+        tree::attach(taken.as_fd(), &place)
+            .map_err(|error| HoldError::Attach { path: inside.clone(), source: error.into() })?;
     }
-    // Mounting takes some of it.
-    limit_users(order).map_err(at("limiting what is counted by user"))?;
-    now_at(c"new root");
-    chdir("/new").map_err(at("entering the new root"))?;
-    pivot_root(".", ".").map_err(at("pivot_root"))?;
-    umount2(".", MntFlags::MNT_DETACH).map_err(at("leaving the old root"))?;
-    chdir("/").map_err(at("entering the root"))?;
-    now_at(c"privileges");
-    // Nothing that follows needs one; who may enter does so by owning the user namespace.
-    privilege::drop_capabilities().map_err(at("dropping capabilities"))?;
-    prctl::set_no_new_privs().map_err(at("forbidding new privileges"))?;
     Ok(())
 }
 
 /// Limits what the kernel counts by user in this namespace, as far as the kernel knows it.
-fn limit_users(order: &SandboxOrder) -> io::Result<()> {
+fn limit_users(order: &SandboxOrder) -> Result<(), HoldError> {
     // A zygote's has those of its children in it.
     let limits = if order.is_zygote { &QUOTAS[..0] } else { &QUOTAS };
     for (name, most) in limits {
         match std::fs::write(format!("/proc/sys/user/{name}"), most.to_string()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            written => written?,
+            written => written.map_err(|error| HoldError::Quota {
+                name: (*name).to_owned(),
+                source: error.into(),
+            })?,
         }
     }
     Ok(())
+}
+
+/// Makes the new root this process's, and leaves nothing of the old one.
+fn enter_root() -> Result<(), HoldError> {
+    chdir(NEW).map_err(because(HoldError::EnterNew))?;
+    // The old root comes to lie on the new one, from where it is unmounted.
+    pivot_root(".", ".").map_err(because(HoldError::Pivot))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(because(HoldError::LeaveOld))?;
+    chdir("/").map_err(because(HoldError::EnterRoot))
 }
 
 /// Reaps and reports until the supervisor closes the report socket.

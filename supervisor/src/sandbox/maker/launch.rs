@@ -1,117 +1,144 @@
 //! Starting a program in a sandbox, from outside: what an interpreter without a zygote goes
 //! through, and every installing or resolving job.
 
-use std::ffi::CString;
-use std::fs::File;
-use std::io::{self, Write};
+use std::convert::Infallible;
+use std::ffi::{CString, NulError};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::sys::prctl;
-use nix::unistd::{chdir, execve};
+use nix::unistd::{Pid, chdir, execve};
 use pipsqueak_kernel::clone::{OneThread, Side};
 use pipsqueak_kernel::{arrival, descriptor, message, pidfd, privilege};
 
 use super::confine::{self, Filters};
+use super::making::join;
+use crate::sandbox::failure::{LaunchError, ProgramError, because};
 use crate::sandbox::order::{Answer, ProcessOrder, Standing};
 
-/// Longest reason why a program was not started, in bytes.
-const MAX_REASON_BYTES: usize = 4 << 10;
+/// Longest error of a program's process, in bytes.
+const MAX_ERROR_BYTES: usize = 64 << 10;
 
-/// In a hand of the maker: starts the program; its number, its pidfd, and of a zygote where it asks whether it may
-/// enter its children's sandboxes.
+/// In a hand of the maker: starts the program; its number, its pidfd, and of a zygote the descriptor on which it asks
+/// whether it may enter its children's sandboxes.
 pub fn launch(
     alone: OneThread,
     filters: &Filters,
     order: &ProcessOrder,
     mut descriptors: Vec<OwnedFd>,
-) -> Result<(Answer, Vec<OwnedFd>), String> {
+) -> Result<(Answer, Vec<OwnedFd>), LaunchError> {
     if descriptors.len() < 1 + order.memberships + 3 {
-        return Err(format!("only {} descriptors for a process", descriptors.len()));
+        return Err(LaunchError::Descriptors(descriptors.len()));
     }
     let inherited = descriptors.split_off(1 + order.memberships);
     let memberships = descriptors.split_off(1);
     let holder = descriptors.remove(0);
     let program = Program::prepare(order)?;
-
-    let tell = |step: &'static str| move |error: io::Error| format!("{step}: {error}");
     // First: inside the sandbox's cgroup namespace there is nothing above it to come from.
     for membership in memberships {
-        File::from(membership).write_all(b"0").map_err(tell("joining the sandbox's cgroup"))?;
+        join(membership.as_fd()).map_err(because(LaunchError::Group))?;
     }
-    privilege::join(holder.as_fd(), order.own_network)
-        .map_err(tell("joining the sandbox's namespaces"))?;
-    // Joining what another user owns makes a process and its forks unreadable, which cannot be traced then.
-    prctl::set_dumpable(true).map_err(|error| format!("becoming readable: {error}"))?;
-    let (near, far) = UnixStream::pair().map_err(tell("socketpair"))?;
-    let is_zygote = order.standing == Standing::Zygote;
-    match alone.fork().map_err(tell("forking"))? {
-        Side::Child => {
-            // Until it is traced.
-            if is_zygote {
-                let _ = message::receive(far.as_fd(), 0);
-            }
-            let inherited: Vec<BorrowedFd<'_>> = inherited.iter().map(AsFd::as_fd).collect();
-            let first_free = i32::try_from(inherited.len()).unwrap_or(i32::MAX);
-            let moved = descriptor::arrange(&inherited, Some(far.as_fd()))
-                .and_then(|()| descriptor::inherited(first_free));
-            if let Ok(telling) = moved {
-                let Err((step, error)) = program.start(order, filters, telling.as_fd());
-                let _ = message::send(telling.as_fd(), format!("{step}: {error}").as_bytes(), &[]);
-            }
-            std::process::exit(127);
-        }
+    privilege::join(holder.as_fd(), order.own_network).map_err(because(LaunchError::Namespaces))?;
+    // After that: joining what another user owns makes a process and its forks unreadable, which cannot be traced then.
+    prctl::set_dumpable(true).map_err(because(LaunchError::Readable))?;
+    let (near, far) = UnixStream::pair().map_err(because(LaunchError::Socket))?;
+    // The fork comes last: it alone is in the sandbox's pid namespace.
+    match alone.fork().map_err(because(LaunchError::Fork))? {
+        Side::Child => program.run(order, filters, &inherited, &far),
         Side::Parent(pid) => {
             drop(far);
-            let process = pidfd::open(pid).map_err(tell("opening the program's process"))?;
-            let mut answered = vec![process];
-            let hear = || {
-                message::receive(near.as_fd(), MAX_REASON_BYTES)
-                    .map_err(tell("hearing from the program"))
-            };
-            if is_zygote {
-                arrival::await_exec(pid).map_err(tell("tracing the program"))?;
-                message::send(near.as_fd(), b"", &[]).map_err(tell("waking the program"))?;
-                let mut told = hear()?.ok_or("the program ended without a word")?;
-                answered.extend(told.descriptors.pop());
-                refused(&told.body)?;
-            }
-            if let Some(told) = hear()? {
-                refused(&told.body)?;
-            }
-            if is_zygote {
-                arrival::give_owner(pid).map_err(tell("taking the program's capability away"))?;
-            }
-            Ok((Answer::Process { pid: pid.as_raw() }, answered))
+            let with = await_start(pid, &near, order.standing == Standing::Zygote)?;
+            Ok((Answer::Process { pid: pid.as_raw() }, with))
         }
     }
 }
 
-/// What a program says that could not be started.
-fn refused(reason: &[u8]) -> Result<(), String> {
-    if reason.is_empty() { Ok(()) } else { Err(String::from_utf8_lossy(reason).into_owned()) }
+/// Waits until a program was executed; the pidfd of its process, and a zygote's listener.
+fn await_start(
+    pid: Pid,
+    process: &UnixStream,
+    is_zygote: bool,
+) -> Result<Vec<OwnedFd>, LaunchError> {
+    let mut with = vec![pidfd::open(pid).map_err(because(LaunchError::Open))?];
+    let hear = || {
+        let said = message::receive(process.as_fd(), MAX_ERROR_BYTES);
+        said.map_err(because(LaunchError::Hear))
+    };
+    if is_zygote {
+        // Before it is woken, so that its exec is seen.
+        arrival::await_exec(pid).map_err(because(LaunchError::Trace))?;
+        message::send(process.as_fd(), b"", &[]).map_err(because(LaunchError::Wake))?;
+        let mut said = hear()?.ok_or(LaunchError::Wordless)?;
+        with.extend(said.descriptors.pop());
+        refused(&said.body)?;
+    }
+    // The exec closes its end.
+    if let Some(said) = hear()? {
+        refused(&said.body)?;
+    }
+    if is_zygote {
+        // After the exec, which it had to survive.
+        arrival::give_owner(pid).map_err(because(LaunchError::Owner))?;
+    }
+    Ok(with)
+}
+
+/// The error in a message of a program's process, if it has one.
+fn refused(said: &[u8]) -> Result<(), LaunchError> {
+    if said.is_empty() {
+        return Ok(());
+    }
+    Err(serde_json::from_slice::<ProgramError>(said).map_or_else(
+        |_| LaunchError::Garbled(String::from_utf8_lossy(said).into_owned()),
+        LaunchError::from,
+    ))
 }
 
 /// A program whose strings are ready for exec.
 struct Program {
+    path: CString,
     arguments: Vec<CString>,
     variables: Vec<CString>,
-    directory: std::path::PathBuf,
 }
 
 impl Program {
-    fn prepare(order: &ProcessOrder) -> Result<Self, String> {
-        let c_string =
-            |text: &str| CString::new(text).map_err(|_| format!("{text:?} holds a zero byte"));
+    fn prepare(order: &ProcessOrder) -> Result<Self, LaunchError> {
+        let zero = |error: NulError| {
+            LaunchError::Zero(String::from_utf8_lossy(&error.into_vec()).into_owned())
+        };
+        let arguments = order.arguments.iter().map(|argument| CString::new(argument.as_str()));
+        let arguments: Vec<_> = arguments.collect::<Result<_, _>>().map_err(zero)?;
+        let variables =
+            order.variables.iter().map(|(name, value)| CString::new(format!("{name}={value}")));
         Ok(Self {
-            arguments: order.arguments.iter().map(|a| c_string(a)).collect::<Result<_, _>>()?,
-            variables: order
-                .variables
-                .iter()
-                .map(|(name, value)| c_string(&format!("{name}={value}")))
-                .collect::<Result<_, _>>()?,
-            directory: order.directory.clone(),
+            path: arguments.first().cloned().ok_or(LaunchError::NoProgram)?,
+            arguments,
+            variables: variables.collect::<Result<_, _>>().map_err(zero)?,
         })
+    }
+
+    /// In the program's process: becomes the program, or tells the hand why not.
+    fn run(
+        &self,
+        order: &ProcessOrder,
+        filters: &Filters,
+        inherited: &[OwnedFd],
+        hand: &UnixStream,
+    ) -> ! {
+        if order.standing == Standing::Zygote {
+            // Until it is traced.
+            let _ = message::receive(hand.as_fd(), 0);
+        }
+        let inherited: Vec<BorrowedFd<'_>> = inherited.iter().map(AsFd::as_fd).collect();
+        let first_free = i32::try_from(inherited.len()).unwrap_or(i32::MAX);
+        let moved = descriptor::arrange(&inherited, Some(hand.as_fd()))
+            .and_then(|()| descriptor::inherited(first_free));
+        if let Ok(hand) = moved {
+            let Err(error) = self.start(order, filters, hand.as_fd());
+            let said = serde_json::to_vec(&error).unwrap_or_default();
+            let _ = message::send(hand.as_fd(), &said, &[]);
+        }
+        std::process::exit(127);
     }
 
     /// Becomes the program. Returns only the step that failed.
@@ -119,29 +146,29 @@ impl Program {
         &self,
         order: &ProcessOrder,
         filters: &Filters,
-        telling: BorrowedFd<'_>,
-    ) -> Result<std::convert::Infallible, (&'static str, io::Error)> {
-        let program = self
-            .arguments
-            .first()
-            .ok_or_else(|| ("starting the program", io::ErrorKind::InvalidInput.into()))?;
-        let user = order.user;
-        confine::limit_resources().map_err(|error| ("limiting resources", error))?;
+        hand: BorrowedFd<'_>,
+    ) -> Result<Infallible, ProgramError> {
+        confine::limit_resources().map_err(because(ProgramError::Limits))?;
         let is_zygote = order.standing == Standing::Zygote;
         let give_up =
             if is_zygote { privilege::become_user_for_now } else { privilege::become_user };
-        give_up(user, user).map_err(|error| ("giving up privileges", error))?;
-        chdir(&self.directory).map_err(|error| ("entering the working directory", error.into()))?;
-        confine::restrict_files(order.standing)
-            .map_err(|error| ("restricting what files can be changed", error))?;
-        let listener = filters
-            .install(order.standing)
-            .map_err(|error| ("installing the filter of system calls", error))?;
+        give_up(order.user, order.user).map_err(because(ProgramError::Privileges))?;
+        // As the user, who may be kept out of a directory.
+        chdir(&order.directory).map_err(|error| ProgramError::Directory {
+            path: order.directory.clone(),
+            source: error.into(),
+        })?;
+        // After the privileges: the kernel lets a process restrict itself that can gain none.
+        confine::restrict_files(order.standing).map_err(because(ProgramError::Files))?;
+        // The filter comes last, because it forbids some of what comes before it.
+        let listener = filters.install(order.standing).map_err(because(ProgramError::Filter))?;
         if let Some(listener) = listener {
-            message::send(telling, b"", &[listener.as_fd()])
-                .map_err(|error| ("sending where it asks", error))?;
+            message::send(hand, b"", &[listener.as_fd()])
+                .map_err(because(ProgramError::Listener))?;
         }
-        execve(program, &self.arguments, &self.variables)
-            .map_err(|error| ("executing the program", error.into()))
+        execve(&self.path, &self.arguments, &self.variables).map_err(|error| ProgramError::Exec {
+            program: self.path.to_string_lossy().into_owned(),
+            source: error.into(),
+        })
     }
 }

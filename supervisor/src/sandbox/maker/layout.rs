@@ -41,19 +41,12 @@ pub fn quiet() -> MsFlags {
     MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC
 }
 
-/// Makes sure that there is something to mount on at `inside`, a path in a sandbox, for a maker or a hand that
-/// is in no commons yet.
-///
-/// Refuses a path that is not absolute or leads elsewhere by `..`.
-pub fn prepare_mountpoint(inside: &Path, is_folder: bool) -> io::Result<()> {
+/// The place in the base of a path in a sandbox, for a maker or a hand that is in no commons yet; nothing if the path
+/// is not absolute, or leads elsewhere by `..`.
+pub fn in_base(inside: &Path) -> Option<PathBuf> {
     let plain = |part: &Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
-    if !inside.is_absolute() || !inside.components().all(|part| plain(&part)) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{} is no place to mount on in a sandbox", inside.display()),
-        ));
-    }
-    make_mountpoint(&in_base(inside), is_folder)
+    let is_place = inside.is_absolute() && inside.components().all(|part| plain(&part));
+    is_place.then(|| Path::new(BASE).join(inside.strip_prefix("/").unwrap_or(inside)))
 }
 
 /// Makes what something is to be mounted on, unless there is something.
@@ -72,11 +65,7 @@ pub fn make_mountpoint(path: &Path, is_folder: bool) -> io::Result<()> {
 
 /// True if there is something at `inside`, a path in a sandbox.
 pub fn is_there(inside: &Path) -> bool {
-    fs::symlink_metadata(in_base(inside)).is_ok()
-}
-
-fn in_base(inside: &Path) -> PathBuf {
-    Path::new(BASE).join(inside.strip_prefix("/").unwrap_or(inside))
+    in_base(inside).is_some_and(|place| fs::symlink_metadata(place).is_ok())
 }
 
 /// Makes a folder, and those that it is in.

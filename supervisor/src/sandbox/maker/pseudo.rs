@@ -15,6 +15,7 @@ use nix::sys::stat::makedev;
 use pipsqueak_kernel::mount::{self as tree, Access};
 
 use super::layout;
+use crate::sandbox::failure::{HoldError, because};
 
 /// Files of `/proc` that tell about the machine or its other users: runc's and Docker's list, and what tells how the
 /// kernel was made, started and laid out. Those that act on it need no more than that nothing can be written.
@@ -32,20 +33,21 @@ const MASKED_FILES: [&str; 11] = [
     "timer_stats",
 ];
 
-/// The same: folders.
+/// Folders of `/proc` of that kind.
 const MASKED_FOLDERS: [&str; 3] = ["acpi", "asound", "scsi"];
 
 /// Mounts a `/proc` of the caller's pid namespace at `root`, with nothing in it that can be written.
 ///
 /// Before the pivot: a new user namespace may mount proc only while another one is visible.
-pub fn mount_proc(root: &Path) -> io::Result<()> {
+pub fn mount_proc(root: &Path) -> Result<(), HoldError> {
     let proc = root.join("proc");
     let flags = layout::quiet() | MsFlags::MS_RDONLY;
-    mount(Some("proc"), &proc, Some("proc"), flags, None::<&str>)?;
+    mount(Some("proc"), &proc, Some("proc"), flags, None::<&str>)
+        .map_err(because(HoldError::Proc))?;
     let null = root.join("dev/null");
-    let metadata = std::fs::symlink_metadata(&null)?;
+    let metadata = std::fs::symlink_metadata(&null).map_err(because(HoldError::Null))?;
     if !metadata.file_type().is_char_device() || metadata.rdev() != makedev(1, 3) {
-        return Err(io::Error::other("/dev/null is another file"));
+        return Err(HoldError::NotNull);
     }
     // A copy of a mount has its flags, and the root is read-only by now.
     let cover =
@@ -57,19 +59,21 @@ pub fn mount_proc(root: &Path) -> io::Result<()> {
 }
 
 /// Covers each of the places that are there.
-fn mask(places: &[PathBuf], cover: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+fn mask(places: &[PathBuf], cover: impl Fn(&Path) -> io::Result<()>) -> Result<(), HoldError> {
     for place in places {
         match cover(place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            covered => covered?,
+            covered => covered
+                .map_err(|error| HoldError::Mask { path: place.clone(), source: error.into() })?,
         }
     }
     Ok(())
 }
 
 /// Mounts terminals of the sandbox's own at `root`.
-pub fn mount_terminals(root: &Path) -> io::Result<()> {
+pub fn mount_terminals(root: &Path) -> Result<(), HoldError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     let options = Some("newinstance,ptmxmode=0666,mode=0620,max=64");
-    Ok(mount(Some("devpts"), &root.join("dev/pts"), Some("devpts"), flags, options)?)
+    mount(Some("devpts"), &root.join("dev/pts"), Some("devpts"), flags, options)
+        .map_err(because(HoldError::Terminals))
 }
