@@ -20,10 +20,10 @@ use crate::interpreter::Interpreter;
 use crate::store::Location;
 use crate::store::append::Appender;
 use crate::store::segment::{self, FRAME_BYTES, FrameWriter};
-use crate::vfs::inode::ROOT;
 use crate::vfs::{FileKind, Vfs};
 use crate::view::compile::compile;
 use crate::view::index;
+use crate::view::inode::ROOT;
 use crate::view::plan::Content;
 use crate::view::published::{Published, index_path};
 

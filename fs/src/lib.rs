@@ -45,9 +45,9 @@ pub use interpreter::Interpreter;
 pub use repository::{Imports, Lease, Repository, RepositoryError, Subset, retained_name};
 pub use requirements::Requirements;
 pub use store::StoreError;
-pub use vfs::{EMPTY_FOLDER, SHOWN_FOLDER, VIEWS_FOLDER, view_name};
+pub use vfs::{EMPTY_FOLDER, SHOWN_FOLDER, VIEWS_FOLDER};
 pub use view::plan::Conflict;
-pub use view::published::recently_changed;
+pub use view::published::{recently_changed, view_name};
 
 /// Where every sandbox sees its environment: the same path in all of them, so that what a process
 /// has imported stays valid when it finds itself in another environment with the same packages.

@@ -15,8 +15,8 @@ use fuser::{
 use super::errno::errno;
 use crate::prefetch::Prefetcher;
 use crate::vfs::counters::Operation;
-use crate::vfs::inode::{SHOWN, VIEWS};
 use crate::vfs::{Attributes, DirectoryEntry, FileKind, Vfs, VfsError};
+use crate::view::inode::{SHOWN, VIEWS};
 
 /// How long the kernel may keep what it was told: for ever, until it is told otherwise.
 const ALWAYS: Duration = Duration::from_secs(u32::MAX as u64);

@@ -19,7 +19,7 @@ use super::predecessor;
 use super::server::{Orphaned, Role};
 use crate::prefetch::Prefetcher;
 use crate::vfs::Vfs;
-use crate::vfs::inode::{DISTS, ENVS};
+use crate::view::inode::{DISTS, ENVS};
 
 /// Threads that answer the kernel.
 const THREADS: usize = 4;

@@ -13,9 +13,9 @@ use super::entered::{Entered, Heard, hear};
 use super::host::{Host, runs};
 use super::package::Root;
 use crate::trace::Trace;
-use crate::vfs::{SHOWN_FOLDER, VIEWS_FOLDER, view_name};
+use crate::vfs::{SHOWN_FOLDER, VIEWS_FOLDER};
 use crate::view::index::Index;
-use crate::view::published::index_path;
+use crate::view::published::{index_path, view_name};
 
 /// A module is not read ahead again for so long. The kernel may have dropped it by then.
 const RECENT: Duration = Duration::from_secs(5);

@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::{Repository, RepositoryError};
-use crate::vfs::inode::Inode;
-use crate::vfs::view_name;
+use crate::view::inode::Inode;
 use crate::view::publish::ViewError;
-use crate::view::published::Published;
+use crate::view::published::{Published, view_name};
 
 impl Repository {
     /// Shows these views although no environment's name may stand for them any more, each as

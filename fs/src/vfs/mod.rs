@@ -1,7 +1,6 @@
 //! The file system's core: plain types in, plain types out, nothing of FUSE.
 
 pub mod counters;
-pub mod inode;
 mod ops;
 mod world;
 
@@ -10,7 +9,6 @@ use std::io;
 pub use ops::{
     Attributes, DirectoryEntry, EMPTY_FOLDER, FileKind, SHOWN_FOLDER, VIEWS_FOLDER, Vfs,
 };
-pub use world::view_name;
 
 use crate::id::ObjectId;
 use crate::store::StoreError;

@@ -8,15 +8,15 @@ use std::time::{Duration, SystemTime};
 
 use super::VfsError;
 use super::counters::Counters;
-use super::inode::{DISTS, EMPTY, ENVS, Inode, SHOWN, VIEWS};
-use super::world::{Change, World, inode_of, view_name};
+use super::world::{Change, World, inode_of};
 use crate::id::ObjectId;
 use crate::prefetch::Entered;
 use crate::store::buffers::Buffer;
 use crate::store::read::{Content, Reader};
 use crate::store::{NOWHERE, StoreError};
 use crate::view::index::{Index, Kind};
-use crate::view::published::Published;
+use crate::view::inode::{DISTS, EMPTY, ENVS, Inode, SHOWN, VIEWS};
+use crate::view::published::{Published, view_name};
 
 /// Modification time of all that never changes, in seconds: 1980-01-02, which even a zip file can
 /// hold. A folder whose listing changes is as many seconds later as its generation.
@@ -26,7 +26,7 @@ const EPOCH_SECONDS: u64 = 315_619_200;
 /// not to be had: this is the other.
 pub const EMPTY_FOLDER: &str = ".empty";
 
-/// A folder at the root that is not listed, and has every view by [`view_name`](super::view_name): for overlays,
+/// A folder at the root that is not listed, and has every view by [`view_name`](crate::view_name): for overlays,
 /// which believe that nothing changes below them, and for all views to be of one.
 pub const VIEWS_FOLDER: &str = ".views";
 

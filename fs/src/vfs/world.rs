@@ -9,10 +9,10 @@ use std::sync::Arc;
 use crate::id::{ObjectId, SegmentId};
 use crate::store::NOWHERE;
 use crate::view::index::{Index, Kind};
-use crate::view::published::{Published, index_path};
+use crate::view::published::{Published, index_path, view_name};
 
 use super::VfsError;
-use super::inode::{DISTS, ENVS, Inode, SHOWN, VIEWS};
+use crate::view::inode::{DISTS, ENVS, Inode, SHOWN, VIEWS};
 
 /// A moment's views and names. Never changed: a new publication makes a new one.
 #[derive(Debug, Default)]
@@ -256,12 +256,6 @@ pub fn inode_of(index: &Index, node: u32, is_named: bool) -> Option<Inode> {
         Kind::Empty { executable } => Inode::EmptyFile { executable },
         _ => Inode::Node { number: index.first_number() + u64::from(node), is_named },
     })
-}
-
-/// What the folder of views calls a view, by its digest and the number of its first node: no name there
-/// ever means something else.
-pub fn view_name(digest: &str, first_number: u64) -> String {
-    format!("{digest}.{first_number}")
 }
 
 fn identity(path: &Path) -> io::Result<Identity> {

@@ -10,7 +10,7 @@ use super::format::{
 use super::plan::Content;
 use crate::id::ObjectId;
 use crate::store::Location;
-use crate::vfs::inode::COPIES;
+use crate::view::inode::COPIES;
 
 /// Compiles a view: its entries, where their objects are, the first of as many numbers as
 /// [`count_nodes`] says, and what imports from it read.

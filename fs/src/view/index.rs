@@ -10,7 +10,7 @@ use super::format::{
 use crate::id::ObjectId;
 use crate::store::mapping::Mapping;
 use crate::store::{Location, StoreError};
-use crate::vfs::inode::COPIES;
+use crate::view::inode::COPIES;
 
 /// Why an index cannot be used.
 #[derive(Debug, thiserror::Error)]

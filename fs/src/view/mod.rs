@@ -11,6 +11,7 @@
 pub mod compile;
 mod format;
 pub mod index;
+pub mod inode;
 pub mod plan;
 pub mod publish;
 pub mod published;

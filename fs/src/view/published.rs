@@ -94,6 +94,12 @@ pub fn recently_changed(state: &Path) -> io::Result<Vec<String>> {
     Ok(Published::read(&state.join("views"))?.changed)
 }
 
+/// What the folder of views calls a view, by its digest and the number of its first node: no name there
+/// ever means something else.
+pub fn view_name(digest: &str, first_number: u64) -> String {
+    format!("{digest}.{first_number}")
+}
+
 /// Where the index of a view is.
 pub fn index_path(views: &Path, digest: &str) -> PathBuf {
     views.join(format!("{digest}.index"))

@@ -102,7 +102,7 @@ proptest! {
         bit in any::<prop::sample::Index>(),
     ) {
         let store = store();
-        let inodes = |store: &Store| store.shown.0.list(crate::vfs::inode::ENVS, 2).unwrap();
+        let inodes = |store: &Store| store.shown.0.list(crate::view::inode::ENVS, 2).unwrap();
         let before = inodes(&store);
         let segments = files(&store.state().join("segments"), "segment");
         let path = which.get(&segments);
@@ -126,7 +126,7 @@ proptest! {
         bit in any::<prop::sample::Index>(),
     ) {
         let store = store();
-        let before = store.shown.0.list(crate::vfs::inode::ENVS, 2).unwrap();
+        let before = store.shown.0.list(crate::view::inode::ENVS, 2).unwrap();
         let indexes = files(&store.state().join("views"), "index");
         let path = which.get(&indexes);
         flip(path, bit.index(bits(path)));
@@ -137,7 +137,7 @@ proptest! {
         let repaired = repair(&store);
         prop_assert_eq!((repaired.indexes, &repaired.findings), (1, &vec![]));
         prop_assert!(nothing_is_wrong(&store));
-        prop_assert_eq!(store.shown.0.list(crate::vfs::inode::ENVS, 2).unwrap(), before);
+        prop_assert_eq!(store.shown.0.list(crate::view::inode::ENVS, 2).unwrap(), before);
     }
 
     #[test]

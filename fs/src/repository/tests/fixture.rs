@@ -26,8 +26,8 @@ use crate::interpreter::Interpreter;
 use crate::repository::Repository;
 use crate::requirements::Requirements;
 use crate::store::segment::FRAME_BYTES;
-use crate::vfs::inode::{ENVS, SHOWN};
 use crate::vfs::{FileKind, Vfs, VfsError};
+use crate::view::inode::{ENVS, SHOWN};
 
 const SITE: &str = "lib/python3.11/site-packages";
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fixture::{Store, entered};
 use crate::gc::Mounted;
 use crate::repository::retained_name;
-use crate::vfs::inode::{ENVS, VIEWS};
 use crate::vfs::{DirectoryEntry, FileKind};
+use crate::view::inode::{ENVS, VIEWS};
 
 #[test]
 fn a_lease_outlives_the_process_that_gave_it() {
