@@ -10,7 +10,6 @@
 
 mod catalog;
 pub mod durable;
-mod environment;
 mod fsck;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -27,8 +26,7 @@ mod trace;
 mod vfs;
 mod view;
 
-pub use catalog::CatalogError;
-pub use environment::{Distribution, Environment, EnvironmentSpec, Owner, Plain};
+pub use catalog::{CatalogError, Owner};
 pub use fsck::Finding;
 pub use fsck::repair::Repaired;
 pub use gc::Mounted;
@@ -42,7 +40,10 @@ pub use ingest::requirement::{Address, is_of_this_machine, split_authority};
 pub use ingest::tryout::{try_python, try_uv};
 pub use ingest::{AddError, Step, Unit};
 pub use interpreter::Interpreter;
-pub use repository::{Imports, Lease, Repository, RepositoryError, Subset, retained_name};
+pub use repository::{
+    Distribution, Environment, EnvironmentSpec, Imports, Lease, Plain, Repository, RepositoryError,
+    Subset, retained_name,
+};
 pub use requirements::Requirements;
 pub use store::StoreError;
 pub use vfs::{EMPTY_FOLDER, SHOWN_FOLDER, VIEWS_FOLDER};

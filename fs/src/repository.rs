@@ -1,6 +1,7 @@
 //! All of the ssd tier that is on disk: store, catalog, views. What the supervisor uses.
 
 mod add;
+mod environment;
 mod imports;
 mod keep;
 mod learned;
@@ -17,8 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use crate::catalog::{Catalog, CatalogError};
-use crate::environment::{Environment, Owner};
+use crate::catalog::{Catalog, CatalogError, Owner};
 use crate::gc::clock::Clock;
 use crate::gc::hold::Holds;
 use crate::gc::reserve::Reserve;
@@ -31,6 +31,7 @@ use crate::ingest::staging::Memory;
 use crate::store::StoreError;
 use crate::view::publish::{ViewError, Views};
 
+pub use environment::{Distribution, Environment, EnvironmentSpec, Plain};
 pub use imports::Imports;
 pub use keep::Lease;
 pub use shown::retained_name;

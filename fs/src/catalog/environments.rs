@@ -7,8 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::packages::read_distribution;
-use super::{Catalog, CatalogError, StoredDistribution};
-use crate::environment::Owner;
+use super::{Catalog, CatalogError, Owner, StoredDistribution};
 use crate::interpreter::Interpreter;
 use crate::requirements::Requirements;
 

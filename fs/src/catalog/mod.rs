@@ -5,6 +5,7 @@ mod environments;
 mod learned;
 mod leases;
 mod objects;
+mod owner;
 mod packages;
 mod schema;
 mod snapshot;
@@ -21,6 +22,7 @@ use crate::durable::{crash, make_private};
 
 pub use environments::{Shown, StoredEnvironment};
 pub use objects::NewObject;
+pub use owner::Owner;
 pub use packages::{FileContent, NewDistribution, StoredDistribution};
 pub use snapshot::{DistributionRow, Snapshot};
 pub use sweep::Things;

@@ -123,7 +123,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::environment::{EnvironmentSpec, Owner};
+    use crate::catalog::Owner;
     use crate::gc::mark::Roots;
     use crate::ingest::commit::{Incoming, Installed, commit};
     use crate::ingest::lock::Locked;
@@ -132,6 +132,7 @@ mod tests {
     use crate::ingest::unpacked::UnpackedFile;
     use crate::ingest::wanted::Wanted;
     use crate::ingest::wheel::sample;
+    use crate::repository::EnvironmentSpec;
     use crate::repository::tests::fixture::Store;
     use crate::requirements::Requirements;
 

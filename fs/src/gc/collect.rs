@@ -12,13 +12,12 @@ use super::plan::{Plan, plan};
 use super::usage::{Disk, Usage, usage};
 use crate::catalog::{Snapshot, Things};
 use crate::durable;
-use crate::environment::distribution_name;
 use crate::id::SegmentId;
 use crate::ingest::kept::Archive;
 use crate::repository::{Repository, RepositoryError};
 use crate::store::read::Segment;
 use crate::store::{StoreError, segment_path};
-use crate::view::published::index_path;
+use crate::view::published::{distribution_name, index_path};
 
 /// Time for which an archive stays that nothing stored is of, after its last use.
 const ARCHIVES_STAY: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::mark::Reached;
 use crate::catalog::Snapshot;
-use crate::environment::distribution_name;
 use crate::id::{ObjectId, SegmentId};
 use crate::store::Location;
 use crate::store::segment::{Directory, FRAME_BYTES};
+use crate::view::published::distribution_name;
 
 /// What an environment or a distribution costs, in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

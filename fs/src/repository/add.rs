@@ -7,8 +7,8 @@ use std::thread;
 
 use tempfile::TempDir;
 
+use super::environment::{Environment, EnvironmentSpec, Plain};
 use super::{Repository, beside};
-use crate::environment::{Environment, EnvironmentSpec, Plain, distribution_name};
 use crate::ingest::archives::Archives;
 use crate::ingest::commit::{Incoming, Installed, commit};
 use crate::ingest::confine::{Confine, Stop};
@@ -24,6 +24,7 @@ use crate::ingest::uv::Uv;
 use crate::ingest::wanted::Wanted;
 use crate::ingest::{AddError, Step, Unit, credentials};
 use crate::interpreter::Interpreter;
+use crate::view::published::distribution_name;
 
 impl Repository {
     /// Makes an environment, or replaces what a name stands for: resolves, installs what is not

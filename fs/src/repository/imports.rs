@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::environment::FRAME;
 use super::{Repository, RepositoryError};
-use crate::environment::FRAME;
 use crate::trace::Trace;
 
 /// The modules of a view.

@@ -3,10 +3,11 @@
 use std::io::Read;
 
 use super::Repository;
+use super::environment::{self, Environment, EnvironmentSpec};
+use crate::catalog::Owner;
 use crate::catalog::{
     FileContent, NewDistribution, NewObject, StoredDistribution, StoredEnvironment,
 };
-use crate::environment::{self, Environment, EnvironmentSpec, Owner};
 use crate::id::Digest;
 use crate::ingest::lock::{self, Locked};
 use crate::ingest::wanted::Wanted;

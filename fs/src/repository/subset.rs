@@ -1,8 +1,8 @@
 //! Views of some of an environment's distributions: what a zygote sees that is to serve several
 //! environments.
 
+use super::environment;
 use super::{Lease, Repository, RepositoryError};
-use crate::environment;
 
 /// A view that no environment's name stands for, shown as [`super::retained_name`]. It is collected as
 /// others are.

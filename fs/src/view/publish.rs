@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 
 use super::compile::{compile, count_nodes};
 use super::plan::{Conflict, Content, merge};
-use super::published::{Published, index_path};
+use super::published::{Published, distribution_name, index_path};
 use crate::catalog::{Catalog, CatalogError, NewView, Shown, StoredDistribution, StoredView};
 use crate::durable::replace;
-use crate::environment::distribution_name;
 use crate::id::ObjectId;
 use crate::interpreter::Interpreter;
 use crate::store::{Location, NOWHERE};

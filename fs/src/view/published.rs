@@ -94,6 +94,11 @@ pub fn recently_changed(state: &Path) -> io::Result<Vec<String>> {
     Ok(Published::read(&state.join("views"))?.changed)
 }
 
+/// What a distribution is called in the mount's folder of them.
+pub fn distribution_name(name: &str, version: &str, digest: &str) -> String {
+    format!("{name}-{version}-{}", &digest[..16.min(digest.len())])
+}
+
 /// What the folder of views calls a view, by its digest and the number of its first node: no name there
 /// ever means something else.
 pub fn view_name(digest: &str, first_number: u64) -> String {

@@ -8,8 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::catalog::FileContent;
-use crate::environment::{EnvironmentSpec, Owner};
+use crate::catalog::{FileContent, Owner};
 use crate::fsck::Finding;
 use crate::gc::Mounted;
 use crate::gc::collect::Collected;
@@ -23,7 +22,7 @@ use crate::ingest::trace::Recorded;
 use crate::ingest::unpacked::{Unpacked, UnpackedFile};
 use crate::ingest::wanted::Wanted;
 use crate::interpreter::Interpreter;
-use crate::repository::Repository;
+use crate::repository::{EnvironmentSpec, Repository};
 use crate::requirements::Requirements;
 use crate::store::segment::FRAME_BYTES;
 use crate::vfs::{FileKind, Vfs, VfsError};
