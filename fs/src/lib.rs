@@ -29,7 +29,6 @@ mod view;
 pub use catalog::{CatalogError, Owner};
 pub use fsck::Finding;
 pub use fsck::repair::Repaired;
-pub use gc::Mounted;
 pub use gc::collect::Collected;
 pub use gc::mark::Roots;
 pub use gc::usage::{Cost, Usage};
@@ -38,11 +37,12 @@ pub use ingest::confine::{Bind, Confine, ConfineError, Input, Job, JobOutput, Re
 pub use ingest::index::Index;
 pub use ingest::requirement::{Address, is_of_this_machine, split_authority};
 pub use ingest::tryout::{try_python, try_uv};
+pub use ingest::wanted::check_requirements;
 pub use ingest::{AddError, Step, Unit};
 pub use interpreter::Interpreter;
 pub use repository::{
-    Distribution, Environment, EnvironmentSpec, Imports, Lease, Plain, Repository, RepositoryError,
-    Subset, retained_name,
+    Distribution, Environment, EnvironmentSpec, Imports, Lease, Mounted, Plain, Repository,
+    RepositoryError, Subset, retained_name,
 };
 pub use requirements::Requirements;
 pub use store::StoreError;

@@ -1,12 +1,16 @@
 //! All of the ssd tier that is on disk: store, catalog, views. What the supervisor uses.
 
 mod add;
+mod clock;
 mod environment;
+mod hold;
 mod imports;
 mod keep;
 mod learned;
+mod mounted;
 mod publish;
 mod required;
+mod reserve;
 mod shown;
 mod subset;
 
@@ -19,9 +23,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::catalog::{Catalog, CatalogError, Owner};
-use crate::gc::clock::Clock;
-use crate::gc::hold::Holds;
-use crate::gc::reserve::Reserve;
 use crate::ingest::AddError;
 use crate::ingest::claims::Claims;
 use crate::ingest::downloads::Downloads;
@@ -30,10 +31,14 @@ use crate::ingest::kept::Kept;
 use crate::ingest::staging::Memory;
 use crate::store::StoreError;
 use crate::view::publish::{ViewError, Views};
+use clock::Clock;
+use hold::Holds;
+use reserve::Reserve;
 
 pub use environment::{Distribution, Environment, EnvironmentSpec, Plain};
 pub use imports::Imports;
 pub use keep::Lease;
+pub use mounted::Mounted;
 pub use shown::retained_name;
 pub use subset::Subset;
 

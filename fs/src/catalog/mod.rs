@@ -21,9 +21,9 @@ use rusqlite::{Connection, Transaction};
 use crate::durable::{crash, make_private};
 
 pub use environments::{Shown, StoredEnvironment};
-pub use objects::NewObject;
+pub use objects::{NewObject, entered};
 pub use owner::Owner;
-pub use packages::{FileContent, NewDistribution, StoredDistribution};
+pub use packages::{FileContent, NewDistribution, StoredDistribution, StoredFile};
 pub use snapshot::{DistributionRow, Snapshot};
 pub use sweep::Things;
 pub use views::{NewView, StoredView};

@@ -1,12 +1,14 @@
 //! Objects and segments.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{Catalog, CatalogError};
 use crate::id::{Digest, ObjectId, SegmentId};
-use crate::store::Location;
+use crate::store::pack::Sealed;
+use crate::store::{Location, segment_path};
 
 /// An object that is being stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +17,14 @@ pub struct NewObject {
     pub digest: Digest,
     /// Where it was written.
     pub location: Location,
+}
+
+impl NewObject {
+    /// The objects of a sealed segment, whose digests are in the order of their locations.
+    pub fn all(digests: impl IntoIterator<Item = Digest>, sealed: &Sealed) -> Vec<Self> {
+        let objects = digests.into_iter().zip(&sealed.locations);
+        objects.map(|(digest, &location)| Self { digest, location }).collect()
+    }
 }
 
 impl Catalog {
@@ -106,13 +116,12 @@ impl Catalog {
 /// Enters a sealed segment's objects. One that was quarantined is there from now on, and is so no more.
 pub fn insert(
     transaction: &Transaction<'_>,
-    segment: SegmentId,
-    bytes: u64,
+    sealed: &Sealed,
     objects: &[NewObject],
 ) -> rusqlite::Result<()> {
     transaction.execute(
         "UPDATE segments SET bytes = ? WHERE id = ?",
-        params![bytes.cast_signed(), segment],
+        params![sealed.bytes.cast_signed(), sealed.id],
     )?;
     let mut statement = transaction.prepare(
         "INSERT INTO objects (digest, size, segment, position) VALUES (?, ?, ?, ?)
@@ -140,6 +149,19 @@ pub fn insert(
         }
     }
     super::sweep::make_stale(transaction, mended.into_iter())
+}
+
+/// What entering a sealed segment in the catalog has led to. On a disk that is full, a segment that
+/// was not entered is in the way; after other failures the next start knows whether it was.
+pub fn entered(
+    segments: &Path,
+    id: SegmentId,
+    entered: Result<(), CatalogError>,
+) -> Result<(), CatalogError> {
+    if entered.as_ref().is_err_and(CatalogError::is_full) {
+        let _ = std::fs::remove_file(segment_path(segments, id));
+    }
+    entered
 }
 
 /// The number of the object with a digest.

@@ -8,6 +8,7 @@ use super::objects::{self, NewObject};
 use super::{Catalog, CatalogError};
 use crate::id::{Digest, ObjectId, SegmentId};
 use crate::store::Location;
+use crate::store::pack::Sealed;
 
 /// Marks all views that have an object as stale.
 const STALE: &str = "UPDATE views SET stale = 1 WHERE digest IN (
@@ -26,7 +27,7 @@ pub struct Things {
 }
 
 impl Catalog {
-    /// The time that a collection has written down last, in milliseconds of [`crate::gc::clock`].
+    /// The time that a collection has written down last, in milliseconds of the store's clock.
     pub fn time(&self) -> Result<u64, CatalogError> {
         self.read(|connection| {
             let question = "SELECT value FROM counters WHERE name = 'clock'";
@@ -90,12 +91,11 @@ impl Catalog {
     /// Enters a sealed segment and the objects that were moved there. Their views are stale.
     pub fn move_objects(
         &self,
-        segment: SegmentId,
-        bytes: u64,
+        sealed: &Sealed,
         moved: &[(ObjectId, Location)],
     ) -> Result<(), CatalogError> {
         self.write(|transaction| {
-            objects::insert(transaction, segment, bytes, &[])?;
+            objects::insert(transaction, sealed, &[])?;
             let mut statement = transaction
                 .prepare("UPDATE objects SET segment = ?, position = ?, size = ? WHERE id = ?")?;
             for (id, Location { segment, position, size }) in moved {
@@ -111,13 +111,13 @@ impl Catalog {
     /// Damaged ones that no file has any more are forgotten.
     pub fn replace_files(
         &self,
-        (segment, bytes): (SegmentId, u64),
+        sealed: &Sealed,
         new: &[NewObject],
         distribution: i64,
         files: &[(String, Digest)],
     ) -> Result<(), CatalogError> {
         self.write(|transaction| {
-            objects::insert(transaction, segment, bytes, new)?;
+            objects::insert(transaction, sealed, new)?;
             for (path, digest) in files {
                 transaction.execute(
                     "UPDATE files SET object = (SELECT id FROM objects WHERE digest = ?)

@@ -6,13 +6,12 @@ use std::path::Path;
 use super::check::is_venv;
 use super::{AGAIN, FORGED, Finding};
 use crate::catalog::{DistributionRow, FileContent};
-use crate::gc::Mounted;
 use crate::ingest::commit::is_bytecode;
 use crate::ingest::unpack;
 use crate::ingest::wheel::layout::Expected;
 use crate::ingest::{AddError, Step, Unit};
 use crate::interpreter::Interpreter;
-use crate::repository::{Repository, RepositoryError};
+use crate::repository::{Mounted, Repository, RepositoryError};
 
 /// Files of one distribution that are told of, at most.
 const MOST_FILES: usize = 10;

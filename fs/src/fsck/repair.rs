@@ -7,8 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::{COLLECT, Finding};
-use crate::catalog::{DistributionRow, NewObject};
-use crate::gc::Mounted;
+use crate::catalog::{DistributionRow, NewObject, entered};
 use crate::id::{Digest, ObjectId};
 use crate::ingest::commit::is_bytecode;
 use crate::ingest::confine::{Confine, Stop};
@@ -18,10 +17,11 @@ use crate::ingest::staging::Staging;
 use crate::ingest::unpacked::Unpacked;
 use crate::ingest::uv::Uv;
 use crate::ingest::wanted::Wanted;
-use crate::ingest::{AddError, Step, pack};
+use crate::ingest::{AddError, Step};
 use crate::interpreter::Interpreter;
-use crate::repository::{Repository, RepositoryError};
+use crate::repository::{Mounted, Repository, RepositoryError};
 use crate::store::append::Appender;
+use crate::store::pack::{self, Sealed};
 use crate::store::read::Segment;
 use crate::store::segment_path;
 use crate::view::index::Index;
@@ -279,28 +279,23 @@ impl Repository {
         }
         let (same, made): (Vec<_>, Vec<_>) = again.iter().partition(|one| one.is_same());
         if !same.is_empty() {
-            let (locations, segment, bytes) = self.write_segment(&same)?;
-            let moved: Vec<_> = same.iter().map(|one| one.lost.object).zip(locations).collect();
-            let entered = self.catalog.move_objects(segment, bytes, &moved);
-            pack::entered(&self.segments, segment, entered)?;
+            let sealed = self.write_segment(&same)?;
+            let objects = same.iter().map(|one| one.lost.object);
+            let moved: Vec<_> = objects.zip(sealed.locations.iter().copied()).collect();
+            entered(&self.segments, sealed.id, self.catalog.move_objects(&sealed, &moved))?;
         }
         if !made.is_empty() {
-            let (locations, segment, bytes) = self.write_segment(&made)?;
-            let new = made.iter().zip(locations);
-            let new: Vec<_> =
-                new.map(|(one, location)| NewObject { digest: one.digest, location }).collect();
+            let sealed = self.write_segment(&made)?;
+            let new = NewObject::all(made.iter().map(|one| one.digest), &sealed);
             let files: Vec<_> =
                 made.iter().map(|one| (one.lost.path.clone(), one.digest)).collect();
-            let entered = self.catalog.replace_files((segment, bytes), &new, distribution, &files);
-            pack::entered(&self.segments, segment, entered)?;
+            let replaced = self.catalog.replace_files(&sealed, &new, distribution, &files);
+            entered(&self.segments, sealed.id, replaced)?;
         }
         Ok(again.len() as u64)
     }
 
-    fn write_segment(
-        &self,
-        contents: &[&Again<'_>],
-    ) -> Result<(Vec<crate::store::Location>, u32, u64), AddError> {
+    fn write_segment(&self, contents: &[&Again<'_>]) -> Result<Sealed, AddError> {
         let sizes: Vec<u64> = contents.iter().map(|one| one.size).collect();
         let read = |number: usize, from: u64, part: &mut [u8]| {
             let path = Path::new("staging");
@@ -310,9 +305,7 @@ impl Repository {
                 .map_err(AddError::at(path))
         };
         let appender = Appender::begin(&self.segments, self.catalog.begin_segment()?)?;
-        let segment = appender.id();
-        let (locations, bytes) = pack::write(appender, &sizes, read, &mut |_, _| {})?;
-        Ok((locations, segment, bytes))
+        pack::write(appender, &sizes, read, &mut |_, _| {})
     }
 
     /// Writes the indexes that are stale or cannot be read, and the names; how many indexes.

@@ -6,7 +6,6 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::Mounted;
 use super::mark::{Reached, Roots, mark};
 use super::plan::{Plan, plan};
 use super::usage::{Disk, Usage, usage};
@@ -14,7 +13,7 @@ use crate::catalog::{Snapshot, Things};
 use crate::durable;
 use crate::id::SegmentId;
 use crate::ingest::kept::Archive;
-use crate::repository::{Repository, RepositoryError};
+use crate::repository::{Mounted, Repository, RepositoryError};
 use crate::store::read::Segment;
 use crate::store::{StoreError, segment_path};
 use crate::view::published::{distribution_name, index_path};

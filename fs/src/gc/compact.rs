@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::fsck::scrub::read_segment;
+use crate::catalog::entered;
 use crate::id::{ObjectId, SegmentId};
-use crate::ingest::pack;
 use crate::repository::{Repository, RepositoryError};
-use crate::store::Location;
 use crate::store::append::Appender;
 use crate::store::read::Reader;
+use crate::store::verify::read_segment;
+use crate::store::{Location, StoreError, pack};
 
 use super::plan::is_sparse;
 
@@ -45,18 +45,17 @@ impl Repository {
     fn rewrite(&self, moving: &[(ObjectId, Location)]) -> Result<(), RepositoryError> {
         let reader = Reader::new(self.segments.clone()).map_err(RepositoryError::Mount)?;
         let read = |number: usize, from: u64, part: &mut [u8]| {
-            let Some((_, location)) = moving.get(number) else { return Ok(()) };
+            let Some((_, location)) = moving.get(number) else { return Ok::<_, StoreError>(()) };
             let content = reader.read(*location, from, part.len())?;
             part.copy_from_slice(content.get(..part.len()).unwrap_or_default());
             Ok(())
         };
         let sizes: Vec<u64> = moving.iter().map(|(_, location)| location.size).collect();
         let appender = Appender::begin(&self.segments, self.catalog.begin_segment()?)?;
-        let segment = appender.id();
-        let (locations, bytes) = pack::write(appender, &sizes, read, &mut |_, _| {})?;
-        let moved: Vec<_> = moving.iter().map(|(id, _)| *id).zip(locations).collect();
-        let entered = self.catalog.move_objects(segment, bytes, &moved);
-        Ok(pack::entered(&self.segments, segment, entered)?)
+        let sealed = pack::write(appender, &sizes, read, &mut |_, _| {})?;
+        let moved: Vec<_> =
+            moving.iter().map(|(id, _)| *id).zip(sealed.locations.iter().copied()).collect();
+        Ok(entered(&self.segments, sealed.id, self.catalog.move_objects(&sealed, &moved))?)
     }
 
     /// A segment's objects that are what was stored. The others stay where they are: what is

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::AddError;
 use super::trace::Recorded;
 use super::unpacked::{Unpacked, UnpackedFile};
-use super::{AddError, pack};
-use crate::catalog::{Catalog, FileContent, NewDistribution, NewObject};
+use crate::catalog::{Catalog, FileContent, NewDistribution, NewObject, entered};
 use crate::id::Digest;
 use crate::store::append::Appender;
+use crate::store::pack;
 use crate::store::segment::FRAME_BYTES;
 use crate::trace::Trace;
 
@@ -67,15 +68,13 @@ pub fn commit(
         })
     };
     let appender = Appender::begin(segments, catalog.begin_segment()?)?;
-    let segment = appender.id();
-    let (locations, bytes) = pack::write(appender, &sizes, read, told)?;
-    let objects = fresh.iter().zip(locations);
-    let objects: Vec<NewObject> =
-        objects.map(|((digest, ..), location)| NewObject { digest: *digest, location }).collect();
+    let sealed = pack::write(appender, &sizes, read, told)?;
+    let digests = fresh.iter().map(|(digest, ..)| *digest);
+    let objects = NewObject::all(digests, &sealed);
     let distributions: Vec<_> =
         incoming.iter().map(|one| assemble(one, &recorded.trace, &interpreter)).collect();
-    let stored = catalog.store(segment, bytes, &objects, &distributions);
-    Ok(pack::entered(segments, segment, stored)?)
+    let stored = catalog.store(&sealed, &objects, &distributions);
+    Ok(entered(segments, sealed.id, stored)?)
 }
 
 /// First what was seen to be read, in that order, but large files, of which only parts are, after

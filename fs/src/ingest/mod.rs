@@ -18,7 +18,6 @@ pub mod kept;
 pub mod lock;
 pub mod marker;
 pub mod merged;
-pub mod pack;
 pub mod prefer;
 pub mod pylock;
 pub mod record;

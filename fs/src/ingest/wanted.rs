@@ -180,6 +180,15 @@ impl Wanted {
     }
 }
 
+/// Refuses what is refused without looking anywhere: a lock that cannot be read, another Python
+/// than that of `interpreter`, addresses with credentials.
+pub fn check_requirements(
+    requirements: &Requirements,
+    interpreter: &Interpreter,
+) -> Result<(), AddError> {
+    Wanted::of(requirements, interpreter).map(drop)
+}
+
 /// Refuses what an index has with digests alone that can be made to fit other content.
 fn strong(chosen: Vec<Locked>) -> Result<Vec<Locked>, AddError> {
     let is_strong = |hash: &String| STRONG.iter().any(|prefix| hash.starts_with(prefix));

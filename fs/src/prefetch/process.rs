@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use nix::sys::prctl::{set_name, set_pdeathsig};
 use nix::sys::signal::Signal;
 
-use super::entered::{Entered, Heard, hear};
 use super::host::{Host, runs};
 use super::package::Root;
+use super::prefetcher::{Heard, hear};
 use crate::trace::Trace;
-use crate::vfs::{SHOWN_FOLDER, VIEWS_FOLDER};
+use crate::vfs::{Entered, SHOWN_FOLDER, VIEWS_FOLDER};
 use crate::view::index::Index;
 use crate::view::published::{index_path, view_name};
 

@@ -1,9 +1,8 @@
 //! What is kept from being collected: for users, for those who outlive this process, for what runs
 //! and for what is being added.
 
-use super::{Repository, RepositoryError};
-use crate::gc::Mounted;
-use crate::gc::hold::Hold;
+use super::hold::Hold;
+use super::{Mounted, Repository, RepositoryError};
 use crate::ingest::lock::Locked;
 use crate::interpreter::Interpreter;
 

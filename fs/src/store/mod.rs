@@ -9,9 +9,11 @@ pub mod append;
 pub mod buffers;
 mod frame_cache;
 pub mod mapping;
+pub mod pack;
 pub mod read;
 mod readahead;
 pub mod segment;
+pub mod verify;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,13 @@
 //! The file system's core: plain types in, plain types out, nothing of FUSE.
 
 pub mod counters;
+mod entered;
 mod ops;
 mod world;
 
 use std::io;
 
+pub use entered::Entered;
 pub use ops::{
     Attributes, DirectoryEntry, EMPTY_FOLDER, FileKind, SHOWN_FOLDER, VIEWS_FOLDER, Vfs,
 };

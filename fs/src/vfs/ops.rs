@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use super::VfsError;
 use super::counters::Counters;
+use super::entered::Entered;
 use super::world::{Change, World, inode_of};
 use crate::id::ObjectId;
-use crate::prefetch::Entered;
 use crate::store::buffers::Buffer;
 use crate::store::read::{Content, Reader};
 use crate::store::{NOWHERE, StoreError};

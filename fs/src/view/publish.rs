@@ -8,9 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::compile::{compile, count_nodes};
-use super::plan::{Conflict, Content, merge};
+use super::plan::{Conflict, Content, Part, merge};
 use super::published::{Published, distribution_name, index_path};
-use crate::catalog::{Catalog, CatalogError, NewView, Shown, StoredDistribution, StoredView};
+use crate::catalog::{
+    Catalog, CatalogError, NewView, Shown, StoredDistribution, StoredFile, StoredView,
+};
 use crate::durable::replace;
 use crate::id::ObjectId;
 use crate::interpreter::Interpreter;
@@ -137,6 +139,20 @@ impl Views<'_> {
         Ok(Published { generation, envs, dists, changed: Vec::new() })
     }
 
+    /// A distribution's files, as a part of a view.
+    fn part(&self, distribution: &StoredDistribution) -> Result<Part, ViewError> {
+        let files = self.catalog.stored_files(distribution.id)?.into_iter();
+        let entries = files.map(|(path, StoredFile { object, executable })| {
+            let content = match object {
+                Some(object) => Content::File { object, executable },
+                None => Content::Empty { executable },
+            };
+            (path, content)
+        });
+        let label = format!("{} {}", distribution.name, distribution.version);
+        Ok(Part { label, entries: entries.collect() })
+    }
+
     fn content(
         &self,
         distributions: &[StoredDistribution],
@@ -144,7 +160,7 @@ impl Views<'_> {
     ) -> Result<Laid, ViewError> {
         let mut parts = Vec::with_capacity(distributions.len());
         for distribution in distributions {
-            parts.push(self.catalog.part(distribution)?);
+            parts.push(self.part(distribution)?);
         }
         let links = interpreter.into_iter().flat_map(Interpreter::links);
         if let Some(first) = parts.first_mut() {

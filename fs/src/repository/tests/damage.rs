@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::fixture::{Package, Store, entered, hashes, lock_of, stage, tree, unpacked};
 use crate::fsck::repair::{Repaired, Wheel};
-use crate::gc::Mounted;
+use crate::repository::Mounted;
 use crate::requirements::Requirements;
 
 fn packages() -> BTreeSet<Package> {

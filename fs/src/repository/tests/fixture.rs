@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use crate::catalog::{FileContent, Owner};
 use crate::fsck::Finding;
-use crate::gc::Mounted;
 use crate::gc::collect::Collected;
 use crate::gc::mark::Roots;
 use crate::id::{Digest, ObjectId};
@@ -22,7 +21,7 @@ use crate::ingest::trace::Recorded;
 use crate::ingest::unpacked::{Unpacked, UnpackedFile};
 use crate::ingest::wanted::Wanted;
 use crate::interpreter::Interpreter;
-use crate::repository::{EnvironmentSpec, Repository};
+use crate::repository::{EnvironmentSpec, Mounted, Repository};
 use crate::requirements::Requirements;
 use crate::store::segment::FRAME_BYTES;
 use crate::vfs::{FileKind, Vfs, VfsError};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fixture::{Store, entered};
-use crate::gc::Mounted;
+use crate::repository::Mounted;
 use crate::repository::retained_name;
 use crate::vfs::{DirectoryEntry, FileKind};
 use crate::view::inode::{ENVS, VIEWS};

@@ -13,26 +13,14 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
-use serde::{Deserialize, Serialize};
+
+use crate::vfs::Entered;
 
 /// How long after one process the next is started, at least, and where they end soon, at most.
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
 const MOST_PAUSE: Duration = Duration::from_secs(60);
 /// Largest message.
 const MOST_BYTES: usize = 4096;
-
-/// A process asks for the first time what is in a folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entered {
-    /// The view.
-    pub view: String,
-    /// True if a name led to it, false if the folder of views did.
-    pub is_named: bool,
-    /// The folder's node in its index.
-    pub node: u32,
-    /// The thread that asks.
-    pub thread: u32,
-}
 
 /// The prefetching process, as the server sees it. Where it dies, another takes its place.
 #[derive(Debug)]
