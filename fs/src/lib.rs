@@ -10,10 +10,10 @@
 
 mod catalog;
 pub mod durable;
-mod fsck;
+pub mod fsck;
 #[doc(hidden)]
 pub mod fuzzing;
-mod gc;
+pub mod gc;
 mod id;
 mod ingest;
 mod interpreter;
@@ -22,16 +22,13 @@ pub mod prefetch;
 mod repository;
 mod requirements;
 mod store;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod vfs;
 mod view;
 
 pub use catalog::{CatalogError, Owner};
-pub use fsck::Finding;
-pub use fsck::repair::Repaired;
-pub use gc::collect::Collected;
-pub use gc::mark::Roots;
-pub use gc::usage::{Cost, Usage};
 pub use id::ObjectId;
 pub use ingest::confine::{Bind, Confine, ConfineError, Input, Job, JobOutput, Reach, Stop};
 pub use ingest::index::Index;

@@ -257,9 +257,6 @@ fn beside(act: impl FnOnce() + Send + 'static) {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod tests;
-
 fn remove(folders: &[PathBuf]) {
     for folder in folders {
         if let Err(error) = fs::remove_dir_all(folder) {

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::archives::earlier;
-use super::{Finding, REPAIR, RESTORE};
+use super::quarantine::{quarantine, quarantine_findings};
+use super::{AGAIN, Finding, REPAIR, RESTORE};
 use crate::catalog::{DistributionRow, Snapshot};
 use crate::gc::mark::{Roots, mark};
 use crate::ingest::commit::digest_of;
@@ -21,28 +21,29 @@ const RESTART: &str = "nothing needs it; the next `pipsqueak up` removes it";
 /// What to do about an index that could not be written, as on a disk that was full.
 const WRITE: &str = "`pipsqueak store gc` writes it";
 
-impl Repository {
-    /// Compares catalog, segments and views; what is wrong, and how many bytes were compared.
-    /// What readers have found damaged is quarantined first. Blocks.
-    pub fn check(&self, mount: &dyn Mounted) -> Result<(Vec<Finding>, u64), RepositoryError> {
-        let suspects = mount.suspects().map_err(RepositoryError::Mount)?;
-        self.quarantine(suspects, mount)?;
-        let _turn = self.turn();
-        let mut checking = Checking { repository: self, findings: Vec::new(), bytes: 0 };
-        checking.catalog()?;
-        let snapshot = self.catalog.snapshot()?;
-        checking.segments(&snapshot)?;
-        checking.views(&snapshot)?;
-        checking.published();
-        checking.distributions(&snapshot)?;
-        checking.environments(&snapshot)?;
-        checking.strangers(&snapshot)?;
-        let Checking { mut findings, bytes, .. } = checking;
-        findings.extend(self.quarantine_findings()?);
-        findings.sort_unstable();
-        findings.dedup();
-        Ok((findings, bytes))
-    }
+/// Compares catalog, segments and views; what is wrong, and how many bytes were compared.
+/// What readers have found damaged is quarantined first. Blocks.
+pub fn check(
+    repository: &Repository,
+    mount: &dyn Mounted,
+) -> Result<(Vec<Finding>, u64), RepositoryError> {
+    let suspects = mount.suspects().map_err(RepositoryError::Mount)?;
+    quarantine(repository, suspects, mount)?;
+    let _turn = repository.turn();
+    let mut checking = Checking { repository, findings: Vec::new(), bytes: 0 };
+    checking.catalog()?;
+    let snapshot = repository.catalog.snapshot()?;
+    checking.segments(&snapshot)?;
+    checking.views(&snapshot)?;
+    checking.published();
+    checking.distributions(&snapshot)?;
+    checking.environments(&snapshot)?;
+    checking.strangers(&snapshot)?;
+    let Checking { mut findings, bytes, .. } = checking;
+    findings.extend(quarantine_findings(repository)?);
+    findings.sort_unstable();
+    findings.dedup();
+    Ok((findings, bytes))
 }
 
 struct Checking<'a> {
@@ -202,4 +203,18 @@ impl Checking<'_> {
 /// Whether a row is what every environment of an interpreter has besides packages.
 pub fn is_venv(row: &DistributionRow) -> bool {
     row.artifact.starts_with("venv-")
+}
+
+/// The distributions that were stored before each was unpacked by itself.
+fn earlier(catalog: &Path, row: &DistributionRow) -> Option<Finding> {
+    let is_earlier = row.archive.is_none() && !is_venv(row);
+    is_earlier.then(|| Finding {
+        file: catalog.to_owned(),
+        what: format!(
+            "{} {} was stored by an earlier version, which installed several distributions into one \
+             folder",
+            row.name, row.version
+        ),
+        advice: AGAIN,
+    })
 }

@@ -8,8 +8,14 @@
 //! the mount forgets it, then the catalog, and its segments' files are last. What a crash interrupts
 //! is done by the next collection.
 
-pub mod collect;
+mod collect;
 mod compact;
-pub mod mark;
-pub mod plan;
-pub mod usage;
+pub(crate) mod disk;
+pub(crate) mod mark;
+mod plan;
+mod usage;
+
+pub use collect::{Collected, collect, usage, would_collect};
+pub(crate) use compact::remove_empty;
+pub use mark::Roots;
+pub use usage::{Cost, Usage};

@@ -206,7 +206,7 @@ impl Repository {
         Ok(Plain { modules: modules.collect() })
     }
 
-    pub(super) fn missing<'a>(
+    pub(crate) fn missing<'a>(
         &self,
         locked: &'a [Locked],
         interpreter: &Interpreter,

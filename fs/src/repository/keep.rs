@@ -2,7 +2,7 @@
 //! and for what is being added.
 
 use super::hold::Hold;
-use super::{Mounted, Repository, RepositoryError};
+use super::{Repository, RepositoryError};
 use crate::ingest::lock::Locked;
 use crate::interpreter::Interpreter;
 
@@ -18,7 +18,7 @@ impl Repository {
 
     /// Keeps the distributions of a lock, those that are stored and those that will be, from being
     /// collected.
-    pub(super) fn want(
+    pub(crate) fn want(
         &self,
         locked: &[Locked],
         interpreter: &Interpreter,
@@ -64,15 +64,5 @@ impl Repository {
     /// Holders of leases and the views that they hold.
     pub fn leases(&self) -> Result<Vec<(String, String)>, RepositoryError> {
         Ok(self.catalog.leases()?)
-    }
-
-    /// How many objects are quarantined, those that readers have found damaged included.
-    pub fn damaged(&self, mount: &dyn Mounted) -> Result<u64, RepositoryError> {
-        // A mount that is between two servers has more to tell later.
-        let suspects = mount.suspects().unwrap_or_default();
-        if let Err(error) = self.quarantine(suspects, mount) {
-            tracing::error!(%error, "quarantining what readers have found damaged");
-        }
-        Ok(self.catalog.quarantined()?.len() as u64)
     }
 }

@@ -1,5 +1,6 @@
 //! Store, catalog and views as a whole, against a plain model; crashes at every step; damage.
 
+mod archives;
 mod crash;
 mod damage;
 pub mod fixture;

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::catalog::{FileContent, Owner};
-use crate::fsck::Finding;
-use crate::gc::collect::Collected;
-use crate::gc::mark::Roots;
+use crate::fsck::{Finding, check, scrub};
+use crate::gc::{Collected, Roots, collect};
 use crate::id::{Digest, ObjectId};
 use crate::ingest::AddError;
 use crate::ingest::commit::{Incoming, Installed, commit};
@@ -138,15 +137,15 @@ impl Store {
 
     /// Collects all but what is reached from these.
     pub fn collect_but(&self, roots: &Roots) -> Collected {
-        self.repository.collect(roots, Duration::ZERO, &self.shown).unwrap()
+        collect(&self.repository, roots, Duration::ZERO, &self.shown).unwrap()
     }
 
     pub fn check(&self) -> Vec<Finding> {
-        self.repository.check(&self.shown).unwrap().0
+        check(&self.repository, &self.shown).unwrap().0
     }
 
     pub fn scrub(&self) -> Vec<Finding> {
-        self.repository.scrub(None, &self.shown, &mut |_| {}).unwrap().0
+        scrub(&self.repository, None, &self.shown, &mut |_| {}).unwrap().0
     }
 
     /// Names of all environments that are shown.
