@@ -38,7 +38,7 @@ impl Catalog {
         self.write(|transaction| {
             let statement = format!("INSERT OR REPLACE INTO {table} ({key}, view) VALUES (?, ?)");
             transaction.execute(&statement, params![value, view])?;
-            super::sweep::reach(transaction, view)
+            super::marks::reach(transaction, view)
         })
     }
 

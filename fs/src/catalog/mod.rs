@@ -4,6 +4,7 @@
 mod environments;
 mod learned;
 mod leases;
+mod marks;
 mod objects;
 mod owner;
 mod packages;

@@ -148,7 +148,7 @@ pub fn insert(
             mended.push(id.cast_unsigned());
         }
     }
-    super::sweep::make_stale(transaction, mended.into_iter())
+    super::marks::make_stale(transaction, mended.into_iter())
 }
 
 /// What entering a sealed segment in the catalog has led to. On a disk that is full, a segment that

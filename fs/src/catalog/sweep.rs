@@ -10,11 +10,6 @@ use crate::id::{Digest, ObjectId, SegmentId};
 use crate::store::Location;
 use crate::store::pack::Sealed;
 
-/// Marks all views that have an object as stale.
-const STALE: &str = "UPDATE views SET stale = 1 WHERE digest IN (
-    SELECT p.view FROM parts p JOIN files f ON f.distribution = p.distribution WHERE f.object IN
-    (SELECT value FROM json_each(?)))";
-
 /// Things of the catalog, by their keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Things {
@@ -48,7 +43,7 @@ impl Catalog {
 
     /// Takes note that a view is reached, and all that it is made of.
     pub fn reach(&self, view: &str) -> Result<(), CatalogError> {
-        self.write(|transaction| reach(transaction, view))
+        self.write(|transaction| super::marks::reach(transaction, view))
     }
 
     /// Forgets things, and the objects that nothing has then.
@@ -82,7 +77,7 @@ impl Catalog {
                  DROP INDEX files_by_object;",
             )?;
             if !drop.environments.is_empty() {
-                super::environments::raise_generation(transaction)?;
+                super::marks::raise_generation(transaction)?;
             }
             Ok(())
         })
@@ -103,7 +98,7 @@ impl Catalog {
                 statement.execute(params![segment, position, size, id.cast_signed()])?;
                 transaction.execute("DELETE FROM damage WHERE object = ?", [id.cast_signed()])?;
             }
-            make_stale(transaction, moved.iter().map(|(id, _)| *id))
+            super::marks::make_stale(transaction, moved.iter().map(|(id, _)| *id))
         })
     }
 
@@ -171,7 +166,7 @@ impl Catalog {
             for (id, reason) in damaged {
                 statement.execute(params![id.cast_signed(), reason])?;
             }
-            make_stale(transaction, damaged.iter().map(|(id, _)| *id))
+            super::marks::make_stale(transaction, damaged.iter().map(|(id, _)| *id))
         })
     }
 
@@ -185,32 +180,6 @@ impl Catalog {
             rows.collect()
         })
     }
-}
-
-/// Takes note that a view is reached, and what is from it: what is left next is out of reach since then.
-pub(super) fn reach(transaction: &Transaction<'_>, view: &str) -> rusqlite::Result<()> {
-    transaction.execute(
-        "UPDATE distributions SET unreached = NULL WHERE unreached IS NOT NULL
-         AND id IN (SELECT distribution FROM parts WHERE view = ?)",
-        [view],
-    )?;
-    transaction.execute(
-        "UPDATE views SET unreached = NULL WHERE unreached IS NOT NULL
-         AND (digest = ?1 OR digest IN (SELECT 'd' || d.digest FROM parts p
-              JOIN distributions d ON d.id = p.distribution WHERE p.view = ?1))",
-        [view],
-    )?;
-    Ok(())
-}
-
-/// Marks the views that have objects as stale.
-pub(super) fn make_stale(
-    transaction: &Transaction<'_>,
-    objects: impl Iterator<Item = ObjectId>,
-) -> rusqlite::Result<()> {
-    let list = objects.map(|id| id.to_string()).collect::<Vec<_>>().join(",");
-    transaction.execute(STALE, [format!("[{list}]")])?;
-    Ok(())
 }
 
 fn set_unreached(

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AddError;
 use super::archives::Archives;
-use super::requirement::{Address, Requirement};
+use super::requirement::{Address, Requirement, normalise};
 use crate::id::Digest;
 
 /// A distribution that was chosen.
@@ -224,21 +224,6 @@ pub fn source(text: &str, package: &str) -> Result<Source, AddError> {
 /// Whether a text is one, and so names a folder of its own and no other.
 fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-/// A name as PEP 503 compares them.
-pub fn normalise(name: &str) -> String {
-    let mut normal = String::with_capacity(name.len());
-    for character in name.chars() {
-        if matches!(character, '-' | '_' | '.') {
-            if !normal.ends_with('-') {
-                normal.push('-');
-            }
-        } else {
-            normal.extend(character.to_lowercase());
-        }
-    }
-    normal
 }
 
 /// A lock of distributions by name and version alone, for uv to prefer them. Versions before a

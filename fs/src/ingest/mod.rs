@@ -5,6 +5,7 @@
 //! compiles there; `commit` stores it.
 
 pub mod archives;
+pub mod built;
 pub mod bytecode;
 pub mod claims;
 pub mod commit;
@@ -27,6 +28,7 @@ pub mod search;
 pub mod source;
 pub mod staged;
 pub mod staging;
+pub mod top_level;
 pub mod trace;
 pub mod tryout;
 pub mod unpack;

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::AddError;
 use super::archives::Archives;
-use super::lock::normalise;
 use super::marker;
+use super::requirement::normalise;
 
 /// What a lock says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,6 @@
 //! CACHE/built/INTERPRETER/DIGEST/NAME-VERSION-….whl   the wheel of the source with that digest
 //! ```
 
-use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
@@ -15,8 +14,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::built::Built;
 use super::confine::{Confine, Input, JobOutput};
-use super::lock::{Source, normalise};
+use super::lock::Source;
+use super::requirement::normalise;
 use super::uv::{Uv, WORK_INSIDE};
 use super::wanted::Wanted;
 use super::{AddError, credentials};
@@ -44,24 +45,6 @@ struct Project {
 struct BuildSystem {
     #[serde(default)]
     requires: Vec<String>,
-}
-
-/// Wheels that were built here for one interpreter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Built {
-    /// Where they are, each in a folder named by the digest of its source.
-    pub folder: PathBuf,
-    /// Digests of the sources that what is wanted has led to. No other wheel is seen.
-    pub digests: BTreeSet<String>,
-}
-
-impl Built {
-    /// The folders of the wheels that are seen, each with its source's digest.
-    pub fn folders(&self) -> impl Iterator<Item = (PathBuf, &str)> {
-        let all = self.digests.iter().map(|digest| (self.folder.join(digest), digest.as_str()));
-        // Whoever has cleared the downloads has cleared them, too.
-        all.filter(|(folder, _)| folder.is_dir())
-    }
 }
 
 /// Has the version of `package` that suits what is wanted among what is built, building it where nobody

@@ -13,7 +13,8 @@ use std::thread;
 use sha2::{Digest as _, Sha256};
 
 use super::room::Room;
-use super::unpacked::{Unpacked, UnpackedFile, modules};
+use super::top_level::modules;
+use super::unpacked::{Unpacked, UnpackedFile};
 use super::wheel::Flaw;
 use super::wheel::archive::{Archive, CopyError};
 use super::wheel::layout::{Expected, Plan, Planned, Source};

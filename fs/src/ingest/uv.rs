@@ -5,11 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::built::Built;
 use super::confine::{Bind, Confine, Input, Job, JobOutput, Reach, Stop};
 use super::index::{Index, Places};
 use super::lock::{self, BUILT_INSIDE, Source};
 use super::requirement::{Choice, Requirement};
-use super::source::Built;
 use super::wanted::Wanted;
 use super::{AddError, credentials};
 use crate::FIXED_PREFIX;

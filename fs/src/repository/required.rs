@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{Repository, RepositoryError};
 use crate::catalog::StoredDistribution;
 use crate::id::ObjectId;
-use crate::ingest::lock::normalise;
+use crate::ingest::requirement::normalise;
 use crate::requirements::Requirements;
 use crate::store::read::Segment;
 use crate::store::{Location, NOWHERE};

@@ -7,8 +7,8 @@ use pep440_rs::Version;
 use super::Flaw;
 use super::archive::{self, Archive, Entry, TWICE, folders};
 use super::scripts::{self, EntryPoint};
-use crate::ingest::lock::normalise;
 use crate::ingest::record::{self, Line};
+use crate::ingest::requirement::normalise;
 use crate::interpreter::Interpreter;
 
 /// Largest file of a wheel's metadata that is read, in bytes.
