@@ -19,6 +19,7 @@ use crate::ingest::{lock, record};
 use crate::interpreter::Interpreter;
 use crate::store::Location;
 use crate::store::append::Appender;
+use crate::store::local::Local;
 use crate::store::segment::{self, FRAME_BYTES, FrameWriter};
 use crate::vfs::{FileKind, Vfs};
 use crate::view::compile::compile;
@@ -40,8 +41,8 @@ pub type Found = BTreeMap<String, Result<Vec<u8>, String>>;
 
 /// Writes a state folder that has one environment; what is in it.
 pub fn write_sample(state: &Path) -> io::Result<Found> {
-    let (segments, views) = (state.join("segments"), state.join("views"));
-    fs::create_dir_all(&segments)?;
+    let (segments, views) = (Local::of(state), state.join("views"));
+    segments.create().map_err(io::Error::other)?;
     fs::create_dir_all(&views)?;
     let large: Vec<u8> =
         (0..2 * FRAME_BYTES / 8 + 1000).flat_map(|n| (n / 3).to_le_bytes()).collect();
@@ -61,7 +62,7 @@ pub fn write_sample(state: &Path) -> io::Result<Found> {
         entries.insert(path.to_owned(), Content::File { object: id, executable });
         found.insert(path.to_owned(), Ok(content));
     }
-    let mut appender = Appender::begin(&segments, 1).map_err(io::Error::other)?;
+    let mut appender = Appender::begin(&*segments, 1).map_err(io::Error::other)?;
     let mut writer = FrameWriter::new()?;
     for part in stream.chunks(FRAME_BYTES) {
         appender.append(&writer.frame(part)?).map_err(io::Error::other)?;

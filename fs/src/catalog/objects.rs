@@ -1,14 +1,14 @@
 //! Objects and segments.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{Catalog, CatalogError};
 use crate::id::{Digest, ObjectId, SegmentId};
+use crate::store::Location;
 use crate::store::pack::Sealed;
-use crate::store::{Location, segment_path};
+use crate::store::segments::Segments;
 
 /// An object that is being stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,12 +154,12 @@ pub fn insert(
 /// What entering a sealed segment in the catalog has led to. On a disk that is full, a segment that
 /// was not entered is in the way; after other failures the next start knows whether it was.
 pub fn entered(
-    segments: &Path,
+    segments: &dyn Segments,
     id: SegmentId,
     entered: Result<(), CatalogError>,
 ) -> Result<(), CatalogError> {
     if entered.as_ref().is_err_and(CatalogError::is_full) {
-        let _ = std::fs::remove_file(segment_path(segments, id));
+        let _ = segments.remove(&[id]);
     }
     entered
 }

@@ -11,8 +11,8 @@ use crate::gc::mark::{Roots, mark};
 use crate::ingest::commit::digest_of;
 use crate::ingest::lock::Locked;
 use crate::repository::{Mounted, Repository, RepositoryError};
+use crate::store::StoreError;
 use crate::store::read::Segment;
-use crate::store::{StoreError, segment_path};
 use crate::view::index::Index;
 use crate::view::published::{Published, index_path};
 
@@ -67,8 +67,8 @@ impl Checking<'_> {
 
     fn segments(&mut self, snapshot: &Snapshot) -> Result<(), RepositoryError> {
         for (id, length) in &snapshot.segments {
-            let path = segment_path(&self.repository.segments, *id);
-            let segment = match Segment::open(&self.repository.segments, *id) {
+            let path = self.repository.segments.path(*id);
+            let segment = match Segment::open(&*self.repository.segments, *id) {
                 Ok(segment) => segment,
                 Err(error) => {
                     self.find(&path, error.to_string(), REPAIR);
@@ -76,7 +76,7 @@ impl Checking<'_> {
                 }
             };
             self.bytes += length;
-            let found = path.metadata().map_or(0, |metadata| metadata.len());
+            let found = self.repository.segments.length(*id).unwrap_or(0);
             if found != *length {
                 self.find(&path, format!("it has {found} bytes and should have {length}"), REPAIR);
             }
@@ -182,18 +182,20 @@ impl Checking<'_> {
 
     /// Files that nobody knows.
     fn strangers(&mut self, snapshot: &Snapshot) -> Result<(), RepositoryError> {
-        let segments = &self.repository.segments;
+        const STRANGE: &str = "the catalog does not know it";
+        for listed in self.repository.segments.list()? {
+            if !listed.segment.is_some_and(|id| snapshot.segments.contains_key(&id)) {
+                self.find(&listed.path, STRANGE, RESTART);
+            }
+        }
         let views = &self.repository.views;
         let mut known: HashSet<PathBuf> =
-            snapshot.segments.keys().map(|id| segment_path(segments, *id)).collect();
-        known.extend(snapshot.views.keys().map(|digest| index_path(views, digest)));
+            snapshot.views.keys().map(|digest| index_path(views, digest)).collect();
         known.insert(views.join(Published::FILE));
-        for folder in [segments, views] {
-            for entry in fs::read_dir(folder).map_err(StoreError::at(folder))? {
-                let path = entry.map_err(StoreError::at(folder))?.path();
-                if !known.contains(&path) {
-                    self.find(&path, "the catalog does not know it", RESTART);
-                }
+        for entry in fs::read_dir(views).map_err(StoreError::at(views))? {
+            let path = entry.map_err(StoreError::at(views))?.path();
+            if !known.contains(&path) {
+                self.find(&path, STRANGE, RESTART);
             }
         }
         Ok(())

@@ -1,12 +1,10 @@
 //! Objects that are damaged: entered in the catalog, and led to by no index until they are repaired.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::PathBuf;
 
 use super::{Finding, REPAIR};
 use crate::id::{ObjectId, SegmentId};
 use crate::repository::{Mounted, Repository, RepositoryError};
-use crate::store::segment_path;
 use crate::store::verify::read_segment;
 
 /// Counts the objects that are quarantined, those included that readers have found damaged.
@@ -38,7 +36,7 @@ pub fn quarantine(
     for segment in segments {
         let mut objects = repository.catalog.objects_in(segment)?;
         objects.retain(|(object, ..)| suspects.contains(object));
-        let found = read_segment(&repository.segments, segment, &objects, &mut |_| {});
+        let found = read_segment(&*repository.segments, segment, &objects, &mut |_| {});
         for (object, reason) in &found {
             tracing::error!(object, reason, "an object is damaged and quarantined");
         }
@@ -58,7 +56,7 @@ pub fn quarantine_findings(repository: &Repository) -> Result<Vec<Finding>, Repo
     let quarantined = repository.catalog.quarantined()?.into_iter();
     let findings = quarantined.map(|(object, reason)| {
         let segment = snapshot.objects.get(&object).map_or(0, |location| location.segment);
-        let file: PathBuf = segment_path(&repository.segments, segment);
+        let file = repository.segments.path(segment);
         Finding { file, what: format!("object {object}: {reason}"), advice: REPAIR }
     });
     Ok(findings.collect())

@@ -26,7 +26,6 @@ use crate::repository::{Mounted, Repository, RepositoryError};
 use crate::store::append::Appender;
 use crate::store::pack::{self, Sealed};
 use crate::store::read::Segment;
-use crate::store::segment_path;
 use crate::view::index::Index;
 use crate::view::published::index_path;
 
@@ -173,7 +172,7 @@ pub(crate) fn repair_with(
     repaired.findings = hopeless
         .into_iter()
         .map(|(name, error)| Finding {
-            file: repository.segments.clone(),
+            file: repository.segments.root(),
             what: format!("{name} cannot be had again: {error}"),
             advice: COLLECT,
         })
@@ -189,8 +188,8 @@ fn quarantine_suspects(
 ) -> Result<(), RepositoryError> {
     let mut suspects = mount.suspects().map_err(RepositoryError::Mount)?;
     for (id, length) in repository.catalog.snapshot()?.segments {
-        let found = segment_path(&repository.segments, id).metadata().map_or(0, |file| file.len());
-        if found != length || Segment::open(&repository.segments, id).is_err() {
+        let found = repository.segments.length(id).unwrap_or(0);
+        if found != length || Segment::open(&*repository.segments, id).is_err() {
             suspects.extend(repository.catalog.objects_in(id)?.into_iter().map(|(id, ..)| id));
         }
     }
@@ -298,14 +297,18 @@ fn store_again(
         let sealed = write_segment(repository, &same)?;
         let objects = same.iter().map(|one| one.lost.object);
         let moved: Vec<_> = objects.zip(sealed.locations.iter().copied()).collect();
-        entered(&repository.segments, sealed.id, repository.catalog.move_objects(&sealed, &moved))?;
+        entered(
+            &*repository.segments,
+            sealed.id,
+            repository.catalog.move_objects(&sealed, &moved),
+        )?;
     }
     if !made.is_empty() {
         let sealed = write_segment(repository, &made)?;
         let new = NewObject::all(made.iter().map(|one| one.digest), &sealed);
         let files: Vec<_> = made.iter().map(|one| (one.lost.path.clone(), one.digest)).collect();
         let replaced = repository.catalog.replace_files(&sealed, &new, distribution, &files);
-        entered(&repository.segments, sealed.id, replaced)?;
+        entered(&*repository.segments, sealed.id, replaced)?;
     }
     Ok(again.len() as u64)
 }
@@ -319,7 +322,7 @@ fn write_segment(repository: &Repository, contents: &[&Again<'_>]) -> Result<Sea
             .map_or(Ok(()), |one| one.source.read(from, part))
             .map_err(AddError::at(path))
     };
-    let appender = Appender::begin(&repository.segments, repository.catalog.begin_segment()?)?;
+    let appender = Appender::begin(&*repository.segments, repository.catalog.begin_segment()?)?;
     pack::write(appender, &sizes, read, &mut |_, _| {})
 }
 

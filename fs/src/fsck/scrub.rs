@@ -1,17 +1,14 @@
 //! Reading everything, at a bounded rate.
 
-use std::fs::File;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-
 use super::quarantine::{quarantine, quarantine_findings};
 use super::{Finding, REPAIR};
+use crate::id::SegmentId;
 use crate::ingest::{Step, Unit};
 use crate::repository::{Mounted, Repository, RepositoryError};
-use crate::store::segment_path;
+use crate::store::segments::{Advice, Segments};
 use crate::store::verify::read_segment;
 use crate::view::index::Index;
 use crate::view::published::index_path;
@@ -51,9 +48,9 @@ pub fn scrub(
     let mut damaged = Vec::new();
     let mut findings = Vec::new();
     for id in segments.keys() {
-        forget_cached(&segment_path(&repository.segments, *id));
+        forget_cached(&*repository.segments, *id);
         let objects = repository.catalog.objects_in(*id)?;
-        let found = read_segment(&repository.segments, *id, &objects, &mut |bytes| {
+        let found = read_segment(&*repository.segments, *id, &objects, &mut |bytes| {
             pace.read(bytes);
             tell(pace.bytes);
         });
@@ -79,9 +76,11 @@ pub fn scrub(
     Ok((findings, pace.bytes))
 }
 
-/// Lets the kernel drop what it has of a file, so that it is the disk that is read.
-fn forget_cached(path: &Path) {
-    if let Ok(file) = File::open(path) {
-        let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+/// Drops from the caches what is there of a segment, so that it is the disk that is read.
+fn forget_cached(segments: &dyn Segments, id: SegmentId) {
+    if let Ok(source) = segments.open(id)
+        && let Ok(length) = source.length()
+    {
+        source.advise(0, length, Advice::HasRead);
     }
 }

@@ -203,10 +203,10 @@ fn summary(repository: &Repository, snapshot: &Snapshot, plan: &Plan) -> Collect
 }
 
 fn bytes_on_disk(repository: &Repository) -> u64 {
-    let folders = [&repository.segments, &repository.views];
-    let entries = folders.iter().filter_map(|folder| fs::read_dir(folder).ok());
-    let paths = entries.flatten().filter_map(io::Result::ok).map(|entry| entry.path());
-    paths.map(|path| length(&path)).sum()
+    let segments = repository.segments.list().unwrap_or_default();
+    let indexes = fs::read_dir(&repository.views).into_iter().flatten().filter_map(io::Result::ok);
+    segments.iter().map(|listed| listed.bytes).sum::<u64>()
+        + indexes.map(|entry| length(&entry.path())).sum::<u64>()
 }
 
 fn names_of<'a>(snapshot: &'a Snapshot, things: &'a Things) -> impl Iterator<Item = String> {

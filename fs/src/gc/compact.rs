@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::catalog::entered;
-use crate::durable;
 use crate::id::{ObjectId, SegmentId};
 use crate::repository::{Mounted, Repository, RepositoryError};
 use crate::store::append::Appender;
 use crate::store::read::Reader;
 use crate::store::verify::read_segment;
-use crate::store::{Location, StoreError, pack, segment_path};
+use crate::store::{Location, StoreError, pack};
 
 use super::disk::Disk;
 use super::plan::is_sparse;
@@ -55,11 +54,11 @@ fn rewrite(
         Ok(())
     };
     let sizes: Vec<u64> = moving.iter().map(|(_, location)| location.size).collect();
-    let appender = Appender::begin(&repository.segments, repository.catalog.begin_segment()?)?;
+    let appender = Appender::begin(&*repository.segments, repository.catalog.begin_segment()?)?;
     let sealed = pack::write(appender, &sizes, read, &mut |_, _| {})?;
     let moved: Vec<_> =
         moving.iter().map(|(id, _)| *id).zip(sealed.locations.iter().copied()).collect();
-    Ok(entered(&repository.segments, sealed.id, repository.catalog.move_objects(&sealed, &moved))?)
+    Ok(entered(&*repository.segments, sealed.id, repository.catalog.move_objects(&sealed, &moved))?)
 }
 
 /// A segment's objects that are what was stored. The others stay where they are: what is
@@ -68,7 +67,7 @@ fn sound_objects(repository: &Repository, id: SegmentId) -> Result<Sound, Reposi
     let quarantined: HashSet<ObjectId> =
         repository.catalog.quarantined()?.into_iter().map(|(object, _)| object).collect();
     let all = repository.catalog.objects_in(id)?;
-    let damaged = read_segment(&repository.segments, id, &all, &mut |_| {});
+    let damaged = read_segment(&*repository.segments, id, &all, &mut |_| {});
     let is_sound =
         |object: &ObjectId| !quarantined.contains(object) && !damaged.contains_key(object);
     let sound = all.iter().filter(|(object, ..)| is_sound(object));
@@ -92,11 +91,7 @@ pub(crate) fn remove_empty(
     mount.reload(&[]).map_err(RepositoryError::Mount)?;
     // What is not in the catalog is removed by the next start, whatever happens here.
     repository.catalog.forget_segments(&empty)?;
-    for id in &empty {
-        let path = segment_path(&repository.segments, *id);
-        durable::remove(&path).map_err(StoreError::at(&path))?;
-    }
-    durable::sync(&repository.segments).map_err(StoreError::at(&repository.segments))?;
+    repository.segments.remove(&empty)?;
     Ok(empty.len() as u64)
 }
 

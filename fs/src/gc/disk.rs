@@ -24,7 +24,7 @@ impl Disk {
     /// What is on disk of what the catalog says.
     pub fn of(repository: &Repository, snapshot: &Snapshot) -> Self {
         let directories = snapshot.segments.keys().filter_map(|id| {
-            let segment = Segment::open(&repository.segments, *id).ok()?;
+            let segment = Segment::open(&*repository.segments, *id).ok()?;
             Some((*id, segment.directory().clone()))
         });
         let index =

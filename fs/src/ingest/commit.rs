@@ -13,6 +13,7 @@ use crate::id::Digest;
 use crate::store::append::Appender;
 use crate::store::pack;
 use crate::store::segment::FRAME_BYTES;
+use crate::store::segments::Segments;
 use crate::trace::Trace;
 
 /// A distribution to be stored, and what it was installed from.
@@ -42,7 +43,7 @@ pub struct Installed<'a> {
 /// One at a time for a catalog: what is known must not change meanwhile.
 pub fn commit(
     catalog: &Catalog,
-    segments: &Path,
+    segments: &dyn Segments,
     installed: Installed<'_>,
     told: &mut dyn FnMut(u64, u64),
 ) -> Result<(), AddError> {

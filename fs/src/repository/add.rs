@@ -280,7 +280,7 @@ impl Repository {
         };
         let interpreter = interpreter.identity();
         let installed = Installed { incoming: &incoming, recorded, interpreter };
-        commit(&self.catalog, &self.segments, installed, &mut tell)?;
+        commit(&self.catalog, &*self.segments, installed, &mut tell)?;
         Ok((disk, memory))
     }
 }

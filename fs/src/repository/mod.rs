@@ -30,6 +30,8 @@ use crate::ingest::index::Index;
 use crate::ingest::kept::Kept;
 use crate::ingest::staging::Memory;
 use crate::store::StoreError;
+use crate::store::local::Local;
+use crate::store::segments::Segments;
 use crate::view::publish::{ViewError, Views};
 use clock::Clock;
 use hold::Holds;
@@ -88,7 +90,7 @@ impl RepositoryError {
 /// The repository in a state folder.
 #[derive(Debug)]
 pub struct Repository {
-    pub(crate) segments: PathBuf,
+    pub(crate) segments: Arc<dyn Segments>,
     pub(crate) views: PathBuf,
     pub(crate) staging: PathBuf,
     /// For wheels that are being unpacked, besides that folder.
@@ -129,6 +131,20 @@ impl Repository {
         mount: PathBuf,
         index: Index,
     ) -> Result<Self, RepositoryError> {
+        let segments = Local::of(state);
+        segments.create()?;
+        Self::open_with(state, cache, uv, mount, index, segments)
+    }
+
+    /// Opens the repository with `segments` in the place of those in the state folder.
+    pub(crate) fn open_with(
+        state: &Path,
+        cache: &Path,
+        uv: PathBuf,
+        mount: PathBuf,
+        index: Index,
+        segments: Arc<dyn Segments>,
+    ) -> Result<Self, RepositoryError> {
         let catalog = {
             fs::create_dir_all(state).map_err(StoreError::at(state))?;
             Catalog::open(&state.join("catalog.sqlite"))?
@@ -136,7 +152,7 @@ impl Repository {
         let repository = Self {
             reserve: Reserve::of(state),
             clock: Clock::from(catalog.time()?),
-            segments: state.join("segments"),
+            segments,
             views: state.join("views"),
             staging: state.join("staging"),
             memory: None,
@@ -157,7 +173,7 @@ impl Repository {
         let left = fs::read_dir(&repository.staging).into_iter().flatten().flatten();
         let left: Vec<PathBuf> = left.map(|entry| entry.path()).collect();
         beside(move || remove(&left));
-        let folders = [&repository.segments, &repository.views, &repository.staging];
+        let folders = [&repository.views, &repository.staging];
         for folder in folders {
             fs::create_dir_all(folder).map_err(StoreError::at(folder))?;
         }
@@ -181,23 +197,19 @@ impl Repository {
 
     fn clear_unfinished(&self) -> Result<(), RepositoryError> {
         self.catalog.forget_unsealed()?;
-        let sealed = self.catalog.sealed_segments()?;
+        self.segments.clear(&self.catalog.sealed_segments()?)?;
         let views: HashSet<String> = self.catalog.view_digests()?.into_iter().collect();
         let finished = |path: &Path| {
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
             match path.extension().and_then(|extension| extension.to_str()) {
-                Some("segment") => stem.parse().is_ok_and(|id| sealed.contains(&id)),
                 Some("index") => views.contains(stem),
-                Some("new") => false,
-                _ => true,
+                extension => extension != Some("new"),
             }
         };
-        for folder in [&self.segments, &self.views] {
-            for entry in fs::read_dir(folder).map_err(StoreError::at(folder))? {
-                let path = entry.map_err(StoreError::at(folder))?.path();
-                if !finished(&path) {
-                    fs::remove_file(&path).map_err(StoreError::at(&path))?;
-                }
+        for entry in fs::read_dir(&self.views).map_err(StoreError::at(&self.views))? {
+            let path = entry.map_err(StoreError::at(&self.views))?.path();
+            if !finished(&path) {
+                fs::remove_file(&path).map_err(StoreError::at(&path))?;
             }
         }
         Ok(())

@@ -89,7 +89,7 @@ impl Repository {
         if let Some(stored) = self.catalog.distribution(&artifact, &identity)? {
             return Ok(stored);
         }
-        let appender = Appender::begin(&self.segments, self.catalog.begin_segment()?)?;
+        let appender = Appender::begin(&*self.segments, self.catalog.begin_segment()?)?;
         let read = |_, from, part: &mut [u8]| {
             let from = usize::try_from(from).unwrap_or(usize::MAX);
             content.get(from..).and_then(|mut rest| rest.read_exact(part).ok());
@@ -111,7 +111,7 @@ impl Repository {
             trace: None,
         };
         let stored = self.catalog.store(&sealed, &objects, &[new]);
-        entered(&self.segments, sealed.id, stored)?;
+        entered(&*self.segments, sealed.id, stored)?;
         let stored = self.catalog.distribution(&artifact, &identity)?;
         stored.ok_or_else(|| AddError::Lock("what was just stored is not there".to_owned()))
     }

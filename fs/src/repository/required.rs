@@ -73,7 +73,7 @@ impl Repository {
         use std::collections::hash_map::Entry;
         let segment = match segments.entry(location.segment) {
             Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(place) => place.insert(Segment::open(&self.segments, location.segment)?),
+            Entry::Vacant(place) => place.insert(Segment::open(&*self.segments, location.segment)?),
         };
         Ok(segment.content(location)?)
     }

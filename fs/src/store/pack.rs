@@ -156,7 +156,9 @@ fn pack<E: From<StoreError>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::local::Local;
     use crate::store::read::Reader;
+    use crate::store::segments::Segments;
     use proptest::prelude::*;
 
     proptest! {
@@ -188,6 +190,8 @@ mod tests {
     #[test]
     fn what_is_written_is_read_and_what_cannot_be_read_is_told() {
         let folder = tempfile::tempdir().unwrap();
+        let segments = Local::of(folder.path());
+        segments.create().unwrap();
         let contents: Vec<Vec<u8>> = (1..40_u8).map(|n| vec![n; usize::from(n) * 9973]).collect();
         let sizes: Vec<u64> = contents.iter().map(|content| content.len() as u64).collect();
         let read = |object: usize, from: u64, part: &mut [u8]| {
@@ -196,20 +200,20 @@ mod tests {
             Ok::<(), StoreError>(())
         };
         let mut told = (0, 0);
-        let appender = Appender::begin(folder.path(), 5).unwrap();
+        let appender = Appender::begin(&*segments, 5).unwrap();
         let written = write(appender, &sizes, read, &mut |done, total| told = (done, total));
         let locations = written.unwrap().locations;
         assert!(told.0 == told.1 && told.1 > 1 << 20);
-        let reader = Reader::new(folder.path().to_owned()).unwrap();
+        let reader = Reader::new(segments.clone()).unwrap();
         for (location, content) in locations.iter().zip(&contents) {
             assert_eq!(*reader.read(*location, 0, content.len()).unwrap(), content[..]);
         }
-        let appender = Appender::begin(folder.path(), 6).unwrap();
+        let appender = Appender::begin(&*segments, 6).unwrap();
         let failing = |object, _, _: &mut [u8]| match object {
             20 => Err(failed(io::ErrorKind::InvalidData.into())),
             _ => Ok(()),
         };
         assert!(write(appender, &sizes, failing, &mut |_, _| {}).is_err());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(segments.list().unwrap().len(), 1);
     }
 }

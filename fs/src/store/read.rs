@@ -6,24 +6,21 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io;
 use std::ops::{Deref, Range};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-
 use super::buffers::{Buffer, Buffers};
 use super::frame_cache::{Frame, FrameCache};
 use super::readahead::{Streams, WIDEST_BYTES};
 use super::segment::{self, Directory, FOOTER_BYTES, FRAME_BYTES, HEADER_BYTES};
-use super::{Location, StoreError, segment_path};
+use super::segments::{Advice, SegmentSource, Segments};
+use super::{Location, StoreError};
 use crate::id::SegmentId;
 
 /// Orders to read ahead that may wait; what does not fit is read when it is asked for.
@@ -40,41 +37,41 @@ const KEPT: usize = 3 * WIDEST_BYTES / FRAME_BYTES;
 pub struct Segment {
     id: SegmentId,
     path: PathBuf,
-    file: File,
+    source: Box<dyn SegmentSource>,
     directory: Directory,
 }
 
 impl Segment {
     /// Opens a segment and checks its directory.
-    pub fn open(segments: &Path, id: SegmentId) -> Result<Self, StoreError> {
-        let path = segment_path(segments, id);
+    pub fn open(segments: &dyn Segments, id: SegmentId) -> Result<Self, StoreError> {
+        let path = segments.path(id);
         let at = StoreError::at(&path);
         let damaged = |offset, reason: &str| StoreError::Damaged {
             segment: id,
             offset,
             reason: reason.to_owned(),
         };
-        let file = File::open(&path).map_err(&at)?;
-        let length = file.metadata().map_err(&at)?.len();
+        let source = segments.open(id)?;
+        let length = source.length().map_err(&at)?;
         let least = (HEADER_BYTES + FOOTER_BYTES) as u64;
         if length < least {
             return Err(damaged(0, "it is too short to be a segment"));
         }
         let mut header = [0; HEADER_BYTES];
-        file.read_exact_at(&mut header, 0).map_err(&at)?;
+        source.read_exact_at(&mut header, 0).map_err(&at)?;
         if !segment::has_header(&header) {
             return Err(damaged(0, "it does not begin as a segment does"));
         }
         let mut footer = [0; FOOTER_BYTES];
-        file.read_exact_at(&mut footer, length - FOOTER_BYTES as u64).map_err(&at)?;
+        source.read_exact_at(&mut footer, length - FOOTER_BYTES as u64).map_err(&at)?;
         let whole = Directory::length(&footer).filter(|whole| *whole <= length);
         let whole = whole.ok_or_else(|| damaged(length, "its parts do not add up"))?;
         let mut bytes = vec![0; usize::try_from(whole).unwrap_or(usize::MAX)];
-        file.read_exact_at(&mut bytes, length - whole).map_err(&at)?;
+        source.read_exact_at(&mut bytes, length - whole).map_err(&at)?;
         let directory =
             Directory::decode(&bytes, length).map_err(|reason| damaged(length - whole, reason))?;
         drop(at);
-        Ok(Self { id, path, file, directory })
+        Ok(Self { id, path, source, directory })
     }
 
     /// Where its frames are.
@@ -98,7 +95,7 @@ impl Segment {
                 frame.resize(length, 0);
             }
             let frame = &mut frame[..length];
-            self.file.read_exact_at(frame, offset).map_err(|error| match error.kind() {
+            self.source.read_exact_at(frame, offset).map_err(|error| match error.kind() {
                 io::ErrorKind::UnexpectedEof => {
                     damaged(offset, "the file ends before its frame".to_owned())
                 }
@@ -125,13 +122,11 @@ impl Segment {
         found.ok_or(StoreError::Damaged { segment: self.id, offset: position, reason })
     }
 
-    fn advise(&self, frames: &Range<u32>, advice: PosixFadviseAdvice) {
+    fn advise(&self, frames: &Range<u32>, advice: Advice) {
         let from = self.directory.frame(frames.start).map(|(offset, _)| offset);
         let to = frames.end.checked_sub(1).and_then(|last| self.directory.frame(last));
         if let (Some(from), Some((last, length))) = (from, to) {
-            let bytes = last + length as u64 - from;
-            // Advice that is not taken costs time alone.
-            let _ = posix_fadvise(&self.file, from.cast_signed(), bytes.cast_signed(), advice);
+            self.source.advise(from, last + length as u64 - from, advice);
         }
     }
 }
@@ -156,7 +151,7 @@ impl Deref for Content {
     }
 }
 
-/// Reads from the segments in a folder; each is opened when it is first needed.
+/// Reads from segments; each is opened when it is first needed.
 #[derive(Debug)]
 pub struct Reader {
     shared: Arc<Shared>,
@@ -166,7 +161,7 @@ pub struct Reader {
 
 #[derive(Debug)]
 struct Shared {
-    segments: PathBuf,
+    segments: Arc<dyn Segments>,
     open: RwLock<HashMap<SegmentId, Arc<Segment>>>,
     cache: FrameCache,
     /// For frames in the cache, and for content that is joined from several.
@@ -176,8 +171,8 @@ struct Shared {
 }
 
 impl Reader {
-    /// A reader of the segments in `segments`, and a thread that reads ahead for it.
-    pub fn new(segments: PathBuf) -> io::Result<Self> {
+    /// A reader of segments, and a thread that reads ahead for it.
+    pub fn new(segments: Arc<dyn Segments>) -> io::Result<Self> {
         let cache = FrameCache::new(KEPT);
         let shared = Arc::new(Shared {
             segments,
@@ -218,7 +213,7 @@ impl Reader {
             self.read_ahead(&segment, first);
         } else {
             // One read of the disk instead of one a frame.
-            segment.advise(&(first..last + 1), PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+            segment.advise(&(first..last + 1), Advice::WillRead);
         }
         let within = usize::try_from(from % FRAME_BYTES as u64).unwrap_or(0);
         let size = usize::try_from(size).unwrap_or(usize::MAX);
@@ -281,7 +276,7 @@ impl Shared {
         if let Some(segment) = known {
             return Ok(segment);
         }
-        let segment = Arc::new(Segment::open(&self.segments, id)?);
+        let segment = Arc::new(Segment::open(&*self.segments, id)?);
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         Ok(open.entry(id).or_insert(segment).clone())
     }
@@ -300,14 +295,14 @@ impl Shared {
         loop {
             match orders.recv_timeout(IDLE) {
                 Ok((segment, frames)) => {
-                    segment.advise(&frames, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+                    segment.advise(&frames, Advice::WillRead);
                     for number in frames.clone() {
                         // Whoever reads it is told.
                         if self.frame(&segment, number).is_err() {
                             break;
                         }
                     }
-                    segment.advise(&frames, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+                    segment.advise(&frames, Advice::HasRead);
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.cache.clear();
@@ -323,11 +318,20 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::super::append::Appender;
+    use super::super::local::Local;
     use super::super::segment::FrameWriter;
     use super::*;
     use proptest::prelude::*;
 
-    fn write(segments: &Path, id: SegmentId, content: &[u8]) {
+    /// The segments of an empty folder.
+    fn segments() -> (tempfile::TempDir, Arc<Local>) {
+        let folder = tempfile::tempdir().unwrap();
+        let local = Local::of(folder.path());
+        local.create().unwrap();
+        (folder, local)
+    }
+
+    fn write(segments: &Local, id: SegmentId, content: &[u8]) {
         let mut appender = Appender::begin(segments, id).unwrap();
         let mut writer = FrameWriter::new().unwrap();
         for chunk in content.chunks(FRAME_BYTES) {
@@ -343,7 +347,7 @@ mod tests {
             sizes in proptest::collection::vec(0..(3 * FRAME_BYTES), 1..6),
             parts in proptest::collection::vec((any::<prop::sample::Index>(), 0..(3 * FRAME_BYTES as u64), 0..400_000_usize), 1..20),
         ) {
-            let folder = tempfile::tempdir().unwrap();
+            let (_folder, segments) = segments();
             let mut stream = Vec::new();
             let objects: Vec<_> = sizes.iter().enumerate().map(|(seed, size)| {
                 let content: Vec<u8> = (0..*size).map(|i| u8::try_from((i * i / 7 + seed) % 251).unwrap()).collect();
@@ -351,8 +355,8 @@ mod tests {
                 stream.extend_from_slice(&content);
                 (content, position)
             }).collect();
-            write(folder.path(), 7, &stream);
-            let reader = Reader::new(folder.path().to_owned()).unwrap();
+            write(&segments, 7, &stream);
+            let reader = Reader::new(segments).unwrap();
             for (which, from, length) in parts {
                 let (content, position) = which.get(&objects);
                 let location = Location { segment: 7, position: *position, size: content.len() as u64 };
@@ -366,15 +370,15 @@ mod tests {
 
     #[test]
     fn damage_is_an_error_and_an_unsealed_segment_leaves_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), 1, &[9; 1000]);
-        drop(Appender::begin(folder.path(), 2).unwrap());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        let path = segment_path(folder.path(), 1);
+        let (_folder, segments) = segments();
+        write(&segments, 1, &[9; 1000]);
+        drop(Appender::begin(&*segments, 2).unwrap());
+        assert_eq!(segments.list().unwrap().len(), 1);
+        let path = segments.path(1);
         let whole = std::fs::read(&path).unwrap();
         let location = Location { segment: 1, position: 0, size: 1000 };
         let read = |location| {
-            let reader = Reader::new(folder.path().to_owned()).unwrap();
+            let reader = Reader::new(segments.clone()).unwrap();
             reader.read(location, 0, 10).map(|content| content.to_vec())
         };
         assert_eq!(read(location).unwrap(), [9; 10]);
@@ -392,10 +396,10 @@ mod tests {
 
     #[test]
     fn a_segment_that_is_cut_while_it_is_open_is_an_error_to_its_reader() {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), 1, &[9; 1000]);
-        let segment = Segment::open(folder.path(), 1).unwrap();
-        std::fs::write(segment_path(folder.path(), 1), b"short").unwrap();
+        let (_folder, segments) = segments();
+        write(&segments, 1, &[9; 1000]);
+        let segment = Segment::open(&*segments, 1).unwrap();
+        std::fs::write(segments.path(1), b"short").unwrap();
         assert!(matches!(segment.frame(0, &mut Vec::new()), Err(StoreError::Damaged { .. })));
     }
 }

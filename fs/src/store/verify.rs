@@ -1,11 +1,11 @@
 //! Comparing objects in sealed segments with their digests.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::Location;
 use super::read::Segment;
 use super::segment::FRAME_BYTES;
+use super::segments::Segments;
 use crate::id::{Digest, ObjectId, SegmentId};
 
 /// An object that should be in a segment.
@@ -15,7 +15,7 @@ pub type Expected = (ObjectId, Location, Digest);
 /// positions. Returns those whose content is not what was stored, and why. `told` hears of bytes
 /// that were read.
 pub fn read_segment(
-    segments: &Path,
+    segments: &dyn Segments,
     id: SegmentId,
     objects: &[Expected],
     told: &mut dyn FnMut(u64),

@@ -54,7 +54,7 @@ fn stored(change: impl Fn(&Path, &mut Vec<UnpackedFile>)) -> (Store, Locked) {
         recorded: Recorded::default(),
         interpreter: interpreter.identity(),
     };
-    commit(&repository.catalog, &repository.segments, installed, &mut |_, _| {}).unwrap();
+    commit(&repository.catalog, &*repository.segments, installed, &mut |_, _| {}).unwrap();
     let spec = EnvironmentSpec {
         name: "e".to_owned(),
         owner: Owner::User,

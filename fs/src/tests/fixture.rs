@@ -118,7 +118,7 @@ impl Store {
                 recorded: Recorded::default(),
                 interpreter: spec.interpreter.identity(),
             };
-            commit(&repository.catalog, &repository.segments, installed, &mut |_, _| {})?;
+            commit(&repository.catalog, &*repository.segments, installed, &mut |_, _| {})?;
         }
         repository.publish(&spec, &wanted, &locked)?;
         self.shown.reload(&[]).unwrap();

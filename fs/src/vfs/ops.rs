@@ -12,6 +12,7 @@ use super::entered::Entered;
 use super::world::{Change, World, inode_of};
 use crate::id::ObjectId;
 use crate::store::buffers::Buffer;
+use crate::store::local::Local;
 use crate::store::read::{Content, Reader};
 use crate::store::{NOWHERE, StoreError};
 use crate::view::index::{Index, Kind};
@@ -102,7 +103,7 @@ impl Vfs {
         let world = World::load(&views, &World::default())?;
         Ok(Self {
             views,
-            reader: Reader::new(state.join("segments")).map_err(VfsError::Readahead)?,
+            reader: Reader::new(Local::of(state)).map_err(VfsError::Readahead)?,
             world: RwLock::new(Arc::new(world)),
             suspects: Mutex::default(),
             counters: Counters::default(),
