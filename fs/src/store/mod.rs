@@ -5,6 +5,8 @@
 
 pub mod append;
 pub mod buffers;
+#[cfg(test)]
+pub mod faulty;
 mod frame_cache;
 pub mod local;
 pub mod mapping;

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::{FileContent, Owner};
@@ -22,7 +23,10 @@ use crate::ingest::wanted::Wanted;
 use crate::interpreter::Interpreter;
 use crate::repository::{EnvironmentSpec, Mounted, Repository};
 use crate::requirements::Requirements;
+use crate::store::faulty::Faulty;
+use crate::store::local::Local;
 use crate::store::segment::FRAME_BYTES;
+use crate::store::segments::Segments;
 use crate::vfs::{FileKind, Vfs, VfsError};
 use crate::view::inode::{ENVS, SHOWN};
 
@@ -65,6 +69,17 @@ impl Store {
         let repository = open(folder.path());
         let shown = Shown(Vfs::open(&folder.path().join("state")).unwrap());
         Self { folder, repository, shown }
+    }
+
+    /// An empty one whose segments can be made to fail.
+    pub fn faulty() -> (Self, Arc<Faulty>) {
+        let folder = tempfile::tempdir().unwrap();
+        let local = Local::of(&folder.path().join("state"));
+        local.create().unwrap();
+        let segments = Faulty::of(local);
+        let repository = open_with(folder.path(), segments.clone());
+        let shown = Shown(Vfs::open(&folder.path().join("state")).unwrap());
+        (Self { folder, repository, shown }, segments)
     }
 
     /// What the next start finds.
@@ -197,6 +212,12 @@ pub fn open(folder: &Path) -> Repository {
     let (state, cache) = (folder.join("state"), folder.join("cache"));
     let (uv, mount) = ("/nowhere/uv".into(), folder.join("mount"));
     Repository::open(&state, &cache, uv, mount, Index::default()).unwrap()
+}
+
+fn open_with(folder: &Path, segments: Arc<dyn Segments>) -> Repository {
+    let (state, cache) = (folder.join("state"), folder.join("cache"));
+    let (uv, mount) = ("/nowhere/uv".into(), folder.join("mount"));
+    Repository::open_with(&state, &cache, uv, mount, Index::default(), segments).unwrap()
 }
 
 /// What an environment of packages has.
