@@ -75,6 +75,16 @@ impl Catalog {
         })
     }
 
+    /// Digest of a sealed segment; `None` if an earlier version has sealed it.
+    #[cfg(test)]
+    pub fn segment_digest(&self, segment: SegmentId) -> Result<Option<Digest>, CatalogError> {
+        self.read(|connection| {
+            let question = "SELECT digest FROM segments WHERE id = ?";
+            let digest = connection.query_row(question, [segment], |row| row.get(0))?;
+            Ok(Option::map(digest, Digest))
+        })
+    }
+
     /// Digests of all objects that can be read: of a quarantined one, good bytes are taken in again.
     pub fn sound_objects(&self) -> Result<HashSet<Digest>, CatalogError> {
         self.read(|connection| {
@@ -120,8 +130,8 @@ pub fn insert(
     objects: &[NewObject],
 ) -> rusqlite::Result<()> {
     transaction.execute(
-        "UPDATE segments SET bytes = ? WHERE id = ?",
-        params![sealed.bytes.cast_signed(), sealed.id],
+        "UPDATE segments SET bytes = ?, digest = ? WHERE id = ?",
+        params![sealed.bytes.cast_signed(), sealed.digest.0, sealed.id],
     )?;
     let mut statement = transaction.prepare(
         "INSERT INTO objects (digest, size, segment, position) VALUES (?, ?, ?, ?)

@@ -11,7 +11,7 @@ use std::thread;
 use super::append::Appender;
 use super::segment::{FRAME_BYTES, FrameWriter};
 use super::{Location, StoreError};
-use crate::id::SegmentId;
+use crate::id::{Digest, SegmentId};
 
 /// Frames that wait for the appending thread, at most.
 const WAITING: usize = 64;
@@ -68,8 +68,10 @@ fn cut(positions: &[u64], sizes: &[u64]) -> Vec<Vec<Slice>> {
 pub struct Sealed {
     /// Its number.
     pub id: SegmentId,
-    /// Length of its file in bytes.
+    /// Its length in bytes.
     pub bytes: u64,
+    /// Digest of all its bytes.
+    pub digest: Digest,
     /// Locations of the objects that were written, in their order.
     pub locations: Vec<Location>,
 }
@@ -128,7 +130,8 @@ pub fn write<E: From<StoreError> + Send>(
     let location =
         |(position, size): (&u64, &u64)| Location { segment: id, position: *position, size: *size };
     let locations = positions.iter().zip(sizes).map(location).collect();
-    Ok(Sealed { id, bytes: appender.seal(end)?, locations })
+    let (bytes, digest) = appender.seal(end)?;
+    Ok(Sealed { id, bytes, digest, locations })
 }
 
 /// A failure of the compressor.

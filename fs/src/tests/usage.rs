@@ -3,9 +3,23 @@
 use super::fixture::{Store, tree};
 use crate::gc::disk::Disk;
 use crate::gc::{Roots, Usage};
+use crate::id::Digest;
 
 fn usage(store: &Store) -> Usage {
     crate::gc::usage(&store.repository, &Roots::default()).unwrap()
+}
+
+#[test]
+fn a_segment_is_known_by_the_digest_of_its_bytes() {
+    let store = Store::new();
+    store.add("e", &[(1, 1)].into()).unwrap();
+    let catalog = &store.repository.catalog;
+    let segments = catalog.snapshot().unwrap().segments;
+    assert_eq!(segments.len(), 2);
+    for id in segments.into_keys() {
+        let content = std::fs::read(store.repository.segments.path(id)).unwrap();
+        assert_eq!(catalog.segment_digest(id).unwrap(), Some(Digest::of(&content)));
+    }
 }
 
 #[test]
