@@ -25,7 +25,7 @@ use crate::vfs::{FileKind, Vfs};
 use crate::view::compile::compile;
 use crate::view::index;
 use crate::view::inode::ROOT;
-use crate::view::plan::Content;
+use crate::view::merge::Content;
 use crate::view::published::{Published, index_path};
 
 /// Most nodes that a walk visits, and deepest folder: a damaged index may lead in circles.

@@ -31,8 +31,8 @@ mod view;
 pub use catalog::{CatalogError, Owner};
 pub use id::ObjectId;
 pub use ingest::confine::{Bind, Confine, ConfineError, Input, Job, JobOutput, Reach, Stop};
-pub use ingest::index::Index;
 pub use ingest::requirement::{Address, is_of_this_machine, split_authority};
+pub use ingest::search_scope::Index;
 pub use ingest::tryout::{try_python, try_uv};
 pub use ingest::wanted::check_requirements;
 pub use ingest::{AddError, Step, Unit};
@@ -44,7 +44,7 @@ pub use repository::{
 pub use requirements::Requirements;
 pub use store::StoreError;
 pub use vfs::{EMPTY_FOLDER, SHOWN_FOLDER, VIEWS_FOLDER};
-pub use view::plan::Conflict;
+pub use view::merge::Conflict;
 pub use view::published::{recently_changed, view_name};
 
 /// Where every sandbox sees its environment: the same path in all of them, so that what a process

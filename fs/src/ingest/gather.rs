@@ -10,11 +10,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::archives::Archives;
+use super::archive_cache::Kept;
+use super::archive_urls::Archives;
 use super::bytecode::Share;
 use super::confine::{Confine, Input, Stop};
-use super::heard::{self, Heard, Said};
-use super::kept::Kept;
+use super::download_progress::{self, Heard, Said};
 use super::lock::Locked;
 use super::requirement::Address;
 use super::staged::Staged;
@@ -303,7 +303,7 @@ impl Gather<'_> {
         job.network = Some(self.uv.reach(self.wanted));
         job.input = Input(places.urls().collect::<Vec<_>>().join("\n").into_bytes());
         let output = self.confine.run_heard(&job, &mut |line| {
-            if let Some(said) = heard::read(line) {
+            if let Some(said) = download_progress::read(line) {
                 if let Said::Done(place) = said {
                     // What is not there now is missed at the end.
                     let _ = arrived(place);
@@ -314,7 +314,7 @@ impl Gather<'_> {
         let said = String::from_utf8_lossy(&output.stderr);
         let mut failures = Vec::new();
         for line in said.lines() {
-            match heard::read(line) {
+            match download_progress::read(line) {
                 Some(Said::Failed(place, reason)) => {
                     let one = numbers.get(place).map(|number| locked[*number]);
                     let one = one.map(|one| format!("{} {}", one.name, one.version));
@@ -373,7 +373,7 @@ mod tests {
 
     use super::*;
     use crate::ingest::confine::{ConfineError, Job, JobOutput};
-    use crate::ingest::index::Index;
+    use crate::ingest::search_scope::Index;
     use crate::ingest::wheel::sample::interpreter;
     use crate::requirements::Requirements;
 

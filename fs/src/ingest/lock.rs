@@ -6,7 +6,7 @@ use pep440_rs::Version;
 use serde::{Deserialize, Serialize};
 
 use super::AddError;
-use super::archives::Archives;
+use super::archive_urls::Archives;
 use super::requirement::{Address, Requirement, normalise};
 use crate::id::Digest;
 

@@ -1,6 +1,6 @@
 //! Of the wheels that a lock has of a distribution, the one that is installed.
 
-use super::archives::Archives;
+use super::archive_urls::Archives;
 use super::lock::Locked;
 use super::wheel::tags;
 use crate::interpreter::Interpreter;

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::AddError;
-use super::archives::Archives;
-use super::marker;
+use super::archive_urls::Archives;
+use super::lock_marker;
 use super::requirement::normalise;
 
 /// What a lock says.
@@ -124,7 +124,7 @@ fn requirement(
         ));
     }
     let marker = package.marker.as_deref().unwrap_or_default();
-    let marker = marker::answer(marker, groups)
+    let marker = lock_marker::answer(marker, groups)
         .ok_or_else(|| refused("has a marker that cannot be read"))?;
     let has_address = |artifact: &&Artifact| artifact.url.is_some();
     let wheels = || package.wheels.iter().filter(has_address);

@@ -1,6 +1,6 @@
 //! Where the wheel with a given digest is, of several indexes that have the name and version.
 
-use super::archives::Archives;
+use super::archive_urls::Archives;
 use super::confine::Confine;
 use super::uv::Uv;
 use super::wanted::Wanted;

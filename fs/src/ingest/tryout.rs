@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::bytecode::Share;
 use super::confine::{Confine, Stop};
-use super::index::Index;
+use super::search_scope::Index;
 use super::uv::Uv;
 use super::wanted::Wanted;
 use super::{AddError, bytecode};

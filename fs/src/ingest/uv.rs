@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::built::Built;
 use super::confine::{Bind, Confine, Input, Job, JobOutput, Reach, Stop};
-use super::index::{Index, Places};
 use super::lock::{self, BUILT_INSIDE, Source};
 use super::requirement::{Choice, Requirement};
+use super::search_scope::{Index, Places};
 use super::wanted::Wanted;
 use super::{AddError, credentials};
 use crate::FIXED_PREFIX;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use pep440_rs::{Version, VersionSpecifiers};
 
-use super::archives::Archives;
+use super::archive_urls::Archives;
 use super::confine::Reach;
 use super::lock::Locked;
 use super::requirement::{Address, Choice, Line, LineError, Requirement};

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::environment::{Environment, EnvironmentSpec, Plain};
 use super::{Repository, beside};
-use crate::ingest::archives::Archives;
+use crate::ingest::archive_urls::Archives;
 use crate::ingest::built::Built;
 use crate::ingest::commit::{Incoming, Installed, commit};
 use crate::ingest::confine::{Confine, Stop};

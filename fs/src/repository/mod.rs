@@ -2,6 +2,7 @@
 
 mod add;
 mod clock;
+mod dependencies;
 mod environment;
 mod hold;
 mod imports;
@@ -9,7 +10,6 @@ mod keep;
 mod learned;
 mod mounted;
 mod publish;
-mod required;
 mod reserve;
 mod shown;
 mod subset;
@@ -24,10 +24,10 @@ use std::thread;
 
 use crate::catalog::{Catalog, CatalogError, Owner};
 use crate::ingest::AddError;
+use crate::ingest::archive_cache::Kept;
 use crate::ingest::claims::Claims;
 use crate::ingest::downloads::Downloads;
-use crate::ingest::index::Index;
-use crate::ingest::kept::Kept;
+use crate::ingest::search_scope::Index;
 use crate::ingest::staging::Memory;
 use crate::store::StoreError;
 use crate::store::local::Local;

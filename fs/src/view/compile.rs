@@ -7,7 +7,7 @@ use zerocopy::IntoBytes;
 use super::format::{
     EMPTY, FILE, FOLDER, Header, LINK, MAGIC, RawNode, RawObject, VERSION, checksum,
 };
-use super::plan::Content;
+use super::merge::Content;
 use crate::id::ObjectId;
 use crate::store::Location;
 use crate::view::inode::COPIES;

@@ -225,7 +225,7 @@ mod tests {
     use std::collections::{BTreeMap, HashMap};
 
     use super::super::compile::{compile, count_nodes};
-    use super::super::plan::Content;
+    use super::super::merge::Content;
     use super::*;
     use proptest::prelude::*;
 

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::compile::{compile, count_nodes};
-use super::plan::{Conflict, Content, Part, merge};
+use super::merge::{Conflict, Content, Part, merge};
 use super::published::{Published, distribution_name, index_path};
 use crate::catalog::{
     Catalog, CatalogError, NewView, Shown, StoredDistribution, StoredFile, StoredView,

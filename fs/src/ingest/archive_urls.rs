@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use super::AddError;
-use super::index::Places;
+use super::search_scope::Places;
 
 /// The address below which PyPI has its archives.
 const PUBLIC: &str = "https://files.pythonhosted.org/";
@@ -121,7 +121,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::index::Index;
+    use crate::ingest::search_scope::Index;
 
     fn offered(archives: &Archives, index: &Index) -> (Vec<String>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
