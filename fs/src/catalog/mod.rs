@@ -22,7 +22,7 @@ use rusqlite::{Connection, Transaction};
 use crate::durable::{crash, make_private};
 
 pub use environments::{Shown, StoredEnvironment};
-pub use objects::{NewObject, entered};
+pub use objects::{NewObject, remove_unless_entered};
 pub use owner::Owner;
 pub use packages::{FileContent, NewDistribution, StoredDistribution, StoredFile};
 pub use snapshot::{DistributionRow, Snapshot};

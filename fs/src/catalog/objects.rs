@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::{Catalog, CatalogError};
 use crate::id::{Digest, ObjectId, SegmentId};
 use crate::store::Location;
-use crate::store::pack::Sealed;
+use crate::store::pack::SealedSegment;
 use crate::store::segments::Segments;
 
 /// An object that is being stored.
@@ -21,7 +21,7 @@ pub struct NewObject {
 
 impl NewObject {
     /// The objects of a sealed segment, whose digests are in the order of their locations.
-    pub fn all(digests: impl IntoIterator<Item = Digest>, sealed: &Sealed) -> Vec<Self> {
+    pub fn all(digests: impl IntoIterator<Item = Digest>, sealed: &SealedSegment) -> Vec<Self> {
         let objects = digests.into_iter().zip(&sealed.locations);
         objects.map(|(digest, &location)| Self { digest, location }).collect()
     }
@@ -126,7 +126,7 @@ impl Catalog {
 /// Enters a sealed segment's objects. One that was quarantined is there from now on, and is so no more.
 pub fn insert(
     transaction: &Transaction<'_>,
-    sealed: &Sealed,
+    sealed: &SealedSegment,
     objects: &[NewObject],
 ) -> rusqlite::Result<()> {
     transaction.execute(
@@ -163,7 +163,7 @@ pub fn insert(
 
 /// What entering a sealed segment in the catalog has led to. On a disk that is full, a segment that
 /// was not entered is in the way; after other failures the next start knows whether it was.
-pub fn entered(
+pub fn remove_unless_entered(
     segments: &dyn Segments,
     id: SegmentId,
     entered: Result<(), CatalogError>,

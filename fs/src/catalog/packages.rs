@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, params};
 use super::objects::{self, NewObject};
 use super::{Catalog, CatalogError};
 use crate::id::{Digest, ObjectId};
-use crate::store::pack::Sealed;
+use crate::store::pack::SealedSegment;
 
 /// What a new distribution has at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Catalog {
     /// Enters a sealed segment, its objects, and the distributions that have them.
     pub fn store(
         &self,
-        sealed: &Sealed,
+        sealed: &SealedSegment,
         new_objects: &[NewObject],
         distributions: &[NewDistribution],
     ) -> Result<(), CatalogError> {

@@ -8,7 +8,7 @@ use super::objects::{self, NewObject};
 use super::{Catalog, CatalogError};
 use crate::id::{Digest, ObjectId, SegmentId};
 use crate::store::Location;
-use crate::store::pack::Sealed;
+use crate::store::pack::SealedSegment;
 
 /// Things of the catalog, by their keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Catalog {
     /// Enters a sealed segment and the objects that were moved there. Their views are stale.
     pub fn move_objects(
         &self,
-        sealed: &Sealed,
+        sealed: &SealedSegment,
         moved: &[(ObjectId, Location)],
     ) -> Result<(), CatalogError> {
         self.write(|transaction| {
@@ -106,7 +106,7 @@ impl Catalog {
     /// Damaged ones that no file has any more are forgotten.
     pub fn replace_files(
         &self,
-        sealed: &Sealed,
+        sealed: &SealedSegment,
         new: &[NewObject],
         distribution: i64,
         files: &[(String, Digest)],

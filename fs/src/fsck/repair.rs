@@ -9,7 +9,7 @@ use std::path::Path;
 use super::check::check;
 use super::quarantine::quarantine;
 use super::{COLLECT, Finding};
-use crate::catalog::{DistributionRow, NewObject, entered};
+use crate::catalog::{DistributionRow, NewObject, remove_unless_entered};
 use crate::gc::remove_empty;
 use crate::id::{Digest, ObjectId};
 use crate::ingest::commit::is_bytecode;
@@ -24,7 +24,7 @@ use crate::ingest::{AddError, Step};
 use crate::interpreter::Interpreter;
 use crate::repository::{Mounted, Repository, RepositoryError};
 use crate::store::append::Appender;
-use crate::store::pack::{self, Sealed};
+use crate::store::pack::{self, SealedSegment};
 use crate::store::read::Segment;
 use crate::view::index::Index;
 use crate::view::published::index_path;
@@ -76,10 +76,10 @@ struct Again<'a> {
     lost: &'a Lost,
     digest: Digest,
     size: u64,
-    source: Source<'a>,
+    source: Replacement<'a>,
 }
 
-enum Source<'a> {
+enum Replacement<'a> {
     Text(&'a [u8]),
     File(std::fs::File),
 }
@@ -274,7 +274,7 @@ fn write_again(
             lost,
             digest: Digest::of(text.as_bytes()),
             size: text.len() as u64,
-            source: Source::Text(text.as_bytes()),
+            source: Replacement::Text(text.as_bytes()),
         })
         .collect();
     let _turn = repository.turn();
@@ -297,7 +297,7 @@ fn store_again(
         let sealed = write_segment(repository, &same)?;
         let objects = same.iter().map(|one| one.lost.object);
         let moved: Vec<_> = objects.zip(sealed.locations.iter().copied()).collect();
-        entered(
+        remove_unless_entered(
             &*repository.segments,
             sealed.id,
             repository.catalog.move_objects(&sealed, &moved),
@@ -308,12 +308,15 @@ fn store_again(
         let new = NewObject::all(made.iter().map(|one| one.digest), &sealed);
         let files: Vec<_> = made.iter().map(|one| (one.lost.path.clone(), one.digest)).collect();
         let replaced = repository.catalog.replace_files(&sealed, &new, distribution, &files);
-        entered(&*repository.segments, sealed.id, replaced)?;
+        remove_unless_entered(&*repository.segments, sealed.id, replaced)?;
     }
     Ok(again.len() as u64)
 }
 
-fn write_segment(repository: &Repository, contents: &[&Again<'_>]) -> Result<Sealed, AddError> {
+fn write_segment(
+    repository: &Repository,
+    contents: &[&Again<'_>],
+) -> Result<SealedSegment, AddError> {
     let sizes: Vec<u64> = contents.iter().map(|one| one.size).collect();
     let read = |number: usize, from: u64, part: &mut [u8]| {
         let path = Path::new("staging");
@@ -361,7 +364,7 @@ impl<'a> Again<'a> {
         let file = unpacked.open(known).map_err(hostile)?;
         let (size, digest) = (known.size, known.content.object);
         let digest = digest.unwrap_or_else(|| Digest::of(&[]));
-        Ok(Self { lost, digest, size, source: Source::File(file) })
+        Ok(Self { lost, digest, size, source: Replacement::File(file) })
     }
 
     fn is_same(&self) -> bool {
@@ -369,7 +372,7 @@ impl<'a> Again<'a> {
     }
 }
 
-impl Source<'_> {
+impl Replacement<'_> {
     fn read(&self, from: u64, part: &mut [u8]) -> io::Result<()> {
         match self {
             Self::File(file) => file.read_exact_at(part, from),

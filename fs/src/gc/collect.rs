@@ -11,7 +11,7 @@ use super::plan::{Plan, plan};
 use super::usage::Usage;
 use crate::catalog::{Snapshot, Things};
 use crate::durable;
-use crate::ingest::archive_cache::Archive;
+use crate::ingest::archive_cache::CachedArchive;
 use crate::repository::{Mounted, Repository, RepositoryError};
 use crate::store::StoreError;
 use crate::view::published::{distribution_name, index_path};
@@ -128,7 +128,7 @@ fn collect_once(
 fn old_archives(
     repository: &Repository,
     snapshot: &Snapshot,
-) -> Result<Vec<Archive>, RepositoryError> {
+) -> Result<Vec<CachedArchive>, RepositoryError> {
     let stored = snapshot.distributions.values().filter_map(|row| row.archive.as_deref());
     let old = repository.kept.unused(&stored.collect(), ARCHIVES_STAY);
     Ok(old.map_err(StoreError::at(repository.kept.folder()))?)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::catalog::entered;
+use crate::catalog::remove_unless_entered;
 use crate::id::{ObjectId, SegmentId};
 use crate::repository::{Mounted, Repository, RepositoryError};
 use crate::store::append::Appender;
@@ -58,7 +58,11 @@ fn rewrite(
     let sealed = pack::write(appender, &sizes, read, &mut |_, _| {})?;
     let moved: Vec<_> =
         moving.iter().map(|(id, _)| *id).zip(sealed.locations.iter().copied()).collect();
-    Ok(entered(&*repository.segments, sealed.id, repository.catalog.move_objects(&sealed, &moved))?)
+    Ok(remove_unless_entered(
+        &*repository.segments,
+        sealed.id,
+        repository.catalog.move_objects(&sealed, &moved),
+    )?)
 }
 
 /// A segment's objects that are what was stored. The others stay where they are: what is

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::AddError;
 use super::trace::Recorded;
 use super::unpacked::{Unpacked, UnpackedFile};
-use crate::catalog::{Catalog, FileContent, NewDistribution, NewObject, entered};
+use crate::catalog::{Catalog, FileContent, NewDistribution, NewObject, remove_unless_entered};
 use crate::id::Digest;
 use crate::store::append::Appender;
 use crate::store::pack;
@@ -75,7 +75,7 @@ pub fn commit(
     let distributions: Vec<_> =
         incoming.iter().map(|one| assemble(one, &recorded.trace, &interpreter)).collect();
     let stored = catalog.store(&sealed, &objects, &distributions);
-    Ok(entered(segments, sealed.id, stored)?)
+    Ok(remove_unless_entered(segments, sealed.id, stored)?)
 }
 
 /// First what was seen to be read, in that order, but large files, of which only parts are, after

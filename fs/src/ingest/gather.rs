@@ -10,11 +10,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::archive_cache::Kept;
-use super::archive_urls::Archives;
+use super::archive_cache::ArchiveCache;
+use super::archive_urls::ArchiveUrls;
 use super::bytecode::Share;
 use super::confine::{Confine, Input, Stop};
-use super::download_progress::{self, Heard, Said};
+use super::download_progress::{self, DownloadEvent, DownloadProgress};
 use super::lock::Locked;
 use super::requirement::Address;
 use super::staged::Staged;
@@ -40,7 +40,7 @@ pub struct Gather<'a> {
     /// Where packages are, and what they are for.
     pub uv: &'a Uv<'a>,
     /// Archives that are here.
-    pub kept: &'a Kept,
+    pub kept: &'a ArchiveCache,
     /// What the lock was made for, with where archives are.
     pub wanted: &'a Wanted,
     /// Empty folders, which have what is gathered as long as that is needed.
@@ -61,22 +61,22 @@ pub struct Gathered {
 }
 
 /// Where an archive is.
-enum Place {
+enum Obtained {
     /// Among those that are kept.
-    Kept,
+    ArchiveCache,
     /// Where others have written it.
     File(File),
 }
 
 enum Event {
-    Said(Said),
+    Download(DownloadEvent),
     /// A distribution is there; or its archive was not what it should be, and is to be fetched again.
     Over(usize, Box<Result<Option<Gathered>, AddError>>),
     /// Nothing more is fetched.
     Fetched(Result<(), AddError>),
 }
 
-type Queue = Sender<(usize, Place)>;
+type Queue = Sender<(usize, Obtained)>;
 
 impl Gather<'_> {
     /// Gathers distributions, in the order in which they are given, with the bytecode that imports may
@@ -115,10 +115,10 @@ impl Gather<'_> {
             for _ in 0..workers {
                 let tell = tell.clone();
                 scope.spawn(move || {
-                    while let Some((number, place)) = next(waiting)
+                    while let Some((number, obtained)) = next(waiting)
                         && !self.stop.is_called()
                     {
-                        let one = self.one(number, locked[number], place);
+                        let one = self.one(number, locked[number], obtained);
                         let _ = tell.send(Event::Over(number, Box::new(one)));
                     }
                 });
@@ -130,9 +130,9 @@ impl Gather<'_> {
             for number in &numbers {
                 let one = locked[*number];
                 match self.built(one)? {
-                    Some(file) => drop(queue.send((*number, Place::File(file)))),
+                    Some(file) => drop(queue.send((*number, Obtained::File(file)))),
                     None if is_kept && self.kept.may_have(one) => {
-                        drop(queue.send((*number, Place::Kept)));
+                        drop(queue.send((*number, Obtained::ArchiveCache)));
                     }
                     None => absent.push(*number),
                 }
@@ -146,10 +146,10 @@ impl Gather<'_> {
                     let _ = tell.send(Event::Fetched(fetched));
                 });
             }
-            let (mut heard, mut done, mut failed) = (Heard::default(), 0, None);
+            let (mut heard, mut done, mut failed) = (DownloadProgress::default(), 0, None);
             for event in events {
                 let failure = match event {
-                    Event::Said(said) => {
+                    Event::Download(said) => {
                         let name = |number: usize| {
                             absent.get(number).map_or("", |number| &*locked[*number].name)
                         };
@@ -200,11 +200,11 @@ impl Gather<'_> {
         &self,
         number: usize,
         locked: &Locked,
-        place: Place,
+        obtained: Obtained,
     ) -> Result<Option<Gathered>, AddError> {
-        let verified = match place {
-            Place::Kept => self.kept.find(locked)?,
-            Place::File(file) => Some(self.kept.take(locked, &file)?.ok_or_else(|| {
+        let verified = match obtained {
+            Obtained::ArchiveCache => self.kept.find(locked)?,
+            Obtained::File(file) => Some(self.kept.take(locked, &file)?.ok_or_else(|| {
                 let Locked { name, version, hashes, .. } = locked;
                 let hashes = hashes.join(" or ");
                 AddError::unsatisfiable(format!(
@@ -217,8 +217,8 @@ impl Gather<'_> {
         let interpreter = self.uv.interpreter;
         let expected = expected(locked, interpreter);
         let unpacking = Unpacking::of(&verified.file, &expected)?;
-        let place = self.staging.take(&locked.name, unpacking.bytes())?;
-        let root = place.join("wheels").join(number.to_string());
+        let staged = self.staging.take(&locked.name, unpacking.bytes())?;
+        let root = staged.join("wheels").join(number.to_string());
         folder(&root)?;
         let mut unpacked = unpacking.into_folder(&root)?;
         let mut left: &[Share] = if interpreter.is_present {
@@ -288,40 +288,40 @@ impl Gather<'_> {
         argv.extend([list, Path::new(WORK_INSIDE).join(FETCHED).into()]);
         let work = Staged::open(self.uv.work)?;
         let mut left: Vec<Option<usize>> = numbers.iter().copied().map(Some).collect();
-        let mut arrived = |place: usize| -> Result<(), AddError> {
-            let Some(number) = left.get_mut(place).and_then(Option::take) else { return Ok(()) };
-            let path = format!("{FETCHED}/{place}");
+        let mut arrived = |line: usize| -> Result<(), AddError> {
+            let Some(number) = left.get_mut(line).and_then(Option::take) else { return Ok(()) };
+            let path = format!("{FETCHED}/{line}");
             let (file, ..) = work.open_file(&path).map_err(AddError::at(Path::new(&path)))?;
-            drop(queue.send((number, Place::File(file))));
+            drop(queue.send((number, Obtained::File(file))));
             Ok(())
         };
-        let places = self.uv.places(self.wanted);
+        let scope = self.uv.scope(self.wanted);
         let mut job = self.uv.job("fetching archives", argv, None);
         job.stop = self.stop.clone();
         // What is said to uv alone.
         job.argv.remove(1);
         job.network = Some(self.uv.reach(self.wanted));
-        job.input = Input(places.urls().collect::<Vec<_>>().join("\n").into_bytes());
+        job.input = Input(scope.urls().collect::<Vec<_>>().join("\n").into_bytes());
         let output = self.confine.run_heard(&job, &mut |line| {
             if let Some(said) = download_progress::read(line) {
-                if let Said::Done(place) = said {
+                if let DownloadEvent::Done(line) = said {
                     // What is not there now is missed at the end.
-                    let _ = arrived(place);
+                    let _ = arrived(line);
                 }
-                let _ = tell.send(Event::Said(said));
+                let _ = tell.send(Event::Download(said));
             }
         })?;
         let said = String::from_utf8_lossy(&output.stderr);
         let mut failures = Vec::new();
         for line in said.lines() {
             match download_progress::read(line) {
-                Some(Said::Failed(place, reason)) => {
-                    let one = numbers.get(place).map(|number| locked[*number]);
+                Some(DownloadEvent::Failed(line, reason)) => {
+                    let one = numbers.get(line).map(|number| locked[*number]);
                     let one = one.map(|one| format!("{} {}", one.name, one.version));
                     failures.push(format!("{}: {reason}", one.unwrap_or_default()));
                 }
                 // Not each line is heard.
-                Some(Said::Done(place)) => arrived(place)?,
+                Some(DownloadEvent::Done(line)) => arrived(line)?,
                 _ => {}
             }
         }
@@ -333,7 +333,7 @@ impl Gather<'_> {
             failures.push(format!("{end} (status {})", output.status));
         }
         failures.extend(output.refused.iter().cloned());
-        let explanation = credentials::hide_all(&failures.join("\n"), &places.secrets());
+        let explanation = credentials::hide_all(&failures.join("\n"), &scope.secrets());
         Err(AddError::Fetch { explanation })
     }
 }
@@ -349,7 +349,7 @@ pub fn expected<'a>(
 }
 
 /// Where a lock says that a distribution's archive is.
-fn address<'a>(locked: &'a Locked, archives: &'a Archives) -> Option<&'a str> {
+fn address<'a>(locked: &'a Locked, archives: &'a ArchiveUrls) -> Option<&'a str> {
     let direct = || locked.url.as_deref().map(|url| url.split('#').next().unwrap_or(url));
     let known = locked.hashes.iter().find_map(|hash| archives.address(&locked.name, hash));
     known.or_else(direct).filter(|url| Address::parse(url).is_ok())
@@ -363,7 +363,7 @@ fn gone(locked: &Locked) -> AddError {
     AddError::Fetch { explanation }
 }
 
-fn next(waiting: &Mutex<Receiver<(usize, Place)>>) -> Option<(usize, Place)> {
+fn next(waiting: &Mutex<Receiver<(usize, Obtained)>>) -> Option<(usize, Obtained)> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
@@ -373,7 +373,7 @@ mod tests {
 
     use super::*;
     use crate::ingest::confine::{ConfineError, Job, JobOutput};
-    use crate::ingest::search_scope::Index;
+    use crate::ingest::search_scope::IndexOptions;
     use crate::ingest::wheel::sample::interpreter;
     use crate::requirements::Requirements;
 
@@ -404,7 +404,7 @@ mod tests {
     fn what_is_fetched_beside_a_wheel_that_is_refused_is_fetched_no_more() {
         let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
         let [work, cache, disk] = &folders;
-        let (interpreter, index) = (interpreter(), Index::default());
+        let (interpreter, index) = (interpreter(), IndexOptions::default());
         let uv = Uv {
             binary: Path::new("/usr/bin/uv"),
             cache: None,
@@ -422,7 +422,7 @@ mod tests {
             let (name, version) = (name.to_owned(), "1".to_owned());
             Locked { name, version, url: None, hashes: vec![hash], source: None }
         });
-        let (kept, stop) = (Kept::open(cache.path()).unwrap(), Stop::default());
+        let (kept, stop) = (ArchiveCache::open(cache.path()).unwrap(), Stop::default());
         let (confine, staging) = (Endless(work.path()), Staging::of(disk.path(), None).unwrap());
         let (uv, kept, staging) = (&uv, &kept, &staging);
         let gather = Gather { confine: &confine, uv, kept, wanted: &wanted, staging, stop: &stop };

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::AddError;
-use super::archive_urls::Archives;
+use super::archive_urls::ArchiveUrls;
 use super::lock_marker;
 use super::requirement::normalise;
 
@@ -16,7 +16,7 @@ pub struct Pylock {
     /// Lines of a requirements file: each distribution by version or address, with its hashes.
     pub requirements: Vec<String>,
     /// Where their wheels are.
-    pub archives: Archives,
+    pub archives: ArchiveUrls,
     /// Versions of Python that it is for.
     pub requires_python: Option<String>,
     /// Whether it is for certain environments alone.
@@ -91,7 +91,7 @@ pub fn read(text: &str) -> Result<Pylock, AddError> {
         document.environments.iter().map(|marker| format!("({marker})")).collect();
     let environments = environments.join(" or ");
     let mut requirements = Vec::new();
-    let mut archives = Archives::default();
+    let mut archives = ArchiveUrls::default();
     for package in &document.packages {
         requirements.push(requirement(package, &environments, &document.default_groups)?);
         for wheel in &package.wheels {

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::built::Built;
 use super::confine::{Confine, Input, JobOutput};
-use super::lock::Source;
+use super::lock::SourceDistribution;
 use super::requirement::normalise;
 use super::uv::{Uv, WORK_INSIDE};
 use super::wanted::Wanted;
@@ -69,8 +69,8 @@ pub fn build(
         return Ok(());
     }
     let (work, environment) = (folder.join("work"), folder.join("environment"));
-    for place in [&work, &environment] {
-        fs::create_dir(place).map_err(AddError::at(place))?;
+    for folder in [&work, &environment] {
+        fs::create_dir(folder).map_err(AddError::at(folder))?;
     }
     let uv = Uv { work: &work, built: None, ..*uv };
     let (archive, project) = fetch(confine, &uv, wanted, package, &source)?;
@@ -89,7 +89,7 @@ fn fetch(
     uv: &Uv<'_>,
     wanted: &Wanted,
     package: &str,
-    source: &Source,
+    source: &SourceDistribution,
 ) -> Result<(PathBuf, String), AddError> {
     let name = source.url.rsplit('/').next().unwrap_or_default();
     let name = name.split(['?', '#']).next().unwrap_or_default();
@@ -98,16 +98,15 @@ fn fetch(
     argv.extend(["-I", "-S", "-c", FETCH].map(Into::into));
     argv.extend([source.url.clone().into(), source.sha256.clone().into()]);
     argv.push(archive.clone().into());
-    let places = uv.places(wanted);
+    let scope = uv.scope(wanted);
     let mut job = uv.job("fetching a source distribution", argv, None);
     job.argv.remove(1);
     job.network = Some(uv.reach(wanted));
-    job.input = Input(places.urls().collect::<Vec<_>>().join("\n").into_bytes());
+    job.input = Input(scope.urls().collect::<Vec<_>>().join("\n").into_bytes());
     let output = confine.run(&job)?;
     if output.status != 0 {
         let said = String::from_utf8_lossy(&output.stderr);
-        let said =
-            credentials::hide_all(said.lines().last().unwrap_or_default(), &places.secrets());
+        let said = credentials::hide_all(said.lines().last().unwrap_or_default(), &scope.secrets());
         let reasons = output.refused.iter().map(String::as_str);
         let explanation: Vec<&str> = [said.as_str()].into_iter().chain(reasons).collect();
         let explanation = format!("{package} {}: {}", source.version, explanation.join("; "));

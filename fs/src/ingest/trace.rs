@@ -29,7 +29,7 @@ const LIBRARIES: [&str; 3] = ["/usr/lib", "/lib", "/lib64"];
 
 /// What is imported.
 #[derive(Debug, Default)]
-pub struct Wanted {
+pub struct TraceRequest {
     /// Modules, in order.
     pub modules: Vec<String>,
     /// Packages whose public subpackages are imported after them.
@@ -56,7 +56,7 @@ pub fn record(
     beside: &[PathBuf],
     work: &Path,
     interpreter: &Interpreter,
-    (wanted, stop): (&Wanted, &Stop),
+    (wanted, stop): (&TraceRequest, &Stop),
 ) -> Recorded {
     if wanted.modules.is_empty() {
         return Recorded::default();

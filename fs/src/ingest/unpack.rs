@@ -17,7 +17,7 @@ use super::top_level::modules;
 use super::unpacked::{Unpacked, UnpackedFile};
 use super::wheel::Flaw;
 use super::wheel::archive::{Archive, CopyError};
-use super::wheel::layout::{Expected, Plan, Planned, Source};
+use super::wheel::layout::{Expected, FileSource, Layout, Planned};
 use super::wheel::scripts::Rewriting;
 use super::{AddError, folder, record};
 use crate::catalog::FileContent;
@@ -47,7 +47,7 @@ pub fn unpack(
 /// A wheel that can be unpacked, as far as its lists say.
 pub struct Unpacking<'a> {
     archive: Archive,
-    plan: Plan,
+    plan: Layout,
     expected: &'a Expected<'a>,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Unpacking<'a> {
     pub fn of(archive: &Arc<File>, expected: &'a Expected<'a>) -> Result<Self, AddError> {
         let plan = || {
             let (mut archive, entries) = Archive::open(archive.clone())?;
-            let plan = Plan::of(&mut archive, entries, expected)?;
+            let plan = Layout::of(&mut archive, entries, expected)?;
             Ok(Self { archive, plan, expected })
         };
         plan().map_err(refused(expected.name))
@@ -65,8 +65,8 @@ impl<'a> Unpacking<'a> {
     /// Bytes of all content that is in the archive.
     pub fn bytes(&self) -> u64 {
         let sizes = self.plan.files.iter().map(|file| match &file.source {
-            Source::Entry(entry, _) | Source::Script(entry, _) => entry.size,
-            Source::Text(text) => text.len() as u64,
+            FileSource::Entry(entry, _) | FileSource::Script(entry, _) => entry.size,
+            FileSource::Text(text) => text.len() as u64,
         });
         sizes.fold(0, u64::saturating_add)
     }
@@ -85,7 +85,7 @@ impl<'a> Unpacking<'a> {
             folders.iter().try_for_each(|path| folder(&root.join(path)))?;
         }
         let next = AtomicUsize::new(0);
-        let share = || -> Result<Vec<(UnpackedFile, Listed)>, AddError> {
+        let share = || -> Result<Vec<(UnpackedFile, RecordLine)>, AddError> {
             let (mut archive, mut done) = (archive.clone(), Vec::new());
             while let Some(file) = plan.files.get(next.fetch_add(1, Ordering::Relaxed)) {
                 done.push(write(&mut archive, file, root, expected.name)?);
@@ -115,7 +115,7 @@ impl<'a> Unpacking<'a> {
         let record = Planned {
             path: plan.record.clone(),
             listed: String::new(),
-            source: Source::Text(lines),
+            source: FileSource::Text(lines),
             executable: plan.is_record_executable,
         };
         files.push(write(&mut archive.clone(), &record, root, expected.name)?.0);
@@ -137,9 +137,9 @@ fn refused(name: &str) -> impl Fn(Flaw) -> AddError + use<'_> {
 }
 
 /// A path as RECORD has it, by which that is sorted, and its line there.
-type Listed = (String, String);
+type RecordLine = (String, String);
 
-fn listed(path: &str, hash: &str, size: &str) -> Listed {
+fn listed(path: &str, hash: &str, size: &str) -> RecordLine {
     (path.to_owned(), record::line(path, hash, size))
 }
 
@@ -170,7 +170,7 @@ fn write(
     planned: &Planned,
     root: Option<&Path>,
     name: &str,
-) -> Result<(UnpackedFile, Listed), AddError> {
+) -> Result<(UnpackedFile, RecordLine), AddError> {
     let path = root.map(|root| root.join(&planned.path));
     let mode = if planned.executable { 0o755 } else { 0o644 };
     let at = |error| AddError::at(path.as_deref().unwrap_or(Path::new("")))(error);
@@ -183,17 +183,17 @@ fn write(
         }
         None => None,
     };
-    let is_summed = !matches!(planned.source, Source::Entry(..));
+    let is_summed = !matches!(planned.source, FileSource::Entry(..));
     let sum = is_summed.then(Sha256::new);
     let mut target = Target { file, digest: blake3::Hasher::new(), size: 0, sum };
     let mut fields = (String::new(), String::new());
     match &planned.source {
-        Source::Text(text) => target.write(text.as_bytes()).map_err(at)?,
-        Source::Entry(entry, line) | Source::Script(entry, line) => {
+        FileSource::Text(text) => target.write(text.as_bytes()).map_err(at)?,
+        FileSource::Entry(entry, line) | FileSource::Script(entry, line) => {
             let claim = line.as_ref().map(|line| &line.claim);
             let mut original = claim.and_then(|claim| claim.sha256.as_ref()).map(|_| Sha256::new());
             let mut rewriting =
-                matches!(planned.source, Source::Script(..)).then(Rewriting::default);
+                matches!(planned.source, FileSource::Script(..)).then(Rewriting::default);
             let copied = archive.copy(entry, &mut |part| {
                 if let Some(original) = &mut original {
                     original.update(part);

@@ -169,8 +169,8 @@ impl Filesystem for Adapter {
             Ok(entries) => entries,
             Err(error) => return reply.error(error),
         };
-        for DirectoryEntry { place, name, attributes } in entries {
-            if reply.add(INodeNo(attributes.inode), place, file_type(attributes.kind), name) {
+        for DirectoryEntry { offset, name, attributes } in entries {
+            if reply.add(INodeNo(attributes.inode), offset, file_type(attributes.kind), name) {
                 break;
             }
         }
@@ -190,9 +190,9 @@ impl Filesystem for Adapter {
             Ok(entries) => entries,
             Err(error) => return reply.error(error),
         };
-        for DirectoryEntry { place, name, attributes } in entries {
+        for DirectoryEntry { offset, name, attributes } in entries {
             let inode = INodeNo(attributes.inode);
-            if reply.add(inode, place, name, &ALWAYS, &attr(&attributes), Generation(0)) {
+            if reply.add(inode, offset, name, &ALWAYS, &attr(&attributes), Generation(0)) {
                 break;
             }
         }

@@ -21,7 +21,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 
 use super::attach::Attachment;
 use super::control::{Order, Report, Served};
-use super::conversation::{Line, Numbered};
+use super::conversation::{Numbered, Responder};
 use super::predecessor;
 use super::server::{Orphaned, Role, Server, ServerError};
 
@@ -85,8 +85,8 @@ pub fn keep(state: &Path, mountpoint: &Path, role: Role, orphaned: Orphaned) -> 
     let hearing = keeper.clone();
     thread::Builder::new()
         .name("signals".to_owned())
-        .spawn(move || hearing.follow_signals(&signals))?;
-    if let Err(error) = keeper.follow(Line::new(socket)) {
+        .spawn(move || hearing.handle_signals(&signals))?;
+    if let Err(error) = keeper.answer(Responder::new(socket)) {
         tracing::error!(%error, "talking to the supervisor");
     }
     keeper.orphan();
@@ -98,7 +98,7 @@ pub fn keep(state: &Path, mountpoint: &Path, role: Role, orphaned: Orphaned) -> 
 
 impl Keeper {
     /// Does what the supervisor says until it is gone.
-    fn follow(self: &Arc<Self>, mut line: Line) -> io::Result<()> {
+    fn answer(self: &Arc<Self>, mut line: Responder) -> io::Result<()> {
         line.say(&Numbered { number: 0, body: Report::Keeping })?;
         while let Some(Numbered { number, body }) = line.hear()? {
             let report = match body {
@@ -121,7 +121,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn follow_signals(&self, signals: &SigSet) {
+    fn handle_signals(&self, signals: &SigSet) {
         loop {
             match signals.wait() {
                 Ok(STOP) => self.stop(),
@@ -134,9 +134,9 @@ impl Keeper {
     fn serve(self: &Arc<Self>) -> io::Result<()> {
         let server = self.attachment.serve(&self.binary, &self.state, self.role)?;
         *self.server() = Some(Arc::new(server));
-        for (name, follow) in [("watch", Self::watch as fn(&Self)), ("pulse", Self::pulse)] {
+        for (name, run) in [("watch", Self::watch as fn(&Self)), ("pulse", Self::pulse)] {
             let keeper = self.clone();
-            thread::Builder::new().name(name.to_owned()).spawn(move || follow(&keeper))?;
+            thread::Builder::new().name(name.to_owned()).spawn(move || run(&keeper))?;
         }
         Ok(())
     }
@@ -262,7 +262,7 @@ impl Keeper {
     }
 
     /// Ends the server, and gives the connection to whoever has the other end of the line.
-    fn hand_over(&self, line: &Line) -> io::Result<()> {
+    fn hand_over(&self, line: &Responder) -> io::Result<()> {
         *self.is_ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.kill();
         let server = self.server().clone();

@@ -91,7 +91,7 @@ fn replace_always(command: &mut Command, far: &OwnedFd, number: &AtomicU32) {
 
 /// What was heard.
 #[derive(Debug)]
-pub enum Heard {
+pub enum Message {
     /// A folder was entered.
     Entered(Entered),
     /// None was for as long as was waited.
@@ -101,7 +101,7 @@ pub enum Heard {
 }
 
 /// Waits for the next folder.
-pub fn hear(socket: &OwnedFd, wait: PollTimeout) -> io::Result<Heard> {
+pub fn hear(socket: &OwnedFd, wait: PollTimeout) -> io::Result<Message> {
     let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     let mut message = [0; MOST_BYTES];
     loop {
@@ -110,11 +110,11 @@ pub fn hear(socket: &OwnedFd, wait: PollTimeout) -> io::Result<Heard> {
             _ => recv(socket.as_raw_fd(), &mut message, MsgFlags::empty()).map(Some),
         });
         match heard {
-            Ok(None) => return Ok(Heard::Nothing),
-            Ok(Some(0)) => return Ok(Heard::End),
+            Ok(None) => return Ok(Message::Nothing),
+            Ok(Some(0)) => return Ok(Message::End),
             Ok(Some(length)) => {
                 let message = message.get(..length).unwrap_or_default();
-                return Ok(Heard::Entered(serde_json::from_slice(message)?));
+                return Ok(Message::Entered(serde_json::from_slice(message)?));
             }
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),

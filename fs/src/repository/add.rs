@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::environment::{Environment, EnvironmentSpec, Plain};
 use super::{Repository, beside};
-use crate::ingest::archive_urls::Archives;
+use crate::ingest::archive_urls::ArchiveUrls;
 use crate::ingest::built::Built;
 use crate::ingest::commit::{Incoming, Installed, commit};
 use crate::ingest::confine::{Confine, Stop};
@@ -100,7 +100,7 @@ impl Repository {
             let chosen = lock::parse(&text)?;
             let found = match wanted.mistaken(&chosen) {
                 Some(package) => uv.find_wheels(confine, wanted, &package)?,
-                None => Archives::default(),
+                None => ArchiveUrls::default(),
             };
             if found.is_empty() {
                 // Where uv has found them: a lock may say where they were.
@@ -288,12 +288,12 @@ impl Repository {
 /// The files that importing new distributions reads, with what is `present` beside them.
 fn trace(gather: &Gather<'_>, gathered: &[Gathered], present: &[PathBuf]) -> Recorded {
     let Gather { confine, uv, wanted, staging, stop, .. } = *gather;
-    let place = staging.merged();
-    match merge(gathered.iter().map(|one| &one.unpacked), uv.interpreter, &place) {
+    let root = staging.merged();
+    match merge(gathered.iter().map(|one| &one.unpacked), uv.interpreter, &root) {
         Ok(()) => {
             let wanted = to_import(gathered, &wanted.requested);
             let wanted = (&wanted, stop);
-            trace::record(confine, &place, present, uv.work, uv.interpreter, wanted)
+            trace::record(confine, &root, present, uv.work, uv.interpreter, wanted)
         }
         // They exclude each other, which publishing tells.
         Err(error) => {
@@ -305,11 +305,11 @@ fn trace(gather: &Gather<'_>, gathered: &[Gathered], present: &[PathBuf]) -> Rec
 
 /// What to import of new distributions to see what that reads: what was asked for first, as
 /// functions will.
-fn to_import(gathered: &[Gathered], requested: &BTreeSet<String>) -> trace::Wanted {
+fn to_import(gathered: &[Gathered], requested: &BTreeSet<String>) -> trace::TraceRequest {
     let modules_of = |one: &Gathered| one.unpacked.modules.clone();
     let (asked, other): (Vec<_>, Vec<_>) =
         gathered.iter().partition(|one| requested.contains(&one.unpacked.name));
     let explored: Vec<String> = asked.into_iter().flat_map(modules_of).collect();
     let modules = explored.iter().cloned().chain(other.into_iter().flat_map(modules_of));
-    trace::Wanted { modules: modules.collect(), explored }
+    trace::TraceRequest { modules: modules.collect(), explored }
 }

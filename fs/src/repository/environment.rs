@@ -108,7 +108,7 @@ impl Environment {
 }
 
 /// Name among the distributions of a view of what makes it look like an environment.
-pub(crate) const FRAME: &str = "venv";
+pub(crate) const VENV: &str = "venv";
 
 /// Digest of what an environment has: its interpreter and its distributions.
 pub(crate) fn digest<'a>(

@@ -24,10 +24,10 @@ use std::thread;
 
 use crate::catalog::{Catalog, CatalogError, Owner};
 use crate::ingest::AddError;
-use crate::ingest::archive_cache::Kept;
+use crate::ingest::archive_cache::ArchiveCache;
 use crate::ingest::claims::Claims;
 use crate::ingest::downloads::Downloads;
-use crate::ingest::search_scope::Index;
+use crate::ingest::search_scope::IndexOptions;
 use crate::ingest::staging::Memory;
 use crate::store::StoreError;
 use crate::store::local::Local;
@@ -96,11 +96,11 @@ pub struct Repository {
     /// For wheels that are being unpacked, besides that folder.
     memory: Option<Arc<Memory>>,
     pub(crate) downloads: Downloads,
-    pub(crate) kept: Kept,
+    pub(crate) kept: ArchiveCache,
     pub(crate) built: PathBuf,
     pub(crate) uv: PathBuf,
     mount: PathBuf,
-    pub(crate) index: Index,
+    pub(crate) index: IndexOptions,
     pub(crate) catalog: Catalog,
     /// Views that are shown although no environment's name stands for them.
     retained: Mutex<BTreeSet<String>>,
@@ -129,7 +129,7 @@ impl Repository {
         cache: &Path,
         uv: PathBuf,
         mount: PathBuf,
-        index: Index,
+        index: IndexOptions,
     ) -> Result<Self, RepositoryError> {
         let segments = Local::of(state);
         segments.create()?;
@@ -142,7 +142,7 @@ impl Repository {
         cache: &Path,
         uv: PathBuf,
         mount: PathBuf,
-        index: Index,
+        index: IndexOptions,
         segments: Arc<dyn Segments>,
     ) -> Result<Self, RepositoryError> {
         let catalog = {
@@ -157,7 +157,7 @@ impl Repository {
             staging: state.join("staging"),
             memory: None,
             downloads: Downloads::open(cache).map_err(StoreError::at(cache))?,
-            kept: Kept::open(cache).map_err(StoreError::at(cache))?,
+            kept: ArchiveCache::open(cache).map_err(StoreError::at(cache))?,
             built: cache.join("built"),
             uv,
             mount,

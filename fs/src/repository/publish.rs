@@ -6,7 +6,8 @@ use super::Repository;
 use super::environment::{self, Environment, EnvironmentSpec};
 use crate::catalog::Owner;
 use crate::catalog::{
-    FileContent, NewDistribution, NewObject, StoredDistribution, StoredEnvironment, entered,
+    FileContent, NewDistribution, NewObject, StoredDistribution, StoredEnvironment,
+    remove_unless_entered,
 };
 use crate::id::Digest;
 use crate::ingest::AddError;
@@ -103,7 +104,7 @@ impl Repository {
             artifact: artifact.clone(),
             archive: None,
             interpreter: identity.clone(),
-            name: environment::FRAME.to_owned(),
+            name: environment::VENV.to_owned(),
             version: interpreter.version.clone(),
             digest,
             modules: Vec::new(),
@@ -111,7 +112,7 @@ impl Repository {
             trace: None,
         };
         let stored = self.catalog.store(&sealed, &objects, &[new]);
-        entered(&*self.segments, sealed.id, stored)?;
+        remove_unless_entered(&*self.segments, sealed.id, stored)?;
         let stored = self.catalog.distribution(&artifact, &identity)?;
         stored.ok_or_else(|| AddError::Lock("what was just stored is not there".to_owned()))
     }

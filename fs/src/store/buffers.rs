@@ -73,12 +73,12 @@ mod tests {
         let buffers = Buffers::new(1);
         let (mut one, two) = (buffers.take(10), buffers.take(10));
         one.extend_from_slice(b"content");
-        let place = one.as_ptr();
+        let at = one.as_ptr();
         drop(one);
         // More than are kept.
         drop(two);
         let again = buffers.take(5);
-        assert_eq!((again.as_ptr(), again.len()), (place, 0));
+        assert_eq!((again.as_ptr(), again.len()), (at, 0));
         assert!(again.capacity() >= 10);
         drop(again);
         buffers.clear();

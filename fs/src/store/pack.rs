@@ -30,7 +30,7 @@ struct Slice {
 /// Small ones follow each other. One that fills a frame begins with a new one, so that aligned
 /// reads of it touch no frame more than they must; what is left empty before it compresses to
 /// nothing.
-fn place(sizes: &[u64]) -> (Vec<u64>, u64) {
+fn lay_out(sizes: &[u64]) -> (Vec<u64>, u64) {
     let mut end = 0_u64;
     let positions = sizes.iter().map(|size| {
         if *size >= FRAME_BYTES as u64 {
@@ -65,7 +65,7 @@ fn cut(positions: &[u64], sizes: &[u64]) -> Vec<Vec<Slice>> {
 
 /// A segment that is sealed and not yet in the catalog.
 #[derive(Debug)]
-pub struct Sealed {
+pub struct SealedSegment {
     /// Its number.
     pub id: SegmentId,
     /// Its length in bytes.
@@ -85,8 +85,8 @@ pub fn write<E: From<StoreError> + Send>(
     sizes: &[u64],
     read: impl Fn(usize, u64, &mut [u8]) -> Result<(), E> + Sync,
     told: &mut dyn FnMut(u64, u64),
-) -> Result<Sealed, E> {
-    let (positions, end) = place(sizes);
+) -> Result<SealedSegment, E> {
+    let (positions, end) = lay_out(sizes);
     let frames = cut(&positions, sizes);
     let next = AtomicUsize::new(0);
     let workers = thread::available_parallelism().map_or(1, usize::from);
@@ -131,7 +131,7 @@ pub fn write<E: From<StoreError> + Send>(
         |(position, size): (&u64, &u64)| Location { segment: id, position: *position, size: *size };
     let locations = positions.iter().zip(sizes).map(location).collect();
     let (bytes, digest) = appender.seal(end)?;
-    Ok(Sealed { id, bytes, digest, locations })
+    Ok(SealedSegment { id, bytes, digest, locations })
 }
 
 /// A failure of the compressor.
@@ -169,7 +169,7 @@ mod tests {
         fn every_byte_is_in_one_frame_in_order(
             sizes in proptest::collection::vec(0..(3 * FRAME_BYTES as u64), 0..20),
         ) {
-            let (positions, end) = place(&sizes);
+            let (positions, end) = lay_out(&sizes);
             let frames = cut(&positions, &sizes);
             prop_assert_eq!(frames.len() as u64, end.div_ceil(FRAME_BYTES as u64));
             let mut seen = vec![0; sizes.len()];

@@ -9,7 +9,7 @@ use super::segments::Segments;
 use crate::id::{Digest, ObjectId, SegmentId};
 
 /// An object that should be in a segment.
-pub type Expected = (ObjectId, Location, Digest);
+pub type StoredObject = (ObjectId, Location, Digest);
 
 /// Reads the frames of a segment that have a part of `objects`, which are in the order of their
 /// positions. Returns those whose content is not what was stored, and why. `told` hears of bytes
@@ -17,7 +17,7 @@ pub type Expected = (ObjectId, Location, Digest);
 pub fn read_segment(
     segments: &dyn Segments,
     id: SegmentId,
-    objects: &[Expected],
+    objects: &[StoredObject],
     told: &mut dyn FnMut(u64),
 ) -> BTreeMap<ObjectId, String> {
     let mut damaged = BTreeMap::new();
@@ -29,7 +29,7 @@ pub fn read_segment(
         }
     };
     let mut coming = objects.iter().peekable();
-    let mut open: Vec<(&Expected, blake3::Hasher)> = Vec::new();
+    let mut open: Vec<(&StoredObject, blake3::Hasher)> = Vec::new();
     let mut content = Vec::with_capacity(FRAME_BYTES);
     for number in 0..segment.directory().frames() {
         let begin = u64::from(number) * FRAME_BYTES as u64;

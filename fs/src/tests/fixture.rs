@@ -16,7 +16,7 @@ use crate::id::{Digest, ObjectId};
 use crate::ingest::AddError;
 use crate::ingest::commit::{Incoming, Installed, commit};
 use crate::ingest::lock::{self, Locked};
-use crate::ingest::search_scope::Index;
+use crate::ingest::search_scope::IndexOptions;
 use crate::ingest::trace::Recorded;
 use crate::ingest::unpacked::{Unpacked, UnpackedFile};
 use crate::ingest::wanted::Wanted;
@@ -211,13 +211,13 @@ pub fn entered(vfs: &Vfs, name: &str) -> Result<Option<u64>, VfsError> {
 pub fn open(folder: &Path) -> Repository {
     let (state, cache) = (folder.join("state"), folder.join("cache"));
     let (uv, mount) = ("/nowhere/uv".into(), folder.join("mount"));
-    Repository::open(&state, &cache, uv, mount, Index::default()).unwrap()
+    Repository::open(&state, &cache, uv, mount, IndexOptions::default()).unwrap()
 }
 
 fn open_with(folder: &Path, segments: Arc<dyn Segments>) -> Repository {
     let (state, cache) = (folder.join("state"), folder.join("cache"));
     let (uv, mount) = ("/nowhere/uv".into(), folder.join("mount"));
-    Repository::open_with(&state, &cache, uv, mount, Index::default(), segments).unwrap()
+    Repository::open_with(&state, &cache, uv, mount, IndexOptions::default(), segments).unwrap()
 }
 
 /// What an environment of packages has.

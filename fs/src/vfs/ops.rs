@@ -42,8 +42,8 @@ const SHOWN_NAME: &str = ".views";
 /// Objects that are remembered as damaged until somebody asks; a scrub finds the others.
 const MOST_SUSPECTS: usize = 1 << 16;
 
-/// The last of the places in a listing that a folder itself and its parent have.
-const OWN_PLACES: u64 = 2;
+/// The last of the offsets in a listing that a folder itself and its parent have.
+const OWN_OFFSETS: u64 = 2;
 
 /// What a node is to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +76,8 @@ pub struct Attributes {
 /// An entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryEntry {
-    /// Its place in the listing, from where that goes on after it.
-    pub place: u64,
+    /// Its offset in the listing, which goes on after it.
+    pub offset: u64,
     /// Its name.
     pub name: String,
     /// What it is.
@@ -177,25 +177,25 @@ impl Vfs {
         attributes(&self.world(), inode)
     }
 
-    /// Entries of a folder whose places are after `place`, in the order of these: itself and its parent as `.`
-    /// and `..`, then all others. An entry keeps its place as long as it is there, whatever comes and goes
+    /// Entries of a folder after an offset, in the order of offsets: itself and its parent as `.`
+    /// and `..`, then all others. An entry keeps its offset as long as it is there, whatever comes and goes
     /// beside it while somebody lists the folder.
-    pub fn list(&self, folder: u64, place: u64) -> Result<Vec<DirectoryEntry>, VfsError> {
+    pub fn list(&self, folder: u64, offset: u64) -> Result<Vec<DirectoryEntry>, VfsError> {
         let world = self.world();
         let changes = matches!(Inode::decode(folder), Some(Inode::Envs | Inode::Dists));
-        let children = children(&world, folder)?.into_iter().zip(OWN_PLACES + 1..);
+        let children = children(&world, folder)?.into_iter().zip(OWN_OFFSETS + 1..);
         let mut all: Vec<_> = children
             .map(|((name, inode), next)| {
-                (if changes { place_of(&name) } else { next }, name, inode)
+                (if changes { offset_of(&name) } else { next }, name, inode)
             })
             .collect();
         if changes {
             all.sort_unstable();
         }
-        let own = [(1, ".".to_owned(), folder), (OWN_PLACES, "..".to_owned(), folder)];
-        let rest = own.into_iter().chain(all).filter(|(at, ..)| *at > place);
-        let entries = rest.map(|(place, name, inode)| {
-            Ok(DirectoryEntry { place, name, attributes: attributes(&world, inode)? })
+        let own = [(1, ".".to_owned(), folder), (OWN_OFFSETS, "..".to_owned(), folder)];
+        let rest = own.into_iter().chain(all).filter(|(at, ..)| *at > offset);
+        let entries = rest.map(|(offset, name, inode)| {
+            Ok(DirectoryEntry { offset, name, attributes: attributes(&world, inode)? })
         });
         entries.collect()
     }
@@ -247,8 +247,8 @@ impl Vfs {
     ) -> Result<Content, VfsError> {
         let inode = Inode::Object { id, executable: false, copy: 0 }.encode();
         loop {
-            let (index, place) = world.object(id).ok_or(VfsError::NoNode(inode))?;
-            let location = index.location(place).ok_or(VfsError::NoNode(inode))?;
+            let (index, slot) = world.object(id).ok_or(VfsError::NoNode(inode))?;
+            let location = index.location(slot).ok_or(VfsError::NoNode(inode))?;
             if location.segment == NOWHERE {
                 return Err(VfsError::Quarantined(id));
             }
@@ -283,12 +283,12 @@ impl Vfs {
     }
 }
 
-/// The place of a name in a listing of names, which may come and go: by its digest, so that it does not depend on
-/// the others. No place is larger than a file's offset may be.
-fn place_of(name: &str) -> u64 {
+/// The offset of a name in a listing of names, which may come and go: by its digest, so that it does not depend on
+/// the others. No offset is larger than a file's offset may be.
+fn offset_of(name: &str) -> u64 {
     let mut digest = [0; 8];
     blake3::Hasher::new().update(name.as_bytes()).finalize_xof().fill(&mut digest);
-    (u64::from_le_bytes(digest) >> 2).max(OWN_PLACES + 1)
+    (u64::from_le_bytes(digest) >> 2).max(OWN_OFFSETS + 1)
 }
 
 /// Inode number of a view's root.
@@ -379,8 +379,8 @@ fn attributes(world: &World, inode: u64) -> Result<Attributes, VfsError> {
         Inode::Dists => names(0, world.published()?),
         Inode::EmptyFile { executable } => file(0, executable),
         Inode::Object { id, executable, .. } => {
-            let (index, place) = world.object(id).ok_or_else(missing)?;
-            file(index.location(place).ok_or_else(missing)?.size, executable)
+            let (index, slot) = world.object(id).ok_or_else(missing)?;
+            file(index.location(slot).ok_or_else(missing)?.size, executable)
         }
         Inode::Node { number, .. } => {
             let (index, node) = world.node(number).ok_or_else(missing)?;

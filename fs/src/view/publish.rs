@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::compile::{compile, count_nodes};
-use super::merge::{Conflict, Content, Part, merge};
+use super::merge::{Conflict, Part, ViewEntry, merge};
 use super::published::{Published, distribution_name, index_path};
 use crate::catalog::{
     Catalog, CatalogError, NewView, Shown, StoredDistribution, StoredFile, StoredView,
@@ -42,7 +42,7 @@ pub enum ViewError {
 }
 
 /// What is at each path of a view, and where its objects are.
-type Laid = (BTreeMap<String, Content>, HashMap<ObjectId, Location>);
+type Laid = (BTreeMap<String, ViewEntry>, HashMap<ObjectId, Location>);
 
 /// The views of a catalog, in a folder.
 #[derive(Debug, Clone, Copy)]
@@ -67,9 +67,9 @@ impl Views<'_> {
         }
         let (entries, locations) = self.content(parts, interpreter)?;
         let sizes = entries.values().filter_map(|content| match content {
-            Content::File { object, .. } => locations.get(object).map(|location| location.size),
-            Content::Empty { .. } => Some(0),
-            Content::Link(_) => None,
+            ViewEntry::File { object, .. } => locations.get(object).map(|location| location.size),
+            ViewEntry::Empty { .. } => Some(0),
+            ViewEntry::Link(_) => None,
         });
         let (files, bytes) = sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
         let nodes = count_nodes(&entries);
@@ -111,7 +111,7 @@ impl Views<'_> {
         &self,
         distributions: &[StoredDistribution],
         interpreter: &Interpreter,
-        entries: &BTreeMap<String, Content>,
+        entries: &BTreeMap<String, ViewEntry>,
     ) -> Result<Vec<u8>, ViewError> {
         let mut traces = Vec::new();
         for distribution in distributions {
@@ -144,8 +144,8 @@ impl Views<'_> {
         let files = self.catalog.stored_files(distribution.id)?.into_iter();
         let entries = files.map(|(path, StoredFile { object, executable })| {
             let content = match object {
-                Some(object) => Content::File { object, executable },
-                None => Content::Empty { executable },
+                Some(object) => ViewEntry::File { object, executable },
+                None => ViewEntry::Empty { executable },
             };
             (path, content)
         });
@@ -164,7 +164,7 @@ impl Views<'_> {
         }
         let links = interpreter.into_iter().flat_map(Interpreter::links);
         if let Some(first) = parts.first_mut() {
-            first.entries.extend(links.map(|(path, target)| (path, Content::Link(target))));
+            first.entries.extend(links.map(|(path, target)| (path, ViewEntry::Link(target))));
         }
         let entries = merge(&parts)?;
         let ids: Vec<i64> = distributions.iter().map(|distribution| distribution.id).collect();
