@@ -22,6 +22,7 @@ pub mod prefetch;
 mod repository;
 mod requirements;
 mod store;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod trace;

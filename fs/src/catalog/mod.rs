@@ -15,11 +15,11 @@ mod views;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction};
 
 use crate::durable::{crash, make_private};
+use crate::sync::{Mutex, MutexGuard};
 
 pub use environments::{Shown, StoredEnvironment};
 pub use objects::{NewObject, remove_unless_entered};
@@ -149,7 +149,7 @@ impl Catalog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection.lock()
     }
 
     fn failed(&self, error: rusqlite::Error) -> CatalogError {

@@ -7,7 +7,6 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::archive_cache::ArchiveCache;
@@ -25,6 +24,7 @@ use super::uv::{Uv, WORK_INSIDE};
 use super::wanted::Wanted;
 use super::wheel::layout::Expected;
 use super::{AddError, Step, Unit, bytecode, credentials, folder};
+use crate::sync::Mutex;
 
 /// Fetches archives.
 const FETCH: &str = concat!(include_str!("request.py"), include_str!("archives.py"));
@@ -364,7 +364,7 @@ fn gone(locked: &Locked) -> AddError {
 }
 
 fn next(waiting: &Mutex<Receiver<(usize, Obtained)>>) -> Option<(usize, Obtained)> {
-    waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+    waiting.lock().recv().ok()
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::exit;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use super::control::{Order, Report, Served};
 use super::conversation::{Numbered, Responder};
 use super::predecessor;
 use super::server::{Orphaned, Role, Server, ServerError};
+use crate::sync::{Mutex, MutexGuard};
 
 /// How often a server is looked after.
 const PACE: Duration = Duration::from_secs(2);
@@ -197,7 +198,7 @@ impl Keeper {
                 thread::sleep(DECENT_LIFE);
             }
             began = Instant::now();
-            let is_ended = self.is_ended.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_ended = self.is_ended.lock();
             if *is_ended {
                 return false;
             }
@@ -239,7 +240,7 @@ impl Keeper {
         }
         tracing::warn!("the supervisor is gone; unmounting");
         self.unmount();
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.lock.lock().take());
         if self.server().is_none() {
             self.end();
         }
@@ -263,7 +264,7 @@ impl Keeper {
 
     /// Ends the server, and gives the connection to whoever has the other end of the line.
     fn hand_over(&self, line: &Responder) -> io::Result<()> {
-        *self.is_ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.is_ended.lock() = true;
         self.kill();
         let server = self.server().clone();
         server.map_or(Ok(()), |server| server.wait())?;
@@ -289,7 +290,7 @@ impl Keeper {
     }
 
     fn server(&self) -> MutexGuard<'_, Option<Arc<Server>>> {
-        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+        self.server.lock()
     }
 }
 

@@ -19,7 +19,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
 use crate::catalog::{Catalog, CatalogError, Owner};
@@ -32,6 +32,7 @@ use crate::ingest::staging::Memory;
 use crate::store::StoreError;
 use crate::store::local::Local;
 use crate::store::segments::Segments;
+use crate::sync::{Mutex, MutexGuard};
 use crate::view::publish::{ViewError, Views};
 use clock::Clock;
 use hold::Holds;
@@ -242,7 +243,7 @@ impl Repository {
 
     /// Waits for the turn to change what is stored.
     pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
-        self.committing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.committing.lock()
     }
 
     /// The views of this repository.

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::StoreError;
 use super::segments::{Listed, SegmentSink, SegmentSource, Segments};
 use crate::id::SegmentId;
+use crate::sync::Mutex;
 
 /// Segments whose changes fail from one of them on, as on a disk that is full, until they are mended.
 #[derive(Debug)]
@@ -47,16 +48,16 @@ impl Faulty {
 
     /// Fails every change after so many more.
     pub fn fail_after(&self, changes: u64) {
-        self.changes.lock().unwrap().left = Some(changes);
+        self.changes.lock().left = Some(changes);
     }
 
     /// Fails no more; true if a change has failed.
     pub fn mend(&self) -> bool {
-        std::mem::take(&mut *self.changes.lock().unwrap()).has_failed
+        std::mem::take(&mut *self.changes.lock()).has_failed
     }
 
     fn change(&self) -> io::Result<()> {
-        self.changes.lock().unwrap().make()
+        self.changes.lock().make()
     }
 }
 
@@ -107,7 +108,7 @@ struct FaultySink {
 
 impl Write for FaultySink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.changes.lock().unwrap().make()?;
+        self.changes.lock().make()?;
         self.inner.write(bytes)
     }
 
@@ -118,7 +119,7 @@ impl Write for FaultySink {
 
 impl SegmentSink for FaultySink {
     fn seal(self: Box<Self>) -> Result<u64, StoreError> {
-        self.changes.lock().unwrap().make().map_err(StoreError::at(&self.path))?;
+        self.changes.lock().make().map_err(StoreError::at(&self.path))?;
         self.inner.seal()
     }
 }

@@ -4,10 +4,11 @@
 //! What is read goes to the kernel's page cache, which is the one that lasts.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::buffers::Buffer;
 use crate::id::SegmentId;
+use crate::sync::Mutex;
 
 /// A frame: its segment and its number there.
 pub type FrameId = (SegmentId, u32);
@@ -49,7 +50,7 @@ impl FrameCache {
         decode: impl FnOnce() -> Result<Buffer, E>,
     ) -> Result<Frame, E> {
         let slot = self.slot(id);
-        let mut held = lock(&slot);
+        let mut held = slot.lock();
         if let Some(frame) = &*held {
             return Ok(frame.clone());
         }
@@ -60,16 +61,16 @@ impl FrameCache {
 
     /// The frame at `id`, where it is kept or just being decoded.
     pub fn kept(&self, id: FrameId) -> Option<Frame> {
-        let shard = lock(self.shard(id));
+        let shard = self.shard(id).lock();
         let slot = shard.slots.get(&id).map(|(slot, _)| slot.clone());
         drop(shard);
-        slot.and_then(|slot| lock(&slot).clone())
+        slot.and_then(|slot| slot.lock().clone())
     }
 
     /// Forgets all frames.
     pub fn clear(&self) {
         for shard in &self.shards {
-            lock(shard).slots.clear();
+            shard.lock().slots.clear();
         }
     }
 
@@ -79,7 +80,7 @@ impl FrameCache {
     }
 
     fn slot(&self, id: FrameId) -> Slot {
-        let mut shard = lock(self.shard(id));
+        let mut shard = self.shard(id).lock();
         shard.clock += 1;
         let now = shard.clock;
         if let Some((slot, asked)) = shard.slots.get_mut(&id) {
@@ -96,10 +97,6 @@ impl FrameCache {
         shard.slots.insert(id, (slot.clone(), now));
         slot
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

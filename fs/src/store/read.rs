@@ -9,9 +9,9 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::{Deref, Range};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use super::segment::{self, Directory, FOOTER_BYTES, FRAME_BYTES, HEADER_BYTES};
 use super::segments::{Advice, SegmentSource, Segments};
 use super::{Location, StoreError};
 use crate::id::SegmentId;
+use crate::sync::{Mutex, RwLock};
 
 /// Orders to read ahead that may wait; what does not fit is read when it is asked for.
 const WAITING: usize = 64;
@@ -244,13 +245,13 @@ impl Reader {
 
     /// Closes segments that are not among these: removed files are on disk as long as they are open.
     pub fn retain(&self, segments: &HashSet<SegmentId>) {
-        let mut open = self.shared.open.write().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.shared.open.write();
         open.retain(|id, _| segments.contains(id));
     }
 
     /// Takes note that a small object's frame is read, and orders those after it to be decoded.
     fn read_ahead(&self, segment: &Arc<Segment>, frame: u32) {
-        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = self.streams.lock();
         let ahead = streams.read((segment.id, frame), segment.directory.frames());
         drop(streams);
         if !ahead.is_empty() {
@@ -272,12 +273,12 @@ fn frame_of(position: u64) -> u32 {
 
 impl Shared {
     fn segment(&self, id: SegmentId) -> Result<Arc<Segment>, StoreError> {
-        let known = self.open.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        let known = self.open.read().get(&id).cloned();
         if let Some(segment) = known {
             return Ok(segment);
         }
         let segment = Arc::new(Segment::open(&*self.segments, id)?);
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.write();
         Ok(open.entry(id).or_insert(segment).clone())
     }
 

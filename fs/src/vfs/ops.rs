@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::VfsError;
@@ -15,6 +15,7 @@ use crate::store::buffers::Buffer;
 use crate::store::local::Local;
 use crate::store::read::{Content, Reader};
 use crate::store::{NOWHERE, StoreError};
+use crate::sync::{Mutex, RwLock};
 use crate::view::index::{Index, Kind};
 use crate::view::inode::{DISTS, EMPTY, ENVS, Inode, SHOWN, VIEWS};
 use crate::view::published::{Published, view_name};
@@ -115,7 +116,7 @@ impl Vfs {
         let earlier = self.world();
         let world = Arc::new(World::load(&self.views, &earlier)?);
         let change = world.change_from(&earlier);
-        *self.world.write().unwrap_or_else(PoisonError::into_inner) = world.clone();
+        *self.world.write() = world.clone();
         if change.is_some() {
             self.reader.retain(&world.segments());
         }
@@ -124,7 +125,7 @@ impl Vfs {
 
     /// Objects that were found damaged since this was asked last.
     pub fn take_suspects(&self) -> Vec<ObjectId> {
-        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut suspects = self.suspects.lock();
         std::mem::take(&mut *suspects).into_iter().collect()
     }
 
@@ -272,14 +273,14 @@ impl Vfs {
             StoreError::Damaged { .. } => true,
             StoreError::File { error, .. } => is_missing(error),
         };
-        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut suspects = self.suspects.lock();
         if is_damage && suspects.len() < MOST_SUSPECTS {
             suspects.insert(id);
         }
     }
 
     fn world(&self) -> Arc<World> {
-        self.world.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.world.read().clone()
     }
 }
 
