@@ -14,6 +14,7 @@ pub mod confine;
 pub mod credentials;
 pub mod download_progress;
 pub mod downloads;
+pub mod fetch;
 pub mod gather;
 pub mod lock;
 pub mod lock_marker;
