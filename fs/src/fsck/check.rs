@@ -12,7 +12,7 @@ use crate::ingest::commit::digest_of;
 use crate::ingest::lock::Locked;
 use crate::repository::{Mounted, Repository, RepositoryError};
 use crate::store::StoreError;
-use crate::store::read::Segment;
+use crate::store::sealed::Segment;
 use crate::view::index::Index;
 use crate::view::published::{Published, index_path};
 

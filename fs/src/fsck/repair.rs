@@ -25,7 +25,7 @@ use crate::interpreter::Interpreter;
 use crate::repository::{Mounted, Repository, RepositoryError};
 use crate::store::append::Appender;
 use crate::store::pack::{self, SealedSegment};
-use crate::store::read::Segment;
+use crate::store::sealed::Segment;
 use crate::view::index::Index;
 use crate::view::published::index_path;
 

@@ -7,7 +7,7 @@ use crate::catalog::Snapshot;
 use crate::id::{ObjectId, SegmentId};
 use crate::repository::Repository;
 use crate::store::Location;
-use crate::store::read::Segment;
+use crate::store::sealed::Segment;
 use crate::store::segment::{Directory, FRAME_BYTES};
 use crate::view::published::index_path;
 

@@ -11,7 +11,7 @@ use crate::catalog::StoredDistribution;
 use crate::id::ObjectId;
 use crate::ingest::requirement::normalise;
 use crate::requirements::Requirements;
-use crate::store::read::Segment;
+use crate::store::sealed::Segment;
 use crate::store::{Location, NOWHERE};
 
 /// Longest metadata that is read, in bytes: a project's description follows what is looked for.

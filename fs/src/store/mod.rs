@@ -13,6 +13,7 @@ pub mod mapping;
 pub mod pack;
 pub mod read;
 mod readahead;
+pub mod sealed;
 pub mod segment;
 pub mod segments;
 pub mod verify;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Location;
-use super::read::Segment;
+use super::sealed::Segment;
 use super::segment::FRAME_BYTES;
 use super::segments::Segments;
 use crate::id::{Digest, ObjectId, SegmentId};

@@ -1,5 +1,6 @@
 //! The file system's core: plain types in, plain types out, nothing of FUSE.
 
+mod attributes;
 pub mod counters;
 mod entered;
 mod ops;
@@ -7,10 +8,9 @@ mod world;
 
 use std::io;
 
+pub use attributes::{Attributes, FileKind, SHOWN_FOLDER};
 pub use entered::Entered;
-pub use ops::{
-    Attributes, DirectoryEntry, EMPTY_FOLDER, FileKind, SHOWN_FOLDER, VIEWS_FOLDER, Vfs,
-};
+pub use ops::{DirectoryEntry, EMPTY_FOLDER, VIEWS_FOLDER, Vfs};
 
 use crate::id::ObjectId;
 use crate::store::StoreError;
