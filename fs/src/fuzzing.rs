@@ -19,12 +19,13 @@ use crate::ingest::{lock, record};
 use crate::interpreter::Interpreter;
 use crate::store::Location;
 use crate::store::append::Appender;
+use crate::store::local::Local;
 use crate::store::segment::{self, FRAME_BYTES, FrameWriter};
-use crate::vfs::inode::ROOT;
 use crate::vfs::{FileKind, Vfs};
 use crate::view::compile::compile;
 use crate::view::index;
-use crate::view::plan::Content;
+use crate::view::inode::ROOT;
+use crate::view::merge::ViewEntry;
 use crate::view::published::{Published, index_path};
 
 /// Most nodes that a walk visits, and deepest folder: a damaged index may lead in circles.
@@ -40,8 +41,8 @@ pub type Found = BTreeMap<String, Result<Vec<u8>, String>>;
 
 /// Writes a state folder that has one environment; what is in it.
 pub fn write_sample(state: &Path) -> io::Result<Found> {
-    let (segments, views) = (state.join("segments"), state.join("views"));
-    fs::create_dir_all(&segments)?;
+    let (segments, views) = (Local::of(state), state.join("views"));
+    segments.create().map_err(io::Error::other)?;
     fs::create_dir_all(&views)?;
     let large: Vec<u8> =
         (0..2 * FRAME_BYTES / 8 + 1000).flat_map(|n| (n / 3).to_le_bytes()).collect();
@@ -58,18 +59,18 @@ pub fn write_sample(state: &Path) -> io::Result<Found> {
         stream.extend_from_slice(&content);
         locations.insert(id, Location { segment: 1, position, size });
         let executable = path.starts_with("bin/");
-        entries.insert(path.to_owned(), Content::File { object: id, executable });
+        entries.insert(path.to_owned(), ViewEntry::File { object: id, executable });
         found.insert(path.to_owned(), Ok(content));
     }
-    let mut appender = Appender::begin(&segments, 1).map_err(io::Error::other)?;
+    let mut appender = Appender::begin(&*segments, 1).map_err(io::Error::other)?;
     let mut writer = FrameWriter::new()?;
     for part in stream.chunks(FRAME_BYTES) {
         appender.append(&writer.frame(part)?).map_err(io::Error::other)?;
     }
     appender.seal(stream.len() as u64).map_err(io::Error::other)?;
-    entries.insert("lib64".to_owned(), Content::Link("lib".to_owned()));
+    entries.insert("lib64".to_owned(), ViewEntry::Link("lib".to_owned()));
     found.insert("lib64".to_owned(), Ok(b"lib".to_vec()));
-    entries.insert("lib/package/py.typed".to_owned(), Content::Empty { executable: false });
+    entries.insert("lib/package/py.typed".to_owned(), ViewEntry::Empty { executable: false });
     found.insert("lib/package/py.typed".to_owned(), Ok(Vec::new()));
     fs::write(index_path(&views, "sample"), compile(&entries, &locations, 100, &[]))?;
     let envs = BTreeMap::from([("sample".to_owned(), "sample".to_owned())]);
@@ -140,14 +141,14 @@ pub fn walk(state: &Path) -> Result<Found, String> {
     let mut found = Found::new();
     if let Some(sample) = sample {
         let mut left = MOST_NODES;
-        let root = follow(&vfs, envs.inode, sample.inode)?;
+        let root = follow_link(&vfs, envs.inode, sample.inode)?;
         walk_folder(&vfs, root, "", 0, &mut left, &mut found);
     }
     Ok(found)
 }
 
 /// The folder to which a link in a folder leads.
-fn follow(vfs: &Vfs, folder: u64, link: u64) -> Result<u64, String> {
+fn follow_link(vfs: &Vfs, folder: u64, link: u64) -> Result<u64, String> {
     let target = vfs.link(link).map_err(|error| error.to_string())?;
     target.split('/').try_fold(folder, |folder, name| {
         let found = vfs.lookup(folder, name).map_err(|error| error.to_string())?;

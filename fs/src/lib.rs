@@ -10,11 +10,10 @@
 
 mod catalog;
 pub mod durable;
-mod environment;
-mod fsck;
+pub mod fsck;
 #[doc(hidden)]
 pub mod fuzzing;
-mod gc;
+pub mod gc;
 mod id;
 mod ingest;
 mod interpreter;
@@ -23,31 +22,31 @@ pub mod prefetch;
 mod repository;
 mod requirements;
 mod store;
+mod sync;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod vfs;
 mod view;
 
-pub use catalog::CatalogError;
-pub use environment::{Distribution, Environment, EnvironmentSpec, Owner, Plain};
-pub use fsck::Finding;
-pub use fsck::repair::Repaired;
-pub use gc::Mounted;
-pub use gc::collect::Collected;
-pub use gc::mark::Roots;
-pub use gc::usage::{Cost, Usage};
+pub use catalog::{CatalogError, Owner};
 pub use id::ObjectId;
 pub use ingest::confine::{Bind, Confine, ConfineError, Input, Job, JobOutput, Reach, Stop};
-pub use ingest::index::Index;
 pub use ingest::requirement::{Address, is_of_this_machine, split_authority};
+pub use ingest::search_scope::IndexOptions;
 pub use ingest::tryout::{try_python, try_uv};
+pub use ingest::wanted::check_requirements;
 pub use ingest::{AddError, Step, Unit};
 pub use interpreter::Interpreter;
-pub use repository::{Imports, Lease, Repository, RepositoryError, Subset, retained_name};
+pub use repository::{
+    Distribution, Environment, EnvironmentSpec, Imports, Lease, Mounted, Plain, Repository,
+    RepositoryError, Subset, retained_name,
+};
 pub use requirements::Requirements;
 pub use store::StoreError;
-pub use vfs::{EMPTY_FOLDER, SHOWN_FOLDER, VIEWS_FOLDER, view_name};
-pub use view::plan::Conflict;
-pub use view::published::recently_changed;
+pub use vfs::{EMPTY_FOLDER, SHOWN_FOLDER, VIEWS_FOLDER};
+pub use view::merge::Conflict;
+pub use view::published::{recently_changed, view_name};
 
 /// Where every sandbox sees its environment: the same path in all of them, so that what a process
 /// has imported stays valid when it finds itself in another environment with the same packages.

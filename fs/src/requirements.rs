@@ -2,10 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ingest::AddError;
-use crate::ingest::wanted::Wanted;
-use crate::interpreter::Interpreter;
-
 /// What packages an environment is to have. No part of it names a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -56,12 +52,6 @@ impl Requirements {
             allow_build: false,
             is_brought,
         }
-    }
-
-    /// Refuses what is refused without looking anywhere: a lock that cannot be read, another Python
-    /// than that of `interpreter`, addresses with credentials.
-    pub fn check(&self, interpreter: &Interpreter) -> Result<(), AddError> {
-        Wanted::of(self, interpreter).map(drop)
     }
 }
 

@@ -56,7 +56,7 @@ impl Trace {
         let own = self.modules.iter().filter(|(_, module)| is_own(module));
         let mut seen = BTreeSet::new();
         for (name, _) in own {
-            self.follow(name, &mut seen, &mut |_, _| {});
+            self.walk(name, &mut seen, &mut |_, _| {});
         }
         let modules = seen
             .into_iter()
@@ -92,7 +92,7 @@ impl Trace {
 
     /// A module and all that its import needs, in the order in which they are read, but those that
     /// are `seen` already.
-    pub fn follow<'a>(
+    pub fn walk<'a>(
         &'a self,
         name: &'a str,
         seen: &mut BTreeSet<String>,
@@ -139,7 +139,7 @@ mod tests {
 
     fn order(trace: &Trace, name: &str) -> Vec<String> {
         let mut names = Vec::new();
-        trace.follow(name, &mut BTreeSet::new(), &mut |name, _| names.push(name.to_owned()));
+        trace.walk(name, &mut BTreeSet::new(), &mut |name, _| names.push(name.to_owned()));
         names
     }
 

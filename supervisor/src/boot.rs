@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use pipsqueak::settings::Settings;
-use pipsqueak_fs::{Index, Interpreter, Repository};
+use pipsqueak_fs::{IndexOptions, Interpreter, Repository};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -259,7 +259,7 @@ fn build(
     let id = instance_id(&settings.run);
     cgroups::Instance::end_earlier(&id).map_err(machine("ending what was left running"))?;
     let pipsqueak::settings::Index { url, extra, hosts } = settings.index.clone();
-    let index = Index { url, extra, hosts };
+    let index = IndexOptions { url, extra, hosts };
     let mount = settings.mount.clone();
     let mut repository = Repository::open(&settings.state, &settings.cache, uv, mount, index)?;
     match in_memory() {

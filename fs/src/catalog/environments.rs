@@ -7,8 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::packages::read_distribution;
-use super::{Catalog, CatalogError, StoredDistribution};
-use crate::environment::Owner;
+use super::{Catalog, CatalogError, Owner, StoredDistribution};
 use crate::interpreter::Interpreter;
 use crate::requirements::Requirements;
 
@@ -69,8 +68,8 @@ impl Catalog {
                     params![environment.name, distribution.id, requested],
                 )?;
             }
-            super::sweep::reach(transaction, &environment.view)?;
-            raise_generation(transaction)
+            super::marks::reach(transaction, &environment.view)?;
+            super::marks::raise_generation(transaction)
         })
     }
 
@@ -78,7 +77,7 @@ impl Catalog {
     pub fn remove_environment(&self, name: &str) -> Result<bool, CatalogError> {
         self.write(|transaction| {
             let removed = transaction.execute("DELETE FROM environments WHERE name = ?", [name])?;
-            raise_generation(transaction)?;
+            super::marks::raise_generation(transaction)?;
             Ok(removed > 0)
         })
     }
@@ -195,11 +194,6 @@ fn members(
     let rows =
         statement.query_map([environment], |row| Ok((read_distribution(row)?, row.get(5)?)))?;
     rows.collect()
-}
-
-pub(super) fn raise_generation(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute("UPDATE counters SET value = value + 1 WHERE name = 'generation'", [])?;
-    Ok(())
 }
 
 /// Text of a column that holds JSON.

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{Catalog, CatalogError};
 
 /// A name or a holder, and the digest of the view that it keeps.
-pub type Kept = (String, String);
+pub type ViewReference = (String, String);
 
 impl Catalog {
     /// Pins the view that a name stands for now; a pin of that name is replaced.
@@ -30,7 +30,7 @@ impl Catalog {
     }
 
     /// All leases, by holder.
-    pub fn leases(&self) -> Result<Vec<Kept>, CatalogError> {
+    pub fn leases(&self) -> Result<Vec<ViewReference>, CatalogError> {
         self.read(|connection| all(connection, "SELECT holder, view FROM leases ORDER BY holder"))
     }
 
@@ -38,7 +38,7 @@ impl Catalog {
         self.write(|transaction| {
             let statement = format!("INSERT OR REPLACE INTO {table} ({key}, view) VALUES (?, ?)");
             transaction.execute(&statement, params![value, view])?;
-            super::sweep::reach(transaction, view)
+            super::marks::reach(transaction, view)
         })
     }
 
@@ -59,7 +59,7 @@ impl Catalog {
     }
 }
 
-pub(super) fn all(connection: &Connection, question: &str) -> rusqlite::Result<Vec<Kept>> {
+pub(super) fn all(connection: &Connection, question: &str) -> rusqlite::Result<Vec<ViewReference>> {
     let mut statement = connection.prepare(question)?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     rows.collect()

@@ -4,7 +4,9 @@
 mod environments;
 mod learned;
 mod leases;
+mod marks;
 mod objects;
+mod owner;
 mod packages;
 mod schema;
 mod snapshot;
@@ -13,15 +15,16 @@ mod views;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction};
 
 use crate::durable::{crash, make_private};
+use crate::sync::{Mutex, MutexGuard};
 
 pub use environments::{Shown, StoredEnvironment};
-pub use objects::NewObject;
-pub use packages::{FileContent, NewDistribution, StoredDistribution};
+pub use objects::{NewObject, remove_unless_entered};
+pub use owner::Owner;
+pub use packages::{FileContent, NewDistribution, StoredDistribution, StoredFile};
 pub use snapshot::{DistributionRow, Snapshot};
 pub use sweep::Things;
 pub use views::{NewView, StoredView};
@@ -146,7 +149,7 @@ impl Catalog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection.lock()
     }
 
     fn failed(&self, error: rusqlite::Error) -> CatalogError {

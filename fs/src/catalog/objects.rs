@@ -7,6 +7,8 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::{Catalog, CatalogError};
 use crate::id::{Digest, ObjectId, SegmentId};
 use crate::store::Location;
+use crate::store::pack::SealedSegment;
+use crate::store::segments::Segments;
 
 /// An object that is being stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +17,14 @@ pub struct NewObject {
     pub digest: Digest,
     /// Where it was written.
     pub location: Location,
+}
+
+impl NewObject {
+    /// The objects of a sealed segment, whose digests are in the order of their locations.
+    pub fn all(digests: impl IntoIterator<Item = Digest>, sealed: &SealedSegment) -> Vec<Self> {
+        let objects = digests.into_iter().zip(&sealed.locations);
+        objects.map(|(digest, &location)| Self { digest, location }).collect()
+    }
 }
 
 impl Catalog {
@@ -65,6 +75,16 @@ impl Catalog {
         })
     }
 
+    /// Digest of a sealed segment; `None` if an earlier version has sealed it.
+    #[cfg(test)]
+    pub fn segment_digest(&self, segment: SegmentId) -> Result<Option<Digest>, CatalogError> {
+        self.read(|connection| {
+            let question = "SELECT digest FROM segments WHERE id = ?";
+            let digest = connection.query_row(question, [segment], |row| row.get(0))?;
+            Ok(Option::map(digest, Digest))
+        })
+    }
+
     /// Digests of all objects that can be read: of a quarantined one, good bytes are taken in again.
     pub fn sound_objects(&self) -> Result<HashSet<Digest>, CatalogError> {
         self.read(|connection| {
@@ -106,13 +126,12 @@ impl Catalog {
 /// Enters a sealed segment's objects. One that was quarantined is there from now on, and is so no more.
 pub fn insert(
     transaction: &Transaction<'_>,
-    segment: SegmentId,
-    bytes: u64,
+    sealed: &SealedSegment,
     objects: &[NewObject],
 ) -> rusqlite::Result<()> {
     transaction.execute(
-        "UPDATE segments SET bytes = ? WHERE id = ?",
-        params![bytes.cast_signed(), segment],
+        "UPDATE segments SET bytes = ?, digest = ? WHERE id = ?",
+        params![sealed.bytes.cast_signed(), sealed.digest.0, sealed.id],
     )?;
     let mut statement = transaction.prepare(
         "INSERT INTO objects (digest, size, segment, position) VALUES (?, ?, ?, ?)
@@ -139,7 +158,20 @@ pub fn insert(
             mended.push(id.cast_unsigned());
         }
     }
-    super::sweep::make_stale(transaction, mended.into_iter())
+    super::marks::make_stale(transaction, mended.into_iter())
+}
+
+/// What entering a sealed segment in the catalog has led to. On a disk that is full, a segment that
+/// was not entered is in the way; after other failures the next start knows whether it was.
+pub fn remove_unless_entered(
+    segments: &dyn Segments,
+    id: SegmentId,
+    entered: Result<(), CatalogError>,
+) -> Result<(), CatalogError> {
+    if entered.as_ref().is_err_and(CatalogError::is_full) {
+        let _ = segments.remove(&[id]);
+    }
+    entered
 }
 
 /// The number of the object with a digest.

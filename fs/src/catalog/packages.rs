@@ -6,14 +6,23 @@ use rusqlite::{OptionalExtension, params};
 
 use super::objects::{self, NewObject};
 use super::{Catalog, CatalogError};
-use crate::id::{Digest, ObjectId, SegmentId};
-use crate::view::plan::{Content, Entry, Part};
+use crate::id::{Digest, ObjectId};
+use crate::store::pack::SealedSegment;
 
 /// What a new distribution has at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileContent {
     /// Digest of the content; none where it is empty.
     pub object: Option<Digest>,
+    /// Whether it may be executed.
+    pub executable: bool,
+}
+
+/// A file of a distribution in the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Number of the content's object; none where it is empty.
+    pub object: Option<ObjectId>,
     /// Whether it may be executed.
     pub executable: bool,
 }
@@ -77,13 +86,12 @@ impl Catalog {
     /// Enters a sealed segment, its objects, and the distributions that have them.
     pub fn store(
         &self,
-        segment: SegmentId,
-        bytes: u64,
+        sealed: &SealedSegment,
         new_objects: &[NewObject],
         distributions: &[NewDistribution],
     ) -> Result<(), CatalogError> {
         self.write(|transaction| {
-            objects::insert(transaction, segment, bytes, new_objects)?;
+            objects::insert(transaction, sealed, new_objects)?;
             let mut insert = transaction.prepare(
                 "INSERT OR IGNORE INTO distributions
                  (artifact, archive, interpreter, name, version, digest, modules)
@@ -164,22 +172,20 @@ impl Catalog {
         })
     }
 
-    /// A distribution's files, as a part of a view.
-    pub fn part(&self, distribution: &StoredDistribution) -> Result<Part, CatalogError> {
+    /// A distribution's files by the numbers of their objects, in the order of their paths.
+    pub fn stored_files(
+        &self,
+        distribution: i64,
+    ) -> Result<Vec<(String, StoredFile)>, CatalogError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT path, executable, object FROM files WHERE distribution = ? ORDER BY path",
             )?;
-            let rows = statement.query_map([distribution.id], |row| {
-                let executable = row.get(1)?;
-                let content = match row.get::<_, Option<i64>>(2)? {
-                    Some(object) => Content::File { object: object.cast_unsigned(), executable },
-                    None => Content::Empty { executable },
-                };
-                Ok((row.get(0)?, content))
+            let rows = statement.query_map([distribution], |row| {
+                let object = row.get::<_, Option<i64>>(2)?.map(i64::cast_unsigned);
+                Ok((row.get(0)?, StoredFile { object, executable: row.get(1)? }))
             })?;
-            let entries = rows.collect::<rusqlite::Result<Vec<Entry>>>()?;
-            Ok(Part { label: format!("{} {}", distribution.name, distribution.version), entries })
+            rows.collect()
         })
     }
 }

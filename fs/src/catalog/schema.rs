@@ -3,8 +3,8 @@
 use rusqlite::Connection;
 
 /// What makes each version from the one before; the first from nothing.
-const MIGRATIONS: [&str; 8] =
-    [STORED, CARE, REQUIREMENTS, TRACES, LEARNED, OWNERS, COPIES, ARCHIVES];
+const MIGRATIONS: [&str; 9] =
+    [STORED, CARE, REQUIREMENTS, TRACES, LEARNED, OWNERS, COPIES, ARCHIVES, SEGMENTS];
 
 /// What is stored.
 const STORED: &str = "
@@ -140,6 +140,11 @@ const COPIES: &str = "
 /// others: it stays as long as an environment has it, and is not taken for another.
 const ARCHIVES: &str = "
     ALTER TABLE distributions ADD COLUMN archive TEXT;  -- its digest, 'algorithm:digest'
+";
+
+/// By which a segment is known beyond this machine.
+const SEGMENTS: &str = "
+    ALTER TABLE segments ADD COLUMN digest BLOB;  -- of all its bytes; NULL in what is older
 ";
 
 /// Version of the schema.

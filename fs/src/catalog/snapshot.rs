@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::Connection;
 
-use super::leases::Kept;
+use super::leases::ViewReference;
 use super::{Catalog, CatalogError};
 use crate::id::{ObjectId, SegmentId};
 use crate::store::Location;
@@ -23,9 +23,9 @@ pub struct Snapshot {
     /// Lengths of sealed segments in bytes, by number.
     pub segments: BTreeMap<SegmentId, u64>,
     /// Pinned names and the views that they keep.
-    pub pins: Vec<Kept>,
+    pub pins: Vec<ViewReference>,
     /// Holders of leases and the views that they keep.
-    pub leases: Vec<Kept>,
+    pub leases: Vec<ViewReference>,
 }
 
 /// An environment.

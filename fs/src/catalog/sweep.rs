@@ -8,11 +8,7 @@ use super::objects::{self, NewObject};
 use super::{Catalog, CatalogError};
 use crate::id::{Digest, ObjectId, SegmentId};
 use crate::store::Location;
-
-/// Marks all views that have an object as stale.
-const STALE: &str = "UPDATE views SET stale = 1 WHERE digest IN (
-    SELECT p.view FROM parts p JOIN files f ON f.distribution = p.distribution WHERE f.object IN
-    (SELECT value FROM json_each(?)))";
+use crate::store::pack::SealedSegment;
 
 /// Things of the catalog, by their keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,7 +22,7 @@ pub struct Things {
 }
 
 impl Catalog {
-    /// The time that a collection has written down last, in milliseconds of [`crate::gc::clock`].
+    /// The time that a collection has written down last, in milliseconds of the store's clock.
     pub fn time(&self) -> Result<u64, CatalogError> {
         self.read(|connection| {
             let question = "SELECT value FROM counters WHERE name = 'clock'";
@@ -47,7 +43,7 @@ impl Catalog {
 
     /// Takes note that a view is reached, and all that it is made of.
     pub fn reach(&self, view: &str) -> Result<(), CatalogError> {
-        self.write(|transaction| reach(transaction, view))
+        self.write(|transaction| super::marks::reach(transaction, view))
     }
 
     /// Forgets things, and the objects that nothing has then.
@@ -81,7 +77,7 @@ impl Catalog {
                  DROP INDEX files_by_object;",
             )?;
             if !drop.environments.is_empty() {
-                super::environments::raise_generation(transaction)?;
+                super::marks::raise_generation(transaction)?;
             }
             Ok(())
         })
@@ -90,12 +86,11 @@ impl Catalog {
     /// Enters a sealed segment and the objects that were moved there. Their views are stale.
     pub fn move_objects(
         &self,
-        segment: SegmentId,
-        bytes: u64,
+        sealed: &SealedSegment,
         moved: &[(ObjectId, Location)],
     ) -> Result<(), CatalogError> {
         self.write(|transaction| {
-            objects::insert(transaction, segment, bytes, &[])?;
+            objects::insert(transaction, sealed, &[])?;
             let mut statement = transaction
                 .prepare("UPDATE objects SET segment = ?, position = ?, size = ? WHERE id = ?")?;
             for (id, Location { segment, position, size }) in moved {
@@ -103,7 +98,7 @@ impl Catalog {
                 statement.execute(params![segment, position, size, id.cast_signed()])?;
                 transaction.execute("DELETE FROM damage WHERE object = ?", [id.cast_signed()])?;
             }
-            make_stale(transaction, moved.iter().map(|(id, _)| *id))
+            super::marks::make_stale(transaction, moved.iter().map(|(id, _)| *id))
         })
     }
 
@@ -111,13 +106,13 @@ impl Catalog {
     /// Damaged ones that no file has any more are forgotten.
     pub fn replace_files(
         &self,
-        (segment, bytes): (SegmentId, u64),
+        sealed: &SealedSegment,
         new: &[NewObject],
         distribution: i64,
         files: &[(String, Digest)],
     ) -> Result<(), CatalogError> {
         self.write(|transaction| {
-            objects::insert(transaction, segment, bytes, new)?;
+            objects::insert(transaction, sealed, new)?;
             for (path, digest) in files {
                 transaction.execute(
                     "UPDATE files SET object = (SELECT id FROM objects WHERE digest = ?)
@@ -171,7 +166,7 @@ impl Catalog {
             for (id, reason) in damaged {
                 statement.execute(params![id.cast_signed(), reason])?;
             }
-            make_stale(transaction, damaged.iter().map(|(id, _)| *id))
+            super::marks::make_stale(transaction, damaged.iter().map(|(id, _)| *id))
         })
     }
 
@@ -185,32 +180,6 @@ impl Catalog {
             rows.collect()
         })
     }
-}
-
-/// Takes note that a view is reached, and what is from it: what is left next is out of reach since then.
-pub(super) fn reach(transaction: &Transaction<'_>, view: &str) -> rusqlite::Result<()> {
-    transaction.execute(
-        "UPDATE distributions SET unreached = NULL WHERE unreached IS NOT NULL
-         AND id IN (SELECT distribution FROM parts WHERE view = ?)",
-        [view],
-    )?;
-    transaction.execute(
-        "UPDATE views SET unreached = NULL WHERE unreached IS NOT NULL
-         AND (digest = ?1 OR digest IN (SELECT 'd' || d.digest FROM parts p
-              JOIN distributions d ON d.id = p.distribution WHERE p.view = ?1))",
-        [view],
-    )?;
-    Ok(())
-}
-
-/// Marks the views that have objects as stale.
-pub(super) fn make_stale(
-    transaction: &Transaction<'_>,
-    objects: impl Iterator<Item = ObjectId>,
-) -> rusqlite::Result<()> {
-    let list = objects.map(|id| id.to_string()).collect::<Vec<_>>().join(",");
-    transaction.execute(STALE, [format!("[{list}]")])?;
-    Ok(())
 }
 
 fn set_unreached(

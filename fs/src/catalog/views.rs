@@ -57,7 +57,7 @@ impl Catalog {
                 ],
             )?;
             if inserted == 0 {
-                return super::sweep::reach(transaction, new.digest);
+                return super::marks::reach(transaction, new.digest);
             }
             transaction.execute(
                 "UPDATE counters SET value = value + ? WHERE name = 'node'",

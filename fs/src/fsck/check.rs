@@ -4,16 +4,15 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::archives::earlier;
-use super::{Finding, REPAIR, RESTORE};
+use super::quarantine::{quarantine, quarantine_findings};
+use super::{AGAIN, Finding, REPAIR, RESTORE};
 use crate::catalog::{DistributionRow, Snapshot};
-use crate::gc::Mounted;
 use crate::gc::mark::{Roots, mark};
 use crate::ingest::commit::digest_of;
 use crate::ingest::lock::Locked;
-use crate::repository::{Repository, RepositoryError};
-use crate::store::read::Segment;
-use crate::store::{StoreError, segment_path};
+use crate::repository::{Mounted, Repository, RepositoryError};
+use crate::store::StoreError;
+use crate::store::sealed::Segment;
 use crate::view::index::Index;
 use crate::view::published::{Published, index_path};
 
@@ -22,28 +21,29 @@ const RESTART: &str = "nothing needs it; the next `pipsqueak up` removes it";
 /// What to do about an index that could not be written, as on a disk that was full.
 const WRITE: &str = "`pipsqueak store gc` writes it";
 
-impl Repository {
-    /// Compares catalog, segments and views; what is wrong, and how many bytes were compared.
-    /// What readers have found damaged is quarantined first. Blocks.
-    pub fn check(&self, mount: &dyn Mounted) -> Result<(Vec<Finding>, u64), RepositoryError> {
-        let suspects = mount.suspects().map_err(RepositoryError::Mount)?;
-        self.quarantine(suspects, mount)?;
-        let _turn = self.turn();
-        let mut checking = Checking { repository: self, findings: Vec::new(), bytes: 0 };
-        checking.catalog()?;
-        let snapshot = self.catalog.snapshot()?;
-        checking.segments(&snapshot)?;
-        checking.views(&snapshot)?;
-        checking.published();
-        checking.distributions(&snapshot)?;
-        checking.environments(&snapshot)?;
-        checking.strangers(&snapshot)?;
-        let Checking { mut findings, bytes, .. } = checking;
-        findings.extend(self.quarantine_findings()?);
-        findings.sort_unstable();
-        findings.dedup();
-        Ok((findings, bytes))
-    }
+/// Compares catalog, segments and views; what is wrong, and how many bytes were compared.
+/// What readers have found damaged is quarantined first. Blocks.
+pub fn check(
+    repository: &Repository,
+    mount: &dyn Mounted,
+) -> Result<(Vec<Finding>, u64), RepositoryError> {
+    let suspects = mount.suspects().map_err(RepositoryError::Mount)?;
+    quarantine(repository, suspects, mount)?;
+    let _turn = repository.turn();
+    let mut checking = Checking { repository, findings: Vec::new(), bytes: 0 };
+    checking.catalog()?;
+    let snapshot = repository.catalog.snapshot()?;
+    checking.segments(&snapshot)?;
+    checking.views(&snapshot)?;
+    checking.published();
+    checking.distributions(&snapshot)?;
+    checking.environments(&snapshot)?;
+    checking.strangers(&snapshot)?;
+    let Checking { mut findings, bytes, .. } = checking;
+    findings.extend(quarantine_findings(repository)?);
+    findings.sort_unstable();
+    findings.dedup();
+    Ok((findings, bytes))
 }
 
 struct Checking<'a> {
@@ -67,8 +67,8 @@ impl Checking<'_> {
 
     fn segments(&mut self, snapshot: &Snapshot) -> Result<(), RepositoryError> {
         for (id, length) in &snapshot.segments {
-            let path = segment_path(&self.repository.segments, *id);
-            let segment = match Segment::open(&self.repository.segments, *id) {
+            let path = self.repository.segments.path(*id);
+            let segment = match Segment::open(&*self.repository.segments, *id) {
                 Ok(segment) => segment,
                 Err(error) => {
                     self.find(&path, error.to_string(), REPAIR);
@@ -76,7 +76,7 @@ impl Checking<'_> {
                 }
             };
             self.bytes += length;
-            let found = path.metadata().map_or(0, |metadata| metadata.len());
+            let found = self.repository.segments.length(*id).unwrap_or(0);
             if found != *length {
                 self.find(&path, format!("it has {found} bytes and should have {length}"), REPAIR);
             }
@@ -182,18 +182,20 @@ impl Checking<'_> {
 
     /// Files that nobody knows.
     fn strangers(&mut self, snapshot: &Snapshot) -> Result<(), RepositoryError> {
-        let segments = &self.repository.segments;
+        const STRANGE: &str = "the catalog does not know it";
+        for listed in self.repository.segments.list()? {
+            if !listed.segment.is_some_and(|id| snapshot.segments.contains_key(&id)) {
+                self.find(&listed.path, STRANGE, RESTART);
+            }
+        }
         let views = &self.repository.views;
         let mut known: HashSet<PathBuf> =
-            snapshot.segments.keys().map(|id| segment_path(segments, *id)).collect();
-        known.extend(snapshot.views.keys().map(|digest| index_path(views, digest)));
+            snapshot.views.keys().map(|digest| index_path(views, digest)).collect();
         known.insert(views.join(Published::FILE));
-        for folder in [segments, views] {
-            for entry in fs::read_dir(folder).map_err(StoreError::at(folder))? {
-                let path = entry.map_err(StoreError::at(folder))?.path();
-                if !known.contains(&path) {
-                    self.find(&path, "the catalog does not know it", RESTART);
-                }
+        for entry in fs::read_dir(views).map_err(StoreError::at(views))? {
+            let path = entry.map_err(StoreError::at(views))?.path();
+            if !known.contains(&path) {
+                self.find(&path, STRANGE, RESTART);
             }
         }
         Ok(())
@@ -203,4 +205,18 @@ impl Checking<'_> {
 /// Whether a row is what every environment of an interpreter has besides packages.
 pub fn is_venv(row: &DistributionRow) -> bool {
     row.artifact.starts_with("venv-")
+}
+
+/// The distributions that were stored before each was unpacked by itself.
+fn earlier(catalog: &Path, row: &DistributionRow) -> Option<Finding> {
+    let is_earlier = row.archive.is_none() && !is_venv(row);
+    is_earlier.then(|| Finding {
+        file: catalog.to_owned(),
+        what: format!(
+            "{} {} was stored by an earlier version, which installed several distributions into one \
+             folder",
+            row.name, row.version
+        ),
+        advice: AGAIN,
+    })
 }

@@ -4,10 +4,11 @@
 //! it, `check_archives` compares it with what it was unpacked from, `repair` gets again what is damaged. What is found damaged is quarantined: entered in the
 //! catalog, and led to by no index until it is repaired.
 
-pub mod archives;
-pub mod check;
-pub mod repair;
-pub mod scrub;
+mod archives;
+mod check;
+mod quarantine;
+pub(crate) mod repair;
+mod scrub;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,12 @@ use crate::catalog::StoredEnvironment;
 use crate::ingest::AddError;
 use crate::ingest::lock::{self, Locked};
 use crate::ingest::wanted::Wanted;
+
+pub use archives::check_archives;
+pub use check::check;
+pub use quarantine::damaged;
+pub use repair::{Repaired, repair};
+pub use scrub::scrub;
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

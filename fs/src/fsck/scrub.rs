@@ -1,90 +1,17 @@
 //! Reading everything, at a bounded rate.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-
+use super::quarantine::{quarantine, quarantine_findings};
 use super::{Finding, REPAIR};
-use crate::gc::Mounted;
-use crate::id::{Digest, ObjectId, SegmentId};
+use crate::id::SegmentId;
 use crate::ingest::{Step, Unit};
-use crate::repository::{Repository, RepositoryError};
-use crate::store::read::Segment;
-use crate::store::segment::FRAME_BYTES;
-use crate::store::{Location, segment_path};
+use crate::repository::{Mounted, Repository, RepositoryError};
+use crate::store::segments::{Advice, Segments};
+use crate::store::verify::read_segment;
 use crate::view::index::Index;
 use crate::view::published::index_path;
-
-/// An object that should be in a segment.
-pub type Expected = (ObjectId, Location, Digest);
-
-/// Reads the frames of a segment that have a part of `objects`, which are in the order of their
-/// positions. Returns those whose content is not what was stored, and why. `told` hears of bytes
-/// that were read.
-pub fn read_segment(
-    segments: &Path,
-    id: SegmentId,
-    objects: &[Expected],
-    told: &mut dyn FnMut(u64),
-) -> BTreeMap<ObjectId, String> {
-    let mut damaged = BTreeMap::new();
-    let segment = match Segment::open(segments, id) {
-        Ok(segment) => segment,
-        Err(error) => {
-            let reason = error.to_string();
-            return objects.iter().map(|(object, ..)| (*object, reason.clone())).collect();
-        }
-    };
-    let mut coming = objects.iter().peekable();
-    let mut open: Vec<(&Expected, blake3::Hasher)> = Vec::new();
-    let mut content = Vec::with_capacity(FRAME_BYTES);
-    for number in 0..segment.directory().frames() {
-        let begin = u64::from(number) * FRAME_BYTES as u64;
-        let end = begin + segment.directory().frame_content(number) as u64;
-        while let Some(next) = coming.next_if(|(_, location, _)| location.position < end) {
-            open.push((next, blake3::Hasher::new()));
-        }
-        if open.is_empty() {
-            // Damage there is nobody's.
-            continue;
-        }
-        let bytes = segment.directory().frame(number).map_or(0, |(_, length)| length as u64);
-        content.clear();
-        match segment.frame(number, &mut content) {
-            Ok(()) => {
-                for ((_, location, _), hasher) in &mut open {
-                    let from = location.position.saturating_sub(begin);
-                    let to = location.end().saturating_sub(begin);
-                    let within =
-                        |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(content.len());
-                    hasher.update(&content[within(from)..within(to)]);
-                }
-            }
-            Err(error) => {
-                damaged.extend(open.iter().map(|((id, ..), _)| (*id, error.to_string())));
-            }
-        }
-        told(bytes);
-        open.retain(|((object, location, digest), hasher)| {
-            let is_over = location.end() <= end;
-            if is_over && hasher.finalize().as_bytes() != &digest.0 {
-                let differs = || format!("its content in segment {id} has another digest");
-                damaged.entry(*object).or_insert_with(differs);
-            }
-            !is_over
-        });
-    }
-    let beyond = open.into_iter().map(|(object, _)| object).chain(coming);
-    for (object, ..) in beyond {
-        let reason = || format!("segment {id} ends before its content does");
-        damaged.entry(*object).or_insert_with(reason);
-    }
-    damaged
-}
 
 /// Keeps a rate.
 #[derive(Debug)]
@@ -104,101 +31,56 @@ impl Pace {
     }
 }
 
-impl Repository {
-    /// Reads and checks all that segments and indexes hold at no more than `rate` bytes per second; what is
-    /// wrong, and how many bytes were read. Objects that are damaged are quarantined. Blocks.
-    pub fn scrub(
-        &self,
-        rate: Option<u64>,
-        mount: &dyn Mounted,
-        told: &mut dyn FnMut(Step),
-    ) -> Result<(Vec<Finding>, u64), RepositoryError> {
-        let segments = self.catalog.snapshot()?.segments;
-        let total = segments.values().sum();
-        let mut pace = Pace { rate, began: Instant::now(), bytes: 0 };
-        let mut tell = |done: u64| {
-            told(Step { step: "reading".to_owned(), done, total, unit: Unit::Bytes });
-        };
-        let mut damaged = Vec::new();
-        let mut findings = Vec::new();
-        for id in segments.keys() {
-            forget_cached(&segment_path(&self.segments, *id));
-            let objects = self.catalog.objects_in(*id)?;
-            let found = read_segment(&self.segments, *id, &objects, &mut |bytes| {
-                pace.read(bytes);
-                tell(pace.bytes);
-            });
-            damaged.extend(found.into_keys());
-        }
-        self.quarantine(damaged, mount)?;
-        for (digest, row) in self.catalog.snapshot()?.views {
-            let path = index_path(&self.views, &digest);
-            if row.unreached.is_some() && !path.exists() {
-                // On its way out.
-                continue;
-            }
-            pace.read(path.metadata().map_or(0, |metadata| metadata.len()));
-            if let Err(error) = Index::open(&path)
-                && self.catalog.view(&digest)?.is_some_and(|view| !view.stale)
-            {
-                findings.push(Finding { file: path, what: error.to_string(), advice: REPAIR });
-            }
-        }
-        findings.extend(self.quarantine_findings()?);
-        findings.sort_unstable();
-        findings.dedup();
-        Ok((findings, pace.bytes))
-    }
-
-    /// Quarantines those of some objects that are damaged where they are now: whoever noticed may
-    /// have looked where they were before.
-    pub(crate) fn quarantine(
-        &self,
-        suspects: Vec<ObjectId>,
-        mount: &dyn Mounted,
-    ) -> Result<(), RepositoryError> {
-        if suspects.is_empty() {
-            return Ok(());
-        }
-        let _turn = self.turn();
-        let suspects: HashSet<ObjectId> = suspects.into_iter().collect();
-        let snapshot = self.catalog.snapshot()?;
-        let locations = suspects.iter().filter_map(|object| snapshot.objects.get(object));
-        let segments: BTreeSet<SegmentId> = locations.map(|location| location.segment).collect();
-        let mut damaged = Vec::new();
-        for segment in segments {
-            let mut objects = self.catalog.objects_in(segment)?;
-            objects.retain(|(object, ..)| suspects.contains(object));
-            let found = read_segment(&self.segments, segment, &objects, &mut |_| {});
-            for (object, reason) in &found {
-                tracing::error!(object, reason, "an object is damaged and quarantined");
-            }
-            damaged.extend(found);
-        }
-        if damaged.is_empty() {
-            return Ok(());
-        }
-        self.catalog.quarantine(&damaged)?;
-        self.views().write_stale()?;
-        mount.reload(&[]).map_err(RepositoryError::Mount)
-    }
-
-    /// What is quarantined, as findings.
-    pub(crate) fn quarantine_findings(&self) -> Result<Vec<Finding>, RepositoryError> {
-        let snapshot = self.catalog.snapshot()?;
-        let quarantined = self.catalog.quarantined()?.into_iter();
-        let findings = quarantined.map(|(object, reason)| {
-            let segment = snapshot.objects.get(&object).map_or(0, |location| location.segment);
-            let file: PathBuf = segment_path(&self.segments, segment);
-            Finding { file, what: format!("object {object}: {reason}"), advice: REPAIR }
+/// Reads and checks all that segments and indexes hold at no more than `rate` bytes per second; what is
+/// wrong, and how many bytes were read. Objects that are damaged are quarantined. Blocks.
+pub fn scrub(
+    repository: &Repository,
+    rate: Option<u64>,
+    mount: &dyn Mounted,
+    told: &mut dyn FnMut(Step),
+) -> Result<(Vec<Finding>, u64), RepositoryError> {
+    let segments = repository.catalog.snapshot()?.segments;
+    let total = segments.values().sum();
+    let mut pace = Pace { rate, began: Instant::now(), bytes: 0 };
+    let mut tell = |done: u64| {
+        told(Step { step: "reading".to_owned(), done, total, unit: Unit::Bytes });
+    };
+    let mut damaged = Vec::new();
+    let mut findings = Vec::new();
+    for id in segments.keys() {
+        forget_cached(&*repository.segments, *id);
+        let objects = repository.catalog.objects_in(*id)?;
+        let found = read_segment(&*repository.segments, *id, &objects, &mut |bytes| {
+            pace.read(bytes);
+            tell(pace.bytes);
         });
-        Ok(findings.collect())
+        damaged.extend(found.into_keys());
     }
+    quarantine(repository, damaged, mount)?;
+    for (digest, row) in repository.catalog.snapshot()?.views {
+        let path = index_path(&repository.views, &digest);
+        if row.unreached.is_some() && !path.exists() {
+            // On its way out.
+            continue;
+        }
+        pace.read(path.metadata().map_or(0, |metadata| metadata.len()));
+        if let Err(error) = Index::open(&path)
+            && repository.catalog.view(&digest)?.is_some_and(|view| !view.stale)
+        {
+            findings.push(Finding { file: path, what: error.to_string(), advice: REPAIR });
+        }
+    }
+    findings.extend(quarantine_findings(repository)?);
+    findings.sort_unstable();
+    findings.dedup();
+    Ok((findings, pace.bytes))
 }
 
-/// Lets the kernel drop what it has of a file, so that it is the disk that is read.
-fn forget_cached(path: &Path) {
-    if let Ok(file) = File::open(path) {
-        let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+/// Drops from the caches what is there of a segment, so that it is the disk that is read.
+fn forget_cached(segments: &dyn Segments, id: SegmentId) {
+    if let Ok(source) = segments.open(id)
+        && let Ok(length) = source.length()
+    {
+        source.advise(0, length, Advice::HasRead);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::catalog::Snapshot;
 use crate::id::ObjectId;
-use crate::vfs::inode::Inode;
+use crate::view::inode::Inode;
 use crate::view::publish::own_view;
 
 /// What keeps other things, besides all environments, pins and leases of the catalog.

@@ -8,25 +8,14 @@
 //! the mount forgets it, then the catalog, and its segments' files are last. What a crash interrupts
 //! is done by the next collection.
 
-pub mod clock;
-pub mod collect;
+mod collect;
 mod compact;
-pub mod hold;
-pub mod mark;
-pub mod plan;
-pub mod reserve;
-pub mod usage;
+pub(crate) mod disk;
+pub(crate) mod mark;
+mod plan;
+mod usage;
 
-use std::io;
-
-use crate::id::ObjectId;
-
-/// The mount that shows a repository, as far as its care has to do with it.
-pub trait Mounted {
-    /// Lets it show what the folder of views says now: views that are gone, indexes that were
-    /// written anew, and the names that were published. The kernel forgets what it knew of `names`.
-    fn reload(&self, names: &[String]) -> io::Result<()>;
-
-    /// Objects that readers have found to be damaged.
-    fn suspects(&self) -> io::Result<Vec<ObjectId>>;
-}
+pub use collect::{Collected, collect, usage, would_collect};
+pub(crate) use compact::remove_empty;
+pub use mark::Roots;
+pub use usage::{Cost, Usage};

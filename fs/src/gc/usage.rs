@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::disk::Disk;
 use super::mark::Reached;
 use crate::catalog::Snapshot;
-use crate::environment::distribution_name;
-use crate::id::{ObjectId, SegmentId};
-use crate::store::Location;
-use crate::store::segment::{Directory, FRAME_BYTES};
+use crate::id::ObjectId;
+use crate::view::published::distribution_name;
 
 /// What an environment or a distribution costs, in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,88 +40,49 @@ pub struct Usage {
     pub dead: u64,
 }
 
-/// What is on disk.
-#[derive(Debug, Default)]
-pub struct Disk {
-    /// Where the frames of each segment are, of those that can be read.
-    pub directories: BTreeMap<SegmentId, Directory>,
-    /// Length of the index of each view in bytes, by digest.
-    pub indexes: BTreeMap<String, u64>,
-}
-
-impl Disk {
-    /// Bytes of their segments that objects take: of a frame that several share, each its part.
-    fn stored(&self, objects: &HashMap<ObjectId, Location>) -> HashMap<ObjectId, u64> {
-        let mut used: HashMap<(SegmentId, u32), u64> = HashMap::new();
-        for location in objects.values() {
-            for (frame, bytes) in self.frames(*location) {
-                *used.entry((location.segment, frame)).or_default() += bytes;
-            }
+impl Usage {
+    /// Works out what is used, where `reached` is what must stay.
+    pub fn of(snapshot: &Snapshot, disk: &Disk, reached: &Reached) -> Self {
+        let stored = disk.stored(&snapshot.objects);
+        let parts = |view: &str| {
+            let row = snapshot.views.get(view);
+            row.map(|row| row.parts.as_slice()).unwrap_or_default()
+        };
+        let environments = costs(
+            snapshot,
+            &stored,
+            snapshot.environments.iter().map(|(name, row)| (name.clone(), parts(&row.view))),
+        );
+        // Another artifact with the same files is the same to whoever looks at names.
+        let mut by_name: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        for (id, row) in &snapshot.distributions {
+            let name = distribution_name(&row.name, &row.version, &row.digest);
+            by_name.entry(name).or_default().push(*id);
         }
-        let stored = objects.iter().map(|(id, location)| {
-            let parts = self.frames(*location).map(|(frame, bytes)| {
-                let directory = self.directories.get(&location.segment);
-                let length = directory.and_then(|all| all.frame(frame)).map_or(0, |(_, len)| len);
-                let shared = used.get(&(location.segment, frame)).copied().unwrap_or(bytes);
-                length as u64 * bytes / shared.max(1)
-            });
-            (*id, parts.sum())
-        });
-        stored.collect()
-    }
-
-    /// The frames that an object has a part in, and how many bytes of content that is.
-    fn frames(&self, location: Location) -> impl Iterator<Item = (u32, u64)> {
-        let content = self.directories.get(&location.segment).map_or(0, Directory::content);
-        let (begin, end) = (location.position, location.end().min(content));
-        let frame_of = |position: u64| position / FRAME_BYTES as u64;
-        let frames = if begin < end { frame_of(begin)..frame_of(end - 1) + 1 } else { 0..0 };
-        frames.map(move |frame| {
-            let from = begin.max(frame * FRAME_BYTES as u64);
-            let to = end.min((frame + 1) * FRAME_BYTES as u64);
-            (u32::try_from(frame).unwrap_or(u32::MAX), to - from)
-        })
-    }
-}
-
-/// Works out what is used, where `reached` is what must stay.
-pub fn usage(snapshot: &Snapshot, disk: &Disk, reached: &Reached) -> Usage {
-    let stored = disk.stored(&snapshot.objects);
-    let parts = |view: &str| {
-        let row = snapshot.views.get(view);
-        row.map(|row| row.parts.as_slice()).unwrap_or_default()
-    };
-    let environments = costs(
-        snapshot,
-        &stored,
-        snapshot.environments.iter().map(|(name, row)| (name.clone(), parts(&row.view))),
-    );
-    // Another artifact with the same files is the same to whoever looks at names.
-    let mut by_name: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-    for (id, row) in &snapshot.distributions {
-        let name = distribution_name(&row.name, &row.version, &row.digest);
-        by_name.entry(name).or_default().push(*id);
-    }
-    let distributions =
-        costs(snapshot, &stored, by_name.iter().map(|(name, ids)| (name.clone(), ids.as_slice())));
-    let segments: u64 = snapshot.segments.values().sum();
-    let living: u64 = reached.objects(snapshot).iter().filter_map(|id| stored.get(id)).sum();
-    let indexes: u64 = disk.indexes.values().sum();
-    let living_indexes: u64 = disk
-        .indexes
-        .iter()
-        .filter(|(view, _)| reached.views.contains(*view))
-        .map(|(_, bytes)| bytes)
-        .sum();
-    Usage {
-        content: environments.values().map(|cost| cost.content).sum(),
-        objects: snapshot.objects.values().map(|object| object.size).sum(),
-        on_disk: segments + indexes,
-        dead: (segments + indexes).saturating_sub(living + living_indexes),
-        environments,
-        distributions,
-        pins: snapshot.pins.iter().map(|(name, _)| name.clone()).collect(),
-        leases: snapshot.leases.clone(),
+        let distributions = costs(
+            snapshot,
+            &stored,
+            by_name.iter().map(|(name, ids)| (name.clone(), ids.as_slice())),
+        );
+        let segments: u64 = snapshot.segments.values().sum();
+        let living: u64 = reached.objects(snapshot).iter().filter_map(|id| stored.get(id)).sum();
+        let indexes: u64 = disk.indexes.values().sum();
+        let living_indexes: u64 = disk
+            .indexes
+            .iter()
+            .filter(|(view, _)| reached.views.contains(*view))
+            .map(|(_, bytes)| bytes)
+            .sum();
+        Self {
+            content: environments.values().map(|cost| cost.content).sum(),
+            objects: snapshot.objects.values().map(|object| object.size).sum(),
+            on_disk: segments + indexes,
+            dead: (segments + indexes).saturating_sub(living + living_indexes),
+            environments,
+            distributions,
+            pins: snapshot.pins.iter().map(|(name, _)| name.clone()).collect(),
+            leases: snapshot.leases.clone(),
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //! and the others wait for it.
 
 use std::collections::HashSet;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// What is being installed now.
 #[derive(Debug, Default)]
@@ -28,9 +29,7 @@ impl Claims {
         if free.is_empty() && !wanted.is_empty() {
             let is_busy =
                 |taken: &mut HashSet<String>| wanted.iter().all(|key| taken.contains(key));
-            drop(
-                self.given_back.wait_while(taken, is_busy).unwrap_or_else(PoisonError::into_inner),
-            );
+            drop(self.given_back.wait_while(taken, is_busy));
         } else {
             taken.extend(free.iter().cloned());
         }
@@ -38,7 +37,7 @@ impl Claims {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock()
     }
 }
 

@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::AddError;
 use super::trace::Recorded;
 use super::unpacked::{Unpacked, UnpackedFile};
-use super::{AddError, pack};
-use crate::catalog::{Catalog, FileContent, NewDistribution, NewObject};
+use crate::catalog::{Catalog, FileContent, NewDistribution, NewObject, remove_unless_entered};
 use crate::id::Digest;
 use crate::store::append::Appender;
+use crate::store::pack;
 use crate::store::segment::FRAME_BYTES;
+use crate::store::segments::Segments;
 use crate::trace::Trace;
 
 /// A distribution to be stored, and what it was installed from.
@@ -41,7 +43,7 @@ pub struct Installed<'a> {
 /// One at a time for a catalog: what is known must not change meanwhile.
 pub fn commit(
     catalog: &Catalog,
-    segments: &Path,
+    segments: &dyn Segments,
     installed: Installed<'_>,
     told: &mut dyn FnMut(u64, u64),
 ) -> Result<(), AddError> {
@@ -67,15 +69,13 @@ pub fn commit(
         })
     };
     let appender = Appender::begin(segments, catalog.begin_segment()?)?;
-    let segment = appender.id();
-    let (locations, bytes) = pack::write(appender, &sizes, read, told)?;
-    let objects = fresh.iter().zip(locations);
-    let objects: Vec<NewObject> =
-        objects.map(|((digest, ..), location)| NewObject { digest: *digest, location }).collect();
+    let sealed = pack::write(appender, &sizes, read, told)?;
+    let digests = fresh.iter().map(|(digest, ..)| *digest);
+    let objects = NewObject::all(digests, &sealed);
     let distributions: Vec<_> =
         incoming.iter().map(|one| assemble(one, &recorded.trace, &interpreter)).collect();
-    let stored = catalog.store(segment, bytes, &objects, &distributions);
-    Ok(pack::entered(segments, segment, stored)?)
+    let stored = catalog.store(&sealed, &objects, &distributions);
+    Ok(remove_unless_entered(segments, sealed.id, stored)?)
 }
 
 /// First what was seen to be read, in that order, but large files, of which only parts are, after

@@ -17,7 +17,7 @@ pub const HALF: &str = ".new-";
 #[derive(Debug)]
 pub struct Downloads {
     folder: PathBuf,
-    /// Where archives are kept: see [`super::kept`].
+    /// Where archives are kept: see [`super::archive_cache`].
     archives: PathBuf,
     lock: PathBuf,
 }

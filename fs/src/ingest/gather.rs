@@ -2,35 +2,25 @@
 //! yet, hashed, unpacked and compiled, by itself and as soon as it arrives.
 
 use std::cmp::Reverse;
-use std::ffi::OsString;
 use std::fs::{self, File};
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::archives::Archives;
+use super::archive_cache::ArchiveCache;
 use super::bytecode::Share;
-use super::confine::{Confine, Input, Stop};
-use super::heard::{self, Heard, Said};
-use super::kept::Kept;
+use super::confine::{Confine, Stop};
+use super::download_progress::{DownloadEvent, DownloadProgress};
+use super::fetch::{Fetch, gone};
 use super::lock::Locked;
-use super::requirement::Address;
-use super::staged::Staged;
 use super::staging::Staging;
 use super::unpack::Unpacking;
 use super::unpacked::{Bytecode, Unpacked};
-use super::uv::{Uv, WORK_INSIDE};
+use super::uv::Uv;
 use super::wanted::Wanted;
 use super::wheel::layout::Expected;
-use super::{AddError, Step, Unit, bytecode, credentials, folder};
-
-/// Fetches archives.
-const FETCH: &str = concat!(include_str!("request.py"), include_str!("archives.py"));
-/// Folder of what it fetches, and the list of that, in the work folder.
-const FETCHED: &str = "archives";
-const LIST: &str = "archives.txt";
+use super::{AddError, Step, Unit, bytecode, folder};
+use crate::sync::Mutex;
 
 /// What gathering takes.
 #[derive(Clone, Copy)]
@@ -40,7 +30,7 @@ pub struct Gather<'a> {
     /// Where packages are, and what they are for.
     pub uv: &'a Uv<'a>,
     /// Archives that are here.
-    pub kept: &'a Kept,
+    pub kept: &'a ArchiveCache,
     /// What the lock was made for, with where archives are.
     pub wanted: &'a Wanted,
     /// Empty folders, which have what is gathered as long as that is needed.
@@ -61,22 +51,20 @@ pub struct Gathered {
 }
 
 /// Where an archive is.
-enum Place {
+enum Obtained {
     /// Among those that are kept.
-    Kept,
+    Cached,
     /// Where others have written it.
     File(File),
 }
 
 enum Event {
-    Said(Said),
+    Download(DownloadEvent),
     /// A distribution is there; or its archive was not what it should be, and is to be fetched again.
     Over(usize, Box<Result<Option<Gathered>, AddError>>),
     /// Nothing more is fetched.
     Fetched(Result<(), AddError>),
 }
-
-type Queue = Sender<(usize, Place)>;
 
 impl Gather<'_> {
     /// Gathers distributions, in the order in which they are given, with the bytecode that imports may
@@ -115,68 +103,100 @@ impl Gather<'_> {
             for _ in 0..workers {
                 let tell = tell.clone();
                 scope.spawn(move || {
-                    while let Some((number, place)) = next(waiting)
+                    while let Some((number, obtained)) = next(waiting)
                         && !self.stop.is_called()
                     {
-                        let one = self.one(number, locked[number], place);
+                        let one = self.one(number, locked[number], obtained);
                         let _ = tell.send(Event::Over(number, Box::new(one)));
                     }
                 });
             }
-            let mut absent = Vec::new();
-            // Large ones first: processors that begin with the small ones do not end together.
-            let mut numbers = numbers.to_vec();
-            numbers.sort_by_key(|number| Reverse(self.kept.size(locked[*number])));
-            for number in &numbers {
-                let one = locked[*number];
-                match self.built(one)? {
-                    Some(file) => drop(queue.send((*number, Place::File(file)))),
-                    None if is_kept && self.kept.may_have(one) => {
-                        drop(queue.send((*number, Place::Kept)));
-                    }
-                    None => absent.push(*number),
-                }
-            }
+            let absent = self.enqueue(locked, numbers, is_kept, &queue)?;
+            let fetched: Vec<&Locked> = absent.iter().map(|number| locked[*number]).collect();
+            let names: Vec<&str> = fetched.iter().map(|one| &*one.name).collect();
             if absent.is_empty() {
                 drop((queue, tell));
             } else {
-                let absent = absent.clone();
                 scope.spawn(move || {
-                    let fetched = self.fetch(locked, &absent, &queue, &tell);
-                    let _ = tell.send(Event::Fetched(fetched));
+                    let mut arrived = |number: usize, file| {
+                        drop(queue.send((absent[number], Obtained::File(file))));
+                    };
+                    let mut told = |event| drop(tell.send(Event::Download(event)));
+                    let result = self.fetch().all(&fetched, &mut arrived, &mut told);
+                    let _ = tell.send(Event::Fetched(result));
                 });
             }
-            let (mut heard, mut done, mut failed) = (Heard::default(), 0, None);
-            for event in events {
-                let failure = match event {
-                    Event::Said(said) => {
-                        let name = |number: usize| {
-                            absent.get(number).map_or("", |number| &*locked[*number].name)
-                        };
-                        told(heard.hear(&said, name));
+            let mut note = |number: usize, one| found[number] = one;
+            self.hear_all(&events, &names, numbers.len(), &mut note, told)
+        })
+    }
+
+    /// Puts archives that are here into the queue. Returns the numbers of the others.
+    fn enqueue(
+        &self,
+        locked: &[&Locked],
+        numbers: &[usize],
+        is_kept: bool,
+        queue: &Sender<(usize, Obtained)>,
+    ) -> Result<Vec<usize>, AddError> {
+        let mut absent = Vec::new();
+        // Large ones first: processors that begin with the small ones do not end together.
+        let mut numbers = numbers.to_vec();
+        numbers.sort_by_key(|number| Reverse(self.kept.size(locked[*number])));
+        for number in numbers {
+            let one = locked[number];
+            match self.built(one)? {
+                Some(file) => drop(queue.send((number, Obtained::File(file)))),
+                None if is_kept && self.kept.may_have(one) => {
+                    drop(queue.send((number, Obtained::Cached)));
+                }
+                None => absent.push(number),
+            }
+        }
+        Ok(absent)
+    }
+
+    fn fetch(&self) -> Fetch<'_> {
+        Fetch { confine: self.confine, uv: self.uv, wanted: self.wanted, stop: self.stop }
+    }
+
+    /// Hears of all events until nobody is at work. The first failure ends all jobs. `names` are those of the
+    /// distributions that are fetched.
+    fn hear_all(
+        &self,
+        events: &Receiver<Event>,
+        names: &[&str],
+        distributions: usize,
+        note: &mut dyn FnMut(usize, Option<Gathered>),
+        told: &mut dyn FnMut(Step),
+    ) -> Result<(), AddError> {
+        let (mut progress, mut done, mut failed) = (DownloadProgress::default(), 0, None);
+        for event in events {
+            let failure = match event {
+                Event::Download(event) => {
+                    told(progress.hear(&event, |number| names.get(number).copied().unwrap_or("")));
+                    None
+                }
+                Event::Over(number, one) => match *one {
+                    Ok(one) => {
+                        note(number, one);
+                        done += 1;
+                        let step = format!("installing {distributions} distributions");
+                        let total = distributions as u64;
+                        told(Step { step, done, total, unit: Unit::Things });
                         None
                     }
-                    Event::Over(number, one) => match *one {
-                        Ok(one) => {
-                            found[number] = one;
-                            done += 1;
-                            let step = format!("installing {} distributions", numbers.len());
-                            let total = numbers.len() as u64;
-                            told(Step { step, done, total, unit: Unit::Things });
-                            None
-                        }
-                        Err(error) => Some(error),
-                    },
-                    Event::Fetched(fetched) => fetched.err(),
-                };
-                if failure.is_some() {
-                    self.stop.now();
-                }
-                // What was ended for another's failure fails after that.
-                failed = failed.or(failure);
+                    Err(error) => Some(error),
+                },
+                Event::Fetched(fetched) => fetched.err(),
+            };
+            if failure.is_some() {
+                self.stop.now();
             }
-            failed.map_or(Ok(()), Err)
-        })
+            // What was ended for another's failure fails after that.
+            failed = failed.or(failure);
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     /// The wheel of a distribution that was built here.
@@ -200,11 +220,11 @@ impl Gather<'_> {
         &self,
         number: usize,
         locked: &Locked,
-        place: Place,
+        obtained: Obtained,
     ) -> Result<Option<Gathered>, AddError> {
-        let verified = match place {
-            Place::Kept => self.kept.find(locked)?,
-            Place::File(file) => Some(self.kept.take(locked, &file)?.ok_or_else(|| {
+        let verified = match obtained {
+            Obtained::Cached => self.kept.find(locked)?,
+            Obtained::File(file) => Some(self.kept.take(locked, &file)?.ok_or_else(|| {
                 let Locked { name, version, hashes, .. } = locked;
                 let hashes = hashes.join(" or ");
                 AddError::unsatisfiable(format!(
@@ -217,8 +237,8 @@ impl Gather<'_> {
         let interpreter = self.uv.interpreter;
         let expected = expected(locked, interpreter);
         let unpacking = Unpacking::of(&verified.file, &expected)?;
-        let place = self.staging.take(&locked.name, unpacking.bytes())?;
-        let root = place.join("wheels").join(number.to_string());
+        let staged = self.staging.take(&locked.name, unpacking.bytes())?;
+        let root = staged.join("wheels").join(number.to_string());
         folder(&root)?;
         let mut unpacked = unpacking.into_folder(&root)?;
         let mut left: &[Share] = if interpreter.is_present {
@@ -267,75 +287,6 @@ impl Gather<'_> {
         });
         Ok(all.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
-
-    /// Has archives fetched, and puts each into the queue when it is there.
-    fn fetch(
-        &self,
-        locked: &[&Locked],
-        numbers: &[usize],
-        queue: &Queue,
-        tell: &Sender<Event>,
-    ) -> Result<(), AddError> {
-        let mut list = String::new();
-        for number in numbers {
-            let address = address(locked[*number], &self.wanted.archives);
-            list.push_str(address.ok_or_else(|| gone(locked[*number]))?);
-            list.push('\n');
-        }
-        let list = self.uv.input(LIST, &list)?;
-        let mut argv = vec![self.uv.host.executable.clone().into_os_string()];
-        argv.extend(["-I", "-S", "-c", FETCH].map(OsString::from));
-        argv.extend([list, Path::new(WORK_INSIDE).join(FETCHED).into()]);
-        let work = Staged::open(self.uv.work)?;
-        let mut left: Vec<Option<usize>> = numbers.iter().copied().map(Some).collect();
-        let mut arrived = |place: usize| -> Result<(), AddError> {
-            let Some(number) = left.get_mut(place).and_then(Option::take) else { return Ok(()) };
-            let path = format!("{FETCHED}/{place}");
-            let (file, ..) = work.open_file(&path).map_err(AddError::at(Path::new(&path)))?;
-            drop(queue.send((number, Place::File(file))));
-            Ok(())
-        };
-        let places = self.uv.places(self.wanted);
-        let mut job = self.uv.job("fetching archives", argv, None);
-        job.stop = self.stop.clone();
-        // What is said to uv alone.
-        job.argv.remove(1);
-        job.network = Some(self.uv.reach(self.wanted));
-        job.input = Input(places.urls().collect::<Vec<_>>().join("\n").into_bytes());
-        let output = self.confine.run_heard(&job, &mut |line| {
-            if let Some(said) = heard::read(line) {
-                if let Said::Done(place) = said {
-                    // What is not there now is missed at the end.
-                    let _ = arrived(place);
-                }
-                let _ = tell.send(Event::Said(said));
-            }
-        })?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        let mut failures = Vec::new();
-        for line in said.lines() {
-            match heard::read(line) {
-                Some(Said::Failed(place, reason)) => {
-                    let one = numbers.get(place).map(|number| locked[*number]);
-                    let one = one.map(|one| format!("{} {}", one.name, one.version));
-                    failures.push(format!("{}: {reason}", one.unwrap_or_default()));
-                }
-                // Not each line is heard.
-                Some(Said::Done(place)) => arrived(place)?,
-                _ => {}
-            }
-        }
-        if output.status == 0 {
-            return Ok(());
-        }
-        if failures.is_empty() {
-            let end = said.lines().last().unwrap_or_default();
-            failures.push(format!("{end} (status {})", output.status));
-        }
-        failures.extend(output.refused.iter().cloned());
-        let explanation = credentials::hide_all(&failures.join("\n"), &places.secrets());
-        Err(AddError::Fetch { explanation })
-    }
 }
 
 /// What the archive of a distribution must be.
@@ -348,32 +299,18 @@ pub fn expected<'a>(
     Expected { name: &locked.name, version, interpreter }
 }
 
-/// Where a lock says that a distribution's archive is.
-fn address<'a>(locked: &'a Locked, archives: &'a Archives) -> Option<&'a str> {
-    let direct = || locked.url.as_deref().map(|url| url.split('#').next().unwrap_or(url));
-    let known = locked.hashes.iter().find_map(|hash| archives.address(&locked.name, hash));
-    known.or_else(direct).filter(|url| Address::parse(url).is_ok())
-}
-
-fn gone(locked: &Locked) -> AddError {
-    let explanation = format!(
-        "{} {}: its archive is not among the downloads, and nothing says where it is",
-        locked.name, locked.version
-    );
-    AddError::Fetch { explanation }
-}
-
-fn next(waiting: &Mutex<Receiver<(usize, Place)>>) -> Option<(usize, Place)> {
-    waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+fn next(waiting: &Mutex<Receiver<(usize, Obtained)>>) -> Option<(usize, Obtained)> {
+    waiting.lock().recv().ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::{Duration, Instant};
 
     use super::*;
     use crate::ingest::confine::{ConfineError, Job, JobOutput};
-    use crate::ingest::index::Index;
+    use crate::ingest::search_scope::IndexOptions;
     use crate::ingest::wheel::sample::interpreter;
     use crate::requirements::Requirements;
 
@@ -388,7 +325,7 @@ mod tests {
             job: &Job,
             heard: &mut dyn FnMut(&str),
         ) -> Result<JobOutput, ConfineError> {
-            let (folder, until) = (self.0.join(FETCHED), Instant::now() + PATIENCE);
+            let (folder, until) = (self.0.join("archives"), Instant::now() + PATIENCE);
             fs::create_dir(&folder).unwrap();
             fs::write(folder.join("0"), "something else").unwrap();
             heard("done 0");
@@ -404,7 +341,7 @@ mod tests {
     fn what_is_fetched_beside_a_wheel_that_is_refused_is_fetched_no_more() {
         let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
         let [work, cache, disk] = &folders;
-        let (interpreter, index) = (interpreter(), Index::default());
+        let (interpreter, index) = (interpreter(), IndexOptions::default());
         let uv = Uv {
             binary: Path::new("/usr/bin/uv"),
             cache: None,
@@ -422,7 +359,7 @@ mod tests {
             let (name, version) = (name.to_owned(), "1".to_owned());
             Locked { name, version, url: None, hashes: vec![hash], source: None }
         });
-        let (kept, stop) = (Kept::open(cache.path()).unwrap(), Stop::default());
+        let (kept, stop) = (ArchiveCache::open(cache.path()).unwrap(), Stop::default());
         let (confine, staging) = (Endless(work.path()), Staging::of(disk.path(), None).unwrap());
         let (uv, kept, staging) = (&uv, &kept, &staging);
         let gather = Gather { confine: &confine, uv, kept, wanted: &wanted, staging, stop: &stop };

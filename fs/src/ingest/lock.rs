@@ -6,8 +6,8 @@ use pep440_rs::Version;
 use serde::{Deserialize, Serialize};
 
 use super::AddError;
-use super::archives::Archives;
-use super::requirement::{Address, Requirement};
+use super::archive_urls::ArchiveUrls;
+use super::requirement::{Address, Requirement, normalise};
 use crate::id::Digest;
 
 /// A distribution that was chosen.
@@ -27,7 +27,7 @@ pub struct Locked {
 
 /// A source distribution in an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceDistribution {
     /// Version.
     pub version: String,
     /// Its address.
@@ -159,7 +159,7 @@ pub fn parse(text: &str) -> Result<Vec<Locked>, AddError> {
 
 /// Writes a lock of exactly these, from which [`parse`] reads the same.
 /// `archives` say where some of their wheels are.
-pub fn write(locked: &[Locked], archives: &Archives) -> Result<String, AddError> {
+pub fn write(locked: &[Locked], archives: &ArchiveUrls) -> Result<String, AddError> {
     let packages = locked.iter().map(|one| {
         let wheels = one.hashes.iter().map(|hash| {
             let url = archives.address(&one.name, hash).map(ToOwned::to_owned);
@@ -189,10 +189,10 @@ pub fn write(locked: &[Locked], archives: &Archives) -> Result<String, AddError>
 }
 
 /// Where a lock says that wheels are.
-pub fn archives(text: &str) -> Result<Archives, AddError> {
+pub fn archives(text: &str) -> Result<ArchiveUrls, AddError> {
     let document: Document =
         toml::from_str(text).map_err(|error| AddError::Lock(error.to_string()))?;
-    let mut archives = Archives::default();
+    let mut archives = ArchiveUrls::default();
     for package in document.packages {
         for wheel in &package.wheels {
             if let (Some(url), [hash, ..]) = (&wheel.url, wheel.known_by().as_slice()) {
@@ -204,13 +204,13 @@ pub fn archives(text: &str) -> Result<Archives, AddError> {
 }
 
 /// Reads a lock in which `package` is there as source.
-pub fn source(text: &str, package: &str) -> Result<Source, AddError> {
+pub fn source(text: &str, package: &str) -> Result<SourceDistribution, AddError> {
     let document: Document =
         toml::from_str(text).map_err(|error| AddError::Lock(error.to_string()))?;
     let found = document.packages.into_iter().find(|found| normalise(&found.name) == package);
     let read = found.and_then(|found| {
         let sdist = found.sdist?;
-        Some(Source {
+        Some(SourceDistribution {
             version: found.version?,
             url: sdist.url.filter(|url| Address::parse(url).is_ok())?,
             sha256: sdist.hashes.get(USUAL).filter(|digest| is_digest(digest))?.clone(),
@@ -224,21 +224,6 @@ pub fn source(text: &str, package: &str) -> Result<Source, AddError> {
 /// Whether a text is one, and so names a folder of its own and no other.
 fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-/// A name as PEP 503 compares them.
-pub fn normalise(name: &str) -> String {
-    let mut normal = String::with_capacity(name.len());
-    for character in name.chars() {
-        if matches!(character, '-' | '_' | '.') {
-            if !normal.ends_with('-') {
-                normal.push('-');
-            }
-        } else {
-            normal.extend(character.to_lowercase());
-        }
-    }
-    normal
 }
 
 /// A lock of distributions by name and version alone, for uv to prefer them. Versions before a
@@ -300,7 +285,7 @@ mod tests {
             },
             locked("d", &["md5:01", "sha512:02", "sha512:03"]),
         ];
-        let mut places = Archives::default();
+        let mut places = ArchiveUrls::default();
         places.add("a".to_owned(), "https://x/a.whl", "sha256:aa".to_owned());
         let text = write(&all, &places).unwrap();
         assert_eq!(parse(&text).unwrap(), all);

@@ -1,33 +1,35 @@
 //! From requirements to stored distributions, in phases: `wanted` says what is asked for, `uv`
 //! resolves, `source` builds what has no wheel, `lock` says what was chosen and `prefer` which of its
-//! wheels, `claims` who installs it; `gather` has the archives fetched, which `kept` hashes, `wheel` reads
+//! wheels, `claims` who installs it; `gather` has the archives fetched, which `archive_cache` hashes, `wheel` reads
 //! as the hostile input they may be, `unpack` writes each into a folder of its own, and `bytecode`
 //! compiles there; `commit` stores it.
 
-pub mod archives;
+pub mod archive_cache;
+pub mod archive_urls;
+pub mod built;
 pub mod bytecode;
 pub mod claims;
 pub mod commit;
 pub mod confine;
 pub mod credentials;
+pub mod download_progress;
 pub mod downloads;
+pub mod fetch;
 pub mod gather;
-pub mod heard;
-pub mod index;
-pub mod kept;
 pub mod lock;
-pub mod marker;
+pub mod lock_marker;
 pub mod merged;
-pub mod pack;
 pub mod prefer;
 pub mod pylock;
 pub mod record;
 pub mod requirement;
 pub mod room;
 pub mod search;
+pub mod search_scope;
 pub mod source;
 pub mod staged;
 pub mod staging;
+pub mod top_level;
 pub mod trace;
 pub mod tryout;
 pub mod unpack;
@@ -43,7 +45,7 @@ use std::path::{Path, PathBuf};
 
 use crate::catalog::CatalogError;
 use crate::store::StoreError;
-use crate::view::plan::Conflict;
+use crate::view::merge::Conflict;
 use crate::view::publish::ViewError;
 use confine::ConfineError;
 

@@ -1,6 +1,6 @@
 //! Of the wheels that a lock has of a distribution, the one that is installed.
 
-use super::archives::Archives;
+use super::archive_urls::ArchiveUrls;
 use super::lock::Locked;
 use super::wheel::tags;
 use crate::interpreter::Interpreter;
@@ -9,7 +9,7 @@ use crate::interpreter::Interpreter;
 /// `archives` are what the lock has; it hears of the digests that were asked for in the place of those.
 pub fn prefer(
     locked: Vec<Locked>,
-    archives: &mut Archives,
+    archives: &mut ArchiveUrls,
     interpreter: &Interpreter,
 ) -> Vec<Locked> {
     let minor = interpreter.short_version().split('.').nth(1).and_then(|minor| minor.parse().ok());
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn one_wheel_is_chosen_of_those_that_may_be() {
         let interpreter = Interpreter::elsewhere("3.11", &one()).unwrap();
-        let mut archives = Archives::default();
+        let mut archives = ArchiveUrls::default();
         for (file, hash) in [
             ("x-1-py3-none-any.whl", "sha256:aa"),
             ("x-1-cp39-abi3-manylinux_2_28_x86_64.whl?y", "sha256:bb"),

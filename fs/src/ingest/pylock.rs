@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::AddError;
-use super::archives::Archives;
-use super::lock::normalise;
-use super::marker;
+use super::archive_urls::ArchiveUrls;
+use super::lock_marker;
+use super::requirement::normalise;
 
 /// What a lock says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Pylock {
     /// Lines of a requirements file: each distribution by version or address, with its hashes.
     pub requirements: Vec<String>,
     /// Where their wheels are.
-    pub archives: Archives,
+    pub archives: ArchiveUrls,
     /// Versions of Python that it is for.
     pub requires_python: Option<String>,
     /// Whether it is for certain environments alone.
@@ -91,7 +91,7 @@ pub fn read(text: &str) -> Result<Pylock, AddError> {
         document.environments.iter().map(|marker| format!("({marker})")).collect();
     let environments = environments.join(" or ");
     let mut requirements = Vec::new();
-    let mut archives = Archives::default();
+    let mut archives = ArchiveUrls::default();
     for package in &document.packages {
         requirements.push(requirement(package, &environments, &document.default_groups)?);
         for wheel in &package.wheels {
@@ -124,7 +124,7 @@ fn requirement(
         ));
     }
     let marker = package.marker.as_deref().unwrap_or_default();
-    let marker = marker::answer(marker, groups)
+    let marker = lock_marker::answer(marker, groups)
         .ok_or_else(|| refused("has a marker that cannot be read"))?;
     let has_address = |artifact: &&Artifact| artifact.url.is_some();
     let wheels = || package.wheels.iter().filter(has_address);

@@ -5,25 +5,25 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// One line: a path relative to site-packages, hash and size as they stand there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct RecordEntry {
     /// The path.
     pub path: String,
     /// Hash and size as they stand there.
     pub fields: (String, String),
     /// What they say of the file's content.
-    pub claim: Claim,
+    pub claim: RecordedContent,
 }
 
 /// What a RECORD says of a file's content. Nothing but SHA-256 is looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Claim {
+pub struct RecordedContent {
     /// SHA-256 in URL-safe Base64 without padding.
     pub sha256: Option<String>,
     /// Size in bytes.
     pub size: Option<u64>,
 }
 
-impl Claim {
+impl RecordedContent {
     /// Whether content of this size and SHA-256 is what is claimed of it.
     pub fn holds(&self, size: u64, sha256: &[u8]) -> bool {
         self.size.is_none_or(|claimed| claimed == size)
@@ -32,7 +32,7 @@ impl Claim {
 }
 
 /// Reads a RECORD: CSV with `"` around fields that hold commas, quotes or line ends.
-pub fn parse(text: &str) -> Vec<Line> {
+pub fn parse(text: &str) -> Vec<RecordEntry> {
     let mut lines = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
@@ -41,7 +41,7 @@ pub fn parse(text: &str) -> Vec<Line> {
         let path = first_field(line);
         if !path.is_empty() {
             let fields = fields_of(line);
-            lines.push(Line { path, claim: claim_of(&fields), fields });
+            lines.push(RecordEntry { path, claim: claim_of(&fields), fields });
         }
     }
     lines
@@ -93,10 +93,10 @@ fn fields_of(line: &str) -> (String, String) {
     }
 }
 
-fn claim_of((hash, size): &(String, String)) -> Claim {
+fn claim_of((hash, size): &(String, String)) -> RecordedContent {
     let sha256 = hash.strip_prefix("sha256=");
     let sha256 = sha256.map(|digest| digest.trim_end_matches('=').to_owned());
-    Claim { sha256, size: size.parse().ok() }
+    RecordedContent { sha256, size: size.parse().ok() }
 }
 
 /// The folder of an environment that is a link to [`LIB`] in each, as virtual environments have it.
@@ -178,7 +178,7 @@ mod tests {
         };
         assert!(holds(0, b"hello") && !holds(0, b"hullo"));
         assert!(holds(1, b"hullo") && !holds(1, b"longer"));
-        assert_eq!(claims[2], Claim::default());
+        assert_eq!(claims[2], RecordedContent::default());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Where the wheel with a given digest is, of several indexes that have the name and version.
 
-use super::archives::Archives;
+use super::archive_urls::ArchiveUrls;
 use super::confine::Confine;
 use super::uv::Uv;
 use super::wanted::Wanted;
@@ -14,11 +14,11 @@ impl Uv<'_> {
         confine: &dyn Confine,
         wanted: &Wanted,
         package: &str,
-    ) -> Result<Archives, AddError> {
-        let places = self.places(wanted);
-        let indexes = places.each();
+    ) -> Result<ArchiveUrls, AddError> {
+        let scope = self.scope(wanted);
+        let indexes = scope.each();
         if indexes.len() < 2 {
-            return Ok(Archives::default());
+            return Ok(ArchiveUrls::default());
         }
         let requirements = self.requirements("wheel.txt", &wanted.asking_for(package))?;
         for index in indexes {
@@ -40,6 +40,6 @@ impl Uv<'_> {
                 }
             }
         }
-        Ok(Archives::default())
+        Ok(ArchiveUrls::default())
     }
 }

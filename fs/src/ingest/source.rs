@@ -6,7 +6,6 @@
 //! CACHE/built/INTERPRETER/DIGEST/NAME-VERSION-….whl   the wheel of the source with that digest
 //! ```
 
-use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
@@ -15,8 +14,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::built::Built;
 use super::confine::{Confine, Input, JobOutput};
-use super::lock::{Source, normalise};
+use super::lock::SourceDistribution;
+use super::requirement::normalise;
 use super::uv::{Uv, WORK_INSIDE};
 use super::wanted::Wanted;
 use super::{AddError, credentials};
@@ -46,24 +47,6 @@ struct BuildSystem {
     requires: Vec<String>,
 }
 
-/// Wheels that were built here for one interpreter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Built {
-    /// Where they are, each in a folder named by the digest of its source.
-    pub folder: PathBuf,
-    /// Digests of the sources that what is wanted has led to. No other wheel is seen.
-    pub digests: BTreeSet<String>,
-}
-
-impl Built {
-    /// The folders of the wheels that are seen, each with its source's digest.
-    pub fn folders(&self) -> impl Iterator<Item = (PathBuf, &str)> {
-        let all = self.digests.iter().map(|digest| (self.folder.join(digest), digest.as_str()));
-        // Whoever has cleared the downloads has cleared them, too.
-        all.filter(|(folder, _)| folder.is_dir())
-    }
-}
-
 /// Has the version of `package` that suits what is wanted among what is built, building it where nobody
 /// has. `folder` is an empty one, of this build alone.
 pub fn build(
@@ -86,8 +69,8 @@ pub fn build(
         return Ok(());
     }
     let (work, environment) = (folder.join("work"), folder.join("environment"));
-    for place in [&work, &environment] {
-        fs::create_dir(place).map_err(AddError::at(place))?;
+    for folder in [&work, &environment] {
+        fs::create_dir(folder).map_err(AddError::at(folder))?;
     }
     let uv = Uv { work: &work, built: None, ..*uv };
     let (archive, project) = fetch(confine, &uv, wanted, package, &source)?;
@@ -106,7 +89,7 @@ fn fetch(
     uv: &Uv<'_>,
     wanted: &Wanted,
     package: &str,
-    source: &Source,
+    source: &SourceDistribution,
 ) -> Result<(PathBuf, String), AddError> {
     let name = source.url.rsplit('/').next().unwrap_or_default();
     let name = name.split(['?', '#']).next().unwrap_or_default();
@@ -115,16 +98,15 @@ fn fetch(
     argv.extend(["-I", "-S", "-c", FETCH].map(Into::into));
     argv.extend([source.url.clone().into(), source.sha256.clone().into()]);
     argv.push(archive.clone().into());
-    let places = uv.places(wanted);
+    let scope = uv.scope(wanted);
     let mut job = uv.job("fetching a source distribution", argv, None);
     job.argv.remove(1);
     job.network = Some(uv.reach(wanted));
-    job.input = Input(places.urls().collect::<Vec<_>>().join("\n").into_bytes());
+    job.input = Input(scope.urls().collect::<Vec<_>>().join("\n").into_bytes());
     let output = confine.run(&job)?;
     if output.status != 0 {
         let said = String::from_utf8_lossy(&output.stderr);
-        let said =
-            credentials::hide_all(said.lines().last().unwrap_or_default(), &places.secrets());
+        let said = credentials::hide_all(said.lines().last().unwrap_or_default(), &scope.secrets());
         let reasons = output.refused.iter().map(String::as_str);
         let explanation: Vec<&str> = [said.as_str()].into_iter().chain(reasons).collect();
         let explanation = format!("{package} {}: {}", source.version, explanation.join("; "));

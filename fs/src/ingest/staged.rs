@@ -11,8 +11,8 @@ use nix::dir::Dir;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 
-use super::lock::normalise;
-use super::{AddError, record, unpacked};
+use super::requirement::normalise;
+use super::{AddError, record, top_level};
 
 /// Largest file that is taken, in bytes.
 const MAX_FILE_BYTES: u64 = 4 << 30;
@@ -96,7 +96,7 @@ impl Staged {
             .iter()
             .filter_map(|line| record::resolve(site_packages, &line.path))
             .collect();
-        let modules = unpacked::modules(files.iter().map(String::as_str), site_packages);
+        let modules = top_level::modules(files.iter().map(String::as_str), site_packages);
         Ok(StagedDistribution { name: normalise(name), modules })
     }
 

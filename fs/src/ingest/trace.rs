@@ -29,7 +29,7 @@ const LIBRARIES: [&str; 3] = ["/usr/lib", "/lib", "/lib64"];
 
 /// What is imported.
 #[derive(Debug, Default)]
-pub struct Wanted {
+pub struct TraceRequest {
     /// Modules, in order.
     pub modules: Vec<String>,
     /// Packages whose public subpackages are imported after them.
@@ -56,55 +56,18 @@ pub fn record(
     beside: &[PathBuf],
     work: &Path,
     interpreter: &Interpreter,
-    (wanted, stop): (&Wanted, &Stop),
+    (wanted, stop): (&TraceRequest, &Stop),
 ) -> Recorded {
     if wanted.modules.is_empty() {
         return Recorded::default();
     }
-    let inside = |number: usize| format!("{BESIDE_INSIDE}/{number}");
-    let bind = |host: &Path, inside: String| Bind {
-        host: host.to_owned(),
-        inside: inside.into(),
-        writable: false,
-    };
-    let mut binds =
-        vec![bind(staging, FIXED_PREFIX.to_owned()), bind(work, WORK_INSIDE.to_owned())];
     let beside = beside.get(..MOST_BESIDE).unwrap_or(beside);
-    binds.extend(beside.iter().enumerate().map(|(number, root)| bind(root, inside(number))));
-    let mut input = String::new();
-    let mut line = |kind, name: &str| {
-        let _ = writeln!(input, "{kind}\t{name}");
-    };
-    wanted.modules.iter().for_each(|name| line("module", name));
-    wanted.explored.iter().for_each(|name| line("explored", name));
-    for number in 0..beside.len() {
-        line("beside", &format!("{}/{}", inside(number), interpreter.site_packages()));
-    }
+    let input = input(wanted, beside.len(), &interpreter.site_packages());
     if let Err(error) = std::fs::write(work.join("trace"), input) {
         tracing::warn!(%error, "not tracing what imports read");
         return Recorded::default();
     }
-    let argv = [
-        &format!("{FIXED_PREFIX}/bin/python"),
-        "-I",
-        "-c",
-        TRACER,
-        &ENOUGH_SECONDS.to_string(),
-        &format!("{WORK_INSIDE}/trace"),
-    ];
-    let job = Job {
-        label: "tracing what imports read".to_owned(),
-        argv: argv.iter().map(OsString::from).collect(),
-        variables: [("PATH", "/usr/bin:/bin"), ("HOME", "/tmp"), ("LANG", "C.UTF-8")]
-            .map(|(name, value)| (name.into(), value.into()))
-            .to_vec(),
-        binds,
-        network: None,
-        input: Input::default(),
-        directory: "/tmp".into(),
-        timeout: PATIENCE,
-        stop: stop.clone(),
-    };
+    let job = job(staging, beside, work, stop);
     match confine.run(&job) {
         Ok(output) if output.status == 0 => {
             parse(&String::from_utf8_lossy(&output.stdout), &interpreter.base_prefix)
@@ -118,6 +81,57 @@ pub fn record(
             tracing::warn!(%error, "imports are not traced");
             Recorded::default()
         }
+    }
+}
+
+/// Root of a distribution that is stored already, as the job sees it.
+fn beside_inside(number: usize) -> String {
+    format!("{BESIDE_INSIDE}/{number}")
+}
+
+/// Input of the tracer: modules, and where further ones are.
+fn input(wanted: &TraceRequest, beside: usize, site_packages: &str) -> String {
+    let mut input = String::new();
+    let mut line = |kind, name: &str| {
+        let _ = writeln!(input, "{kind}\t{name}");
+    };
+    wanted.modules.iter().for_each(|name| line("module", name));
+    wanted.explored.iter().for_each(|name| line("explored", name));
+    for number in 0..beside {
+        line("beside", &format!("{}/{site_packages}", beside_inside(number)));
+    }
+    input
+}
+
+fn job(staging: &Path, beside: &[PathBuf], work: &Path, stop: &Stop) -> Job {
+    let bind = |host: &Path, inside: String| Bind {
+        host: host.to_owned(),
+        inside: inside.into(),
+        writable: false,
+    };
+    let mut binds =
+        vec![bind(staging, FIXED_PREFIX.to_owned()), bind(work, WORK_INSIDE.to_owned())];
+    binds.extend(beside.iter().enumerate().map(|(number, root)| bind(root, beside_inside(number))));
+    let argv = [
+        &format!("{FIXED_PREFIX}/bin/python"),
+        "-I",
+        "-c",
+        TRACER,
+        &ENOUGH_SECONDS.to_string(),
+        &format!("{WORK_INSIDE}/trace"),
+    ];
+    Job {
+        label: "tracing what imports read".to_owned(),
+        argv: argv.iter().map(OsString::from).collect(),
+        variables: [("PATH", "/usr/bin:/bin"), ("HOME", "/tmp"), ("LANG", "C.UTF-8")]
+            .map(|(name, value)| (name.into(), value.into()))
+            .to_vec(),
+        binds,
+        network: None,
+        input: Input::default(),
+        directory: "/tmp".into(),
+        timeout: PATIENCE,
+        stop: stop.clone(),
     }
 }
 

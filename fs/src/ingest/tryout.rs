@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::bytecode::Share;
 use super::confine::{Confine, Stop};
-use super::index::Index;
+use super::search_scope::IndexOptions;
 use super::uv::Uv;
 use super::wanted::Wanted;
 use super::{AddError, bytecode};
@@ -33,7 +33,7 @@ pub fn try_uv(confine: &dyn Confine, uv: &Path, interpreter: &Interpreter) -> Re
         host: interpreter,
         work: work.path(),
         built: None,
-        index: &Index::default(),
+        index: &IndexOptions::default(),
     };
     uv.install_for_building(confine, &Wanted::by_package(&[])?, target.path())
 }

@@ -12,11 +12,13 @@ use std::thread;
 
 use sha2::{Digest as _, Sha256};
 
+use super::record::RecordEntry;
 use super::room::Room;
-use super::unpacked::{Unpacked, UnpackedFile, modules};
+use super::top_level::modules;
+use super::unpacked::{Unpacked, UnpackedFile};
 use super::wheel::Flaw;
-use super::wheel::archive::{Archive, CopyError};
-use super::wheel::layout::{Expected, Plan, Planned, Source};
+use super::wheel::archive::{Archive, CopyError, Entry};
+use super::wheel::layout::{Expected, FileSource, Layout, Planned};
 use super::wheel::scripts::Rewriting;
 use super::{AddError, folder, record};
 use crate::catalog::FileContent;
@@ -46,7 +48,7 @@ pub fn unpack(
 /// A wheel that can be unpacked, as far as its lists say.
 pub struct Unpacking<'a> {
     archive: Archive,
-    plan: Plan,
+    plan: Layout,
     expected: &'a Expected<'a>,
 }
 
@@ -55,7 +57,7 @@ impl<'a> Unpacking<'a> {
     pub fn of(archive: &Arc<File>, expected: &'a Expected<'a>) -> Result<Self, AddError> {
         let plan = || {
             let (mut archive, entries) = Archive::open(archive.clone())?;
-            let plan = Plan::of(&mut archive, entries, expected)?;
+            let plan = Layout::of(&mut archive, entries, expected)?;
             Ok(Self { archive, plan, expected })
         };
         plan().map_err(refused(expected.name))
@@ -64,8 +66,8 @@ impl<'a> Unpacking<'a> {
     /// Bytes of all content that is in the archive.
     pub fn bytes(&self) -> u64 {
         let sizes = self.plan.files.iter().map(|file| match &file.source {
-            Source::Entry(entry, _) | Source::Script(entry, _) => entry.size,
-            Source::Text(text) => text.len() as u64,
+            FileSource::Entry(entry, _) | FileSource::Script(entry, _) => entry.size,
+            FileSource::Text(text) => text.len() as u64,
         });
         sizes.fold(0, u64::saturating_add)
     }
@@ -84,7 +86,7 @@ impl<'a> Unpacking<'a> {
             folders.iter().try_for_each(|path| folder(&root.join(path)))?;
         }
         let next = AtomicUsize::new(0);
-        let share = || -> Result<Vec<(UnpackedFile, Listed)>, AddError> {
+        let share = || -> Result<Vec<(UnpackedFile, RecordLine)>, AddError> {
             let (mut archive, mut done) = (archive.clone(), Vec::new());
             while let Some(file) = plan.files.get(next.fetch_add(1, Ordering::Relaxed)) {
                 done.push(write(&mut archive, file, root, expected.name)?);
@@ -114,7 +116,7 @@ impl<'a> Unpacking<'a> {
         let record = Planned {
             path: plan.record.clone(),
             listed: String::new(),
-            source: Source::Text(lines),
+            source: FileSource::Text(lines),
             executable: plan.is_record_executable,
         };
         files.push(write(&mut archive.clone(), &record, root, expected.name)?.0);
@@ -136,9 +138,9 @@ fn refused(name: &str) -> impl Fn(Flaw) -> AddError + use<'_> {
 }
 
 /// A path as RECORD has it, by which that is sorted, and its line there.
-type Listed = (String, String);
+type RecordLine = (String, String);
 
-fn listed(path: &str, hash: &str, size: &str) -> Listed {
+fn listed(path: &str, hash: &str, size: &str) -> RecordLine {
     (path.to_owned(), record::line(path, hash, size))
 }
 
@@ -169,64 +171,35 @@ fn write(
     planned: &Planned,
     root: Option<&Path>,
     name: &str,
-) -> Result<(UnpackedFile, Listed), AddError> {
+) -> Result<(UnpackedFile, RecordLine), AddError> {
     let path = root.map(|root| root.join(&planned.path));
-    let mode = if planned.executable { 0o755 } else { 0o644 };
     let at = |error| AddError::at(path.as_deref().unwrap_or(Path::new("")))(error);
-    let file = match &path {
-        Some(path) => {
-            let file = File::options().write(true).create_new(true).mode(mode).open(path);
-            let file = file.map_err(at)?;
-            file.set_permissions(fs::Permissions::from_mode(mode)).map_err(at)?;
-            Some(file)
-        }
-        None => None,
-    };
-    let is_summed = !matches!(planned.source, Source::Entry(..));
+    let file = path.as_deref().map(|path| create(path, planned.executable)).transpose();
+    let is_summed = !matches!(planned.source, FileSource::Entry(..));
     let sum = is_summed.then(Sha256::new);
-    let mut target = Target { file, digest: blake3::Hasher::new(), size: 0, sum };
-    let mut fields = (String::new(), String::new());
-    match &planned.source {
-        Source::Text(text) => target.write(text.as_bytes()).map_err(at)?,
-        Source::Entry(entry, line) | Source::Script(entry, line) => {
-            let claim = line.as_ref().map(|line| &line.claim);
-            let mut original = claim.and_then(|claim| claim.sha256.as_ref()).map(|_| Sha256::new());
-            let mut rewriting =
-                matches!(planned.source, Source::Script(..)).then(Rewriting::default);
-            let copied = archive.copy(entry, &mut |part| {
-                if let Some(original) = &mut original {
-                    original.update(part);
-                }
-                match &mut rewriting {
-                    Some(rewriting) => match rewriting.next(part).map_err(io::Error::other)? {
-                        Some(part) => target.write(&part),
-                        None => Ok(()),
-                    },
-                    None => target.write(part),
-                }
-            });
-            copied.map_err(|error| match error {
-                CopyError::Flaw(flaw) => refused(name)(flaw),
-                CopyError::Sink(error) if error.kind() == io::ErrorKind::Other => {
-                    let (path, reason) = (entry.path.clone(), error.to_string());
-                    refused(name)(Flaw::Entry { path, reason })
-                }
-                CopyError::Sink(error) => at(error),
-            })?;
-            if let Some(rest) = rewriting.as_mut().and_then(Rewriting::rest) {
+    let mut target =
+        Target { file: file.map_err(at)?, digest: blake3::Hasher::new(), size: 0, sum };
+    let mut fields = match &planned.source {
+        FileSource::Text(text) => {
+            target.write(text.as_bytes()).map_err(at)?;
+            (String::new(), String::new())
+        }
+        FileSource::Entry(entry, line) => {
+            check(archive, entry, line.as_ref(), name, &at, &mut |part| target.write(part))?
+        }
+        FileSource::Script(entry, line) => {
+            let mut rewriting = Rewriting::default();
+            let mut write = |part: &[u8]| match rewriting.next(part).map_err(io::Error::other)? {
+                Some(part) => target.write(&part),
+                None => Ok(()),
+            };
+            let fields = check(archive, entry, line.as_ref(), name, &at, &mut write)?;
+            if let Some(rest) = rewriting.rest() {
                 target.write(&rest).map_err(at)?;
             }
-            let sum = original.map(|sum| sum.finalize().to_vec()).unwrap_or_default();
-            if claim.is_some_and(|claim| !claim.holds(entry.size, &sum)) {
-                let reason = "it is not what its RECORD says it is".to_owned();
-                return Err(refused(name)(Flaw::Entry { path: entry.path.clone(), reason }));
-            }
-            fields = match line {
-                Some(line) => line.fields.clone(),
-                None => (String::new(), entry.size.to_string()),
-            };
+            fields
         }
-    }
+    };
     if let Some(sum) = target.sum.take() {
         fields = (record::hash_text(&sum.finalize()), target.size.to_string());
     }
@@ -238,6 +211,48 @@ fn write(
         compiled: None,
     };
     Ok((unpacked, listed(&planned.listed, &fields.0, &fields.1)))
+}
+
+/// Makes a file that is not there yet, with its mode whatever the process lets others have by default.
+fn create(path: &Path, executable: bool) -> io::Result<File> {
+    let mode = if executable { 0o755 } else { 0o644 };
+    let file = File::options().write(true).create_new(true).mode(mode).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    Ok(file)
+}
+
+/// Copies an entry of an archive to `write`, and compares it with what RECORD says of it. Returns the
+/// hash and size that stand there.
+fn check(
+    archive: &mut Archive,
+    entry: &Entry,
+    line: Option<&RecordEntry>,
+    name: &str,
+    at: &dyn Fn(io::Error) -> AddError,
+    write: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> Result<(String, String), AddError> {
+    let claim = line.map(|line| &line.claim);
+    let mut original = claim.and_then(|claim| claim.sha256.as_ref()).map(|_| Sha256::new());
+    let copied = archive.copy(entry, &mut |part| {
+        if let Some(original) = &mut original {
+            original.update(part);
+        }
+        write(part)
+    });
+    let flaw = |reason| refused(name)(Flaw::Entry { path: entry.path.clone(), reason });
+    copied.map_err(|error| match error {
+        CopyError::Flaw(flaw) => refused(name)(flaw),
+        CopyError::Sink(error) if error.kind() == io::ErrorKind::Other => flaw(error.to_string()),
+        CopyError::Sink(error) => at(error),
+    })?;
+    let sum = original.map(|sum| sum.finalize().to_vec()).unwrap_or_default();
+    if claim.is_some_and(|claim| !claim.holds(entry.size, &sum)) {
+        return Err(flaw("it is not what its RECORD says it is".to_owned()));
+    }
+    Ok(match line {
+        Some(line) => line.fields.clone(),
+        None => (String::new(), entry.size.to_string()),
+    })
 }
 
 #[cfg(test)]

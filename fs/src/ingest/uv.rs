@@ -5,11 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::built::Built;
 use super::confine::{Bind, Confine, Input, Job, JobOutput, Reach, Stop};
-use super::index::{Index, Places};
-use super::lock::{self, BUILT_INSIDE, Source};
+use super::lock::{self, BUILT_INSIDE, SourceDistribution};
 use super::requirement::{Choice, Requirement};
-use super::source::Built;
+use super::search_scope::{IndexOptions, SearchScope};
 use super::wanted::Wanted;
 use super::{AddError, credentials};
 use crate::FIXED_PREFIX;
@@ -26,7 +26,7 @@ pub(super) const WORK_INSIDE: &str = "/pipsqueak/work";
 const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// Variables of the supervisor's environment that uv is given: how it is to work and whom to trust. Where
-/// packages are is not among them, because credentials may be a part of it: see [`Places`].
+/// packages are is not among them, because credentials may be a part of it: see [`SearchScope`].
 const PASSED_ON: [&str; 15] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -77,7 +77,7 @@ pub struct Uv<'a> {
     /// Wheels that were built here, where they may be chosen: see [`super::source`].
     pub built: Option<&'a Built>,
     /// Where packages are, where that is not said by variables.
-    pub index: &'a Index,
+    pub index: &'a IndexOptions,
 }
 
 impl Uv<'_> {
@@ -98,13 +98,13 @@ impl Uv<'_> {
         // An output that is there already is what uv prefers to keep.
         arguments.extend(["--output-file".into(), self.input("pylock.toml", preferred)?]);
         arguments.push(requirements);
-        let mut places = self.places(wanted);
-        self.lead(wanted, &mut places)?;
-        let output = confine.run(&self.online("resolving", arguments, None, wanted, &places))?;
+        let mut scope = self.scope(wanted);
+        self.lead(wanted, &mut scope)?;
+        let output = confine.run(&self.online("resolving", arguments, None, wanted, &scope))?;
         if output.status != 0 {
             let said = String::from_utf8_lossy(&output.stderr);
             let after = said.split_once(NO_WHEEL.0).map(|(_, after)| after);
-            let failure = failure("resolve the requirements", &output, &places.secrets());
+            let failure = failure("resolve the requirements", &output, &scope.secrets());
             return Err(match after.and_then(|after| after.split_once(NO_WHEEL.1)) {
                 Some((package, _)) => AddError::NoWheel {
                     package: package.to_owned(),
@@ -123,7 +123,7 @@ impl Uv<'_> {
         confine: &dyn Confine,
         wanted: &Wanted,
         package: &str,
-    ) -> Result<Source, AddError> {
+    ) -> Result<SourceDistribution, AddError> {
         let mut asked = wanted.asking_for(package);
         if asked.iter().any(|one| one.address().is_some()) {
             return Err(AddError::unsatisfiable(format!(
@@ -138,11 +138,11 @@ impl Uv<'_> {
         arguments.extend(self.python_version());
         arguments.extend(self.constraints(wanted)?);
         arguments.push(requirements);
-        let places = self.places(wanted);
+        let scope = self.scope(wanted);
         let label = "looking for a source distribution";
-        let output = confine.run(&self.online(label, arguments, None, wanted, &places))?;
+        let output = confine.run(&self.online(label, arguments, None, wanted, &scope))?;
         if output.status != 0 {
-            return Err(failure("find a source distribution", &output, &places.secrets()));
+            return Err(failure("find a source distribution", &output, &scope.secrets()));
         }
         lock::source(&text(output)?, package)
     }
@@ -232,14 +232,14 @@ impl Uv<'_> {
         install.extend(["--python".into(), format!("{FIXED_PREFIX}/bin/python").into()]);
         install.extend(self.python_version());
         install.extend(["-r".into(), input]);
-        let mut places = self.places(wanted);
-        self.lead(wanted, &mut places)?;
-        let job = self.online("installing", install, Some(target), wanted, &places);
+        let mut scope = self.scope(wanted);
+        self.lead(wanted, &mut scope)?;
+        let job = self.online("installing", install, Some(target), wanted, &scope);
         let output = confine.run(&job)?;
         if output.status == 0 {
             Ok(())
         } else {
-            Err(failure("install the packages", &output, &places.secrets()))
+            Err(failure("install the packages", &output, &scope.secrets()))
         }
     }
 
@@ -252,24 +252,24 @@ impl Uv<'_> {
     }
 
     /// Where packages are that are wanted.
-    pub(super) fn places(&self, wanted: &Wanted) -> Places {
+    pub(super) fn scope(&self, wanted: &Wanted) -> SearchScope {
         let variables: Vec<_> = std::env::vars_os().collect();
-        let mut places = Places::of(self.index, &variables);
-        places.add(&wanted.choices);
-        places
+        let mut scope = SearchScope::of(self.index, &variables);
+        scope.add(&wanted.choices);
+        scope
     }
 
     /// Has uv find what is wanted where it is, and choose what was built here.
-    fn lead(&self, wanted: &Wanted, places: &mut Places) -> Result<(), AddError> {
+    fn lead(&self, wanted: &Wanted, scope: &mut SearchScope) -> Result<(), AddError> {
         if wanted.is_hashed() && std::env::var_os(STRATEGY).is_none() {
             // Nothing but what has a digest is taken, whichever index has it.
-            places.look_further();
+            scope.look_further();
         }
         for (_, digest) in self.built.iter().flat_map(|built| built.folders()) {
-            places.add_folder(format!("{BUILT_INSIDE}/{digest}"));
+            scope.add_folder(format!("{BUILT_INSIDE}/{digest}"));
         }
         let (folder, inside) = (self.work.join("index"), Path::new(WORK_INSIDE).join("index"));
-        wanted.archives.offer(&folder, &inside, places)
+        wanted.archives.offer(&folder, &inside, scope)
     }
 
     /// A file of requirements for uv. All that it is asked for is written here.
@@ -324,18 +324,18 @@ impl Uv<'_> {
         }
     }
 
-    /// A job of uv that takes packages from `places`, of which it hears on its stdin.
+    /// A job of uv that takes packages from `scope`, of which it hears on its stdin.
     pub(super) fn online(
         &self,
         label: &str,
         argv: Vec<OsString>,
         target: Option<&Path>,
         wanted: &Wanted,
-        places: &Places,
+        scope: &SearchScope,
     ) -> Job {
         let mut job = self.job(label, argv, target);
         job.argv.splice(1..2, ["--config-file", INPUT_INSIDE].map(Into::into));
-        job.input = Input(places.configuration().into_bytes());
+        job.input = Input(scope.configuration().into_bytes());
         job.network = Some(self.reach(wanted));
         job
     }
@@ -343,7 +343,7 @@ impl Uv<'_> {
     /// What is reached of the network for what is wanted: the indexes, and what the user has named.
     pub(super) fn reach(&self, wanted: &Wanted) -> Reach {
         let variables: Vec<_> = std::env::vars_os().collect();
-        let mut reach = Places::of(self.index, &variables).reach();
+        let mut reach = SearchScope::of(self.index, &variables).reach();
         reach.named.extend(wanted.reach.named.iter().cloned());
         reach
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use pep440_rs::{Version, VersionSpecifiers};
 
-use super::archives::Archives;
+use super::archive_urls::ArchiveUrls;
 use super::confine::Reach;
 use super::lock::Locked;
 use super::requirement::{Address, Choice, Line, LineError, Requirement};
@@ -28,7 +28,7 @@ pub struct Wanted {
     /// Whether the requirements name everything: nothing is added for what they depend on.
     pub is_complete: bool,
     /// Where wheels are, where a lock has said so.
-    pub archives: Archives,
+    pub archives: ArchiveUrls,
     /// Normalised names that are asked for themselves.
     pub requested: BTreeSet<String>,
     /// Digests that were given, `algorithm:digest`, by normalised name; where there are any, every
@@ -75,7 +75,7 @@ impl Wanted {
                     };
                     let address = Address::parse(url).map_err(|error| reason(error.to_string()))?;
                     if !*is_brought {
-                        listed.reach.named.insert(address.place());
+                        listed.reach.named.insert(address.authority());
                     } else if address.is_of_this_machine() {
                         return Err(reason(OF_THIS_MACHINE.to_owned()));
                     }
@@ -113,7 +113,8 @@ impl Wanted {
         }
         let all = requirements.iter().chain(&constraints);
         let addresses = all.filter_map(Requirement::address);
-        let named = addresses.chain(choices.iter().filter_map(Choice::address)).map(Address::place);
+        let named =
+            addresses.chain(choices.iter().filter_map(Choice::address)).map(Address::authority);
         let reach = if is_brought { Reach::default() } else { Reach { named: named.collect() } };
         let is_demanded = choices.contains(&Choice::RequireHashes);
         Ok(Self {
@@ -122,7 +123,7 @@ impl Wanted {
             constraints,
             choices,
             is_complete: false,
-            archives: Archives::default(),
+            archives: ArchiveUrls::default(),
             hashes: (is_demanded || !hashes.is_empty()).then_some(hashes),
             may_be_empty: true,
             may_build: false,
@@ -178,6 +179,15 @@ impl Wanted {
     pub fn is_hashed(&self) -> bool {
         self.hashes.is_some()
     }
+}
+
+/// Refuses what is refused without looking anywhere: a lock that cannot be read, another Python
+/// than that of `interpreter`, addresses with credentials.
+pub fn check_requirements(
+    requirements: &Requirements,
+    interpreter: &Interpreter,
+) -> Result<(), AddError> {
+    Wanted::of(requirements, interpreter).map(drop)
 }
 
 /// Refuses what an index has with digests alone that can be made to fit other content.

@@ -15,8 +15,6 @@ use super::connection;
 use super::predecessor;
 use super::server::{Orphaned, Role, Server};
 
-/// The type that lists of mounts show.
-pub const FILE_SYSTEM: &str = "fuse.pipsqueak";
 /// Raised where servers tell the kernel something else than those of earlier builds, such as other
 /// inode numbers for the same files: then no connection of theirs can be taken over.
 pub const DIALECT: u32 = 3;
@@ -76,8 +74,14 @@ impl Attachment {
         // Read-only on the superblock, or each read makes the kernel ask for attributes anew.
         let flags =
             MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
-        mount(Some("pipsqueak"), path, Some(FILE_SYSTEM), flags, Some(options.as_str()))
-            .map_err(|error| at(path)(error.into()))?;
+        mount(
+            Some("pipsqueak"),
+            path,
+            Some(connection::FILE_SYSTEM),
+            flags,
+            Some(options.as_str()),
+        )
+        .map_err(|error| at(path)(error.into()))?;
         Self::of(path, connection.into(), orphaned)
     }
 

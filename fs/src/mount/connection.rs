@@ -10,8 +10,10 @@ use std::path::Path;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 
-use super::attach::FILE_SYSTEM;
 use super::mountinfo;
+
+/// The type that lists of mounts show.
+pub const FILE_SYSTEM: &str = "fuse.pipsqueak";
 
 /// What is mounted last at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]

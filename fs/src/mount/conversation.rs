@@ -6,11 +6,12 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// Longest line, in bytes.
 const LONGEST: usize = 64 << 20;
@@ -64,7 +65,7 @@ pub struct Conversation(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    line: Line,
+    line: Responder,
     asked: u64,
     is_over: bool,
 }
@@ -75,7 +76,7 @@ impl Conversation {
         socket: UnixStream,
         patience: Duration,
     ) -> Result<(Self, T), AskError> {
-        let mut line = Line::new(socket);
+        let mut line = Responder::new(socket);
         let first = hear(&mut line, 0, patience)?;
         Ok((Self(Mutex::new(State { line, asked: 0, is_over: false })), first))
     }
@@ -117,7 +118,7 @@ impl Conversation {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -143,7 +144,7 @@ fn say(state: &mut State, word: &impl Serialize, patience: Duration) -> Result<u
 }
 
 fn hear<T: DeserializeOwned>(
-    line: &mut Line,
+    line: &mut Responder,
     number: u64,
     patience: Duration,
 ) -> Result<T, AskError> {
@@ -166,11 +167,11 @@ fn hear<T: DeserializeOwned>(
 
 /// The side that answers.
 #[derive(Debug)]
-pub struct Line {
+pub struct Responder {
     reader: BufReader<UnixStream>,
 }
 
-impl Line {
+impl Responder {
     /// Talks over a socket.
     pub fn new(socket: UnixStream) -> Self {
         Self { reader: BufReader::new(socket) }

@@ -15,8 +15,8 @@ use fuser::{
 use super::errno::errno;
 use crate::prefetch::Prefetcher;
 use crate::vfs::counters::Operation;
-use crate::vfs::inode::{SHOWN, VIEWS};
 use crate::vfs::{Attributes, DirectoryEntry, FileKind, Vfs, VfsError};
+use crate::view::inode::{SHOWN, VIEWS};
 
 /// How long the kernel may keep what it was told: for ever, until it is told otherwise.
 const ALWAYS: Duration = Duration::from_secs(u32::MAX as u64);
@@ -169,8 +169,8 @@ impl Filesystem for Adapter {
             Ok(entries) => entries,
             Err(error) => return reply.error(error),
         };
-        for DirectoryEntry { place, name, attributes } in entries {
-            if reply.add(INodeNo(attributes.inode), place, file_type(attributes.kind), name) {
+        for DirectoryEntry { offset, name, attributes } in entries {
+            if reply.add(INodeNo(attributes.inode), offset, file_type(attributes.kind), name) {
                 break;
             }
         }
@@ -190,9 +190,9 @@ impl Filesystem for Adapter {
             Ok(entries) => entries,
             Err(error) => return reply.error(error),
         };
-        for DirectoryEntry { place, name, attributes } in entries {
+        for DirectoryEntry { offset, name, attributes } in entries {
             let inode = INodeNo(attributes.inode);
-            if reply.add(inode, place, name, &ALWAYS, &attr(&attributes), Generation(0)) {
+            if reply.add(inode, offset, name, &ALWAYS, &attr(&attributes), Generation(0)) {
                 break;
             }
         }

@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::exit;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,9 +21,10 @@ use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 
 use super::attach::Attachment;
 use super::control::{Order, Report, Served};
-use super::conversation::{Line, Numbered};
+use super::conversation::{Numbered, Responder};
 use super::predecessor;
 use super::server::{Orphaned, Role, Server, ServerError};
+use crate::sync::{Mutex, MutexGuard};
 
 /// How often a server is looked after.
 const PACE: Duration = Duration::from_secs(2);
@@ -85,8 +86,8 @@ pub fn keep(state: &Path, mountpoint: &Path, role: Role, orphaned: Orphaned) -> 
     let hearing = keeper.clone();
     thread::Builder::new()
         .name("signals".to_owned())
-        .spawn(move || hearing.follow_signals(&signals))?;
-    if let Err(error) = keeper.follow(Line::new(socket)) {
+        .spawn(move || hearing.handle_signals(&signals))?;
+    if let Err(error) = keeper.answer(Responder::new(socket)) {
         tracing::error!(%error, "talking to the supervisor");
     }
     keeper.orphan();
@@ -98,7 +99,7 @@ pub fn keep(state: &Path, mountpoint: &Path, role: Role, orphaned: Orphaned) -> 
 
 impl Keeper {
     /// Does what the supervisor says until it is gone.
-    fn follow(self: &Arc<Self>, mut line: Line) -> io::Result<()> {
+    fn answer(self: &Arc<Self>, mut line: Responder) -> io::Result<()> {
         line.say(&Numbered { number: 0, body: Report::Keeping })?;
         while let Some(Numbered { number, body }) = line.hear()? {
             let report = match body {
@@ -121,7 +122,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn follow_signals(&self, signals: &SigSet) {
+    fn handle_signals(&self, signals: &SigSet) {
         loop {
             match signals.wait() {
                 Ok(STOP) => self.stop(),
@@ -134,9 +135,9 @@ impl Keeper {
     fn serve(self: &Arc<Self>) -> io::Result<()> {
         let server = self.attachment.serve(&self.binary, &self.state, self.role)?;
         *self.server() = Some(Arc::new(server));
-        for (name, follow) in [("watch", Self::watch as fn(&Self)), ("pulse", Self::pulse)] {
+        for (name, run) in [("watch", Self::watch as fn(&Self)), ("pulse", Self::pulse)] {
             let keeper = self.clone();
-            thread::Builder::new().name(name.to_owned()).spawn(move || follow(&keeper))?;
+            thread::Builder::new().name(name.to_owned()).spawn(move || run(&keeper))?;
         }
         Ok(())
     }
@@ -197,7 +198,7 @@ impl Keeper {
                 thread::sleep(DECENT_LIFE);
             }
             began = Instant::now();
-            let is_ended = self.is_ended.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_ended = self.is_ended.lock();
             if *is_ended {
                 return false;
             }
@@ -239,7 +240,7 @@ impl Keeper {
         }
         tracing::warn!("the supervisor is gone; unmounting");
         self.unmount();
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.lock.lock().take());
         if self.server().is_none() {
             self.end();
         }
@@ -262,8 +263,8 @@ impl Keeper {
     }
 
     /// Ends the server, and gives the connection to whoever has the other end of the line.
-    fn hand_over(&self, line: &Line) -> io::Result<()> {
-        *self.is_ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    fn hand_over(&self, line: &Responder) -> io::Result<()> {
+        *self.is_ended.lock() = true;
         self.kill();
         let server = self.server().clone();
         server.map_or(Ok(()), |server| server.wait())?;
@@ -289,7 +290,7 @@ impl Keeper {
     }
 
     fn server(&self) -> MutexGuard<'_, Option<Arc<Server>>> {
-        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+        self.server.lock()
     }
 }
 

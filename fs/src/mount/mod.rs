@@ -25,7 +25,8 @@ mod predecessor;
 mod server;
 mod session;
 
-pub use attach::{Attachment, DIALECT, FILE_SYSTEM, TakeOverError};
+pub use attach::{Attachment, DIALECT, TakeOverError};
+pub use connection::FILE_SYSTEM;
 pub use control::{Order, Report, Served};
 pub use conversation::{AskError, Conversation};
 pub use keep::keep;

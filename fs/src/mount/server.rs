@@ -6,13 +6,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::control::{Ask, Tell};
 use super::conversation::{AskError, Conversation};
 use crate::id::ObjectId;
 use crate::store::segment::FRAME_BYTES;
+use crate::sync::{Mutex, MutexGuard};
 
 /// How long an answer is waited for that is work.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -190,7 +190,7 @@ impl Server {
     }
 
     fn child(&self) -> MutexGuard<'_, Child> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+        self.child.lock()
     }
 }
 

@@ -13,13 +13,13 @@ use nix::sys::signal::{SigSet, Signal};
 
 use super::adopt::adopt;
 use super::control::{Ask, Tell};
-use super::conversation::{Line, Numbered};
+use super::conversation::{Numbered, Responder};
 use super::fuse::Adapter;
 use super::predecessor;
 use super::server::{Orphaned, Role};
 use crate::prefetch::Prefetcher;
 use crate::vfs::Vfs;
-use crate::vfs::inode::{DISTS, ENVS};
+use crate::view::inode::{DISTS, ENVS};
 
 /// Threads that answer the kernel.
 const THREADS: usize = 4;
@@ -49,10 +49,10 @@ pub fn serve(state: &Path, mountpoint: &Path, role: Role, orphaned: Orphaned) ->
     let session = begin(Adapter { vfs: vfs.clone(), prefetcher }, connection, role)?;
     let notifier = session.notifier();
     // The first session is introduced to the kernel by now, and a successor has taken over.
-    let mut line = Line::new(socket);
+    let mut line = Responder::new(socket);
     line.say(&Numbered { number: 0, body: Tell::Serving })?;
     thread::Builder::new().name("control".to_owned()).spawn(move || {
-        if let Err(error) = follow(line, &vfs, &notifier) {
+        if let Err(error) = answer(line, &vfs, &notifier) {
             tracing::error!(%error, "talking to the keeper of the mount");
         }
         std::process::exit(0);
@@ -71,7 +71,7 @@ fn begin(adapter: Adapter, connection: OwnedFd, role: Role) -> io::Result<Sessio
 }
 
 /// Does what the keeper asks for until it is gone.
-fn follow(mut line: Line, vfs: &Vfs, notifier: &Notifier) -> io::Result<()> {
+fn answer(mut line: Responder, vfs: &Vfs, notifier: &Notifier) -> io::Result<()> {
     while let Some(Numbered { number, body: ask }) = line.hear()? {
         let body = match ask {
             Ask::Pulse => Tell::Done,

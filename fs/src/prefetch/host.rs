@@ -22,7 +22,7 @@ impl Host {
     /// Starts it; it ends when this is dropped.
     pub fn start() -> io::Result<Self> {
         let (files, asked) = sync_channel(WAITING);
-        thread::Builder::new().name("host-files".to_owned()).spawn(move || follow(&asked))?;
+        thread::Builder::new().name("host-files".to_owned()).spawn(move || read_all(&asked))?;
         Ok(Self(files))
     }
 
@@ -33,7 +33,7 @@ impl Host {
     }
 }
 
-fn follow(asked: &Receiver<PathBuf>) {
+fn read_all(asked: &Receiver<PathBuf>) {
     for path in asked {
         if let Err(error) = read(&path) {
             tracing::debug!(%error, path = %path.display(), "not read ahead");

@@ -10,10 +10,10 @@
 //! that the trace names before the importing process does, on another processor. In a process of
 //! its own: a thread of the server that waited for the server could not end before it does.
 
-mod entered;
 mod host;
 mod package;
+mod prefetcher;
 mod process;
 
-pub use entered::{Entered, Prefetcher};
+pub use prefetcher::Prefetcher;
 pub use process::run;

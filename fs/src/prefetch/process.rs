@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use nix::sys::prctl::{set_name, set_pdeathsig};
 use nix::sys::signal::Signal;
 
-use super::entered::{Entered, Heard, hear};
 use super::host::{Host, runs};
 use super::package::Root;
+use super::prefetcher::{Message, hear};
 use crate::trace::Trace;
-use crate::vfs::{SHOWN_FOLDER, VIEWS_FOLDER, view_name};
+use crate::vfs::{Entered, SHOWN_FOLDER, VIEWS_FOLDER};
 use crate::view::index::Index;
-use crate::view::published::index_path;
+use crate::view::published::{index_path, view_name};
 
 /// A module is not read ahead again for so long. The kernel may have dropped it by then.
 const RECENT: Duration = Duration::from_secs(5);
@@ -48,12 +48,12 @@ pub fn run(state: &Path, mountpoint: &Path) -> io::Result<()> {
     let mut known: BTreeMap<String, Known> = BTreeMap::new();
     loop {
         let entered = match hear(&socket, IDLE.into())? {
-            Heard::Entered(entered) => entered,
-            Heard::Nothing => {
+            Message::Entered(entered) => entered,
+            Message::Nothing => {
                 known.clear();
                 continue;
             }
-            Heard::End => return Ok(()),
+            Message::End => return Ok(()),
         };
         if !known.contains_key(&entered.view) {
             match Known::load(&index_path(&views, &entered.view)) {
@@ -65,7 +65,7 @@ pub fn run(state: &Path, mountpoint: &Path) -> io::Result<()> {
             }
         }
         if let Some(view) = known.get_mut(&entered.view)
-            && let Err(error) = view.follow(&entered, mountpoint, &host)
+            && let Err(error) = view.read_ahead(&entered, mountpoint, &host)
         {
             tracing::debug!(%error, entered.view, "not read ahead");
         }
@@ -100,7 +100,7 @@ impl Known {
     }
 
     /// Reads ahead of the import of the package that was entered, where it is one.
-    fn follow(&mut self, entered: &Entered, mountpoint: &Path, host: &Host) -> io::Result<()> {
+    fn read_ahead(&mut self, entered: &Entered, mountpoint: &Path, host: &Host) -> io::Result<()> {
         self.used = Instant::now();
         let Some(package) = self.packages.get(&entered.node) else { return Ok(()) };
         if self.used > self.until {
@@ -115,7 +115,7 @@ impl Known {
         let interpreter = self.trace.interpreter.as_deref();
         let is_hosts = interpreter.is_some_and(|executable| runs(entered.thread, executable));
         let suffixes = &self.trace.suffixes;
-        self.trace.follow(package, &mut self.done, &mut |_, module| {
+        self.trace.walk(package, &mut self.done, &mut |_, module| {
             root.enter(module, suffixes);
             for path in &module.reads {
                 if !path.starts_with('/') {

@@ -7,16 +7,17 @@ use std::thread;
 
 use tempfile::TempDir;
 
+use super::environment::{Environment, EnvironmentSpec, Plain};
 use super::{Repository, beside};
-use crate::environment::{Environment, EnvironmentSpec, Plain, distribution_name};
-use crate::ingest::archives::Archives;
+use crate::ingest::archive_urls::ArchiveUrls;
+use crate::ingest::built::Built;
 use crate::ingest::commit::{Incoming, Installed, commit};
 use crate::ingest::confine::{Confine, Stop};
 use crate::ingest::gather::{Gather, Gathered};
 use crate::ingest::lock::{self, Locked};
 use crate::ingest::merged::merge;
 use crate::ingest::prefer::prefer;
-use crate::ingest::source::{self, Built};
+use crate::ingest::source;
 use crate::ingest::staged::Staged;
 use crate::ingest::staging::{Borrowed, Memory, Staging};
 use crate::ingest::trace::{self, Recorded};
@@ -24,6 +25,7 @@ use crate::ingest::uv::Uv;
 use crate::ingest::wanted::Wanted;
 use crate::ingest::{AddError, Step, Unit, credentials};
 use crate::interpreter::Interpreter;
+use crate::view::published::distribution_name;
 
 impl Repository {
     /// Makes an environment, or replaces what a name stands for: resolves, installs what is not
@@ -98,7 +100,7 @@ impl Repository {
             let chosen = lock::parse(&text)?;
             let found = match wanted.mistaken(&chosen) {
                 Some(package) => uv.find_wheels(confine, wanted, &package)?,
-                None => Archives::default(),
+                None => ArchiveUrls::default(),
             };
             if found.is_empty() {
                 // Where uv has found them: a lock may say where they were.
@@ -205,7 +207,7 @@ impl Repository {
         Ok(Plain { modules: modules.collect() })
     }
 
-    pub(super) fn missing<'a>(
+    pub(crate) fn missing<'a>(
         &self,
         locked: &'a [Locked],
         interpreter: &Interpreter,
@@ -278,7 +280,7 @@ impl Repository {
         };
         let interpreter = interpreter.identity();
         let installed = Installed { incoming: &incoming, recorded, interpreter };
-        commit(&self.catalog, &self.segments, installed, &mut tell)?;
+        commit(&self.catalog, &*self.segments, installed, &mut tell)?;
         Ok((disk, memory))
     }
 }
@@ -286,12 +288,12 @@ impl Repository {
 /// The files that importing new distributions reads, with what is `present` beside them.
 fn trace(gather: &Gather<'_>, gathered: &[Gathered], present: &[PathBuf]) -> Recorded {
     let Gather { confine, uv, wanted, staging, stop, .. } = *gather;
-    let place = staging.merged();
-    match merge(gathered.iter().map(|one| &one.unpacked), uv.interpreter, &place) {
+    let root = staging.merged();
+    match merge(gathered.iter().map(|one| &one.unpacked), uv.interpreter, &root) {
         Ok(()) => {
             let wanted = to_import(gathered, &wanted.requested);
             let wanted = (&wanted, stop);
-            trace::record(confine, &place, present, uv.work, uv.interpreter, wanted)
+            trace::record(confine, &root, present, uv.work, uv.interpreter, wanted)
         }
         // They exclude each other, which publishing tells.
         Err(error) => {
@@ -303,11 +305,11 @@ fn trace(gather: &Gather<'_>, gathered: &[Gathered], present: &[PathBuf]) -> Rec
 
 /// What to import of new distributions to see what that reads: what was asked for first, as
 /// functions will.
-fn to_import(gathered: &[Gathered], requested: &BTreeSet<String>) -> trace::Wanted {
+fn to_import(gathered: &[Gathered], requested: &BTreeSet<String>) -> trace::TraceRequest {
     let modules_of = |one: &Gathered| one.unpacked.modules.clone();
     let (asked, other): (Vec<_>, Vec<_>) =
         gathered.iter().partition(|one| requested.contains(&one.unpacked.name));
     let explored: Vec<String> = asked.into_iter().flat_map(modules_of).collect();
     let modules = explored.iter().cloned().chain(other.into_iter().flat_map(modules_of));
-    trace::Wanted { modules: modules.collect(), explored }
+    trace::TraceRequest { modules: modules.collect(), explored }
 }

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::environment::VENV;
 use super::{Repository, RepositoryError};
-use crate::environment::FRAME;
 use crate::trace::Trace;
 
 /// The modules of a view.
@@ -26,7 +26,7 @@ impl Repository {
         let site = format!("{}/", interpreter.site_packages());
         let (mut owners, mut traces) = (HashMap::new(), Vec::new());
         let mut metadata = HashMap::new();
-        let parts: Vec<_> = stored.parts.into_iter().filter(|part| part.name != FRAME).collect();
+        let parts: Vec<_> = stored.parts.into_iter().filter(|part| part.name != VENV).collect();
         for part in &parts {
             for (path, object) in self.catalog.objects_of(part.id)? {
                 let Some(path) = path.strip_prefix(&site) else { continue };
@@ -59,7 +59,7 @@ impl Imports {
         let (mut seen, mut found) = (BTreeSet::new(), BTreeSet::new());
         for module in modules {
             found.insert(module.to_owned());
-            self.trace.follow(module, &mut seen, &mut |name, _| {
+            self.trace.walk(module, &mut seen, &mut |name, _| {
                 found.insert(name.to_owned());
             });
         }

@@ -1,9 +1,8 @@
 //! What is kept from being collected: for users, for those who outlive this process, for what runs
 //! and for what is being added.
 
+use super::hold::Hold;
 use super::{Repository, RepositoryError};
-use crate::gc::Mounted;
-use crate::gc::hold::Hold;
 use crate::ingest::lock::Locked;
 use crate::interpreter::Interpreter;
 
@@ -19,7 +18,7 @@ impl Repository {
 
     /// Keeps the distributions of a lock, those that are stored and those that will be, from being
     /// collected.
-    pub(super) fn want(
+    pub(crate) fn want(
         &self,
         locked: &[Locked],
         interpreter: &Interpreter,
@@ -65,15 +64,5 @@ impl Repository {
     /// Holders of leases and the views that they hold.
     pub fn leases(&self) -> Result<Vec<(String, String)>, RepositoryError> {
         Ok(self.catalog.leases()?)
-    }
-
-    /// How many objects are quarantined, those that readers have found damaged included.
-    pub fn damaged(&self, mount: &dyn Mounted) -> Result<u64, RepositoryError> {
-        // A mount that is between two servers has more to tell later.
-        let suspects = mount.suspects().unwrap_or_default();
-        if let Err(error) = self.quarantine(suspects, mount) {
-            tracing::error!(%error, "quarantining what readers have found damaged");
-        }
-        Ok(self.catalog.quarantined()?.len() as u64)
     }
 }

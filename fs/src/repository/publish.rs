@@ -3,16 +3,19 @@
 use std::io::Read;
 
 use super::Repository;
+use super::environment::{self, Environment, EnvironmentSpec};
+use crate::catalog::Owner;
 use crate::catalog::{
     FileContent, NewDistribution, NewObject, StoredDistribution, StoredEnvironment,
+    remove_unless_entered,
 };
-use crate::environment::{self, Environment, EnvironmentSpec, Owner};
 use crate::id::Digest;
+use crate::ingest::AddError;
 use crate::ingest::lock::{self, Locked};
 use crate::ingest::wanted::Wanted;
-use crate::ingest::{AddError, pack};
 use crate::interpreter::Interpreter;
 use crate::store::append::Appender;
+use crate::store::{StoreError, pack};
 use crate::view::publish::own_view;
 
 impl Repository {
@@ -87,31 +90,29 @@ impl Repository {
         if let Some(stored) = self.catalog.distribution(&artifact, &identity)? {
             return Ok(stored);
         }
-        let appender = Appender::begin(&self.segments, self.catalog.begin_segment()?)?;
-        let segment = appender.id();
+        let appender = Appender::begin(&*self.segments, self.catalog.begin_segment()?)?;
         let read = |_, from, part: &mut [u8]| {
             let from = usize::try_from(from).unwrap_or(usize::MAX);
             content.get(from..).and_then(|mut rest| rest.read_exact(part).ok());
-            Ok(())
+            Ok::<_, StoreError>(())
         };
         let sizes = [content.len() as u64];
-        let (locations, bytes) = pack::write(appender, &sizes, read, &mut |_, _| {})?;
-        let objects: Vec<_> =
-            locations.into_iter().map(|location| NewObject { digest, location }).collect();
+        let sealed = pack::write(appender, &sizes, read, &mut |_, _| {})?;
+        let objects = NewObject::all([digest], &sealed);
         let file = FileContent { object: Some(digest), executable: false };
         let new = NewDistribution {
             artifact: artifact.clone(),
             archive: None,
             interpreter: identity.clone(),
-            name: environment::FRAME.to_owned(),
+            name: environment::VENV.to_owned(),
             version: interpreter.version.clone(),
             digest,
             modules: Vec::new(),
             files: vec![("pyvenv.cfg".to_owned(), file)],
             trace: None,
         };
-        let stored = self.catalog.store(segment, bytes, &objects, &[new]);
-        pack::entered(&self.segments, segment, stored)?;
+        let stored = self.catalog.store(&sealed, &objects, &[new]);
+        remove_unless_entered(&*self.segments, sealed.id, stored)?;
         let stored = self.catalog.distribution(&artifact, &identity)?;
         stored.ok_or_else(|| AddError::Lock("what was just stored is not there".to_owned()))
     }

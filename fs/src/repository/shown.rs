@@ -2,25 +2,24 @@
 //! that are retained or subsets, by their digests.
 
 use std::collections::BTreeSet;
-use std::sync::{MutexGuard, PoisonError};
 
 use super::{Repository, RepositoryError};
-use crate::vfs::inode::Inode;
-use crate::vfs::view_name;
+use crate::sync::MutexGuard;
+use crate::view::inode::Inode;
 use crate::view::publish::ViewError;
-use crate::view::published::Published;
+use crate::view::published::{Published, view_name};
 
 impl Repository {
     /// Shows these views although no environment's name may stand for them any more, each as
     /// [`retained_name`], and keeps them from being collected, until it is called again.
     pub fn retain(&self, views: BTreeSet<String>) -> Result<(), RepositoryError> {
-        *self.retained.lock().unwrap_or_else(PoisonError::into_inner) = views;
+        *self.retained.lock() = views;
         Ok(self.show()?)
     }
 
     /// Views that are shown although no name may stand for them.
     pub(crate) fn retained(&self) -> BTreeSet<String> {
-        self.retained.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.retained.lock().clone()
     }
 
     /// Inode number in the mount of the root of a view, as the folder of views has it, and its name
@@ -56,7 +55,7 @@ impl Repository {
     }
 
     fn subsets(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.subsets.lock().unwrap_or_else(PoisonError::into_inner)
+        self.subsets.lock()
     }
 
     /// The names that the mount is to show.

@@ -1,8 +1,8 @@
 //! Views of some of an environment's distributions: what a zygote sees that is to serve several
 //! environments.
 
+use super::environment;
 use super::{Lease, Repository, RepositoryError};
-use crate::environment;
 
 /// A view that no environment's name stands for, shown as [`super::retained_name`]. It is collected as
 /// others are.
@@ -30,7 +30,7 @@ impl Repository {
         let interpreter = whole.interpreter.ok_or_else(unknown)?;
         // What makes it look like an environment is no package, and belongs to all.
         let (frame, members): (Vec<_>, Vec<_>) =
-            whole.parts.into_iter().partition(|part| part.name == environment::FRAME);
+            whole.parts.into_iter().partition(|part| part.name == environment::VENV);
         let members: Vec<_> = members.into_iter().filter(|one| wanted(&one.digest)).collect();
         let digest = environment::digest(&interpreter, &members);
         let view = environment::view("", &digest);

@@ -1,72 +1,56 @@
-//! Writing a segment: append, sync, seal by rename.
+//! Writing a segment: frames, then their directory.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::StoreError;
 use super::segment::{Directory, header};
-use super::{StoreError, segment_path};
-use crate::durable::crash;
-use crate::id::SegmentId;
+use super::segments::{SegmentSink, Segments};
+use crate::id::{Digest, SegmentId};
 
-/// A segment that is being written. Its file goes where it is dropped unsealed.
+/// A segment that is being written. All of it goes if it is dropped unsealed.
 #[derive(Debug)]
 pub struct Appender {
     id: SegmentId,
-    segments: PathBuf,
+    sink: Box<dyn SegmentSink>,
+    /// The segment in messages.
     path: PathBuf,
-    file: BufWriter<File>,
     lengths: Vec<u32>,
-    sealed: bool,
+    hasher: blake3::Hasher,
 }
 
 impl Appender {
-    /// Begins segment `id` in the folder `segments`.
-    pub fn begin(segments: &Path, id: SegmentId) -> Result<Self, StoreError> {
-        let path = segments.join(format!("{id}.new"));
-        let mut file =
-            BufWriter::with_capacity(1 << 20, File::create(&path).map_err(StoreError::at(&path))?);
-        file.write_all(&header()).map_err(StoreError::at(&path))?;
-        let segments = segments.to_owned();
-        Ok(Self { id, segments, path, file, lengths: Vec::new(), sealed: false })
+    /// Begins a segment.
+    pub fn begin(segments: &dyn Segments, id: SegmentId) -> Result<Self, StoreError> {
+        let (sink, path) = (segments.begin(id)?, segments.path(id));
+        let mut appender =
+            Self { id, sink, path, lengths: Vec::new(), hasher: blake3::Hasher::new() };
+        appender.write(&header())?;
+        Ok(appender)
     }
 
-    /// Its number.
+    /// The segment's number.
     pub fn id(&self) -> SegmentId {
         self.id
     }
 
     /// Appends the next frame of the content.
     pub fn append(&mut self, frame: &[u8]) -> Result<(), StoreError> {
-        self.file.write_all(frame).map_err(StoreError::at(&self.path))?;
+        self.write(frame)?;
         self.lengths.push(u32::try_from(frame.len()).unwrap_or(u32::MAX));
         Ok(())
     }
 
-    /// Makes it durable and gives it its final name. `content` is the bytes of content of all its
-    /// frames. Returns the file's length in bytes.
-    pub fn seal(mut self, content: u64) -> Result<u64, StoreError> {
-        let at = StoreError::at(&self.path);
+    /// Seals the segment: it is durable, and can be opened. `content` is the bytes of content of all
+    /// frames. Returns the segment's length in bytes and its digest.
+    pub fn seal(mut self, content: u64) -> Result<(u64, Digest), StoreError> {
         let directory = Directory::new(content, &self.lengths).encode();
-        self.file.write_all(&directory).map_err(&at)?;
-        self.file.flush().map_err(&at)?;
-        self.file.get_ref().sync_all().map_err(&at)?;
-        let length = self.file.get_ref().metadata().map_err(&at)?.len();
-        crash::point();
-        fs::rename(&self.path, segment_path(&self.segments, self.id)).map_err(&at)?;
-        let folder = File::open(&self.segments).map_err(StoreError::at(&self.segments))?;
-        folder.sync_all().map_err(StoreError::at(&self.segments))?;
-        drop(at);
-        self.sealed = true;
-        crash::point();
-        Ok(length)
+        self.write(&directory)?;
+        let digest = Digest(*self.hasher.finalize().as_bytes());
+        Ok((self.sink.seal()?, digest))
     }
-}
 
-impl Drop for Appender {
-    fn drop(&mut self) {
-        if !self.sealed {
-            let _ = fs::remove_file(&self.path);
-        }
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.hasher.update(bytes);
+        self.sink.write_all(bytes).map_err(StoreError::at(&self.path))
     }
 }

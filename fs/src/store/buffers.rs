@@ -1,7 +1,9 @@
 //! Memory for decoded content, used again: fresh pages cost as much as decoding what they hold.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use crate::sync::Mutex;
 
 /// Buffers that nobody uses at the moment.
 #[derive(Debug)]
@@ -25,7 +27,7 @@ impl Buffers {
 
     /// An empty buffer with room for `bytes`.
     pub fn take(self: &Arc<Self>, bytes: usize) -> Buffer {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.free.lock();
         let mut taken = free.pop().unwrap_or_default();
         drop(free);
         taken.clear();
@@ -35,14 +37,14 @@ impl Buffers {
 
     /// Gives the memory of free ones back to the system.
     pub fn clear(&self) {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.free.lock().clear();
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(home) = &self.home {
-            let mut free = home.free.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut free = home.free.lock();
             if free.len() < home.kept {
                 free.push(std::mem::take(&mut self.bytes));
             }
@@ -73,12 +75,12 @@ mod tests {
         let buffers = Buffers::new(1);
         let (mut one, two) = (buffers.take(10), buffers.take(10));
         one.extend_from_slice(b"content");
-        let place = one.as_ptr();
+        let at = one.as_ptr();
         drop(one);
         // More than are kept.
         drop(two);
         let again = buffers.take(5);
-        assert_eq!((again.as_ptr(), again.len()), (place, 0));
+        assert_eq!((again.as_ptr(), again.len()), (at, 0));
         assert!(again.capacity() >= 10);
         drop(again);
         buffers.clear();

@@ -4,13 +4,14 @@
 //! What is read goes to the kernel's page cache, which is the one that lasts.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::buffers::Buffer;
 use crate::id::SegmentId;
+use crate::sync::Mutex;
 
 /// A frame: its segment and its number there.
-pub type Place = (SegmentId, u32);
+pub type FrameId = (SegmentId, u32);
 
 /// Content of a frame.
 pub type Frame = Arc<Buffer>;
@@ -24,11 +25,11 @@ type Slot = Arc<Mutex<Option<Frame>>>;
 #[derive(Debug, Default)]
 struct Shard {
     /// Each with when it was last asked for.
-    slots: HashMap<Place, (Slot, u64)>,
+    slots: HashMap<FrameId, (Slot, u64)>,
     clock: u64,
 }
 
-/// Decoded frames by place.
+/// Decoded frames by id.
 #[derive(Debug)]
 pub struct FrameCache {
     shards: [Mutex<Shard>; SHARDS],
@@ -42,14 +43,14 @@ impl FrameCache {
         Self { shards: Default::default(), kept: frames.div_ceil(SHARDS).max(1) }
     }
 
-    /// The frame at `place`, decoded now if it is not kept.
+    /// The frame at `id`, decoded now if it is not kept.
     pub fn get<E>(
         &self,
-        place: Place,
+        id: FrameId,
         decode: impl FnOnce() -> Result<Buffer, E>,
     ) -> Result<Frame, E> {
-        let slot = self.slot(place);
-        let mut held = lock(&slot);
+        let slot = self.slot(id);
+        let mut held = slot.lock();
         if let Some(frame) = &*held {
             return Ok(frame.clone());
         }
@@ -58,48 +59,44 @@ impl FrameCache {
         Ok(frame)
     }
 
-    /// The frame at `place`, where it is kept or just being decoded.
-    pub fn kept(&self, place: Place) -> Option<Frame> {
-        let shard = lock(self.shard(place));
-        let slot = shard.slots.get(&place).map(|(slot, _)| slot.clone());
+    /// The frame at `id`, where it is kept or just being decoded.
+    pub fn kept(&self, id: FrameId) -> Option<Frame> {
+        let shard = self.shard(id).lock();
+        let slot = shard.slots.get(&id).map(|(slot, _)| slot.clone());
         drop(shard);
-        slot.and_then(|slot| lock(&slot).clone())
+        slot.and_then(|slot| slot.lock().clone())
     }
 
     /// Forgets all frames.
     pub fn clear(&self) {
         for shard in &self.shards {
-            lock(shard).slots.clear();
+            shard.lock().slots.clear();
         }
     }
 
     /// Neighbours are in different shards.
-    fn shard(&self, (segment, number): Place) -> &Mutex<Shard> {
+    fn shard(&self, (segment, number): FrameId) -> &Mutex<Shard> {
         &self.shards[(segment ^ number) as usize % SHARDS]
     }
 
-    fn slot(&self, place: Place) -> Slot {
-        let mut shard = lock(self.shard(place));
+    fn slot(&self, id: FrameId) -> Slot {
+        let mut shard = self.shard(id).lock();
         shard.clock += 1;
         let now = shard.clock;
-        if let Some((slot, asked)) = shard.slots.get_mut(&place) {
+        if let Some((slot, asked)) = shard.slots.get_mut(&id) {
             *asked = now;
             return slot.clone();
         }
         if shard.slots.len() >= self.kept {
             let oldest = shard.slots.iter().min_by_key(|(_, (_, asked))| *asked);
-            if let Some(oldest) = oldest.map(|(place, _)| *place) {
+            if let Some(oldest) = oldest.map(|(id, _)| *id) {
                 shard.slots.remove(&oldest);
             }
         }
         let slot = Slot::default();
-        shard.slots.insert(place, (slot.clone(), now));
+        shard.slots.insert(id, (slot.clone(), now));
         slot
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -115,8 +112,7 @@ mod tests {
     #[test]
     fn what_was_asked_for_last_is_kept_and_a_failure_is_not() {
         let cache = FrameCache::new(2 * SHARDS);
-        let content =
-            |place, content| cache.get(place, || Ok::<_, ()>(buffer(content))).unwrap()[0];
+        let content = |id, content| cache.get(id, || Ok::<_, ()>(buffer(content))).unwrap()[0];
         assert!(cache.get((1, 0), || Err::<Buffer, _>("no")).is_err());
         assert!(cache.kept((1, 0)).is_none());
         // Three frames of one shard, which keeps two.

@@ -1,17 +1,22 @@
 //! The content-addressed store: file contents in sealed, append-only segments.
 //!
-//! ```text
-//! STATE/segments/N.segment    sealed: never changed again
-//! STATE/segments/N.new        being written; removed at the next start if it is still there
-//! ```
+//! `segments` says what is asked of the place of segments, which for `local` is a folder. `segment` is the form
+//! of one, which `pack` and `append` write and `read` and `verify` read.
 
 pub mod append;
 pub mod buffers;
+#[cfg(test)]
+pub mod faulty;
 mod frame_cache;
+pub mod local;
 pub mod mapping;
+pub mod pack;
 pub mod read;
 mod readahead;
+pub mod sealed;
 pub mod segment;
+pub mod segments;
+pub mod verify;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -66,9 +71,4 @@ impl StoreError {
     pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> Self + use<'_> {
         move |error| Self::File { path: path.to_owned(), error }
     }
-}
-
-/// Where a sealed segment is.
-pub fn segment_path(segments: &Path, id: SegmentId) -> PathBuf {
-    segments.join(format!("{id}.segment"))
 }

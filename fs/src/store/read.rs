@@ -1,30 +1,26 @@
 //! Reading objects from sealed segments.
 //!
-//! By pread: a segment that cannot be read or has been cut is an error to one reader, where a
-//! mapping would end the process for all of them. What a frame's compressed bytes leave in the page
-//! cache is given back once it is decoded: its content goes there as the mount's.
+//! What a frame's compressed bytes leave in the page cache is given back once the frame is decoded: its
+//! content goes there as the mount's.
 
-use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io;
 use std::ops::{Deref, Range};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
-
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use super::buffers::{Buffer, Buffers};
 use super::frame_cache::{Frame, FrameCache};
 use super::readahead::{Streams, WIDEST_BYTES};
-use super::segment::{self, Directory, FOOTER_BYTES, FRAME_BYTES, HEADER_BYTES};
-use super::{Location, StoreError, segment_path};
+use super::sealed::Segment;
+use super::segment::FRAME_BYTES;
+use super::segments::{Advice, Segments};
+use super::{Location, StoreError};
 use crate::id::SegmentId;
+use crate::sync::{Mutex, RwLock};
 
 /// Orders to read ahead that may wait; what does not fit is read when it is asked for.
 const WAITING: usize = 64;
@@ -34,107 +30,6 @@ const IDLE: Duration = Duration::from_secs(10);
 const JOINED: usize = 4;
 /// Frames that are kept: the widest of three streams.
 const KEPT: usize = 3 * WIDEST_BYTES / FRAME_BYTES;
-
-/// A sealed segment, open.
-#[derive(Debug)]
-pub struct Segment {
-    id: SegmentId,
-    path: PathBuf,
-    file: File,
-    directory: Directory,
-}
-
-impl Segment {
-    /// Opens a segment and checks its directory.
-    pub fn open(segments: &Path, id: SegmentId) -> Result<Self, StoreError> {
-        let path = segment_path(segments, id);
-        let at = StoreError::at(&path);
-        let damaged = |offset, reason: &str| StoreError::Damaged {
-            segment: id,
-            offset,
-            reason: reason.to_owned(),
-        };
-        let file = File::open(&path).map_err(&at)?;
-        let length = file.metadata().map_err(&at)?.len();
-        let least = (HEADER_BYTES + FOOTER_BYTES) as u64;
-        if length < least {
-            return Err(damaged(0, "it is too short to be a segment"));
-        }
-        let mut header = [0; HEADER_BYTES];
-        file.read_exact_at(&mut header, 0).map_err(&at)?;
-        if !segment::has_header(&header) {
-            return Err(damaged(0, "it does not begin as a segment does"));
-        }
-        let mut footer = [0; FOOTER_BYTES];
-        file.read_exact_at(&mut footer, length - FOOTER_BYTES as u64).map_err(&at)?;
-        let whole = Directory::length(&footer).filter(|whole| *whole <= length);
-        let whole = whole.ok_or_else(|| damaged(length, "its parts do not add up"))?;
-        let mut bytes = vec![0; usize::try_from(whole).unwrap_or(usize::MAX)];
-        file.read_exact_at(&mut bytes, length - whole).map_err(&at)?;
-        let directory =
-            Directory::decode(&bytes, length).map_err(|reason| damaged(length - whole, reason))?;
-        drop(at);
-        Ok(Self { id, path, file, directory })
-    }
-
-    /// Where its frames are.
-    pub fn directory(&self) -> &Directory {
-        &self.directory
-    }
-
-    /// Reads a frame and decodes it to the end of `content`.
-    pub fn frame(&self, number: u32, content: &mut Vec<u8>) -> Result<(), StoreError> {
-        thread_local! {
-            /// One a thread: what was read last does not matter.
-            static COMPRESSED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-        }
-        let damaged = |offset, reason| StoreError::Damaged { segment: self.id, offset, reason };
-        let (offset, length) = self
-            .directory
-            .frame(number)
-            .ok_or_else(|| damaged(0, format!("it has no frame {number}")))?;
-        COMPRESSED.with_borrow_mut(|frame| {
-            if frame.len() < length {
-                frame.resize(length, 0);
-            }
-            let frame = &mut frame[..length];
-            self.file.read_exact_at(frame, offset).map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => {
-                    damaged(offset, "the file ends before its frame".to_owned())
-                }
-                _ => StoreError::File { path: self.path.clone(), error },
-            })?;
-            segment::decode_frame(frame, self.directory.frame_content(number), content)
-                .map_err(|reason| damaged(offset, reason))
-        })
-    }
-
-    /// All of an object's content.
-    pub fn content(&self, location: Location) -> Result<Vec<u8>, StoreError> {
-        let Location { position, size, .. } = location;
-        let frame =
-            |position: u64| u32::try_from(position / FRAME_BYTES as u64).unwrap_or(u32::MAX);
-        let mut content = Vec::new();
-        for number in frame(position)..=frame((position + size).saturating_sub(1)) {
-            self.frame(number, &mut content)?;
-        }
-        let from = usize::try_from(position % FRAME_BYTES as u64).unwrap_or(usize::MAX);
-        let to = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(from);
-        let found = content.get(from..to).map(<[u8]>::to_vec);
-        let reason = "it ends before an object does".to_owned();
-        found.ok_or(StoreError::Damaged { segment: self.id, offset: position, reason })
-    }
-
-    fn advise(&self, frames: &Range<u32>, advice: PosixFadviseAdvice) {
-        let from = self.directory.frame(frames.start).map(|(offset, _)| offset);
-        let to = frames.end.checked_sub(1).and_then(|last| self.directory.frame(last));
-        if let (Some(from), Some((last, length))) = (from, to) {
-            let bytes = last + length as u64 - from;
-            // Advice that is not taken costs time alone.
-            let _ = posix_fadvise(&self.file, from.cast_signed(), bytes.cast_signed(), advice);
-        }
-    }
-}
 
 /// Content that was read.
 #[derive(Debug)]
@@ -156,7 +51,7 @@ impl Deref for Content {
     }
 }
 
-/// Reads from the segments in a folder; each is opened when it is first needed.
+/// Reads from segments; each is opened when it is first needed.
 #[derive(Debug)]
 pub struct Reader {
     shared: Arc<Shared>,
@@ -166,7 +61,7 @@ pub struct Reader {
 
 #[derive(Debug)]
 struct Shared {
-    segments: PathBuf,
+    segments: Arc<dyn Segments>,
     open: RwLock<HashMap<SegmentId, Arc<Segment>>>,
     cache: FrameCache,
     /// For frames in the cache, and for content that is joined from several.
@@ -176,8 +71,8 @@ struct Shared {
 }
 
 impl Reader {
-    /// A reader of the segments in `segments`, and a thread that reads ahead for it.
-    pub fn new(segments: PathBuf) -> io::Result<Self> {
+    /// A reader of segments, and a thread that reads ahead for it.
+    pub fn new(segments: Arc<dyn Segments>) -> io::Result<Self> {
         let cache = FrameCache::new(KEPT);
         let shared = Arc::new(Shared {
             segments,
@@ -209,16 +104,16 @@ impl Reader {
         let segment = self.shared.segment(location.segment)?;
         let from = location.position.saturating_add(offset);
         let end = from.saturating_add(size);
-        if end > segment.directory.content() {
+        if end > segment.directory().content() {
             let reason = "an object lies beyond its end".to_owned();
-            return Err(StoreError::Damaged { segment: segment.id, offset: from, reason });
+            return Err(StoreError::Damaged { segment: segment.id(), offset: from, reason });
         }
         let (first, last) = (frame_of(from), frame_of(end - 1));
         if location.size < FRAME_BYTES as u64 {
             self.read_ahead(&segment, first);
         } else {
             // One read of the disk instead of one a frame.
-            segment.advise(&(first..last + 1), PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+            segment.advise(&(first..last + 1), Advice::WillRead);
         }
         let within = usize::try_from(from % FRAME_BYTES as u64).unwrap_or(0);
         let size = usize::try_from(size).unwrap_or(usize::MAX);
@@ -230,10 +125,10 @@ impl Reader {
         for number in first..=last {
             let from = if number == first { within } else { 0 };
             let left = size - content.len();
-            let length = segment.directory.frame_content(number);
+            let length = segment.directory().frame_content(number);
             let frame = if from > 0 || length > left {
                 self.shared.frame(&segment, number)?
-            } else if let Some(frame) = self.shared.cache.kept((segment.id, number)) {
+            } else if let Some(frame) = self.shared.cache.kept((segment.id(), number)) {
                 frame
             } else {
                 // Nobody will ask for a part of it: the kernel has all of it then.
@@ -249,14 +144,14 @@ impl Reader {
 
     /// Closes segments that are not among these: removed files are on disk as long as they are open.
     pub fn retain(&self, segments: &HashSet<SegmentId>) {
-        let mut open = self.shared.open.write().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.shared.open.write();
         open.retain(|id, _| segments.contains(id));
     }
 
     /// Takes note that a small object's frame is read, and orders those after it to be decoded.
     fn read_ahead(&self, segment: &Arc<Segment>, frame: u32) {
-        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        let ahead = streams.read((segment.id, frame), segment.directory.frames());
+        let mut streams = self.streams.lock();
+        let ahead = streams.read((segment.id(), frame), segment.directory().frames());
         drop(streams);
         if !ahead.is_empty() {
             // A queue that is full has enough to do.
@@ -277,19 +172,19 @@ fn frame_of(position: u64) -> u32 {
 
 impl Shared {
     fn segment(&self, id: SegmentId) -> Result<Arc<Segment>, StoreError> {
-        let known = self.open.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        let known = self.open.read().get(&id).cloned();
         if let Some(segment) = known {
             return Ok(segment);
         }
-        let segment = Arc::new(Segment::open(&self.segments, id)?);
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let segment = Arc::new(Segment::open(&*self.segments, id)?);
+        let mut open = self.open.write();
         Ok(open.entry(id).or_insert(segment).clone())
     }
 
     fn frame(&self, segment: &Segment, number: u32) -> Result<Frame, StoreError> {
-        self.cache.get((segment.id, number), || {
+        self.cache.get((segment.id(), number), || {
             self.decoded.fetch_add(1, Ordering::Relaxed);
-            let mut content = self.frames.take(segment.directory.frame_content(number));
+            let mut content = self.frames.take(segment.directory().frame_content(number));
             segment.frame(number, &mut content)?;
             Ok(content)
         })
@@ -300,14 +195,14 @@ impl Shared {
         loop {
             match orders.recv_timeout(IDLE) {
                 Ok((segment, frames)) => {
-                    segment.advise(&frames, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+                    segment.advise(&frames, Advice::WillRead);
                     for number in frames.clone() {
                         // Whoever reads it is told.
                         if self.frame(&segment, number).is_err() {
                             break;
                         }
                     }
-                    segment.advise(&frames, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+                    segment.advise(&frames, Advice::HasRead);
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.cache.clear();
@@ -323,11 +218,20 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::super::append::Appender;
-    use super::super::segment::FrameWriter;
+    use super::super::local::Local;
+    use super::super::segment::{FrameWriter, HEADER_BYTES};
     use super::*;
     use proptest::prelude::*;
 
-    fn write(segments: &Path, id: SegmentId, content: &[u8]) {
+    /// The segments of an empty folder.
+    fn segments() -> (tempfile::TempDir, Arc<Local>) {
+        let folder = tempfile::tempdir().unwrap();
+        let local = Local::of(folder.path());
+        local.create().unwrap();
+        (folder, local)
+    }
+
+    fn write(segments: &Local, id: SegmentId, content: &[u8]) {
         let mut appender = Appender::begin(segments, id).unwrap();
         let mut writer = FrameWriter::new().unwrap();
         for chunk in content.chunks(FRAME_BYTES) {
@@ -343,7 +247,7 @@ mod tests {
             sizes in proptest::collection::vec(0..(3 * FRAME_BYTES), 1..6),
             parts in proptest::collection::vec((any::<prop::sample::Index>(), 0..(3 * FRAME_BYTES as u64), 0..400_000_usize), 1..20),
         ) {
-            let folder = tempfile::tempdir().unwrap();
+            let (_folder, segments) = segments();
             let mut stream = Vec::new();
             let objects: Vec<_> = sizes.iter().enumerate().map(|(seed, size)| {
                 let content: Vec<u8> = (0..*size).map(|i| u8::try_from((i * i / 7 + seed) % 251).unwrap()).collect();
@@ -351,8 +255,8 @@ mod tests {
                 stream.extend_from_slice(&content);
                 (content, position)
             }).collect();
-            write(folder.path(), 7, &stream);
-            let reader = Reader::new(folder.path().to_owned()).unwrap();
+            write(&segments, 7, &stream);
+            let reader = Reader::new(segments).unwrap();
             for (which, from, length) in parts {
                 let (content, position) = which.get(&objects);
                 let location = Location { segment: 7, position: *position, size: content.len() as u64 };
@@ -366,15 +270,15 @@ mod tests {
 
     #[test]
     fn damage_is_an_error_and_an_unsealed_segment_leaves_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), 1, &[9; 1000]);
-        drop(Appender::begin(folder.path(), 2).unwrap());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        let path = segment_path(folder.path(), 1);
+        let (_folder, segments) = segments();
+        write(&segments, 1, &[9; 1000]);
+        drop(Appender::begin(&*segments, 2).unwrap());
+        assert_eq!(segments.list().unwrap().len(), 1);
+        let path = segments.path(1);
         let whole = std::fs::read(&path).unwrap();
         let location = Location { segment: 1, position: 0, size: 1000 };
         let read = |location| {
-            let reader = Reader::new(folder.path().to_owned()).unwrap();
+            let reader = Reader::new(segments.clone()).unwrap();
             reader.read(location, 0, 10).map(|content| content.to_vec())
         };
         assert_eq!(read(location).unwrap(), [9; 10]);
@@ -392,10 +296,10 @@ mod tests {
 
     #[test]
     fn a_segment_that_is_cut_while_it_is_open_is_an_error_to_its_reader() {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), 1, &[9; 1000]);
-        let segment = Segment::open(folder.path(), 1).unwrap();
-        std::fs::write(segment_path(folder.path(), 1), b"short").unwrap();
+        let (_folder, segments) = segments();
+        write(&segments, 1, &[9; 1000]);
+        let segment = Segment::open(&*segments, 1).unwrap();
+        std::fs::write(segments.path(1), b"short").unwrap();
         assert!(matches!(segment.frame(0, &mut Vec::new()), Err(StoreError::Damaged { .. })));
     }
 }

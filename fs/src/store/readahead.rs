@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::frame_cache::Place;
+use super::frame_cache::FrameId;
 use super::segment::FRAME_BYTES;
 use crate::id::SegmentId;
 
@@ -43,7 +43,7 @@ pub struct Streams {
 impl Streams {
     /// Takes note that a frame is read, of a segment with `frames` of them, for an object of
     /// less than one. Returns which frames to decode ahead now.
-    pub fn read(&mut self, (segment, frame): Place, frames: u32) -> Range<u32> {
+    pub fn read(&mut self, (segment, frame): FrameId, frames: u32) -> Range<u32> {
         self.clock += 1;
         let used = self.clock;
         let follows = |stream: &&mut Stream| {

@@ -1,16 +1,16 @@
 //! The file system's core: plain types in, plain types out, nothing of FUSE.
 
+mod attributes;
 pub mod counters;
-pub mod inode;
+mod entered;
 mod ops;
 mod world;
 
 use std::io;
 
-pub use ops::{
-    Attributes, DirectoryEntry, EMPTY_FOLDER, FileKind, SHOWN_FOLDER, VIEWS_FOLDER, Vfs,
-};
-pub use world::view_name;
+pub use attributes::{Attributes, FileKind, SHOWN_FOLDER};
+pub use entered::Entered;
+pub use ops::{DirectoryEntry, EMPTY_FOLDER, VIEWS_FOLDER, Vfs};
 
 use crate::id::ObjectId;
 use crate::store::StoreError;

@@ -3,80 +3,41 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
 
 use super::VfsError;
+use super::attributes::{Attributes, SHOWN_NAME, attributes, target};
 use super::counters::Counters;
-use super::inode::{DISTS, EMPTY, ENVS, Inode, SHOWN, VIEWS};
-use super::world::{Change, World, inode_of, view_name};
+use super::entered::Entered;
+use super::world::{Change, World, inode_of};
 use crate::id::ObjectId;
-use crate::prefetch::Entered;
 use crate::store::buffers::Buffer;
+use crate::store::local::Local;
 use crate::store::read::{Content, Reader};
 use crate::store::{NOWHERE, StoreError};
+use crate::sync::{Mutex, RwLock};
 use crate::view::index::{Index, Kind};
-use crate::view::published::Published;
-
-/// Modification time of all that never changes, in seconds: 1980-01-02, which even a zip file can
-/// hold. A folder whose listing changes is as many seconds later as its generation.
-const EPOCH_SECONDS: u64 = 315_619_200;
+use crate::view::inode::{DISTS, EMPTY, ENVS, Inode, SHOWN, VIEWS};
 
 /// A folder at the root that is not listed and never has anything in it. An overlay of one layer is
 /// not to be had: this is the other.
 pub const EMPTY_FOLDER: &str = ".empty";
 
-/// A folder at the root that is not listed, and has every view by [`view_name`](super::view_name): for overlays,
+/// A folder at the root that is not listed, and has every view by [`view_name`](crate::view_name): for overlays,
 /// which believe that nothing changes below them, and for all views to be of one.
 pub const VIEWS_FOLDER: &str = ".views";
-
-/// The folder to which the names of environments and distributions lead, from the mount's root. It is not
-/// listed, and has every view by the same names. An overlay of all views may lie on it: one mount for all
-/// names. It is below the environments so that whoever has those mounted elsewhere has it too.
-pub const SHOWN_FOLDER: &str = "envs/.views";
-
-/// Its name among the environments: none of theirs begins with a dot.
-const SHOWN_NAME: &str = ".views";
 
 /// Objects that are remembered as damaged until somebody asks; a scrub finds the others.
 const MOST_SUSPECTS: usize = 1 << 16;
 
-/// The last of the places in a listing that a folder itself and its parent have.
-const OWN_PLACES: u64 = 2;
-
-/// What a node is to the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileKind {
-    /// A folder.
-    Folder,
-    /// A regular file.
-    File,
-    /// A symbolic link.
-    Link,
-}
-
-/// A node's attributes; owner and times are the same for all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attributes {
-    /// Inode number.
-    pub inode: u64,
-    /// What it is.
-    pub kind: FileKind,
-    /// Size in bytes.
-    pub size: u64,
-    /// Permission bits.
-    pub mode: u16,
-    /// Number of links.
-    pub links: u32,
-    /// When it was last modified.
-    pub modified: SystemTime,
-}
+/// The last of the offsets in a listing that a folder itself and its parent have.
+const OWN_OFFSETS: u64 = 2;
 
 /// An entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryEntry {
-    /// Its place in the listing, from where that goes on after it.
-    pub place: u64,
+    /// Its offset in the listing, which goes on after it.
+    pub offset: u64,
     /// Its name.
     pub name: String,
     /// What it is.
@@ -102,7 +63,7 @@ impl Vfs {
         let world = World::load(&views, &World::default())?;
         Ok(Self {
             views,
-            reader: Reader::new(state.join("segments")).map_err(VfsError::Readahead)?,
+            reader: Reader::new(Local::of(state)).map_err(VfsError::Readahead)?,
             world: RwLock::new(Arc::new(world)),
             suspects: Mutex::default(),
             counters: Counters::default(),
@@ -114,7 +75,7 @@ impl Vfs {
         let earlier = self.world();
         let world = Arc::new(World::load(&self.views, &earlier)?);
         let change = world.change_from(&earlier);
-        *self.world.write().unwrap_or_else(PoisonError::into_inner) = world.clone();
+        *self.world.write() = world.clone();
         if change.is_some() {
             self.reader.retain(&world.segments());
         }
@@ -123,7 +84,7 @@ impl Vfs {
 
     /// Objects that were found damaged since this was asked last.
     pub fn take_suspects(&self) -> Vec<ObjectId> {
-        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut suspects = self.suspects.lock();
         std::mem::take(&mut *suspects).into_iter().collect()
     }
 
@@ -176,25 +137,25 @@ impl Vfs {
         attributes(&self.world(), inode)
     }
 
-    /// Entries of a folder whose places are after `place`, in the order of these: itself and its parent as `.`
-    /// and `..`, then all others. An entry keeps its place as long as it is there, whatever comes and goes
+    /// Entries of a folder after an offset, in the order of offsets: itself and its parent as `.`
+    /// and `..`, then all others. An entry keeps its offset as long as it is there, whatever comes and goes
     /// beside it while somebody lists the folder.
-    pub fn list(&self, folder: u64, place: u64) -> Result<Vec<DirectoryEntry>, VfsError> {
+    pub fn list(&self, folder: u64, offset: u64) -> Result<Vec<DirectoryEntry>, VfsError> {
         let world = self.world();
         let changes = matches!(Inode::decode(folder), Some(Inode::Envs | Inode::Dists));
-        let children = children(&world, folder)?.into_iter().zip(OWN_PLACES + 1..);
+        let children = children(&world, folder)?.into_iter().zip(OWN_OFFSETS + 1..);
         let mut all: Vec<_> = children
             .map(|((name, inode), next)| {
-                (if changes { place_of(&name) } else { next }, name, inode)
+                (if changes { offset_of(&name) } else { next }, name, inode)
             })
             .collect();
         if changes {
             all.sort_unstable();
         }
-        let own = [(1, ".".to_owned(), folder), (OWN_PLACES, "..".to_owned(), folder)];
-        let rest = own.into_iter().chain(all).filter(|(at, ..)| *at > place);
-        let entries = rest.map(|(place, name, inode)| {
-            Ok(DirectoryEntry { place, name, attributes: attributes(&world, inode)? })
+        let own = [(1, ".".to_owned(), folder), (OWN_OFFSETS, "..".to_owned(), folder)];
+        let rest = own.into_iter().chain(all).filter(|(at, ..)| *at > offset);
+        let entries = rest.map(|(offset, name, inode)| {
+            Ok(DirectoryEntry { offset, name, attributes: attributes(&world, inode)? })
         });
         entries.collect()
     }
@@ -246,8 +207,8 @@ impl Vfs {
     ) -> Result<Content, VfsError> {
         let inode = Inode::Object { id, executable: false, copy: 0 }.encode();
         loop {
-            let (index, place) = world.object(id).ok_or(VfsError::NoNode(inode))?;
-            let location = index.location(place).ok_or(VfsError::NoNode(inode))?;
+            let (index, slot) = world.object(id).ok_or(VfsError::NoNode(inode))?;
+            let location = index.location(slot).ok_or(VfsError::NoNode(inode))?;
             if location.segment == NOWHERE {
                 return Err(VfsError::Quarantined(id));
             }
@@ -271,23 +232,23 @@ impl Vfs {
             StoreError::Damaged { .. } => true,
             StoreError::File { error, .. } => is_missing(error),
         };
-        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut suspects = self.suspects.lock();
         if is_damage && suspects.len() < MOST_SUSPECTS {
             suspects.insert(id);
         }
     }
 
     fn world(&self) -> Arc<World> {
-        self.world.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.world.read().clone()
     }
 }
 
-/// The place of a name in a listing of names, which may come and go: by its digest, so that it does not depend on
-/// the others. No place is larger than a file's offset may be.
-fn place_of(name: &str) -> u64 {
+/// The offset of a name in a listing of names, which may come and go: by its digest, so that it does not depend on
+/// the others. No offset is larger than a file's offset may be.
+fn offset_of(name: &str) -> u64 {
     let mut digest = [0; 8];
     blake3::Hasher::new().update(name.as_bytes()).finalize_xof().fill(&mut digest);
-    (u64::from_le_bytes(digest) >> 2).max(OWN_PLACES + 1)
+    (u64::from_le_bytes(digest) >> 2).max(OWN_OFFSETS + 1)
 }
 
 /// Inode number of a view's root.
@@ -298,16 +259,6 @@ fn root(index: &Index, is_named: bool) -> u64 {
 /// Inode number of a name that stands for a view.
 fn link_to(index: &Index, is_distribution: bool) -> u64 {
     Inode::Name { number: index.first_number(), is_distribution }.encode()
-}
-
-/// The target of a name that stands for a view, from the folder that has the name.
-fn target(index: &Index, is_distribution: bool) -> String {
-    let name = view_name(index.view(), index.first_number());
-    if is_distribution {
-        format!("../{SHOWN_FOLDER}/{name}")
-    } else {
-        format!("{SHOWN_NAME}/{name}")
-    }
 }
 
 /// Names and inode numbers of what a folder has.
@@ -338,66 +289,4 @@ fn children(world: &World, folder: u64) -> Result<Vec<(String, u64)>, VfsError> 
             children.collect()
         }
     })
-}
-
-/// Modes of folders and executable files, and of all else: those that pip gives them. What is copied out of
-/// a package with its mode is then its owner's to change; in the mount nobody changes anything, for it is
-/// read-only.
-const EXECUTABLE: u16 = 0o755;
-const PLAIN: u16 = 0o644;
-
-fn attributes(world: &World, inode: u64) -> Result<Attributes, VfsError> {
-    let missing = || VfsError::NoNode(inode);
-    let folder = |links, seconds| Attributes {
-        inode,
-        kind: FileKind::Folder,
-        size: 4096,
-        mode: EXECUTABLE,
-        links,
-        modified: time(seconds),
-    };
-    let file = |size, executable| Attributes {
-        inode,
-        kind: FileKind::File,
-        size,
-        mode: if executable { EXECUTABLE } else { PLAIN },
-        links: 1,
-        modified: time(0),
-    };
-    let link = |target: &str| Attributes {
-        kind: FileKind::Link,
-        mode: 0o777,
-        ..file(target.len() as u64, false)
-    };
-    // As many links as folders: the names are links.
-    let names = |folders: u32, published: &Published| folder(2 + folders, published.generation);
-    Ok(match Inode::decode(inode).ok_or(VfsError::NoNode(inode))? {
-        Inode::Root => folder(4, 0),
-        Inode::Empty | Inode::Views | Inode::Shown => folder(2, 0),
-        Inode::Envs => names(1, world.published()?),
-        Inode::Dists => names(0, world.published()?),
-        Inode::EmptyFile { executable } => file(0, executable),
-        Inode::Object { id, executable, .. } => {
-            let (index, place) = world.object(id).ok_or_else(missing)?;
-            file(index.location(place).ok_or_else(missing)?.size, executable)
-        }
-        Inode::Node { number, .. } => {
-            let (index, node) = world.node(number).ok_or_else(missing)?;
-            match index.kind(node).ok_or_else(missing)? {
-                Kind::Folder { first, count } => {
-                    folder(2 + World::count_folders(index, first, count), 0)
-                }
-                Kind::File { .. } | Kind::Empty { .. } => return Err(missing()),
-                Kind::Link(target) => link(target),
-            }
-        }
-        Inode::Name { number, is_distribution } => {
-            let (index, _) = world.node(number).ok_or_else(missing)?;
-            link(&target(index, is_distribution))
-        }
-    })
-}
-
-fn time(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(EPOCH_SECONDS + seconds)
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use crate::id::{ObjectId, SegmentId};
 use crate::store::NOWHERE;
 use crate::view::index::{Index, Kind};
-use crate::view::published::{Published, index_path};
+use crate::view::published::{Published, index_path, view_name};
 
 use super::VfsError;
-use super::inode::{DISTS, ENVS, Inode, SHOWN, VIEWS};
+use crate::view::inode::{DISTS, ENVS, Inode, SHOWN, VIEWS};
 
 /// A moment's views and names. Never changed: a new publication makes a new one.
 #[derive(Debug, Default)]
@@ -103,8 +103,8 @@ impl World {
     }
 
     fn add(&mut self, index: Arc<Index>) {
-        for (object, place) in index.objects() {
-            self.objects.entry(object).or_insert_with(|| (index.clone(), place));
+        for (object, slot) in index.objects() {
+            self.objects.entry(object).or_insert_with(|| (index.clone(), slot));
         }
         index.forget();
         self.by_number.insert(index.first_number(), index);
@@ -148,7 +148,7 @@ impl World {
 
     /// An index that knows where an object is, and its place there.
     pub fn object(&self, id: ObjectId) -> Option<(&Index, u32)> {
-        self.objects.get(&id).map(|(index, place)| (index.as_ref(), *place))
+        self.objects.get(&id).map(|(index, slot)| (index.as_ref(), *slot))
     }
 
     /// How many folders a folder has in it.
@@ -160,7 +160,7 @@ impl World {
 
     /// Segments that some object is in.
     pub fn segments(&self) -> HashSet<SegmentId> {
-        let locations = self.objects.values().filter_map(|(index, place)| index.location(*place));
+        let locations = self.objects.values().filter_map(|(index, slot)| index.location(*slot));
         locations.map(|location| location.segment).collect()
     }
 
@@ -188,8 +188,8 @@ impl World {
             }
         }
         let is_shown = |id: &ObjectId| {
-            let place = self.objects.get(id);
-            let location = place.and_then(|(index, place)| index.location(*place));
+            let slot = self.objects.get(id);
+            let location = slot.and_then(|(index, slot)| index.location(*slot));
             location.is_some_and(|location| location.segment != NOWHERE)
         };
         let gone: HashSet<ObjectId> =
@@ -256,12 +256,6 @@ pub fn inode_of(index: &Index, node: u32, is_named: bool) -> Option<Inode> {
         Kind::Empty { executable } => Inode::EmptyFile { executable },
         _ => Inode::Node { number: index.first_number() + u64::from(node), is_named },
     })
-}
-
-/// What the folder of views calls a view, by its digest and the number of its first node: no name there
-/// ever means something else.
-pub fn view_name(digest: &str, first_number: u64) -> String {
-    format!("{digest}.{first_number}")
 }
 
 fn identity(path: &Path) -> io::Result<Identity> {

@@ -7,15 +7,15 @@ use zerocopy::IntoBytes;
 use super::format::{
     EMPTY, FILE, FOLDER, Header, LINK, MAGIC, RawNode, RawObject, VERSION, checksum,
 };
-use super::plan::Content;
+use super::merge::ViewEntry;
 use crate::id::ObjectId;
 use crate::store::Location;
-use crate::vfs::inode::COPIES;
+use crate::view::inode::COPIES;
 
 /// Compiles a view: its entries, where their objects are, the first of as many numbers as
 /// [`count_nodes`] says, and what imports from it read.
 pub fn compile(
-    entries: &BTreeMap<String, Content>,
+    entries: &BTreeMap<String, ViewEntry>,
     locations: &HashMap<ObjectId, Location>,
     first_number: u64,
     trace: &[u8],
@@ -26,7 +26,7 @@ pub fn compile(
 }
 
 /// How many nodes a view has: one for each entry and each folder, the root included.
-pub fn count_nodes(entries: &BTreeMap<String, Content>) -> u64 {
+pub fn count_nodes(entries: &BTreeMap<String, ViewEntry>) -> u64 {
     Folder::of(entries).count()
 }
 
@@ -34,11 +34,11 @@ pub fn count_nodes(entries: &BTreeMap<String, Content>) -> u64 {
 #[derive(Default)]
 struct Folder<'a> {
     folders: BTreeMap<&'a str, Folder<'a>>,
-    others: BTreeMap<&'a str, &'a Content>,
+    others: BTreeMap<&'a str, &'a ViewEntry>,
 }
 
 impl<'a> Folder<'a> {
-    fn of(entries: &'a BTreeMap<String, Content>) -> Self {
+    fn of(entries: &'a BTreeMap<String, ViewEntry>) -> Self {
         let mut root = Self::default();
         for (path, content) in entries {
             let mut folder = &mut root;
@@ -59,7 +59,7 @@ impl<'a> Folder<'a> {
     }
 
     /// Children of both sorts in the order of their names.
-    fn children(&self) -> BTreeMap<&'a str, Result<&Folder<'a>, &'a Content>> {
+    fn children(&self) -> BTreeMap<&'a str, Result<&Folder<'a>, &'a ViewEntry>> {
         let folders = self.folders.iter().map(|(name, folder)| (*name, Ok(folder)));
         let others = self.others.iter().map(|(name, content)| (*name, Err(*content)));
         folders.chain(others).collect()
@@ -89,8 +89,8 @@ fn is_loadable(name: &str) -> bool {
 /// interpreter.
 fn copy_at(path: &str) -> u32 {
     const PACKAGES: &str = "/site-packages/";
-    let place = path.find(PACKAGES).map_or(path, |found| &path[found + PACKAGES.len()..]);
-    let hash = blake3::hash(place.as_bytes());
+    let packaged = path.find(PACKAGES).map_or(path, |found| &path[found + PACKAGES.len()..]);
+    let hash = blake3::hash(packaged.as_bytes());
     let number = hash.as_bytes().first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
     1 + number % (COPIES - 1)
 }
@@ -114,7 +114,7 @@ impl Builder {
                         waiting.push_back((self.nodes.len(), format!("{path}{name}/"), folder));
                         self.add_node(name, FOLDER, false, 0, 0);
                     }
-                    Err(Content::File { object, executable }) => {
+                    Err(ViewEntry::File { object, executable }) => {
                         let copy = if is_loadable(name) {
                             self.copy(*object, *executable, copy_at(&format!("{path}{name}")))
                         } else {
@@ -123,10 +123,10 @@ impl Builder {
                         let object = self.add_object(*object, locations);
                         self.add_node(name, FILE, *executable, object, copy);
                     }
-                    Err(Content::Empty { executable }) => {
+                    Err(ViewEntry::Empty { executable }) => {
                         self.add_node(name, EMPTY, *executable, 0, 0);
                     }
-                    Err(Content::Link(target)) => {
+                    Err(ViewEntry::Link(target)) => {
                         let at = self.add_name(target);
                         self.add_node(name, LINK, false, at, narrow(target.len()));
                     }

@@ -10,7 +10,7 @@ use super::format::{
 use crate::id::ObjectId;
 use crate::store::mapping::Mapping;
 use crate::store::{Location, StoreError};
-use crate::vfs::inode::COPIES;
+use crate::view::inode::COPIES;
 
 /// Why an index cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -225,16 +225,16 @@ mod tests {
     use std::collections::{BTreeMap, HashMap};
 
     use super::super::compile::{compile, count_nodes};
-    use super::super::plan::Content;
+    use super::super::merge::ViewEntry;
     use super::*;
     use proptest::prelude::*;
 
-    fn entries() -> impl Strategy<Value = BTreeMap<String, Content>> {
+    fn entries() -> impl Strategy<Value = BTreeMap<String, ViewEntry>> {
         let content = prop_oneof![
             (1..50_u64, any::<bool>())
-                .prop_map(|(object, executable)| Content::File { object, executable }),
-            any::<bool>().prop_map(|executable| Content::Empty { executable }),
-            "[a-z/.]{1,9}".prop_map(Content::Link),
+                .prop_map(|(object, executable)| ViewEntry::File { object, executable }),
+            any::<bool>().prop_map(|executable| ViewEntry::Empty { executable }),
+            "[a-z/.]{1,9}".prop_map(ViewEntry::Link),
         ];
         // A name is never a folder's in one path and a file's in another: files end in `.f`.
         proptest::collection::btree_map("([a-cé]{1,2}/){0,3}[a-d]{1,3}\\.f", content, 0..40)
@@ -263,12 +263,12 @@ mod tests {
             for (path, content) in &entries {
                 let node = find(&index, path).unwrap();
                 let expected = match content {
-                    Content::File { object, executable } => {
+                    ViewEntry::File { object, executable } => {
                         let (object, size) = (*object, *object);
                         Kind::File { object, size, executable: *executable, copy: 0 }
                     }
-                    Content::Empty { executable } => Kind::Empty { executable: *executable },
-                    Content::Link(target) => Kind::Link(target),
+                    ViewEntry::Empty { executable } => Kind::Empty { executable: *executable },
+                    ViewEntry::Link(target) => Kind::Link(target),
                 };
                 prop_assert_eq!(index.kind(node), Some(expected));
             }
@@ -300,7 +300,7 @@ mod tests {
         const SITE: &str = "lib/python3.11/site-packages";
         let paths = [("a/x.so", 1), ("b/y.so.1", 1), ("c/x.py", 2), ("c/y.py", 2), ("d/x.so", 3)];
         let copies = |site: &str, of: &[(&str, ObjectId)]| {
-            let file = |object| Content::File { object, executable: false };
+            let file = |object| ViewEntry::File { object, executable: false };
             let entries = of.iter().map(|(path, object)| (format!("{site}/{path}"), file(*object)));
             let index = open(&compile(&entries.collect(), &locations(), 100, b"")).unwrap();
             let copy =

@@ -1,6 +1,6 @@
 //! Views: the merged folder trees of environments, compiled to what the mount serves.
 //!
-//! `plan` says what a view holds, `compile` makes its index of that, in the `format` that `index`
+//! `merge` says what a view holds, `compile` makes its index of that, in the `format` that `index`
 //! reads; `published` says which names there are.
 //!
 //! ```text
@@ -11,6 +11,7 @@
 pub mod compile;
 mod format;
 pub mod index;
-pub mod plan;
+pub mod inode;
+pub mod merge;
 pub mod publish;
 pub mod published;

@@ -8,11 +8,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::compile::{compile, count_nodes};
-use super::plan::{Conflict, Content, merge};
-use super::published::{Published, index_path};
-use crate::catalog::{Catalog, CatalogError, NewView, Shown, StoredDistribution, StoredView};
+use super::merge::{Conflict, Part, ViewEntry, merge};
+use super::published::{Published, distribution_name, index_path};
+use crate::catalog::{
+    Catalog, CatalogError, NewView, Shown, StoredDistribution, StoredFile, StoredView,
+};
 use crate::durable::replace;
-use crate::environment::distribution_name;
 use crate::id::ObjectId;
 use crate::interpreter::Interpreter;
 use crate::store::{Location, NOWHERE};
@@ -41,7 +42,7 @@ pub enum ViewError {
 }
 
 /// What is at each path of a view, and where its objects are.
-type Laid = (BTreeMap<String, Content>, HashMap<ObjectId, Location>);
+type Laid = (BTreeMap<String, ViewEntry>, HashMap<ObjectId, Location>);
 
 /// The views of a catalog, in a folder.
 #[derive(Debug, Clone, Copy)]
@@ -66,9 +67,9 @@ impl Views<'_> {
         }
         let (entries, locations) = self.content(parts, interpreter)?;
         let sizes = entries.values().filter_map(|content| match content {
-            Content::File { object, .. } => locations.get(object).map(|location| location.size),
-            Content::Empty { .. } => Some(0),
-            Content::Link(_) => None,
+            ViewEntry::File { object, .. } => locations.get(object).map(|location| location.size),
+            ViewEntry::Empty { .. } => Some(0),
+            ViewEntry::Link(_) => None,
         });
         let (files, bytes) = sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
         let nodes = count_nodes(&entries);
@@ -110,7 +111,7 @@ impl Views<'_> {
         &self,
         distributions: &[StoredDistribution],
         interpreter: &Interpreter,
-        entries: &BTreeMap<String, Content>,
+        entries: &BTreeMap<String, ViewEntry>,
     ) -> Result<Vec<u8>, ViewError> {
         let mut traces = Vec::new();
         for distribution in distributions {
@@ -138,6 +139,20 @@ impl Views<'_> {
         Ok(Published { generation, envs, dists, changed: Vec::new() })
     }
 
+    /// A distribution's files, as a part of a view.
+    fn part(&self, distribution: &StoredDistribution) -> Result<Part, ViewError> {
+        let files = self.catalog.stored_files(distribution.id)?.into_iter();
+        let entries = files.map(|(path, StoredFile { object, executable })| {
+            let content = match object {
+                Some(object) => ViewEntry::File { object, executable },
+                None => ViewEntry::Empty { executable },
+            };
+            (path, content)
+        });
+        let label = format!("{} {}", distribution.name, distribution.version);
+        Ok(Part { label, entries: entries.collect() })
+    }
+
     fn content(
         &self,
         distributions: &[StoredDistribution],
@@ -145,11 +160,11 @@ impl Views<'_> {
     ) -> Result<Laid, ViewError> {
         let mut parts = Vec::with_capacity(distributions.len());
         for distribution in distributions {
-            parts.push(self.catalog.part(distribution)?);
+            parts.push(self.part(distribution)?);
         }
         let links = interpreter.into_iter().flat_map(Interpreter::links);
         if let Some(first) = parts.first_mut() {
-            first.entries.extend(links.map(|(path, target)| (path, Content::Link(target))));
+            first.entries.extend(links.map(|(path, target)| (path, ViewEntry::Link(target))));
         }
         let entries = merge(&parts)?;
         let ids: Vec<i64> = distributions.iter().map(|distribution| distribution.id).collect();

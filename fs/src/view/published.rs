@@ -30,7 +30,7 @@ const MOST_CHANGED: usize = 1024;
 
 /// The file's content.
 #[derive(Serialize, Deserialize)]
-struct Sealed {
+struct Checksummed {
     published: Published,
     /// Digest of what is published, as JSON: a name with a flipped bit is still a name.
     checksum: String,
@@ -47,7 +47,7 @@ impl Published {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(error),
         };
-        let Sealed { published, checksum } = serde_json::from_slice(&text)?;
+        let Checksummed { published, checksum } = serde_json::from_slice(&text)?;
         if published.checksum()? == checksum {
             Ok(published)
         } else {
@@ -79,7 +79,7 @@ impl Published {
 
     /// Publishes it.
     pub fn write(&self, views: &Path) -> io::Result<()> {
-        let sealed = Sealed { published: self.clone(), checksum: self.checksum()? };
+        let sealed = Checksummed { published: self.clone(), checksum: self.checksum()? };
         replace(&views.join(Self::FILE), &serde_json::to_vec(&sealed)?)
     }
 
@@ -92,6 +92,17 @@ impl Published {
 /// have been told of them, where the one who was to was killed.
 pub fn recently_changed(state: &Path) -> io::Result<Vec<String>> {
     Ok(Published::read(&state.join("views"))?.changed)
+}
+
+/// What a distribution is called in the mount's folder of them.
+pub fn distribution_name(name: &str, version: &str, digest: &str) -> String {
+    format!("{name}-{version}-{}", &digest[..16.min(digest.len())])
+}
+
+/// What the folder of views calls a view, by its digest and the number of its first node: no name there
+/// ever means something else.
+pub fn view_name(digest: &str, first_number: u64) -> String {
+    format!("{digest}.{first_number}")
 }
 
 /// Where the index of a view is.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipsqueak::wire::{Checked, Collected, Cost, Finding, LeaseInfo, Progress, Repaired, Usage};
-use pipsqueak_fs::{Confine, Interpreter, Owner, RepositoryError, Roots, Step};
+use pipsqueak_fs::{Confine, Interpreter, Owner, RepositoryError, Step, fsck, gc};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::audience::told;
@@ -22,7 +22,7 @@ use crate::mount::mountinfo;
 const STORE: &str = "store";
 
 /// The findings of a check and how many bytes it has read.
-type Found = Result<(Vec<pipsqueak_fs::Finding>, u64), RepositoryError>;
+type Found = Result<(Vec<fsck::Finding>, u64), RepositoryError>;
 
 impl Environments {
     /// What is stored and what it costs. `used` are views that somebody is seen to have.
@@ -34,7 +34,7 @@ impl Environments {
         let (shared, needed) = (self.shared.clone(), needed(functions));
         blocking(STORE, move || {
             let roots = shared.roots(&needed, used)?;
-            Ok(told_usage(shared.repository.usage(&roots)?))
+            Ok(told_usage(gc::usage(&shared.repository, &roots)?))
         })
         .await
     }
@@ -53,12 +53,12 @@ impl Environments {
             let _turn = shared.care("a collection or a repair")?;
             let roots = shared.roots(&needed, used)?;
             let collected = if dry_run {
-                shared.repository.would_collect(&roots, grace)?
+                gc::would_collect(&shared.repository, &roots, grace)?
             } else {
                 // What has no name any more, also where collecting the rest fails.
                 let abandoned: Vec<_> = roots.abandoned.iter().cloned().collect();
                 let _changing = shared.trees.changing(&abandoned);
-                shared.repository.collect(&roots, grace, &*shared)?
+                gc::collect(&shared.repository, &roots, grace, &*shared)?
             };
             Ok(told_collected(collected, dry_run))
         })
@@ -68,7 +68,8 @@ impl Environments {
     /// Compares catalog, segments and views.
     pub async fn fsck(&self) -> Result<Checked, EnvironmentsError> {
         let shared = self.shared.clone();
-        blocking(STORE, move || Ok(told_checked(shared.repository.check(&*shared.keeper)?))).await
+        blocking(STORE, move || Ok(told_checked(fsck::check(&shared.repository, &*shared.keeper)?)))
+            .await
     }
 
     /// Compares catalog, segments and views, and all content with the archives that are still here.
@@ -77,7 +78,7 @@ impl Environments {
         progress: &UnboundedSender<Progress>,
     ) -> Result<Checked, EnvironmentsError> {
         let check = |shared: &Shared, told: &mut dyn FnMut(Step)| {
-            shared.repository.check_archives(&*shared.keeper, told)
+            fsck::check_archives(&shared.repository, &*shared.keeper, told)
         };
         self.read_all(progress, check).await
     }
@@ -89,7 +90,7 @@ impl Environments {
         progress: &UnboundedSender<Progress>,
     ) -> Result<Checked, EnvironmentsError> {
         let check = move |shared: &Shared, told: &mut dyn FnMut(Step)| {
-            shared.repository.scrub(rate, &*shared.keeper, told)
+            fsck::scrub(&shared.repository, rate, &*shared.keeper, told)
         };
         self.read_all(progress, check).await
     }
@@ -128,7 +129,7 @@ impl Environments {
                 Ok((Box::new(Installer::new(sandboxes, host.clone(), runtime)), host))
             };
             let mut told = teller(&progress);
-            let repaired = shared.repository.repair(&confining, &*shared, &mut told)?;
+            let repaired = fsck::repair(&shared.repository, &confining, &*shared, &mut told)?;
             if repaired.objects > 0 {
                 shared.renew();
             }
@@ -152,7 +153,7 @@ impl Environments {
     /// How many objects are known to be damaged.
     pub async fn damaged(&self) -> Result<u64, EnvironmentsError> {
         let shared = self.shared.clone();
-        blocking(STORE, move || Ok(shared.repository.damaged(&*shared.keeper)?)).await
+        blocking(STORE, move || Ok(fsck::damaged(&shared.repository, &*shared.keeper)?)).await
     }
 }
 
@@ -167,12 +168,12 @@ impl Shared {
         &self,
         needed: &BTreeSet<String>,
         views: BTreeSet<String>,
-    ) -> Result<Roots, EnvironmentsError> {
+    ) -> Result<gc::Roots, EnvironmentsError> {
         let held = mountinfo::everywhere().and_then(|all| self.views.held(&all));
         let inodes = held.map_err(RepositoryError::Mount)?;
         let of_functions = self.repository.views_of(Owner::Functions)?.into_iter();
         let abandoned = of_functions.map(|(name, _)| name).filter(|name| !needed.contains(name));
-        Ok(Roots { abandoned: abandoned.collect(), inodes, views, ..Roots::default() })
+        Ok(gc::Roots { abandoned: abandoned.collect(), inodes, views, ..gc::Roots::default() })
     }
 }
 
@@ -187,8 +188,8 @@ fn teller(progress: &UnboundedSender<Progress>) -> impl FnMut(Step) {
     }
 }
 
-fn told_usage(usage: pipsqueak_fs::Usage) -> Usage {
-    let costs = |costs: std::collections::BTreeMap<String, pipsqueak_fs::Cost>| {
+fn told_usage(usage: gc::Usage) -> Usage {
+    let costs = |costs: std::collections::BTreeMap<String, gc::Cost>| {
         let told = costs.into_iter().map(|(name, cost)| Cost {
             name,
             content: cost.content,
@@ -209,7 +210,7 @@ fn told_usage(usage: pipsqueak_fs::Usage) -> Usage {
     }
 }
 
-fn told_collected(collected: pipsqueak_fs::Collected, dry_run: bool) -> Collected {
+fn told_collected(collected: gc::Collected, dry_run: bool) -> Collected {
     Collected {
         dry_run,
         environments: collected.environments,
@@ -224,7 +225,7 @@ fn told_collected(collected: pipsqueak_fs::Collected, dry_run: bool) -> Collecte
     }
 }
 
-fn told_findings(findings: Vec<pipsqueak_fs::Finding>) -> Vec<Finding> {
+fn told_findings(findings: Vec<fsck::Finding>) -> Vec<Finding> {
     let told = findings.into_iter().map(|finding| Finding {
         file: finding.file,
         what: finding.what,
@@ -233,11 +234,11 @@ fn told_findings(findings: Vec<pipsqueak_fs::Finding>) -> Vec<Finding> {
     told.collect()
 }
 
-fn told_checked((findings, bytes): (Vec<pipsqueak_fs::Finding>, u64)) -> Checked {
+fn told_checked((findings, bytes): (Vec<fsck::Finding>, u64)) -> Checked {
     Checked { findings: told_findings(findings), bytes }
 }
 
-fn told_repaired(repaired: pipsqueak_fs::Repaired) -> Repaired {
+fn told_repaired(repaired: fsck::Repaired) -> Repaired {
     Repaired {
         distributions: repaired.distributions,
         objects: repaired.objects,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pipsqueak::wire::{DistributionInfo, EnvironmentInfo, Progress};
-use pipsqueak_fs::{Environment, Owner, Repository, Requirements};
+use pipsqueak_fs::{Environment, Owner, Repository, Requirements, check_requirements};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -93,7 +93,8 @@ impl Environments {
     /// Refuses requirements that are never resolved, such as for another Python than the default.
     pub async fn check(&self, requirements: Requirements) -> Result<(), EnvironmentsError> {
         let shared = self.shared.clone();
-        blocking("check", move || Ok(requirements.check(&inspect(&shared.python)?)?)).await
+        blocking("check", move || Ok(check_requirements(&requirements, &inspect(&shared.python)?)?))
+            .await
     }
 
     /// All environments that were given a name, by name.

@@ -66,7 +66,7 @@ impl Address {
     }
 
     /// The host in small letters, without brackets, and the port.
-    pub fn place(&self) -> (String, u16) {
+    pub fn authority(&self) -> (String, u16) {
         (self.host.clone(), self.port)
     }
 
@@ -162,10 +162,10 @@ mod tests {
 
     #[test]
     fn an_address_is_of_the_web_and_says_where_it_leads() {
-        let place = |text: &str| Address::parse(text).unwrap().place();
-        assert_eq!(place("https://Host.example/x.whl?a=b#c"), ("host.example".to_owned(), 443));
-        assert_eq!(place("http://127.0.0.1:80"), ("127.0.0.1".to_owned(), 80));
-        assert_eq!(place("HTTP://[::1]:8080/x"), ("::1".to_owned(), 8080));
+        let authority = |text: &str| Address::parse(text).unwrap().authority();
+        assert_eq!(authority("https://Host.example/x.whl?a=b#c"), ("host.example".to_owned(), 443));
+        assert_eq!(authority("http://127.0.0.1:80"), ("127.0.0.1".to_owned(), 80));
+        assert_eq!(authority("HTTP://[::1]:8080/x"), ("::1".to_owned(), 8080));
         for (text, error) in [
             ("file:///x.whl", AddressError::Scheme),
             ("git+https://host/x", AddressError::Scheme),

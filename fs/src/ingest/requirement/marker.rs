@@ -53,7 +53,7 @@ const SIGNS: [&str; 8] = ["===", "==", "~=", "!=", "<=", ">=", "<", ">"];
 impl Marker {
     /// Reads a marker; an error says what of it cannot be read.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut reader = Reader { rest: text };
+        let mut reader = Parser { rest: text };
         let marker = reader.any(0)?;
         match reader.rest.trim_start() {
             "" => Ok(marker),
@@ -62,11 +62,11 @@ impl Marker {
     }
 }
 
-struct Reader<'a> {
+struct Parser<'a> {
     rest: &'a str,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Parser<'a> {
     fn any(&mut self, depth: usize) -> Result<Marker, String> {
         self.joined(depth, "or", Self::all, Marker::Any)
     }

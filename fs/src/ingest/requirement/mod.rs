@@ -9,6 +9,7 @@
 
 mod address;
 mod marker;
+mod name;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,8 +19,7 @@ use pep440_rs::VersionSpecifiers;
 
 pub use address::{Address, is_of_this_machine, split_authority};
 pub use marker::Marker;
-
-use super::lock::normalise;
+pub use name::normalise;
 
 /// Longest line that is read, in bytes: one with the digests of a thousand wheels is shorter.
 const LONGEST: usize = 256 << 10;

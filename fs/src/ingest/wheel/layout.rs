@@ -7,8 +7,8 @@ use pep440_rs::Version;
 use super::Flaw;
 use super::archive::{self, Archive, Entry, TWICE, folders};
 use super::scripts::{self, EntryPoint};
-use crate::ingest::lock::normalise;
-use crate::ingest::record::{self, Line};
+use crate::ingest::record::{self, RecordEntry};
+use crate::ingest::requirement::normalise;
 use crate::interpreter::Interpreter;
 
 /// Largest file of a wheel's metadata that is read, in bytes.
@@ -34,7 +34,7 @@ pub struct Expected<'a> {
 
 /// What installing a wheel leaves.
 #[derive(Debug)]
-pub struct Plan {
+pub struct Layout {
     /// Version, as the wheel says it.
     pub version: String,
     /// Its files, besides RECORD.
@@ -53,23 +53,23 @@ pub struct Planned {
     /// What RECORD is to call it.
     pub listed: String,
     /// What is there.
-    pub source: Source,
+    pub source: FileSource,
     /// Whether it may be executed.
     pub executable: bool,
 }
 
 /// What is in a file.
 #[derive(Debug)]
-pub enum Source {
+pub enum FileSource {
     /// What is in the archive, and what RECORD says of it, if anything.
-    Entry(Entry, Option<Line>),
+    Entry(Entry, Option<RecordEntry>),
     /// The same, with the interpreter in its first line.
-    Script(Entry, Option<Line>),
+    Script(Entry, Option<RecordEntry>),
     /// A text.
     Text(String),
 }
 
-impl Plan {
+impl Layout {
     /// Reads what a wheel says of itself, and places its files.
     pub fn of(
         archive: &mut Archive,
@@ -95,7 +95,7 @@ impl Plan {
             by_path.get(&*format!("{info}/RECORD")).is_some_and(|entry| entry.executable);
         let points = text("entry_points.txt")?.unwrap_or_default();
         let points = scripts::entry_points(&points)?;
-        let mut lines: BTreeMap<String, Line> = record::parse(&listed)
+        let mut lines: BTreeMap<String, RecordEntry> = record::parse(&listed)
             .into_iter()
             .filter_map(|line| Some((record::plain(&line.path)?, line)))
             .collect();
@@ -116,11 +116,11 @@ impl Plan {
             files.extend(placing.place(entry, line)?);
         }
         for point in &placing.points {
-            let source = Source::Text(point.script());
+            let source = FileSource::Text(point.script());
             files.push(placing.planned(&format!("bin/{}", point.name), source, true)?);
         }
         let own = format!("{}/{}", placing.site, placing.info);
-        let source = Source::Text(INSTALLER.to_owned());
+        let source = FileSource::Text(INSTALLER.to_owned());
         files.push(placing.planned(&format!("{own}/INSTALLER"), source, false)?);
         let record = format!("{own}/RECORD");
         check_places(&files, &record)?;
@@ -210,7 +210,7 @@ struct Placing {
 
 impl Placing {
     /// Where a file belongs; `None` where it is left out.
-    fn place(&self, entry: Entry, line: Option<Line>) -> Result<Option<Planned>, Flaw> {
+    fn place(&self, entry: Entry, line: Option<RecordEntry>) -> Result<Option<Planned>, Flaw> {
         let path = entry.path.clone();
         let own = path.strip_prefix(&*self.info).and_then(|path| path.strip_prefix('/'));
         let own = own.unwrap_or_default();
@@ -221,7 +221,7 @@ impl Placing {
         let data = path.strip_prefix(&*self.data).and_then(|path| path.strip_prefix('/'));
         let Some(data) = data else {
             let to = format!("{}/{path}", self.site);
-            return self.planned(&to, Source::Entry(entry, line), executable).map(Some);
+            return self.planned(&to, FileSource::Entry(entry, line), executable).map(Some);
         };
         let (kind, rest) = data.split_once('/').unwrap_or((data, ""));
         let to = match kind {
@@ -234,12 +234,12 @@ impl Placing {
             }
             "scripts" if self.has_point(rest) => return Ok(None),
             "scripts" => {
-                let source = Source::Script(entry, line);
+                let source = FileSource::Script(entry, line);
                 return self.planned(&format!("bin/{rest}"), source, true).map(Some);
             }
             _ => return Err(Flaw::of(&path, "it is of no known kind of data")),
         };
-        self.planned(&to, Source::Entry(entry, line), executable).map(Some)
+        self.planned(&to, FileSource::Entry(entry, line), executable).map(Some)
     }
 
     /// Whether a script is made from an entry point, of which some wheels have what others' tools have
@@ -252,7 +252,7 @@ impl Placing {
         self.points.iter().any(|point| point.name == stem.unwrap_or(script))
     }
 
-    fn planned(&self, to: &str, source: Source, executable: bool) -> Result<Planned, Flaw> {
+    fn planned(&self, to: &str, source: FileSource, executable: bool) -> Result<Planned, Flaw> {
         let listed = self.listed(to);
         if let Some(reason) = archive::oddness(to) {
             return Err(Flaw::of(to, reason));

@@ -38,7 +38,7 @@ const SHORT: Duration = Duration::from_millis(20);
 fn other_side(socket: UnixStream, manners: &[Manner]) -> io::Result<()> {
     let copy = socket.try_clone()?;
     let mut raw = &copy;
-    let mut line = Line::new(socket);
+    let mut line = Responder::new(socket);
     line.say(&Numbered { number: 0, body: 0_u64 })?;
     let mut before = Numbered { number: 0, body: 0 };
     for manner in manners {
@@ -159,7 +159,7 @@ fn one_that_never_ends_a_line_is_late() {
 #[test]
 fn what_cannot_be_said_in_time_ends_it() {
     let (near, far) = UnixStream::pair().unwrap();
-    let mut line = Line::new(far);
+    let mut line = Responder::new(far);
     line.say(&Numbered { number: 0, body: 0_u64 }).unwrap();
     let (conversation, _) = Conversation::begin::<u64>(near, PATIENCE).unwrap();
     let long = "x".repeat(8 << 20);

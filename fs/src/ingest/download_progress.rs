@@ -6,7 +6,7 @@ use super::{Step, Unit};
 
 /// Something that the job has said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub enum DownloadEvent {
     /// An archive is being fetched, of so many bytes, where that is known.
     Begun(usize, u64),
     /// So many bytes of it are there.
@@ -18,44 +18,44 @@ pub enum Said {
 }
 
 /// What a line says; none where it says nothing.
-pub fn read(line: &str) -> Option<Said> {
+pub fn read(line: &str) -> Option<DownloadEvent> {
     let (kind, rest) = line.split_once(' ')?;
     let (number, rest) = rest.split_once(' ').unwrap_or((rest, ""));
     let number = number.parse().ok()?;
     match kind {
-        "begun" => Some(Said::Begun(number, rest.parse().ok()?)),
-        "had" => Some(Said::Had(number, rest.parse().ok()?)),
-        "done" => Some(Said::Done(number)),
-        "failed" => Some(Said::Failed(number, rest.to_owned())),
+        "begun" => Some(DownloadEvent::Begun(number, rest.parse().ok()?)),
+        "had" => Some(DownloadEvent::Had(number, rest.parse().ok()?)),
+        "done" => Some(DownloadEvent::Done(number)),
+        "failed" => Some(DownloadEvent::Failed(number, rest.to_owned())),
         _ => None,
     }
 }
 
 /// How far a number of downloads is.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub struct DownloadProgress {
     /// Downloads that are under way: sizes, and bytes that are there.
     under_way: BTreeMap<usize, (u64, u64)>,
     done: u64,
     total: u64,
 }
 
-impl Heard {
+impl DownloadProgress {
     /// What is to be told after something was said; `name` names a download.
-    pub fn hear<'a>(&mut self, said: &Said, name: impl Fn(usize) -> &'a str) -> Step {
+    pub fn hear<'a>(&mut self, said: &DownloadEvent, name: impl Fn(usize) -> &'a str) -> Step {
         match *said {
-            Said::Begun(number, size) => {
+            DownloadEvent::Begun(number, size) => {
                 // One that begins again has been told of.
                 if self.under_way.insert(number, (size, 0)).is_none() {
                     self.total += size;
                 }
             }
-            Said::Had(number, bytes) => {
+            DownloadEvent::Had(number, bytes) => {
                 if let Some((_, had)) = self.under_way.get_mut(&number) {
                     *had = bytes;
                 }
             }
-            Said::Done(number) | Said::Failed(number, _) => {
+            DownloadEvent::Done(number) | DownloadEvent::Failed(number, _) => {
                 self.done += self.under_way.remove(&number).map_or(0, |(size, _)| size);
             }
         }
@@ -79,7 +79,7 @@ mod tests {
     fn downloads_are_told_by_bytes() {
         let said = "begun 0 100\nnonsense\nbegun 1 50\nhad 0 40\ndone 1\nbegun x 1\nbegun 0 100\n\
             failed 0 HTTP Error 404: Not Found\n";
-        let mut heard = Heard::default();
+        let mut heard = DownloadProgress::default();
         let name = |number| ["pandas", "numpy"][number];
         let said: Vec<_> = said.lines().filter_map(read).collect();
         let steps: Vec<_> = said
@@ -96,6 +96,9 @@ mod tests {
             ("downloading", 150, 150),
         ];
         assert_eq!(steps, expected.map(|(step, done, total)| (step.to_owned(), done, total)));
-        assert_eq!(said.last(), Some(&Said::Failed(0, "HTTP Error 404: Not Found".to_owned())));
+        assert_eq!(
+            said.last(),
+            Some(&DownloadEvent::Failed(0, "HTTP Error 404: Not Found".to_owned()))
+        );
     }
 }

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{Repository, RepositoryError};
 use crate::catalog::StoredDistribution;
 use crate::id::ObjectId;
-use crate::ingest::lock::normalise;
+use crate::ingest::requirement::normalise;
 use crate::requirements::Requirements;
-use crate::store::read::Segment;
+use crate::store::sealed::Segment;
 use crate::store::{Location, NOWHERE};
 
 /// Longest metadata that is read, in bytes: a project's description follows what is looked for.
@@ -19,7 +19,7 @@ const MOST_BYTES: u64 = 1 << 20;
 
 /// A requirement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Requirement {
+struct Dependency {
     /// The project's name, normalised.
     name: String,
     /// Extras of that project, normalised.
@@ -51,7 +51,7 @@ impl Repository {
         let mut asked = Vec::new();
         for wanted in self.catalog.requirements_of(view)? {
             if let Requirements::Listed { requirements, .. } = wanted {
-                asked.extend(requirements.iter().filter_map(|line| Requirement::parse(line)));
+                asked.extend(requirements.iter().filter_map(|line| Dependency::parse(line)));
             }
         }
         let digests: HashMap<String, &str> =
@@ -73,7 +73,7 @@ impl Repository {
         use std::collections::hash_map::Entry;
         let segment = match segments.entry(location.segment) {
             Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(place) => place.insert(Segment::open(&self.segments, location.segment)?),
+            Entry::Vacant(place) => place.insert(Segment::open(&*self.segments, location.segment)?),
         };
         Ok(segment.content(location)?)
     }
@@ -81,11 +81,11 @@ impl Repository {
 
 /// Which others each of some projects requires, with the extras that any of them and `asked` ask for.
 fn resolve(
-    known: &BTreeMap<String, Vec<Requirement>>,
-    asked: &[Requirement],
+    known: &BTreeMap<String, Vec<Dependency>>,
+    asked: &[Dependency],
 ) -> BTreeMap<String, BTreeSet<String>> {
-    let mut extras: BTreeSet<(&str, &str)> = asked.iter().flat_map(Requirement::asks).collect();
-    let applies = |name: &str, one: &Requirement, extras: &BTreeSet<(&str, &str)>| {
+    let mut extras: BTreeSet<(&str, &str)> = asked.iter().flat_map(Dependency::asks).collect();
+    let applies = |name: &str, one: &Dependency, extras: &BTreeSet<(&str, &str)>| {
         let is_asked = |extra: &String| extras.contains(&(name, &**extra));
         known.contains_key(&one.name)
             && (one.only_for.is_empty() || one.only_for.iter().any(is_asked))
@@ -103,7 +103,7 @@ fn resolve(
             break;
         }
     }
-    let others = |(name, requirements): (&String, &Vec<Requirement>)| {
+    let others = |(name, requirements): (&String, &Vec<Dependency>)| {
         let applying = requirements.iter().filter(|one| applies(name, one, &extras));
         let others = applying.map(|one| one.name.clone()).filter(|other| other != name);
         (name.clone(), others.collect())
@@ -112,16 +112,16 @@ fn resolve(
 }
 
 /// What a distribution's metadata says that it requires.
-fn requirements(metadata: &str) -> Vec<Requirement> {
+fn requirements(metadata: &str) -> Vec<Dependency> {
     let headers = metadata.lines().take_while(|line| !line.is_empty());
     let values = headers.filter_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("Requires-Dist").then_some(value)
     });
-    values.filter_map(Requirement::parse).collect()
+    values.filter_map(Dependency::parse).collect()
 }
 
-impl Requirement {
+impl Dependency {
     /// Reads one, as metadata and users write it; none where it is something else.
     fn parse(text: &str) -> Option<Self> {
         let (text, marker) = text.split_once(';').unwrap_or((text, ""));
@@ -172,7 +172,7 @@ mod tests {
                         Requires-Dist: c>=1; extra == 'Some_Extra' and python_version < \"3.13\"\n\
                         requires-dist: d @ https://x/y ; \"docs\" == extra or extra=='test'\n\
                         Requires-Dist: e; sys_platform == 'win32'\n\nRequires-Dist: f\n";
-        let one = |name: &str, extras: &[&str], only_for: &[&str]| Requirement {
+        let one = |name: &str, extras: &[&str], only_for: &[&str]| Dependency {
             name: name.to_owned(),
             extras: extras.iter().map(|&one| one.to_owned()).collect(),
             only_for: only_for.iter().map(|&one| one.to_owned()).collect(),
@@ -185,15 +185,15 @@ mod tests {
         ];
         assert_eq!(requirements(metadata), expected);
         for line in ["--extra-index-url https://x", "", "# a comment", "[x]"] {
-            assert_eq!(Requirement::parse(line), None, "{line}");
+            assert_eq!(Dependency::parse(line), None, "{line}");
         }
-        assert_eq!(Requirement::parse("a[b]==1 --hash=sha256:0"), Some(one("a", &["b"], &[])));
+        assert_eq!(Dependency::parse("a[b]==1 --hash=sha256:0"), Some(one("a", &["b"], &[])));
     }
 
     #[test]
     fn extras_are_those_that_somebody_asks_for() {
         let metadata = |lines: &[&str]| {
-            lines.iter().filter_map(|line| Requirement::parse(line)).collect::<Vec<_>>()
+            lines.iter().filter_map(|line| Dependency::parse(line)).collect::<Vec<_>>()
         };
         let known: BTreeMap<_, _> = [
             ("a", metadata(&["b[x]", "gone", "d; extra == 'all'"])),

@@ -7,16 +7,16 @@ use std::fs;
 use std::path::Path;
 
 use super::AddError;
-use super::index::Places;
+use super::search_scope::SearchScope;
 
 /// The address below which PyPI has its archives.
 const PUBLIC: &str = "https://files.pythonhosted.org/";
 
 /// Addresses of packages' archives, each with its hash, by the packages' normalised names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Archives(BTreeMap<String, BTreeSet<(String, String)>>);
+pub struct ArchiveUrls(BTreeMap<String, BTreeSet<(String, String)>>);
 
-impl Archives {
+impl ArchiveUrls {
     /// Adds an archive with its hash, `algorithm:digest`. One that is not in the web is left out.
     pub fn add(&mut self, name: String, url: &str, hash: String) {
         if url.starts_with("https://") || url.starts_with("http://") {
@@ -78,8 +78,13 @@ impl Archives {
     ///
     /// What PyPI has is looked for there, or in what takes its place on this machine, by version and
     /// hash, unless another index is looked in before that.
-    pub fn offer(&self, folder: &Path, inside: &Path, places: &mut Places) -> Result<(), AddError> {
-        let is_hidden = places.has_extra() && !places.has_mirror();
+    pub fn offer(
+        &self,
+        folder: &Path,
+        inside: &Path,
+        scope: &mut SearchScope,
+    ) -> Result<(), AddError> {
+        let is_hidden = scope.has_extra() && !scope.has_mirror();
         let is_public = |archives: &BTreeSet<(String, String)>| {
             archives.iter().all(|(url, _)| url.starts_with(PUBLIC))
         };
@@ -93,7 +98,7 @@ impl Archives {
             let page = page.join("index.html");
             fs::write(&page, page_of(archives)).map_err(AddError::at(&page))?;
         }
-        places.look_first_in(format!("file://{}", inside.display()));
+        scope.look_first_in(format!("file://{}", inside.display()));
         Ok(())
     }
 }
@@ -121,24 +126,24 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::index::Index;
+    use crate::ingest::search_scope::IndexOptions;
 
-    fn offered(archives: &Archives, index: &Index) -> (Vec<String>, Vec<String>) {
+    fn offered(archives: &ArchiveUrls, index: &IndexOptions) -> (Vec<String>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
-        let mut places = Places::of(index, &[]);
-        archives.offer(folder.path(), Path::new("/inside"), &mut places).unwrap();
+        let mut scope = SearchScope::of(index, &[]);
+        archives.offer(folder.path(), Path::new("/inside"), &mut scope).unwrap();
         let pages = fs::read_dir(folder.path()).unwrap();
         let mut pages: Vec<_> =
             pages.map(|page| page.unwrap().file_name().into_string().unwrap()).collect();
         pages.sort();
-        (pages, places.urls().map(ToOwned::to_owned).collect())
+        (pages, scope.urls().map(ToOwned::to_owned).collect())
     }
 
     #[test]
     fn what_another_index_would_hide_is_had_by_its_address() {
-        let mut archives = Archives::default();
+        let mut archives = ArchiveUrls::default();
         archives.add("six".to_owned(), &format!("{PUBLIC}six.whl"), "sha256:aa".to_owned());
-        let index = |url: Option<&str>, extra: &[&str]| Index {
+        let index = |url: Option<&str>, extra: &[&str]| IndexOptions {
             url: url.map(ToOwned::to_owned),
             extra: extra.iter().map(|&url| url.to_owned()).collect(),
             hosts: Vec::new(),
@@ -160,9 +165,9 @@ mod tests {
 
     #[test]
     fn archives_are_known_by_their_hashes() {
-        let mut archives = Archives::default();
+        let mut archives = ArchiveUrls::default();
         archives.add("x".to_owned(), "https://x/a.whl", "sha256:aa".to_owned());
-        let mut other = Archives::default();
+        let mut other = ArchiveUrls::default();
         other.add("x".to_owned(), "https://x/b.whl", "sha256:bb".to_owned());
         other.add("y".to_owned(), "https://x/y.whl", "sha256:cc".to_owned());
         archives.extend(other.with(|hash| hash == "sha256:bb"));
@@ -174,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_page_holds_any_address() {
-        let mut archives = Archives::default();
+        let mut archives = ArchiveUrls::default();
         archives.add("x".to_owned(), "https://x/a%2Bb-1.whl?a=\"/\"&b=<2>", "sha256:aa".to_owned());
         assert!(page_of(&archives.0["x"]).contains(
             "<a href=\"https://x/a%2Bb-1.whl?a=&quot;%2F&quot;&amp;b=&lt;2&gt;#sha256=aa\">a%2Bb-1.whl</a>"

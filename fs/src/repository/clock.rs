@@ -3,8 +3,9 @@
 //! It goes on while a supervisor has the store open, and stands still otherwise: whatever the machine's
 //! own clock is set to, nothing goes before somebody could have asked for it again.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::sync::Mutex;
 
 /// Milliseconds, from where an earlier supervisor has left it.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ impl Clock {
 
     /// The time.
     pub fn now(&self) -> u64 {
-        let (began, then) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (began, then) = *self.0.lock();
         let now = then.saturating_add(began.elapsed());
         u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
     }
@@ -26,6 +27,6 @@ impl Clock {
     /// As if so much time had passed.
     #[cfg(test)]
     pub fn pass(&self, time: Duration) {
-        self.0.lock().unwrap().1 += time;
+        self.0.lock().1 += time;
     }
 }

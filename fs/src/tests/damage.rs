@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::fixture::{Package, Store, entered, hashes, lock_of, stage, tree, unpacked};
-use crate::fsck::repair::{Repaired, Wheel};
-use crate::gc::Mounted;
+use crate::fsck::repair::{Wheel, repair_with};
+use crate::fsck::{Repaired, check, damaged};
+use crate::repository::{Mounted, Repository};
 use crate::requirements::Requirements;
 
 fn packages() -> BTreeSet<Package> {
@@ -62,7 +63,7 @@ fn repair(store: &Store) -> Repaired {
         stage(staging, &packages());
         Ok(unpacked(staging, &wheel.locked))
     };
-    store.repository.repair_with(&installed, &store.shown, &mut |_| {}).unwrap()
+    repair_with(&store.repository, &installed, &store.shown, &mut |_| {}).unwrap()
 }
 
 /// What was asked for with the digests of fewer wheels than its lock lists.
@@ -82,7 +83,7 @@ fn an_environment_of_some_of_a_locks_wheels_is_sound_and_repaired() {
         stage(staging, &packages());
         Ok(unpacked(staging, &wheel.locked))
     };
-    let repaired = store.repository.repair_with(&installed, &store.shown, &mut |_| {}).unwrap();
+    let repaired = repair_with(&store.repository, &installed, &store.shown, &mut |_| {}).unwrap();
     assert_eq!((repaired.distributions.len(), repaired.findings), (2, vec![]));
     assert!(nothing_is_wrong(&store));
     // As an earlier version has stored it: with all wheels that there were.
@@ -102,7 +103,7 @@ proptest! {
         bit in any::<prop::sample::Index>(),
     ) {
         let store = store();
-        let inodes = |store: &Store| store.shown.0.list(crate::vfs::inode::ENVS, 2).unwrap();
+        let inodes = |store: &Store| store.shown.0.list(crate::view::inode::ENVS, 2).unwrap();
         let before = inodes(&store);
         let segments = files(&store.state().join("segments"), "segment");
         let path = which.get(&segments);
@@ -126,7 +127,7 @@ proptest! {
         bit in any::<prop::sample::Index>(),
     ) {
         let store = store();
-        let before = store.shown.0.list(crate::vfs::inode::ENVS, 2).unwrap();
+        let before = store.shown.0.list(crate::view::inode::ENVS, 2).unwrap();
         let indexes = files(&store.state().join("views"), "index");
         let path = which.get(&indexes);
         flip(path, bit.index(bits(path)));
@@ -137,7 +138,7 @@ proptest! {
         let repaired = repair(&store);
         prop_assert_eq!((repaired.indexes, &repaired.findings), (1, &vec![]));
         prop_assert!(nothing_is_wrong(&store));
-        prop_assert_eq!(store.shown.0.list(crate::vfs::inode::ENVS, 2).unwrap(), before);
+        prop_assert_eq!(store.shown.0.list(crate::view::inode::ENVS, 2).unwrap(), before);
     }
 
     #[test]
@@ -148,24 +149,24 @@ proptest! {
         let path = folder.path().join("state/catalog.sqlite");
         flip(&path, bit.index(bits(&path)));
         let (state, cache) = (folder.path().join("state"), folder.path().join("cache"));
-        let opened = super::super::Repository::open(
+        let opened = Repository::open(
             &state,
             &cache,
             "uv".into(),
             "mount".into(),
-            crate::ingest::index::Index::default(),
+            crate::ingest::search_scope::IndexOptions::default(),
         );
         let Ok(repository) = opened else { return Ok(()) };
         let Ok(vfs) = crate::vfs::Vfs::open(&state) else { return Ok(()) };
         let store = Store { folder, repository, shown: super::fixture::Shown(vfs) };
         let names = store.names();
         if !names.contains("e") {
-            let findings = store.repository.check(&store.shown);
+            let findings = check(&store.repository, &store.shown);
             prop_assert!(findings.is_err() || !findings.unwrap().0.is_empty());
             return Ok(());
         }
         nothing_is_wrong(&store);
-        let _ = store.repository.check(&store.shown);
+        let _ = check(&store.repository, &store.shown);
         nothing_is_wrong(&store);
     }
 }
@@ -194,7 +195,7 @@ fn a_segment_that_is_gone_is_found_by_its_readers_and_repaired() {
     fs::remove_file(&segments[0]).unwrap();
     let store = store.restart();
     assert!(!nothing_is_wrong(&store));
-    assert!(store.repository.damaged(&store.shown).unwrap() > 0);
+    assert!(damaged(&store.repository, &store.shown).unwrap() > 0);
     assert!(!store.check().is_empty());
     assert_eq!(repair(&store).findings, []);
     assert!(nothing_is_wrong(&store));
@@ -240,7 +241,7 @@ fn repaired_with_other(ending: &str) -> (Store, Repaired) {
         }
         Ok(unpacked(staging, &wheel.locked))
     };
-    let repaired = store.repository.repair_with(&install, &store.shown, &mut |_| {}).unwrap();
+    let repaired = repair_with(&store.repository, &install, &store.shown, &mut |_| {}).unwrap();
     (store, repaired)
 }
 

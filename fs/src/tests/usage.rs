@@ -1,11 +1,25 @@
 //! What is used is what is on disk.
 
 use super::fixture::{Store, tree};
-use crate::gc::mark::Roots;
-use crate::gc::usage::Usage;
+use crate::gc::disk::Disk;
+use crate::gc::{Roots, Usage};
+use crate::id::Digest;
 
 fn usage(store: &Store) -> Usage {
-    store.repository.usage(&Roots::default()).unwrap()
+    crate::gc::usage(&store.repository, &Roots::default()).unwrap()
+}
+
+#[test]
+fn a_segment_is_known_by_the_digest_of_its_bytes() {
+    let store = Store::new();
+    store.add("e", &[(1, 1)].into()).unwrap();
+    let catalog = &store.repository.catalog;
+    let segments = catalog.snapshot().unwrap().segments;
+    assert_eq!(segments.len(), 2);
+    for id in segments.into_keys() {
+        let content = std::fs::read(store.repository.segments.path(id)).unwrap();
+        assert_eq!(catalog.segment_digest(id).unwrap(), Some(Digest::of(&content)));
+    }
 }
 
 #[test]
@@ -28,7 +42,7 @@ fn what_an_environment_costs_alone_is_dead_without_it() {
     let after = usage(&store);
     assert_eq!(after.on_disk, before.on_disk);
     let snapshot = store.repository.catalog.snapshot().unwrap();
-    let disk = store.repository.disk(&snapshot);
+    let disk = Disk::of(&store.repository, &snapshot);
     let reached = crate::gc::mark::mark(&snapshot, &Roots::default());
     let gone = disk.indexes.iter().filter(|(digest, _)| !reached.views.contains(*digest));
     let indexes: u64 = gone.map(|(_, bytes)| bytes).sum();

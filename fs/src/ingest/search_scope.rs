@@ -14,7 +14,7 @@ use super::requirement::{Address, Choice, split_authority};
 /// Where packages are. Its addresses may hold credentials: they are given to uv alone, and hidden in
 /// what it says.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Index {
+pub struct IndexOptions {
     /// In the place of PyPI.
     pub url: Option<String>,
     /// Searched before that.
@@ -23,10 +23,10 @@ pub struct Index {
     pub hosts: Vec<String>,
 }
 
-impl fmt::Debug for Index {
+impl fmt::Debug for IndexOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hidden = |url: &String| credentials::hide(url);
-        f.debug_struct("Index")
+        f.debug_struct("IndexOptions")
             .field("url", &self.url.as_ref().map(hidden))
             .field("extra", &self.extra.iter().map(hidden).collect::<Vec<_>>())
             .field("hosts", &self.hosts)
@@ -49,7 +49,7 @@ const EXTRA: [&str; 2] = ["UV_INDEX", "UV_EXTRA_INDEX_URL"];
 /// credentials, so it is in no variable, no argument and no folder.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Places {
+pub struct SearchScope {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     no_index: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,13 +59,13 @@ pub struct Places {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     find_links: Vec<String>,
     #[serde(rename = "index", skip_serializing_if = "Vec::is_empty")]
-    indexes: Vec<Place>,
+    indexes: Vec<IndexUrl>,
     #[serde(skip)]
     hosts: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize)]
-struct Place {
+struct IndexUrl {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     url: String,
@@ -74,9 +74,9 @@ struct Place {
     default: bool,
 }
 
-impl Places {
+impl SearchScope {
     /// The places that a configuration names, and else variables do, as uv reads them.
-    pub fn of(index: &Index, variables: &[(OsString, OsString)]) -> Self {
+    pub fn of(index: &IndexOptions, variables: &[(OsString, OsString)]) -> Self {
         let value = |wanted: &str| {
             let found = variables.iter().find(|(name, _)| name == wanted);
             found.map(|(_, value)| value.to_string_lossy().into_owned())
@@ -89,18 +89,18 @@ impl Places {
                     value.split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>()
                 })
                 .collect();
-            urls.into_iter().map(|url| Place::of(url, &value)).collect::<Vec<_>>()
+            urls.into_iter().map(|url| IndexUrl::of(url, &value)).collect::<Vec<_>>()
         };
         let configured = |urls: &[String]| {
-            urls.iter().map(|url| Place::of(url.clone(), &|_| None)).collect::<Vec<_>>()
+            urls.iter().map(|url| IndexUrl::of(url.clone(), &|_| None)).collect::<Vec<_>>()
         };
         let mut default = match &index.url {
             Some(url) => configured(std::slice::from_ref(url)),
             None => said(&DEFAULT),
         };
         default.truncate(1);
-        for place in &mut default {
-            place.default = true;
+        for index in &mut default {
+            index.default = true;
         }
         let extra = if index.extra.is_empty() { said(&EXTRA) } else { configured(&index.extra) };
         let links = value("UV_FIND_LINKS").unwrap_or_default();
@@ -117,19 +117,19 @@ impl Places {
 
     /// Those that options of requirements name, too: after those that are here already.
     pub fn add(&mut self, choices: &[Choice]) {
-        let place = |address: &Address, default| Place {
+        let of = |address: &Address, default| IndexUrl {
             name: None,
             url: address.as_str().to_owned(),
             default,
         };
-        let has_default = self.indexes.iter().any(|place| place.default);
+        let has_default = self.indexes.iter().any(|index| index.default);
         for choice in choices {
             match choice {
                 Choice::Index(address) if !has_default => {
-                    self.indexes.retain(|place| !place.default);
-                    self.indexes.push(place(address, true));
+                    self.indexes.retain(|index| !index.default);
+                    self.indexes.push(of(address, true));
                 }
-                Choice::ExtraIndex(address) => self.indexes.push(place(address, false)),
+                Choice::ExtraIndex(address) => self.indexes.push(of(address, false)),
                 Choice::FindLinks(address) => self.find_links.push(address.as_str().to_owned()),
                 Choice::NoIndex => self.no_index = true,
                 _ => {}
@@ -144,7 +144,7 @@ impl Places {
 
     /// An index ahead of all others, whose pages need not tell when an archive was uploaded.
     pub fn look_first_in(&mut self, url: String) {
-        self.indexes.insert(0, Place { name: None, url, default: false });
+        self.indexes.insert(0, IndexUrl { name: None, url, default: false });
         self.exclude_newer = None;
     }
 
@@ -156,22 +156,24 @@ impl Places {
     /// Each index by itself, PyPI included where nothing takes its place.
     pub fn each(&self) -> Vec<Self> {
         let (default, extra): (Vec<_>, Vec<_>) =
-            self.indexes.iter().cloned().partition(|place| place.default);
-        let pypi = || Place { name: None, url: PYPI.to_owned(), default: true };
+            self.indexes.iter().cloned().partition(|index| index.default);
+        let pypi = || IndexUrl { name: None, url: PYPI.to_owned(), default: true };
         let default = default.into_iter().next().unwrap_or_else(pypi);
-        let alone =
-            |place: Place| Self { indexes: vec![Place { default: true, ..place }], ..self.clone() };
+        let alone = |index: IndexUrl| Self {
+            indexes: vec![IndexUrl { default: true, ..index }],
+            ..self.clone()
+        };
         extra.into_iter().chain([default]).map(alone).collect()
     }
 
     /// True if an index is looked in ahead of PyPI, or of what takes its place.
     pub fn has_extra(&self) -> bool {
-        self.indexes.iter().any(|place| !place.default && !is_pypi(&place.url))
+        self.indexes.iter().any(|index| !index.default && !is_pypi(&index.url))
     }
 
     /// True if something takes PyPI's place.
     pub fn has_mirror(&self) -> bool {
-        self.indexes.iter().any(|place| place.default && !is_pypi(&place.url))
+        self.indexes.iter().any(|index| index.default && !is_pypi(&index.url))
     }
 
     /// A configuration file of uv.
@@ -182,7 +184,7 @@ impl Places {
 
     /// The addresses of all indexes.
     pub fn urls(&self) -> impl Iterator<Item = &str> {
-        self.indexes.iter().map(|place| place.url.as_str())
+        self.indexes.iter().map(|index| index.url.as_str())
     }
 
     /// The hosts that these places name.
@@ -192,7 +194,8 @@ impl Places {
         // Whoever may configure the supervisor may name any host, with credentials as well.
         let named = urls.filter_map(|url| Address::parse(&credentials::remove(url)).ok());
         let hosts = self.hosts.iter().filter_map(|host| split_authority(host, USUAL_PORT).ok());
-        let mut named: BTreeSet<_> = named.map(|address| address.place()).chain(hosts).collect();
+        let mut named: BTreeSet<_> =
+            named.map(|address| address.authority()).chain(hosts).collect();
         if !self.has_mirror() {
             named.extend(PYPI_HOSTS.map(|host| (host.to_owned(), USUAL_PORT)));
         }
@@ -206,7 +209,7 @@ impl Places {
     }
 }
 
-impl Place {
+impl IndexUrl {
     /// A place as a variable names it, `URL` or `NAME=URL`, with the credentials that other variables
     /// have of one with a name.
     fn of(text: String, value: &dyn Fn(&str) -> Option<String>) -> Self {
@@ -249,9 +252,9 @@ fn is_pypi(url: &str) -> bool {
     matches!(url.trim().trim_end_matches('/'), "" | PYPI)
 }
 
-impl fmt::Debug for Places {
+impl fmt::Debug for SearchScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Places").field("reach", &self.reach()).finish_non_exhaustive()
+        f.debug_struct("SearchScope").field("reach", &self.reach()).finish_non_exhaustive()
     }
 }
 
@@ -259,10 +262,10 @@ impl fmt::Debug for Places {
 mod tests {
     use super::*;
 
-    fn places(variables: &[(&str, &str)]) -> Places {
+    fn scope(variables: &[(&str, &str)]) -> SearchScope {
         let variables: Vec<(OsString, OsString)> =
             variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Places::of(&Index::default(), &variables)
+        SearchScope::of(&IndexOptions::default(), &variables)
     }
 
     fn address(text: &str) -> Address {
@@ -271,7 +274,7 @@ mod tests {
 
     #[test]
     fn all_indexes_are_known_whoever_names_them() {
-        let mut all = places(&[
+        let mut all = scope(&[
             ("UV_INDEX", "own=https://c?x=y https://d?x=y"),
             ("UV_INDEX_OWN_USERNAME", "me"),
             ("UV_INDEX_OWN_PASSWORD", "p@ss"),
@@ -287,21 +290,21 @@ mod tests {
         assert_eq!(all.secrets(), ["p%40ss"]);
         let each: Vec<String> = all.each().iter().map(|one| one.urls().collect()).collect();
         assert_eq!(each, urls);
-        assert_eq!(places(&[]).each()[0].urls().collect::<String>(), PYPI);
+        assert_eq!(scope(&[]).each()[0].urls().collect::<String>(), PYPI);
         // Whoever configures the machine says what takes PyPI's place.
-        let mut mirror = places(&[("UV_INDEX_URL", "https://mirror/simple")]);
+        let mut mirror = scope(&[("UV_INDEX_URL", "https://mirror/simple")]);
         mirror.add(&[Choice::Index(address("https://b/simple"))]);
         assert_eq!(mirror.urls().collect::<String>(), "https://mirror/simple");
     }
 
     #[test]
     fn it_is_told_to_uv_and_not_printed() {
-        let index = Index {
+        let index = IndexOptions {
             url: Some("https://me:hunter2@host/simple".to_owned()),
             extra: vec!["https://a/simple".to_owned(), "https://token@b:8443/simple".to_owned()],
             hosts: vec!["files.example".to_owned(), "10.0.0.1:81".to_owned()],
         };
-        let mut all = Places::of(&index, &[("UV_INDEX".into(), "https://other".into())]);
+        let mut all = SearchScope::of(&index, &[("UV_INDEX".into(), "https://other".into())]);
         all.look_first_in("file:///index".to_owned());
         let text = all.configuration();
         let urls = ["file:///index", "https://a/simple", "https://token@b:8443/simple"];
@@ -312,20 +315,20 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("other"), "{text}");
-        let place = |host: &str, port| (host.to_owned(), port);
+        let authority = |host: &str, port| (host.to_owned(), port);
         let reach = [
-            place("10.0.0.1", 81),
-            place("a", 443),
-            place("b", 8443),
-            place("files.example", 443),
-            place("host", 443),
+            authority("10.0.0.1", 81),
+            authority("a", 443),
+            authority("b", 8443),
+            authority("files.example", 443),
+            authority("host", 443),
         ];
         assert_eq!(all.reach().named, BTreeSet::from(reach));
-        let usual = Places::default().reach().named.into_iter().map(|(host, _)| host);
+        let usual = SearchScope::default().reach().named.into_iter().map(|(host, _)| host);
         assert_eq!(usual.collect::<Vec<_>>(), ["files.pythonhosted.org", "pypi.org"]);
         for printed in [format!("{index:?}"), format!("{all:?}")] {
             assert!(!printed.contains("hunter2") && !printed.contains("token"), "{printed}");
         }
-        assert_eq!(Places::default().configuration(), "# Where packages are.\n");
+        assert_eq!(SearchScope::default().configuration(), "# Where packages are.\n");
     }
 }

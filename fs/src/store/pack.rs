@@ -2,17 +2,16 @@
 //! processors, appended in order.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use super::AddError;
-use crate::catalog::CatalogError;
-use crate::id::SegmentId;
-use crate::store::append::Appender;
-use crate::store::segment::{FRAME_BYTES, FrameWriter};
-use crate::store::{Location, segment_path};
+use super::append::Appender;
+use super::segment::{FRAME_BYTES, FrameWriter};
+use super::{Location, StoreError};
+use crate::id::{Digest, SegmentId};
 
 /// Frames that wait for the appending thread, at most.
 const WAITING: usize = 64;
@@ -31,7 +30,7 @@ struct Slice {
 /// Small ones follow each other. One that fills a frame begins with a new one, so that aligned
 /// reads of it touch no frame more than they must; what is left empty before it compresses to
 /// nothing.
-fn place(sizes: &[u64]) -> (Vec<u64>, u64) {
+fn lay_out(sizes: &[u64]) -> (Vec<u64>, u64) {
     let mut end = 0_u64;
     let positions = sizes.iter().map(|size| {
         if *size >= FRAME_BYTES as u64 {
@@ -64,29 +63,41 @@ fn cut(positions: &[u64], sizes: &[u64]) -> Vec<Vec<Slice>> {
     frames
 }
 
-/// Writes a segment of objects of these sizes and seals it; where each is, and the file's length.
+/// A segment that is sealed and not yet in the catalog.
+#[derive(Debug)]
+pub struct SealedSegment {
+    /// Its number.
+    pub id: SegmentId,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Digest of all its bytes.
+    pub digest: Digest,
+    /// Locations of the objects that were written, in their order.
+    pub locations: Vec<Location>,
+}
+
+/// Writes a segment of objects of these sizes and seals it.
 ///
 /// `read` fills a buffer with an object's content from an offset on. `told` hears how many bytes of
 /// content are done, and of how many.
-pub fn write(
+pub fn write<E: From<StoreError> + Send>(
     mut appender: Appender,
     sizes: &[u64],
-    read: impl Fn(usize, u64, &mut [u8]) -> Result<(), AddError> + Sync,
+    read: impl Fn(usize, u64, &mut [u8]) -> Result<(), E> + Sync,
     told: &mut dyn FnMut(u64, u64),
-) -> Result<(Vec<Location>, u64), AddError> {
-    let (positions, end) = place(sizes);
+) -> Result<SealedSegment, E> {
+    let (positions, end) = lay_out(sizes);
     let frames = cut(&positions, sizes);
     let next = AtomicUsize::new(0);
     let workers = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| -> Result<(), AddError> {
+    thread::scope(|scope| -> Result<(), E> {
         let (packed, arriving) = sync_channel(WAITING);
         for _ in 0..workers {
             let (packed, frames, next, read) = (packed.clone(), &frames, &next, &read);
             scope.spawn(move || {
-                let writer = FrameWriter::new().map_err(AddError::at(Path::new("zstd")));
-                let mut writer = match writer {
+                let mut writer = match FrameWriter::new().map_err(failed) {
                     Ok(writer) => writer,
-                    Err(error) => return drop(packed.send(Err(error))),
+                    Err(error) => return drop(packed.send(Err(error.into()))),
                 };
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
@@ -115,33 +126,26 @@ pub fn write(
         }
         Ok(())
     })?;
-    let segment = appender.id();
+    let id = appender.id();
     let location =
-        |(position, size): (&u64, &u64)| Location { segment, position: *position, size: *size };
+        |(position, size): (&u64, &u64)| Location { segment: id, position: *position, size: *size };
     let locations = positions.iter().zip(sizes).map(location).collect();
-    Ok((locations, appender.seal(end)?))
+    let (bytes, digest) = appender.seal(end)?;
+    Ok(SealedSegment { id, bytes, digest, locations })
 }
 
-/// What entering a sealed segment in the catalog has led to. On a disk that is full, a segment that
-/// was not entered is in the way; after other failures the next start knows whether it was.
-pub fn entered(
-    segments: &Path,
-    id: SegmentId,
-    entered: Result<(), CatalogError>,
-) -> Result<(), CatalogError> {
-    if entered.as_ref().is_err_and(CatalogError::is_full) {
-        let _ = std::fs::remove_file(segment_path(segments, id));
-    }
-    entered
+/// A failure of the compressor.
+fn failed(error: io::Error) -> StoreError {
+    StoreError::at(Path::new("zstd"))(error)
 }
 
 /// Compresses a frame; only the last one may be less than full.
-fn pack(
+fn pack<E: From<StoreError>>(
     slices: &[Slice],
     is_last: bool,
     writer: &mut FrameWriter,
-    read: &(impl Fn(usize, u64, &mut [u8]) -> Result<(), AddError> + Sync),
-) -> Result<Vec<u8>, AddError> {
+    read: &impl Fn(usize, u64, &mut [u8]) -> Result<(), E>,
+) -> Result<Vec<u8>, E> {
     let end = slices.last().map_or(0, |slice| slice.at + slice.length);
     let mut content = vec![0; if is_last { end } else { FRAME_BYTES }];
     for slice in slices {
@@ -149,13 +153,15 @@ fn pack(
             read(slice.object, slice.from, part)?;
         }
     }
-    writer.frame(&content).map_err(AddError::at(Path::new("zstd")))
+    Ok(writer.frame(&content).map_err(failed)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::local::Local;
     use crate::store::read::Reader;
+    use crate::store::segments::Segments;
     use proptest::prelude::*;
 
     proptest! {
@@ -163,7 +169,7 @@ mod tests {
         fn every_byte_is_in_one_frame_in_order(
             sizes in proptest::collection::vec(0..(3 * FRAME_BYTES as u64), 0..20),
         ) {
-            let (positions, end) = place(&sizes);
+            let (positions, end) = lay_out(&sizes);
             let frames = cut(&positions, &sizes);
             prop_assert_eq!(frames.len() as u64, end.div_ceil(FRAME_BYTES as u64));
             let mut seen = vec![0; sizes.len()];
@@ -187,28 +193,30 @@ mod tests {
     #[test]
     fn what_is_written_is_read_and_what_cannot_be_read_is_told() {
         let folder = tempfile::tempdir().unwrap();
+        let segments = Local::of(folder.path());
+        segments.create().unwrap();
         let contents: Vec<Vec<u8>> = (1..40_u8).map(|n| vec![n; usize::from(n) * 9973]).collect();
         let sizes: Vec<u64> = contents.iter().map(|content| content.len() as u64).collect();
         let read = |object: usize, from: u64, part: &mut [u8]| {
             let from = usize::try_from(from).unwrap();
             part.copy_from_slice(&contents[object][from..from + part.len()]);
-            Ok(())
+            Ok::<(), StoreError>(())
         };
         let mut told = (0, 0);
-        let appender = Appender::begin(folder.path(), 5).unwrap();
+        let appender = Appender::begin(&*segments, 5).unwrap();
         let written = write(appender, &sizes, read, &mut |done, total| told = (done, total));
-        let (locations, _) = written.unwrap();
+        let locations = written.unwrap().locations;
         assert!(told.0 == told.1 && told.1 > 1 << 20);
-        let reader = Reader::new(folder.path().to_owned()).unwrap();
+        let reader = Reader::new(segments.clone()).unwrap();
         for (location, content) in locations.iter().zip(&contents) {
             assert_eq!(*reader.read(*location, 0, content.len()).unwrap(), content[..]);
         }
-        let appender = Appender::begin(folder.path(), 6).unwrap();
+        let appender = Appender::begin(&*segments, 6).unwrap();
         let failing = |object, _, _: &mut [u8]| match object {
-            20 => Err(AddError::Lock("no".to_owned())),
+            20 => Err(failed(io::ErrorKind::InvalidData.into())),
             _ => Ok(()),
         };
         assert!(write(appender, &sizes, failing, &mut |_, _| {}).is_err());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(segments.list().unwrap().len(), 1);
     }
 }

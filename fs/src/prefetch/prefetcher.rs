@@ -13,26 +13,14 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
-use serde::{Deserialize, Serialize};
+
+use crate::vfs::Entered;
 
 /// How long after one process the next is started, at least, and where they end soon, at most.
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
 const MOST_PAUSE: Duration = Duration::from_secs(60);
 /// Largest message.
 const MOST_BYTES: usize = 4096;
-
-/// A process asks for the first time what is in a folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entered {
-    /// The view.
-    pub view: String,
-    /// True if a name led to it, false if the folder of views did.
-    pub is_named: bool,
-    /// The folder's node in its index.
-    pub node: u32,
-    /// The thread that asks.
-    pub thread: u32,
-}
 
 /// The prefetching process, as the server sees it. Where it dies, another takes its place.
 #[derive(Debug)]
@@ -103,7 +91,7 @@ fn replace_always(command: &mut Command, far: &OwnedFd, number: &AtomicU32) {
 
 /// What was heard.
 #[derive(Debug)]
-pub enum Heard {
+pub enum Message {
     /// A folder was entered.
     Entered(Entered),
     /// None was for as long as was waited.
@@ -113,7 +101,7 @@ pub enum Heard {
 }
 
 /// Waits for the next folder.
-pub fn hear(socket: &OwnedFd, wait: PollTimeout) -> io::Result<Heard> {
+pub fn hear(socket: &OwnedFd, wait: PollTimeout) -> io::Result<Message> {
     let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     let mut message = [0; MOST_BYTES];
     loop {
@@ -122,11 +110,11 @@ pub fn hear(socket: &OwnedFd, wait: PollTimeout) -> io::Result<Heard> {
             _ => recv(socket.as_raw_fd(), &mut message, MsgFlags::empty()).map(Some),
         });
         match heard {
-            Ok(None) => return Ok(Heard::Nothing),
-            Ok(Some(0)) => return Ok(Heard::End),
+            Ok(None) => return Ok(Message::Nothing),
+            Ok(Some(0)) => return Ok(Message::End),
             Ok(Some(length)) => {
                 let message = message.get(..length).unwrap_or_default();
-                return Ok(Heard::Entered(serde_json::from_slice(message)?));
+                return Ok(Message::Entered(serde_json::from_slice(message)?));
             }
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),

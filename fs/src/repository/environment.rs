@@ -1,33 +1,10 @@
 //! Environments as they are asked for and as they are stored.
 
-use crate::catalog::{StoredDistribution, StoredEnvironment};
+use crate::catalog::{Owner, StoredDistribution, StoredEnvironment};
 use crate::id::Digest;
 use crate::interpreter::Interpreter;
 use crate::requirements::Requirements;
-
-/// Whose an environment is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
-    /// Somebody has named it; it stays until it is removed.
-    User,
-    /// Functions share it by their requirements; it goes with the last of them.
-    Functions,
-}
-
-impl Owner {
-    /// As the catalog has it.
-    pub(crate) fn text(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Functions => "functions",
-        }
-    }
-
-    /// What the catalog has. What is not known stays as a user's does.
-    pub(crate) fn of(text: &str) -> Self {
-        if text == Self::Functions.text() { Self::Functions } else { Self::User }
-    }
-}
+use crate::view::published::distribution_name;
 
 /// What an environment is to be.
 #[derive(Debug, Clone)]
@@ -131,7 +108,7 @@ impl Environment {
 }
 
 /// Name among the distributions of a view of what makes it look like an environment.
-pub(crate) const FRAME: &str = "venv";
+pub(crate) const VENV: &str = "venv";
 
 /// Digest of what an environment has: its interpreter and its distributions.
 pub(crate) fn digest<'a>(
@@ -153,9 +130,4 @@ pub(crate) fn digest<'a>(
 /// folder by one path, and would move it from the one to the other at each use.
 pub(crate) fn view(name: &str, digest: &str) -> String {
     Digest::of(format!("{name}\n{digest}").as_bytes()).to_string()
-}
-
-/// What a distribution is called in the mount's folder of them.
-pub(crate) fn distribution_name(name: &str, version: &str, digest: &str) -> String {
-    format!("{name}-{version}-{}", &digest[..16.min(digest.len())])
 }

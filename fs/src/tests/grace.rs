@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::fixture::{Package, Store, tree};
-use crate::gc::collect::Collected;
-use crate::gc::mark::Roots;
+use crate::gc::{self, Collected, Roots};
 
 const GRACE: Duration = Duration::from_secs(300);
 
 fn collect(store: &Store, roots: &Roots) -> Collected {
-    let collected = store.repository.collect(roots, GRACE, &store.shown).unwrap();
+    let collected = gc::collect(&store.repository, roots, GRACE, &store.shown).unwrap();
     assert_eq!(store.check(), []);
     collected
 }

@@ -7,7 +7,7 @@ use crate::id::ObjectId;
 
 /// What is at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
+pub enum ViewEntry {
     /// A file with content.
     File {
         /// Its object.
@@ -25,7 +25,7 @@ pub enum Content {
 }
 
 /// A path relative to the view's root, its parts separated by `/`, and what is there.
-pub type Entry = (String, Content);
+pub type Entry = (String, ViewEntry);
 
 /// The files of one distribution, and who that is.
 #[derive(Debug, Clone)]
@@ -53,8 +53,8 @@ pub struct Conflict {
 ///
 /// Bytecode of one source may differ from one time that it is made to the next, and of different
 /// sources it is the sources that are told of.
-pub fn merge(parts: &[Part]) -> Result<BTreeMap<String, Content>, Conflict> {
-    let mut merged: BTreeMap<String, (Content, &str)> = BTreeMap::new();
+pub fn merge(parts: &[Part]) -> Result<BTreeMap<String, ViewEntry>, Conflict> {
+    let mut merged: BTreeMap<String, (ViewEntry, &str)> = BTreeMap::new();
     let conflict = |path: &str, first: &str, second: &str| Conflict {
         path: path.to_owned(),
         first: first.to_owned(),
@@ -94,7 +94,7 @@ mod tests {
 
     fn part(label: &str, entries: &[(&str, u64)]) -> Part {
         let entries = entries.iter().map(|(path, object)| {
-            ((*path).to_owned(), Content::File { object: *object, executable: false })
+            ((*path).to_owned(), ViewEntry::File { object: *object, executable: false })
         });
         Part { label: label.to_owned(), entries: entries.collect() }
     }

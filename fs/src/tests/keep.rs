@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fixture::{Store, entered};
-use crate::gc::Mounted;
+use crate::repository::Mounted;
 use crate::repository::retained_name;
-use crate::vfs::inode::{ENVS, VIEWS};
 use crate::vfs::{DirectoryEntry, FileKind};
+use crate::view::inode::{ENVS, VIEWS};
 
 #[test]
 fn a_lease_outlives_the_process_that_gave_it() {
@@ -100,17 +100,17 @@ fn names_that_come_and_go_while_others_are_listed_neither_repeat_nor_hide_them()
     for name in &names {
         store.add(name, &[(1, 1)].into()).unwrap();
     }
-    let (mut place, mut listed) = (0, Vec::new());
+    let (mut offset, mut listed) = (0, Vec::new());
     for round in 0.. {
         // What comes is as likely ahead of where the listing is as behind that, and so is what goes.
         store.add(&format!("new{round}"), &[(1, 1)].into()).unwrap();
         if round % 2 == 1 {
             store.remove(&format!("new{}", round - 1));
         }
-        let Some(entry) = store.shown.0.list(ENVS, place).unwrap().into_iter().next() else {
+        let Some(entry) = store.shown.0.list(ENVS, offset).unwrap().into_iter().next() else {
             break;
         };
-        place = entry.place;
+        offset = entry.offset;
         listed.push(entry.name);
     }
     assert_eq!(listed[..2], [".", ".."]);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::fixture::{Package, Store, entered, tree};
 use crate::durable::crash;
-use crate::gc::mark::Roots;
+use crate::gc::{Roots, collect};
 use crate::repository::Lease;
 
 #[derive(Debug, Clone)]
@@ -110,7 +110,7 @@ fn carry_out(mut store: Store, model: &mut Model, change: Change) -> Store {
         Change::Wait => {
             let grace = Duration::from_secs(3600);
             let before = store.repository.catalog.snapshot().unwrap();
-            store.repository.collect(&Roots::default(), grace, &store.shown).unwrap();
+            collect(&store.repository, &Roots::default(), grace, &store.shown).unwrap();
             let after = store.repository.catalog.snapshot().unwrap();
             assert_eq!(before.distributions.len(), after.distributions.len());
         }

@@ -25,7 +25,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 /// An archive as it lies in the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Archive {
+pub struct CachedArchive {
     /// Path of it.
     pub path: PathBuf,
     /// Size of it, in bytes.
@@ -34,7 +34,7 @@ pub struct Archive {
 
 /// The folder of archives.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct ArchiveCache {
     folder: PathBuf,
 }
 
@@ -47,7 +47,7 @@ pub struct Verified {
     pub hash: String,
 }
 
-impl Kept {
+impl ArchiveCache {
     /// The folder in `cache`, made where it is not there.
     pub fn open(cache: &Path) -> io::Result<Self> {
         let folder = cache.join(ARCHIVES);
@@ -61,7 +61,7 @@ impl Kept {
     }
 
     /// Archives that nobody has used for so long, and that have none of the digests `needed`.
-    pub fn unused(&self, needed: &HashSet<&str>, time: Duration) -> io::Result<Vec<Archive>> {
+    pub fn unused(&self, needed: &HashSet<&str>, time: Duration) -> io::Result<Vec<CachedArchive>> {
         let needed: HashSet<PathBuf> =
             needed.iter().filter_map(|hash| self.path(hash).ok()).collect();
         let mut unused = Vec::new();
@@ -71,7 +71,7 @@ impl Kept {
             let is_half = entry.file_name().to_string_lossy().starts_with(HALF);
             let is_old = found.modified()?.elapsed().is_ok_and(|past| past >= time);
             if found.is_file() && is_old && !is_half && !needed.contains(&path) {
-                unused.push(Archive { path, bytes: found.len() });
+                unused.push(CachedArchive { path, bytes: found.len() });
             }
         }
         Ok(unused)
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn an_archive_is_kept_by_a_digest_that_it_has() {
         let (cache, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let kept = Kept::open(cache.path()).unwrap();
+        let kept = ArchiveCache::open(cache.path()).unwrap();
         let path = elsewhere.path().join("x.whl");
         fs::write(&path, "").unwrap();
         let from = File::open(&path).unwrap();
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn archives_that_nobody_uses_nor_needs_are_known_by_their_age() {
         let cache = tempfile::tempdir().unwrap();
-        let kept = Kept::open(cache.path()).unwrap();
+        let kept = ArchiveCache::open(cache.path()).unwrap();
         let from = cache.path().join("x.whl");
         fs::write(&from, "").unwrap();
         for hash in NOTHING {
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn what_was_changed_is_kept_no_more() {
         let cache = tempfile::tempdir().unwrap();
-        let kept = Kept::open(cache.path()).unwrap();
+        let kept = ArchiveCache::open(cache.path()).unwrap();
         let from = cache.path().join("x.whl");
         fs::write(&from, "").unwrap();
         let wanted = locked(&NOTHING[..1]);

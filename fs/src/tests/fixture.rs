@@ -6,28 +6,29 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::catalog::FileContent;
-use crate::environment::{EnvironmentSpec, Owner};
-use crate::fsck::Finding;
-use crate::gc::Mounted;
-use crate::gc::collect::Collected;
-use crate::gc::mark::Roots;
+use crate::catalog::{FileContent, Owner};
+use crate::fsck::{Finding, check, scrub};
+use crate::gc::{Collected, Roots, collect};
 use crate::id::{Digest, ObjectId};
 use crate::ingest::AddError;
 use crate::ingest::commit::{Incoming, Installed, commit};
-use crate::ingest::index::Index;
 use crate::ingest::lock::{self, Locked};
+use crate::ingest::search_scope::IndexOptions;
 use crate::ingest::trace::Recorded;
 use crate::ingest::unpacked::{Unpacked, UnpackedFile};
 use crate::ingest::wanted::Wanted;
 use crate::interpreter::Interpreter;
-use crate::repository::Repository;
+use crate::repository::{EnvironmentSpec, Mounted, Repository};
 use crate::requirements::Requirements;
+use crate::store::faulty::Faulty;
+use crate::store::local::Local;
 use crate::store::segment::FRAME_BYTES;
-use crate::vfs::inode::{ENVS, SHOWN};
+use crate::store::segments::Segments;
 use crate::vfs::{FileKind, Vfs, VfsError};
+use crate::view::inode::{ENVS, SHOWN};
 
 const SITE: &str = "lib/python3.11/site-packages";
 
@@ -68,6 +69,17 @@ impl Store {
         let repository = open(folder.path());
         let shown = Shown(Vfs::open(&folder.path().join("state")).unwrap());
         Self { folder, repository, shown }
+    }
+
+    /// An empty one whose segments can be made to fail.
+    pub fn faulty() -> (Self, Arc<Faulty>) {
+        let folder = tempfile::tempdir().unwrap();
+        let local = Local::of(&folder.path().join("state"));
+        local.create().unwrap();
+        let segments = Faulty::of(local);
+        let repository = open_with(folder.path(), segments.clone());
+        let shown = Shown(Vfs::open(&folder.path().join("state")).unwrap());
+        (Self { folder, repository, shown }, segments)
     }
 
     /// What the next start finds.
@@ -121,7 +133,7 @@ impl Store {
                 recorded: Recorded::default(),
                 interpreter: spec.interpreter.identity(),
             };
-            commit(&repository.catalog, &repository.segments, installed, &mut |_, _| {})?;
+            commit(&repository.catalog, &*repository.segments, installed, &mut |_, _| {})?;
         }
         repository.publish(&spec, &wanted, &locked)?;
         self.shown.reload(&[]).unwrap();
@@ -140,15 +152,15 @@ impl Store {
 
     /// Collects all but what is reached from these.
     pub fn collect_but(&self, roots: &Roots) -> Collected {
-        self.repository.collect(roots, Duration::ZERO, &self.shown).unwrap()
+        collect(&self.repository, roots, Duration::ZERO, &self.shown).unwrap()
     }
 
     pub fn check(&self) -> Vec<Finding> {
-        self.repository.check(&self.shown).unwrap().0
+        check(&self.repository, &self.shown).unwrap().0
     }
 
     pub fn scrub(&self) -> Vec<Finding> {
-        self.repository.scrub(None, &self.shown, &mut |_| {}).unwrap().0
+        scrub(&self.repository, None, &self.shown, &mut |_| {}).unwrap().0
     }
 
     /// Names of all environments that are shown.
@@ -199,7 +211,13 @@ pub fn entered(vfs: &Vfs, name: &str) -> Result<Option<u64>, VfsError> {
 pub fn open(folder: &Path) -> Repository {
     let (state, cache) = (folder.join("state"), folder.join("cache"));
     let (uv, mount) = ("/nowhere/uv".into(), folder.join("mount"));
-    Repository::open(&state, &cache, uv, mount, Index::default()).unwrap()
+    Repository::open(&state, &cache, uv, mount, IndexOptions::default()).unwrap()
+}
+
+fn open_with(folder: &Path, segments: Arc<dyn Segments>) -> Repository {
+    let (state, cache) = (folder.join("state"), folder.join("cache"));
+    let (uv, mount) = ("/nowhere/uv".into(), folder.join("mount"));
+    Repository::open_with(&state, &cache, uv, mount, IndexOptions::default(), segments).unwrap()
 }
 
 /// What an environment of packages has.

@@ -1,7 +1,9 @@
 //! What is held by something that runs: as long as a [`Hold`] lives, its thing is a root.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// Things that are held, and how often.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ impl<T: Ord + Clone> Holds<T> {
 
 impl<T: Ord> Holds<T> {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<T, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

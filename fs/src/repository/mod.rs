@@ -1,11 +1,16 @@
 //! All of the ssd tier that is on disk: store, catalog, views. What the supervisor uses.
 
 mod add;
+mod clock;
+mod dependencies;
+mod environment;
+mod hold;
 mod imports;
 mod keep;
 mod learned;
+mod mounted;
 mod publish;
-mod required;
+mod reserve;
 mod shown;
 mod subset;
 
@@ -14,25 +19,29 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
-use crate::catalog::{Catalog, CatalogError};
-use crate::environment::{Environment, Owner};
-use crate::gc::clock::Clock;
-use crate::gc::hold::Holds;
-use crate::gc::reserve::Reserve;
+use crate::catalog::{Catalog, CatalogError, Owner};
 use crate::ingest::AddError;
+use crate::ingest::archive_cache::ArchiveCache;
 use crate::ingest::claims::Claims;
 use crate::ingest::downloads::Downloads;
-use crate::ingest::index::Index;
-use crate::ingest::kept::Kept;
+use crate::ingest::search_scope::IndexOptions;
 use crate::ingest::staging::Memory;
 use crate::store::StoreError;
+use crate::store::local::Local;
+use crate::store::segments::Segments;
+use crate::sync::{Mutex, MutexGuard};
 use crate::view::publish::{ViewError, Views};
+use clock::Clock;
+use hold::Holds;
+use reserve::Reserve;
 
+pub use environment::{Distribution, Environment, EnvironmentSpec, Plain};
 pub use imports::Imports;
 pub use keep::Lease;
+pub use mounted::Mounted;
 pub use shown::retained_name;
 pub use subset::Subset;
 
@@ -82,17 +91,17 @@ impl RepositoryError {
 /// The repository in a state folder.
 #[derive(Debug)]
 pub struct Repository {
-    pub(crate) segments: PathBuf,
+    pub(crate) segments: Arc<dyn Segments>,
     pub(crate) views: PathBuf,
     pub(crate) staging: PathBuf,
     /// For wheels that are being unpacked, besides that folder.
     memory: Option<Arc<Memory>>,
     pub(crate) downloads: Downloads,
-    pub(crate) kept: Kept,
+    pub(crate) kept: ArchiveCache,
     pub(crate) built: PathBuf,
     pub(crate) uv: PathBuf,
     mount: PathBuf,
-    pub(crate) index: Index,
+    pub(crate) index: IndexOptions,
     pub(crate) catalog: Catalog,
     /// Views that are shown although no environment's name stands for them.
     retained: Mutex<BTreeSet<String>>,
@@ -121,7 +130,21 @@ impl Repository {
         cache: &Path,
         uv: PathBuf,
         mount: PathBuf,
-        index: Index,
+        index: IndexOptions,
+    ) -> Result<Self, RepositoryError> {
+        let segments = Local::of(state);
+        segments.create()?;
+        Self::open_with(state, cache, uv, mount, index, segments)
+    }
+
+    /// Opens the repository with `segments` in the place of those in the state folder.
+    pub(crate) fn open_with(
+        state: &Path,
+        cache: &Path,
+        uv: PathBuf,
+        mount: PathBuf,
+        index: IndexOptions,
+        segments: Arc<dyn Segments>,
     ) -> Result<Self, RepositoryError> {
         let catalog = {
             fs::create_dir_all(state).map_err(StoreError::at(state))?;
@@ -130,12 +153,12 @@ impl Repository {
         let repository = Self {
             reserve: Reserve::of(state),
             clock: Clock::from(catalog.time()?),
-            segments: state.join("segments"),
+            segments,
             views: state.join("views"),
             staging: state.join("staging"),
             memory: None,
             downloads: Downloads::open(cache).map_err(StoreError::at(cache))?,
-            kept: Kept::open(cache).map_err(StoreError::at(cache))?,
+            kept: ArchiveCache::open(cache).map_err(StoreError::at(cache))?,
             built: cache.join("built"),
             uv,
             mount,
@@ -151,7 +174,7 @@ impl Repository {
         let left = fs::read_dir(&repository.staging).into_iter().flatten().flatten();
         let left: Vec<PathBuf> = left.map(|entry| entry.path()).collect();
         beside(move || remove(&left));
-        let folders = [&repository.segments, &repository.views, &repository.staging];
+        let folders = [&repository.views, &repository.staging];
         for folder in folders {
             fs::create_dir_all(folder).map_err(StoreError::at(folder))?;
         }
@@ -175,23 +198,19 @@ impl Repository {
 
     fn clear_unfinished(&self) -> Result<(), RepositoryError> {
         self.catalog.forget_unsealed()?;
-        let sealed = self.catalog.sealed_segments()?;
+        self.segments.clear(&self.catalog.sealed_segments()?)?;
         let views: HashSet<String> = self.catalog.view_digests()?.into_iter().collect();
         let finished = |path: &Path| {
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
             match path.extension().and_then(|extension| extension.to_str()) {
-                Some("segment") => stem.parse().is_ok_and(|id| sealed.contains(&id)),
                 Some("index") => views.contains(stem),
-                Some("new") => false,
-                _ => true,
+                extension => extension != Some("new"),
             }
         };
-        for folder in [&self.segments, &self.views] {
-            for entry in fs::read_dir(folder).map_err(StoreError::at(folder))? {
-                let path = entry.map_err(StoreError::at(folder))?.path();
-                if !finished(&path) {
-                    fs::remove_file(&path).map_err(StoreError::at(&path))?;
-                }
+        for entry in fs::read_dir(&self.views).map_err(StoreError::at(&self.views))? {
+            let path = entry.map_err(StoreError::at(&self.views))?.path();
+            if !finished(&path) {
+                fs::remove_file(&path).map_err(StoreError::at(&path))?;
             }
         }
         Ok(())
@@ -224,7 +243,7 @@ impl Repository {
 
     /// Waits for the turn to change what is stored.
     pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
-        self.committing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.committing.lock()
     }
 
     /// The views of this repository.
@@ -250,9 +269,6 @@ fn beside(act: impl FnOnce() + Send + 'static) {
         tracing::warn!(%error, "what nobody needs stays until the next start");
     }
 }
-
-#[cfg(test)]
-pub(crate) mod tests;
 
 fn remove(folders: &[PathBuf]) {
     for folder in folders {

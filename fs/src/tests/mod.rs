@@ -1,0 +1,11 @@
+//! Store, catalog and views as a whole, against a plain model; crashes and failures at every step; damage.
+
+mod archives;
+mod crash;
+mod damage;
+mod faults;
+pub mod fixture;
+mod grace;
+mod keep;
+mod model;
+mod usage;
