@@ -29,7 +29,7 @@ use crate::runtime;
 use crate::sandbox::Sandboxes;
 use crate::sealed::{KeyError, Keys, SealedError};
 use crate::service::{Service, Stored};
-use crate::supervisor::{self, Supervisor};
+use crate::supervisor::{Resources, Supervisor};
 use crate::upgrade::Successor;
 
 /// How long requests that were read are waited for at the end.
@@ -37,8 +37,6 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 /// How long what has been started may take to end before the mount does, and with it whatever waits
 /// for it.
 const CUT_OFF: Duration = Duration::from_secs(10);
-/// How often it is looked whether spares are asked for as much as before.
-const TRIM_PACE: Duration = Duration::from_secs(30);
 
 /// Why a supervisor could not start.
 #[derive(Debug, thiserror::Error)]
@@ -177,14 +175,15 @@ pub async fn run(
     let supervisor =
         built.await.map_err(|error| machine("starting")(io::Error::other(error)))??;
     follow_watchdog(&service);
-    follow_demand(&supervisor);
-    supervisor::follow_memory(&supervisor).map_err(machine("watching memory"))?;
-    tokio::spawn(supervisor.journal.clone().write());
-    tokio::spawn(supervisor::carry_out(supervisor.clone()));
-    tokio::spawn(supervisor::follow_schedules(supervisor.clone()));
-    if supervisor.settings.tiers.zygote {
-        supervisor.zygotes.grow();
-        let (zygotes, functions) = (supervisor.zygotes.clone(), supervisor.functions.list());
+    supervisor.upkeep.follow_demand();
+    supervisor.upkeep.follow_memory().map_err(machine("watching memory"))?;
+    tokio::spawn(supervisor.resources.journal.clone().write());
+    tokio::spawn(supervisor.later.clone().carry_out());
+    tokio::spawn(supervisor.later.clone().follow_schedules());
+    if supervisor.resources.settings.tiers.zygote {
+        let zygotes = supervisor.invocations.zygotes.clone();
+        zygotes.grow();
+        let functions = supervisor.resources.functions.list();
         tokio::spawn(async move { zygotes.recall(functions).await });
     }
     tracing::info!(
@@ -209,23 +208,23 @@ pub async fn run(
     let ending = (*ending.borrow()).unwrap_or(Ending::Stop);
     let leave = match ending {
         Ending::Stop | Ending::Lost => false,
-        Ending::Restart => supervisor.keeper.can_leave(),
+        Ending::Restart => supervisor.resources.keeper.can_leave(),
         Ending::Upgrade => true,
     };
     tracing::info!(?ending, leave, "stopping");
     service.stopping(if leave { "leaving the mount to the next" } else { "stopping" });
-    supervisor.hurry();
+    supervisor.invocations.hurry();
     drain(&supervisor).await;
-    supervisor.journal.flush().await;
-    if supervisor.settings.tiers.zygote {
-        supervisor.zygotes.remember().await;
+    supervisor.resources.journal.flush().await;
+    if supervisor.resources.settings.tiers.zygote {
+        supervisor.invocations.zygotes.remember().await;
     }
     let handed = if ending == Ending::Upgrade { Some(socket.hand_over()) } else { None };
     let handed = handed.transpose().map_err(machine("keeping the socket"))?;
     if !leave {
         socket.close();
     }
-    let keeper = supervisor.keeper.clone();
+    let keeper = supervisor.resources.keeper.clone();
     let cleared = tokio::task::spawn_blocking(move || {
         let outcome = end(&supervisor, leave);
         loops.stop();
@@ -302,9 +301,19 @@ fn build(
     let environments = Arc::new(environments);
     environments.host();
     let containers = Containers::start(&settings, environments.clone(), handle)?;
-    let parts = (environments, containers, functions, sandboxes, keeper);
-    let (later, ends) = ((Arc::new(journal), events), (ender, handle.clone()));
-    Ok(Arc::new(Supervisor::new(settings, parts, later, runtime_folder, ends)))
+    let resources = Resources {
+        settings: Arc::new(settings),
+        environments,
+        containers,
+        functions: Arc::new(functions),
+        sandboxes,
+        keeper,
+        journal: Arc::new(journal),
+        events: Arc::new(events),
+        runtime: runtime_folder,
+        background: handle.clone(),
+    };
+    Ok(Arc::new(Supervisor::new(resources, ender)))
 }
 
 /// Waits until all requests that were read are answered, within bounds.
@@ -317,20 +326,20 @@ async fn drain(supervisor: &Supervisor) {
 
 /// Ends it all, but for the mount, and what containers have of it, where it is to `leave` them.
 fn end(supervisor: &Supervisor, leave: bool) -> Result<(), BootError> {
-    let ended = (!leave).then(|| cut_off(supervisor.keeper.clone()));
-    supervisor.clear();
+    let ended = (!leave).then(|| cut_off(supervisor.resources.keeper.clone()));
+    supervisor.invocations.clear();
     let withdrawn = if leave {
-        supervisor.containers.leave();
+        supervisor.resources.containers.leave();
         Ok(())
     } else {
-        supervisor.containers.stop()
+        supervisor.resources.containers.stop()
     };
-    let stopped = supervisor.sandboxes.stop().map_err(machine("ending sandboxes"));
-    let unmounted = if leave { Ok(()) } else { supervisor.keeper.stop() };
+    let stopped = supervisor.resources.sandboxes.stop().map_err(machine("ending sandboxes"));
+    let unmounted = if leave { Ok(()) } else { supervisor.resources.keeper.stop() };
     let unmounted = unmounted.map_err(machine("unmounting"));
     drop(ended);
     for name in ["root", "runtime"] {
-        let path = supervisor.settings.run.join(name);
+        let path = supervisor.resources.settings.run.join(name);
         fs::remove_dir_all(&path).map_err(|error| BootError::Folder { path, error })?;
     }
     withdrawn?;
@@ -379,19 +388,6 @@ fn follow_watchdog(service: &Arc<Service>) {
         loop {
             times.tick().await;
             service.alive();
-        }
-    });
-}
-
-/// Lets spares go that nobody asks for any more.
-fn follow_demand(supervisor: &Arc<Supervisor>) {
-    let supervisor = Arc::downgrade(supervisor);
-    tokio::spawn(async move {
-        let mut times = tokio::time::interval(TRIM_PACE);
-        loop {
-            times.tick().await;
-            let Some(supervisor) = supervisor.upgrade() else { return };
-            supervisor.zygotes.trim();
         }
     });
 }

@@ -20,12 +20,12 @@ pub async fn follow(
     wanted: LogsRequest,
 ) -> io::Result<Option<Reply>> {
     let done = || Ok(Some(Reply::Done { message: "that is all".to_owned() }));
-    if let Err(fault) = supervisor.functions.get(&wanted.function) {
+    if let Err(fault) = supervisor.resources.functions.get(&wanted.function) {
         return Ok(Some(Reply::Fault(fault.into())));
     }
-    let log = supervisor.journal.of(&wanted.function);
+    let log = supervisor.resources.journal.of(&wanted.function);
     // What was recorded before a reply is there for whoever has that reply.
-    supervisor.journal.flush().await;
+    supervisor.resources.journal.flush().await;
     let mut changes = log.changes();
     let mut ending = supervisor.ending();
     let mut reader = Reader::new(&log, selection(&wanted));

@@ -8,7 +8,6 @@ use pipsqueak_fs::Owner;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::deployment::Function;
 use crate::ending::Ending;
 use crate::environment::{self, Wanted};
 use crate::fault::internal;
@@ -28,7 +27,7 @@ impl After {
     /// Does it.
     pub fn carry_out(self, supervisor: &Supervisor) {
         if let Some(kept) = self.kept {
-            supervisor.settle(kept);
+            supervisor.invocations.settle(kept);
         }
         if let Some(ending) = self.ending {
             supervisor.end(ending);
@@ -75,14 +74,14 @@ async fn carry_out(
     after: &mut After,
 ) -> Result<Reply, Fault> {
     Ok(match request {
-        Request::Status => Reply::Status(supervisor.status().await?),
-        Request::Settings => Reply::Settings { settings: supervisor.settings.values() },
+        Request::Status => Reply::Status(supervisor.administration.status().await?),
+        Request::Settings => Reply::Settings { settings: supervisor.resources.settings.values() },
         Request::Down => {
             after.ending = Some(Ending::Stop);
             Reply::Done { message: "stopping".to_owned() }
         }
         Request::Upgrade => {
-            supervisor.check_successor().await?;
+            supervisor.administration.check_successor().await?;
             after.ending = Some(Ending::Upgrade);
             Reply::Done { message: "upgrading".to_owned() }
         }
@@ -91,30 +90,22 @@ async fn carry_out(
             let requirements = environment::requirements(requirements);
             let owner = Owner::User;
             let wanted = Wanted { owner, requirements, python, python_version, upgrade };
-            let added = supervisor.environments.add(name, wanted, progress).await?;
-            supervisor.containers.follow().await;
+            let administration = &supervisor.administration;
+            let added = administration.add_environment(name, wanted, progress).await?;
             Reply::Environment(added)
         }
         Request::EnvLs => {
-            Reply::Environments { environments: supervisor.environments.list().await? }
+            Reply::Environments { environments: supervisor.resources.environments.list().await? }
         }
-        Request::EnvShow { name } => Reply::Environment(supervisor.environments.show(name).await?),
-        Request::EnvExport { name } => Reply::Export(supervisor.containers.export(name).await?),
+        Request::EnvShow { name } => {
+            Reply::Environment(supervisor.resources.environments.show(name).await?)
+        }
+        Request::EnvExport { name } => {
+            Reply::Export(supervisor.resources.containers.export(name).await?)
+        }
         Request::EnvRm { name } => {
-            let used = |f: &Arc<Function>| f.info.environment.as_ref() == Some(&name);
-            if let Some(function) = supervisor.functions.list().into_iter().find(used) {
-                return Err(Fault {
-                    kind: FaultKind::BadInput,
-                    message: format!(
-                        "environment {name} is used by function {0}; remove that first: \
-                         pipsqueak functions rm {0}",
-                        function.info.name
-                    ),
-                });
-            }
             let message = format!("removed environment {name}");
-            supervisor.environments.remove(name).await?;
-            supervisor.containers.follow().await;
+            supervisor.administration.remove_environment(name).await?;
             Reply::Done { message }
         }
         Request::Deploy(deploy) => {
@@ -122,24 +113,17 @@ async fn carry_out(
             if let Some(tenant) = &deploy.tenant {
                 check_name("a tenant", tenant)?;
             }
-            if let Some(environment) = &deploy.environment {
-                supervisor.environments.check_runs(environment.clone()).await?;
-            }
-            if let Some(requirements) = &deploy.requirements {
-                let requirements = environment::requirements(requirements.clone());
-                supervisor.environments.check(requirements).await?;
-            }
-            Reply::Function(supervisor.deploy(*deploy).await?)
+            Reply::Function(supervisor.administration.deploy(*deploy).await?)
         }
         Request::FunctionsLs => {
-            let functions = supervisor.functions.list();
+            let functions = supervisor.resources.functions.list();
             Reply::Functions { functions: functions.iter().map(|f| f.shown()).collect() }
         }
         Request::FunctionsShow { name } => {
-            Reply::Function(supervisor.functions.get(&name)?.shown())
+            Reply::Function(supervisor.resources.functions.get(&name)?.shown())
         }
         Request::FunctionsRm { name } => {
-            supervisor.remove_function(&name).await?;
+            supervisor.administration.remove_function(&name).await?;
             Reply::Done { message: format!("removed function {name}") }
         }
         Request::Invoke { function, payload, deadline_ms }
@@ -149,26 +133,28 @@ async fn carry_out(
             let Caller { arrived, gone, streams } = caller;
             let asked = Asked { request_id, arrived, deadline, gone, streams };
             let (invocation, kept) =
-                supervisor.invoke(&function, &payload, asked, progress).await?;
+                supervisor.invocations.invoke(&function, &payload, asked, progress).await?;
             after.kept = Some(kept);
             Reply::Invocation(invocation)
         }
         Request::InvokeAsync { function, payload } => {
             let payload = payload.get().to_owned();
-            let id = supervisor.enqueue(&function, payload).await?;
+            let id = supervisor.later.enqueue(&function, payload).await?;
             Reply::Accepted(Accepted { id, function })
         }
-        Request::Events(request) => supervisor.manage_events(request).await?,
+        Request::Events(request) => supervisor.later.manage_events(request).await?,
         // Answered where the connection is, because it is many frames.
         Request::Logs(_) => return Err(internal("logs are not asked for here")),
-        Request::Store(request) => supervisor.care(request, progress).await?,
-        Request::Explain { function } => Reply::Explanation(supervisor.explain(&function).await?),
-        Request::ZygotesExport => Reply::Trees { trees: supervisor.zygotes.export() },
+        Request::Store(request) => supervisor.upkeep.care(request, progress).await?,
+        Request::Explain { function } => {
+            Reply::Explanation(supervisor.administration.explain(&function).await?)
+        }
+        Request::ZygotesExport => Reply::Trees { trees: supervisor.invocations.zygotes.export() },
         Request::ZygotesImport { trees } => {
-            let count = supervisor.give_zygotes(&trees).await?;
+            let count = supervisor.administration.give_zygotes(&trees).await?;
             Reply::Done { message: format!("starting {count} zygotes") }
         }
-        Request::Evict(evict) => Reply::Done { message: supervisor.evict(&evict)? },
+        Request::Evict(evict) => Reply::Done { message: supervisor.administration.evict(&evict)? },
     })
 }
 

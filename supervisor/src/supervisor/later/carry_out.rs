@@ -8,8 +8,9 @@ use pipsqueak::wire::{AsyncPolicy, EventCondition, Fault, FaultKind, FunctionErr
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, mpsc};
 
+use super::super::invocations::Asked;
+use super::Later;
 use crate::events::{Ended, EventsError, Running, Verdict, is_too_old, judge};
-use crate::supervisor::{Asked, Supervisor};
 use crate::sync::{Mutex, lock};
 use crate::wall_clock::now_ms;
 
@@ -41,78 +42,75 @@ struct Count {
     unready: usize,
 }
 
-/// Carries events out until the supervisor stops. What it waits for then is as other requests are.
-pub async fn carry_out(supervisor: Arc<Supervisor>) {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let most = processors * MAX_OF_PROCESSOR;
-    let running = Counts::default();
-    let mut ending = supervisor.ending();
-    while ending.borrow().is_none() {
-        let sleep = match fill(&supervisor, &running, most).await {
-            Ok(sleep) => sleep,
-            Err(error) => {
-                tracing::error!(%error, "looking for events to carry out");
-                PAUSE
+impl Later {
+    /// Carries events out until the supervisor stops. What it waits for then is as other requests are.
+    pub async fn carry_out(self: Arc<Self>) {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let most = processors * MAX_OF_PROCESSOR;
+        let running = Counts::default();
+        let mut ending = self.ending.clone();
+        while ending.borrow().is_none() {
+            let sleep = match fill(&self, &running, most).await {
+                Ok(sleep) => sleep,
+                Err(error) => {
+                    tracing::error!(%error, "looking for events to carry out");
+                    PAUSE
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(sleep) => {}
+                () = self.events.news() => {}
+                _ = ending.wait_for(Option::is_some) => {}
             }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(sleep) => {}
-            () = supervisor.events.news() => {}
-            _ = ending.wait_for(Option::is_some) => {}
         }
     }
 }
 
 /// Begins events that are due, while there is room; how long there are none but by news.
-async fn fill(
-    supervisor: &Arc<Supervisor>,
-    running: &Counts,
-    most: usize,
-) -> Result<Duration, EventsError> {
+async fn fill(later: &Arc<Later>, running: &Counts, most: usize) -> Result<Duration, EventsError> {
     loop {
         let (mut busy, are_many_unready) = {
             let running = lock(running);
             if running.ready >= most {
                 return Ok(MAX_SLEEP);
             }
-            let full = running.of.iter().filter(|(name, count)| **count >= limit(supervisor, name));
+            let full = running.of.iter().filter(|(name, count)| **count >= limit(later, name));
             let busy: Vec<_> = full.map(|(name, _)| name.clone()).collect();
             (busy, running.unready >= MAX_UNREADY)
         };
         if are_many_unready {
-            let functions = supervisor.functions.list().into_iter();
-            let unready = functions.filter(|one| !supervisor.environments.is_at_hand(one));
+            let functions = later.functions.list().into_iter();
+            let unready = functions.filter(|one| !later.environments.is_at_hand(one));
             busy.extend(unready.map(|function| function.info.name.clone()));
         }
-        let Some(event) = supervisor.events.claim(busy.clone()).await? else {
-            let due = supervisor.events.next_due(busy).await?;
+        let Some(event) = later.events.claim(busy.clone()).await? else {
+            let due = later.events.next_due(busy).await?;
             let left = due.map(|due| u64::try_from(due - now_ms()).unwrap_or_default());
             return Ok(left.map_or(MAX_SLEEP, |left| Duration::from_millis(left).min(MAX_SLEEP)));
         };
-        let place =
-            Place::new(running, event.function.clone(), is_ready(supervisor, &event.function));
-        let supervisor = supervisor.clone();
+        let place = Place::new(running, event.function.clone(), is_ready(later, &event.function));
+        let later = later.clone();
         tokio::spawn(async move {
-            let in_flight = supervisor.begin_request();
-            attempt(&supervisor, event).await;
+            let in_flight = later.traffic.begin();
+            attempt(&later, event).await;
             drop((place, in_flight));
-            supervisor.events.tell();
+            later.events.tell();
         });
     }
 }
 
-fn is_ready(supervisor: &Supervisor, function: &str) -> bool {
-    let known = supervisor.functions.get(function);
-    known.is_ok_and(|function| supervisor.environments.is_at_hand(&function))
+fn is_ready(later: &Later, function: &str) -> bool {
+    let known = later.functions.get(function);
+    known.is_ok_and(|function| later.environments.is_at_hand(&function))
 }
 
 /// How many events of a function may run at once.
-fn limit(supervisor: &Supervisor, function: &str) -> u32 {
-    if !is_ready(supervisor, function) {
+fn limit(later: &Later, function: &str) -> u32 {
+    if !is_ready(later, function) {
         // One is enough to have its environment made.
         return 1;
     }
-    let known = supervisor.functions.get(function);
+    let known = later.functions.get(function);
     known.map_or(1, |function| {
         let info = &function.info;
         (info.sandboxes.saturating_mul(info.concurrency) / 2).clamp(1, MAX_OF_FUNCTION)
@@ -156,8 +154,8 @@ impl Drop for Place {
     }
 }
 
-async fn attempt(supervisor: &Arc<Supervisor>, event: Running) {
-    let policy = match supervisor.functions.get(&event.function) {
+async fn attempt(later: &Arc<Later>, event: Running) {
+    let policy = match later.functions.get(&event.function) {
         Ok(function) => function.info.asynchronous.clone(),
         Err(_) => AsyncPolicy::default(),
     };
@@ -165,8 +163,8 @@ async fn attempt(supervisor: &Arc<Supervisor>, event: Running) {
         let (condition, attempts) = (EventCondition::EventAgeExceeded, event.past.attempts);
         Verdict::Dead { condition, attempts, error: None }
     } else {
-        let ended = run(supervisor, &event).await;
-        if supervisor.ending().borrow().is_some() && ended != Ended::Done {
+        let ended = run(later, &event).await;
+        if later.ending.clone().borrow().is_some() && ended != Ended::Done {
             // It may have failed by being ended. It is pending again at the next start.
             return;
         }
@@ -176,16 +174,16 @@ async fn attempt(supervisor: &Arc<Supervisor>, event: Running) {
         let (id, function) = (&event.id, &event.function);
         tracing::warn!(id, function, ?condition, "an event is a dead letter now");
     }
-    settle(supervisor, event, verdict).await;
+    settle(later, event, verdict).await;
 }
 
 /// Writes the verdict down, as often as it takes: an event that is not settled is not tried again
 /// before the next start.
-async fn settle(supervisor: &Supervisor, event: Running, verdict: Verdict) {
+async fn settle(later: &Later, event: Running, verdict: Verdict) {
     let settled = Arc::new((event, verdict));
-    let mut ending = supervisor.ending();
+    let mut ending = later.ending.clone();
     loop {
-        match supervisor.events.settle(settled.clone()).await {
+        match later.events.settle(settled.clone()).await {
             Ok(()) => return,
             Err(error) => tracing::error!(%error, "noting how an event went"),
         }
@@ -196,7 +194,7 @@ async fn settle(supervisor: &Supervisor, event: Running, verdict: Verdict) {
     }
 }
 
-async fn run(supervisor: &Arc<Supervisor>, event: &Running) -> Ended {
+async fn run(later: &Arc<Later>, event: &Running) -> Ended {
     let payload = match RawValue::from_string(event.payload.clone()) {
         Ok(payload) => payload,
         Err(error) => return Ended::Failed(told("Pipsqueak.BadEvent", error.to_string())),
@@ -206,10 +204,10 @@ async fn run(supervisor: &Arc<Supervisor>, event: &Running) -> Ended {
     let gone = Notify::new();
     let (request_id, arrived) = (event.id.clone(), Instant::now());
     let asked = Asked { request_id, arrived, deadline: None, gone: &gone, streams: None };
-    let ran = supervisor.invoke(&event.function, &payload, asked, &progress).await;
+    let ran = later.invocations.invoke(&event.function, &payload, asked, &progress).await;
     match ran {
         Ok((invocation, kept)) => {
-            supervisor.settle(kept);
+            later.invocations.settle(kept);
             match (invocation.outcome, invocation.error) {
                 (Outcome::Done, _) => Ended::Done,
                 (_, Some(error)) => Ended::Failed(shortened(&error)),

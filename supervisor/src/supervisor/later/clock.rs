@@ -7,54 +7,56 @@ use chrono::{DateTime, Utc};
 use pipsqueak::wire::EventOrigin;
 use serde_json::json;
 
+use super::Later;
 use crate::events::Timetable;
-use crate::supervisor::Supervisor;
 use crate::wall_clock;
 
 /// How long the time of day is not looked at: somebody may set it.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 
-/// Follows the schedules of all functions until the supervisor stops. Times that passed before this
-/// is called are not made up.
-pub async fn follow_schedules(supervisor: Arc<Supervisor>) {
-    let mut ending = supervisor.ending();
-    let mut table = Timetable::default();
-    loop {
-        let functions = supervisor.functions.list();
-        let schedules = functions.iter().map(|function| &function.info);
-        let schedules = schedules.filter(|info| !info.schedules.is_empty());
-        let schedules: Vec<_> =
-            schedules.map(|info| (info.name.clone(), info.schedules.clone())).collect();
-        table.follow(&schedules, wall_clock::now());
-        for (function, schedule, time) in table.due(wall_clock::now()) {
-            enter(&supervisor, &function, &schedule, time).await;
-        }
-        let until = table.next().map(|next| (next - wall_clock::now()).to_std());
-        // A time that has come meanwhile is no positive duration away.
-        let sleep = until.map_or(MAX_SLEEP, |until| until.unwrap_or_default().min(MAX_SLEEP));
-        tokio::select! {
-            () = tokio::time::sleep(sleep) => {}
-            () = supervisor.events.rescheduled() => {}
-            _ = ending.wait_for(Option::is_some) => return,
+impl Later {
+    /// Follows the schedules of all functions until the supervisor stops. Times that passed before this
+    /// is called are not made up.
+    pub async fn follow_schedules(self: Arc<Self>) {
+        let mut ending = self.ending.clone();
+        let mut table = Timetable::default();
+        loop {
+            let functions = self.functions.list();
+            let schedules = functions.iter().map(|function| &function.info);
+            let schedules = schedules.filter(|info| !info.schedules.is_empty());
+            let schedules: Vec<_> =
+                schedules.map(|info| (info.name.clone(), info.schedules.clone())).collect();
+            table.follow(&schedules, wall_clock::now());
+            for (function, schedule, time) in table.due(wall_clock::now()) {
+                self.enter(&function, &schedule, time).await;
+            }
+            let until = table.next().map(|next| (next - wall_clock::now()).to_std());
+            // A time that has come meanwhile is no positive duration away.
+            let sleep = until.map_or(MAX_SLEEP, |until| until.unwrap_or_default().min(MAX_SLEEP));
+            tokio::select! {
+                () = tokio::time::sleep(sleep) => {}
+                () = self.events.rescheduled() => {}
+                _ = ending.wait_for(Option::is_some) => return,
+            }
         }
     }
-}
 
-async fn enter(supervisor: &Supervisor, function: &str, schedule: &str, time: DateTime<Utc>) {
-    let id = supervisor.request_ids.draw();
-    // As Amazon's EventBridge has it.
-    let event = json!({
-        "version": "0",
-        "id": id,
-        "source": "pipsqueak.schedule",
-        "detail-type": "Scheduled Event",
-        "time": wall_clock::in_seconds(time),
-        "resources": [schedule],
-        "detail": {},
-    });
-    let origin = EventOrigin::Schedule;
-    let accepted = supervisor.events.accept(id, function.to_owned(), origin, event.to_string());
-    if let Err(error) = accepted.await {
-        tracing::error!(%error, function, schedule, "a scheduled event is lost");
+    async fn enter(&self, function: &str, schedule: &str, time: DateTime<Utc>) {
+        let id = self.request_ids.draw();
+        // As Amazon's EventBridge has it.
+        let event = json!({
+            "version": "0",
+            "id": id,
+            "source": "pipsqueak.schedule",
+            "detail-type": "Scheduled Event",
+            "time": wall_clock::in_seconds(time),
+            "resources": [schedule],
+            "detail": {},
+        });
+        let origin = EventOrigin::Schedule;
+        let accepted = self.events.accept(id, function.to_owned(), origin, event.to_string());
+        if let Err(error) = accepted.await {
+            tracing::error!(%error, function, schedule, "a scheduled event is lost");
+        }
     }
 }

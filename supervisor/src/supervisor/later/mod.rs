@@ -4,14 +4,52 @@
 mod carry_out;
 mod clock;
 
+use std::sync::Arc;
+
 use pipsqueak::wire::{EventOrigin, EventsRequest, Fault, FaultKind, MAX_EVENT_BYTES, Reply};
+use tokio::sync::watch;
 
-use super::Supervisor;
+use super::invocations::Invocations;
+use super::resources::Resources;
+use crate::admission::Traffic;
+use crate::deployment::Functions;
+use crate::ending::Ending;
+use crate::environment::Environments;
+use crate::events::Events;
+use crate::request_id::RequestIds;
 
-pub use carry_out::carry_out;
-pub use clock::follow_schedules;
+/// Events and schedules of functions.
+#[derive(Debug)]
+pub struct Later {
+    events: Arc<Events>,
+    functions: Arc<Functions>,
+    environments: Arc<Environments>,
+    invocations: Arc<Invocations>,
+    request_ids: Arc<RequestIds>,
+    traffic: Arc<Traffic>,
+    ending: watch::Receiver<Option<Ending>>,
+}
 
-impl Supervisor {
+impl Later {
+    /// Events are requests like others: `traffic` counts them, and none begins after an `ending`.
+    pub fn new(
+        resources: &Resources,
+        invocations: &Arc<Invocations>,
+        request_ids: &Arc<RequestIds>,
+        traffic: &Arc<Traffic>,
+        ending: watch::Receiver<Option<Ending>>,
+    ) -> Self {
+        Self {
+            events: resources.events.clone(),
+            functions: resources.functions.clone(),
+            environments: resources.environments.clone(),
+            invocations: invocations.clone(),
+            request_ids: request_ids.clone(),
+            traffic: traffic.clone(),
+            ending,
+        }
+    }
+
     /// Accepts an event for a function; its number.
     pub async fn enqueue(&self, function: &str, payload: String) -> Result<String, Fault> {
         if payload.len() > MAX_EVENT_BYTES {

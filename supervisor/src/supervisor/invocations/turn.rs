@@ -8,7 +8,7 @@ use std::time::Duration;
 use pipsqueak::wire::Fault;
 use serde_json::value::RawValue;
 
-use super::Supervisor;
+use super::Invocations;
 use super::asked::{Asked, bounds, check_length, refused};
 use super::prepare::Prepared;
 use super::start::Obtained;
@@ -28,7 +28,7 @@ pub(super) struct Serving {
 /// Sandboxes that serve, by their numbers, and how many invocations each.
 pub(super) type Running = Arc<Mutex<BTreeMap<u64, (Arc<Instance>, u32)>>>;
 
-impl Supervisor {
+impl Invocations {
     /// Waits until a function may run; the function as it is then. So long has it waited already for
     /// its environment.
     pub(super) async fn admit(

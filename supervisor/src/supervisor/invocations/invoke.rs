@@ -7,7 +7,7 @@ use pipsqueak::wire::{Fault, Invocation, Outcome, Progress, Tier};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Supervisor;
+use super::Invocations;
 use super::asked::{Asked, check_length};
 use super::paused::Place;
 use super::prepare::Prepared;
@@ -46,7 +46,7 @@ struct Call<'a> {
     streams: Option<Streams>,
 }
 
-impl Supervisor {
+impl Invocations {
     /// Runs a function once: queue, start, handler. What is left to be done for its instance
     /// comes back in [`Kept`], to be given to [`Self::settle`] when the reply has been sent.
     pub async fn invoke(

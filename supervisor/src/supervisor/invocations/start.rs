@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use pipsqueak::wire::{Fault, Tier};
 
-use super::Supervisor;
+use super::Invocations;
 use super::paused::Before;
 use super::prepare::Prepared;
 use crate::deployment::Function;
@@ -37,7 +37,7 @@ impl Obtained {
     }
 }
 
-impl Supervisor {
+impl Invocations {
     /// The best start that there is for a function. Nothing where its environment is not there and is
     /// not `prepared` either.
     pub(super) async fn obtain(

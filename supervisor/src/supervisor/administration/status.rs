@@ -2,52 +2,54 @@
 
 use pipsqueak::wire::{Fault, SandboxInfo, SandboxState, Status, Tier, ZygoteInfo};
 
-use super::Supervisor;
+use super::Administration;
 use crate::fault::internal;
 use crate::instance::Instance;
 use crate::sync::lock;
 use crate::zygote;
 
-impl Supervisor {
+impl Administration {
     /// What is kept and done.
     pub async fn status(&self) -> Result<Status, Fault> {
-        let tiers = &self.settings.tiers;
+        let tiers = &self.resources.settings.tiers;
         let used =
             [(tiers.paused, Tier::Paused), (tiers.zygote, Tier::Zygote), (tiers.ssd, Tier::Ssd)];
-        let environments = self.environments.list().await?;
-        let keeper = self.keeper.clone();
+        let environments = self.resources.environments.list().await?;
+        let keeper = self.resources.keeper.clone();
         let mount = tokio::task::spawn_blocking(move || keeper.status()).await.map_err(internal)?;
-        let damaged = self.environments.damaged().await?;
-        let containers = self.containers.status().await?;
-        let journal = self.journal.clone();
+        let damaged = self.resources.environments.damaged().await?;
+        let containers = self.resources.containers.status().await?;
+        let journal = self.resources.journal.clone();
         let log_bytes =
             tokio::task::spawn_blocking(move || journal.bytes()).await.map_err(internal)?;
-        let events = self.events.counts().await?;
-        let mut sandboxes: Vec<_> =
-            lock(&self.running).values().map(|(one, _)| info(one, SandboxState::Running)).collect();
-        self.paused.each(|paused, memory| {
+        let events = self.resources.events.counts().await?;
+        let mut sandboxes: Vec<_> = lock(&self.invocations.running)
+            .values()
+            .map(|(one, _)| info(one, SandboxState::Running))
+            .collect();
+        self.invocations.paused.each(|paused, memory| {
             let told = info(paused.instance(), SandboxState::Paused);
             sandboxes.push(SandboxInfo { memory, ..told });
         });
         Ok(Status {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            state: self.settings.state.clone(),
-            group: self.sandboxes.group().to_owned(),
+            state: self.resources.settings.state.clone(),
+            group: self.resources.sandboxes.group().to_owned(),
             tiers: used.into_iter().filter_map(|(on, tier)| on.then_some(tier)).collect(),
-            memory_budget: self.allowance.now(),
-            memory_used: self.paused.bytes() + self.zygotes.bytes(),
+            memory_budget: self.invocations.allowance.now(),
+            memory_used: self.invocations.kept_bytes(),
             mount,
             containers,
             environments: environments.into_iter().map(|environment| environment.name).collect(),
-            functions: self.functions.list().len() as u64,
-            growing: self.zygotes.is_growing(),
-            zygotes: self.zygotes.slots().into_iter().map(zygote_info).collect(),
-            standbys: self.zygotes.standbys() as u64,
+            functions: self.resources.functions.list().len() as u64,
+            growing: self.invocations.zygotes.is_growing(),
+            zygotes: self.invocations.zygotes.slots().into_iter().map(zygote_info).collect(),
+            standbys: self.invocations.zygotes.standbys() as u64,
             sandboxes,
-            changing: self.sandboxes.changing(),
-            waiting: self.waiting(),
-            starts: lock(&self.starts)
+            changing: self.resources.sandboxes.changing(),
+            waiting: self.invocations.waiting(),
+            starts: lock(&self.invocations.starts)
                 .iter()
                 .map(|(tier, count)| (name_of(*tier), *count))
                 .collect(),

@@ -12,7 +12,7 @@ use pipsqueak::wire::{Fault, Progress};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Supervisor;
+use super::Invocations;
 use super::asked::{Asked, bounds, refused};
 use super::attempts::{Attempt, Attempts};
 use crate::admission::{Refused, seconds};
@@ -90,9 +90,9 @@ impl Makings {
     }
 }
 
-impl Supervisor {
+impl Invocations {
     /// How many wait for each function: for a turn, or for its environment.
-    pub(super) fn waiting(&self) -> BTreeMap<String, u64> {
+    pub fn waiting(&self) -> BTreeMap<String, u64> {
         let mut waiting = self.gate.waiting();
         for (function, count) in self.makings.attempts.waiting() {
             *waiting.entry(function).or_default() += count;

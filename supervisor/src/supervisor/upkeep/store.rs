@@ -5,25 +5,25 @@ use std::time::Duration;
 use pipsqueak::wire::{Fault, FaultKind, Progress, Reply, StoreRequest};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Supervisor;
+use super::Upkeep;
 
-impl Supervisor {
+impl Upkeep {
     /// Carries out a request of `pipsqueak store`.
     pub async fn care(
         &self,
         request: StoreRequest,
         progress: &UnboundedSender<Progress>,
     ) -> Result<Reply, Fault> {
-        let environments = &self.environments;
-        let functions = self.functions.list();
+        let environments = &self.resources.environments;
+        let functions = self.resources.functions.list();
         Ok(match request {
             StoreRequest::Du => {
-                let used = self.containers.used().await?;
+                let used = self.resources.containers.used().await?;
                 Reply::Usage(environments.usage(&functions, used).await?)
             }
             StoreRequest::Gc { dry_run, grace_ms } => {
-                let grace = grace_ms.map_or(self.settings.grace, Duration::from_millis);
-                let used = self.containers.used().await?;
+                let grace = grace_ms.map_or(self.resources.settings.grace, Duration::from_millis);
+                let used = self.resources.containers.used().await?;
                 Reply::Collected(environments.collect(&functions, used, grace, dry_run).await?)
             }
             StoreRequest::Fsck => Reply::Checked(environments.fsck().await?),
@@ -36,9 +36,9 @@ impl Supervisor {
             StoreRequest::Repair => {
                 let repaired = environments.repair(progress).await?;
                 if repaired.objects > 0 {
-                    self.containers.renew().await;
+                    self.resources.containers.renew().await;
                     // What they have loaded is of another overlay than their children's.
-                    self.zygotes.evict(None);
+                    self.invocations.zygotes.evict(None);
                 }
                 Reply::Repaired(repaired)
             }
