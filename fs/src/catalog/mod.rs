@@ -29,7 +29,7 @@ pub use snapshot::{DistributionRow, Snapshot};
 pub use sweep::Things;
 pub use views::{NewView, StoredView};
 
-/// Why the catalog could not be read or written.
+/// Reason why the catalog could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// SQLite.
@@ -37,18 +37,18 @@ pub enum CatalogError {
     Database {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         error: rusqlite::Error,
     },
-    /// Its file.
+    /// File.
     #[error("letting nobody else read the catalog {}: {error}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         error: io::Error,
     },
-    /// It was written by a later version.
+    /// The catalog was written by a later version.
     #[error(
         "the catalog {} has schema {found}, this program knows {known}; use the newer program",
         path.display()
@@ -56,7 +56,7 @@ pub enum CatalogError {
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its schema.
+        /// Schema.
         found: i64,
         /// Ours.
         known: i64,
@@ -64,7 +64,7 @@ pub enum CatalogError {
 }
 
 impl CatalogError {
-    /// Whether there was no room on the disk; then nothing was written.
+    /// True if there was no room on the disk; then nothing was written.
     pub fn is_full(&self) -> bool {
         let Self::Database { error, .. } = self else { return false };
         error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
@@ -103,7 +103,7 @@ impl Catalog {
         &self.path
     }
 
-    /// What SQLite finds wrong with the file, and rows that refer to what is not there.
+    /// Finds damage: what SQLite finds wrong with the file, and rows that refer to what is not there.
     pub fn integrity(&self) -> Result<Vec<String>, CatalogError> {
         self.read(|connection| {
             let mut wrong = Vec::new();

@@ -16,7 +16,7 @@ use crate::id::ObjectId;
 use crate::store::StoreError;
 use crate::view::index::IndexError;
 
-/// Why an operation failed.
+/// Reason why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum VfsError {
     /// There is no such node.
@@ -40,7 +40,7 @@ pub enum VfsError {
     /// An object is quarantined.
     #[error("object {0} is damaged and quarantined")]
     Quarantined(ObjectId),
-    /// What is published cannot be read.
+    /// The published names cannot be read.
     #[error("reading what is published: {0}")]
     Published(io::Error),
 }

@@ -25,7 +25,7 @@ pub fn compile(
     builder.finish(first_number, trace)
 }
 
-/// How many nodes a view has: one for each entry and each folder, the root included.
+/// Counts the nodes of a view: one for each entry and each folder, the root included.
 pub fn count_nodes(entries: &BTreeMap<String, ViewEntry>) -> u64 {
     Folder::of(entries).count()
 }
@@ -76,7 +76,7 @@ struct Builder {
     copies: HashSet<(ObjectId, bool, u32)>,
 }
 
-/// Whether a file is a shared library by its name: `x.so`, `x.so.1`. The loader tells one from another
+/// True if a file is a shared library by its name: `x.so`, `x.so.1`. The loader tells one from another
 /// by its inode: it gives two paths of one inode the same state, and one path two states where its
 /// inode has changed. So which copy of its content a library is follows from its path alone.
 fn is_loadable(name: &str) -> bool {
@@ -85,7 +85,7 @@ fn is_loadable(name: &str) -> bool {
         && parts.all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Which copy of its content a shared library is, by where it is among packages, whatever the
+/// Number of a shared library's copy of its content, by where it is among packages, whatever the
 /// interpreter.
 fn copy_at(path: &str) -> u32 {
     const PACKAGES: &str = "/site-packages/";
