@@ -33,20 +33,20 @@ pub use views::{NewView, StoredView};
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// SQLite.
-    #[error("the catalog {}: {error}", path.display())]
+    #[error("the catalog {}: {source}", path.display())]
     Database {
         /// The file.
         path: PathBuf,
         /// Cause.
-        error: rusqlite::Error,
+        source: rusqlite::Error,
     },
     /// File.
-    #[error("letting nobody else read the catalog {}: {error}", path.display())]
+    #[error("letting nobody else read the catalog {}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// Cause.
-        error: io::Error,
+        source: io::Error,
     },
     /// The catalog was written by a later version.
     #[error(
@@ -66,8 +66,8 @@ pub enum CatalogError {
 impl CatalogError {
     /// True if there was no room on the disk; then nothing was written.
     pub fn is_full(&self) -> bool {
-        let Self::Database { error, .. } = self else { return false };
-        error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+        let Self::Database { source, .. } = self else { return false };
+        source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
     }
 }
 
@@ -81,8 +81,9 @@ pub struct Catalog {
 impl Catalog {
     /// Opens the catalog at `path`; makes it where it is not there.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
-        let failed = |error| CatalogError::Database { path: path.to_owned(), error };
-        make_private(path).map_err(|error| CatalogError::File { path: path.to_owned(), error })?;
+        let failed = |source| CatalogError::Database { path: path.to_owned(), source };
+        make_private(path)
+            .map_err(|source| CatalogError::File { path: path.to_owned(), source })?;
         let connection = Connection::open(path).map_err(failed)?;
         connection
             .execute_batch(
@@ -152,7 +153,7 @@ impl Catalog {
         self.connection.lock()
     }
 
-    fn failed(&self, error: rusqlite::Error) -> CatalogError {
-        CatalogError::Database { path: self.path.clone(), error }
+    fn failed(&self, source: rusqlite::Error) -> CatalogError {
+        CatalogError::Database { path: self.path.clone(), source }
     }
 }

@@ -130,12 +130,12 @@ pub enum AddError {
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     /// The file system.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {source}", path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
         /// Cause.
-        error: io::Error,
+        source: io::Error,
     },
 }
 
@@ -168,7 +168,7 @@ impl AddError {
     }
 
     pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> Self + use<'_> {
-        move |error| Self::File { path: path.to_owned(), error }
+        move |source| Self::File { path: path.to_owned(), source }
     }
 }
 

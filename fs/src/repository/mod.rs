@@ -62,7 +62,7 @@ pub enum RepositoryError {
     Write(#[from] AddError),
     /// The mount, or who uses it.
     #[error("the mount: {0}")]
-    Mount(io::Error),
+    Mount(#[source] io::Error),
     /// There is nothing of that name.
     #[error(
         "there is no environment or distribution {0}; `pipsqueak store du` lists those there are"
@@ -78,11 +78,11 @@ impl RepositoryError {
             Self::Catalog(error)
             | Self::View(ViewError::Catalog(error))
             | Self::Write(AddError::Catalog(error)) => error.is_full(),
-            Self::Store(StoreError::File { error, .. })
-            | Self::View(ViewError::File { error, .. })
+            Self::Store(StoreError::File { source, .. })
+            | Self::View(ViewError::File { source, .. })
             | Self::Write(
-                AddError::File { error, .. } | AddError::Store(StoreError::File { error, .. }),
-            ) => is_full(error),
+                AddError::File { source, .. } | AddError::Store(StoreError::File { source, .. }),
+            ) => is_full(source),
             _ => false,
         }
     }

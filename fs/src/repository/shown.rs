@@ -75,7 +75,7 @@ impl Repository {
 
     /// Lets the mount know which names there are.
     pub(crate) fn show(&self) -> Result<(), ViewError> {
-        let failed = |error| ViewError::File { path: self.views.clone(), error };
+        let failed = |source| ViewError::File { path: self.views.clone(), source };
         let mut published = self.published()?;
         // Where that is damaged, it is replaced.
         published.note_changes(Published::read(&self.views).unwrap_or_default());

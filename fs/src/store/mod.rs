@@ -49,12 +49,12 @@ pub const NOWHERE: SegmentId = 0;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file system.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// Cause.
-        error: io::Error,
+        source: io::Error,
     },
     /// A segment is not what was written.
     #[error("segment {segment} is damaged at byte {offset}: {reason}")]
@@ -70,6 +70,6 @@ pub enum StoreError {
 
 impl StoreError {
     pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> Self + use<'_> {
-        move |error| Self::File { path: path.to_owned(), error }
+        move |source| Self::File { path: path.to_owned(), source }
     }
 }

@@ -85,7 +85,7 @@ impl Segment {
                 io::ErrorKind::UnexpectedEof => {
                     damaged(offset, "the file ends before its frame".to_owned())
                 }
-                _ => StoreError::File { path: self.path.clone(), error },
+                _ => StoreError::at(&self.path)(error),
             })?;
             segment::decode_frame(frame, self.directory.frame_content(number), content)
                 .map_err(|reason| damaged(offset, reason))

@@ -33,7 +33,7 @@ pub enum VfsError {
     Index(#[from] IndexError),
     /// The thread that reads ahead cannot be started.
     #[error("starting the thread that reads ahead: {0}")]
-    Readahead(io::Error),
+    Readahead(#[source] io::Error),
     /// A view's index is not there or is damaged.
     #[error("the index of view {0} cannot be read")]
     Unreadable(String),
@@ -42,5 +42,5 @@ pub enum VfsError {
     Quarantined(ObjectId),
     /// The published names cannot be read.
     #[error("reading what is published: {0}")]
-    Published(io::Error),
+    Published(#[source] io::Error),
 }

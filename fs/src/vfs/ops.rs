@@ -230,7 +230,7 @@ impl Vfs {
         let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
         let is_damage = match error {
             StoreError::Damaged { .. } => true,
-            StoreError::File { error, .. } => is_missing(error),
+            StoreError::File { source, .. } => is_missing(source),
         };
         let mut suspects = self.suspects.lock();
         if is_damage && suspects.len() < MOST_SUSPECTS {

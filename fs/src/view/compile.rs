@@ -59,11 +59,17 @@ impl<'a> Folder<'a> {
     }
 
     /// Children of both sorts in the order of their names.
-    fn children(&self) -> BTreeMap<&'a str, Result<&Folder<'a>, &'a ViewEntry>> {
-        let folders = self.folders.iter().map(|(name, folder)| (*name, Ok(folder)));
-        let others = self.others.iter().map(|(name, content)| (*name, Err(*content)));
+    fn children(&self) -> BTreeMap<&'a str, Child<'_, 'a>> {
+        let folders = self.folders.iter().map(|(name, folder)| (*name, Child::Folder(folder)));
+        let others = self.others.iter().map(|(name, content)| (*name, Child::Other(content)));
         folders.chain(others).collect()
     }
+}
+
+/// A child of a folder.
+enum Child<'f, 'a> {
+    Folder(&'f Folder<'a>),
+    Other(&'a ViewEntry),
 }
 
 #[derive(Default)]
@@ -110,11 +116,11 @@ impl Builder {
             self.nodes[number].count = narrow(children.len()).into();
             for (name, child) in children {
                 match child {
-                    Ok(folder) => {
+                    Child::Folder(folder) => {
                         waiting.push_back((self.nodes.len(), format!("{path}{name}/"), folder));
                         self.add_node(name, FOLDER, false, 0, 0);
                     }
-                    Err(ViewEntry::File { object, executable }) => {
+                    Child::Other(ViewEntry::File { object, executable }) => {
                         let copy = if is_loadable(name) {
                             self.copy(*object, *executable, copy_at(&format!("{path}{name}")))
                         } else {
@@ -123,10 +129,10 @@ impl Builder {
                         let object = self.add_object(*object, locations);
                         self.add_node(name, FILE, *executable, object, copy);
                     }
-                    Err(ViewEntry::Empty { executable }) => {
+                    Child::Other(ViewEntry::Empty { executable }) => {
                         self.add_node(name, EMPTY, *executable, 0, 0);
                     }
-                    Err(ViewEntry::Link(target)) => {
+                    Child::Other(ViewEntry::Link(target)) => {
                         let at = self.add_name(target);
                         self.add_node(name, LINK, false, at, narrow(target.len()));
                     }

@@ -32,12 +32,12 @@ pub enum ViewError {
     #[error("the catalog knows no view {0}")]
     Unknown(String),
     /// The file system.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// Cause.
-        error: io::Error,
+        source: io::Error,
     },
 }
 
@@ -184,5 +184,5 @@ pub fn own_view(digest: &str) -> String {
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> ViewError + use<'_> {
-    move |error| ViewError::File { path: path.to_owned(), error }
+    move |source| ViewError::File { path: path.to_owned(), source }
 }
