@@ -36,7 +36,7 @@ const PIECE: usize = 128 << 10;
 /// Most bytes that are read of one file; none of the sample has as many.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// What a walk found, by path: a file's content, a link's target, or why it cannot be had.
+/// Findings of a walk by path: a file's content, a link's target, or why it cannot be had.
 pub type Found = BTreeMap<String, Result<Vec<u8>, String>>;
 
 /// Writes a state folder that has one environment; what is in it.

@@ -1,4 +1,4 @@
-//! What things are called: objects and views by digest, nodes of the mount by number.
+//! Identities: objects and views by digest, nodes of the mount by number.
 
 use std::fmt;
 

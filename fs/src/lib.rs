@@ -6,7 +6,16 @@
 //! kernel -> mount (FUSE) -> vfs -> view, store
 //! ```
 //!
-//! A [`Repository`] is what the supervisor adds environments with; [`mount`] is how it serves them.
+//! The supervisor adds environments with a [`Repository`], serves them with [`mount`], and cares for them with
+//! [`gc`] and [`fsck`].
+//!
+//! Imports go one way, each module using those before it alone:
+//!
+//! ```text
+//! id sync durable trace interpreter requirements -> store -> catalog -> view -> ingest -> repository
+//!                                                   view -> vfs -> prefetch -> mount
+//!                                                   repository -> gc -> fsck
+//! ```
 
 mod catalog;
 pub mod durable;
@@ -48,6 +57,6 @@ pub use vfs::{EMPTY_FOLDER, SHOWN_FOLDER, VIEWS_FOLDER};
 pub use view::merge::Conflict;
 pub use view::published::{recently_changed, view_name};
 
-/// Where every sandbox sees its environment: the same path in all of them, so that what a process
+/// Path at which every sandbox sees its environment: the same path in all of them, so that what a process
 /// has imported stays valid when it finds itself in another environment with the same packages.
 pub const FIXED_PREFIX: &str = "/pipsqueak/env";

@@ -14,7 +14,7 @@ with the connection as stdin and a socket to the first as stdout, and that
     pipsqueak-fs prefetch --state DIR --mount DIR
 with a socket to the second as stdin";
 
-/// What it is to do.
+/// Task of this process.
 enum Task {
     Keep(Role, Orphaned),
     Serve(Role, Orphaned),

@@ -1,8 +1,8 @@
-//! What packages an environment is asked to have.
+//! Requirements of an environment.
 
 use serde::{Deserialize, Serialize};
 
-/// What packages an environment is to have. No part of it names a file.
+/// Packages that an environment is to have. No part of them names a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Requirements {
@@ -15,18 +15,18 @@ pub enum Requirements {
         constraints: Vec<String>,
         /// Versions of Python that they are for, as PEP 440 writes them.
         requires_python: Option<String>,
-        /// Whether what has no wheel may be built from source.
+        /// True if what has no wheel may be built from source.
         #[serde(default)]
         allow_build: bool,
-        /// Whether a wheel or an archive says it, and not the user: then it may not lead to the machine.
+        /// True if a wheel or an archive says it, and not the user: then it may not lead to the machine.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         is_brought: bool,
     },
-    /// What somebody has resolved already.
+    /// A lock, which somebody has resolved already.
     Locked {
         /// Text of a `pylock.toml` (PEP 751).
         lock: String,
-        /// Whether an archive has brought it, and not the user.
+        /// True if an archive has brought it, and not the user.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         is_brought: bool,
     },
@@ -38,7 +38,7 @@ impl Requirements {
         Self::listed(requirements, false)
     }
 
-    /// The same, where a package says it.
+    /// Variant of [`Self::of`] for requirements that a package has.
     #[cfg(test)]
     pub(crate) fn brought(requirements: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self::listed(requirements, true)

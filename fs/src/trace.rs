@@ -1,4 +1,4 @@
-//! What importing modules reads: recorded when distributions are stored, so that a cold import can
+//! Files that importing modules reads: recorded when distributions are stored, so that a cold import can
 //! be read ahead of. For speed alone: where it is wrong or missing, nothing else is.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -32,7 +32,7 @@ pub struct Trace {
     /// on this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interpreter: Option<PathBuf>,
-    /// What names of extension modules end in: a package is first looked for as one of these.
+    /// Ends of the names of extension modules: a package is first looked for as one of these.
     pub suffixes: Vec<String>,
     /// The modules.
     pub modules: BTreeMap<String, Module>,
@@ -45,7 +45,7 @@ impl Trace {
         Ok(serde_json::from_reader(decoder.take(MOST_BYTES))?)
     }
 
-    /// As bytes; the same for the same trace.
+    /// Encodes the trace; the same bytes for the same trace.
     pub fn encode(&self) -> io::Result<Vec<u8>> {
         zstd::encode_all(&serde_json::to_vec(self)?[..], LEVEL)
     }

@@ -14,19 +14,19 @@ use crate::requirements::Requirements;
 /// An environment in the catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEnvironment {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Whose it is.
+    /// Owner.
     pub owner: Owner,
     /// Digest of its view.
     pub view: String,
-    /// What it was made from.
+    /// Requirements that it was made from.
     pub requirements: Requirements,
     /// Text of its lock.
     pub lock: String,
-    /// Its interpreter.
+    /// Interpreter.
     pub interpreter: Interpreter,
-    /// Its distributions by name, and whether each was asked for.
+    /// Distributions by name, each with true if it was asked for.
     pub distributions: Vec<(StoredDistribution, bool)>,
     /// Files in its view.
     pub files: u64,
@@ -34,10 +34,10 @@ pub struct StoredEnvironment {
     pub bytes: u64,
 }
 
-/// What the mount is to show.
+/// Names and views that the mount is to show.
 #[derive(Debug)]
 pub struct Shown {
-    /// Raised by every change.
+    /// Number that every change raises.
     pub generation: u64,
     /// Digest of the view of each environment, by name.
     pub views: BTreeMap<String, String>,
@@ -92,7 +92,7 @@ impl Catalog {
         })
     }
 
-    /// One environment.
+    /// Returns an environment by its name.
     pub fn environment(&self, name: &str) -> Result<Option<StoredEnvironment>, CatalogError> {
         self.read(|connection| {
             let found = connection
@@ -160,7 +160,7 @@ impl Catalog {
         })
     }
 
-    /// What the mount is to show.
+    /// Returns what the mount is to show.
     pub fn shown(&self) -> Result<Shown, CatalogError> {
         self.read(|connection| {
             let generation: i64 = connection.query_row(

@@ -1,4 +1,4 @@
-//! What the supervisor has learned and what its user has given it, for its next run: texts by name,
+//! Texts by name that the supervisor has learned, or its user has given it, for its next run,
 //! which mean nothing here.
 
 use rusqlite::{OptionalExtension, params};

@@ -1,4 +1,4 @@
-//! What must stay although nothing may be published that has it: pins, which users set, and leases
+//! Pins and leases: what must stay although nothing may be published that has it. Users set pins; leases are
 //! of those who outlive the supervisor, such as containers.
 
 use rusqlite::{Connection, OptionalExtension, params};

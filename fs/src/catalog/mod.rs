@@ -29,26 +29,26 @@ pub use snapshot::{DistributionRow, Snapshot};
 pub use sweep::Things;
 pub use views::{NewView, StoredView};
 
-/// Why the catalog could not be read or written.
+/// Reason why the catalog could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// SQLite.
-    #[error("the catalog {}: {error}", path.display())]
+    #[error("the catalog {}: {source}", path.display())]
     Database {
         /// The file.
         path: PathBuf,
-        /// Why.
-        error: rusqlite::Error,
+        /// Cause.
+        source: rusqlite::Error,
     },
-    /// Its file.
-    #[error("letting nobody else read the catalog {}: {error}", path.display())]
+    /// File.
+    #[error("letting nobody else read the catalog {}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
-        error: io::Error,
+        /// Cause.
+        source: io::Error,
     },
-    /// It was written by a later version.
+    /// The catalog was written by a later version.
     #[error(
         "the catalog {} has schema {found}, this program knows {known}; use the newer program",
         path.display()
@@ -56,7 +56,7 @@ pub enum CatalogError {
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its schema.
+        /// Schema.
         found: i64,
         /// Ours.
         known: i64,
@@ -64,10 +64,10 @@ pub enum CatalogError {
 }
 
 impl CatalogError {
-    /// Whether there was no room on the disk; then nothing was written.
+    /// True if there was no room on the disk; then nothing was written.
     pub fn is_full(&self) -> bool {
-        let Self::Database { error, .. } = self else { return false };
-        error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+        let Self::Database { source, .. } = self else { return false };
+        source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
     }
 }
 
@@ -81,8 +81,9 @@ pub struct Catalog {
 impl Catalog {
     /// Opens the catalog at `path`; makes it where it is not there.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
-        let failed = |error| CatalogError::Database { path: path.to_owned(), error };
-        make_private(path).map_err(|error| CatalogError::File { path: path.to_owned(), error })?;
+        let failed = |source| CatalogError::Database { path: path.to_owned(), source };
+        make_private(path)
+            .map_err(|source| CatalogError::File { path: path.to_owned(), source })?;
         let connection = Connection::open(path).map_err(failed)?;
         connection
             .execute_batch(
@@ -103,7 +104,7 @@ impl Catalog {
         &self.path
     }
 
-    /// What SQLite finds wrong with the file, and rows that refer to what is not there.
+    /// Finds damage: what SQLite finds wrong with the file, and rows that refer to what is not there.
     pub fn integrity(&self) -> Result<Vec<String>, CatalogError> {
         self.read(|connection| {
             let mut wrong = Vec::new();
@@ -152,7 +153,7 @@ impl Catalog {
         self.connection.lock()
     }
 
-    fn failed(&self, error: rusqlite::Error) -> CatalogError {
-        CatalogError::Database { path: self.path.clone(), error }
+    fn failed(&self, source: rusqlite::Error) -> CatalogError {
+        CatalogError::Database { path: self.path.clone(), source }
     }
 }

@@ -13,9 +13,9 @@ use crate::store::segments::Segments;
 /// An object that is being stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewObject {
-    /// Its content's digest.
+    /// Digest of the content.
     pub digest: Digest,
-    /// Where it was written.
+    /// Location of the content.
     pub location: Location,
 }
 
@@ -96,7 +96,7 @@ impl Catalog {
         })
     }
 
-    /// Where the objects of some distributions are.
+    /// Locations of the objects of some distributions.
     pub fn locations(
         &self,
         distributions: &[i64],
@@ -161,7 +161,7 @@ pub fn insert(
     super::marks::make_stale(transaction, mended.into_iter())
 }
 
-/// What entering a sealed segment in the catalog has led to. On a disk that is full, a segment that
+/// Passes on how entering a sealed segment has ended. On a disk that is full, a segment that
 /// was not entered is in the way; after other failures the next start knows whether it was.
 pub fn remove_unless_entered(
     segments: &dyn Segments,

@@ -1,6 +1,6 @@
 //! Owners of environments.
 
-/// Whose an environment is.
+/// Owner of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     /// Somebody has named it; it stays until it is removed.
@@ -10,7 +10,7 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// As the catalog has it.
+    /// Text of the owner in the catalog.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -18,7 +18,7 @@ impl Owner {
         }
     }
 
-    /// What the catalog has. What is not known stays as a user's does.
+    /// Reads the text in the catalog. What is not known stays as a user's does.
     pub(crate) fn of(text: &str) -> Self {
         if text == Self::Functions.text() { Self::Functions } else { Self::User }
     }

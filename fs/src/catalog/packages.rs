@@ -9,12 +9,12 @@ use super::{Catalog, CatalogError};
 use crate::id::{Digest, ObjectId};
 use crate::store::pack::SealedSegment;
 
-/// What a new distribution has at a path.
+/// Content of a new distribution's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileContent {
     /// Digest of the content; none where it is empty.
     pub object: Option<Digest>,
-    /// Whether it may be executed.
+    /// True if it may be executed.
     pub executable: bool,
 }
 
@@ -23,7 +23,7 @@ pub struct FileContent {
 pub struct StoredFile {
     /// Number of the content's object; none where it is empty.
     pub object: Option<ObjectId>,
-    /// Whether it may be executed.
+    /// True if it may be executed.
     pub executable: bool,
 }
 
@@ -46,14 +46,14 @@ pub struct NewDistribution {
     pub modules: Vec<String>,
     /// Path from the environment's root, and what is there.
     pub files: Vec<(String, FileContent)>,
-    /// What importing it reads, where that was seen.
+    /// Trace of its imports, if they were seen.
     pub trace: Option<Vec<u8>>,
 }
 
 /// A distribution in the catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredDistribution {
-    /// Its number.
+    /// Number.
     pub id: i64,
     /// Normalised name.
     pub name: String,
@@ -163,7 +163,7 @@ impl Catalog {
         })
     }
 
-    /// What importing a distribution reads, as it was stored.
+    /// Trace of a distribution's imports, as it was stored.
     pub fn trace(&self, distribution: i64) -> Result<Option<Vec<u8>>, CatalogError> {
         self.read(|connection| {
             let question = "SELECT trace FROM traces WHERE distribution = ?";

@@ -2,11 +2,11 @@
 
 use rusqlite::Connection;
 
-/// What makes each version from the one before; the first from nothing.
+/// Statements that make each version from the one before; the first from nothing.
 const MIGRATIONS: [&str; 9] =
     [STORED, CARE, REQUIREMENTS, TRACES, LEARNED, OWNERS, COPIES, ARCHIVES, SEGMENTS];
 
-/// What is stored.
+/// Tables of what is stored.
 const STORED: &str = "
     CREATE TABLE segments (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -61,7 +61,7 @@ const STORED: &str = "
     INSERT INTO counters VALUES ('node', 1), ('generation', 1);
 ";
 
-/// What must stay, what is to go, and what is damaged. Times are in milliseconds: since 1970 when they
+/// Tables of what must stay, what is to go, and what is damaged. Times are in milliseconds: since 1970 when they
 /// were the machine's, and of the store's own clock later.
 const CARE: &str = "
     CREATE TABLE parts (                -- the distributions that a view is made of
@@ -97,7 +97,7 @@ const REQUIREMENTS: &str = "
         'requirements', json_array(requirements), 'constraints', json_array()));
 ";
 
-/// What imports read; indexes tell of it, and are to be written anew.
+/// Traces of imports; indexes tell of them, and are to be written anew.
 const TRACES: &str = "
     CREATE TABLE traces (
         distribution INTEGER PRIMARY KEY REFERENCES distributions ON DELETE CASCADE,
@@ -106,7 +106,7 @@ const TRACES: &str = "
     UPDATE views SET stale = 1;
 ";
 
-/// What the supervisor has learned.
+/// Texts that the supervisor has learned.
 const LEARNED: &str = "
     CREATE TABLE learned (
         name TEXT PRIMARY KEY,
@@ -114,7 +114,7 @@ const LEARNED: &str = "
     ) WITHOUT ROWID;
 ";
 
-/// Whose environments are, which their names told before. The store's own clock goes on from the
+/// Owners of environments, which their names told before. The store's own clock goes on from the
 /// machine's, by which times were written down; what was to come by that is now.
 const OWNERS: &str = "
     ALTER TABLE environments ADD COLUMN owner TEXT NOT NULL DEFAULT 'user';  -- or 'functions'
@@ -131,18 +131,18 @@ const OWNERS: &str = "
         (SELECT value FROM counters WHERE name = 'clock'));
 ";
 
-/// Which copy of its content a library is, indexes tell by its path, and are to be written anew.
+/// Copies of libraries, which indexes tell by paths: indexes are to be written anew.
 const COPIES: &str = "
     UPDATE views SET stale = 1;
 ";
 
-/// Which archive a distribution was unpacked from by itself. What has none was installed together with
+/// Archives that distributions were unpacked from, each by itself. What has none was installed together with
 /// others: it stays as long as an environment has it, and is not taken for another.
 const ARCHIVES: &str = "
     ALTER TABLE distributions ADD COLUMN archive TEXT;  -- its digest, 'algorithm:digest'
 ";
 
-/// By which a segment is known beyond this machine.
+/// Digests by which segments are known beyond this machine.
 const SEGMENTS: &str = "
     ALTER TABLE segments ADD COLUMN digest BLOB;  -- of all its bytes; NULL in what is older
 ";

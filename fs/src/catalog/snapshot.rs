@@ -1,4 +1,4 @@
-//! What the catalog says at one moment of all that may stay or go, as plain data.
+//! Snapshots of the catalog: all that may stay or go at one moment, as plain data.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,7 +18,7 @@ pub struct Snapshot {
     pub views: BTreeMap<String, ViewRow>,
     /// Distributions, by number.
     pub distributions: BTreeMap<i64, DistributionRow>,
-    /// Where objects are, by number.
+    /// Locations of objects, by number.
     pub objects: HashMap<ObjectId, Location>,
     /// Lengths of sealed segments in bytes, by number.
     pub segments: BTreeMap<SegmentId, u64>,
@@ -33,7 +33,7 @@ pub struct Snapshot {
 pub struct EnvironmentRow {
     /// Digest of its view.
     pub view: String,
-    /// Its distributions.
+    /// Distributions.
     pub members: Vec<i64>,
     /// Since when nothing has reached it, in milliseconds of the store's clock.
     pub unreached: Option<u64>,
@@ -46,7 +46,7 @@ pub struct ViewRow {
     pub parts: Vec<i64>,
     /// Number of its root in the mount.
     pub first_node: u64,
-    /// How many nodes it has.
+    /// Number of nodes.
     pub nodes: u64,
     /// Since when nothing has reached it, in milliseconds of the store's clock.
     pub unreached: Option<u64>,

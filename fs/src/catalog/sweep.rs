@@ -1,4 +1,4 @@
-//! What a collection, a compaction and a repair change in the catalog, each in one transaction.
+//! Changes of a collection, a compaction and a repair in the catalog, each in one transaction.
 
 use std::collections::BTreeSet;
 

@@ -10,13 +10,13 @@ use crate::interpreter::Interpreter;
 /// A view that is being made.
 #[derive(Debug, Clone)]
 pub struct NewView<'a> {
-    /// Its digest.
+    /// Digest.
     pub digest: &'a str,
     /// The distributions that it is made of, in order of precedence.
     pub parts: &'a [StoredDistribution],
     /// The interpreter that it links to.
     pub interpreter: Option<&'a Interpreter>,
-    /// How many nodes it has.
+    /// Number of nodes.
     pub nodes: u64,
     /// Files in it.
     pub files: u64,
@@ -27,7 +27,7 @@ pub struct NewView<'a> {
 /// A view in the catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredView {
-    /// Its digest.
+    /// Digest.
     pub digest: String,
     /// The distributions that it is made of.
     pub parts: Vec<StoredDistribution>,
@@ -35,7 +35,7 @@ pub struct StoredView {
     pub interpreter: Option<Interpreter>,
     /// Number of its first node.
     pub first_node: u64,
-    /// Whether its index does not say what the catalog says, and is to be written.
+    /// True if its index does not say what the catalog says, and is to be written.
     pub stale: bool,
 }
 
@@ -73,7 +73,7 @@ impl Catalog {
         })
     }
 
-    /// One view.
+    /// Returns a view by its digest.
     pub fn view(&self, digest: &str) -> Result<Option<StoredView>, CatalogError> {
         self.read(|connection| {
             let found = connection

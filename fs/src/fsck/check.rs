@@ -16,13 +16,13 @@ use crate::store::sealed::Segment;
 use crate::view::index::Index;
 use crate::view::published::{Published, index_path};
 
-/// What to do about files that nobody knows.
+/// Advice about files that nobody knows.
 const RESTART: &str = "nothing needs it; the next `pipsqueak up` removes it";
-/// What to do about an index that could not be written, as on a disk that was full.
+/// Advice about an index that could not be written, as on a disk that was full.
 const WRITE: &str = "`pipsqueak store gc` writes it";
 
 /// Compares catalog, segments and views; what is wrong, and how many bytes were compared.
-/// What readers have found damaged is quarantined first. Blocks.
+/// Objects that readers have found damaged are quarantined first. Blocks.
 pub fn check(
     repository: &Repository,
     mount: &dyn Mounted,
@@ -202,7 +202,7 @@ impl Checking<'_> {
     }
 }
 
-/// Whether a row is what every environment of an interpreter has besides packages.
+/// True if a row is what every environment of an interpreter has besides packages.
 pub fn is_venv(row: &DistributionRow) -> bool {
     row.artifact.starts_with("venv-")
 }

@@ -1,8 +1,8 @@
-//! Whether what is stored is sound, and making it so again.
+//! Checks and repairs of what is stored.
 //!
-//! `check` compares catalog, segments and views without reading all content, `scrub` reads all of
-//! it, `check_archives` compares it with what it was unpacked from, `repair` gets again what is damaged. What is found damaged is quarantined: entered in the
-//! catalog, and led to by no index until it is repaired.
+//! `check` compares catalog, segments and views without reading all content. `scrub` reads all of it, and
+//! `archives` compares it with what it was unpacked from. Damage is quarantined (`quarantine`): entered
+//! in the catalog, and led to by no index until `repair` has got it again.
 
 mod archives;
 mod check;
@@ -28,22 +28,22 @@ pub use scrub::scrub;
 pub struct Finding {
     /// The file.
     pub file: PathBuf,
-    /// What is wrong with it.
+    /// Fault that was found.
     pub what: String,
-    /// What to do.
+    /// Advice.
     pub advice: &'static str,
 }
 
-/// What to do about what can be had again.
+/// Advice about what can be had again.
 const REPAIR: &str = "`pipsqueak store repair` gets it again";
-/// What to do about what is not needed.
+/// Advice about what is not needed.
 const COLLECT: &str = "`pipsqueak store gc` removes it";
 /// The advice about a distribution that was not stored from an archive alone.
 const AGAIN: &str = "add the environments that have it, and deploy the functions, again";
 /// The advice about a distribution that differs from its archive.
 const FORGED: &str = "somebody has changed the store: remove what has it, and `pipsqueak store gc --grace 0` removes it; \
                       then add it again";
-/// What to do where the catalog itself is wrong.
+/// Advice about a catalog that itself is wrong.
 const RESTORE: &str = "the catalog is damaged: stop the supervisor and restore the state folder from a backup, \
                        or remove it and add the environments again";
 

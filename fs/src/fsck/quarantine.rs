@@ -50,7 +50,7 @@ pub fn quarantine(
     mount.reload(&[]).map_err(RepositoryError::Mount)
 }
 
-/// What is quarantined, as findings.
+/// Tells of all that is quarantined, as findings.
 pub fn quarantine_findings(repository: &Repository) -> Result<Vec<Finding>, RepositoryError> {
     let snapshot = repository.catalog.snapshot()?;
     let quarantined = repository.catalog.quarantined()?.into_iter();

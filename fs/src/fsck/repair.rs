@@ -29,11 +29,11 @@ use crate::store::sealed::Segment;
 use crate::view::index::Index;
 use crate::view::published::index_path;
 
-/// Why a distribution cannot be had again.
+/// Reason why a distribution cannot be had again.
 const UNKNOWN: &str = "no environment has it any more, or an earlier version has stored it; add what \
                        needs it again";
 
-/// What was repaired.
+/// Result of a repair.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repaired {
     /// Distributions that were installed again: name and version.
@@ -42,11 +42,11 @@ pub struct Repaired {
     pub objects: u64,
     /// Indexes that were written anew.
     pub indexes: u64,
-    /// What is still wrong.
+    /// Findings that are left.
     pub findings: Vec<Finding>,
 }
 
-/// Where jobs for an interpreter run.
+/// Confinement of jobs for an interpreter.
 pub type Confining<'a> = &'a dyn Fn(&Interpreter) -> io::Result<(Box<dyn Confine>, Interpreter)>;
 
 /// Unpacks a locked distribution for an interpreter into an empty folder.
@@ -129,7 +129,7 @@ pub fn repair(
     repair_with(repository, &install, mount, told)
 }
 
-/// The same, where `install` says how a distribution is installed.
+/// Variant of [`repair`] with another way to install a distribution.
 pub(crate) fn repair_with(
     repository: &Repository,
     install: Install<'_>,
@@ -221,7 +221,7 @@ fn lost_files(
     Ok(found)
 }
 
-/// How a distribution came to be: what some environment's lock says.
+/// Finds the origin of a distribution: what some environment's lock says.
 fn how_to_install(
     repository: &Repository,
     row: &DistributionRow,
@@ -345,11 +345,11 @@ fn write_damaged_indexes(repository: &Repository) -> Result<u64, RepositoryError
     Ok(written)
 }
 
-/// How a distribution came to be.
+/// Origin of a distribution.
 enum Origin {
     /// A wheel.
     Wheel(Box<Wheel>),
-    /// Its only file.
+    /// Only file.
     Text(String),
 }
 

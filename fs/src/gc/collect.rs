@@ -19,7 +19,7 @@ use crate::view::published::{distribution_name, index_path};
 /// Time for which an archive stays that nothing stored is of, after its last use.
 const ARCHIVES_STAY: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// What a collection has done, or would do.
+/// Result of a collection, done or planned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Collected {
     /// Environments of functions that are gone, by name.
@@ -42,7 +42,7 @@ pub struct Collected {
     pub waiting: u64,
 }
 
-/// What is stored and what it costs.
+/// Tells what is stored and what it costs.
 pub fn usage(repository: &Repository, roots: &Roots) -> Result<Usage, RepositoryError> {
     let _turn = repository.turn();
     let snapshot = repository.catalog.snapshot()?;

@@ -101,6 +101,6 @@ pub(crate) fn remove_empty(
 
 struct Sound {
     objects: Vec<(ObjectId, Location)>,
-    /// Whether these are all.
+    /// True if these are all.
     is_whole: bool,
 }

@@ -1,4 +1,4 @@
-//! What is on disk of what the catalog says.
+//! Sizes on disk of what the catalog says.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -11,17 +11,17 @@ use crate::store::sealed::Segment;
 use crate::store::segment::{Directory, FRAME_BYTES};
 use crate::view::published::index_path;
 
-/// What is on disk.
+/// Sizes on disk.
 #[derive(Debug, Default)]
 pub struct Disk {
-    /// Where the frames of each segment are, of those that can be read.
+    /// Directories of the segments that can be read.
     pub directories: BTreeMap<SegmentId, Directory>,
     /// Length of the index of each view in bytes, by digest.
     pub indexes: BTreeMap<String, u64>,
 }
 
 impl Disk {
-    /// What is on disk of what the catalog says.
+    /// Looks at what is on disk of what the catalog says.
     pub fn of(repository: &Repository, snapshot: &Snapshot) -> Self {
         let directories = snapshot.segments.keys().filter_map(|id| {
             let segment = Segment::open(&*repository.segments, *id).ok()?;

@@ -1,4 +1,4 @@
-//! What is reached from the roots.
+//! Marking: what is reached from the roots.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -7,7 +7,7 @@ use crate::id::ObjectId;
 use crate::view::inode::Inode;
 use crate::view::publish::own_view;
 
-/// What keeps other things, besides all environments, pins and leases of the catalog.
+/// Roots of a marking, besides all environments, pins and leases of the catalog.
 #[derive(Debug, Clone, Default)]
 pub struct Roots {
     /// Environments that keep nothing: they were made for functions that are gone.
@@ -21,7 +21,7 @@ pub struct Roots {
     pub artifacts: BTreeSet<(String, String)>,
 }
 
-/// What is reached.
+/// Things that are reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reached {
     /// Names of environments.

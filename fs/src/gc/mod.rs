@@ -1,8 +1,8 @@
 //! Reclaiming what nobody reaches, while everything runs.
 //!
-//! `mark` says what is reached from the roots, `plan` what is to go of the rest: both pure, from one
-//! [`crate::catalog::Snapshot`]. `collect` carries a plan out, `compact` rewrites segments, `usage`
-//! says what all of it costs, `hold` keeps what is in use meanwhile.
+//! `mark` says what is reached from the roots, `plan` what is to go of the rest: both pure, from one snapshot
+//! of the catalog. `collect` carries a plan out. `compact` rewrites segments, and removes empty ones.
+//! `usage` says what all of it costs, by what `disk` has measured.
 //!
 //! Whatever goes is first out of reach for the grace period. Then its names go, then its index, then
 //! the mount forgets it, then the catalog, and its segments' files are last. What a crash interrupts

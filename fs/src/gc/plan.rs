@@ -1,4 +1,4 @@
-//! What is to go: plain data, from what is reached and how long the rest has not been.
+//! Plan of what is to go: plain data, from what is reached and how long the rest has not been.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::id::{ObjectId, SegmentId};
 /// A segment of which less than this part lives is rewritten.
 const LIVELY: u64 = 2;
 
-/// What a collection is to do.
+/// Plan of a collection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Out of reach since now.
@@ -124,7 +124,7 @@ impl Plan {
     }
 }
 
-/// Whether so little of a segment's content lives that it is to be rewritten.
+/// True if so little of a segment's content lives that it is to be rewritten.
 pub fn is_sparse(living: u64, content: u64) -> bool {
     living.saturating_mul(LIVELY) < content
 }

@@ -1,4 +1,4 @@
-//! What is stored and what each environment and distribution costs.
+//! Usage: what is stored and what each environment and distribution costs.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use crate::catalog::Snapshot;
 use crate::id::ObjectId;
 use crate::view::published::distribution_name;
 
-/// What an environment or a distribution costs, in bytes.
+/// Cost of an environment or a distribution, in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Content of its files.
@@ -19,7 +19,7 @@ pub struct Cost {
     pub shared: u64,
 }
 
-/// What is stored and what it costs, in bytes.
+/// Usage of the store, in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Environments, by name.
@@ -36,7 +36,7 @@ pub struct Usage {
     pub objects: u64,
     /// Segments and indexes on disk.
     pub on_disk: u64,
-    /// Of these, what nothing needs, and does not share a frame with what something does.
+    /// Bytes of these that nothing needs, and that share no frame with what something needs.
     pub dead: u64,
 }
 

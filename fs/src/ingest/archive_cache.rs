@@ -41,9 +41,9 @@ pub struct ArchiveCache {
 /// An archive that has a digest that was asked for.
 #[derive(Debug, Clone)]
 pub struct Verified {
-    /// It, open.
+    /// File of the archive, open.
     pub file: Arc<File>,
-    /// Which digest, `algorithm:digest`.
+    /// Digest that was asked for, `algorithm:digest`.
     pub hash: String,
 }
 
@@ -109,7 +109,7 @@ impl ArchiveCache {
         Ok(None)
     }
 
-    /// Whether there is one with a digest that a distribution may have, without a look at it.
+    /// True if there is one with a digest that a distribution may have, without a look at it.
     pub fn may_have(&self, locked: &Locked) -> bool {
         locked.hashes.iter().any(|hash| self.path(hash).is_ok_and(|path| path.exists()))
     }
@@ -137,7 +137,7 @@ impl ArchiveCache {
         Ok(Some(Verified { file: Arc::new(file), hash: hash.clone() }))
     }
 
-    /// Where the archive with a digest is. Refuses a digest that is none, or that others can be made to
+    /// Path of the archive with a digest. Refuses a digest that is none, or that others can be made to
     /// have.
     fn path(&self, hash: &str) -> Result<PathBuf, AddError> {
         let (algorithm, digest) = hash.split_once(':').unwrap_or_default();

@@ -30,12 +30,12 @@ impl ArchiveUrls {
         self.0.values().flatten().map(|(url, _)| url.as_str())
     }
 
-    /// Whether there are none.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Those with certain hashes.
+    /// Keeps the archives with certain hashes.
     #[must_use]
     pub fn with(mut self, is_right: impl Fn(&str) -> bool) -> Self {
         for archives in self.0.values_mut() {
@@ -57,7 +57,7 @@ impl ArchiveUrls {
         self.0.extend(others.0);
     }
 
-    /// Whether there are any of a package.
+    /// True if there are any of a package.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
@@ -67,7 +67,7 @@ impl ArchiveUrls {
         self.0.get(name).into_iter().flatten().map(|(url, hash)| (&**url, &**hash))
     }
 
-    /// Where the archive of a package with a hash is.
+    /// Address of a package's archive with a hash.
     pub fn address(&self, name: &str, hash: &str) -> Option<&str> {
         let (url, _) = self.0.get(name)?.iter().find(|(_, known)| known == hash)?;
         Some(url)
@@ -76,7 +76,7 @@ impl ArchiveUrls {
     /// Writes the pages of the index into `folder`, which a job sees as `inside`, and has the job look
     /// there first.
     ///
-    /// What PyPI has is looked for there, or in what takes its place on this machine, by version and
+    /// Archives of PyPI are looked for there, or in what takes its place on this machine, by version and
     /// hash, unless another index is looked in before that.
     pub fn offer(
         &self,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Wheels that were built here for one interpreter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Built {
-    /// Where they are, each in a folder named by the digest of its source.
+    /// Folder of the wheels, each in a folder named by the digest of its source.
     pub folder: PathBuf,
     /// Digests of the sources that what is wanted has led to. No other wheel is seen.
     pub digests: BTreeSet<String>,

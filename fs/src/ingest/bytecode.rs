@@ -1,6 +1,6 @@
 //! Bytecode of what was unpacked.
 //!
-//! It is made by an interpreter that runs nothing of it, and that sees one distribution: what breaks the
+//! Bytecode is made by an interpreter that runs nothing of it, and that sees one distribution: what breaks the
 //! compiler changes no other, and not even its own sources, which are there to be read alone.
 
 use std::ffi::OsString;
@@ -17,7 +17,7 @@ const COMPILER: &str = include_str!("bytecode.py");
 /// Longest time that compiling may take.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
-/// Where a job leaves it.
+/// Folder in which a job leaves bytecode.
 const OUT_INSIDE: &str = "/pipsqueak/bytecode";
 
 /// Folders of sources that importing a package does not come to, as `bytecode.py` has them.

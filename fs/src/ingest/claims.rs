@@ -1,18 +1,18 @@
-//! Who installs what: of additions at the same time each distribution is installed by one alone,
+//! Claims on distributions: of additions at the same time each distribution is installed by one alone,
 //! and the others wait for it.
 
 use std::collections::HashSet;
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
-/// What is being installed now.
+/// Distributions that are being installed now.
 #[derive(Debug, Default)]
 pub struct Claims {
     taken: Mutex<HashSet<String>>,
     given_back: Condvar,
 }
 
-/// What one addition has to install; given back when dropped, whether it was installed or not.
+/// Distributions that one addition installs; given back when dropped, whether they were installed or not.
 #[derive(Debug)]
 pub struct Claim<'a> {
     claims: &'a Claims,
@@ -42,7 +42,7 @@ impl Claims {
 }
 
 impl Claim<'_> {
-    /// Whether something is claimed.
+    /// True if something is claimed.
     pub fn has(&self, key: &str) -> bool {
         self.keys.iter().any(|claimed| claimed == key)
     }

@@ -19,11 +19,11 @@ use crate::trace::Trace;
 /// A distribution to be stored, and what it was installed from.
 #[derive(Debug)]
 pub struct Incoming {
-    /// What it is known by: see [`super::lock::Locked::artifact`].
+    /// Key of the distribution: see [`super::lock::Locked::artifact`].
     pub artifact: String,
-    /// Its archive's digest, `algorithm:digest`.
+    /// Digest of the archive, `algorithm:digest`.
     pub archive: String,
-    /// What was unpacked.
+    /// Files that were unpacked.
     pub unpacked: Unpacked,
 }
 
@@ -32,7 +32,7 @@ pub struct Incoming {
 pub struct Installed<'a> {
     /// The distributions.
     pub incoming: &'a [Incoming],
-    /// What imports were seen to read.
+    /// Record of what imports were seen to read.
     pub recorded: Recorded,
     /// Cache tag and platform that they were installed for.
     pub interpreter: String,
@@ -120,7 +120,7 @@ pub fn digest_of(files: &[(String, FileContent)]) -> Digest {
     Digest(*hasher.finalize().as_bytes())
 }
 
-/// Whether a file is bytecode, which CPython does not promise to make the same twice.
+/// True if a file is bytecode, which CPython does not promise to make the same twice.
 pub fn is_bytecode(path: &str) -> bool {
     Path::new(path).extension().is_some_and(|extension| extension == "pyc")
 }

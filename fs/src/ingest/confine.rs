@@ -1,4 +1,4 @@
-//! Where jobs run that handle what comes from elsewhere. This library says what they are; whoever
+//! Jobs that handle what comes from elsewhere. This library says what they are; whoever
 //! uses it says where: the supervisor runs them in sandboxes.
 
 use std::collections::BTreeSet;
@@ -16,24 +16,24 @@ pub trait Confine: Sync {
         self.run_heard(job, &mut |_| {})
     }
 
-    /// The same; `heard` is given lines that it writes to stderr meanwhile, though maybe not all.
+    /// Variant of [`Self::run`] whose `heard` is given lines of the job's stderr meanwhile, though maybe not all.
     fn run_heard(&self, job: &Job, heard: &mut dyn FnMut(&str)) -> Result<JobOutput, ConfineError>;
 }
 
 /// A program to be run.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// What it does, for messages.
+    /// Name of the job in messages.
     pub label: String,
     /// Program and arguments; not empty.
     pub argv: Vec<OsString>,
     /// The whole environment.
     pub variables: Vec<(OsString, OsString)>,
-    /// What it sees besides the system and the interpreter.
+    /// Files that the job sees besides the system and the interpreter.
     pub binds: Vec<Bind>,
-    /// What it may reach of the network; nothing where it is absent.
+    /// Reach of the network; no network if it is absent.
     pub network: Option<Reach>,
-    /// What it reads on its stdin.
+    /// Stdin.
     pub input: Input,
     /// Working directory inside.
     pub directory: PathBuf,
@@ -60,7 +60,7 @@ impl Stop {
     }
 }
 
-/// What a job that downloads may reach: public addresses at the ports of the web, and these hosts at
+/// Reach of a job that downloads: public addresses at the ports of the web, and these hosts at
 /// these ports, wherever they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reach {
@@ -68,7 +68,7 @@ pub struct Reach {
     pub named: BTreeSet<(String, u16)>,
 }
 
-/// What a job reads on its stdin, once: the place for what is secret.
+/// Stdin of a job, read once: the place for what is secret.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Input(pub Vec<u8>);
 
@@ -81,39 +81,39 @@ impl fmt::Debug for Input {
 /// A folder of the host that a job sees.
 #[derive(Debug, Clone)]
 pub struct Bind {
-    /// Where it is on the host.
+    /// Path on the host.
     pub host: PathBuf,
-    /// Where the job sees it.
+    /// Path in the job.
     pub inside: PathBuf,
-    /// Whether the job may change it; then it is made the job's user's.
+    /// True if the job may change it; then it is made the job's user's.
     pub writable: bool,
 }
 
-/// What a job has left.
+/// Output of a job.
 #[derive(Debug)]
 pub struct JobOutput {
     /// Exit status; 128 and the signal where it was killed.
     pub status: i32,
-    /// What it wrote to stdout.
+    /// Bytes on stdout.
     pub stdout: Vec<u8>,
-    /// What it wrote to stderr.
+    /// Text on stderr.
     pub stderr: Vec<u8>,
-    /// What it has not reached of the network, and why; a sentence each.
+    /// Places of the network that the job has not reached, and why; a sentence each.
     pub refused: Vec<String>,
 }
 
-/// Why a job has no result.
+/// Reason why a job has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfineError {
-    /// It could not be run, or not to its end.
+    /// The job could not be run, or not to its end.
     #[error("{label}: {reason}")]
     Failed {
         /// The job.
         label: String,
-        /// Why.
+        /// Cause.
         reason: String,
     },
-    /// It was ended before it filled a disk.
+    /// The job was ended before it filled a disk.
     #[error(
         "{label} was ended because it took more than half of the free space at {}; free some, or \
          leave out what unpacks to so much", folder.display()
@@ -121,7 +121,7 @@ pub enum ConfineError {
     Space {
         /// The job.
         label: String,
-        /// Where it wrote.
+        /// Folder that it wrote to.
         folder: PathBuf,
     },
 }

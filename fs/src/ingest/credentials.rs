@@ -1,6 +1,6 @@
 //! Credentials in addresses: kept out of whatever is stored, logged or told.
 
-/// What stands for credentials that were there.
+/// Text in the place of credentials that were there.
 const HIDDEN: &str = "****";
 
 /// The text without the credentials of the addresses in it.
@@ -36,7 +36,7 @@ fn replace(text: &str, with: &str) -> String {
     clean + &text[done..]
 }
 
-/// Where addresses have what stands between `://` and `@`.
+/// Ranges of what stands between `://` and `@` in addresses.
 fn users(text: &str) -> impl Iterator<Item = (usize, usize)> {
     text.match_indices("://").filter_map(|(scheme, mark)| {
         let start = scheme + mark.len();

@@ -1,4 +1,4 @@
-//! What the job that fetches archives says, as progress.
+//! Progress of the job that fetches archives, as the job says it.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use super::{Step, Unit};
 pub enum DownloadEvent {
     /// An archive is being fetched, of so many bytes, where that is known.
     Begun(usize, u64),
-    /// So many bytes of it are there.
+    /// Bytes of an archive that are there.
     Had(usize, u64),
-    /// It is there.
+    /// The archive is there.
     Done(usize),
-    /// It cannot be had.
+    /// The archive cannot be had.
     Failed(usize, String),
 }
 
-/// What a line says; none where it says nothing.
+/// Reads a line; `None` if it says nothing.
 pub fn read(line: &str) -> Option<DownloadEvent> {
     let (kind, rest) = line.split_once(' ')?;
     let (number, rest) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -31,7 +31,7 @@ pub fn read(line: &str) -> Option<DownloadEvent> {
     }
 }
 
-/// How far a number of downloads is.
+/// Progress of some downloads.
 #[derive(Debug, Default)]
 pub struct DownloadProgress {
     /// Downloads that are under way: sizes, and bytes that are there.
@@ -41,7 +41,7 @@ pub struct DownloadProgress {
 }
 
 impl DownloadProgress {
-    /// What is to be told after something was said; `name` names a download.
+    /// Returns what is to be told after an event; `name` names a download.
     pub fn hear<'a>(&mut self, said: &DownloadEvent, name: impl Fn(usize) -> &'a str) -> Step {
         match *said {
             DownloadEvent::Begun(number, size) => {

@@ -10,14 +10,14 @@ use nix::fcntl::{Flock, FlockArg};
 
 /// The folder of archives.
 pub const ARCHIVES: &str = "archives";
-/// What names begin with of archives that are not whole.
+/// Beginning of the names of archives that are not whole.
 pub const HALF: &str = ".new-";
 
 /// A folder of downloads.
 #[derive(Debug)]
 pub struct Downloads {
     folder: PathBuf,
-    /// Where archives are kept: see [`super::archive_cache`].
+    /// Folder of archives: see [`super::archive_cache`].
     archives: PathBuf,
     lock: PathBuf,
 }

@@ -22,16 +22,16 @@ use super::wheel::layout::Expected;
 use super::{AddError, Step, Unit, bytecode, folder};
 use crate::sync::Mutex;
 
-/// What gathering takes.
+/// Inputs of gathering.
 #[derive(Clone, Copy)]
 pub struct Gather<'a> {
-    /// Where jobs run.
+    /// Runner of jobs.
     pub confine: &'a dyn Confine,
-    /// Where packages are, and what they are for.
+    /// Indexes, and the interpreter that packages are for.
     pub uv: &'a Uv<'a>,
     /// Archives that are here.
     pub kept: &'a ArchiveCache,
-    /// What the lock was made for, with where archives are.
+    /// Requirements that the lock was made for, with addresses of archives.
     pub wanted: &'a Wanted,
     /// Empty folders, which have what is gathered as long as that is needed.
     pub staging: &'a Staging<'a>,
@@ -42,7 +42,7 @@ pub struct Gather<'a> {
 /// A distribution, and the archive that it is of.
 #[derive(Debug)]
 pub struct Gathered {
-    /// Which digest the archive has of those that were asked for, `algorithm:digest`.
+    /// Digest that the archive has, of those that were asked for, `algorithm:digest`.
     pub archive: String,
     /// The distribution.
     pub unpacked: Unpacked,
@@ -50,11 +50,11 @@ pub struct Gathered {
     pub left: &'static [Share],
 }
 
-/// Where an archive is.
+/// Archive that was obtained.
 enum Obtained {
     /// Among those that are kept.
     Cached,
-    /// Where others have written it.
+    /// A file that others have written.
     File(File),
 }
 
@@ -289,7 +289,7 @@ impl Gather<'_> {
     }
 }
 
-/// What the archive of a distribution must be.
+/// Expectation of a distribution's archive.
 pub fn expected<'a>(
     locked: &'a Locked,
     interpreter: &'a crate::interpreter::Interpreter,

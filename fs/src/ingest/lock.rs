@@ -30,16 +30,16 @@ pub struct Locked {
 pub struct SourceDistribution {
     /// Version.
     pub version: String,
-    /// Its address.
+    /// Address.
     pub url: String,
     /// Digest, in hexadecimal.
     pub sha256: String,
 }
 
-/// Where jobs see wheels that were built here, each in a folder named by its source's digest.
+/// Folder of wheels that were built here, as jobs see it; each is in a folder named by its source's digest.
 pub const BUILT_INSIDE: &str = "/pipsqueak/built";
 
-/// How what is in archives is stored: what was stored in another way is another artifact.
+/// Number of the way in which content of archives is stored: what was stored in another way is another artifact.
 const FORMAT: u32 = 2;
 
 /// The algorithm that artifacts are told apart by, where there is a digest by it.
@@ -188,7 +188,7 @@ pub fn write(locked: &[Locked], archives: &ArchiveUrls) -> Result<String, AddErr
     toml::to_string(&document).map_err(|error| AddError::Lock(error.to_string()))
 }
 
-/// Where a lock says that wheels are.
+/// Addresses of wheels that a lock has.
 pub fn archives(text: &str) -> Result<ArchiveUrls, AddError> {
     let document: Document =
         toml::from_str(text).map_err(|error| AddError::Lock(error.to_string()))?;
@@ -221,7 +221,7 @@ pub fn source(text: &str, package: &str) -> Result<SourceDistribution, AddError>
     })
 }
 
-/// Whether a text is one, and so names a folder of its own and no other.
+/// True if a text is one, and so names a folder of its own and no other.
 fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }

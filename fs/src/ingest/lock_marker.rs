@@ -42,7 +42,7 @@ enum Set {
     Groups,
 }
 
-/// Whether it is asked if a name is in a set or if it is not, of which set, and what follows.
+/// Reads a question for membership: true if a name must be in a set, the set, and what follows.
 fn membership(after: &str) -> Option<(bool, Set, &str)> {
     let (is_in, after) = match word(after) {
         ("in", after) => (true, after),
@@ -68,7 +68,7 @@ fn word(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c| !is_part(c)).unwrap_or(text.len()))
 }
 
-/// Whether a text without quotes names a set.
+/// True if a text without quotes names a set.
 fn is_question(text: &str) -> bool {
     text.contains("extras") || text.contains("dependency_groups")
 }

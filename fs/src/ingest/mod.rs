@@ -49,41 +49,41 @@ use crate::view::merge::Conflict;
 use crate::view::publish::ViewError;
 use confine::ConfineError;
 
-/// Why an environment could not be added.
+/// Reason why an environment could not be added.
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
-    /// What is asked for cannot be had.
+    /// The requirements cannot be met.
     #[error("{explanation}")]
     Unsatisfiable {
-        /// Why; in uv's words where it was uv that found out.
+        /// Reason; in uv's words if it was uv that found out.
         explanation: String,
     },
     /// A package is there as source alone.
     #[error("{explanation}\n--allow-build builds it from source, in a sandbox without a network")]
     NoWheel {
-        /// Its normalised name.
+        /// Normalised name.
         package: String,
-        /// In uv's words.
+        /// Words of uv.
         explanation: String,
     },
     /// uv failed otherwise, such as for lack of a network.
     #[error("uv could not {step}: {explanation}")]
     Uv {
-        /// What it was to do.
+        /// Step that failed.
         step: &'static str,
-        /// In uv's words.
+        /// Words of uv.
         explanation: String,
     },
     /// Archives could not be had.
     #[error("what is to be installed could not be fetched: {explanation}")]
     Fetch {
-        /// Of which, and why.
+        /// Archives, and reasons.
         explanation: String,
     },
     /// Compiling failed: not for what a file holds, which is no failure.
     #[error("the packages could not be compiled: {explanation}")]
     Bytecode {
-        /// In the compiler's words.
+        /// Words of the compiler.
         explanation: String,
     },
     /// A job could not be run at all.
@@ -92,12 +92,12 @@ pub enum AddError {
     /// The lock is not as expected.
     #[error("uv's lock cannot be used: {0}")]
     Lock(String),
-    /// What was installed is not what a wheel may install.
+    /// A distribution is not what a wheel may install.
     #[error("{distribution} is refused: {reason}")]
     Hostile {
         /// The distribution, as far as it is known.
         distribution: String,
-        /// Why.
+        /// Cause.
         reason: String,
     },
     /// The name is taken, for functions.
@@ -130,12 +130,12 @@ pub enum AddError {
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     /// The file system.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {source}", path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
-        error: io::Error,
+        /// Cause.
+        source: io::Error,
     },
 }
 
@@ -149,7 +149,7 @@ impl From<ViewError> for AddError {
 }
 
 impl AddError {
-    /// Whether whoever asked can mend it by asking for something else.
+    /// True if whoever asked can mend it by asking for something else.
     pub fn is_bad_input(&self) -> bool {
         matches!(
             self,
@@ -168,7 +168,7 @@ impl AddError {
     }
 
     pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> Self + use<'_> {
-        move |error| Self::File { path: path.to_owned(), error }
+        move |source| Self::File { path: path.to_owned(), source }
     }
 }
 
@@ -189,20 +189,20 @@ fn folder(path: &Path) -> Result<(), AddError> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(AddError::at(path))
 }
 
-/// How far an addition is.
+/// Progress of an addition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What is being done.
+    /// Name of the step.
     pub step: String,
-    /// How much of it is done.
+    /// Units that are done.
     pub done: u64,
-    /// How much there is to do; 0 where that is not known.
+    /// Units that there are to do; 0 if that is not known.
     pub total: u64,
-    /// Of what.
+    /// Unit of both.
     pub unit: Unit,
 }
 
-/// What progress is counted in.
+/// Unit of progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Distributions, or others of which there are so many.

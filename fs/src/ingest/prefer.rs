@@ -1,11 +1,11 @@
-//! Of the wheels that a lock has of a distribution, the one that is installed.
+//! Choice of the wheel that is installed among those that a lock has of a distribution.
 
 use super::archive_urls::ArchiveUrls;
 use super::lock::Locked;
 use super::wheel::tags;
 use crate::interpreter::Interpreter;
 
-/// The same distributions, each with the digest of one wheel alone, where it is known which those are of.
+/// Chooses one wheel of each distribution, by its digest, if it is known which wheels the digests are of.
 /// `archives` are what the lock has; it hears of the digests that were asked for in the place of those.
 pub fn prefer(
     locked: Vec<Locked>,

@@ -10,16 +10,16 @@ use super::archive_urls::ArchiveUrls;
 use super::lock_marker;
 use super::requirement::normalise;
 
-/// What a lock says.
+/// Content of a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pylock {
     /// Lines of a requirements file: each distribution by version or address, with its hashes.
     pub requirements: Vec<String>,
-    /// Where their wheels are.
+    /// Addresses of their wheels.
     pub archives: ArchiveUrls,
     /// Versions of Python that it is for.
     pub requires_python: Option<String>,
-    /// Whether it is for certain environments alone.
+    /// True if it is for certain environments alone.
     pub is_limited: bool,
 }
 

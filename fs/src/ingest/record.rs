@@ -3,18 +3,18 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// One line: a path relative to site-packages, hash and size as they stand there.
+/// A line: a path relative to site-packages, hash and size as they stand there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordEntry {
     /// The path.
     pub path: String,
     /// Hash and size as they stand there.
     pub fields: (String, String),
-    /// What they say of the file's content.
+    /// Content of the file, as hash and size say it.
     pub claim: RecordedContent,
 }
 
-/// What a RECORD says of a file's content. Nothing but SHA-256 is looked at.
+/// Content of a file, as a RECORD says it. Nothing but SHA-256 is looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecordedContent {
     /// SHA-256 in URL-safe Base64 without padding.
@@ -24,7 +24,7 @@ pub struct RecordedContent {
 }
 
 impl RecordedContent {
-    /// Whether content of this size and SHA-256 is what is claimed of it.
+    /// True if content of this size and SHA-256 is what is claimed of it.
     pub fn holds(&self, size: u64, sha256: &[u8]) -> bool {
         self.size.is_none_or(|claimed| claimed == size)
             && self.sha256.as_ref().is_none_or(|claimed| *claimed == URL_SAFE_NO_PAD.encode(sha256))
@@ -103,7 +103,7 @@ fn claim_of((hash, size): &(String, String)) -> RecordedContent {
 const LIB64: &str = "lib64";
 const LIB: &str = "lib";
 
-/// Where a RECORD's path is from the environment's root, for a RECORD in `site_packages` (itself
+/// Resolves a RECORD's path to one from the environment's root, for a RECORD in `site_packages` (itself
 /// from the root), behind the link that every environment has. `None` where it is absolute, leads
 /// outside, or is no plain path.
 pub fn resolve(site_packages: &str, path: &str) -> Option<String> {
@@ -126,7 +126,7 @@ pub fn resolve(site_packages: &str, path: &str) -> Option<String> {
     Some(behind_link(&parts.join("/")))
 }
 
-/// Where a path is behind the link that every environment has, both from its root.
+/// Path behind the link that every environment has, both from its root.
 pub fn behind_link(path: &str) -> String {
     match path.split_once('/') {
         Some((LIB64, rest)) => format!("{LIB}/{rest}"),

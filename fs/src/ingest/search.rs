@@ -1,4 +1,4 @@
-//! Where the wheel with a given digest is, of several indexes that have the name and version.
+//! Search for the wheel with a given digest, in several indexes that have the name and version.
 
 use super::archive_urls::ArchiveUrls;
 use super::confine::Confine;

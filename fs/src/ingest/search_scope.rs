@@ -1,4 +1,4 @@
-//! Where packages are: as the supervisor was told, with the credentials that are part of it, and as
+//! Places in which packages are searched: as the supervisor was told, with the credentials that are part of it, and as
 //! options of requirements say.
 
 use std::collections::BTreeSet;
@@ -11,11 +11,11 @@ use super::confine::Reach;
 use super::credentials;
 use super::requirement::{Address, Choice, split_authority};
 
-/// Where packages are. Its addresses may hold credentials: they are given to uv alone, and hidden in
+/// Indexes of packages, as the supervisor was told. Addresses may hold credentials: they are given to uv alone, and hidden in
 /// what it says.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct IndexOptions {
-    /// In the place of PyPI.
+    /// Index that takes the place of PyPI.
     pub url: Option<String>,
     /// Searched before that.
     pub extra: Vec<String>,
@@ -34,7 +34,7 @@ impl fmt::Debug for IndexOptions {
     }
 }
 
-/// Where PyPI is.
+/// Address of PyPI.
 const PYPI: &str = "https://pypi.org/simple";
 /// The hosts that PyPI has its pages and its files on.
 const PYPI_HOSTS: [&str; 2] = ["pypi.org", "files.pythonhosted.org"];
@@ -69,7 +69,7 @@ struct IndexUrl {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     url: String,
-    /// In the place of PyPI.
+    /// True if the index takes the place of PyPI.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     default: bool,
 }
@@ -115,7 +115,7 @@ impl SearchScope {
         }
     }
 
-    /// Those that options of requirements name, too: after those that are here already.
+    /// Adds the indexes that options of requirements name, after those that are here already.
     pub fn add(&mut self, choices: &[Choice]) {
         let of = |address: &Address, default| IndexUrl {
             name: None,
@@ -202,7 +202,7 @@ impl SearchScope {
         Reach { named }
     }
 
-    /// What of it is in nobody's sight.
+    /// Secrets in the addresses.
     pub fn secrets(&self) -> Vec<String> {
         let links = self.find_links.iter().map(String::as_str);
         self.urls().chain(links).flat_map(credentials::secrets).collect()

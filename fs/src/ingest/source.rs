@@ -26,13 +26,13 @@ use crate::durable::{self, crash};
 /// Fetches and looks at a source distribution.
 const FETCH: &str = concat!(include_str!("request.py"), include_str!("fetch.py"));
 
-/// What building takes where nothing is said, as pip and uv have it.
+/// Requirements for building if a package names none, as pip and uv have it.
 const USUAL: [&str; 2] = ["setuptools>=40.8.0", "wheel"];
 
 /// Largest wheel that is taken, in bytes.
 const MAX_WHEEL_BYTES: u64 = 4 << 30;
 
-/// How much is told of what a failed build has said.
+/// Lines that are told of what a failed build has said.
 const TAIL_LINES: usize = 20;
 
 #[derive(Deserialize, Default)]
@@ -115,7 +115,7 @@ fn fetch(
     Ok((archive, String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
-/// What has to be installed for building.
+/// Requirements for building.
 fn requires(package: &str, project: &str) -> Result<Vec<String>, AddError> {
     let project: Project = toml::from_str(project).map_err(|error| {
         AddError::unsatisfiable(format!("{package}: pyproject.toml: {}", error.message()))

@@ -51,7 +51,7 @@ impl Staged {
         Ok((file, metadata.len(), metadata.permissions().mode() & 0o111 != 0))
     }
 
-    /// The same; nothing where there is none.
+    /// Variant of [`Self::open_file`] that returns `None` if there is no such file.
     pub fn open_if_there(&self, path: &str) -> io::Result<Option<(File, u64, bool)>> {
         match self.open_file(path) {
             // Bytecode has a longer name than its source, and is not made where that is too long.

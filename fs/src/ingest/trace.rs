@@ -16,18 +16,18 @@ use crate::trace::Trace;
 const TRACER: &str = include_str!("trace.py");
 /// No further module is imported after so many seconds.
 const ENOUGH_SECONDS: u32 = 20;
-/// When a module that is being imported is given up.
+/// Longest time in which modules are imported.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Where a job sees the folders of distributions that are stored already.
+/// Folder of the distributions that are stored already, as a job sees it.
 const BESIDE_INSIDE: &str = "/pipsqueak/beside";
 /// Distributions beside those that are traced, at most: each is a bind, and a job has room for so many.
 const MOST_BESIDE: usize = 200;
-/// Where a job finds what it is to import.
+/// Folder in which a job finds what it is to import.
 const WORK_INSIDE: &str = "/pipsqueak/work";
-/// Where the system's libraries are, besides the interpreter's own folder.
+/// Folders of the system's libraries, besides the interpreter's own.
 const LIBRARIES: [&str; 3] = ["/usr/lib", "/lib", "/lib64"];
 
-/// What is imported.
+/// Modules to import.
 #[derive(Debug, Default)]
 pub struct TraceRequest {
     /// Modules, in order.
@@ -36,16 +36,16 @@ pub struct TraceRequest {
     pub explored: Vec<String>,
 }
 
-/// What was seen.
+/// Imports that were seen.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
     /// Files of the environment, from its root, in the order in which they were read.
     pub order: Vec<String>,
-    /// The same, and all else that was read, by module.
+    /// Trace of these files and of all else that was read, by module.
     pub trace: Trace,
 }
 
-/// What importing from `staging` reads, an environment of `interpreter`. Nothing where importing
+/// Records what importing from `staging` reads, an environment of `interpreter`; nothing if importing
 /// fails: it is there for speed alone.
 ///
 /// `beside` are the roots of distributions that the staged ones need and that are not among them;
@@ -135,7 +135,7 @@ fn job(staging: &Path, beside: &[PathBuf], work: &Path, stop: &Stop) -> Job {
     }
 }
 
-/// What the tracer has printed, in the same process as package code: any of it may be made up.
+/// Reads what the tracer has printed, in the same process as package code: any of it may be made up.
 fn parse(text: &str, base_prefix: &Path) -> Recorded {
     let mut recorded = Recorded::default();
     let (mut read, mut needed) = (BTreeSet::new(), BTreeSet::new());

@@ -1,4 +1,4 @@
-//! Whether an interpreter and uv run where jobs run: the first steps of each addition, without a store.
+//! Tries of an interpreter and of uv where jobs run: the first steps of each addition, without a store.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -27,7 +27,7 @@ use crate::id::Digest;
 /// Bytes of content from which it is written by several threads.
 const LARGE_BYTES: u64 = 16 << 20;
 
-/// What a wheel's archive holds, without writing it anywhere: each file that installing it leaves, but
+/// Reads a wheel's archive without writing it anywhere: each file that installing it leaves, but
 /// bytecode.
 pub fn look(archive: &Arc<File>, expected: &Expected<'_>) -> Result<Unpacked, AddError> {
     Unpacking::of(archive, expected)?.run(None)
@@ -150,7 +150,7 @@ struct Target {
     file: Option<File>,
     digest: blake3::Hasher,
     size: u64,
-    /// What RECORD is to say of it, where the wheel's own does not.
+    /// SHA-256 for RECORD, if the wheel's own RECORD does not say it.
     sum: Option<Sha256>,
 }
 

@@ -20,11 +20,11 @@ pub struct Unpacked {
     pub version: String,
     /// Top-level names that can be imported.
     pub modules: Vec<String>,
-    /// Its files.
+    /// Files.
     pub files: Vec<UnpackedFile>,
     /// The root of an environment that has nothing else.
     pub(super) root: PathBuf,
-    /// Its bytecode.
+    /// Bytecode.
     pub(super) compiled: Vec<Bytecode>,
 }
 
@@ -33,7 +33,7 @@ pub struct Unpacked {
 pub struct Bytecode {
     /// The root of an environment that has nothing else, where that job has written.
     staged: Staged,
-    /// Its path.
+    /// Path.
     root: PathBuf,
     /// The files.
     files: Vec<UnpackedFile>,
@@ -46,9 +46,9 @@ pub struct UnpackedFile {
     pub path: String,
     /// Object of the content, and whether it may be executed.
     pub content: FileContent,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Which bytecode of the distribution it is a part of, if it is compiled.
+    /// Number of the bytecode of the distribution that it is a part of, if it is compiled.
     pub compiled: Option<usize>,
 }
 

@@ -19,7 +19,7 @@ const UV_INSIDE: &str = "/pipsqueak/uv/uv";
 /// The variable that says whether uv looks further than the first index that has a package.
 const STRATEGY: &str = "UV_INDEX_STRATEGY";
 const CACHE_INSIDE: &str = "/pipsqueak/cache";
-/// Where a job sees its work folder.
+/// Work folder as a job sees it.
 pub(super) const WORK_INSIDE: &str = "/pipsqueak/work";
 
 /// Longest time that resolving or installing may take.
@@ -45,10 +45,10 @@ const PASSED_ON: [&str; 15] = [
     "UV_TORCH_BACKEND",
 ];
 
-/// Where a job reads what uv is told of where packages are. It can be read once.
+/// File in which a job reads what uv is told of where packages are. It can be read once.
 const INPUT_INSIDE: &str = "/proc/self/fd/0";
 
-/// What uv says when it is not the request that is wrong.
+/// Words of uv when it is not the request that is wrong.
 const NOT_THE_REQUEST: [&str; 6] = [
     "Failed to fetch",
     "error sending request",
@@ -58,15 +58,15 @@ const NOT_THE_REQUEST: [&str; 6] = [
     "No space left on device",
 ];
 
-/// How uv says that a package is there as source alone, around its name.
+/// Words of uv for a package that is there as source alone, around its name.
 const NO_WHEEL: (&str, &str) = ("Wheels are required for `", "` because building from source");
 
 /// uv, for one interpreter and one folder of downloads.
 #[derive(Debug, Clone, Copy)]
 pub struct Uv<'a> {
-    /// Its executable.
+    /// Executable.
     pub binary: &'a Path,
-    /// Where downloads are kept; not at all where it is absent.
+    /// Folder of downloads; none are kept if it is absent.
     pub cache: Option<&'a Path>,
     /// The interpreter that packages are for.
     pub interpreter: &'a Interpreter,
@@ -76,7 +76,7 @@ pub struct Uv<'a> {
     pub work: &'a Path,
     /// Wheels that were built here, where they may be chosen: see [`super::source`].
     pub built: Option<&'a Built>,
-    /// Where packages are, where that is not said by variables.
+    /// Indexes, as far as variables do not name them.
     pub index: &'a IndexOptions,
 }
 
@@ -116,7 +116,7 @@ impl Uv<'_> {
         text(output)
     }
 
-    /// Where the source is of the version of `package` that suits what is wanted. Runs nothing of
+    /// Finds the source of the version of `package` that suits what is wanted. Runs nothing of
     /// it: without what it depends on uv has no need of its metadata.
     pub fn find_source(
         &self,
@@ -251,7 +251,7 @@ impl Uv<'_> {
         vec!["--python-version".into(), self.interpreter.version.clone().into()]
     }
 
-    /// Where packages are that are wanted.
+    /// Scope in which wanted packages are searched.
     pub(super) fn scope(&self, wanted: &Wanted) -> SearchScope {
         let variables: Vec<_> = std::env::vars_os().collect();
         let mut scope = SearchScope::of(self.index, &variables);
@@ -340,7 +340,7 @@ impl Uv<'_> {
         job
     }
 
-    /// What is reached of the network for what is wanted: the indexes, and what the user has named.
+    /// Reach of the network for what is wanted: the indexes, and what the user has named.
     pub(super) fn reach(&self, wanted: &Wanted) -> Reach {
         let variables: Vec<_> = std::env::vars_os().collect();
         let mut reach = SearchScope::of(self.index, &variables).reach();

@@ -1,4 +1,4 @@
-//! What uv is asked for and what its answer is held to, as plain data.
+//! Question to uv and what its answer is held to, as plain data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -16,27 +16,27 @@ use crate::requirements::Requirements;
 /// Digests that two contents are not made to share.
 const STRONG: [&str; 3] = ["sha256:", "sha384:", "sha512:"];
 
-/// What uv is asked for and what its answer is held to.
+/// Question to uv and what its answer is held to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// What is asked for.
+    /// Requirements that are asked for.
     pub requirements: Vec<Requirement>,
-    /// What limits it.
+    /// Constraints of these.
     pub constraints: Vec<Requirement>,
     /// Options among the requirements, such as where the index is.
     pub choices: Vec<Choice>,
-    /// Whether the requirements name everything: nothing is added for what they depend on.
+    /// True if the requirements name everything: nothing is added for what they depend on.
     pub is_complete: bool,
-    /// Where wheels are, where a lock has said so.
+    /// Addresses of wheels, if a lock has said them.
     pub archives: ArchiveUrls,
     /// Normalised names that are asked for themselves.
     pub requested: BTreeSet<String>,
     /// Digests that were given, `algorithm:digest`, by normalised name; where there are any, every
     /// distribution needs one.
     hashes: Option<BTreeMap<String, BTreeSet<String>>>,
-    /// Whether everything may be left out for its markers.
+    /// True if everything may be left out for its markers.
     may_be_empty: bool,
-    /// Whether what has no wheel may be built.
+    /// True if what has no wheel may be built.
     pub may_build: bool,
     /// The hosts that the user has named; none where a package has said it all.
     pub reach: Reach,
@@ -169,13 +169,13 @@ impl Wanted {
         Some(one.name.clone())
     }
 
-    /// Whether a digest is given for a package.
+    /// True if a digest is given for a package.
     pub fn gives(&self, package: &str, hash: &str) -> bool {
         let given = self.hashes.as_ref().and_then(|hashes| hashes.get(package));
         given.is_some_and(|given| given.contains(hash))
     }
 
-    /// Whether every distribution needs a digest that was given.
+    /// True if every distribution needs a digest that was given.
     pub fn is_hashed(&self) -> bool {
         self.hashes.is_some()
     }

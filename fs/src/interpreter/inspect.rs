@@ -11,17 +11,17 @@ use super::Interpreter;
 
 const QUESTION: &str = include_str!("question.py");
 
-/// How many links a path may lead through, as the kernel has it.
+/// Most links that a path may lead through, as the kernel has it.
 const MAX_LINKS: usize = 40;
 
-/// What an executable says of itself.
+/// Answer of an executable about itself.
 #[derive(Deserialize)]
 struct Answer {
     #[serde(flatten)]
     interpreter: Interpreter,
     /// The prefix that it was built for, where it is a library that it looks for there.
     built_for: PathBuf,
-    /// Its library, and the folder and the file of compiled code.
+    /// Library, and the folder and the file of compiled code.
     libraries: Vec<PathBuf>,
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Where an interpreter is that is not on this machine: as in the images that Python's makers publish.
+/// Prefix of an interpreter that is not on this machine: as in the images that Python's makers publish.
 const ELSEWHERE: &str = "/usr/local";
 
 /// A CPython: where it is and what its packages must fit.
@@ -25,16 +25,16 @@ pub struct Interpreter {
     /// other mounts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<PathBuf>,
-    /// What its own folder in `lib` is called, such as `python3.13t`, where it has said so.
+    /// Name of its own folder in `lib`, such as `python3.13t`, if it has said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub library: Option<String>,
-    /// What names its bytecode, such as `cpython-311`.
+    /// Tag in the names of its bytecode, such as `cpython-311`.
     pub cache_tag: String,
     /// `cpython`.
     pub implementation: String,
     /// Such as `linux-x86_64`.
     pub platform: String,
-    /// Whether it is on this machine. Else there is nothing to compile with or to run.
+    /// True if it is on this machine. Else there is nothing to compile with or to run.
     #[serde(default = "yes")]
     pub is_present: bool,
 }
@@ -44,7 +44,7 @@ fn yes() -> bool {
 }
 
 impl Interpreter {
-    /// One that this machine does not have, such as version `3.12` or `3.12.4`, on the platform of
+    /// An interpreter that this machine does not have, such as version `3.12` or `3.12.4`, on the platform of
     /// `host`. `None` where the text is no version of Python 3.
     pub fn elsewhere(version: &str, host: &Self) -> Option<Self> {
         let numbers = version.split('.').map(|part| {
@@ -70,12 +70,12 @@ impl Interpreter {
         })
     }
 
-    /// Whether it is of a version such as `3.12` or `3.12.4`.
+    /// True if it is of a version such as `3.12` or `3.12.4`.
     pub fn is_of(&self, version: &str) -> bool {
         self.version == version || self.short_version() == version
     }
 
-    /// What packages that were installed for it fit: its bytecode, if there is any, and its platform.
+    /// Identity by which installed packages fit it: its bytecode, if there is any, and its platform.
     pub fn identity(&self) -> String {
         let without = if self.is_present { "" } else { "-without-bytecode" };
         // Builds without the global lock have the bytecode of others, and another binary interface.
@@ -89,7 +89,7 @@ impl Interpreter {
         self.version.rsplit_once('.').map_or(&self.version, |(short, _)| short)
     }
 
-    /// What its own folder in an environment's `lib` is called.
+    /// Name of its own folder in an environment's `lib`.
     pub fn library(&self) -> String {
         // Some systems have a library for several versions, and environments never do.
         let said = self.library.as_ref().filter(|name| name.starts_with(&self.usual_library()));
@@ -100,7 +100,7 @@ impl Interpreter {
         format!("python{}", self.short_version())
     }
 
-    /// Where packages are, from an environment's root.
+    /// Folder of packages from an environment's root.
     pub fn site_packages(&self) -> String {
         format!("lib/{}/site-packages", self.library())
     }

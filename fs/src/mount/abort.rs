@@ -12,7 +12,7 @@ use std::thread;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-/// Where a machine usually shows its connections.
+/// Folder in which a machine usually shows its connections.
 const USUAL: &str = "/sys/fs/fuse/connections";
 /// A folder that is always there, for a private mount.
 const PRIVATE: &str = "/proc";

@@ -17,7 +17,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, 
 const FUSE_INIT: u32 = 26;
 const FUSE_NOTIFY_RESEND: i32 = 7;
 const MAJOR: u32 = 7;
-/// What the introduction offers; the session keeps what it asks for, as its predecessor did.
+/// Version that the introduction offers; the session keeps what it asks for, as its predecessor did.
 const MINOR: u32 = 40;
 const MAX_READAHEAD: u32 = 8 << 20;
 const ALL_FLAGS: u32 = 0xffff_ffff;

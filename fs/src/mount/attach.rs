@@ -15,28 +15,28 @@ use super::connection;
 use super::predecessor;
 use super::server::{Orphaned, Role, Server};
 
-/// Raised where servers tell the kernel something else than those of earlier builds, such as other
+/// Number that is raised when servers tell the kernel something else than those of earlier builds, such as other
 /// inode numbers for the same files: then no connection of theirs can be taken over.
 pub const DIALECT: u32 = 3;
 /// Readahead of the mount in KiB. FUSE starts with 128; a library is read best in larger pieces.
 const READ_AHEAD_KB: &str = "1024";
 
-/// Why a connection cannot be taken over.
+/// Reason why a connection cannot be taken over.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeOverError {
-    /// It is something else.
+    /// The descriptor is no connection.
     #[error("it is no /dev/fuse")]
     NoConnection,
-    /// Its mount is gone, or was never made.
+    /// The connection's mount is gone, or was never made.
     #[error("its mount is gone")]
     Ended,
-    /// Its mount is not where it should be.
+    /// The connection's mount is not where it should be.
     #[error("it is of file system {connection}, and at {} is {}", path.display(),
         found.as_deref().map_or("none".to_owned(), |found| format!("file system {found}")))]
     Elsewhere {
         /// Device of its file system.
         connection: String,
-        /// Where it should be mounted.
+        /// Path at which it should be mounted.
         path: PathBuf,
         /// Device of what is there.
         found: Option<String>,
@@ -85,7 +85,7 @@ impl Attachment {
         Self::of(path, connection.into(), orphaned)
     }
 
-    /// One that this process was started with, which is what is mounted at `path`.
+    /// The connection that this process was started with, which is what is mounted at `path`.
     pub fn of(path: &Path, connection: OwnedFd, orphaned: Orphaned) -> io::Result<Self> {
         let top = connection::top(path)?.filter(|top| top.is_ours);
         let top = top.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));

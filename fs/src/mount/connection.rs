@@ -1,4 +1,4 @@
-//! What the kernel says of a connection and of a mount, without asking whoever serves them: nobody
+//! Connections and mounts as the kernel says them, without asking whoever serves them: nobody
 //! may.
 
 use std::fs;
@@ -15,16 +15,16 @@ use super::mountinfo;
 /// The type that lists of mounts show.
 pub const FILE_SYSTEM: &str = "fuse.pipsqueak";
 
-/// What is mounted last at a path.
+/// Mount that was made last at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Top {
     /// The file system's device, `major:minor`: no other has it while this one lives.
     pub device: String,
-    /// Whether it is of this program.
+    /// True if it is of this program.
     pub is_ours: bool,
 }
 
-/// What is mounted last at `path`, in this mount namespace; `None` where nothing is.
+/// Finds what is mounted last at `path`, in this mount namespace; `None` if nothing is.
 pub fn top(path: &Path) -> io::Result<Option<Top>> {
     Ok(last_at(&fs::read("/proc/self/mountinfo")?, path))
 }
@@ -34,12 +34,12 @@ fn last_at(mountinfo: &[u8], path: &Path) -> Option<Top> {
     Some(Top { device: last.device, is_ours: last.kind == FILE_SYSTEM })
 }
 
-/// Whether this is an open `/dev/fuse`.
+/// True if this is an open `/dev/fuse`.
 pub fn is_connection(descriptor: &OwnedFd) -> io::Result<bool> {
     Ok(fstat(descriptor)?.st_rdev == fs::metadata("/dev/fuse")?.rdev())
 }
 
-/// Whether the mount of a connection is gone, wherever it was, or was never made.
+/// True if the mount of a connection is gone, wherever it was, or was never made.
 pub fn has_ended(connection: &OwnedFd) -> io::Result<bool> {
     let mut asked = [PollFd::new(connection.as_fd(), PollFlags::empty())];
     poll(&mut asked, PollTimeout::ZERO)?;

@@ -1,4 +1,4 @@
-//! What is said to the process that serves the mount, and to the one that keeps it.
+//! Messages to the process that serves the mount, and to the one that keeps it.
 //!
 //! Supervisor, keeper and server each talk to the next in a [`super::conversation`].
 
@@ -15,9 +15,9 @@ pub enum Ask {
     Pulse,
     /// Show what is published now, and let the kernel forget what it knows of these names.
     Publish(Vec<String>),
-    /// How many requests the kernel has made.
+    /// Asks for the number of requests that the kernel has made.
     Counters,
-    /// Which objects were found damaged since this was asked last.
+    /// Asks for the objects that were found damaged since this was asked last.
     Suspects,
 }
 
@@ -32,7 +32,7 @@ pub enum Tell {
     Counters(BTreeMap<String, u64>),
     /// Numbers of objects that were found damaged.
     Suspects(Vec<ObjectId>),
-    /// Why it could not be done.
+    /// Reason of a failure.
     Failed(String),
 }
 
@@ -41,11 +41,11 @@ pub enum Tell {
 pub enum Order {
     /// Start the first server.
     Serve,
-    /// As [`Ask::Publish`], whichever server does it.
+    /// Variant of `Ask::Publish` for whichever server there is.
     Publish(Vec<String>),
-    /// What serves the mount, and what it was asked.
+    /// Asks for the server of the mount, and what it was asked.
     Status,
-    /// As [`Ask::Suspects`].
+    /// Variant of `Ask::Suspects`.
     Suspects,
     /// End the server, give the connection back, and end. It is answered by the connection alone.
     HandOver,
@@ -58,20 +58,20 @@ pub enum Report {
     Keeping,
     /// Done.
     Done,
-    /// What serves the mount.
+    /// Server of the mount.
     Status(Served),
     /// Numbers of objects that were found damaged.
     Suspects(Vec<ObjectId>),
-    /// Why it could not be done.
+    /// Reason of a failure.
     Failed(String),
 }
 
-/// What serves the mount.
+/// Server of the mount.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Served {
     /// The server's process; none for the moment between two.
     pub pid: Option<u32>,
-    /// How many successors have taken the connection over.
+    /// Number of successors that have taken the connection over.
     pub successions: u64,
     /// Requests of the kernel since the server began, by operation.
     pub requests: BTreeMap<String, u64>,

@@ -16,7 +16,7 @@ use crate::sync::{Mutex, MutexGuard};
 /// Longest line, in bytes.
 const LONGEST: usize = 64 << 20;
 
-/// Why a question has no answer. None will have one later.
+/// Reason why a question has no answer. None will have one later.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// The answer did not come in time.
@@ -55,7 +55,7 @@ impl From<AskError> for io::Error {
 pub struct Numbered<T> {
     /// The number of the question; 0 for what is said unasked, at the beginning.
     pub number: u64,
-    /// What is asked, or answered.
+    /// Question or answer.
     pub body: T,
 }
 
@@ -177,7 +177,7 @@ impl Responder {
         Self { reader: BufReader::new(socket) }
     }
 
-    /// What it talks over.
+    /// Socket of the conversation.
     pub fn socket(&self) -> &UnixStream {
         self.reader.get_ref()
     }

@@ -18,9 +18,9 @@ use crate::vfs::counters::Operation;
 use crate::vfs::{Attributes, DirectoryEntry, FileKind, Vfs, VfsError};
 use crate::view::inode::{SHOWN, VIEWS};
 
-/// How long the kernel may keep what it was told: for ever, until it is told otherwise.
+/// Time for which the kernel keeps what it was told: for ever, until it is told otherwise.
 const ALWAYS: Duration = Duration::from_secs(u32::MAX as u64);
-/// How many requests may wait in the background, such as readahead; the kernel's default is 12.
+/// Most requests that wait in the background, such as readahead; the kernel's default is 12.
 const MAX_BACKGROUND: u16 = 64;
 /// Largest readahead in bytes; the mount's own `read_ahead_kb` bounds it further.
 const MAX_READAHEAD: u32 = 8 << 20;
@@ -28,9 +28,9 @@ const MAX_READAHEAD: u32 = 8 << 20;
 /// The file system as fuser calls it.
 #[derive(Debug, Clone)]
 pub struct Adapter {
-    /// What answers.
+    /// File system that answers.
     pub vfs: Arc<Vfs>,
-    /// Who hears which folders are entered.
+    /// Prefetcher that hears which folders are entered.
     pub prefetcher: Option<Arc<Prefetcher>>,
 }
 

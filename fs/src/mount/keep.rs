@@ -1,6 +1,6 @@
 //! The keeper: a process that has the connection, and sees to it that it is served or ended.
 //!
-//! It asks nothing of the mount, so it can always end, and whatever waits for an answer with it. It
+//! The keeper asks nothing of the mount, so it can always end, and whatever waits for an answer with it. It
 //! outlives a supervisor that is killed, even one that cannot end because it waits for the mount: the
 //! kernel tells of that by a signal, before the end of the conversation does.
 
@@ -26,12 +26,12 @@ use super::predecessor;
 use super::server::{Orphaned, Role, Server, ServerError};
 use crate::sync::{Mutex, MutexGuard};
 
-/// How often a server is looked after.
+/// Time between two looks after a server.
 const PACE: Duration = Duration::from_secs(2);
 /// A server that lives shorter than this is not followed at once, or a broken one would be restarted
 /// in a busy loop.
 const DECENT_LIFE: Duration = Duration::from_millis(200);
-/// How long it is tried to have something published, by whichever server.
+/// Longest time of tries to have something published, by whichever server.
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(40);
 
 /// Says to stop: what is mounted goes, and who waits for an answer gets an error.

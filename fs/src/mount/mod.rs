@@ -1,4 +1,4 @@
-//! The mount: a thin adapter from the kernel to [`crate::vfs`], and the process that runs it.
+//! The mount: a thin adapter from the kernel to `vfs`, and the process that runs it.
 //!
 //! ```text
 //! pipsqueakd --(a conversation)--> pipsqueak-fs keep --(a conversation)--> pipsqueak-fs serve

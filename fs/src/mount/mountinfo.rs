@@ -7,19 +7,19 @@ use std::path::PathBuf;
 /// A mount, as one mount namespace sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// Its number.
+    /// Number.
     pub id: u32,
     /// The number of the mount that it is mounted on.
     pub parent: u32,
-    /// Which file system it is of: `major:minor`.
+    /// Device of the file system: `major:minor`.
     pub device: String,
-    /// Which folder of that file system it shows.
+    /// Folder of that file system that it shows.
     pub root: PathBuf,
-    /// Where it is mounted.
+    /// Mount point.
     pub point: PathBuf,
     /// The file system's type.
     pub kind: String,
-    /// Where it comes from, as whoever mounted it has said.
+    /// Source, as whoever mounted it has said.
     pub source: String,
 }
 

@@ -17,9 +17,9 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long a process may take to end once it is killed.
+/// Longest time in which a process ends once it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a keeper whose supervisor has ended may take to let its mount go, or to end.
+/// Time in which a keeper whose supervisor has ended lets its mount go, or ends.
 const LETTING_GO: Duration = Duration::from_secs(2);
 
 /// The lock of the server that takes requests from a connection that is left.

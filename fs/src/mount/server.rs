@@ -14,41 +14,41 @@ use crate::id::ObjectId;
 use crate::store::segment::FRAME_BYTES;
 use crate::sync::{Mutex, MutexGuard};
 
-/// How long an answer is waited for that is work.
+/// Longest wait for an answer that takes work.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long one is waited for that a server which is well has at once.
+/// Longest wait for an answer that a server which is well has at once.
 const PULSE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the end of what a server has started is waited for. It may be in the middle of a request
+/// Longest wait for the end of what a server has started. It may be in the middle of a request
 /// that nobody answers now; then it ends with the connection, or with the next server's answer.
 const END_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How a server comes to its connection.
+/// The way in which a server comes to its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It is the first, and the kernel is about to introduce itself.
+    /// The first server: the kernel is about to introduce itself.
     First,
     /// Another has served it before, and may have left requests without an answer.
     Successor,
 }
 
-/// What becomes of the mount when the supervisor of its server is gone.
+/// End of the mount when the supervisor of its server is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Orphaned {
-    /// It is unmounted; keeper and server end with its last user.
+    /// The mount is unmounted; keeper and server end with its last user.
     Unmounts,
-    /// It stays, for the next supervisor's keeper: somebody else has the connection too. Keeper and
+    /// The mount stays, for the next supervisor's keeper: somebody else has the connection too. Keeper and
     /// server end.
     Leaves,
 }
 
-/// Why a server has not done what it was asked for.
+/// Reason why a server has not done what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// It has ended, or not answered as it should, and was ended for that.
+    /// The server has ended, or has not answered as it should and was ended for that.
     #[error("pipsqueak-fs was asked, and is replaced: {0}")]
     Lost(#[from] AskError),
-    /// It says why.
+    /// Answers with a reason.
     #[error("pipsqueak-fs says: {0}")]
     Failed(String),
 }
@@ -109,7 +109,7 @@ impl Server {
         }
     }
 
-    /// Its process.
+    /// Process.
     pub fn pid(&self) -> u32 {
         self.pid
     }

@@ -107,7 +107,7 @@ fn publish(vfs: &Vfs, notifier: &Notifier, names: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-/// What the kernel did not know it need not forget.
+/// Passes over what the kernel did not know: it need not forget that.
 fn forgotten(told: io::Result<()>) -> io::Result<()> {
     match told {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -52,7 +52,7 @@ fn read(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a thread runs an executable of the host, in whichever mount namespace.
+/// True if a thread runs an executable of the host, in whichever mount namespace.
 pub fn runs(thread: u32, executable: &Path) -> bool {
     let identity =
         |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();

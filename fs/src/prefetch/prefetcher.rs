@@ -1,4 +1,4 @@
-//! What the server tells its prefetching process: who has entered which folder.
+//! Messages of the server to its prefetching process: who has entered which folder.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -16,8 +16,9 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, 
 
 use crate::vfs::Entered;
 
-/// How long after one process the next is started, at least, and where they end soon, at most.
+/// Shortest time between two starts of a process.
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest time between two starts, if processes end soon.
 const MOST_PAUSE: Duration = Duration::from_secs(60);
 /// Largest message.
 const MOST_BYTES: usize = 4096;
@@ -26,7 +27,7 @@ const MOST_BYTES: usize = 4096;
 #[derive(Debug)]
 pub struct Prefetcher {
     socket: OwnedFd,
-    /// Its number; 0 between two of them.
+    /// Number of the process; 0 between two of them.
     process: Arc<AtomicU32>,
     /// The folder that was told of last: a folder is asked about many times in a row.
     last: AtomicU64,
@@ -51,7 +52,7 @@ impl Prefetcher {
         Ok(Self { socket: near, process, last: AtomicU64::new(0) })
     }
 
-    /// Whether a thread is its own.
+    /// True if a thread is its own.
     pub fn is(&self, thread: u32) -> bool {
         thread == self.process.load(Ordering::Relaxed)
     }
@@ -89,12 +90,12 @@ fn replace_always(command: &mut Command, far: &OwnedFd, number: &AtomicU32) {
     }
 }
 
-/// What was heard.
+/// Message that was heard.
 #[derive(Debug)]
 pub enum Message {
     /// A folder was entered.
     Entered(Entered),
-    /// None was for as long as was waited.
+    /// No message within the wait.
     Nothing,
     /// The server has ended.
     End,

@@ -27,7 +27,7 @@ const MOST_TRACES: usize = 4;
 /// A view's trace, and how to find in it what is entered.
 struct Known {
     trace: Trace,
-    /// Its name in the folder of views.
+    /// Name in the folder of views.
     name: String,
     /// Modules by their folder's node.
     packages: BTreeMap<u32, String>,

@@ -135,7 +135,7 @@ impl Repository {
         }
     }
 
-    /// What was built for an interpreter, none of which is seen yet.
+    /// Wheels that were built for an interpreter, none of which is seen yet.
     pub(crate) fn built(&self, interpreter: &Interpreter) -> Result<Built, AddError> {
         let folder = self.built.join(interpreter.identity());
         fs::create_dir_all(&folder).map_err(AddError::at(&folder))?;
@@ -221,7 +221,7 @@ impl Repository {
         Ok(missing)
     }
 
-    /// Where the mount shows those of the locked distributions that are stored.
+    /// Paths in the mount of those locked distributions that are stored.
     fn present(
         &self,
         locked: &[Locked],
@@ -303,7 +303,7 @@ fn trace(gather: &Gather<'_>, gathered: &[Gathered], present: &[PathBuf]) -> Rec
     }
 }
 
-/// What to import of new distributions to see what that reads: what was asked for first, as
+/// Chooses what to import of new distributions to see what that reads: what was asked for first, as
 /// functions will.
 fn to_import(gathered: &[Gathered], requested: &BTreeSet<String>) -> trace::TraceRequest {
     let modules_of = |one: &Gathered| one.unpacked.modules.clone();

@@ -1,6 +1,6 @@
 //! The time by which grace periods are measured.
 //!
-//! It goes on while a supervisor has the store open, and stands still otherwise: whatever the machine's
+//! The clock goes on while a supervisor has the store open, and stands still otherwise: whatever the machine's
 //! own clock is set to, nothing goes before somebody could have asked for it again.
 
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ impl Clock {
         u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// As if so much time had passed.
+    /// Moves the clock on, as if so much time had passed.
     #[cfg(test)]
     pub fn pass(&self, time: Duration) {
         self.0.lock().1 += time;

@@ -1,4 +1,4 @@
-//! Which distributions of a view another of them requires by its metadata.
+//! Dependencies between the distributions of a view, by their metadata.
 //!
 //! Installed distributions have been resolved: a requirement is one of this view where what it names is in
 //! it. So of markers only those that ask for extras are looked at. An extra is asked for by others in the view, or
@@ -29,7 +29,7 @@ struct Dependency {
 }
 
 impl Repository {
-    /// Which others each distribution of a view requires, by digest. Blocks.
+    /// Finds the others that each distribution of a view requires, by digest. Blocks.
     pub(super) fn required(
         &self,
         view: &str,
@@ -79,7 +79,7 @@ impl Repository {
     }
 }
 
-/// Which others each of some projects requires, with the extras that any of them and `asked` ask for.
+/// Resolves the others that each of some projects requires, with the extras that any of them and `asked` ask for.
 fn resolve(
     known: &BTreeMap<String, Vec<Dependency>>,
     asked: &[Dependency],
@@ -111,7 +111,7 @@ fn resolve(
     known.iter().map(others).collect()
 }
 
-/// What a distribution's metadata says that it requires.
+/// Dependencies that a distribution's metadata names.
 fn requirements(metadata: &str) -> Vec<Dependency> {
     let headers = metadata.lines().take_while(|line| !line.is_empty());
     let values = headers.filter_map(|line| {

@@ -6,39 +6,39 @@ use crate::interpreter::Interpreter;
 use crate::requirements::Requirements;
 use crate::view::published::distribution_name;
 
-/// What an environment is to be.
+/// Specification of an environment.
 #[derive(Debug, Clone)]
 pub struct EnvironmentSpec {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Whose it is.
+    /// Owner.
     pub owner: Owner,
-    /// What packages it is to have.
+    /// Packages that it is to have.
     pub requirements: Requirements,
-    /// Its interpreter.
+    /// Interpreter.
     pub interpreter: Interpreter,
-    /// One of this machine, for uv to work with.
+    /// Interpreter of this machine, for uv to work with.
     pub host: Interpreter,
-    /// Whether the newest versions are taken, not those that other environments have.
+    /// True if the newest versions are taken, not those that other environments have.
     pub upgrade: bool,
 }
 
 /// An environment as it is stored.
 #[derive(Debug, Clone)]
 pub struct Environment {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Whose it is.
+    /// Owner.
     pub owner: Owner,
     /// Digest of its distributions and interpreter: the same for environments that have the same.
     pub digest: String,
     /// Digest of its view, which is its own.
     pub view: String,
-    /// What it was made from.
+    /// Requirements that it was made from.
     pub requirements: Requirements,
-    /// Its interpreter.
+    /// Interpreter.
     pub interpreter: Interpreter,
-    /// Its distributions, by name.
+    /// Distributions, by name.
     pub distributions: Vec<Distribution>,
     /// Files in its view.
     pub files: u64,
@@ -55,13 +55,13 @@ pub struct Distribution {
     pub version: String,
     /// Digest of its files.
     pub digest: String,
-    /// Whether the requirements ask for it themselves.
+    /// True if the requirements ask for it themselves.
     pub requested: bool,
     /// Top-level names that can be imported.
     pub modules: Vec<String>,
 }
 
-/// What a private installation has.
+/// A private installation.
 #[derive(Debug, Clone)]
 pub struct Plain {
     /// Top-level names of what was asked for.
@@ -69,7 +69,7 @@ pub struct Plain {
 }
 
 impl Distribution {
-    /// What it is called in the mount's folder of distributions.
+    /// Name in the mount's folder of distributions.
     pub fn mount_name(&self) -> String {
         distribution_name(&self.name, &self.version, &self.digest)
     }

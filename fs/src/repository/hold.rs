@@ -1,4 +1,4 @@
-//! What is held by something that runs: as long as a [`Hold`] lives, its thing is a root.
+//! Holds of something that runs: as long as a [`Hold`] lives, its thing is a root.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What can be imported from a view: which distribution brings which module, and which modules a
+//! Imports from a view: which distribution brings which module, and which modules a
 //! module's import needs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,7 +12,7 @@ use crate::trace::Trace;
 pub struct Imports {
     /// Digest of the distribution that brings a module, by its full name.
     owners: HashMap<String, String>,
-    /// Which others each distribution requires by its metadata, by digest.
+    /// Others that each distribution requires by its metadata, by digest.
     required: BTreeMap<String, BTreeSet<String>>,
     trace: Trace,
 }
@@ -67,7 +67,7 @@ impl Imports {
         found
     }
 
-    /// Which others each distribution requires by its metadata, and its modules import or look for, by
+    /// Requirements of each distribution: others that its metadata names, and its modules import or look for, by
     /// digest.
     pub fn requirements(&self) -> BTreeMap<&str, BTreeSet<&str>> {
         let required = self

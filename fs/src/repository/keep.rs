@@ -1,4 +1,4 @@
-//! What is kept from being collected: for users, for those who outlive this process, for what runs
+//! Protection from collection: for users, for those who outlive this process, for what runs
 //! and for what is being added.
 
 use super::hold::Hold;

@@ -1,4 +1,4 @@
-//! What is learned is kept beside what is stored.
+//! Texts of the supervisor, kept beside what is stored.
 
 use super::{Repository, RepositoryError};
 

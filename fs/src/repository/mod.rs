@@ -45,7 +45,7 @@ pub use mounted::Mounted;
 pub use shown::retained_name;
 pub use subset::Subset;
 
-/// Why a repository could not be opened or read.
+/// Reason why a repository could not be opened or read.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
     /// The catalog.
@@ -62,7 +62,7 @@ pub enum RepositoryError {
     Write(#[from] AddError),
     /// The mount, or who uses it.
     #[error("the mount: {0}")]
-    Mount(io::Error),
+    Mount(#[source] io::Error),
     /// There is nothing of that name.
     #[error(
         "there is no environment or distribution {0}; `pipsqueak store du` lists those there are"
@@ -71,18 +71,18 @@ pub enum RepositoryError {
 }
 
 impl RepositoryError {
-    /// Whether there was no room on the disk.
+    /// True if there was no room on the disk.
     pub(crate) fn is_full(&self) -> bool {
         let is_full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
         match self {
             Self::Catalog(error)
             | Self::View(ViewError::Catalog(error))
             | Self::Write(AddError::Catalog(error)) => error.is_full(),
-            Self::Store(StoreError::File { error, .. })
-            | Self::View(ViewError::File { error, .. })
+            Self::Store(StoreError::File { source, .. })
+            | Self::View(ViewError::File { source, .. })
             | Self::Write(
-                AddError::File { error, .. } | AddError::Store(StoreError::File { error, .. }),
-            ) => is_full(error),
+                AddError::File { source, .. } | AddError::Store(StoreError::File { source, .. }),
+            ) => is_full(source),
             _ => false,
         }
     }
@@ -94,7 +94,7 @@ pub struct Repository {
     pub(crate) segments: Arc<dyn Segments>,
     pub(crate) views: PathBuf,
     pub(crate) staging: PathBuf,
-    /// For wheels that are being unpacked, besides that folder.
+    /// Memory for wheels that are being unpacked, besides that folder.
     memory: Option<Arc<Memory>>,
     pub(crate) downloads: Downloads,
     pub(crate) kept: ArchiveCache,
@@ -107,16 +107,16 @@ pub struct Repository {
     retained: Mutex<BTreeSet<String>>,
     /// Views of parts of environments, which are shown until they are collected.
     subsets: Mutex<BTreeSet<String>>,
-    /// One change at a time; resolving and downloading go on beside it.
+    /// Lock for one change at a time; resolving and downloading go on beside it.
     committing: Mutex<()>,
     claims: Claims,
     /// Artifacts, and the interpreters that they are for, which additions count on.
     pub(crate) wanted: Holds<(String, String)>,
     /// Digests of the views that something runs in.
     pub(crate) leased: Holds<String>,
-    /// For collections on a disk that is full.
+    /// Room for collections on a disk that is full.
     pub(crate) reserve: Reserve,
-    /// By which grace periods are measured.
+    /// Clock by which grace periods are measured.
     pub(crate) clock: Clock,
 }
 
@@ -228,7 +228,7 @@ impl Repository {
         Ok(self.catalog.views_of(owner)?)
     }
 
-    /// One environment.
+    /// Returns an environment by its name.
     pub fn environment(&self, name: &str) -> Result<Option<Environment>, RepositoryError> {
         Ok(self.catalog.environment(name)?.map(Environment::of))
     }

@@ -81,7 +81,7 @@ impl Repository {
         }
     }
 
-    /// What every environment of an interpreter has besides packages.
+    /// Makes what every environment of an interpreter has besides packages.
     fn venv(&self, interpreter: &Interpreter) -> Result<StoredDistribution, AddError> {
         let text = interpreter.pyvenv_cfg();
         let content = text.as_bytes();

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// As much as the catalog's log and some indexes take.
+/// Bytes of the reserve: as many as the catalog's log and some indexes take.
 const BYTES: i64 = 8 << 20;
 
 /// A file that takes room until that is needed.

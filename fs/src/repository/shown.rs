@@ -1,4 +1,4 @@
-//! What the mount shows, and which view a place in it is of: environments by their names, and views
+//! Names that the mount shows, and views of its inodes: environments by their names, and views
 //! that are retained or subsets, by their digests.
 
 use std::collections::BTreeSet;
@@ -75,7 +75,7 @@ impl Repository {
 
     /// Lets the mount know which names there are.
     pub(crate) fn show(&self) -> Result<(), ViewError> {
-        let failed = |error| ViewError::File { path: self.views.clone(), error };
+        let failed = |source| ViewError::File { path: self.views.clone(), source };
         let mut published = self.published()?;
         // Where that is damaged, it is replaced.
         published.note_changes(Published::read(&self.views).unwrap_or_default());
@@ -83,7 +83,7 @@ impl Repository {
     }
 }
 
-/// What a view is called among the environments that none of them stands for: no environment's name
+/// Name among the environments of a view that none of them stands for: no environment's name
 /// begins with a dot.
 pub fn retained_name(view: &str) -> String {
     format!(".{view}")

@@ -20,7 +20,7 @@ pub struct Faulty {
 /// The changes that are made before one fails.
 #[derive(Debug, Default)]
 struct Changes {
-    /// How many more; as many as there are if there is no number.
+    /// Number of further changes; `None` if all of them are made.
     left: Option<u64>,
     has_failed: bool,
 }

@@ -1,7 +1,7 @@
 //! Decoded frames for a short while: those that were read ahead, and those that several readers
 //! read parts of.
 //!
-//! What is read goes to the kernel's page cache, which is the one that lasts.
+//! Content that is read goes to the kernel's page cache, which is the one that lasts.
 
 use std::collections::HashMap;
 use std::sync::Arc;

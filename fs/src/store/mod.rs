@@ -1,7 +1,8 @@
 //! The content-addressed store: file contents in sealed, append-only segments.
 //!
-//! `segments` says what is asked of the place of segments, which for `local` is a folder. `segment` is the form
-//! of one, which `pack` and `append` write and `read` and `verify` read.
+//! `segments` says what is asked of the place of segments, and `local` is a folder of them. `segment` is the
+//! form of a segment. `pack` and `append` write one, `sealed` opens it, `verify` checks it. `read` reads
+//! objects, by way of `frame_cache` and `readahead`.
 
 pub mod append;
 pub mod buffers;
@@ -23,19 +24,19 @@ use std::path::{Path, PathBuf};
 
 use crate::id::SegmentId;
 
-/// Where an object's content is: a range of a segment's.
+/// Location of an object's content: a range of a segment's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Location {
     /// The segment.
     pub segment: SegmentId,
-    /// Where it begins in the segment's content, in bytes.
+    /// Beginning in the segment's content, in bytes.
     pub position: u64,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u64,
 }
 
 impl Location {
-    /// Where it ends in the segment's content; of what cannot be, at the end of numbers.
+    /// End in the segment's content; of what cannot be, the end of numbers.
     pub fn end(&self) -> u64 {
         self.position.saturating_add(self.size)
     }
@@ -44,31 +45,31 @@ impl Location {
 /// No segment has this number: where what is quarantined is said to be.
 pub const NOWHERE: SegmentId = 0;
 
-/// Why the store could not be read or written.
+/// Reason why the store could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file system.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
-        error: io::Error,
+        /// Cause.
+        source: io::Error,
     },
     /// A segment is not what was written.
     #[error("segment {segment} is damaged at byte {offset}: {reason}")]
     Damaged {
         /// The segment.
         segment: SegmentId,
-        /// Where in its file.
+        /// Offset in its file.
         offset: u64,
-        /// How it was noticed.
+        /// Sign by which the damage was noticed.
         reason: String,
     },
 }
 
 impl StoreError {
     pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> Self + use<'_> {
-        move |error| Self::File { path: path.to_owned(), error }
+        move |source| Self::File { path: path.to_owned(), source }
     }
 }

@@ -25,7 +25,7 @@ struct Slice {
     length: usize,
 }
 
-/// Where the contents of objects of these sizes begin, and where the last one ends.
+/// Lays objects of these sizes out. Returns where their contents begin, and where the last one ends.
 ///
 /// Small ones follow each other. One that fills a frame begins with a new one, so that aligned
 /// reads of it touch no frame more than they must; what is left empty before it compresses to
@@ -43,7 +43,7 @@ fn lay_out(sizes: &[u64]) -> (Vec<u64>, u64) {
     (positions.collect(), end)
 }
 
-/// Which parts of objects at these positions and of these sizes are in each frame.
+/// Cuts objects at these positions and of these sizes into the parts that are in each frame.
 fn cut(positions: &[u64], sizes: &[u64]) -> Vec<Vec<Slice>> {
     let mut frames = Vec::new();
     for (object, (position, size)) in positions.iter().zip(sizes).enumerate() {
@@ -66,9 +66,9 @@ fn cut(positions: &[u64], sizes: &[u64]) -> Vec<Vec<Slice>> {
 /// A segment that is sealed and not yet in the catalog.
 #[derive(Debug)]
 pub struct SealedSegment {
-    /// Its number.
+    /// Number.
     pub id: SegmentId,
-    /// Its length in bytes.
+    /// Length in bytes.
     pub bytes: u64,
     /// Digest of all its bytes.
     pub digest: Digest,

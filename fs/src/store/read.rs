@@ -1,7 +1,7 @@
 //! Reading objects from sealed segments.
 //!
-//! What a frame's compressed bytes leave in the page cache is given back once the frame is decoded: its
-//! content goes there as the mount's.
+//! Compressed bytes leave the page cache once their frame is decoded: its content goes there as the
+//! mount's.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -64,8 +64,9 @@ struct Shared {
     segments: Arc<dyn Segments>,
     open: RwLock<HashMap<SegmentId, Arc<Segment>>>,
     cache: FrameCache,
-    /// For frames in the cache, and for content that is joined from several.
+    /// Buffers for frames in the cache.
     frames: Arc<Buffers>,
+    /// Buffers for content that is joined from several frames.
     joined: Arc<Buffers>,
     decoded: AtomicU64,
 }

@@ -1,4 +1,4 @@
-//! What to decode ahead of its reader. Pure.
+//! Readahead: which frames to decode ahead of their reader. Pure.
 //!
 //! A segment's content is in the order in which imports read it, so the frames after the one that
 //! a small object is read from are the next. (Of large ones, such as libraries, which are mapped, the

@@ -68,7 +68,7 @@ impl Segment {
     /// Reads a frame and decodes it to the end of `content`.
     pub fn frame(&self, number: u32, content: &mut Vec<u8>) -> Result<(), StoreError> {
         thread_local! {
-            /// One a thread: what was read last does not matter.
+            /// Buffer of the thread, with whatever was read last.
             static COMPRESSED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
         let damaged = |offset, reason| StoreError::Damaged { segment: self.id, offset, reason };
@@ -85,7 +85,7 @@ impl Segment {
                 io::ErrorKind::UnexpectedEof => {
                     damaged(offset, "the file ends before its frame".to_owned())
                 }
-                _ => StoreError::File { path: self.path.clone(), error },
+                _ => StoreError::at(&self.path)(error),
             })?;
             segment::decode_frame(frame, self.directory.frame_content(number), content)
                 .map_err(|reason| damaged(offset, reason))

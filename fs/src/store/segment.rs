@@ -42,12 +42,12 @@ pub fn header() -> [u8; HEADER_BYTES] {
     bytes
 }
 
-/// Whether bytes start with the header of a segment that this program reads.
+/// True if bytes start with the header of a segment that this program reads.
 pub fn has_header(bytes: &[u8]) -> bool {
     bytes.get(..HEADER_BYTES) == Some(&header())
 }
 
-/// Where a segment's frames are.
+/// Offsets of a segment's frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
     /// Bytes of content.
@@ -69,7 +69,7 @@ impl Directory {
         Self { content, offsets }
     }
 
-    /// What a segment ends with.
+    /// Encodes the end of a segment.
     pub fn encode(&self) -> Vec<u8> {
         let lengths = self.offsets.windows(2).map(|pair| pair[1] - pair[0]);
         let narrow = |length| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
@@ -157,7 +157,7 @@ impl FrameWriter {
 /// where that fails; the error says how the frame is damaged.
 pub fn decode_frame(frame: &[u8], expected: usize, content: &mut Vec<u8>) -> Result<(), String> {
     thread_local! {
-        /// One a thread: making one costs a good part of decoding a frame.
+        /// Decompressor of the thread: making one costs a good part of decoding a frame.
         static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
     }
     let decoded = DECOMPRESSOR.with_borrow_mut(|kept| {

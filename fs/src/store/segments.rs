@@ -65,10 +65,10 @@ pub enum Advice {
 /// Something in the place of segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Its name for messages.
+    /// Name for messages.
     pub path: PathBuf,
-    /// Its number, if it is a sealed segment.
+    /// Number, if it is a sealed segment.
     pub segment: Option<SegmentId>,
-    /// Its length in bytes.
+    /// Length in bytes.
     pub bytes: u64,
 }

@@ -1,4 +1,4 @@
-//! What is stored compared with the archives that it is of.
+//! Stored distributions compared with the archives that they are of.
 
 use std::collections::BTreeSet;
 use std::io::Read;

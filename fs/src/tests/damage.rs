@@ -66,7 +66,7 @@ fn repair(store: &Store) -> Repaired {
     repair_with(&store.repository, &installed, &store.shown, &mut |_| {}).unwrap()
 }
 
-/// What was asked for with the digests of fewer wheels than its lock lists.
+/// Requirements with the digests of fewer wheels than their lock lists.
 #[test]
 fn an_environment_of_some_of_a_locks_wheels_is_sound_and_repaired() {
     let store = Store::new();

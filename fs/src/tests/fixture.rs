@@ -82,7 +82,7 @@ impl Store {
         (Self { folder, repository, shown }, segments)
     }
 
-    /// What the next start finds.
+    /// Opens the repository again, as the next start does.
     pub fn restart(self) -> Self {
         let Self { folder, repository, shown } = self;
         drop((repository, shown));
@@ -98,7 +98,7 @@ impl Store {
         self.add_as(name, packages, Requirements::default())
     }
 
-    /// The same, where it was asked for like this.
+    /// Variant of [`Self::add`] with requirements.
     pub fn add_as(
         &self,
         name: &str,
@@ -220,7 +220,7 @@ fn open_with(folder: &Path, segments: Arc<dyn Segments>) -> Repository {
     Repository::open_with(&state, &cache, uv, mount, IndexOptions::default(), segments).unwrap()
 }
 
-/// What an environment of packages has.
+/// Files of an environment of packages.
 pub fn tree(packages: &BTreeSet<Package>) -> Tree {
     packages.iter().flat_map(|package| files(*package)).collect()
 }

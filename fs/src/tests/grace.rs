@@ -1,4 +1,4 @@
-//! What is out of reach has its whole grace period, each time, and keeps what it is made of.
+//! Grace periods: whole each time, and with all that something out of reach is made of.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

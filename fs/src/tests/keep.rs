@@ -1,4 +1,4 @@
-//! What is kept although nothing that is published has it.
+//! Things that are kept although nothing that is published has them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

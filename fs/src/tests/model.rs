@@ -50,7 +50,7 @@ fn changes() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// What should be there.
+/// Model of what should be there.
 #[derive(Default)]
 struct Model {
     environments: BTreeMap<String, BTreeSet<Package>>,

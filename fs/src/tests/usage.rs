@@ -1,4 +1,4 @@
-//! What is used is what is on disk.
+//! Usage: what is used is what is on disk.
 
 use super::fixture::{Store, tree};
 use crate::gc::disk::Disk;

@@ -17,10 +17,10 @@ const EPOCH_SECONDS: u64 = 315_619_200;
 /// names. It is below the environments so that whoever has those mounted elsewhere has it too.
 pub const SHOWN_FOLDER: &str = "envs/.views";
 
-/// Its name among the environments: none of theirs begins with a dot.
+/// Name among the environments: none of theirs begins with a dot.
 pub const SHOWN_NAME: &str = ".views";
 
-/// What a node is to the kernel.
+/// Kind of a node to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// A folder.
@@ -36,7 +36,7 @@ pub enum FileKind {
 pub struct Attributes {
     /// Inode number.
     pub inode: u64,
-    /// What it is.
+    /// Kind of the node.
     pub kind: FileKind,
     /// Size in bytes.
     pub size: u64,
@@ -44,7 +44,7 @@ pub struct Attributes {
     pub mode: u16,
     /// Number of links.
     pub links: u32,
-    /// When it was last modified.
+    /// Time of the last modification.
     pub modified: SystemTime,
 }
 

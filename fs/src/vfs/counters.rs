@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What the kernel can ask.
+/// Operation that the kernel can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     Lookup,
@@ -40,7 +40,7 @@ const NAMES: [(Operation, &str); 13] = [
     (Operation::ReadBytes, "read-bytes"),
 ];
 
-/// How often each operation was asked for.
+/// Counts of operations that were asked for.
 #[derive(Debug, Default)]
 pub struct Counters([AtomicU64; NAMES.len()]);
 

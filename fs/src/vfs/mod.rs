@@ -16,7 +16,7 @@ use crate::id::ObjectId;
 use crate::store::StoreError;
 use crate::view::index::IndexError;
 
-/// Why an operation failed.
+/// Reason why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum VfsError {
     /// There is no such node.
@@ -33,14 +33,14 @@ pub enum VfsError {
     Index(#[from] IndexError),
     /// The thread that reads ahead cannot be started.
     #[error("starting the thread that reads ahead: {0}")]
-    Readahead(io::Error),
+    Readahead(#[source] io::Error),
     /// A view's index is not there or is damaged.
     #[error("the index of view {0} cannot be read")]
     Unreadable(String),
     /// An object is quarantined.
     #[error("object {0} is damaged and quarantined")]
     Quarantined(ObjectId),
-    /// What is published cannot be read.
+    /// The published names cannot be read.
     #[error("reading what is published: {0}")]
-    Published(io::Error),
+    Published(#[source] io::Error),
 }

@@ -36,11 +36,11 @@ const OWN_OFFSETS: u64 = 2;
 /// An entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryEntry {
-    /// Its offset in the listing, which goes on after it.
+    /// Offset in the listing, which goes on after it.
     pub offset: u64,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// What it is.
+    /// Attributes of the node.
     pub attributes: Attributes,
 }
 
@@ -122,7 +122,7 @@ impl Vfs {
         inode.map(|inode| attributes(&world, inode)).transpose()
     }
 
-    /// Which folder of which view a number is, for the prefetcher; `None` where there is nothing to
+    /// Tells the prefetcher which folder of which view a number is; `None` if there is nothing to
     /// read ahead of.
     pub fn entered(&self, folder: u64, thread: u32) -> Option<Entered> {
         let Some(Inode::Node { number, is_named }) = Inode::decode(folder) else { return None };
@@ -160,7 +160,7 @@ impl Vfs {
         entries.collect()
     }
 
-    /// Where a link leads.
+    /// Returns the target of a link.
     pub fn link(&self, inode: u64) -> Result<String, VfsError> {
         let world = self.world();
         match Inode::decode(inode) {
@@ -191,7 +191,7 @@ impl Vfs {
         }
     }
 
-    /// How often each operation was asked for, and what that has cost.
+    /// Counts of operations that were asked for, and of what they have cost.
     pub fn counted(&self) -> BTreeMap<String, u64> {
         let mut counted = self.counters.snapshot();
         counted.insert("decoded-frames".to_owned(), self.reader.decoded());
@@ -230,7 +230,7 @@ impl Vfs {
         let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
         let is_damage = match error {
             StoreError::Damaged { .. } => true,
-            StoreError::File { error, .. } => is_missing(error),
+            StoreError::File { source, .. } => is_missing(source),
         };
         let mut suspects = self.suspects.lock();
         if is_damage && suspects.len() < MOST_SUSPECTS {

@@ -1,4 +1,4 @@
-//! What the mount shows at one moment: names, and every view whose index is there.
+//! Names and views that the mount shows at one moment.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -17,13 +17,13 @@ use crate::view::inode::{DISTS, ENVS, Inode, SHOWN, VIEWS};
 /// A moment's views and names. Never changed: a new publication makes a new one.
 #[derive(Debug, Default)]
 pub struct World {
-    /// What is published; where that could not be read, why.
+    /// Published names, if they could be read.
     published: Option<Published>,
-    /// By digest, and so by name.
+    /// Views by digest, and so by name.
     views: HashMap<String, View>,
-    /// By first node number: whose a node is.
+    /// Indexes by the numbers of their first nodes, which tell whose a node is.
     by_number: BTreeMap<u64, Arc<Index>>,
-    /// Where each object is: some index that has it, and the place there.
+    /// Objects: for each some index that has it, and the slot there.
     objects: HashMap<ObjectId, (Arc<Index>, u32)>,
 }
 
@@ -37,7 +37,7 @@ struct View {
 /// Tells a file from one that has taken its place: number and change time.
 type Identity = (u64, i64, i64);
 
-/// What another moment shows otherwise, as far as the kernel may remember it.
+/// Difference between two moments, as far as the kernel may remember it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Change {
     /// Inodes of folders, and names in them that mean something else now, or nothing.
@@ -47,7 +47,7 @@ pub struct Change {
 }
 
 impl World {
-    /// What is in the folder `views` now; what `earlier` has mapped is not read again unless another
+    /// Loads what is in the folder `views` now. What `earlier` has mapped is not read again unless another
     /// file is in its place. Where the names cannot be read, only what is known by number is shown.
     pub fn load(views: &Path, earlier: &Self) -> Result<Self, VfsError> {
         let published = match Published::read(views) {
@@ -110,7 +110,7 @@ impl World {
         self.by_number.insert(index.first_number(), index);
     }
 
-    /// What is published.
+    /// Returns what is published.
     pub fn published(&self) -> Result<&Published, VfsError> {
         self.published.as_ref().ok_or_else(|| {
             VfsError::Published(io::Error::new(io::ErrorKind::InvalidData, "it is damaged"))
@@ -139,7 +139,7 @@ impl World {
         self.view(digest).filter(|index| view_name(digest, index.first_number()) == name)
     }
 
-    /// Whose node a number is, and which.
+    /// Finds whose node a number is, and which.
     pub fn node(&self, number: u64) -> Option<(&Index, u32)> {
         let (first, index) = self.by_number.range(..=number).next_back()?;
         let node = u32::try_from(number - first).ok().filter(|node| *node < index.count())?;
@@ -151,7 +151,7 @@ impl World {
         self.objects.get(&id).map(|(index, slot)| (index.as_ref(), *slot))
     }
 
-    /// How many folders a folder has in it.
+    /// Counts the folders in a folder.
     pub fn count_folders(index: &Index, first: u32, count: u32) -> u32 {
         let folders = (first..first.saturating_add(count))
             .filter(|node| matches!(index.kind(*node), Some(Kind::Folder { .. })));
@@ -164,7 +164,7 @@ impl World {
         locations.map(|location| location.segment).collect()
     }
 
-    /// What this moment shows otherwise than an earlier one; nothing where it only shows more.
+    /// Compares this moment with an earlier one; `None` if it only shows more.
     pub fn change_from(&self, earlier: &Self) -> Option<Change> {
         let is_same = |(digest, before): (&String, &View)| {
             self.views.get(digest).is_some_and(|now| now.file == before.file)

@@ -25,7 +25,7 @@ pub fn compile(
     builder.finish(first_number, trace)
 }
 
-/// How many nodes a view has: one for each entry and each folder, the root included.
+/// Counts the nodes of a view: one for each entry and each folder, the root included.
 pub fn count_nodes(entries: &BTreeMap<String, ViewEntry>) -> u64 {
     Folder::of(entries).count()
 }
@@ -59,11 +59,17 @@ impl<'a> Folder<'a> {
     }
 
     /// Children of both sorts in the order of their names.
-    fn children(&self) -> BTreeMap<&'a str, Result<&Folder<'a>, &'a ViewEntry>> {
-        let folders = self.folders.iter().map(|(name, folder)| (*name, Ok(folder)));
-        let others = self.others.iter().map(|(name, content)| (*name, Err(*content)));
+    fn children(&self) -> BTreeMap<&'a str, Child<'_, 'a>> {
+        let folders = self.folders.iter().map(|(name, folder)| (*name, Child::Folder(folder)));
+        let others = self.others.iter().map(|(name, content)| (*name, Child::Other(content)));
         folders.chain(others).collect()
     }
+}
+
+/// A child of a folder.
+enum Child<'f, 'a> {
+    Folder(&'f Folder<'a>),
+    Other(&'a ViewEntry),
 }
 
 #[derive(Default)]
@@ -76,7 +82,7 @@ struct Builder {
     copies: HashSet<(ObjectId, bool, u32)>,
 }
 
-/// Whether a file is a shared library by its name: `x.so`, `x.so.1`. The loader tells one from another
+/// True if a file is a shared library by its name: `x.so`, `x.so.1`. The loader tells one from another
 /// by its inode: it gives two paths of one inode the same state, and one path two states where its
 /// inode has changed. So which copy of its content a library is follows from its path alone.
 fn is_loadable(name: &str) -> bool {
@@ -85,7 +91,7 @@ fn is_loadable(name: &str) -> bool {
         && parts.all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Which copy of its content a shared library is, by where it is among packages, whatever the
+/// Number of a shared library's copy of its content, by where it is among packages, whatever the
 /// interpreter.
 fn copy_at(path: &str) -> u32 {
     const PACKAGES: &str = "/site-packages/";
@@ -110,11 +116,11 @@ impl Builder {
             self.nodes[number].count = narrow(children.len()).into();
             for (name, child) in children {
                 match child {
-                    Ok(folder) => {
+                    Child::Folder(folder) => {
                         waiting.push_back((self.nodes.len(), format!("{path}{name}/"), folder));
                         self.add_node(name, FOLDER, false, 0, 0);
                     }
-                    Err(ViewEntry::File { object, executable }) => {
+                    Child::Other(ViewEntry::File { object, executable }) => {
                         let copy = if is_loadable(name) {
                             self.copy(*object, *executable, copy_at(&format!("{path}{name}")))
                         } else {
@@ -123,10 +129,10 @@ impl Builder {
                         let object = self.add_object(*object, locations);
                         self.add_node(name, FILE, *executable, object, copy);
                     }
-                    Err(ViewEntry::Empty { executable }) => {
+                    Child::Other(ViewEntry::Empty { executable }) => {
                         self.add_node(name, EMPTY, *executable, 0, 0);
                     }
-                    Err(ViewEntry::Link(target)) => {
+                    Child::Other(ViewEntry::Link(target)) => {
                         let at = self.add_name(target);
                         self.add_node(name, LINK, false, at, narrow(target.len()));
                     }

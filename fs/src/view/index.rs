@@ -12,23 +12,23 @@ use crate::store::mapping::Mapping;
 use crate::store::{Location, StoreError};
 use crate::view::inode::COPIES;
 
-/// Why an index cannot be used.
+/// Reason why an index cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// The file system.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It is not what was written.
+    /// The index is not what was written.
     #[error("index {} is damaged: {reason}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// How it was noticed.
+        /// Sign by which the damage was noticed.
         reason: &'static str,
     },
 }
 
-/// What a node is.
+/// Kind of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind<'a> {
     /// A folder; its children are these nodes.
@@ -44,14 +44,14 @@ pub enum Kind<'a> {
         object: ObjectId,
         /// Size in bytes.
         size: u64,
-        /// Whether it may be executed.
+        /// True if it may be executed.
         executable: bool,
         /// Tells copies of the object apart that must not be one file to a loader.
         copy: u32,
     },
     /// A file without content.
     Empty {
-        /// Whether it may be executed.
+        /// True if it may be executed.
         executable: bool,
     },
     /// A symbolic link and where it leads.
@@ -100,7 +100,7 @@ impl Index {
         &self.view
     }
 
-    /// What imports from it read, as [`crate::trace`] writes it; empty where that is not known.
+    /// Trace of its imports, as [`crate::trace`] writes it; empty if it is not known.
     pub fn trace(&self) -> &[u8] {
         let from = self.mapping.len().saturating_sub(self.trace as usize);
         self.mapping.get(from..).unwrap_or_default()
@@ -111,12 +111,12 @@ impl Index {
         self.first_number
     }
 
-    /// How many nodes there are.
+    /// Number of nodes.
     pub fn count(&self) -> u32 {
         self.nodes
     }
 
-    /// What a node is; `None` where there is no such node, or it is not whole.
+    /// Kind of a node; `None` if there is no such node, or it is not whole.
     pub fn kind(&self, node: u32) -> Option<Kind<'_>> {
         let raw = self.raw_nodes().get(node as usize)?;
         let executable = raw.executable != 0;
@@ -175,7 +175,7 @@ impl Index {
         self.raw_objects().iter().zip(0..).map(|(object, number)| (object.id.get(), number))
     }
 
-    /// Where an object is, by its place in this index.
+    /// Location of an object, by its slot in this index.
     pub fn location(&self, object: u32) -> Option<Location> {
         let raw = self.raw_objects().get(object as usize)?;
         Some(Location {

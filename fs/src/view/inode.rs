@@ -14,7 +14,7 @@
 //! 3 << 40 | node << 2 | 2       the name of a distribution, likewise
 //! ```
 //!
-//! What a file's number says is the same in each view that has it at its path: who was shown some of an
+//! A file's number says the same in each view that has it at its path: who was shown some of an
 //! environment and is shown all of it later sees the same files. Objects and nodes are numbered from 1 and
 //! never reuse a number, so neither do inodes.
 
@@ -35,12 +35,12 @@ pub const SHOWN: u64 = 23;
 /// Empty files, by whether they may be executed.
 const EMPTY_FILES: [u64; 2] = [15, 19];
 
-/// Where what tells apart numbers of the same object or node begins.
+/// Bit at which begins what tells apart numbers of the same object or node.
 const VARIANT: u32 = 40;
 /// Numbers of copies are below this.
 pub const COPIES: u32 = 1 << 22;
 
-/// What an inode number says.
+/// Meaning of an inode number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inode {
     /// The root.
@@ -57,14 +57,14 @@ pub enum Inode {
     Shown,
     /// A file without content.
     EmptyFile {
-        /// Whether it may be executed.
+        /// True if it may be executed.
         executable: bool,
     },
     /// A file's content.
     Object {
         /// The object.
         id: ObjectId,
-        /// Whether it may be executed.
+        /// True if it may be executed.
         executable: bool,
         /// Tells copies apart that must not be one file to a loader; 0 where that does not matter.
         copy: u32,
@@ -86,7 +86,7 @@ pub enum Inode {
 }
 
 impl Inode {
-    /// What a number says; `None` where it says nothing.
+    /// Decodes a number; `None` if it is of no inode.
     pub fn decode(number: u64) -> Option<Self> {
         Some(match (number, number & 3) {
             (ROOT, _) => Self::Root,
@@ -114,7 +114,7 @@ impl Inode {
         })
     }
 
-    /// Its number.
+    /// Number.
     pub fn encode(self) -> u64 {
         match self {
             Self::Root => ROOT,

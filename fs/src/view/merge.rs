@@ -1,23 +1,23 @@
-//! What a view holds: pure data, from the lists of its distributions' files.
+//! Content of a view: pure data, from the lists of its distributions' files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::id::ObjectId;
 
-/// What is at a path.
+/// Entry of a view at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ViewEntry {
     /// A file with content.
     File {
-        /// Its object.
+        /// Object.
         object: ObjectId,
-        /// Whether it may be executed.
+        /// True if it may be executed.
         executable: bool,
     },
     /// A file without content.
     Empty {
-        /// Whether it may be executed.
+        /// True if it may be executed.
         executable: bool,
     },
     /// A symbolic link and where it leads.
@@ -32,7 +32,7 @@ pub type Entry = (String, ViewEntry);
 pub struct Part {
     /// `name version`, for messages.
     pub label: String,
-    /// Its files.
+    /// Files.
     pub entries: Vec<Entry>,
 }
 

@@ -19,7 +19,7 @@ use crate::interpreter::Interpreter;
 use crate::store::{Location, NOWHERE};
 use crate::trace::Trace;
 
-/// Why a view could not be made visible.
+/// Reason why a view could not be made visible.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
     /// Distributions that exclude each other.
@@ -32,16 +32,16 @@ pub enum ViewError {
     #[error("the catalog knows no view {0}")]
     Unknown(String),
     /// The file system.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
-        error: io::Error,
+        /// Cause.
+        source: io::Error,
     },
 }
 
-/// What is at each path of a view, and where its objects are.
+/// Entries of a view by path, and where its objects are.
 type Laid = (BTreeMap<String, ViewEntry>, HashMap<ObjectId, Location>);
 
 /// The views of a catalog, in a folder.
@@ -106,7 +106,7 @@ impl Views<'_> {
         Ok(compile(&entries, &locations, first_node, &trace))
     }
 
-    /// What imports from a view of these distributions read; empty where none was seen.
+    /// Makes the trace of a view of these distributions; empty if no import was seen.
     fn trace(
         &self,
         distributions: &[StoredDistribution],
@@ -184,5 +184,5 @@ pub fn own_view(digest: &str) -> String {
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> ViewError + use<'_> {
-    move |error| ViewError::File { path: path.to_owned(), error }
+    move |source| ViewError::File { path: path.to_owned(), source }
 }

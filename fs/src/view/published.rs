@@ -1,4 +1,4 @@
-//! Which names the mount shows: a small file that the supervisor replaces and the mount rereads.
+//! Names that the mount shows: a small file that the supervisor replaces and the mount rereads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,7 +12,7 @@ use crate::id::Digest;
 /// The names in the mount's folders, and the view behind each.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
-    /// Raised by every change: the folders' modification time in seconds after the mount's epoch,
+    /// Number that every change raises: the folders' modification time in seconds after the mount's epoch,
     /// so that interpreters which have listed them notice.
     pub generation: u64,
     /// Name of each environment, digest of its view.
@@ -55,7 +55,7 @@ impl Published {
         }
     }
 
-    /// Whether it shows what another does, whatever either remembers.
+    /// True if it shows what another does, whatever either remembers.
     pub fn shows_the_same(&self, other: &Self) -> bool {
         (self.generation, &self.envs, &self.dists) == (other.generation, &other.envs, &other.dists)
     }
@@ -94,18 +94,18 @@ pub fn recently_changed(state: &Path) -> io::Result<Vec<String>> {
     Ok(Published::read(&state.join("views"))?.changed)
 }
 
-/// What a distribution is called in the mount's folder of them.
+/// Name of a distribution in the mount's folder of them.
 pub fn distribution_name(name: &str, version: &str, digest: &str) -> String {
     format!("{name}-{version}-{}", &digest[..16.min(digest.len())])
 }
 
-/// What the folder of views calls a view, by its digest and the number of its first node: no name there
+/// Name of a view in the folder of views, by its digest and the number of its first node: no name there
 /// ever means something else.
 pub fn view_name(digest: &str, first_number: u64) -> String {
     format!("{digest}.{first_number}")
 }
 
-/// Where the index of a view is.
+/// Path of a view's index.
 pub fn index_path(views: &Path, digest: &str) -> PathBuf {
     views.join(format!("{digest}.index"))
 }

@@ -11,7 +11,7 @@ pub struct Address {
     port: u16,
 }
 
-/// Why a text is no address that packages can be taken from.
+/// Reason why a text is no address that packages can be taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Another scheme, or none.

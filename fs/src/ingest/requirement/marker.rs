@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Marker {
     /// All of several hold.
     All(Vec<Marker>),
-    /// One of several holds.
+    /// A disjunction.
     Any(Vec<Marker>),
     /// Two values are compared.
     Compare(Value, &'static str, Value),
@@ -16,7 +16,7 @@ pub enum Marker {
 /// A side of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// What is asked of the environment.
+    /// A variable of the environment.
     Variable(&'static str),
     /// A text without quotes.
     Text(String),
@@ -25,7 +25,7 @@ pub enum Value {
 /// Deepest nesting.
 const DEEPEST: usize = 64;
 
-/// What can be asked of an environment; those with a dot are how it was once written.
+/// Variables of an environment; those with a dot are how it was once written.
 const VARIABLES: [&str; 18] = [
     "python_version",
     "python_full_version",

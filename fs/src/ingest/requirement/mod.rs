@@ -43,7 +43,7 @@ pub struct Requirement {
     pub name: String,
     /// Normalised extras.
     pub extras: BTreeSet<String>,
-    /// Which of the package's archives.
+    /// Archives of the package that suit.
     pub which: Which,
     /// Environments that it is for, where it is not for all.
     pub marker: Option<Marker>,
@@ -51,10 +51,10 @@ pub struct Requirement {
     pub hashes: BTreeSet<String>,
 }
 
-/// Which archives of a package suit.
+/// Archives of a package that suit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Which {
-    /// Those of some versions in an index; all versions where there is no specifier.
+    /// Archives of some versions in an index; of all versions if there is no specifier.
     Versions(VersionSpecifiers),
     /// The one at an address.
     At(Address),
@@ -75,11 +75,11 @@ pub enum Choice {
     Pre,
     /// Everything needs a digest.
     RequireHashes,
-    /// What has no effect here, such as a preference for wheels: nothing else is installed.
+    /// An option without effect here, such as a preference for wheels: nothing else is installed.
     Ignored,
 }
 
-/// Why a line is refused. Its message has the line, so that it can be found.
+/// Reason why a line is refused. Its message has the line, so that it can be found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the line `{}` of the requirements is refused: {reason}", shown(line))]
 pub struct LineError {
@@ -284,7 +284,7 @@ fn read_specifiers(text: &str) -> Result<VersionSpecifiers, String> {
         .map_err(|error| error.to_string().lines().next().unwrap_or("its versions").to_owned())
 }
 
-/// What stands before the options of a requirement, and the digests that these give.
+/// Splits a requirement from its options. Returns it, and the digests that the options give.
 fn split_hashes(line: &str) -> Result<(&str, BTreeSet<String>), String> {
     let begins = |(at, _): &(usize, &str)| line[..*at].ends_with([' ', '\t']);
     let Some((at, _)) = line.match_indices("--").find(begins) else {

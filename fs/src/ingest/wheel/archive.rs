@@ -27,13 +27,13 @@ const WINDOW_BYTES: usize = 32 << 10;
 /// A file in an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its place in the archive.
+    /// Place in the archive.
     index: usize,
-    /// Its path: relative, without empty parts, `.` and `..`.
+    /// Path: relative, without empty parts, `.` and `..`.
     pub path: String,
-    /// Its size in bytes, as the archive says.
+    /// Size in bytes, as the archive says.
     pub size: u64,
-    /// Whether it may be executed.
+    /// True if it may be executed.
     pub executable: bool,
 }
 
@@ -140,12 +140,12 @@ impl Archive {
     }
 }
 
-/// Why a file was not copied.
+/// Reason why a file was not copied.
 #[derive(Debug)]
 pub enum CopyError {
-    /// For what it is.
+    /// A flaw of the entry.
     Flaw(Flaw),
-    /// For where it was to go.
+    /// A failure of the place that it was to go to.
     Sink(io::Error),
 }
 
@@ -158,7 +158,7 @@ impl CopyError {
     }
 }
 
-/// What is wrong with a path that is there more than once.
+/// Fault of a path that is there more than once.
 pub const TWICE: &str = "it is there twice";
 
 /// The name that is in an archive more than once.
@@ -179,7 +179,7 @@ pub fn folders(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(end, _)| &path[..end])
 }
 
-/// Why a path is none that a wheel may have.
+/// Fault of a path that no wheel may have.
 pub fn oddness(path: &str) -> Option<&'static str> {
     if path.chars().any(char::is_control) {
         return Some("its name has control characters");

@@ -1,4 +1,4 @@
-//! Where the files of a wheel belong in an environment, as PEP 427 and 491 have it and uv does it.
+//! Layout of a wheel's files in an environment, as PEP 427 and 491 have it and uv does it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,33 +13,33 @@ use crate::interpreter::Interpreter;
 
 /// Largest file of a wheel's metadata that is read, in bytes.
 const MAX_METADATA: u64 = 64 << 20;
-/// What an installer leaves of its own, whatever a wheel brings of that name: a mark that differs
+/// Files that an installer leaves of its own, whatever a wheel brings of that name: a mark that differs
 /// between two installs of the same wheel, uv's own, and signatures of a RECORD that was changed.
 const LEFT_OUT: [&str; 4] = ["REQUESTED", "uv_cache.json", "RECORD.jws", "RECORD.p7s"];
-/// What an installer writes itself.
+/// Files that an installer writes itself.
 const WRITTEN: [&str; 2] = ["INSTALLER", "RECORD"];
-/// Who has installed it, by what that leaves.
+/// Name of the installer, by what that leaves.
 const INSTALLER: &str = "uv";
 
-/// What is asked of a wheel, and of what its environment looks like.
+/// Expectation of a wheel and its environment.
 #[derive(Debug, Clone)]
 pub struct Expected<'a> {
     /// Normalised name of the distribution.
     pub name: &'a str,
-    /// Its version, where that is known.
+    /// Version, where that is known.
     pub version: Option<&'a str>,
     /// The interpreter that it is installed for.
     pub interpreter: &'a Interpreter,
 }
 
-/// What installing a wheel leaves.
+/// Files that installing a wheel leaves.
 #[derive(Debug)]
 pub struct Layout {
     /// Version, as the wheel says it.
     pub version: String,
-    /// Its files, besides RECORD.
+    /// Files, besides RECORD.
     pub files: Vec<Planned>,
-    /// Where its RECORD is, from the environment's root.
+    /// Path of RECORD from the environment's root.
     pub record: String,
     /// True if the archive's own RECORD may be executed: what takes its place keeps that, as with uv.
     pub is_record_executable: bool,
@@ -50,20 +50,20 @@ pub struct Layout {
 pub struct Planned {
     /// Path from the environment's root.
     pub path: String,
-    /// What RECORD is to call it.
+    /// Path of the file in RECORD.
     pub listed: String,
-    /// What is there.
+    /// Source of the content.
     pub source: FileSource,
-    /// Whether it may be executed.
+    /// True if it may be executed.
     pub executable: bool,
 }
 
-/// What is in a file.
+/// Source of a file's content.
 #[derive(Debug)]
 pub enum FileSource {
-    /// What is in the archive, and what RECORD says of it, if anything.
+    /// Entry of the archive, and what RECORD says of it, if anything.
     Entry(Entry, Option<RecordEntry>),
-    /// The same, with the interpreter in its first line.
+    /// Script of the archive, whose first line is to name the interpreter.
     Script(Entry, Option<RecordEntry>),
     /// A text.
     Text(String),
@@ -128,7 +128,7 @@ impl Layout {
     }
 }
 
-/// What the folder of a distribution's metadata is called, after its name and version.
+/// End of the name of a distribution's folder of metadata, after its name and version.
 const INFO: &str = ".dist-info";
 
 /// The one folder of metadata, which must be of the name and version that are asked for.
@@ -161,7 +161,7 @@ fn dist_info(entries: &[Entry], expected: &Expected<'_>) -> Result<String, Flaw>
     }
 }
 
-/// Whether a name beside packages is that of some distribution's metadata, however it is written.
+/// True if a name beside packages is that of some distribution's metadata, however it is written.
 fn is_info(name: &str) -> bool {
     name.to_lowercase().ends_with(INFO)
 }
@@ -194,22 +194,22 @@ fn check_places(files: &[Planned], record: &str) -> Result<(), Flaw> {
     Ok(())
 }
 
-/// How a wheel's files are placed.
+/// Folders in which a wheel's files are placed.
 struct Placing {
-    /// Where packages are, from the environment's root.
+    /// Folder of packages from the environment's root.
     site: String,
-    /// Where its headers are.
+    /// Folder of headers.
     headers: String,
-    /// Its folder of other files than packages.
+    /// Folder of other files than packages.
     data: String,
-    /// Its folder of metadata.
+    /// Folder of metadata.
     info: String,
     /// The scripts that are written for it.
     points: Vec<EntryPoint>,
 }
 
 impl Placing {
-    /// Where a file belongs; `None` where it is left out.
+    /// Places a file; `None` if it is left out.
     fn place(&self, entry: Entry, line: Option<RecordEntry>) -> Result<Option<Planned>, Flaw> {
         let path = entry.path.clone();
         let own = path.strip_prefix(&*self.info).and_then(|path| path.strip_prefix('/'));
@@ -242,7 +242,7 @@ impl Placing {
         self.planned(&to, FileSource::Entry(entry, line), executable).map(Some)
     }
 
-    /// Whether a script is made from an entry point, of which some wheels have what others' tools have
+    /// True if a script is made from an entry point, of which some wheels have what others' tools have
     /// made.
     fn has_point(&self, script: &str) -> bool {
         let suffixes = [".exe", "-script.py", ".pya"];
@@ -281,7 +281,7 @@ impl Placing {
     }
 }
 
-/// Whether a file is bytecode beside its source, which is made here.
+/// True if a file is bytecode beside its source, which is made here.
 fn is_bytecode(path: &str) -> bool {
     path.strip_suffix(".pyc").is_some() && path.rsplit('/').nth(1) == Some("__pycache__")
 }

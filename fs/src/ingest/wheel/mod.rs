@@ -10,7 +10,7 @@ pub mod tags;
 
 use zip::result::ZipError;
 
-/// Why a wheel is not installed.
+/// Reason why a wheel is not installed.
 #[derive(Debug, thiserror::Error)]
 pub enum Flaw {
     /// The archive.
@@ -19,12 +19,12 @@ pub enum Flaw {
     /// An entry of it.
     #[error("{path:?}: {reason}")]
     Entry {
-        /// Its name.
+        /// Name.
         path: String,
-        /// What is wrong with it.
+        /// Fault that was found.
         reason: String,
     },
-    /// What the wheel says of itself.
+    /// Metadata of the wheel.
     #[error("{0}")]
     Metadata(String),
 }

@@ -3,7 +3,7 @@
 
 use super::Flaw;
 
-/// What a script of a wheel begins with whose interpreter is to be named when it is installed.
+/// Beginning of a wheel's script whose interpreter is to be named when it is installed.
 pub const PLACEHOLDER: &[u8] = b"#!python";
 /// Longest first line of such a script, in bytes.
 const MAX_LINE: usize = 4096;
@@ -25,7 +25,7 @@ pub fn is_reserved(name: &str) -> bool {
 /// A script that a wheel asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryPoint {
-    /// Its name.
+    /// Name.
     pub name: String,
     module: String,
     function: String,
@@ -101,7 +101,7 @@ pub struct Rewriting {
 }
 
 impl Rewriting {
-    /// What is to be written in the place of the next part; `None` where it is not known yet. `Err` where a
+    /// Returns what is to be written in the place of the next part; `None` if it is not known yet. `Err` if a
     /// placeholder has no end.
     pub fn next(&mut self, part: &[u8]) -> Result<Option<Vec<u8>>, &'static str> {
         if self.is_decided {
@@ -127,7 +127,7 @@ impl Rewriting {
         Ok(Some([SHEBANG.as_bytes(), &rest].concat()))
     }
 
-    /// What is left at the end.
+    /// Returns what is left at the end.
     pub fn rest(&mut self) -> Option<Vec<u8>> {
         if self.is_decided {
             return None;

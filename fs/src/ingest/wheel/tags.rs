@@ -1,15 +1,15 @@
-//! Which of several wheels is installed that all fit: the one whose tags say most, as uv and pip have
+//! Preference among wheels that all fit: the one whose tags say most, as uv and pip have
 //! it. uv names those that fit, so nothing is asked here of what the machine has.
 
 use std::cmp::Reverse;
 
-/// How well a wheel fits; the least is the best.
+/// Rank of a wheel that fits; the least is the best.
 type Rank = (u8, u16, u8, Reverse<u32>);
 
-/// What decides between wheels that fit, of which the least is installed.
+/// Order of wheels that fit, of which the least is installed.
 pub type Preference = (Rank, Reverse<(u64, String)>);
 
-/// How a wheel with a file name is preferred for CPython 3.`minor`. `None` where the name is no
+/// Ranks a wheel with a file name for CPython 3.`minor`. `None` if the name is no
 /// wheel's, or for another interpreter.
 pub fn preference(file: &str, minor: u16) -> Option<Preference> {
     let parts: Vec<&str> = file.strip_suffix(".whl")?.split('-').collect();
@@ -57,7 +57,7 @@ fn rank(python: &str, abi: &str, platform: &str, minor: u16) -> Option<Rank> {
     Some((class, age, after, Reverse(platform.unwrap_or(0))))
 }
 
-/// How new a system a platform's tag asks for; `None` of the one that asks for none.
+/// Age of the system that a platform's tag asks for; `None` if it asks for none.
 fn newness(platform: &str) -> Option<u32> {
     let legacy = [("manylinux2014_", 17), ("manylinux2010_", 12), ("manylinux1_", 5)];
     if platform == "any" {

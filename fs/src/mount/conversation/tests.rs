@@ -6,15 +6,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What the other side does when it is asked.
+/// Manner of the other side when it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
     Answers,
-    /// In pieces.
+    /// Answers in pieces.
     Stammers,
     /// After the one who asks has given up, and then goes on as if nothing had been.
     IsLate,
-    /// The same answer again, after the right one.
+    /// Answers rightly, and then once more.
     AnswersTwice,
     /// The answer of the question before.
     AnswersTheOneBefore,
