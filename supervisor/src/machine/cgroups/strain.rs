@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Instance, read_number};
+use super::instance::Instance;
+use crate::machine::files::read_number;
 use crate::machine::pressure::{self, Reading};
 
 /// A limit beyond this is none: v1 writes a number of pages that it cannot count beyond.
