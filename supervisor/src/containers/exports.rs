@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::MsFlags;
 use pipsqueak_kernel::mount::{self, Access};
 
+use crate::machine::files::at;
 use crate::mount::View;
 use crate::mount::mountinfo::{self, Mount, Namespace};
 
@@ -147,8 +148,4 @@ fn make_folder(path: &Path) -> io::Result<()> {
 
 fn unmount_all(path: &Path) -> io::Result<()> {
     mount::detach_all(path).map_err(at(path))
-}
-
-fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + use<'_> {
-    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::engine::Engine;
+use super::error::ContainersError;
+use super::given::Given;
 use super::volumes::Volume;
-use super::{Containers, ContainersError};
 
 /// An answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ struct Question {
 }
 
 /// Answers the question at `path` with the body `text`. Blocks.
-pub fn answer(containers: &Containers, path: &str, text: &[u8], engine: Engine) -> Answer {
+pub fn answer(given: &Given, path: &str, text: &[u8], engine: Engine) -> Answer {
     let question = if text.trim_ascii().is_empty() {
         Ok(Question::default())
     } else {
@@ -40,7 +41,7 @@ pub fn answer(containers: &Containers, path: &str, text: &[u8], engine: Engine) 
         Ok(question) => question,
         Err(error) => return failed(400, &format!("unreadable question: {error}")),
     };
-    match dispatch(containers, path, &question, engine) {
+    match dispatch(given, path, &question, engine) {
         None => failed(404, &format!("{path} is not known")),
         Some(Ok(body)) => Answer { status: 200, body },
         // What Docker's own library for drivers answers; 404 would mean that the question is not known.
@@ -49,7 +50,7 @@ pub fn answer(containers: &Containers, path: &str, text: &[u8], engine: Engine) 
 }
 
 fn dispatch(
-    containers: &Containers,
+    given: &Given,
     path: &str,
     question: &Question,
     engine: Engine,
@@ -58,16 +59,14 @@ fn dispatch(
     Some(match path {
         "/Plugin.Activate" => Ok(json!({ "Implements": ["VolumeDriver"] })),
         "/VolumeDriver.Capabilities" => Ok(json!({ "Capabilities": { "Scope": "local" } })),
-        "/VolumeDriver.Create" => create(containers, question).map(|()| done()),
-        "/VolumeDriver.Remove" => containers.remove_volume(name).map(|()| done()),
-        "/VolumeDriver.Mount" => {
-            containers.mount_volume(name, id, engine).map(|at| place(Some(at)))
-        }
-        "/VolumeDriver.Unmount" => containers.unmount_volume(name, id).map(|()| done()),
-        "/VolumeDriver.Path" => find(containers, name).map(|(_, at)| place(at)),
-        "/VolumeDriver.Get" => find(containers, name)
+        "/VolumeDriver.Create" => create(given, question).map(|()| done()),
+        "/VolumeDriver.Remove" => given.remove_volume(name).map(|()| done()),
+        "/VolumeDriver.Mount" => given.mount_volume(name, id, engine).map(|at| place(Some(at))),
+        "/VolumeDriver.Unmount" => given.unmount_volume(name, id).map(|()| done()),
+        "/VolumeDriver.Path" => find(given, name).map(|(_, at)| place(at)),
+        "/VolumeDriver.Get" => find(given, name)
             .map(|(volume, at)| json!({ "Volume": described(name, &volume, at), "Err": "" })),
-        "/VolumeDriver.List" => containers.volumes().map(|all| {
+        "/VolumeDriver.List" => given.volumes().map(|all| {
             let all = all.into_iter().map(|(name, (volume, at))| described(&name, &volume, at));
             json!({ "Volumes": all.collect::<Vec<_>>(), "Err": "" })
         }),
@@ -75,7 +74,7 @@ fn dispatch(
     })
 }
 
-fn create(containers: &Containers, question: &Question) -> Result<(), ContainersError> {
+fn create(given: &Given, question: &Question) -> Result<(), ContainersError> {
     // Without the option, a volume is of the environment that it is called like.
     let mut environment = &question.name;
     for (option, value) in question.opts.iter().flatten() {
@@ -84,11 +83,11 @@ fn create(containers: &Containers, question: &Question) -> Result<(), Containers
             other => return Err(ContainersError::Option(other.to_owned())),
         }
     }
-    containers.create_volume(&question.name, environment)
+    given.create_volume(&question.name, environment)
 }
 
-fn find(containers: &Containers, name: &str) -> Result<(Volume, Option<PathBuf>), ContainersError> {
-    let found = containers.volumes()?.remove(name);
+fn find(given: &Given, name: &str) -> Result<(Volume, Option<PathBuf>), ContainersError> {
+    let found = given.volumes()?.remove(name);
     found.ok_or_else(|| ContainersError::UnknownVolume(name.to_owned()))
 }
 

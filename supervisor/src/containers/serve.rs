@@ -15,9 +15,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::Containers;
 use super::claim::Claim;
 use super::engine::Engine;
+use super::given::Given;
 use super::protocol::{self, Answer, failed};
 
 /// What engines ask that their answers be in.
@@ -36,10 +36,10 @@ pub struct Driver {
 
 impl Driver {
     /// Serves the socket that was claimed. Only root may connect.
-    pub fn start(claim: Claim, containers: &Arc<Containers>, runtime: &Handle) -> io::Result<Self> {
+    pub fn start(claim: Claim, given: &Arc<Given>, runtime: &Handle) -> io::Result<Self> {
         let _entered = runtime.enter();
         let listener = UnixListener::bind(claim.path())?;
-        let task = runtime.spawn(accept(listener, Arc::downgrade(containers)));
+        let task = runtime.spawn(accept(listener, Arc::downgrade(given)));
         Ok(Self { task: task.abort_handle(), claim })
     }
 
@@ -55,13 +55,13 @@ impl Drop for Driver {
     }
 }
 
-async fn accept(listener: UnixListener, containers: Weak<Containers>) {
+async fn accept(listener: UnixListener, given: Weak<Given>) {
     // Dropped with this task, and the connections with it.
     let mut connections = JoinSet::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                connections.spawn(converse(stream, containers.clone()));
+                connections.spawn(converse(stream, given.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "accepting a container engine");
@@ -72,17 +72,15 @@ async fn accept(listener: UnixListener, containers: Weak<Containers>) {
     }
 }
 
-async fn converse(stream: UnixStream, containers: Weak<Containers>) {
+async fn converse(stream: UnixStream, given: Weak<Given>) {
     let Ok(peer) = stream.peer_cred() else { return };
     let is_root = peer.uid() == 0;
     let engine = Engine::of(peer.pid().unwrap_or(0));
     let service = service_fn(|request: Request<Incoming>| {
-        let (containers, engine) = (containers.upgrade(), engine.as_ref().ok().cloned());
+        let (given, engine) = (given.upgrade(), engine.as_ref().ok().cloned());
         async move {
-            let answer = match (containers, engine) {
-                (Some(containers), Some(engine)) if is_root => {
-                    respond(request, containers, engine).await
-                }
+            let answer = match (given, engine) {
+                (Some(given), Some(engine)) if is_root => respond(request, given, engine).await,
                 (Some(_), _) => failed(403, "only root may ask for volumes"),
                 (None, _) => failed(503, "the supervisor is stopping"),
             };
@@ -97,11 +95,7 @@ async fn converse(stream: UnixStream, containers: Weak<Containers>) {
     }
 }
 
-async fn respond(
-    request: Request<Incoming>,
-    containers: Arc<Containers>,
-    engine: Engine,
-) -> Answer {
+async fn respond(request: Request<Incoming>, given: Arc<Given>, engine: Engine) -> Answer {
     if request.method() != Method::POST {
         return failed(405, "questions are sent with POST");
     }
@@ -114,7 +108,7 @@ async fn respond(
     };
     // Of its own, so that an engine that goes away does not cut a change off half-way.
     let answered = tokio::task::spawn_blocking(move || {
-        let answer = protocol::answer(&containers, &path, &text, engine);
+        let answer = protocol::answer(&given, &path, &text, engine);
         if answer.status != 200 {
             tracing::warn!(path, answer = %answer.body, "a container engine's question failed");
         }

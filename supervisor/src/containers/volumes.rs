@@ -13,6 +13,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
+use crate::machine::files::at;
 
 /// How long a mount by an engine that has ended is believed without being seen in a container: the
 /// time between an engine's question and the mount in the container that it is making.
@@ -73,9 +74,7 @@ impl Volumes {
                 io::Error::new(io::ErrorKind::InvalidData, message)
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => {
-                return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display())));
-            }
+            Err(error) => return Err(at(&path)(error)),
         };
         Ok(Self { path, volumes })
     }
@@ -110,9 +109,6 @@ impl Volumes {
     }
 
     fn write(&self, volumes: &BTreeMap<String, Volume>) -> io::Result<()> {
-        let failed = |error: io::Error| {
-            io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
-        };
         let text = serde_json::to_vec_pretty(volumes)?;
         let new = self.path.with_extension("new");
         let written = File::create(&new).and_then(|mut file| {
@@ -121,7 +117,7 @@ impl Volumes {
             fs::rename(&new, &self.path)?;
             self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
         });
-        written.map_err(failed)
+        written.map_err(at(&self.path))
     }
 }
 

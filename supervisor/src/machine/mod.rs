@@ -2,4 +2,5 @@
 
 pub mod cgroups;
 mod dynmods;
+pub mod files;
 pub mod pressure;

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+
+use crate::machine::files::at;
+use crate::sync::{Mutex, lock};
 
 /// Tells one start of the machine from another: numbers mean nothing in the next.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
@@ -45,7 +47,7 @@ impl Devices {
 
     /// Writes one down, unless it is there.
     pub fn note(&self, device: u64) -> io::Result<()> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         if known.contains(&device) {
             return Ok(());
         }
@@ -59,7 +61,7 @@ impl Devices {
 
     /// All of them.
     pub fn all(&self) -> BTreeSet<u64> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.known).clone()
     }
 }
 
@@ -67,10 +69,6 @@ impl Devices {
 fn number(line: &str, boot: &str) -> Option<u64> {
     let (of, number) = line.split_once(' ')?;
     (of == boot).then(|| number.parse().ok())?
-}
-
-fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + use<'_> {
-    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

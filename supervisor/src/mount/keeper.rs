@@ -7,22 +7,23 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use pipsqueak::wire::MountStatus;
 use pipsqueak_fs::mount::{Attachment, Order, Report, Role, Served, end_keeper};
 use pipsqueak_fs::{Mounted, ObjectId};
 
-use super::keeper_process::Holder;
+use super::keeper_process::KeeperProcess;
 use super::kept::Store;
 use crate::service::{Service, Stored};
+use crate::sync::{Mutex, lock};
 
 /// The mount and the process that keeps it. When dropped, it is unmounted, or left to the next
 /// supervisor where the service manager keeps its connection.
 #[derive(Debug)]
 pub struct Keeper {
-    holder: Holder,
+    process: KeeperProcess,
     path: PathBuf,
     /// Where the connection is kept beyond this process.
     store: Store,
@@ -60,7 +61,7 @@ impl Keeper {
         let is_over = Arc::new(AtomicBool::new(true));
         let (place, ended) = (path.to_owned(), is_over.clone());
         let what = (&attachment, role, store.orphaned());
-        let holder = Holder::start(&binary, state, path, what, move || {
+        let process = KeeperProcess::start(&binary, state, path, what, move || {
             if !ended.load(Ordering::SeqCst) {
                 tracing::error!(mount = %place.display(), "the mount's keeper has ended");
                 // The service manager may have the connection too, and nobody would serve it as long
@@ -73,15 +74,15 @@ impl Keeper {
         });
         // Where this fails, as with an executable that is broken, those who wait for a mount that was
         // left go on waiting: the service manager tries again.
-        let serving = holder.and_then(|holder| {
-            holder.ask(&Order::Serve)?;
+        let serving = process.and_then(|process| {
+            process.ask(&Order::Serve)?;
             is_over.store(false, Ordering::SeqCst);
             // What was no loss a moment ago, nobody was told of.
-            holder.check()?;
-            Ok(holder)
+            process.check()?;
+            Ok(process)
         });
-        let holder = match serving {
-            Ok(holder) => holder,
+        let process = match serving {
+            Ok(process) => process,
             Err(error) => {
                 is_over.store(true, Ordering::SeqCst);
                 if role == Role::First {
@@ -96,7 +97,7 @@ impl Keeper {
         }
         drop(attachment);
         let (path, ending) = (path.to_owned(), Mutex::default());
-        let keeper = Self { holder, path, store, name, is_over, ending };
+        let keeper = Self { process, path, store, name, is_over, ending };
         if role == Role::Successor {
             // The earlier supervisor may have been killed before it said so.
             keeper.publish(&pipsqueak_fs::recently_changed(state)?)?;
@@ -112,7 +113,7 @@ impl Keeper {
     /// Lets the mount show what the catalog says now, of these names above all. Blocks until it
     /// does.
     pub fn publish(&self, names: &[String]) -> io::Result<()> {
-        match self.holder.ask(&Order::Publish(names.to_vec()))? {
+        match self.process.ask(&Order::Publish(names.to_vec()))? {
             Report::Done => Ok(()),
             other => Err(unexpected(&other)),
         }
@@ -120,7 +121,7 @@ impl Keeper {
 
     /// Objects that readers have found damaged. Blocks.
     pub fn suspects(&self) -> io::Result<Vec<ObjectId>> {
-        match self.holder.ask(&Order::Suspects)? {
+        match self.process.ask(&Order::Suspects)? {
             Report::Suspects(suspects) => Ok(suspects),
             other => Err(unexpected(&other)),
         }
@@ -128,7 +129,7 @@ impl Keeper {
 
     /// What serves the mount and what it was asked. Blocks.
     pub fn status(&self) -> MountStatus {
-        let served = match self.holder.ask(&Order::Status) {
+        let served = match self.process.ask(&Order::Status) {
             Ok(Report::Status(served)) => served,
             _ => Served::default(),
         };
@@ -146,7 +147,7 @@ impl Keeper {
     pub fn stop(&self) -> io::Result<()> {
         self.end(|| {
             self.store.forget();
-            let stopped = self.holder.stop();
+            let stopped = self.process.stop();
             // Where the process had ended before, or was killed.
             Attachment::clear_stale(&self.path).and(stopped)
         })
@@ -156,7 +157,7 @@ impl Keeper {
     ///
     /// For the time when nobody in this process asks anything of it any more.
     pub fn leave(&self) -> io::Result<()> {
-        self.end(|| self.holder.leave())
+        self.end(|| self.process.leave())
     }
 
     /// Takes the connection back for the program that this process becomes, which finds it under this
@@ -166,7 +167,7 @@ impl Keeper {
     pub fn hand_over(&self) -> io::Result<(String, OwnedFd)> {
         let mut handed = None;
         self.end(|| {
-            handed = Some(self.holder.hand_over()?);
+            handed = Some(self.process.hand_over()?);
             Ok(())
         })?;
         let connection = handed.ok_or_else(|| io::Error::other("the mount has ended already"))?;
@@ -175,7 +176,7 @@ impl Keeper {
 
     /// The first end counts.
     fn end(&self, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let mut is_ended = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_ended = lock(&self.ending);
         if std::mem::replace(&mut *is_ended, true) {
             return Ok(());
         }

@@ -25,12 +25,12 @@ const LINKED: [&str; 3] = ["LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT"];
 
 /// The process.
 #[derive(Debug)]
-pub struct Holder {
+pub struct KeeperProcess {
     conversation: Conversation,
     pidfd: OwnedFd,
 }
 
-impl Holder {
+impl KeeperProcess {
     /// Starts it, with a copy of the connection. When it has ended, `ended` is told.
     pub fn start(
         binary: &Path,

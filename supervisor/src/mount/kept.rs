@@ -5,11 +5,12 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use pipsqueak_fs::mount::{Attachment, DIALECT, Orphaned, TakeOverError};
 
 use crate::service::{Service, ServiceError, Stored};
+use crate::sync::{Mutex, lock};
 
 /// Why a stored descriptor is not taken over.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +78,7 @@ impl Store {
             };
             match fitting {
                 Ok(attachment) => {
-                    *self.name.lock().unwrap_or_else(PoisonError::into_inner) = Some(name);
+                    *lock(&self.name) = Some(name);
                     found = Some(attachment);
                 }
                 Err(reason) => {
@@ -93,7 +94,7 @@ impl Store {
     pub fn keep(&self, attachment: &Attachment) -> Result<(), ServiceError> {
         let name = self.name_of(attachment);
         self.service.keep(&name, attachment.connection())?;
-        *self.name.lock().unwrap_or_else(PoisonError::into_inner) = Some(name);
+        *lock(&self.name) = Some(name);
         Ok(())
     }
 
@@ -104,7 +105,7 @@ impl Store {
 
     /// Has it kept no longer.
     pub fn forget(&self) {
-        let name = self.name.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let name = lock(&self.name).take();
         if let Some(name) = name {
             self.drop_named(&name);
         }

@@ -9,8 +9,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use nix::sys::stat::fstat;
 use pipsqueak_fs::{EMPTY_FOLDER, VIEWS_FOLDER};
@@ -20,7 +20,8 @@ use pipsqueak_kernel::overlay;
 use super::devices::Devices;
 use super::hidden::{HiddenMount, HiddenMounts};
 use super::uses;
-use super::view::{at, lock};
+use crate::machine::files::at;
+use crate::sync::{Mutex, lock};
 
 /// Overlays of the folder of views, the last of which is the one to have: of others files may be mapped.
 #[derive(Debug)]

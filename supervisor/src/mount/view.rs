@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use pipsqueak_fs::VIEWS_FOLDER;
 use pipsqueak_kernel::mount::{self, Access};
@@ -23,6 +23,8 @@ use super::held::held;
 use super::mountinfo::{self, Mount, Namespace};
 use super::overlays::Overlays;
 use super::uses::{self, Places};
+use crate::machine::files::at;
+use crate::sync::{Mutex, lock};
 
 /// Labels of files in an overlay are others than those in the mount, so policies would have to know it.
 const SELINUX: &str = "/sys/fs/selinux/enforce";
@@ -138,12 +140,4 @@ impl View {
         let device = self.overlays.device().unwrap_or(self.device);
         fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (device, self.root))
     }
-}
-
-pub fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + use<'_> {
-    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-}
-
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

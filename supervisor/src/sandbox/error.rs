@@ -90,3 +90,46 @@ pub enum SandboxError {
     #[error("all {0} user numbers for sandboxes are in use; evict some sandboxes")]
     Users(u32),
 }
+
+/// Why a sandbox could not be ended.
+#[derive(Debug, thiserror::Error)]
+pub enum EndError {
+    /// `pidfd_send_signal(2)` to the holder.
+    #[error("killing the holder of sandbox {name}: {source}")]
+    Kill {
+        /// The sandbox.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// poll(2) of the holder's pidfd.
+    #[error("waiting for the end of sandbox {name}: {source}")]
+    Wait {
+        /// The sandbox.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Its processes go on.
+    #[error("the processes of sandbox {name} have not ended within {patience:?} of being killed")]
+    Late {
+        /// The sandbox.
+        name: String,
+        /// Their time.
+        patience: Duration,
+    },
+    /// rmdir(2) of its control group.
+    #[error("removing the control group of sandbox {name}: {source}")]
+    Group {
+        /// The sandbox.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl From<EndError> for io::Error {
+    fn from(error: EndError) -> Self {
+        Self::other(error)
+    }
+}

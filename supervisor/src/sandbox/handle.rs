@@ -1,7 +1,6 @@
 //! A sandbox that was made, as the supervisor holds it, and what is left of it when it is dropped.
 
 use std::fs::File;
-use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -12,7 +11,7 @@ use pipsqueak_kernel::pidfd;
 
 use super::commons::Commons;
 use super::door::Door;
-use super::error::SandboxError;
+use super::error::{EndError, SandboxError};
 use super::exits::Exits;
 use super::order::Standing;
 use super::users::User;
@@ -99,15 +98,9 @@ impl Sandbox {
     }
 
     /// Ends everything in it and waits until nothing of it runs any more. Blocks.
-    pub fn end(self) -> io::Result<()> {
-        pidfd::signal(self.holder(), Signal::SIGKILL)?;
-        if pidfd::wait_end(self.holder(), END_PATIENCE)? {
-            return Ok(());
-        }
-        Err(io::Error::other(format!(
-            "sandbox {} has not ended within {END_PATIENCE:?}",
-            self.name
-        )))
+    pub fn end(self) -> Result<(), EndError> {
+        kill(&self.name, &self.door)?;
+        await_end(&self.name, &self.door, END_PATIENCE)
     }
 }
 
@@ -144,4 +137,19 @@ pub struct Remains {
     pub parent: Option<Arc<Sandbox>>,
     #[expect(dead_code, reason = "held for its drop")]
     pub keeps: Option<Arc<tempfile::TempDir>>,
+}
+
+/// Kills all processes of a sandbox: its holder is the first of its pid namespace.
+pub fn kill(name: &str, door: &Door) -> Result<(), EndError> {
+    pidfd::signal(door.holder(), Signal::SIGKILL)
+        .map_err(|source| EndError::Kill { name: name.to_owned(), source })
+}
+
+/// Waits for the end of a sandbox that was killed.
+pub fn await_end(name: &str, door: &Door, patience: Duration) -> Result<(), EndError> {
+    match pidfd::wait_end(door.holder(), patience) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(EndError::Late { name: name.to_owned(), patience }),
+        Err(source) => Err(EndError::Wait { name: name.to_owned(), source }),
+    }
 }

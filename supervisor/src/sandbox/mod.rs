@@ -25,7 +25,7 @@ mod ushers;
 
 pub use commons::Commons;
 pub use door::Door;
-pub use error::SandboxError;
+pub use error::{EndError, SandboxError};
 pub use exits::{End, Exits};
 pub use handle::Sandbox;
 pub use maker::run as run_maker;

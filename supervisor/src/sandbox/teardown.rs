@@ -1,14 +1,11 @@
 //! Taking sandboxes down: always whole, always in the same order, off everybody's path.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
-use pipsqueak_kernel::pidfd;
-
-use super::handle::Remains;
+use super::error::EndError;
+use super::handle::{Remains, await_end, kill};
 use super::stages::{Noted, Stage, Stages};
 
 /// How long the end of a sandbox is waited for before the next is taken down.
@@ -55,16 +52,14 @@ pub fn run(remains: &Receiver<Option<Remains>>, stages: &Arc<Stages>) {
 }
 
 /// Ends a sandbox. Once this has succeeded, nothing is left of it that uses its user number.
-fn end(remains: &Remains, patience: Duration) -> io::Result<()> {
+fn end(remains: &Remains, patience: Duration) -> Result<(), EndError> {
     let Remains { name, door, group, .. } = remains;
-    pidfd::signal(door.holder(), Signal::SIGKILL)?;
-    // A v1 freezer holds back even that.
+    kill(name, door)?;
+    // After the signal, so that nothing goes on: a v1 freezer holds back even that one.
     if let Err(error) = group.thaw() {
         tracing::debug!(sandbox = name, %error, "thawing a sandbox to end it");
     }
-    if !pidfd::wait_end(door.holder(), patience)? {
-        let text = format!("its processes have not ended within {patience:?} of being killed");
-        return Err(io::Error::new(io::ErrorKind::TimedOut, text));
-    }
-    group.remove()
+    // Before the group is removed, which must have no process.
+    await_end(name, door, patience)?;
+    group.remove().map_err(|source| EndError::Group { name: name.clone(), source })
 }

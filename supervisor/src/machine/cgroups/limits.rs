@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::write;
+use crate::machine::files::write;
 use crate::machine::pressure;
 
 /// The weight of a function's processor time against other groups', in hundredths: the kernel's own

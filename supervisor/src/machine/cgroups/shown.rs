@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
+use super::group::Group;
 use super::limits::Controller;
-use super::{Group, with_path};
+use crate::machine::files::at;
 
 /// The folder in which programs look for control groups.
 const ROOT: &str = "/sys/fs/cgroup";
@@ -57,7 +58,7 @@ impl Group {
             Ok(watch)
         };
         let watch: nix::Result<Inotify> = watch();
-        watch.map(|watch| LimitWatch(Some(watch))).map_err(|error| with_path(&error.into(), &path))
+        watch.map(|watch| LimitWatch(Some(watch))).map_err(|error| at(&path)(error.into()))
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use pipsqueak_policy::eviction::Reading;
 
-use super::{Instance, read_number};
+use super::instance::Instance;
+use crate::machine::files::read_number;
 use crate::machine::pressure;
 
 /// A limit beyond this is none: v1 writes a number of pages that it cannot count beyond.
