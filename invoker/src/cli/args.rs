@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use pipsqueak::wire::Network;
 
-pub use flags::Flags;
+pub use flags::{Flags, Places};
 use values::{
     age, concurrency, cpus, named, network, seconds, secret, some_memory, some_payload, some_rate,
     some_tmp, variable,
@@ -25,21 +25,6 @@ pub struct Arguments {
     pub places: Places,
     #[command(subcommand)]
     pub verb: Verb,
-}
-
-/// Which instance is meant.
-#[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Instance")]
-pub struct Places {
-    /// Where environments, functions and downloads are kept [/var/lib/pipsqueak]
-    #[arg(long, global = true, value_name = "DIR")]
-    pub state: Option<PathBuf>,
-    /// Where the supervisor's socket and log are [/run/pipsqueak]
-    #[arg(long, global = true, value_name = "DIR")]
-    pub run: Option<PathBuf>,
-    /// Where packages are mounted [/pipsqueak/packages]
-    #[arg(long, global = true, value_name = "DIR")]
-    pub mount: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

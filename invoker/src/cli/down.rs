@@ -21,7 +21,7 @@ const PATIENCE_SECONDS: u16 = 300;
 
 /// Carries the verb out.
 pub fn run(places: &Places) -> Result<Exit, Failure> {
-    let run = settings::run_folder(places.run.as_deref())?;
+    let run = settings::run_folder(&places.0)?;
     let mut client = Client::connect(&run)?;
     let pid = client.peer_pid();
     // Opened first: once the supervisor has gone, its number may name another process.

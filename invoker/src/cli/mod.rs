@@ -35,7 +35,7 @@ use progress::Meter;
 
 /// Sends one request, shows its progress, and waits for the reply.
 fn ask(places: &Places, request: &Request, mut meter: Meter) -> Result<Reply, Failure> {
-    let run = settings::run_folder(places.run.as_deref())?;
+    let run = settings::run_folder(&places.0)?;
     let mut client = Client::connect(&run)?;
     Ok(client.call(request, &mut |progress| meter.show(progress))?)
 }

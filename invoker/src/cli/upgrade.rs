@@ -10,7 +10,7 @@ use super::{output, up};
 
 /// Carries the verb out.
 pub fn run(places: &Places) -> Result<Exit, Failure> {
-    let run = settings::run_folder(places.run.as_deref())?;
+    let run = settings::run_folder(&places.0)?;
     let mut client = Client::connect(&run)?;
     let Reply::Done { .. } = client.call(&Request::Upgrade, &mut |_| {})? else {
         return Err(Failure::WrongReply);

@@ -43,7 +43,7 @@ fn every_verb_takes_the_place_of_its_instance() {
         "store scrub --rate 50M",
     ] {
         let arguments = parse(&format!("pipsqueak {verb} --run /r --state /s")).unwrap();
-        assert_eq!(arguments.places.run, Some("/r".into()), "{verb}");
+        assert_eq!(arguments.places.0.run, Some("/r".into()), "{verb}");
         assert!(parse(&format!("pipsqueak --run /r {verb}")).is_ok(), "{verb}");
     }
 }

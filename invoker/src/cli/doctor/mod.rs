@@ -6,7 +6,7 @@ mod places;
 mod programs;
 
 pub use kernel::try_namespaces;
-use pipsqueak::settings::{Overrides, Settings};
+use pipsqueak::settings::Settings;
 use serde::Serialize;
 
 use super::args::{Format, Places};
@@ -51,8 +51,7 @@ impl Finding {
 
 /// Carries the verb out.
 pub fn run(places: Places, format: &Format) -> Result<Exit, Failure> {
-    let Places { state, run, mount } = places;
-    let settings = Settings::resolve(Overrides { state, run, mount, ..Overrides::default() })?;
+    let settings = Settings::resolve(places.0)?;
     let findings = examine(&settings);
     if format.json {
         output::json(&findings)?;
