@@ -13,6 +13,8 @@ mod installed;
 mod kind;
 mod logs;
 mod modules;
+#[cfg(test)]
+mod page;
 mod place;
 mod program;
 mod range;
