@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,15 +16,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, pipe2, setsid};
 use pipsqueak::client::{Client, ClientError, socket_path};
 use pipsqueak::process::Process;
-use pipsqueak::settings::{Settings, find_program};
+use pipsqueak::settings::Settings;
 use ready::Word;
 
 use super::args::{Places, Up};
 use super::failure::{Exit, Failure};
-use super::{doctor, output};
-
-/// The supervisor's log, in the folder of its socket.
-pub const LOG: &str = "pipsqueakd.log";
+use super::{doctor, output, supervisor};
 
 /// How long the socket of a supervisor that was killed may take to be gone, or to be another's.
 const END_PATIENCE: Duration = Duration::from_secs(10);
@@ -36,13 +33,13 @@ pub fn run(places: Places, up: Up) -> Result<Exit, Failure> {
     let foreground = up.foreground;
     let settings = Settings::resolve(up.flags.at(places))?;
     refuse_if_running(&settings.run)?;
-    let daemon = find_daemon()?;
+    let program = supervisor::find()?;
     let arguments = settings.flags();
     if foreground {
-        let error = Command::new(&daemon).args(arguments).exec();
-        return Err(Failure::system(format!("starting {}", daemon.display()))(error));
+        let error = Command::new(&program).args(arguments).exec();
+        return Err(Failure::system(format!("starting {}", program.display()))(error));
     }
-    start(&settings, &daemon, arguments)?;
+    start(&settings, &program, arguments)?;
     for line in doctor::missing_limits() {
         output::aside(&format!("warning: {line}"));
     }
@@ -92,29 +89,15 @@ fn refuse_if_running(run: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The supervisor that was installed with this program, or else one on the PATH.
-pub fn find_daemon() -> Result<PathBuf, Failure> {
-    let beside = std::env::current_exe().map(|own| own.with_file_name("pipsqueakd"));
-    if let Ok(path) = beside.and_then(|path| find_program(&path, None)) {
-        return Ok(path);
-    }
-    let search = std::env::var_os("PATH");
-    find_program(Path::new("pipsqueakd"), search.as_deref()).map_err(|_| Failure::Start {
-        exit: Exit::Internal,
-        message: "pipsqueakd is neither beside this program nor on the PATH; install it beside it"
-            .to_owned(),
-    })
-}
-
-fn start(settings: &Settings, daemon: &Path, arguments: Vec<OsString>) -> Result<(), Failure> {
-    let log_path = settings.run.join(LOG);
+fn start(settings: &Settings, program: &Path, arguments: Vec<OsString>) -> Result<(), Failure> {
+    let log_path = settings.run.join(supervisor::LOG);
     let log = open_log(&log_path).map_err(Failure::system(log_path.display().to_string()))?;
     let log_start = log.metadata().map_or(0, |metadata| metadata.len());
     let (reader, writer) = ready_pipe().map_err(Failure::system("making a pipe"))?;
-    let step = || format!("starting {}", daemon.display());
+    let step = || format!("starting {}", program.display());
     let child = Command::new("/proc/self/exe")
         .args(["detach", "--"])
-        .arg(daemon)
+        .arg(program)
         .args(arguments)
         .arg("--ready-fd")
         .arg(writer.as_raw_fd().to_string())
