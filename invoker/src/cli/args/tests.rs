@@ -1,5 +1,7 @@
 //! What is taken and what is refused.
 
+use std::time::Duration;
+
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
