@@ -13,9 +13,9 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand, value_parser};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use pipsqueak::settings::{Overrides, Settings};
+use pipsqueak::settings::{self, Overrides, Settings};
 use pipsqueak_kernel::clone::OneThread;
 use pipsqueak_kernel::descriptor;
 use pipsqueakd::boot::{BootError, Rest};
@@ -64,63 +64,48 @@ enum Command {
 
 #[derive(Args)]
 struct Serve {
-    /// Where environments, functions and downloads are kept
-    #[arg(long)]
-    state: Option<PathBuf>,
-    /// Where the socket is
-    #[arg(long)]
-    run: Option<PathBuf>,
-    /// Where packages are mounted
-    #[arg(long)]
-    mount: Option<PathBuf>,
-    /// Where downloads are kept
-    #[arg(long)]
-    cache: Option<PathBuf>,
-    /// Tiers in use: some of paused,zygote,ssd, or none
-    #[arg(long)]
-    tiers: Option<String>,
-    /// Budget for what is kept in memory
-    #[arg(long)]
-    memory: Option<String>,
-    /// Which paused sandbox is dropped first: lru or greedy-dual
-    #[arg(long)]
-    eviction: Option<String>,
-    /// How long a sandbox runs on after its answer where requests follow each other, in seconds
-    #[arg(long)]
-    linger: Option<String>,
-    /// How many children of one zygote may wait for functions
-    #[arg(long)]
-    spares: Option<String>,
-    /// How many sandboxes of functions may serve at the same time
-    #[arg(long)]
-    sandboxes: Option<String>,
-    /// How many invocations of one function may wait for their turn
-    #[arg(long)]
-    queue: Option<String>,
-    /// How long something must have been out of reach before a collection takes it, in seconds
-    #[arg(long)]
-    grace: Option<String>,
-    /// Most that one function's logs may have on disk
-    #[arg(long)]
-    logs: Option<String>,
-    /// The uv executable
-    #[arg(long)]
-    uv: Option<PathBuf>,
-    /// The interpreter of environments that name none
-    #[arg(long)]
-    python: Option<PathBuf>,
-    /// Socket of Docker's volume driver, or none
-    #[arg(long)]
-    docker_plugin: Option<PathBuf>,
-    /// File that describes environments as CDI devices, or none
-    #[arg(long)]
-    cdi: Option<PathBuf>,
-    /// Addresses of functions whose network is nat
-    #[arg(long)]
-    nat: Option<String>,
+    #[command(flatten)]
+    flags: Flags,
     /// Descriptor that is told when requests are served, or why not
     #[arg(long, hide = true)]
     ready_fd: Option<RawFd>,
+}
+
+/// Flags that say settings, as the table of settings has them.
+struct Flags(Overrides);
+
+impl Args for Flags {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.args(settings::flags().map(|(row, flag)| {
+            let parser = if flag.is_path { value_parser!(PathBuf) } else { value_parser!(String) };
+            Arg::new(row.key)
+                .long(flag.long())
+                .value_name(flag.value_name)
+                .value_parser(parser)
+                .help(row.help)
+        }))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut overrides = Overrides::default();
+        for (row, flag) in settings::flags() {
+            if let Some(text) = matches.get_raw(row.key).and_then(|mut texts| texts.next_back()) {
+                flag.give(&mut overrides, text.to_owned());
+            }
+        }
+        Ok(Self(overrides))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 fn main() -> ExitCode {
@@ -221,33 +206,13 @@ fn serve(serve: Serve) -> ExitCode {
         tracing::warn!(%error, "limiting dumps of this process's memory");
     }
     let mut ready = serve.ready_fd.and_then(|fd| descriptor::inherited(fd).map(File::from).ok());
-    let overrides = Overrides {
-        state: serve.state,
-        run: serve.run,
-        mount: serve.mount,
-        cache: serve.cache,
-        tiers: serve.tiers,
-        memory: serve.memory,
-        eviction: serve.eviction,
-        linger: serve.linger,
-        spares: serve.spares,
-        sandboxes: serve.sandboxes,
-        queue: serve.queue,
-        grace: serve.grace,
-        logs: serve.logs,
-        uv: serve.uv,
-        python: serve.python,
-        docker_plugin: serve.docker_plugin,
-        cdi: serve.cdi,
-        nat: serve.nat,
-    };
     let mut tell = |line: String| {
         // Nobody may be listening: a service manager reads the log.
         if let Some(mut ready) = ready.take() {
             let _ = writeln!(ready, "{line}");
         }
     };
-    let failed = match Settings::resolve(overrides) {
+    let failed = match Settings::resolve(serve.flags.0) {
         Err(error) => (2, error.to_string()),
         Ok(settings) => {
             let runtime =

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::args::{ConfigVerb, Places};
 use super::failure::{Exit, Failure};
-use super::{output, up};
+use super::output;
 
 /// Widest that a key and its value are laid out to, in characters.
 const WIDEST: usize = 50;
@@ -29,9 +29,9 @@ struct Shown {
 pub fn run(places: Places, verb: ConfigVerb) -> Result<Exit, Failure> {
     match verb {
         ConfigVerb::Show { flags, format } => {
-            let flags = up::overrides(places, *flags);
+            let flags = flags.at(places);
             let told = Settings::explain(&flags)?;
-            let run = settings::run_folder(flags.run.as_deref())?;
+            let run = settings::run_folder(&flags)?;
             let running = ask_running(&run)?;
             let shown: Vec<_> = told.into_iter().map(|one| compare(one, &running)).collect();
             if format.json { output::json(&shown) } else { output::print(&describe(&shown)) }

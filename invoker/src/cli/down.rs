@@ -13,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::args::Places;
 use super::failure::{Exit, Failure};
-use super::{output, up};
+use super::{output, supervisor};
 
 /// The supervisor waits for invocations that run, then removes what was installed for sandboxes that
 /// end with it: without the ssd tier that is an environment each.
@@ -21,7 +21,7 @@ const PATIENCE_SECONDS: u16 = 300;
 
 /// Carries the verb out.
 pub fn run(places: &Places) -> Result<Exit, Failure> {
-    let run = settings::run_folder(places.run.as_deref())?;
+    let run = settings::run_folder(&places.0)?;
     let mut client = Client::connect(&run)?;
     let pid = client.peer_pid();
     // Opened first: once the supervisor has gone, its number may name another process.
@@ -54,7 +54,7 @@ fn wait(pidfd: impl AsFd, pid: u32, run: &Path) -> Result<(), Failure> {
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            let log = run.join(up::LOG);
+            let log = run.join(supervisor::LOG);
             return Err(Failure::StillRunning { pid, seconds: PATIENCE_SECONDS, log });
         }
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);

@@ -21,7 +21,7 @@ pub fn run(places: &Places, logs: Logs) -> Result<Exit, Failure> {
         lines: logs.lines,
         request: logs.request,
     };
-    let mut client = Client::connect(&settings::run_folder(places.run.as_deref())?)?;
+    let mut client = Client::connect(&settings::run_folder(&places.0)?)?;
     let mut written = Ok(());
     client.logs(wanted, &mut |records| {
         written = write(&records, logs.json);

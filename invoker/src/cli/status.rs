@@ -4,27 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use pipsqueak::size;
-use pipsqueak::wire::{
-    ChangingSandbox, Reply, Request, SandboxChange, SandboxInfo, SandboxState, Status, Tier,
-};
+use pipsqueak::wire::{ChangingSandbox, SandboxChange, SandboxInfo, SandboxState, Status, Tier};
 
 use super::args::{Format, Places};
 use super::failure::{Exit, Failure};
-use super::progress::Meter;
-use super::{ask, output, zygotes};
+use super::{ask_status, output, zygotes};
 
 /// Carries the verb out.
 pub fn run(places: &Places, format: &Format) -> Result<Exit, Failure> {
     let status = ask_status(places)?;
     if format.json { output::json(&status) } else { output::print(&describe(&status)) }
-}
-
-/// Asks the supervisor for its status.
-pub fn ask_status(places: &Places) -> Result<Status, Failure> {
-    match ask(places, &Request::Status, Meter::still())? {
-        Reply::Status(status) => Ok(status),
-        _ => Err(Failure::WrongReply),
-    }
 }
 
 /// How many requests were made. What else is counted beside them is not requests.

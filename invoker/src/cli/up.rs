@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,15 +16,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, pipe2, setsid};
 use pipsqueak::client::{Client, ClientError, socket_path};
 use pipsqueak::process::Process;
-use pipsqueak::settings::{Overrides, Settings, find_program};
+use pipsqueak::settings::Settings;
 use ready::Word;
 
-use super::args::{Flags, Places, Up};
+use super::args::{Places, Up};
 use super::failure::{Exit, Failure};
-use super::{doctor, output};
-
-/// The supervisor's log, in the folder of its socket.
-pub const LOG: &str = "pipsqueakd.log";
+use super::{doctor, output, supervisor};
 
 /// How long the socket of a supervisor that was killed may take to be gone, or to be another's.
 const END_PATIENCE: Duration = Duration::from_secs(10);
@@ -34,15 +31,15 @@ const TAIL_LINES: usize = 20;
 /// Carries the verb out.
 pub fn run(places: Places, up: Up) -> Result<Exit, Failure> {
     let foreground = up.foreground;
-    let settings = Settings::resolve(overrides(places, up.flags))?;
+    let settings = Settings::resolve(up.flags.at(places))?;
     refuse_if_running(&settings.run)?;
-    let daemon = find_daemon()?;
-    let arguments = daemon_arguments(&settings);
+    let program = supervisor::find()?;
+    let arguments = settings.flags();
     if foreground {
-        let error = Command::new(&daemon).args(arguments).exec();
-        return Err(Failure::system(format!("starting {}", daemon.display()))(error));
+        let error = Command::new(&program).args(arguments).exec();
+        return Err(Failure::system(format!("starting {}", program.display()))(error));
     }
-    start(&settings, &daemon, arguments)?;
+    start(&settings, &program, arguments)?;
     for line in doctor::missing_limits() {
         output::aside(&format!("warning: {line}"));
     }
@@ -60,30 +57,6 @@ pub fn detach(program: &[OsString]) -> Result<Exit, Failure> {
     setsid().map_err(Failure::system("making a session"))?;
     let error = Command::new(name).args(arguments).exec();
     Err(Failure::system(format!("starting {}", name.display()))(error))
-}
-
-/// Flags as overrides of settings.
-pub fn overrides(places: Places, flags: Flags) -> Overrides {
-    Overrides {
-        state: places.state,
-        run: places.run,
-        mount: places.mount,
-        cache: flags.cache,
-        tiers: flags.tiers,
-        memory: flags.memory,
-        eviction: flags.eviction,
-        linger: flags.linger,
-        spares: flags.spares,
-        sandboxes: flags.sandboxes,
-        queue: flags.queue,
-        grace: flags.grace,
-        logs: flags.logs,
-        uv: flags.uv,
-        python: flags.python,
-        docker_plugin: flags.docker_plugin,
-        cdi: flags.cdi,
-        nat: flags.nat,
-    }
 }
 
 fn refuse_if_running(run: &Path) -> Result<(), Failure> {
@@ -116,59 +89,15 @@ fn refuse_if_running(run: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The supervisor that was installed with this program, or else one on the PATH.
-pub fn find_daemon() -> Result<PathBuf, Failure> {
-    let beside = std::env::current_exe().map(|own| own.with_file_name("pipsqueakd"));
-    if let Ok(path) = beside.and_then(|path| find_program(&path, None)) {
-        return Ok(path);
-    }
-    let search = std::env::var_os("PATH");
-    find_program(Path::new("pipsqueakd"), search.as_deref()).map_err(|_| Failure::Start {
-        exit: Exit::Internal,
-        message: "pipsqueakd is neither beside this program nor on the PATH; install it beside it"
-            .to_owned(),
-    })
-}
-
-fn daemon_arguments(settings: &Settings) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = Vec::new();
-    let mut add = |flag: &str, value: OsString| arguments.extend([flag.into(), value]);
-    add("--state", settings.state.clone().into());
-    add("--run", settings.run.clone().into());
-    add("--mount", settings.mount.clone().into());
-    add("--cache", settings.cache.clone().into());
-    add("--tiers", settings.tiers.to_string().into());
-    add("--memory", settings.memory.to_string().into());
-    add("--eviction", settings.eviction.to_string().into());
-    add("--linger", settings.linger.as_secs_f64().to_string().into());
-    add("--spares", settings.spares.to_string().into());
-    add("--sandboxes", settings.sandboxes.to_string().into());
-    add("--queue", settings.queue.to_string().into());
-    add("--grace", settings.grace.as_secs_f64().to_string().into());
-    add("--logs", settings.logs.to_string().into());
-    for (flag, path) in [("--docker-plugin", &settings.docker_plugin), ("--cdi", &settings.cdi)] {
-        add(flag, path.clone().map_or_else(|| "none".into(), Into::into));
-    }
-    if let Some(range) = settings.nat {
-        add("--nat", range.to_string().into());
-    }
-    for (flag, program) in [("--uv", &settings.uv), ("--python", &settings.python)] {
-        if let Some(path) = program {
-            add(flag, path.clone().into());
-        }
-    }
-    arguments
-}
-
-fn start(settings: &Settings, daemon: &Path, arguments: Vec<OsString>) -> Result<(), Failure> {
-    let log_path = settings.run.join(LOG);
+fn start(settings: &Settings, program: &Path, arguments: Vec<OsString>) -> Result<(), Failure> {
+    let log_path = settings.run.join(supervisor::LOG);
     let log = open_log(&log_path).map_err(Failure::system(log_path.display().to_string()))?;
     let log_start = log.metadata().map_or(0, |metadata| metadata.len());
     let (reader, writer) = ready_pipe().map_err(Failure::system("making a pipe"))?;
-    let step = || format!("starting {}", daemon.display());
+    let step = || format!("starting {}", program.display());
     let child = Command::new("/proc/self/exe")
         .args(["detach", "--"])
-        .arg(daemon)
+        .arg(program)
         .args(arguments)
         .arg("--ready-fd")
         .arg(writer.as_raw_fd().to_string())
@@ -249,44 +178,7 @@ fn tail(path: &Path, start: u64) -> String {
 mod tests {
     use std::io::Write;
 
-    use pipsqueak::settings::{Eviction, Index, Secrets, Tiers};
-
     use super::*;
-
-    #[test]
-    fn the_daemon_is_told_every_setting() {
-        let settings = Settings {
-            state: "/s".into(),
-            run: "/r".into(),
-            mount: "/m".into(),
-            cache: "/c".into(),
-            uv: None,
-            python: Some("/p".into()),
-            tiers: Tiers::NONE,
-            memory: 1024,
-            eviction: Eviction::GreedyDual,
-            linger: Duration::from_millis(5),
-            spares: 2,
-            sandboxes: 32,
-            queue: 64,
-            payload_in: 1,
-            payload_out: 1,
-            grace: Duration::from_millis(1500),
-            logs: 1 << 20,
-            docker_plugin: None,
-            cdi: Some("/d.json".into()),
-            fork_safe: Vec::new(),
-            nat: Some("10.11.0.0/20".parse().unwrap()),
-            index: Index::default(),
-            secrets: Secrets::default(),
-        };
-        let line = daemon_arguments(&settings).join(&OsString::from(" "));
-        let expected = "--state /s --run /r --mount /m --cache /c --tiers none --memory 1024 \
-                        --eviction greedy-dual --linger 0.005 --spares 2 --sandboxes 32 --queue 64 \
-                        --grace 1.5 --logs 1048576 --docker-plugin none --cdi /d.json \
-                        --nat 10.11.0.0/20 --python /p";
-        assert_eq!(line, expected);
-    }
 
     #[test]
     fn only_what_the_last_run_wrote_is_shown() {

@@ -6,11 +6,11 @@ use pipsqueak::wire::{Reply, Request};
 
 use super::args::Places;
 use super::failure::{Exit, Failure};
-use super::{output, up};
+use super::{output, supervisor};
 
 /// Carries the verb out.
 pub fn run(places: &Places) -> Result<Exit, Failure> {
-    let run = settings::run_folder(places.run.as_deref())?;
+    let run = settings::run_folder(&places.0)?;
     let mut client = Client::connect(&run)?;
     let Reply::Done { .. } = client.call(&Request::Upgrade, &mut |_| {})? else {
         return Err(Failure::WrongReply);
@@ -25,7 +25,7 @@ pub fn run(places: &Places) -> Result<Exit, Failure> {
         }
         Ok(_) => Err(Failure::WrongReply),
         Err(ClientError::NoSupervisor { .. } | ClientError::Ended | ClientError::Broken(_)) => {
-            let log = run.join(up::LOG);
+            let log = run.join(supervisor::LOG);
             Err(Failure::Start {
                 exit: Exit::Internal,
                 message: format!("the new program did not start: {} tells why", log.display()),

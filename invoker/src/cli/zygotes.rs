@@ -10,7 +10,7 @@ use pipsqueak::wire::{Reply, Request, ZygoteInfo};
 use super::args::{Places, ZygotesVerb};
 use super::failure::{Exit, Failure};
 use super::progress::Meter;
-use super::{ask, output, status};
+use super::{ask, ask_status, output};
 
 /// Modules that are named of one zygote.
 const SHOWN: usize = 6;
@@ -21,10 +21,10 @@ const MOST_BYTES: u64 = 4 << 20;
 pub fn run(places: &Places, verb: ZygotesVerb) -> Result<Exit, Failure> {
     match verb {
         ZygotesVerb::Ls(format) => {
-            let zygotes = status::ask_status(places)?.zygotes;
+            let zygotes = ask_status(places)?.zygotes;
             if format.json { output::json(&zygotes) } else { output::print(&list(&zygotes)) }
         }
-        ZygotesVerb::Tree => output::print(&tree(&status::ask_status(places)?.zygotes)),
+        ZygotesVerb::Tree => output::print(&tree(&ask_status(places)?.zygotes)),
         ZygotesVerb::Export => match ask(places, &Request::ZygotesExport, Meter::still())? {
             Reply::Trees { trees } => output::line(trees),
             _ => Err(Failure::WrongReply),

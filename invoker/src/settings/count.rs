@@ -1,46 +1,112 @@
-//! How many there may be of what there can be many of.
+//! Numbers of what there can be many of.
 
-/// Enough for some hundred starts a second.
-pub(super) const DEFAULT_SPARES: usize = 8;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
+use std::str::FromStr;
 
-/// More than this one waits for longer than anybody wants to.
-pub(super) const DEFAULT_QUEUE: u32 = 256;
+use serde::de::{Deserialize, Deserializer, Error};
+
+use super::error::{SettingsError, Wrong};
+use super::kind::{FlagKind, Kind};
+use super::variables::Variables;
+
+/// More spares than anybody should want: each is a sandbox.
+const MOST_SPARES: usize = 1000;
+
+/// As many sandboxes as there are users for them, less some for zygotes and spares.
+const MOST_SANDBOXES: u32 = 10_000;
+
+/// Each invocation that waits has a connection, of which there are some thousands.
+const MOST_WAITING: u32 = 4000;
 
 /// Functions wait for others most of the time, or one a processor would do.
 const SANDBOXES_PER_PROCESSOR: usize = 16;
 
-/// More than anybody should want: each is a sandbox.
-const MOST_SPARES: u32 = 1000;
+/// A kind of thing that there is a number of.
+pub(super) trait Counted {
+    /// The type of the number.
+    type Number: FromStr + Display + PartialOrd;
 
-/// As many users as sandboxes can have, less some for zygotes and spares.
-const MOST_SANDBOXES: u32 = 10_000;
-
-/// Each has a connection, of which there are some thousands.
-const MOST_WAITING: u32 = 4000;
-
-/// Reads a number of spares.
-pub(super) fn spares(text: &str) -> Result<usize, String> {
-    number(text, "spares", 0, MOST_SPARES).map(|number| number as usize)
+    /// The things.
+    const NAME: &'static str;
+    /// The smallest number.
+    const LEAST: Self::Number;
+    /// The largest number.
+    const MOST: Self::Number;
 }
 
-/// Reads a number of sandboxes that serve at the same time.
-pub(super) fn sandboxes(text: &str) -> Result<u32, String> {
-    number(text, "sandboxes", 1, MOST_SANDBOXES)
+/// Children of one zygote that wait for functions.
+pub(super) enum Spares {}
+
+impl Counted for Spares {
+    type Number = usize;
+
+    const NAME: &'static str = "spares";
+    const LEAST: usize = 0;
+    const MOST: usize = MOST_SPARES;
 }
 
-/// Reads a number of invocations that wait.
-pub(super) fn queue(text: &str) -> Result<u32, String> {
-    number(text, "invocations that wait", 0, MOST_WAITING)
+/// Sandboxes that serve at the same time.
+pub(super) enum Sandboxes {}
+
+impl Counted for Sandboxes {
+    type Number = u32;
+
+    const NAME: &'static str = "sandboxes";
+    const LEAST: u32 = 1;
+    const MOST: u32 = MOST_SANDBOXES;
 }
 
-/// How many sandboxes serve at the same time where that is not said.
+/// Invocations of one function that wait.
+pub(super) enum Queue {}
+
+impl Counted for Queue {
+    type Number = u32;
+
+    const NAME: &'static str = "invocations that wait";
+    const LEAST: u32 = 0;
+    const MOST: u32 = MOST_WAITING;
+}
+
+impl<C: Counted> Kind for C {
+    type Said = C::Number;
+    type Value = C::Number;
+
+    const EXAMPLE: &'static str = "8";
+    const IS_QUOTED: bool = false;
+
+    fn read_file<'de, D: Deserializer<'de>>(from: D) -> Result<C::Number, D::Error> {
+        let number = i64::deserialize(from)?;
+        number_of::<C>(&number.to_string()).map_err(D::Error::custom)
+    }
+
+    fn settle(said: C::Number, _: &Variables) -> Result<C::Number, SettingsError> {
+        Ok(said)
+    }
+
+    fn write(value: &C::Number) -> Option<OsString> {
+        Some(value.to_string().into())
+    }
+}
+
+impl<C: Counted> FlagKind for C {
+    const NAME: &'static str = "N";
+
+    fn read(text: &OsStr) -> Result<C::Number, Wrong> {
+        Ok(number_of::<C>(&text.to_string_lossy())?)
+    }
+}
+
+fn number_of<C: Counted>(text: &str) -> Result<C::Number, String> {
+    let (least, most, things) = (C::LEAST, C::MOST, <C as Counted>::NAME);
+    let number = text.parse().ok().filter(|number| (&least..=&most).contains(&number));
+    number.ok_or_else(|| {
+        format!("`{text}` is no number of {things}: a number from {least} to {most}")
+    })
+}
+
+/// The number of sandboxes that serve at the same time, if nobody says one.
 pub(super) fn default_sandboxes() -> u32 {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     u32::try_from(processors * SANDBOXES_PER_PROCESSOR).unwrap_or(MOST_SANDBOXES)
-}
-
-fn number(text: &str, what: &str, least: u32, most: u32) -> Result<u32, String> {
-    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
-    number
-        .ok_or_else(|| format!("`{text}` is no number of {what}: a number from {least} to {most}"))
 }

@@ -1,7 +1,14 @@
 //! In which order paused sandboxes are dropped.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::str::FromStr;
+
+use serde::de::Deserializer;
+
+use super::error::{SettingsError, Wrong};
+use super::kind::{FlagKind, Kind, parse, parse_file};
+use super::variables::Variables;
 
 /// Which paused sandbox is dropped first where there are too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +44,34 @@ impl fmt::Display for Eviction {
             Self::Lru => "lru",
             Self::GreedyDual => "greedy-dual",
         })
+    }
+}
+
+impl Kind for Eviction {
+    type Said = Self;
+    type Value = Self;
+
+    const EXAMPLE: &'static str = "\"greedy-dual\"";
+    const IS_QUOTED: bool = true;
+
+    fn read_file<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        parse_file(from)
+    }
+
+    fn settle(said: Self, _: &Variables) -> Result<Self, SettingsError> {
+        Ok(said)
+    }
+
+    fn write(value: &Self) -> Option<OsString> {
+        Some(value.to_string().into())
+    }
+}
+
+impl FlagKind for Eviction {
+    const NAME: &'static str = "POLICY";
+
+    fn read(text: &OsStr) -> Result<Self, Wrong> {
+        parse(text)
     }
 }
 

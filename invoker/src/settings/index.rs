@@ -1,10 +1,14 @@
-//! Where packages are.
+//! The indexes of packages.
 
+use std::ffi::OsString;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-/// Where packages are. Addresses may hold credentials, so they are not printed.
+use super::kind::list;
+use super::variables::Variables;
+
+/// The indexes of packages. Addresses may hold credentials, so they are not printed.
 #[derive(Clone, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Index {
@@ -17,6 +21,28 @@ pub struct Index {
     /// Further hosts that downloads may reach, wherever they are: `HOST` or `HOST:PORT`.
     #[serde(deserialize_with = "hosts")]
     pub hosts: Vec<String>,
+}
+
+impl Index {
+    /// These indexes, as they are.
+    pub(super) fn settle(self, _: &Variables) -> Self {
+        self
+    }
+
+    /// The address in the place of PyPI's, without credentials.
+    pub(super) fn write_url(&self) -> Option<OsString> {
+        self.url.as_deref().map(|url| without_credentials(url).into())
+    }
+
+    /// The further indexes, without credentials.
+    pub(super) fn write_extra(&self) -> OsString {
+        list(self.extra.iter().map(|url| without_credentials(url)))
+    }
+
+    /// The further hosts.
+    pub(super) fn write_hosts(&self) -> OsString {
+        list(self.hosts.iter().cloned())
+    }
 }
 
 impl fmt::Debug for Index {
@@ -49,4 +75,15 @@ fn address<E: Error>(text: String) -> Result<String, E> {
         return Ok(text);
     }
     Err(E::custom("an index has an address that begins with https:// or http://"))
+}
+
+fn without_credentials(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    // What follows the path may be a token.
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    match host.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://****@{host}{path}"),
+        None => format!("{scheme}://{host}{path}"),
+    }
 }

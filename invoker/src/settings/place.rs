@@ -3,16 +3,105 @@
 //! Lists of mounts, processes and connections are compared with paths of settings, and have no symbolic
 //! links in them.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+
+use serde::de::{Deserialize, Deserializer, Error};
+
+use super::error::{SettingsError, Wrong};
+use super::kind::{FlagKind, Kind};
+use super::variables::Variables;
 
 /// Links that one path may lead over, as for the kernel.
 const MOST_LINKS: u32 = 40;
 
+/// The word that turns off what a path would name.
+const NONE: &str = "none";
+
+/// The path of a folder.
+pub(super) enum Folder {}
+
+impl Kind for Folder {
+    type Said = PathBuf;
+    type Value = PathBuf;
+
+    const EXAMPLE: &'static str = "\"/folder\"";
+    const IS_QUOTED: bool = true;
+
+    /// The file is read from any working directory, so that a relative path means nothing in it.
+    fn read_file<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        let path = PathBuf::deserialize(from)?;
+        if !path.is_absolute() {
+            return Err(D::Error::custom(format!("`{}` is not an absolute path", path.display())));
+        }
+        Ok(path)
+    }
+
+    fn settle(said: PathBuf, _: &Variables) -> Result<PathBuf, SettingsError> {
+        Ok(canonical(&absolute(said)?))
+    }
+
+    fn write(value: &PathBuf) -> Option<OsString> {
+        Some(value.into())
+    }
+}
+
+impl FlagKind for Folder {
+    const NAME: &'static str = "DIR";
+    const IS_PATH: bool = true;
+
+    fn read(text: &OsStr) -> Result<PathBuf, Wrong> {
+        Ok(text.into())
+    }
+}
+
+/// The path of a file that `none` turns off.
+pub(super) enum PathOrNone {}
+
+impl Kind for PathOrNone {
+    type Said = Option<PathBuf>;
+    type Value = Option<PathBuf>;
+
+    const EXAMPLE: &'static str = "\"/file\"";
+    const IS_QUOTED: bool = true;
+
+    fn read_file<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+        let path = PathBuf::deserialize(from)?;
+        if !path.is_absolute() && path != Path::new(NONE) {
+            let shown = path.display();
+            let reason = format!("`{shown}` is neither an absolute path nor `none`");
+            return Err(D::Error::custom(reason));
+        }
+        Ok(Some(path).filter(|path| path != Path::new(NONE)))
+    }
+
+    fn settle(said: Option<PathBuf>, _: &Variables) -> Result<Option<PathBuf>, SettingsError> {
+        said.map(absolute).transpose()
+    }
+
+    fn write(value: &Option<PathBuf>) -> Option<OsString> {
+        Some(value.as_ref().map_or_else(|| NONE.into(), Into::into))
+    }
+}
+
+impl FlagKind for PathOrNone {
+    const NAME: &'static str = "PATH";
+    const IS_PATH: bool = true;
+
+    fn read(text: &OsStr) -> Result<Option<PathBuf>, Wrong> {
+        Ok(Some(text.into()).filter(|path| path != Path::new(NONE)))
+    }
+}
+
+/// The path, as it is from the working directory.
+pub(super) fn absolute(path: PathBuf) -> Result<PathBuf, SettingsError> {
+    std::path::absolute(&path).map_err(|source| SettingsError::Relative { path, source })
+}
+
 /// An absolute path without symbolic links, as far as it is there, and without `..`. What cannot be
 /// looked at is left as it is.
-pub fn canonical(path: &Path) -> PathBuf {
+pub(super) fn canonical(path: &Path) -> PathBuf {
     let mut resolved = PathBuf::from("/");
     let mut rest: Vec<OsString> = Vec::new();
     put_before(&mut rest, path);

@@ -1,8 +1,15 @@
 //! Ranges of IPv4 addresses, such as `198.18.0.0/20`.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
+
+use serde::de::Deserializer;
+
+use super::error::{SettingsError, Wrong};
+use super::kind::{FlagKind, Kind, parse, parse_file};
+use super::variables::Variables;
 
 /// Longest prefix of a range for sandboxes: the fewest addresses, two of them for one sandbox.
 const LONGEST_PREFIX: u8 = 30;
@@ -85,6 +92,37 @@ impl FromStr for Range {
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.first, self.prefix)
+    }
+}
+
+/// A range, or none: then the supervisor takes one that is free.
+pub(super) enum RangeOrFree {}
+
+impl Kind for RangeOrFree {
+    type Said = Option<Range>;
+    type Value = Option<Range>;
+
+    const EXAMPLE: &'static str = "\"10.11.0.0/20\"";
+    const IS_QUOTED: bool = true;
+
+    fn read_file<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Range>, D::Error> {
+        parse_file(from).map(Some)
+    }
+
+    fn settle(said: Option<Range>, _: &Variables) -> Result<Option<Range>, SettingsError> {
+        Ok(said)
+    }
+
+    fn write(value: &Option<Range>) -> Option<OsString> {
+        value.map(|range| range.to_string().into())
+    }
+}
+
+impl FlagKind for RangeOrFree {
+    const NAME: &'static str = "CIDR";
+
+    fn read(text: &OsStr) -> Result<Option<Range>, Wrong> {
+        parse(text).map(Some)
     }
 }
 

@@ -1,10 +1,12 @@
 //! The keys that encrypt what is stored of secrets.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::Variables;
+use super::kind::list;
+use super::variables::Variables;
 
 /// The folder with the credentials that systemd gives a service.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -26,8 +28,18 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// These settings with the credentials that systemd gives, in the place of what is not named.
-    pub(super) fn or_credentials(self, variables: &Variables) -> Self {
+    /// The file of the key that encrypts.
+    pub(super) fn write_key_file(&self) -> Option<OsString> {
+        self.key_file.as_deref().map(Into::into)
+    }
+
+    /// The files of the keys that only decrypt.
+    pub(super) fn write_old_key_files(&self) -> OsString {
+        list(self.old_key_files.iter().map(|path| path.to_string_lossy().into_owned()))
+    }
+
+    /// These files, and the credentials that systemd gives in the place of what is not named.
+    pub(super) fn settle(self, variables: &Variables) -> Self {
         let credential = |name: &str| {
             let path = variables.path(CREDENTIALS)?.join(name);
             path.exists().then_some(path)

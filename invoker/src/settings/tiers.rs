@@ -1,7 +1,14 @@
 //! Which tiers are in use.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::str::FromStr;
+
+use serde::de::{Deserialize, Deserializer, Error};
+
+use super::error::{SettingsError, Wrong};
+use super::kind::{FlagKind, Kind, parse};
+use super::variables::Variables;
 
 /// The tiers that are in use. `cold` always is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +58,45 @@ impl fmt::Display for Tiers {
         let named = [(self.paused, "paused"), (self.zygote, "zygote"), (self.ssd, "ssd")];
         let used: Vec<&str> = named.iter().filter(|(used, _)| *used).map(|(_, n)| *n).collect();
         f.write_str(if used.is_empty() { "none".to_owned() } else { used.join(",") }.as_str())
+    }
+}
+
+impl Kind for Tiers {
+    type Said = Self;
+    type Value = Self;
+
+    const EXAMPLE: &'static str = "[\"paused\", \"ssd\"]";
+    const IS_QUOTED: bool = true;
+
+    fn read_file<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged, expecting = "tiers are a list such as [\"paused\", \"zygote\", \"ssd\"]")]
+        enum Written {
+            Text(String),
+            List(Vec<String>),
+        }
+        let text = match Written::deserialize(from)? {
+            Written::List(names) if names.is_empty() => "none".to_owned(),
+            Written::List(names) => names.join(","),
+            Written::Text(text) => text,
+        };
+        text.parse().map_err(D::Error::custom)
+    }
+
+    fn settle(said: Self, _: &Variables) -> Result<Self, SettingsError> {
+        Ok(said)
+    }
+
+    fn write(value: &Self) -> Option<OsString> {
+        Some(value.to_string().into())
+    }
+}
+
+impl FlagKind for Tiers {
+    const NAME: &'static str = "LIST";
+
+    fn read(text: &OsStr) -> Result<Self, Wrong> {
+        parse(text)
     }
 }
 

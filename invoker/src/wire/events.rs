@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::reply::FunctionError;
+use super::invocation::FunctionError;
 
 /// Longest payload of an event, in bytes: AWS Lambda's limit for asynchronous requests.
 pub const MAX_EVENT_BYTES: usize = 1 << 20;

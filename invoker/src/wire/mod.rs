@@ -3,9 +3,11 @@
 mod events;
 mod explanation;
 mod frame;
+mod invocation;
 mod logs;
 mod reply;
 mod request;
+mod status;
 mod store;
 mod version;
 
@@ -18,14 +20,18 @@ pub use frame::{
     FrameError, FrameKind, HEADER_BYTES, Header, MAX_FRAME_BYTES, MAX_PART_BYTES, encode,
     encode_bytes,
 };
+pub use invocation::{FunctionError, Invocation, Outcome, Tier};
 pub use logs::{LogRecord, LogSource, LogsRequest};
 pub use reply::{
-    ChangingSandbox, ContainersStatus, DEFAULT_TMP, DistributionInfo, EnvironmentInfo, Export,
-    Fault, FaultKind, FunctionError, FunctionInfo, HIDDEN_VALUE, Invocation, MountStatus, Outcome,
-    Progress, Reply, SandboxChange, SandboxInfo, SandboxState, Status, Tier, ZygoteInfo,
+    DEFAULT_TMP, DistributionInfo, EnvironmentInfo, Export, Fault, FaultKind, FunctionInfo,
+    HIDDEN_VALUE, Progress, Reply,
 };
 pub use request::{
     DEFAULT_PAYLOAD, Deploy, Evict, MOST_CONCURRENCY, MOST_PAYLOAD, Network, Request, Requirements,
+};
+pub use status::{
+    ChangingSandbox, ContainersStatus, MountStatus, SandboxChange, SandboxInfo, SandboxState,
+    Status, ZygoteInfo,
 };
 pub use store::{Checked, Collected, Cost, Finding, LeaseInfo, Repaired, StoreRequest, Usage};
 pub use version::{Refusal, VERSION};

@@ -1,54 +1,90 @@
-//! Flags that say settings of an instance, besides where it is.
+//! Flags that say settings: arguments of clap that are made from the table of settings.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use pipsqueak::settings::{self, Flag, Overrides, Row, Scope};
 
-#[derive(Debug, Args)]
-pub struct Flags {
-    /// Where downloads are kept [STATE/cache]
-    #[arg(long, value_name = "DIR")]
-    pub cache: Option<PathBuf>,
-    /// Tiers in use: some of paused,zygote,ssd, or none [all]
-    #[arg(long, value_name = "LIST")]
-    pub tiers: Option<String>,
-    /// Budget for what is kept in memory [half of it]
-    #[arg(long, value_name = "SIZE")]
-    pub memory: Option<String>,
-    /// Which paused sandbox is dropped first: lru, or greedy-dual, which saves more time [lru]
-    #[arg(long, value_name = "POLICY")]
-    pub eviction: Option<String>,
-    /// How long a sandbox runs on after its answer where requests follow each other, in seconds [0.005]
-    #[arg(long, value_name = "S")]
-    pub linger: Option<String>,
-    /// How many children of one zygote may wait for functions, 0 for none [8]
-    #[arg(long, value_name = "N")]
-    pub spares: Option<String>,
-    /// How many sandboxes of functions may serve at the same time [16 for each processor]
-    #[arg(long, value_name = "N")]
-    pub sandboxes: Option<String>,
-    /// How many invocations of one function may wait for their turn [256]
-    #[arg(long, value_name = "N")]
-    pub queue: Option<String>,
-    /// How long something must have been out of reach before `store gc` takes it, in seconds [300]
-    #[arg(long, value_name = "S")]
-    pub grace: Option<String>,
-    /// Most that one function's logs may have on disk [10M]
-    #[arg(long, value_name = "SIZE")]
-    pub logs: Option<String>,
-    /// The uv executable [uv on the PATH]
-    #[arg(long, value_name = "PATH")]
-    pub uv: Option<PathBuf>,
-    /// The interpreter of environments that name none [python3 on the PATH]
-    #[arg(long, value_name = "PATH")]
-    pub python: Option<PathBuf>,
-    /// Socket of Docker's volume driver, or none [/run/docker/plugins/pipsqueak.sock, unless --run]
-    #[arg(long, value_name = "PATH")]
-    pub docker_plugin: Option<PathBuf>,
-    /// File of CDI devices, or none [/var/run/cdi/pipsqueak.json, unless --run]
-    #[arg(long, value_name = "PATH")]
-    pub cdi: Option<PathBuf>,
-    /// Addresses of functions whose network is nat, such as 10.11.0.0/20 [a free part of 198.18.0.0/15]
-    #[arg(long, value_name = "CIDR")]
-    pub nat: Option<String>,
+/// Flags of every command: the places of the instance that is meant.
+#[derive(Debug, Default)]
+pub struct Places(pub Overrides);
+
+/// Flags of commands that start an instance or look at its settings.
+#[derive(Debug, Default)]
+pub struct Flags(pub Overrides);
+
+impl Flags {
+    /// These flags, and the places of the instance.
+    pub fn at(self, places: Places) -> Overrides {
+        self.0.or(places.0)
+    }
+}
+
+impl Args for Places {
+    fn augment_args(command: Command) -> Command {
+        let global = |arg: Arg| arg.global(true).help_heading("Instance");
+        command.args(arguments(Scope::Every).map(global))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Places {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(overrides(Scope::Every, matches)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Flags {
+    fn augment_args(command: Command) -> Command {
+        command.args(arguments(Scope::Start))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(overrides(Scope::Start, matches)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// The rows of a scope, with their flags.
+fn rows(scope: Scope) -> impl Iterator<Item = (&'static Row, &'static Flag)> {
+    settings::flags().filter(move |(_, flag)| flag.scope == scope)
+}
+
+fn arguments(scope: Scope) -> impl Iterator<Item = Arg> {
+    rows(scope).map(|(row, flag)| {
+        let parser = if flag.is_path { value_parser!(PathBuf) } else { value_parser!(String) };
+        Arg::new(row.key)
+            .long(flag.long())
+            .value_name(flag.value_name)
+            .value_parser(parser)
+            .help(format!("{} [{}]", row.help, row.default))
+    })
+}
+
+fn overrides(scope: Scope, matches: &ArgMatches) -> Overrides {
+    let mut overrides = Overrides::default();
+    for (row, flag) in rows(scope) {
+        if let Some(text) = matches.get_raw(row.key).and_then(|mut texts| texts.next_back()) {
+            flag.give(&mut overrides, text.to_owned());
+        }
+    }
+    overrides
 }

@@ -1,5 +1,7 @@
 //! What is taken and what is refused.
 
+use std::time::Duration;
+
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
@@ -43,7 +45,7 @@ fn every_verb_takes_the_place_of_its_instance() {
         "store scrub --rate 50M",
     ] {
         let arguments = parse(&format!("pipsqueak {verb} --run /r --state /s")).unwrap();
-        assert_eq!(arguments.places.run, Some("/r".into()), "{verb}");
+        assert_eq!(arguments.places.0.run, Some("/r".into()), "{verb}");
         assert!(parse(&format!("pipsqueak --run /r {verb}")).is_ok(), "{verb}");
     }
 }

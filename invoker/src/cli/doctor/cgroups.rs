@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::Finding;
+use super::finding::Finding;
 
 /// Controllers, and what is lost without them.
 const CONTROLLERS: [(&str, &str); 3] = [
@@ -166,7 +166,7 @@ fn wait_for(path: &Path, done: impl Fn(&str) -> bool) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
+    use super::super::finding::Verdict;
     use super::*;
 
     const HYBRID: &str = "tmpfs /sys/fs/cgroup tmpfs rw,mode=755 0 0

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use nix::sched::{CloneFlags, unshare};
 
-use super::Finding;
+use super::finding::Finding;
 use crate::cli::failure::{Exit, Failure};
 
 /// The first kernel with all of `clone3`, pidfds, `open_tree`, `mount_setattr`, `cgroup.kill`.
@@ -130,7 +130,7 @@ fn restrictions(most: &str, clone: &str, apparmor: &str) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
+    use super::super::finding::Verdict;
     use super::*;
 
     #[test]

@@ -1,58 +1,22 @@
 //! `pipsqueak doctor`: what this machine has of what is needed, and what to do about the rest.
 
 mod cgroups;
+mod finding;
 mod kernel;
 mod places;
 mod programs;
 
+use finding::{Finding, Verdict};
 pub use kernel::try_namespaces;
-use pipsqueak::settings::{Overrides, Settings};
-use serde::Serialize;
+use pipsqueak::settings::Settings;
 
 use super::args::{Format, Places};
 use super::failure::{Exit, Failure};
 use super::output;
 
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Verdict {
-    /// As it should be.
-    Ok,
-    /// Works, but worse than it could.
-    Warning,
-    /// Pipsqueak does not work like this.
-    Missing,
-}
-
-/// What one check has found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Finding {
-    check: &'static str,
-    verdict: Verdict,
-    found: String,
-    advice: Option<String>,
-}
-
-impl Finding {
-    fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, found: found.into(), advice: None }
-    }
-
-    fn warning(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        let advice = Some(advice.into());
-        Self { check, verdict: Verdict::Warning, found: found.into(), advice }
-    }
-
-    fn missing(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Missing, ..Self::warning(check, found, advice) }
-    }
-}
-
 /// Carries the verb out.
 pub fn run(places: Places, format: &Format) -> Result<Exit, Failure> {
-    let Places { state, run, mount } = places;
-    let settings = Settings::resolve(Overrides { state, run, mount, ..Overrides::default() })?;
+    let settings = Settings::resolve(places.0)?;
     let findings = examine(&settings);
     if format.json {
         output::json(&findings)?;

@@ -9,7 +9,7 @@ use pipsqueak::client::{Client, ClientError, socket_path};
 use pipsqueak::settings::Settings;
 use pipsqueak::size;
 
-use super::Finding;
+use super::finding::Finding;
 
 /// Less than this does not hold a handful of environments.
 const FEW_BYTES: u64 = 2 << 30;
@@ -125,7 +125,7 @@ fn supervisor(run: &Path, connected: Result<Option<u32>, ClientError>) -> Findin
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
+    use super::super::finding::Verdict;
     use super::*;
 
     #[test]

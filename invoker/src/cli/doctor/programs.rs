@@ -7,8 +7,8 @@ use std::process::{Command, Output};
 
 use pipsqueak::settings::{Settings, find_program, shim};
 
-use super::{Finding, Verdict};
-use crate::cli::up;
+use super::finding::{Finding, Verdict};
+use crate::cli::supervisor;
 
 /// The oldest CPython whose interface the runtime is built for.
 const OLDEST: (u32, u32) = (3, 9);
@@ -23,10 +23,10 @@ pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
     let version = |path: &Path| Command::new(path).arg("--version").output();
     let python = settings.python.as_deref();
     let uv = settings.uv.as_deref();
-    let daemon = up::find_daemon().ok();
+    let supervisor = supervisor::find().ok();
     let in_sandbox = |uv: Option<&Path>| {
-        let (daemon, python) = (daemon.as_deref()?, python?);
-        let mut command = Command::new(daemon);
+        let (supervisor, python) = (supervisor.as_deref()?, python?);
+        let mut command = Command::new(supervisor);
         command.args([OsStr::new("try-programs"), OsStr::new("--python"), python.as_os_str()]);
         command.args(uv.iter().flat_map(|uv| [OsStr::new("--uv"), uv.as_os_str()]));
         Some(command.output())
@@ -38,7 +38,8 @@ pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
     let runs = runs && python.verdict != Verdict::Missing;
     let found = installer(uv.map(|path| (path, shim::uv(path).and_then(|path| version(&path)))));
     let uv = if runs { confined(found, || in_sandbox(uv)) } else { found };
-    let nat = nat(daemon.as_ref().map(|daemon| Command::new(daemon).arg("try-nat").output()));
+    let nat =
+        nat(supervisor.as_ref().map(|supervisor| Command::new(supervisor).arg("try-nat").output()));
     vec![python, uv, rest(), nat]
 }
 
@@ -102,14 +103,15 @@ fn installer(asked: Option<(&Path, io::Result<Output>)>) -> Finding {
 fn rest() -> Finding {
     const CHECK: &str = "pipsqueakd";
     let advice = "install pipsqueakd and pipsqueak-fs together, beside this program";
-    let daemon = match up::find_daemon() {
-        Ok(daemon) => daemon,
+    let supervisor = match supervisor::find() {
+        Ok(supervisor) => supervisor,
         Err(failure) => return Finding::missing(CHECK, failure.to_string(), advice),
     };
-    match find_program(&daemon.with_file_name("pipsqueak-fs"), None) {
-        Ok(_) => Finding::ok(CHECK, daemon.display().to_string()),
+    match find_program(&supervisor.with_file_name("pipsqueak-fs"), None) {
+        Ok(_) => Finding::ok(CHECK, supervisor.display().to_string()),
         Err(error) => {
-            let found = format!("{}, without pipsqueak-fs beside it: {error}", daemon.display());
+            let found =
+                format!("{}, without pipsqueak-fs beside it: {error}", supervisor.display());
             Finding::missing(CHECK, found, advice)
         }
     }

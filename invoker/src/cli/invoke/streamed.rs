@@ -21,7 +21,7 @@ pub fn run(places: &Places, invoke: Invoke, payload: Box<RawValue>) -> Result<Ex
     let deadline_ms = deadline_ms(&invoke);
     let has_body = body.is_some();
     let request = Request::InvokeStreamed { function: invoke.name, payload, deadline_ms, has_body };
-    let mut client = Client::connect(&settings::run_folder(places.run.as_deref())?)?;
+    let mut client = Client::connect(&settings::run_folder(&places.0)?)?;
     let (mut meter, mut head, mut parts) = (Meter::still(), None, Parts::new());
     let given = &mut |given| match given {
         Given::Head(json) => {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{File, NONE, Overrides, Settings, SettingsError, Variables};
+use super::error::SettingsError;
+use super::table::{File, Overrides, Row, Settings, TABLE};
+use super::variables::{CONFIG, Variables};
 
 /// A setting's value and where that comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,84 +52,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A key of the file. Its flag and its variable are named after it.
-struct Key {
-    name: &'static str,
-    /// Whether its flag is given; absent where only the file says it.
-    is_given: Option<fn(&Overrides) -> bool>,
-    value: fn(&Settings) -> Option<String>,
-}
-
-macro_rules! keys {
-    ($($name:ident: $value:expr;)*) => {
-        [$(Key {
-            name: stringify!($name),
-            is_given: Some(|flags| flags.$name.is_some()),
-            value: $value,
-        }),*]
-    };
-}
-
-/// Those that flags and variables can say.
-const KEYS: [Key; 18] = keys! {
-    state: |of| Some(path(&of.state));
-    run: |of| Some(path(&of.run));
-    mount: |of| Some(path(&of.mount));
-    cache: |of| Some(path(&of.cache));
-    uv: |of| of.uv.as_deref().map(path);
-    python: |of| of.python.as_deref().map(path);
-    docker_plugin: |of| Some(path(of.docker_plugin.as_deref().unwrap_or(Path::new(NONE))));
-    cdi: |of| Some(path(of.cdi.as_deref().unwrap_or(Path::new(NONE))));
-    tiers: |of| Some(text(&of.tiers.to_string()));
-    memory: |of| Some(of.memory.to_string());
-    eviction: |of| Some(text(&of.eviction.to_string()));
-    linger: |of| Some(of.linger.as_secs_f64().to_string());
-    spares: |of| Some(of.spares.to_string());
-    sandboxes: |of| Some(of.sandboxes.to_string());
-    queue: |of| Some(of.queue.to_string());
-    grace: |of| Some(of.grace.as_secs_f64().to_string());
-    logs: |of| Some(of.logs.to_string());
-    nat: |of| of.nat.map(|range| text(&range.to_string()));
-};
-
-/// Those that only the file says.
-const KEYS_OF_FILE: [Key; 8] = [
-    Key { name: "payload_in", is_given: None, value: |of| Some(of.payload_in.to_string()) },
-    Key { name: "payload_out", is_given: None, value: |of| Some(of.payload_out.to_string()) },
-    Key { name: "fork_safe", is_given: None, value: |of| Some(list(&of.fork_safe)) },
-    Key {
-        name: "index.url",
-        is_given: None,
-        value: |of| of.index.url.as_deref().map(|url| text(&without_credentials(url))),
-    },
-    Key {
-        name: "index.extra",
-        is_given: None,
-        value: |of| {
-            let extra = of.index.extra.iter();
-            Some(list(&extra.map(|url| without_credentials(url)).collect::<Vec<_>>()))
-        },
-    },
-    Key { name: "index.hosts", is_given: None, value: |of| Some(list(&of.index.hosts)) },
-    Key {
-        name: "secrets.key_file",
-        is_given: None,
-        value: |of| of.secrets.key_file.as_deref().map(path),
-    },
-    Key {
-        name: "secrets.old_key_files",
-        is_given: None,
-        value: |of| {
-            let old = of.secrets.old_key_files.iter();
-            Some(list(&old.map(|path| path.to_string_lossy().into_owned()).collect::<Vec<_>>()))
-        },
-    },
-];
-
-fn keys() -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().chain(&KEYS_OF_FILE)
-}
-
 impl Settings {
     /// All settings of a supervisor that this process would start with these flags, each with its
     /// origin.
@@ -138,7 +62,7 @@ impl Settings {
     /// Checks a configuration file, as if nothing but it said anything.
     pub fn check_file(path: &Path) -> Result<(), SettingsError> {
         let variables = |name: &str| match name {
-            "PIPSQUEAK_CONFIG" => Some(path.into()),
+            CONFIG => Some(path.into()),
             "PATH" => std::env::var_os(name),
             _ => None,
         };
@@ -147,53 +71,32 @@ impl Settings {
 
     /// The value of each key, as the configuration file would have it.
     pub fn values(&self) -> BTreeMap<String, Option<String>> {
-        keys().map(|key| (key.name.to_owned(), (key.value)(self))).collect()
+        TABLE.iter().map(|row| (row.key.to_owned(), row.write_for_file(self))).collect()
     }
 
-    pub(super) fn explain_with(
+    fn explain_with(
         flags: &Overrides,
         variables: &Variables,
     ) -> Result<Vec<Setting>, SettingsError> {
         let settings = Self::resolve_with(flags.clone(), variables)?;
-        let (file, _) = variables.config_file();
-        let lines = File::lines(&file);
-        let of = |key: &Key| {
-            let variable = format!("PIPSQUEAK_{}", key.name.to_uppercase());
-            let origin = match key.is_given {
-                Some(is_given) if is_given(flags) => {
-                    Origin::Flag(format!("--{}", key.name.replace('_', "-")))
-                }
-                Some(_) if variables.get(&variable).is_some() => Origin::Variable(variable),
-                _ => lines
-                    .get(key.name)
-                    .map_or(Origin::Default, |&line| Origin::File { path: file.clone(), line }),
-            };
-            Setting { key: key.name, value: (key.value)(&settings), origin }
+        let (path, _) = variables.config_file();
+        let lines = File::lines(&path);
+        let origin = |row: &Row| match &row.flag {
+            Some(flag) if flag.is_given(flags) => Origin::Flag(flag.name.to_owned()),
+            Some(flag) if variables.get(flag.variable).is_some() => {
+                Origin::Variable(flag.variable.to_owned())
+            }
+            _ => match lines.get(row.key) {
+                Some(&line) => Origin::File { path: path.clone(), line },
+                None => Origin::Default,
+            },
         };
-        Ok(keys().map(of).collect())
-    }
-}
-
-fn text(value: &str) -> String {
-    toml::Value::from(value).to_string()
-}
-
-fn path(path: &Path) -> String {
-    text(&path.to_string_lossy())
-}
-
-fn list(values: &[String]) -> String {
-    toml::Value::from(values.to_vec()).to_string()
-}
-
-fn without_credentials(address: &str) -> String {
-    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    // What follows the path may be a token.
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    match host.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://****@{host}{path}"),
-        None => format!("{scheme}://{host}{path}"),
+        let explain = |row: &Row| Setting {
+            key: row.key,
+            value: row.write_for_file(&settings),
+            origin: origin(row),
+        };
+        Ok(TABLE.iter().map(explain).collect())
     }
 }
 
@@ -209,10 +112,19 @@ mod tests {
     fn every_key_of_the_file_is_told() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), EVERY_KEY).unwrap();
-        let told: BTreeSet<&str> = keys().map(|key| key.name).collect();
+        let told: BTreeSet<&str> = TABLE.iter().map(|row| row.key).collect();
         let lines = File::lines(file.path());
         assert_eq!(told, lines.keys().map(String::as_str).collect());
         assert_eq!((lines["state"], lines["index.url"]), (2, 24));
+    }
+
+    #[test]
+    fn flags_and_variables_have_the_names_of_their_keys() {
+        for row in TABLE {
+            let Some(flag) = &row.flag else { continue };
+            assert_eq!(flag.name, format!("--{}", row.key.replace('_', "-")));
+            assert_eq!(flag.variable, format!("PIPSQUEAK_{}", row.key.to_uppercase()));
+        }
     }
 
     #[test]
@@ -226,7 +138,7 @@ mod tests {
             "PIPSQUEAK_QUEUE" => Some(OsString::from("8")),
             _ => None,
         };
-        let flags = Overrides { spares: Some("3".to_owned()), ..Overrides::default() };
+        let flags = Overrides { spares: Some("3".into()), ..Overrides::default() };
         let told = Settings::explain_with(&flags, &Variables(&variables)).unwrap();
         let of = |key: &str| {
             let one = told.iter().find(|one| one.key == key).unwrap();

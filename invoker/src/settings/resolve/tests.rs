@@ -1,6 +1,10 @@
 use std::collections::HashMap;
 use std::io::Write;
 
+use std::path::Path;
+use std::time::Duration;
+
+use super::super::{Eviction, Index, Secrets, Tiers};
 use super::*;
 
 fn with_variables<T>(pairs: &[(&str, &str)], use_them: impl FnOnce(&Variables) -> T) -> T {
@@ -72,7 +76,7 @@ fn errors_name_where_the_value_came_from() {
     let message = |flags: Overrides, variables: &[(&str, &str)]| {
         with_variables(variables, |v| Settings::resolve_with(flags, v)).unwrap_err().to_string()
     };
-    let flags = || Overrides { memory: Some("lots".to_owned()), ..Overrides::default() };
+    let flags = || Overrides { memory: Some("lots".into()), ..Overrides::default() };
     assert!(
         message(flags(), &[("PIPSQUEAK_CONFIG", empty_path)]).starts_with("--memory: `lots` is no")
     );
@@ -91,17 +95,53 @@ fn a_client_reads_the_file_only_where_it_must() {
     let broken = config("nonsense");
     let path = broken.path().to_str().unwrap();
     with_variables(&[("PIPSQUEAK_CONFIG", path)], |variables| {
-        let flag = Some(Path::new("/flag/r"));
-        assert_eq!(run_folder_with(flag, variables).unwrap(), Path::new("/flag/r"));
-        assert!(run_folder_with(None, variables).is_err());
+        let flags = Overrides { run: Some("/flag/r".into()), ..Overrides::default() };
+        assert_eq!(run_folder_with(&flags, variables).unwrap(), Path::new("/flag/r"));
+        assert!(run_folder_with(&Overrides::default(), variables).is_err());
     });
     with_variables(&[("PIPSQUEAK_CONFIG", path), ("PIPSQUEAK_RUN", "/v/r")], |variables| {
-        assert_eq!(run_folder_with(None, variables).unwrap(), Path::new("/v/r"));
+        assert_eq!(run_folder_with(&Overrides::default(), variables).unwrap(), Path::new("/v/r"));
     });
 }
 
 #[test]
 fn relative_paths_of_flags_start_from_the_working_directory() {
-    let found = with_variables(&[], |v| run_folder_with(Some(Path::new("r")), v)).unwrap();
+    let flags = Overrides { run: Some("r".into()), ..Overrides::default() };
+    let found = with_variables(&[], |v| run_folder_with(&flags, v)).unwrap();
     assert_eq!(found, std::env::current_dir().unwrap().join("r"));
+}
+
+#[test]
+fn the_daemon_is_told_every_setting() {
+    let settings = Settings {
+        state: "/s".into(),
+        run: "/r".into(),
+        mount: "/m".into(),
+        cache: "/c".into(),
+        uv: None,
+        python: Some("/p".into()),
+        tiers: Tiers::NONE,
+        memory: 1024,
+        eviction: Eviction::GreedyDual,
+        linger: Duration::from_millis(5),
+        spares: 2,
+        sandboxes: 32,
+        queue: 64,
+        payload_in: 1,
+        payload_out: 1,
+        grace: Duration::from_millis(1500),
+        logs: 1 << 20,
+        docker_plugin: None,
+        cdi: Some("/d.json".into()),
+        fork_safe: Vec::new(),
+        nat: Some("10.11.0.0/20".parse().unwrap()),
+        index: Index::default(),
+        secrets: Secrets::default(),
+    };
+    let line = settings.flags().join(&OsString::from(" "));
+    let expected = "--state /s --run /r --mount /m --cache /c --tiers none --memory 1024 \
+                    --eviction greedy-dual --linger 0.005 --spares 2 --sandboxes 32 --queue 64 \
+                    --grace 1.5 --logs 1048576 --python /p --docker-plugin none --cdi /d.json \
+                    --nat 10.11.0.0/20";
+    assert_eq!(line, expected);
 }
