@@ -10,20 +10,30 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+from collections.abc import Iterable
 
-NOT_NEEDED = {"__pycache__", "ensurepip", "idlelib", "lib2to3", "site-packages", "test", "tests",
-              "tkinter", "turtledemo"}
+NOT_NEEDED = {
+    "__pycache__",
+    "ensurepip",
+    "idlelib",
+    "lib2to3",
+    "site-packages",
+    "test",
+    "tests",
+    "tkinter",
+    "turtledemo",
+}
 # What packages from an index may link without bringing it.
 OF_THE_SYSTEM = ["stdc++", "gcc_s", "z", "pthread", "dl", "rt", "util", "m"]
 
 
-def linked(files):
+def linked(files: Iterable[pathlib.Path]) -> set[pathlib.Path]:
     """The libraries that programs and libraries are loaded with."""
-    told = subprocess.run(["ldd", *files], capture_output=True, text=True).stdout
+    told = subprocess.run(["ldd", *files], capture_output=True, check=False, text=True).stdout
     return {pathlib.Path(path) for path in re.findall(r"(/\S+) \(0x", told)}
 
 
-def main(target):
+def main(target: str) -> None:
     executable = pathlib.Path(getattr(sys, "_base_executable", sys.executable)).resolve()
     library = pathlib.Path(sysconfig.get_path("stdlib"))
     native = [path for path in (library / "lib-dynload").glob("*.so") if "tkinter" not in path.name]
@@ -37,12 +47,13 @@ def main(target):
 
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     with tarfile.open(target, "w") as tar:
-        def link(name, leads_to):
+
+        def link(name: str, leads_to: str) -> None:
             entry = tarfile.TarInfo(name)
             entry.type, entry.linkname = tarfile.SYMTYPE, leads_to
             tar.addfile(entry)
 
-        def keep(entry):
+        def keep(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
             parts = pathlib.PurePath(entry.name).parts
             is_of_a_build = any(part.startswith("config-") for part in parts)
             return None if is_of_a_build or NOT_NEEDED & set(parts) else entry

@@ -7,6 +7,7 @@ CODE = "/function"
 
 
 def main(role):
+    # type: (str) -> None
     begun = set(sys.modules)
     # This folder is on the path for a while only: user code sees its own folder, its environment, and at
     # last what is provided to everybody.

@@ -7,6 +7,9 @@ import traceback
 from pipsqueak_runtime import event_loop, handler, streaming
 from pipsqueak_runtime.http_event import Request
 
+if 0:
+    from pipsqueak_runtime.shapes import *
+
 VERSIONS = {"version": "3.0", "spec_version": "2.4"}
 
 
@@ -15,11 +18,13 @@ class StartupFailed(Exception):
 
 
 def adapt(application):
+    # type: (Any) -> Callable[[Any, Invoked], Any]
     """The application, started, as a handler."""
     lifespan = Lifespan(application)
     event_loop.run(lifespan.start())
 
     def handle(event, context):
+        # type: (Any, Invoked) -> Any
         request = Request(event)
         streams = handler.exchange.get()
         if request.is_websocket:
@@ -35,20 +40,24 @@ class Lifespan:
     any more is frozen, and ended as it is."""
 
     def __init__(self, application):
+        # type: (Any) -> None
         self.application = application
-        self.state = {}
+        self.state = {}  # type: dict[str, Any]
 
     async def start(self):
+        # type: () -> None
         """Waits until the application has started, or is seen to know nothing of lifespans."""
         begun = asyncio.get_running_loop().create_future()
         messages = [{"type": "lifespan.startup"}]
 
         async def receive():
+            # type: () -> Any
             if messages:
                 return messages.pop()
             return await asyncio.get_running_loop().create_future()
 
         async def send(message):
+            # type: (dict[str, Any]) -> None
             if begun.done():
                 return
             if message["type"] == "lifespan.startup.complete":
@@ -69,6 +78,7 @@ class Lifespan:
 
 
 async def _answer(application, request, scope, streams):
+    # type: (Any, Request, dict[str, Any], Streams | None) -> Any
     response = Collected(request) if streams is None else Streamed(request, streams)
     receive = _receiver(request, response, streams)
     try:
@@ -87,12 +97,14 @@ class Response:
     """What an application sends."""
 
     def __init__(self, request):
+        # type: (Request) -> None
         self.request = request
-        self.head = None
+        self.head = None  # type: tuple[int, Pairs] | None
         self.is_whole = False
         self.ended = asyncio.Event()
 
     async def send(self, message):
+        # type: (dict[str, Any]) -> None
         """Takes one message of the application's."""
         kind = message["type"]
         if kind == "http.response.start" and self.head is None:
@@ -100,7 +112,7 @@ class Response:
             pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]
             self.head = message["status"], pairs
         elif kind == "http.response.body" and self.head is not None and not self.is_whole:
-            await self.take(message.get("body", b""))
+            await self.take(message.get("body", b""))  # type: ignore[attr-defined]
             self.is_whole = not message.get("more_body", False)
             if self.is_whole:
                 self.ended.set()
@@ -112,38 +124,46 @@ class Collected(Response):
     """One that is answered as a whole."""
 
     def __init__(self, request):
+        # type: (Request) -> None
         super().__init__(request)
         self.body = bytearray()
 
     async def take(self, data):
+        # type: (bytes) -> None
         self.body += data
 
     def answer(self):
-        return self.request.answer(*self.head, bytes(self.body))
+        # type: () -> dict[str, Any]
+        return self.request.answer(*self.head, bytes(self.body))  # type: ignore[call-arg, misc]
 
 
 class Streamed(Response):
     """One that the client has as it comes."""
 
     def __init__(self, request, streams):
+        # type: (Request, Streams) -> None
         super().__init__(request)
         self.streams = streams
         self.is_begun = False
 
     async def take(self, data):
+        # type: (bytes) -> None
         if not self.is_begun:
             self.is_begun = True
-            self.streams.head(self.request.head(*self.head))
+            self.streams.head(self.request.head(*self.head))  # type: ignore[misc]
         await streaming.write(self.streams, data)
 
     def answer(self):
+        # type: () -> object
         return streaming.DELIVERED
 
 
 def _receiver(request, response, streams):
+    # type: (Request, Response, Streams | None) -> Callable[[], Awaitable[dict[str, Any]]]
     is_read = False
 
     async def receive():
+        # type: () -> dict[str, Any]
         nonlocal is_read
         if is_read:
             await response.ended.wait()
@@ -163,6 +183,7 @@ def _receiver(request, response, streams):
 
 
 def _scope(request, context, state):
+    # type: (Request, Invoked, dict[str, Any]) -> dict[str, Any]
     return {
         "type": "http",
         "asgi": VERSIONS,

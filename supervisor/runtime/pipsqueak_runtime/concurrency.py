@@ -7,7 +7,7 @@ processes print cannot be told apart: the supervisor tells it with the answer th
 import os
 import sys
 from _queue import SimpleQueue
-from _signal import set_wakeup_fd
+from _signal import set_wakeup_fd  # type: ignore[import-not-found]
 from _thread import allocate_lock, start_new_thread
 from contextvars import ContextVar
 from threading import current_thread
@@ -17,24 +17,28 @@ from pipsqueak_native import Elsewhere, is_elsewhere
 from pipsqueak_runtime import failure, forked, function, json_text
 from pipsqueak_runtime import own_builtins as __builtins__
 
+if 0:
+    from pipsqueak_runtime.shapes import *
+
 # A line that does not end is told in parts of so many bytes.
 LONGEST_LINE = 8 << 10
 # A message has room for so many bytes beside its header.
 LONGEST_PART = 32 << 10
 
-_printing = ContextVar("invocation", default=None)
+_printing = ContextVar("invocation", default=None)  # type: ContextVar[Printing | None]
 
 
 class Several:
     """The loop of such a process."""
 
     def __init__(self, channel, order):
+        # type: (Channel, Order) -> None
         self._channel = channel
         self._longest = order["longest_result"]
         self._sending = allocate_lock()
-        self._waiting = SimpleQueue()
+        self._waiting = SimpleQueue()  # type: SimpleQueue[tuple[Invocation, str]]
         # Where what is said of streams is heard, by request id.
-        self._streams = {}
+        self._streams = {}  # type: dict[str, SimpleQueue[Message | None]]
         # Counted by whoever holds the lock that sends.
         self._inside = 0
         self._threads = 0
@@ -46,6 +50,7 @@ class Several:
             setattr(sys, name, Stream(getattr(sys, name)))
 
     def serve(self, handler):
+        # type: (Handler) -> NoReturn
         """Serves the supervisor until it closes the channel; never returns."""
         while True:
             try:
@@ -58,6 +63,7 @@ class Several:
                     function.interrupted(self._channel, error)
 
     def _serve_one(self, handler):
+        # type: (Handler) -> None
         message = function.receive(self._channel)
         if function.is_of_streams(message[0]):
             told = self._streams.get(json_text.decode(message[0])["request_id"])
@@ -77,6 +83,7 @@ class Several:
             self._channel.settle()
 
     def _work(self, handler):
+        # type: (Handler) -> None
         _name_thread(self._threads)
         while True:
             invocation, payload = self._waiting.get()
@@ -94,10 +101,11 @@ class Several:
                 function.answer(self._channel, header, body, is_last=False)
 
     def _run(self, handler, invocation, payload):
+        # type: (Handler, Invocation, str) -> Answer
         request_id = invocation["request_id"]
         printing = Printing(self._print, request_id)
         token = _printing.set(printing)
-        told = SimpleQueue()
+        told = SimpleQueue()  # type: SimpleQueue[Message | None]
         streams = function.streams_of(invocation, self._send, told.get)
         if streams:
             self._streams[request_id] = told
@@ -113,14 +121,17 @@ class Several:
                 printing.flush()
 
     def _print(self, header, body):
+        # type: (Header, bytes) -> None
         self._send(json_text.encode(header), body)
 
     def _send(self, header, body):
+        # type: (bytes, bytes) -> None
         with self._sending:
             self._channel.send(header, body)
 
 
 def _name_thread(number):
+    # type: (int) -> None
     try:
         current_thread().name = f"invocation-{number}"
     except Exception:
@@ -132,18 +143,21 @@ class Printing:
     """What one invocation prints, on its way line by line."""
 
     def __init__(self, send, request_id):
+        # type: (Callable[[Header, bytes], None], str) -> None
         self._send = send
         self._header = {"request_id": request_id, "printed": True}
-        self._parts = []
+        self._parts = []  # type: list[bytes]
         self._length = 0
 
     def write(self, data):
+        # type: (bytes) -> None
         self._parts.append(data)
         self._length += len(data)
         if b"\n" in data or self._length > LONGEST_LINE:
             self.flush()
 
     def flush(self):
+        # type: () -> None
         data, self._parts, self._length = b"".join(self._parts), [], 0
         for begin in range(0, len(data), LONGEST_PART):
             self._send(self._header, data[begin : begin + LONGEST_PART])
@@ -153,9 +167,11 @@ class Stream:
     """In the place of stdout or stderr: knows which invocation prints. All else is the stream's."""
 
     def __init__(self, stream):
+        # type: (TextIO) -> None
         self._stream = stream
 
     def write(self, text):
+        # type: (str) -> int
         printing = _printing.get()
         if printing is None or is_elsewhere():
             return self._stream.write(text)
@@ -165,6 +181,7 @@ class Stream:
         return len(text)
 
     def _encoded(self, text):
+        # type: (str) -> bytes
         # Fails where the stream's own would.
         stream = self._stream
         if getattr(stream, "closed", False):
@@ -173,8 +190,10 @@ class Stream:
         return str.encode(text, encoding, getattr(stream, "errors", None) or "backslashreplace")
 
     def writelines(self, lines):
+        # type: (Iterable[str]) -> None
         for line in lines:
             self.write(line)
 
     def __getattr__(self, name):
+        # type: (str) -> Any
         return getattr(self._stream, name)

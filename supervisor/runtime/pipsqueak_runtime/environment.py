@@ -4,17 +4,19 @@ import importlib
 import os
 import sys
 
-FOLDER = "/pipsqueak/env/lib/python%d.%d/site-packages" % sys.version_info[:2]
+FOLDER = f"/pipsqueak/env/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
 
-_known = set()
+_known = set()  # type: set[str]
 
 
 def note():
+    # type: () -> None
     """Takes the `.pth` files that are there for those that the interpreter has read at its start."""
     _known.update(_found())
 
 
 def lines():
+    # type: () -> list[str]
     """The lines of those files."""
     found = []
     for name in sorted(_found()):
@@ -28,6 +30,7 @@ def lines():
 
 
 def forget():
+    # type: () -> None
     """Forgets what the folders on the path were seen to have: a child may see more there, and in folders that
     are as old. To do this in each child would copy the pages of all finders."""
     importlib.invalidate_caches()
@@ -40,6 +43,7 @@ def forget():
 
 
 def widen():
+    # type: () -> None
     """Takes in what has come since, as the interpreter would have at its start. Nothing was looked for since a
     zygote has forgotten what there was."""
     # It is not there in an environment without any package. What is provided to everybody comes last.
@@ -61,6 +65,7 @@ def widen():
 
 
 def _found():
+    # type: () -> list[str]
     try:
         return [name for name in os.listdir(FOLDER) if name.endswith(".pth") and name[0] != "."]
     except OSError:

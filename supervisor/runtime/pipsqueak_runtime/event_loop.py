@@ -13,13 +13,17 @@ from pipsqueak_native import is_elsewhere
 
 from pipsqueak_runtime import own_builtins as __builtins__
 
+if 0:
+    from pipsqueak_runtime.shapes import *
+
 _lock = allocate_lock()
-_loop = None
+_loop = None  # type: AbstractEventLoop | None
 # Where those are told who wait for the loop of threads.
-_waiting = set()
+_waiting = set()  # type: set[SimpleQueue[Outcome]]
 
 
 def run(awaitable):
+    # type: (Awaitable[Any]) -> Any
     """Waits for something in the loop, in a copy of the caller's context variables; returns what it
     gives, raises what it raises."""
     if "pipsqueak_runtime.concurrency" in sys.modules:
@@ -33,15 +37,18 @@ def run(awaitable):
 
 
 def collect(items):
+    # type: (AsyncIterable[Any]) -> list[Any]
     """All items of an asynchronous iterator, as a list."""
 
     async def collected():
+        # type: () -> list[Any]
         return [item async for item in items]
 
     return run(collected())
 
 
 def _run_here(outcome):
+    # type: (Coroutine[Any, Any, Outcome]) -> Outcome
     global _loop
     if _loop is None or _loop.is_closed():
         _loop = _main_loop()
@@ -66,10 +73,12 @@ def _run_here(outcome):
 
 
 def _can_run(loop):
+    # type: (AbstractEventLoop) -> bool
     return not loop.is_closed() and asyncio._get_running_loop() is None
 
 
 def _end(loop, task=None):
+    # type: (AbstractEventLoop, Task[Any] | None) -> None
     """Ends a loop that does not run any more, as far as that can be done."""
     for end in (task and task.cancel, loop.close, lambda: asyncio.set_event_loop(None)):
         try:
@@ -79,9 +88,11 @@ def _end(loop, task=None):
 
 
 def _run_there(awaitable):
-    loop, ended = _loop_of_threads(), SimpleQueue()
+    # type: (Awaitable[Any]) -> Outcome
+    loop, ended = _loop_of_threads(), SimpleQueue()  # type: AbstractEventLoop, SimpleQueue[Outcome]
 
     async def awaited():
+        # type: () -> Outcome
         outcome = await _outcome(awaitable)
         if is_elsewhere():
             from pipsqueak_runtime import forked
@@ -90,12 +101,14 @@ def _run_there(awaitable):
         return outcome
 
     def begin():
+        # type: () -> None
         try:
             loop.create_task(awaited()).add_done_callback(end)
         except BaseException as error:
             ended.put((None, error))
 
     def end(task):
+        # type: (Task[Outcome]) -> None
         try:
             ended.put(task.result())
         except BaseException as error:
@@ -112,6 +125,7 @@ def _run_there(awaitable):
 
 
 def _loop_of_threads():
+    # type: () -> AbstractEventLoop
     global _loop
     with _lock:
         if _loop is None:
@@ -122,6 +136,7 @@ def _loop_of_threads():
 
 
 async def _outcome(awaitable):
+    # type: (Awaitable[Any]) -> Outcome
     # A task hands `SystemExit` and `KeyboardInterrupt` to its loop, which would end with them.
     try:
         return await awaitable, None
@@ -130,6 +145,7 @@ async def _outcome(awaitable):
 
 
 def _main_loop():
+    # type: () -> AbstractEventLoop
     # What was made for the main thread's loop while the function was imported is for this one.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -141,6 +157,7 @@ def _main_loop():
 
 
 def _serve(running):
+    # type: (AbstractEventLoop) -> None
     global _loop
     asyncio.set_event_loop(running)
     while True:

@@ -3,6 +3,9 @@ function's code any more, whatever its exceptions are."""
 
 from pipsqueak_runtime import own_builtins as __builtins__
 
+if 0:
+    from pipsqueak_runtime.shapes import *
+
 # Frames of these are not told: the runtime's, and those of the import system.
 HIDDEN = (__file__.rpartition("/")[0], "<frozen importlib")
 # Folder of the user's code, once there is one.
@@ -25,6 +28,7 @@ class Failure(Exception):
     """A failure of the function."""
 
     def __init__(self, kind, message, trace=(), **rest):
+        # type: (str, str, Iterable[str], **Any) -> None
         super().__init__(message)
         trace = [printable(line, LONGEST_LINE) for line in trace]
         while _bytes("".join(trace)) > MOST_BYTES:
@@ -38,11 +42,13 @@ class Failure(Exception):
 
 
 def of(error, kind=None, about="", **rest):
+    # type: (BaseException, str | None, str, **Any) -> Failure
     """The failure that an error is: of its own kind, where no other is given."""
     return Failure(kind or name(error), about + message(error), trace(error), **rest)
 
 
 def name(error):
+    # type: (BaseException) -> str
     """The name of an error's class."""
     try:
         return str.__str__(_name_of(type(error)))
@@ -51,6 +57,7 @@ def name(error):
 
 
 def message(error):
+    # type: (BaseException) -> str
     """What an error says."""
     try:
         return str.__str__(str(error))
@@ -60,6 +67,7 @@ def message(error):
 
 
 def trace(error):
+    # type: (BaseException) -> list[str]
     """The traceback's lines, from the user's first frame on; without those of what calls it."""
     try:
         return _trace(error)
@@ -69,6 +77,7 @@ def trace(error):
 
 
 def printable(text, longest):
+    # type: (str, int) -> str
     """Text that can be told: cut, and with escapes for what is no character."""
     told = text
     if len(text) > longest:
@@ -83,6 +92,7 @@ def printable(text, longest):
 
 
 def _bytes(text):
+    # type: (str) -> int
     # As JSON: six for each that is not ASCII, or twice that.
     if text.isascii():
         return len(text)
@@ -90,6 +100,7 @@ def _bytes(text):
 
 
 def _trace(error):
+    # type: (BaseException) -> list[str]
     import traceback
 
     frames = _frames(error.__traceback__, traceback.extract_tb)
@@ -106,6 +117,7 @@ def _trace(error):
 
 
 def _frames(trace, extract):
+    # type: (TracebackType | None, Callable[..., list[FrameSummary]]) -> list[FrameSummary]
     count, one = 0, trace
     while one is not None:
         count, one = count + 1, one.tb_next
@@ -115,13 +127,16 @@ def _frames(trace, extract):
 
 
 def _plain_trace(error):
-    lines = []
+    # type: (BaseException) -> list[str]
+    lines = []  # type: list[str]
     try:
         one = error.__traceback__
         while one is not None and len(lines) < MOST_LINES:
             place = one.tb_frame.f_code
             if not place.co_filename.startswith(HIDDEN):
-                lines.append(f'  File "{place.co_filename}", line {one.tb_lineno}, in {place.co_name}')
+                lines.append(
+                    f'  File "{place.co_filename}", line {one.tb_lineno}, in {place.co_name}'
+                )
             one = one.tb_next
     except BaseException:
         lines.append("  [there is more, which cannot be told]")

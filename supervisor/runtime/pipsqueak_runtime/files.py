@@ -17,15 +17,17 @@ HOLDER = 0
 PAGE = 4096
 
 # Files as one object, of which a child copies no page until it reads them. None where there are none.
-_kept = None
+_kept = None  # type: bytes | None
 
 
 def unfit():
+    # type: () -> set[str]
     """What children cannot be given, as texts."""
     return _survey()[1]
 
 
 def keep():
+    # type: () -> int
     """Keeps what there is for children. Returns how much room that takes, in bytes."""
     global _kept
     found, _ = _survey()
@@ -39,6 +41,7 @@ def keep():
 
 
 def give():
+    # type: () -> None
     """Makes in a child what was kept."""
     if _kept is None:
         return
@@ -58,6 +61,7 @@ def give():
 
 
 def _make(path, mode, content):
+    # type: (bytes, int, bytes) -> None
     if stat.S_ISDIR(mode):
         os.mkdir(path, 0o700)
     elif stat.S_ISLNK(mode):
@@ -68,9 +72,10 @@ def _make(path, mode, content):
 
 
 def _survey():
+    # type: () -> tuple[list[tuple[bytes, os.stat_result]], set[str]]
     """What children can be given, as paths and states, folders ahead of what is in them; and what they
     cannot, as texts."""
-    found, unfit, size = [], set(), 0
+    found, unfit, size = [], set(), 0  # type: list[tuple[bytes, os.stat_result]], set[str], int
     devices = {os.stat(place).st_dev for place in PLACES}
     folders = list(PLACES)
     for folder in folders:
@@ -101,6 +106,7 @@ def _survey():
 
 
 def _state(path):
+    # type: (bytes) -> os.stat_result | None
     try:
         return os.lstat(path)
     except OSError:
@@ -109,6 +115,7 @@ def _state(path):
 
 
 def _unfit_kind(path, mode):
+    # type: (bytes, int) -> str | None
     if stat.S_ISREG(mode):
         return None if os.access(path, os.R_OK) else "a file that cannot be read"
     if stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
@@ -117,6 +124,7 @@ def _unfit_kind(path, mode):
 
 
 def _content(path, mode):
+    # type: (bytes, int) -> bytes
     if stat.S_ISLNK(mode):
         return os.readlink(path)
     if stat.S_ISDIR(mode):
@@ -126,4 +134,5 @@ def _content(path, mode):
 
 
 def _text(path):
+    # type: (bytes) -> str
     return path.decode(errors="backslashreplace")

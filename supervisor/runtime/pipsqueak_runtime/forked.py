@@ -6,8 +6,12 @@ import sys
 from pipsqueak_runtime import failure
 from pipsqueak_runtime import own_builtins as __builtins__
 
+if 0:
+    from pipsqueak_runtime.shapes import *
+
 
 def leave(error):
+    # type: (BaseException | None) -> None
     """Returns where the interpreter is to end as at a script's end; else raises what ends it."""
     if error is None:
         return
@@ -25,6 +29,7 @@ def leave(error):
 
 
 def end(error):
+    # type: (BaseException | None) -> NoReturn
     """Ends the process from any of its threads; never returns."""
     import atexit
     import os
@@ -38,7 +43,7 @@ def end(error):
     except BaseException:
         code = 1
     try:
-        threading._shutdown()
+        threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -47,6 +52,7 @@ def end(error):
 
 
 def _code(code):
+    # type: (object) -> int
     if code is None:
         return 0
     if isinstance(code, int):
@@ -56,6 +62,7 @@ def _code(code):
 
 
 def _own(trace):
+    # type: (TracebackType | None) -> TracebackType | None
     """The traceback without the runtime's frames ahead of the user's."""
     begin = trace
     while begin and begin.tb_frame.f_code.co_filename.startswith(failure.HIDDEN):

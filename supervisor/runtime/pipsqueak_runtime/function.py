@@ -9,12 +9,16 @@ import pipsqueak_native as native
 from pipsqueak_runtime import failure, forked, handler, json_text, news
 from pipsqueak_runtime import own_builtins as __builtins__
 
+if 0:
+    from pipsqueak_runtime.shapes import *
+
 # Those that the process was started with; a function may put others in their place.
 _streams = (sys.stdout, sys.stderr)
 _modules = sys.modules
 
 
 def serve(own, code):
+    # type: (int, str) -> NoReturn
     """Serves the supervisor on the descriptor `own` until it closes that, with the code in the folder
     `code`. Raises `native.Elsewhere` in what the function forks; never returns."""
     set_inheritable(own, False)
@@ -37,6 +41,7 @@ def serve(own, code):
         several = concurrency.Several(channel, order)
 
     def refuse(reason):
+        # type: (str) -> NoReturn
         refusal = failure.Failure("Runtime.ImportOrder", reason, order=True)
         _end_unloaded(channel, several, refusal)
 
@@ -58,6 +63,7 @@ def serve(own, code):
 
 
 def _end_unloaded(channel, several, error):
+    # type: (native.Channel, SeveralAtOnce | None, failure.Failure) -> NoReturn
     """Answers that the handler is not loaded, and why. Never returns, whatever the user's code does: it may be
     what has called."""
     for _ in range(100):
@@ -75,12 +81,13 @@ def _end_unloaded(channel, several, error):
 
 
 def prepare():
+    # type: () -> None
     """Makes the streams those of a function."""
     global _streams
     # A function that is killed has told what it has printed.
     for stream in (sys.stdout, sys.__stdout__):
         try:
-            stream.reconfigure(line_buffering=True)
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         except Exception:
             # Packages put other things in its place.
             pass
@@ -88,6 +95,7 @@ def prepare():
 
 
 def _serve_one(channel, function, longest):
+    # type: (native.Channel, Handler, int) -> None
     invocation, payload = receive(channel)
     if is_of_streams(invocation):
         # Of an invocation that has not waited for it.
@@ -103,6 +111,7 @@ def _serve_one(channel, function, longest):
 
 
 def interrupted(channel, error):
+    # type: (native.Channel, BaseException) -> None
     """Has the invocation fail that is neither answered nor anybody's, if there is one, because of an
     error that is not its handler's; else tells of it."""
     while True:
@@ -122,6 +131,7 @@ def interrupted(channel, error):
 
 
 def receive(channel):
+    # type: (native.Channel) -> Message
     """The next message's header and body; where none comes any more, the process ends."""
     try:
         message = channel.receive()
@@ -133,16 +143,19 @@ def receive(channel):
 
 
 def _end_broken(broken):
+    # type: (native.Broken) -> NoReturn
     print_raw(f"the channel to the supervisor is broken: {broken}\n")
     _exit(1)
 
 
 def is_of_streams(header):
+    # type: (str) -> bool
     """Whether a message is about the streams of an invocation. Its body is bytes then."""
     return header.startswith('{"part"')
 
 
 def streams_of(invocation, send, receive):
+    # type: (Invocation, Send, Receive) -> Streams | None
     """The streams of an invocation; None of one that has none."""
     if "streamed" not in invocation:
         return None
@@ -152,6 +165,7 @@ def streams_of(invocation, send, receive):
 
 
 def run(function, longest, invocation, payload, streams):
+    # type: (Handler, int, Invocation, str, Streams | None) -> Answer
     """Runs the handler once. `invocation` is what is told of it, `payload` the event as JSON; `streams`,
     where there are any, are over then. Returns the header and the body of the answer, which has
     `longest` bytes at most. Raises `native.Elsewhere` in what the handler has forked, and nothing else."""
@@ -170,6 +184,7 @@ def run(function, longest, invocation, payload, streams):
 
 
 def _run(function, longest, invocation, payload, streams):
+    # type: (Handler, int, Invocation, str, Streams | None) -> Answer
     body, run_us = handler.call(function, payload, invocation, streams)
     if len(body) > longest:
         message = (
@@ -182,6 +197,7 @@ def _run(function, longest, invocation, payload, streams):
 
 
 def answer(channel, header, body=b"", is_last=True):
+    # type: (native.Channel, Header, bytes, bool) -> None
     """Sends an answer, what was printed and imported ahead of it; `is_last` if it is to the message that
     was received last."""
     # What was printed belongs to this invocation, so it must be on its way before the answer is.
@@ -200,6 +216,7 @@ def answer(channel, header, body=b"", is_last=True):
 
 
 def flush():
+    # type: () -> None
     """Has on its way what was printed; whatever there is in the place of the streams."""
     for name, own in zip(("stdout", "stderr"), _streams):
         try:
@@ -216,6 +233,7 @@ def flush():
 
 
 def left_set():
+    # type: () -> str
     """Stops what would strike a later invocation; what was still set, as a line for the log."""
     if "faulthandler" in _modules:
         try:
@@ -229,6 +247,7 @@ def left_set():
 
 
 def print_raw(text):
+    # type: (str) -> None
     """Prints with nothing between that a function could have changed."""
     try:
         write(2, text.encode(errors="backslashreplace"))

@@ -9,6 +9,9 @@ import pipsqueak_native as native
 from pipsqueak_runtime import context, failure, json_text, own
 from pipsqueak_runtime import own_builtins as __builtins__
 
+if 0:
+    from pipsqueak_runtime.shapes import *
+
 Context, Failure = context.Context, failure.Failure
 # A clock that is nobody's to change.
 now = native.now
@@ -18,12 +21,13 @@ GENERATOR = type(_ for _ in ())
 # Flag of the code of `async def`.
 COROUTINE = 0x80
 # Has the order hold in which a function's code does things, in a zygote's child.
-watch = None
+watch = None  # type: native.Imports | None
 # The streams of the invocation that is served, where it is streamed.
-exchange = ContextVar("exchange", default=None)
+exchange = ContextVar("exchange", default=None)  # type: ContextVar[Streams | None]
 
 
 def load(order, code, refuse):
+    # type: (Order, str, Refuse) -> Handler
     """Imports `module.function` of `order` from the folder `code`. Returns the function as taking the
     event, and what is told of the invocation. Where it may not be loaded in this process, `refuse` is told
     why and does not return. In what the import has forked `Elsewhere` is raised."""
@@ -39,6 +43,7 @@ def load(order, code, refuse):
 
 
 def _load(order, code, refuse):
+    # type: (Order, str, Refuse) -> Handler
     if order["wider"]:
         from pipsqueak_runtime import environment
 
@@ -47,7 +52,7 @@ def _load(order, code, refuse):
     os.chdir(code)
     sys.path.insert(0, code)
     if "multiprocessing.process" in sys.modules:
-        sys.modules["multiprocessing.process"].ORIGINAL_DIR = code
+        sys.modules["multiprocessing.process"].ORIGINAL_DIR = code  # type: ignore[attr-defined]
     failure.code = code
     module_name, _, name = order["handler"].rpartition(".")
     if watch:
@@ -74,6 +79,7 @@ def _load(order, code, refuse):
 
 
 def _restored():
+    # type: () -> None
     """Calls the hooks for a fork's child that were not called yet. One that was started for the
     function alone is no other to its code: they run once ahead of the first invocation."""
     if "snapshot_restore_py" not in sys.modules:
@@ -84,11 +90,12 @@ def _restored():
         snapshot.after()
     except snapshot.HookFailure as error:
         message = f"a hook of register_after_restore failed: {error}"
-        trace = failure.trace(error.__cause__)
+        trace = failure.trace(error.__cause__)  # type: ignore[arg-type]
         raise Failure("Runtime.AfterRestoreError", message, trace) from error.__cause__
 
 
 def _adapted(function, order):
+    # type: (Callable[..., Any], Order) -> Handler
     """A function of one or two parameters, or an ASGI or WSGI application, told by its parameters."""
     names, is_async = _parameters(function)
     if len(names) == 3 and (is_async or names[0] == "scope"):
@@ -105,17 +112,20 @@ def _adapted(function, order):
 
 
 def _with_context(function, order):
+    # type: (Callable[[Any, Invoked], Any], Order) -> Handler
     def handle(event, invocation):
+        # type: (Any, Invocation) -> Any
         return function(event, Context(order, invocation, exchange.get()))
 
     return handle
 
 
 def _parameters(function):
+    # type: (Any) -> tuple[tuple[str, ...], bool]
     """Names of the positional parameters that are left to a caller, and whether its answer is awaited;
     no names where that cannot be told."""
     if getattr(function, "__code__", None) is None and not isinstance(function, type):
-        function = getattr(function, "__call__", None)
+        function = getattr(function, "__call__", None)  # noqa: B004 — its code is wanted
     code = getattr(function, "__code__", None)
     if code is None:
         return (), False
@@ -131,6 +141,7 @@ def _parameters(function):
 
 
 def call(function, payload, invocation, streams=None):
+    # type: (Handler, str, Invocation, Streams | None) -> tuple[bytes, int]
     """Runs a handler. Returns its answer as JSON bytes and the time it took in microseconds. Where the
     invocation is streamed the client has the answer already, and what is returned is null. In what the
     handler has forked `Elsewhere` is raised."""
@@ -166,20 +177,27 @@ def call(function, payload, invocation, streams=None):
 
 
 def stay(error=None):
+    # type: (BaseException | None) -> None
     """Raises `Elsewhere` with the error in a process that was forked by the one that was asked."""
     if native.is_elsewhere():
         if error is None:
             raise native.Elsewhere
-        raise native.Elsewhere(*error.args) if type(error) is native.Elsewhere else native.Elsewhere(error)
+        raise (
+            native.Elsewhere(*error.args)
+            if type(error) is native.Elsewhere
+            else native.Elsewhere(error)
+        )
 
 
 def _deliver(function, event, invocation):
+    # type: (Handler, Any, Invocation) -> None
     from pipsqueak_runtime import streaming
 
-    streaming.deliver(exchange.get(), function(event, invocation))
+    streaming.deliver(exchange.get(), function(event, invocation))  # type: ignore[arg-type]
 
 
 def _answer(function, event, invocation):
+    # type: (Handler, Any, Invocation) -> Any
     answer = function(event, invocation)
     kind = type(answer)
     if kind in PLAIN:

@@ -1,18 +1,21 @@
 """What imports leave that a fork would break or share.
 
 A thread does not live in a child, a child process is not a child's, and a descriptor leads to what
-all children would use at once, as is memory that is mapped to be shared. Files in `/tmp` are copied for each child, but for those that cannot be, or
-are too many. Handlers do no harm: a fork keeps them, as an import of the child's
-own would have made them.
+all children would use at once, as is memory that is mapped to be shared. Files in `/tmp` are copied for
+each child, but for those that cannot be, or are too many. Handlers do no harm: a fork keeps them, as an
+import of the child's own would have made them.
 """
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import atexit
 import os
 import signal
 import time
 
 from pipsqueak_runtime import files
+
+if 0:
+    from pipsqueak_runtime.shapes import *
 
 # The last descriptor that a sandbox's process is started with.
 CHANNEL = 3
@@ -26,12 +29,15 @@ class Hazard:
     """Something that an import has left: `key` is among what `look` finds as long as it is there."""
 
     def __init__(self, text, look, key):
+        # type: (str, Look, Any) -> None
         self.text, self.look, self.key = text, look, key
 
     def is_there(self):
+        # type: () -> bool
         return self.key in self.look()
 
     def by(self, text):
+        # type: (str) -> Hazard
         """The same, and how it came."""
         return Hazard(self.text + text, self.look, self.key)
 
@@ -40,12 +46,15 @@ class Stays:
     """Something that an import has done for good."""
 
     def __init__(self, text):
+        # type: (str) -> None
         self.text = text
 
     def is_there(self):
+        # type: () -> bool
         return True
 
     def by(self, text):
+        # type: (str) -> Stays
         """The same, and how it came."""
         return Stays(self.text + text)
 
@@ -54,8 +63,9 @@ class Probe:
     """Tells what there is that was not there when it was asked last."""
 
     def __init__(self):
+        # type: () -> None
         # What a new interpreter has in its sandbox, whatever `.pth` files have done since.
-        self.seen = {
+        self.seen = {  # type: dict[Look, set[Any]]
             _threads: {os.getpid()},
             _processes: {1, os.getpid()},
             _descriptors: {found for found in _descriptors() if found[0] <= CHANNEL},
@@ -64,31 +74,36 @@ class Probe:
             _signals: _signals(),
         }
         self.at_fork = 0
-        self.counts = {}
+        self.counts = {}  # type: dict[str, int]
 
     def inherit(self):
+        # type: () -> None
         """Takes what there is now for known, in a child: it was its zygote's to tell."""
         self.seen = {look: look() for look in self.seen}
 
     def watch_hooks(self):
+        # type: () -> Callable[[], None]
         """Counts at-fork handlers, which nothing tells afterwards. Returns what ends the watch."""
         plain = os.register_at_fork
 
         def register_at_fork(**hooks):
+            # type: (**Any) -> None
             self.at_fork += 1
             return plain(**hooks)
 
         def end():
+            # type: () -> None
             os.register_at_fork = plain
 
         os.register_at_fork = register_at_fork
         return end
 
     def news(self):
+        # type: () -> tuple[list[Hazard | Stays], list[str]]
         """Returns what a fork would break or share, a list of hazards, and what is only worth a
         remark, a list of texts."""
         threads, stopped = self._threads()
-        found = [(f"a thread running: {_thread_name(key)}", _threads, key) for key in threads]
+        found = [(f"a thread running: {_thread_name(key)}", _threads, key) for key in threads]  # type: list[tuple[str, Look, Any]]
         for key in self._fresh(_processes, _what_stays(_processes, self.seen[_processes])):
             found.append((f"a process running: {_read(f'/proc/{key}/comm')}", _processes, key))
         for key in self._fresh(_descriptors, _descriptors()):
@@ -105,18 +120,21 @@ class Probe:
         return [Hazard(f"leaves {text}", look, key) for text, look, key in found], remarks
 
     def mapped(self):
+        # type: () -> list[Hazard | Stays]
         """The same of memory that children would write to together, and of what a GPU's driver keeps in the
         process for it. Asked apart, because the list of what is mapped is long."""
         fresh = self._fresh(_mapped, _mapped())
         return [Hazard(f"leaves {key[0]}", _mapped, key) for key in fresh]
 
     def _fresh(self, look, now):
+        # type: (Look, set[Any]) -> list[Any]
         """Those that `look` has found now and had not found when it was asked last."""
         fresh = now - self.seen[look]
         self.seen[look] = now
         return sorted(fresh)
 
     def _threads(self):
+        # type: () -> tuple[list[int], int]
         """New threads that a fork would lose, and how many have stopped for one.
 
         OpenBLAS and others stop their threads when their process forks, and start them again when
@@ -133,6 +151,7 @@ class Probe:
 
 
 def _what_stays(look, known):
+    # type: (Look, set[Any]) -> set[Any]
     """What `look` finds, when all that is new has had the time to be gone."""
     until = time.monotonic() + PATIENCE
     while (now := look()) - known and time.monotonic() < until:
@@ -141,15 +160,18 @@ def _what_stays(look, known):
 
 
 def _threads():
+    # type: () -> set[int]
     return {int(name) for name in os.listdir("/proc/self/task")}
 
 
 def _processes():
+    # type: () -> set[int]
     """All of the sandbox, those included that have left their parents."""
     return {int(name) for name in os.listdir("/proc") if name.isdigit()}
 
 
 def _descriptors():
+    # type: () -> set[tuple[int, str]]
     found = set()
     for number in os.listdir("/proc/self/fd"):
         try:
@@ -161,6 +183,7 @@ def _descriptors():
 
 
 def _mapped():
+    # type: () -> set[tuple[str, bytes]]
     """What it is, and where."""
     with open("/proc/self/maps", "rb") as maps:
         text = maps.read()
@@ -170,12 +193,13 @@ def _mapped():
         for line in text.splitlines():
             place, mode, _, _, _, *name = line.split(None, 5)
             if mode[1:4:2] == b"ws":
-                name = b"".join(name).decode(errors="backslashreplace")
+                name = b"".join(name).decode(errors="backslashreplace")  # type: ignore[assignment]
                 found.add((f"memory that processes share: {name}", place))
     return found
 
 
 def _signals():
+    # type: () -> set[tuple[int, tuple[int, int, int]]]
     """Numbers of signals and what is done at them. Python knows its own handlers, the kernel those
     of others."""
     with open("/proc/self/status", "rb") as status:
@@ -188,6 +212,7 @@ def _signals():
 
 
 def _describe(target):
+    # type: (str) -> str
     if target.startswith("socket:"):
         return "a socket open"
     if target.startswith("/dev/nvidia"):
@@ -196,6 +221,7 @@ def _describe(target):
 
 
 def _thread_name(task):
+    # type: (int) -> str
     import threading
 
     for thread in threading.enumerate():
@@ -205,6 +231,7 @@ def _thread_name(task):
 
 
 def _read(path):
+    # type: (str) -> str
     try:
         with open(path) as file:
             return file.read().strip()

@@ -7,6 +7,9 @@ from urllib.parse import quote, unquote_to_bytes, urlencode
 from pipsqueak_runtime.failure import Failure
 from pipsqueak_runtime.streaming import DELIVERED
 
+if 0:
+    from pipsqueak_runtime.shapes import *
+
 EXPECTED = (
     'an HTTP application takes an HTTP request: {"path": "/"} with "method", "headers" and "body" '
     "where they are needed, or an event of API Gateway's payload format 2.0 or 1.0"
@@ -14,6 +17,7 @@ EXPECTED = (
 
 
 def refused(reason):
+    # type: (str) -> Failure
     """The failure that an event is which is no HTTP request. The process is fit to serve on."""
     return Failure("Runtime.UnmarshalError", f"{EXPECTED}; {reason}", fit=True)
 
@@ -22,6 +26,7 @@ class Request:
     """An HTTP request: `path` is percent-encoded, as is `query`; header names are in lower case."""
 
     def __init__(self, event):
+        # type: (Any) -> None
         if not isinstance(event, dict):
             raise refused(f"this event is a {type(event).__name__}")
         context = _dict(event, "requestContext")
@@ -35,10 +40,10 @@ class Request:
             self._read_second(event, context)
         else:
             self._read_short(event)
-        self.path = "/" + quote(self.path, safe="/%:@!$&'()*+,;=-._~").removeprefix("/")
+        self.path = "/" + quote(self.path, safe="/%:@!$&'()*+,;=-._~").removeprefix("/")  # type: ignore[has-type]
         self.has_no_body = event.get("body") is None
         self.body = _body(event)
-        names = dict(self.headers)
+        names = dict(self.headers)  # type: ignore[has-type]
         self.scheme = names.get("x-forwarded-proto", "http").partition(",")[0].strip()
         host = names.get("host") or context.get("domainName") or "localhost"
         self.server, port = _server(host)
@@ -47,6 +52,7 @@ class Request:
         self.is_websocket = names.get("upgrade", "").strip().lower() == "websocket"
 
     def _read_second(self, event, context):
+        # type: (dict[str, Any], dict[str, Any]) -> None
         http = _dict(context, "http")
         self.method = _text(http, "method", "GET")
         self.path = _text(event, "rawPath")
@@ -58,10 +64,11 @@ class Request:
             self.headers.append(("cookie", "; ".join(cookies)))
 
     def _read_first(self, event, context):
+        # type: (dict[str, Any], dict[str, Any]) -> None
         self.method = _text(event, "httpMethod")
         self.path = _text(event, "path")
         several = _dict(event, "multiValueQueryStringParameters")
-        pairs = several or _dict(event, "queryStringParameters")
+        pairs = several or _dict(event, "queryStringParameters")  # type: Any
         pairs = [(key, value) for key, values in pairs.items() for value in _list(values)]
         # A load balancer passes on what it was sent, API Gateway has decoded it.
         is_balanced = "elb" in context
@@ -72,6 +79,7 @@ class Request:
         self.client = _dict(context, "identity").get("sourceIp") or forwarded or None
 
     def _read_short(self, event):
+        # type: (dict[str, Any]) -> None
         if not isinstance(event.get("path"), str):
             named = ", ".join(sorted(event)[:10])
             raise refused(f"this event has {named or 'nothing'}")
@@ -82,10 +90,12 @@ class Request:
 
     @property
     def decoded_path(self):
+        # type: () -> bytes
         """The path's bytes."""
         return unquote_to_bytes(self.path)
 
     def answer(self, status, headers, body):
+        # type: (int, Pairs, Any) -> dict[str, Any]
         """The response in the form of the request. `headers` are pairs of text, `body` is bytes."""
         try:
             body, is_base64 = body.decode(), False
@@ -94,9 +104,10 @@ class Request:
         return self.head(status, headers) | {"body": body, "isBase64Encoded": is_base64}
 
     def head(self, status, headers):
+        # type: (int, Pairs) -> dict[str, Any]
         """The response without its body."""
-        answer = {"statusCode": status}
-        several = {}
+        answer = {"statusCode": status}  # type: dict[str, Any]
+        several = {}  # type: dict[str, list[str]]
         for name, value in headers:
             several.setdefault(name.lower(), []).append(value)
         if self.is_first_format:
@@ -111,6 +122,7 @@ class Request:
         return answer
 
     def refuse_websocket(self, streams):
+        # type: (Streams | None) -> object
         """Answers whoever wants to speak another protocol, by `streams` where there are any."""
         headers = [("content-type", "text/plain"), ("upgrade", "HTTP/1.1")]
         text = b"functions do not speak the websocket protocol\n"
@@ -122,6 +134,7 @@ class Request:
 
 
 def _dict(event, key):
+    # type: (dict[str, Any], str) -> dict[str, Any]
     value = event.get(key)
     if value is not None and not isinstance(value, dict):
         raise refused(f"{key} of this event is no object")
@@ -129,6 +142,7 @@ def _dict(event, key):
 
 
 def _text(event, key, otherwise=""):
+    # type: (dict[str, Any], str, str) -> str
     value = event.get(key)
     if value is not None and not isinstance(value, str):
         raise refused(f"{key} of this event is no text")
@@ -136,15 +150,18 @@ def _text(event, key, otherwise=""):
 
 
 def _list(values):
+    # type: (Any) -> list[Any]
     return values if isinstance(values, list) else [values]
 
 
 def _headers(headers):
+    # type: (dict[str, Any]) -> Pairs
     pairs = ((name.lower(), value) for name, values in headers.items() for value in _list(values))
     return [(name, str(value)) for name, value in pairs if value is not None]
 
 
 def _body(event):
+    # type: (dict[str, Any]) -> bytes
     body = event.get("body")
     if body is None:
         return b""
@@ -159,6 +176,7 @@ def _body(event):
 
 
 def _server(host):
+    # type: (str) -> tuple[str, str]
     """Name and port of `host`, `host:port`, `[::1]:port`."""
     name, colon, port = host.rpartition(":")
     return (name, port) if colon and port.isdecimal() else (host, "")

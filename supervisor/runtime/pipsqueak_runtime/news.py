@@ -10,17 +10,19 @@ MOST = 1500
 # Longest of these.
 LONGEST = 200
 
-_known = set()
+_known = set()  # type: set[str]
 _count = 0
 
 
 def begin():
+    # type: () -> None
     """Takes what is imported now for known, unless the zygote has done so for all its children."""
     if not _known:
         know()
 
 
 def know():
+    # type: () -> None
     """Takes what is imported now for known."""
     global _known, _count
     _known = set(sys.modules)
@@ -28,6 +30,7 @@ def know():
 
 
 def imported():
+    # type: () -> list[str]
     """Names of modules that were imported since this was asked last."""
     try:
         return _imported()
@@ -37,6 +40,7 @@ def imported():
 
 
 def _imported():
+    # type: () -> list[str]
     global _count
     fresh = len(sys.modules) - _count
     if not fresh:
@@ -50,6 +54,7 @@ def _imported():
 
 
 def _latest(count):
+    # type: (int) -> list[str]
     # They are in the order of their import. A name that is looked at is written to, for it counts its
     # references; so those of a zygote's modules are left alone, or a child would copy their pages.
     names = []
@@ -66,12 +71,13 @@ def _latest(count):
 
 
 def _is_of_distribution(name):
+    # type: (object) -> bool
     # A package may have put anything in the place of a module, or of its attributes.
     if type(name) is not str or len(name) > LONGEST or not name.isprintable():
         return False
     module = sys.modules.get(name)
     try:
-        places = module.__file__ or next(iter(module.__path__))
+        places = module.__file__ or next(iter(module.__path__))  # type: ignore[union-attr]
         return places.startswith(ENVIRONMENT) is True
     except Exception:
         return False

@@ -16,8 +16,11 @@ import pipsqueak_native as native
 
 from pipsqueak_runtime import output, own, reads
 
+if 0:
+    from pipsqueak_runtime.shapes import *
+
 imports = native.imports
-bootstrap = sys.modules["_frozen_importlib"]
+bootstrap = sys.modules["_frozen_importlib"]  # type: Any
 # What a function's process has without any zygote.
 BARE = frozenset(sys.modules)
 # Those whose classes are patched, too.
@@ -55,7 +58,7 @@ _PLACES = [
 class Types:
     """Types of what a function's code makes."""
 
-    function = type(lambda: None)
+    function = type(lambda: None)  # type: type
     code = type((lambda: None).__code__)
 
 
@@ -69,6 +72,7 @@ class Hooks:
 
 
 def record():
+    # type: () -> None
     """Records what imports want."""
     imports.record(_plain_find, output.loaded)
     for names, name, watching, _ in _PLACES:
@@ -76,6 +80,7 @@ def record():
 
 
 def seal():
+    # type: () -> None
     """Takes what there is for what children have ahead of their functions."""
     for names, name, watching, plain in _PLACES:
         if names[name] is watching:
@@ -95,6 +100,7 @@ def seal():
 
 
 def packages():
+    # type: () -> Iterator[tuple[str, dict[str, Any]]]
     """Modules that are not the interpreter's, each with its dictionary."""
     for name, module in list(sys.modules.items()):
         if not isinstance(module, type(sys)):
@@ -108,10 +114,12 @@ def packages():
 
 
 def _is_of_interpreter(file):
+    # type: (str) -> bool
     return file.startswith(LIBRARY) and "/site-packages/" not in file
 
 
 def _acting():
+    # type: () -> list[int]
     """Numbers of the operations that call something, or change an object other than a module's own names."""
     # Nothing that is not there may be imported: the folders of packages would be looked at, and what they have
     # be remembered, which a child may see more of.
@@ -120,7 +128,7 @@ def _acting():
         from _opcode_metadata import opmap
     else:
         # It does without its library, which would stay mapped.
-        sys.modules.setdefault("_opcode", None)
+        sys.modules.setdefault("_opcode", None)  # type: ignore[arg-type]
         from opcode import opmap
     numbers = {number for name, number in opmap.items() if name.startswith(ACTING)}
     for name in set(sys.modules) - before:
@@ -145,6 +153,7 @@ ACTING = (
 
 
 def tables():
+    # type: () -> list[tuple[str, dict[str, Any]]]
     """What is put in the place of others, by what patches: the names of modules and classes of the interpreter,
     each with its dictionary."""
     tables = []
@@ -159,6 +168,7 @@ def tables():
 
 
 def _classes(module):
+    # type: (ModuleType) -> Iterator[tuple[str, dict[str, Any]]]
     """The tables of a module's classes. Those of the interpreter's own cannot be changed."""
     for name, value in vars(module).items():
         if isinstance(value, type) and getattr(value, "__module__", None) == module.__name__:
@@ -171,6 +181,7 @@ HEAP_TYPE = 1 << 9
 
 
 def difference():
+    # type: () -> str | None
     """What is otherwise than it was when the load began, and may make a difference to an import."""
     found = imports.differences()
     if found["others"]:
@@ -186,12 +197,14 @@ def difference():
 
 
 def _is_read(name):
+    # type: (str) -> bool
     if name.lower().endswith("_proxy") and reads.PROXIES in reads.variables:
         return True
     return name in reads.variables or reads.ALL in reads.variables
 
 
 def _of_lists(before):
+    # type: (dict[str, list[int]]) -> str | None
     if "argv" in before:
         return "sys.argv was changed"
     for name in ("meta_path", "path_hooks"):
@@ -201,10 +214,12 @@ def _of_lists(before):
 
 
 def _begins_as(now, before):
+    # type: (list[Any], list[int]) -> bool
     return [id(one) for one in now[: len(before)]] == before
 
 
 def _of_path(before):
+    # type: (list[int]) -> str | None
     now = sys.path
     known = set(before)
     if known - {id(one) for one in now}:
@@ -224,6 +239,7 @@ def _of_path(before):
 
 
 def _of_folder(folder, is_ahead):
+    # type: (str, bool) -> str | None
     names = own.names(folder)
     missed = [name for name in names & reads.modules if own.is_module(folder, name)]
     if missed:
@@ -234,4 +250,4 @@ def _of_folder(folder, is_ahead):
     return None
 
 
-Hooks.difference, Hooks.tell = difference, output.tell
+Hooks.difference, Hooks.tell = difference, output.tell  # type: ignore[attr-defined]

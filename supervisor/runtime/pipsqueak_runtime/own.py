@@ -6,11 +6,15 @@ import sys
 
 from pipsqueak_runtime import own_builtins as __builtins__
 
+if 0:
+    from pipsqueak_runtime.shapes import *
+
 # Names of modules that every interpreter has when it begins, which nothing comes before.
-plain = set()
+plain = set()  # type: set[str]
 
 
 def names(folder):
+    # type: (str) -> set[str]
     """Names of the modules in a folder, and of folders, which may be packages."""
     try:
         return {entry.partition(".")[0] for entry in os.listdir(folder) if _may_be_module(entry)}
@@ -19,23 +23,27 @@ def names(folder):
 
 
 def _may_be_module(entry):
+    # type: (str) -> bool
     dot = entry.find(".")
     return dot < 0 or entry[dot:] in (".py", ".pyc", ".so") or entry[-3:] == ".so"
 
 
 def of_loaded(folder, found):
+    # type: (str, Iterable[str]) -> list[str]
     """Those of the names in the folder that are of modules which are loaded already, and not by every
     interpreter."""
     return [name for name in found if name in sys.modules and _comes_first(folder, name)]
 
 
 def _comes_first(folder, name):
+    # type: (str, str) -> bool
     if name in plain or name in sys.builtin_module_names:
         return False
     return is_module(folder, name) and not sys.modules["_imp"].is_frozen(name)
 
 
 def is_module(folder, name):
+    # type: (str, str) -> bool
     """Whether a name of a module in a folder is not that of a folder without code of its own."""
     path = f"{folder}/{name}"
     if not os.path.isdir(path):
@@ -44,6 +52,7 @@ def is_module(folder, name):
 
 
 def make_room(folder):
+    # type: (str) -> None
     """Has the function's code find its own modules, and import anew what was imported without these."""
     if of_loaded(folder, names(folder)):
         for name in list(sys.modules):

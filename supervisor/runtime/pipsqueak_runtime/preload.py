@@ -8,7 +8,10 @@ import time
 from pipsqueak_runtime import environment, failure, handler, reads, replaced
 from pipsqueak_runtime.hazards import Stays
 
-bootstrap = sys.modules["_frozen_importlib"]
+if 0:
+    from pipsqueak_runtime.shapes import *
+
+bootstrap = sys.modules["_frozen_importlib"]  # type: Any
 # What runs before any import, the environment's `.pth` files, is told under this name.
 START = "site"
 # What runs after all of them is told under this one.
@@ -19,32 +22,35 @@ class Account:
     """What a module's import has cost and left, without those of other modules that are wanted."""
 
     def __init__(self):
+        # type: () -> None
         self.ns = 0
         self.bytes = 0
-        self.hazards = []
-        self.remarks = []
+        self.hazards = []  # type: Hazards
+        self.remarks = []  # type: list[str]
 
 
 class Preloading:
     """Imports modules and keeps an account of each."""
 
     def __init__(self, wanted, probe, generators):
+        # type: (Iterable[str], HazardProbe, RandomGenerators) -> None
         self.wanted = dict.fromkeys(wanted)
-        self.accounts = {}
-        self.failed = None
+        self.accounts = {}  # type: dict[str, Account]
+        self.failed = None  # type: dict[str, Any] | None
         # Modules whose imports have failed, and the wanted ones that were importing them.
-        self.importers = {}
+        self.importers = {}  # type: dict[str, list[str]]
         # Wanted modules that are being imported, each by the one before it.
-        self.open = []
+        self.open = []  # type: list[str]
         self.thread = _thread.get_ident()
         self.plain = bootstrap._find_and_load_unlocked
         self.probe, self.generators = probe, generators
         self.since = self.bytes = 0
-        self.replaced = None
+        self.replaced = None  # type: replaced.Watch | None
         # Something was loaded since it was looked at what is mapped.
         self.has_loaded = False
 
     def run(self):
+        # type: () -> None
         """Imports them all, or those before the first that fails: what that leaves half-imported is in
         the way of all else."""
         self.account(START).hazards, _ = self.probe.news()
@@ -76,6 +82,7 @@ class Preloading:
             self.replaced = None
 
     def load(self, name, import_, **lazy):
+        # type: (str, Any, **Any) -> ModuleType
         """Takes the place of what imports a module that is not there yet. From CPython 3.15 on `lazy` says what
         is to come of a submodule that is nowhere."""
         self.has_loaded = True
@@ -84,6 +91,7 @@ class Preloading:
         return module
 
     def _load(self, name, import_, lazy):
+        # type: (str, Any, dict[str, Any]) -> ModuleType
         if name == "random":
             random = self.plain(name, import_, **lazy)
             self.generators.watch(random)
@@ -106,6 +114,7 @@ class Preloading:
             self.open.pop()
 
     def fail(self, name, error):
+        # type: (str, BaseException) -> None
         """Notes why a module cannot be imported ahead, and what has gone on without it."""
         reason = f"cannot be imported ahead: {failure.name(error)}: {failure.message(error)}"
         self.failed = {
@@ -115,12 +124,13 @@ class Preloading:
         }
 
     def settle(self, leaves_package):
+        # type: (bool) -> None
         """Charges what has changed since the last time to the module that is being imported; what
         is hazardous to those, too, that it is imported by."""
         now, owned = time.perf_counter_ns(), private_bytes()
         left, remarks = self.probe.news()
         if self.open and leaves_package:
-            others = self.replaced.news(self.open[-1])
+            others = self.replaced.news(self.open[-1])  # type: ignore[union-attr]
             left += [Stays(f"replaces {replaced.told(others)}")] if others else []
         if self.open:
             own = self.account(self.open[-1])
@@ -135,10 +145,12 @@ class Preloading:
         self.since, self.bytes = time.perf_counter_ns(), private_bytes()
 
     def account(self, name):
+        # type: (str) -> Account
         """The account of a module."""
         return self.accounts.setdefault(name, Account())
 
     def tell(self):
+        # type: () -> dict[str, Any]
         """All of it, as the supervisor is told, when hooks have run. What is gone by now does no
         harm."""
         self.account(END).hazards += self.probe.news()[0]
@@ -159,6 +171,7 @@ class Preloading:
 
 
 def private_bytes():
+    # type: () -> int
     """Memory that is this process's alone, or shared with who it was forked from, in bytes."""
     with open("/proc/self/statm", "rb") as statm:
         _, resident, shared, *_ = statm.read().split()

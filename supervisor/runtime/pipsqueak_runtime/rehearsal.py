@@ -9,6 +9,9 @@ import sys
 
 from pipsqueak_runtime import context, handler, json_text
 
+if 0:
+    from pipsqueak_runtime.shapes import *
+
 CODE = "import sys\n\ndef handler(event):\n    return event\n"
 VARIABLES = (
     "_HANDLER",
@@ -22,10 +25,11 @@ VARIABLES = (
 
 
 def run():
+    # type: () -> None
     """Does it, and leaves nothing of it but variables that each start sets anew."""
     fresh = [name for name in VARIABLES if name not in os.environ]
     context.take({"version": 0, "variables": dict.fromkeys(fresh, "")})
-    names = {}
+    names = {}  # type: dict[str, Any]
     exec(compile(CODE, __name__, "exec"), names)
     _, run_us = handler.call(lambda event, _invocation: names["handler"](event), "{}", {})
     json_text.encode({"run_us": run_us})

@@ -2,6 +2,9 @@
 
 import sys
 
+if 0:
+    from pipsqueak_runtime.shapes import *
+
 NAME = "snapshot_restore_py"
 _prepared = 0
 _restored = 0
@@ -11,12 +14,14 @@ class HookFailure(Exception):
     """A hook has raised."""
 
     def __init__(self, hook, error):
+        # type: (object, BaseException) -> None
         name = getattr(hook, "__qualname__", repr(hook))
         where = getattr(hook, "__module__", "an unknown module")
         super().__init__(f"{name} of {where}: {type(error).__name__}: {error}")
 
 
 def before():
+    # type: () -> None
     """Calls what is to be called ahead of a fork, last in, first out, and was not called by the zygote
     that this one was forked from."""
     global _prepared
@@ -27,6 +32,7 @@ def before():
 
 
 def after():
+    # type: () -> None
     """Calls what is to be called after a fork, first in, first out, and was not called yet."""
     global _restored
     hooks = _registered("get_after_restore")
@@ -37,12 +43,14 @@ def after():
 
 
 def _registered(getter):
+    # type: (str) -> Sequence[Hook]
     # An environment may have a package of that name that knows nothing of this.
     get = getattr(sys.modules.get(NAME), getter, None)
     return get() if get else ()
 
 
 def _call(hook):
+    # type: (Hook) -> None
     function, arguments, named = hook
     try:
         function(*arguments, **named)

@@ -9,6 +9,7 @@ from pipsqueak_runtime import environment, failure, handler, json_text, order, r
 
 
 def prepare(channel, modules):
+    # type: (native.Channel, list[str]) -> None
     """Imports modules, and tells what that has read and whether all have come."""
     reads.note_start(environment.FOLDER, environment.lines())
     reads.begin()

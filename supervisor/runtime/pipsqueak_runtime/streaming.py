@@ -10,6 +10,9 @@ from pipsqueak_native import is_elsewhere
 from pipsqueak_runtime import handler, json_text
 from pipsqueak_runtime import own_builtins as __builtins__
 
+if 0:
+    from pipsqueak_runtime.shapes import *
+
 # As in the supervisor's `function/parts`: the longest part of a result, in bytes, and how many may be
 # on their way.
 PART_BYTES = 64 << 10
@@ -24,17 +27,21 @@ class Condition:
     their place."""
 
     def __init__(self):
+        # type: () -> None
         self._lock = allocate_lock()
         self.acquire, self.release = self._lock.acquire, self._lock.release
-        self._waiting = []
+        self._waiting = []  # type: list[Lock]
 
     def __enter__(self):
+        # type: () -> None
         self._lock.acquire()
 
     def __exit__(self, *_):
+        # type: (*object) -> None
         self._lock.release()
 
     def wait(self):
+        # type: () -> None
         """Waits for `notify_all`; called with the lock held, as that is."""
         mine = allocate_lock()
         mine.acquire()
@@ -46,6 +53,7 @@ class Condition:
             self._lock.acquire()
 
     def notify_all(self):
+        # type: () -> None
         """Has all go on that wait."""
         waiting, self._waiting = self._waiting, []
         for one in waiting:
@@ -57,6 +65,7 @@ class Exchange:
     that the supervisor says of these streams, or None where nothing more comes. Any thread may call."""
 
     def __init__(self, request_id, send, receive):
+        # type: (str, Send, Receive) -> None
         self._request_id = request_id
         self._send = send
         self._receive = receive
@@ -65,16 +74,18 @@ class Exchange:
         # Parts of the result that the client's connection has not taken.
         self._ahead = 0
         # Of the body.
-        self._parts = deque()
+        self._parts = deque()  # type: deque[bytes]
         self._is_asked = False
         self._has_ended = False
         self._is_gone = False
 
     def head(self, head):
+        # type: (object) -> None
         """Gives the client what precedes the result."""
         self._give("head", json_text.encode(head))
 
     def write(self, data):
+        # type: (bytes | bytearray | memoryview) -> None
         """Gives the client some of the result. Raises BrokenPipeError where it has gone."""
         _stay()
         data = memoryview(data).cast("B")
@@ -82,10 +93,12 @@ class Exchange:
             self._give("result", bytes(data[begin : begin + PART_BYTES]))
 
     def has_room(self, length):
+        # type: (int) -> bool
         """Whether so many bytes can be written without waiting."""
         return length <= PART_BYTES and self._ahead < WINDOW
 
     def read(self):
+        # type: () -> bytes
         """The next part of the body, which is empty at its end. Raises ConnectionAbortedError where the
         client has gone before that."""
         _stay()
@@ -102,20 +115,24 @@ class Exchange:
         raise ConnectionAbortedError(errno.ECONNABORTED, text)
 
     def end(self):
+        # type: () -> None
         """Ends the streams, ahead of the answer: who still writes or reads fails."""
         with self._changed:
             self._is_gone = True
 
     def settle(self):
+        # type: () -> None
         """Waits until nobody receives: the next message is not for these streams."""
         with self._changed:
             while self._is_receiving:
                 self._changed.wait()
 
     def _is_there(self):
+        # type: () -> object
         return self._parts or self._has_ended or self._is_gone
 
     def _give(self, part, data):
+        # type: (str, bytes) -> None
         with self._changed:
             if self._ahead >= WINDOW:
                 # Until there is room for some, so that not each waits.
@@ -126,9 +143,11 @@ class Exchange:
             self._say(part, data)
 
     def _say(self, part, data=b""):
+        # type: (str, bytes) -> None
         self._send(json_text.encode({"request_id": self._request_id, "part": part}), data)
 
     def _wait(self, met):
+        # type: (Callable[[], object]) -> None
         # One of those who wait receives, for all of them.
         while not met():
             if self._is_receiving:
@@ -145,13 +164,14 @@ class Exchange:
             self._hear(message)
 
     def _hear(self, message):
+        # type: (Message | None) -> None
         told = json_text.decode(message[0])["part"] if message else "gone"
         if told == "taken":
             self._ahead -= 1
         elif told == "body":
             self._is_asked = False
-            if message[1]:
-                self._parts.append(message[1])
+            if message[1]:  # type: ignore[index]
+                self._parts.append(message[1])  # type: ignore[index]
             else:
                 self._has_ended = True
         else:
@@ -162,13 +182,16 @@ class Body(io.RawIOBase):
     """A body as a file."""
 
     def __init__(self, exchange):
+        # type: (Exchange) -> None
         self._exchange = exchange
-        self._rest = b""
+        self._rest = b""  # type: bytes | memoryview
 
     def readable(self):
+        # type: () -> bool
         return True
 
     def readinto(self, buffer):
+        # type: (Any) -> int
         if not self._rest:
             self._rest = memoryview(self._exchange.read())
         length = min(len(buffer), len(self._rest))
@@ -177,11 +200,13 @@ class Body(io.RawIOBase):
 
 
 def body(exchange):
+    # type: (Exchange | None) -> BinaryIO
     """The body of an invocation as a buffered file; an empty one where there is no exchange."""
     return io.BytesIO() if exchange is None else io.BufferedReader(Body(exchange), PART_BYTES)
 
 
 def deliver(exchange, answer):
+    # type: (Exchange, Any) -> None
     """Gives the client what a handler has answered, item by item where it has several: bytes and text as
     they are, anything else as a line of JSON."""
     kind = type(answer)
@@ -209,6 +234,7 @@ def deliver(exchange, answer):
 
 
 async def write(exchange, data):
+    # type: (Exchange, bytes) -> None
     """Gives the client some of the result, without holding up the loop."""
     if exchange.has_room(len(data)):
         exchange.write(data)
@@ -219,6 +245,7 @@ async def write(exchange, data):
 
 
 async def _deliver_each(exchange, answer):
+    # type: (Exchange, AsyncIterator[Any]) -> None
     try:
         async for item in answer:
             handler.stay()
@@ -229,12 +256,14 @@ async def _deliver_each(exchange, answer):
 
 
 def _stay():
+    # type: () -> None
     if is_elsewhere():
         text = "the client is that of the process which has forked this one"
         raise BrokenPipeError(errno.EPIPE, text)
 
 
 def _bytes(item):
+    # type: (object) -> bytes
     if isinstance(item, BYTES):
         return bytes(item)
     if isinstance(item, str):

@@ -10,6 +10,9 @@ import gc
 import os
 import sys
 
+if 0:
+    from pipsqueak_runtime.shapes import *
+
 # A seed of fewer bits was chosen by somebody, and stands for the numbers that it always gives.
 CHOSEN_BITS = 96
 
@@ -18,16 +21,19 @@ class Generators:
     """Generators of random numbers that imports have seeded from the system."""
 
     def __init__(self):
-        self.unseeded = []
-        self.of_numpy = []
+        # type: () -> None
+        self.unseeded = []  # type: Any
+        self.of_numpy = []  # type: list[Any]
         self.end_watch = lambda: None
 
     def begin(self):
+        # type: () -> None
         """Watches where there is something to, ahead of imports."""
         if "random" in sys.modules:
             self.watch(sys.modules["random"])
 
     def watch(self, random):
+        # type: (Any) -> None
         """Notes generators that are made of `random.Random` until `collect`."""
         import weakref
 
@@ -35,6 +41,7 @@ class Generators:
         self.unseeded = weakref.WeakSet([random._inst, *self.unseeded])
 
         def seed(generator, a=None, *rest, **named):
+            # type: (Any, Any, *Any, **Any) -> None
             if a is None:
                 self.unseeded.add(generator)
             else:
@@ -42,15 +49,17 @@ class Generators:
             return plain(generator, a, *rest, **named)
 
         def end_watch():
+            # type: () -> None
             random.Random.seed = plain
 
         random.Random.seed = seed
         self.end_watch = end_watch
 
     def collect(self):
+        # type: () -> None
         """Ends the watch, and finds numpy's generators, but for those that were found and frozen by
         the zygote that this one was forked from."""
-        self.end_watch()
+        self.end_watch()  # type: ignore[no-untyped-call]
         self.unseeded = list(self.unseeded)
         numpy_random = sys.modules.get("numpy.random")
         if numpy_random:
@@ -62,6 +71,7 @@ class Generators:
             self.of_numpy += [one for one in found if one is not own and not _has_chosen_seed(one)]
 
     def reseed(self):
+        # type: () -> None
         """Seeds all of them anew, in a child; with them what is not random and must differ."""
         for generator in self.unseeded:
             generator.seed()
@@ -71,7 +81,7 @@ class Generators:
         if "numpy.random" in modules:
             modules["numpy.random"].seed()
         if "tempfile" in modules:
-            modules["tempfile"]._name_sequence = None
+            modules["tempfile"]._name_sequence = None  # type: ignore[attr-defined]
         if "multiprocessing.process" in modules:
             process = modules["multiprocessing.process"]
             process.current_process().authkey = os.urandom(32)
@@ -80,6 +90,7 @@ class Generators:
 
 
 def _has_chosen_seed(generator):
+    # type: (Any) -> bool
     # numpy before 1.24 has the other name. Seeded in the old way, there is none.
     sequence = generator.seed_seq if hasattr(generator, "seed_seq") else generator._seed_seq
     entropy = getattr(sequence, "entropy", 0)
@@ -87,6 +98,7 @@ def _has_chosen_seed(generator):
 
 
 def _renew_clock(uuid):
+    # type: (Any) -> None
     """Gives `uuid1` another clock sequence, which tells apart what was made at the same time."""
     uuid._node = uuid._last_timestamp = None
     plain = getattr(uuid, "_generate_time_safe", None)
@@ -95,6 +107,7 @@ def _renew_clock(uuid):
     own = int.from_bytes(os.urandom(2), "big") & 0x3FFF
 
     def generate_time_safe():
+        # type: () -> tuple[bytes, Any]
         text, is_safe = plain()
         clock = int.from_bytes(text[8:10], "big") ^ own
         return text[:8] + clock.to_bytes(2, "big") + text[10:], is_safe

@@ -6,11 +6,16 @@ import sys
 from pipsqueak_runtime import handler
 from pipsqueak_runtime.http_event import DELIVERED, Request
 
+if 0:
+    from pipsqueak_runtime.shapes import *
+
 
 def adapt(application):
+    # type: (Any) -> Callable[[Any, Invoked], Any]
     """The application as a handler."""
 
     def handle(event, context):
+        # type: (Any, Invoked) -> Any
         request = Request(event)
         streams = handler.exchange.get()
         if request.is_websocket:
@@ -23,12 +28,14 @@ def adapt(application):
 
 
 def _answer(application, request, context):
-    body = []
+    # type: (Any, Request, Invoked) -> dict[str, Any]
+    body = []  # type: list[bytes]
     status, headers = _run(application, _environ(request, context), body.append)
     return request.answer(status, headers, b"".join(body))
 
 
 def _deliver(application, request, context, streams):
+    # type: (Any, Request, Invoked, Streams) -> object
     environ = _environ(request, context)
     if request.has_no_body:
         environ["wsgi.input"] = context.body
@@ -42,11 +49,13 @@ def _deliver(application, request, context, streams):
 
 
 def _run(application, environ, write, begin=lambda status, headers: None):
+    # type: (Any, dict[str, Any], Callable[[bytes], object], Callable[[int, Pairs], object]) -> list[Any]
     """Has a request answered: `begin` takes status and headers ahead of the body, `write` each part of
     that. Returns status and headers."""
-    started, begun = [], False
+    started, begun = [], False  # type: list[Any], bool
 
     def start_response(status, headers, exc_info=None):
+        # type: (str, Pairs, Any) -> Callable[[bytes], None]
         # An application may think better of it until something of the body is on its way.
         if exc_info and begun:
             raise exc_info[1].with_traceback(exc_info[2])
@@ -56,6 +65,7 @@ def _run(application, environ, write, begin=lambda status, headers: None):
         return give
 
     def give(data, is_end=False):
+        # type: (bytes, bool) -> None
         nonlocal begun
         if not begun and (data or is_end):
             if not started:
@@ -77,6 +87,7 @@ def _run(application, environ, write, begin=lambda status, headers: None):
 
 
 def _environ(request, context):
+    # type: (Request, Invoked) -> dict[str, Any]
     environ = {
         "REQUEST_METHOD": request.method,
         "SCRIPT_NAME": "",
@@ -98,7 +109,7 @@ def _environ(request, context):
     }
     if request.client:
         environ["REMOTE_ADDR"] = request.client
-    several = {}
+    several = {}  # type: dict[str, list[str]]
     for name, value in request.headers:
         # It would look like another, one that a gateway vouches for.
         if "_" in name:
@@ -113,5 +124,6 @@ def _environ(request, context):
 
 
 def _native(text):
+    # type: (str) -> str
     """Text as WSGI wants it: a character for each byte."""
     return text.encode().decode("latin-1")

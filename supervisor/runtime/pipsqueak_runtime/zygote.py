@@ -23,6 +23,9 @@ from pipsqueak_runtime.hazards import Probe
 from pipsqueak_runtime.preload import Preloading
 from pipsqueak_runtime.uniqueness import Generators
 
+if 0:
+    from pipsqueak_runtime.shapes import *
+
 
 # Made once: what each zygote makes and frees is in pages that its children copy.
 _TRIED = channel.compose({"tried": {}})
@@ -34,6 +37,7 @@ _held = None
 
 
 def serve(control):
+    # type: (int) -> int
     """Serves the supervisor. Returns only in a function's process, with its own channel."""
     global _held
     _make_streams_those_of_children()
@@ -52,6 +56,7 @@ def serve(control):
 
 
 def _make_streams_those_of_children():
+    # type: () -> None
     """Has the streams know that they are pipes, as they are in each child: an object remembers of its
     file whether there are places in it, and a zygote's has some."""
     reading, writing = os.pipe()
@@ -61,14 +66,14 @@ def _make_streams_those_of_children():
         os.dup2(writing, number)
         # There is no buffer by `PYTHONUNBUFFERED`.
         raw = getattr(buffer, "raw", buffer)
-        pipe = type(raw)(number, raw.mode, closefd=False)
-        pipe.name = raw.name
+        pipe = type(raw)(number, raw.mode, closefd=False)  # type: ignore[call-arg]
+        pipe.name = raw.name  # type: ignore[misc]
         # The same objects as before, which others may have.
         if raw is not buffer:
-            buffer.__init__(pipe, os.fstat(number).st_blksize)
+            buffer.__init__(pipe, os.fstat(number).st_blksize)  # type: ignore[misc]
             pipe = buffer
-        how = stream.line_buffering, stream.write_through
-        stream.__init__(pipe, stream.encoding, stream.errors, "\n", *how)
+        how = stream.line_buffering, stream.write_through  # type: ignore[union-attr]
+        stream.__init__(pipe, stream.encoding, stream.errors, "\n", *how)  # type: ignore[misc]
         os.dup2(own, number)
         os.close(own)
     os.close(reading)
@@ -76,6 +81,7 @@ def _make_streams_those_of_children():
 
 
 def _serve_as_zygote(control, probe, generators):
+    # type: (int, Probe, Generators) -> str
     """Imports, then forks. Returns in each child, with its role."""
     message = channel.receive(control)
     if message is None:
@@ -95,7 +101,7 @@ def _serve_as_zygote(control, probe, generators):
         if message is None:
             os._exit(0)
         order, _, descriptors = message
-        own, logs, holder = descriptors
+        _, _, holder = descriptors
         try:
             pid = native.fork_into(holder, order["own_network"], order["role"] == "zygote")
         except OSError as error:
@@ -110,6 +116,7 @@ def _serve_as_zygote(control, probe, generators):
 
 
 def _prepare(control, modules, probe, generators):
+    # type: (int, list[str], Probe, Generators) -> bytes
     """Imports. Returns what the supervisor is to be told: nothing else of it is left in this process, as
     freeing many small objects in each child would copy the pages that they are in."""
     preloading = Preloading(modules, probe, generators)
@@ -138,6 +145,7 @@ def _prepare(control, modules, probe, generators):
 
 
 def _try_fork(control, generators):
+    # type: (int, Generators) -> None
     """Forks a child that does what each does, and ends; or all of them might fail, each while somebody
     waits for it. The supervisor waits for this for a while only."""
     reading, writing = os.pipe()
@@ -167,11 +175,13 @@ def _try_fork(control, generators):
 
 
 def _give_up(control, reason):
+    # type: (int, str) -> NoReturn
     channel.send(control, {"unready": {"reason": failure.printable(reason, 4000)}})
     os._exit(70)
 
 
 def _become_child(control, order, descriptors, generators):
+    # type: (int, Order, list[int], Generators) -> str
     """Makes a new child a process of its own, whose channel takes the place of `control`. Returns its
     role."""
     try:
@@ -200,6 +210,7 @@ def _become_child(control, order, descriptors, generators):
 
 
 def _forget_the_zygote(role):
+    # type: (str) -> None
     # The last argument is the role. CPython before 3.10 does not tell them.
     if hasattr(sys, "orig_argv"):
         sys.orig_argv[-1] = role
@@ -209,5 +220,6 @@ def _forget_the_zygote(role):
 
 
 def _refuse(control, order, error):
+    # type: (int, Order, BaseException) -> None
     reason = failure.printable(f"{failure.name(error)}: {failure.message(error)}", 4000)
     channel.send(control, {"refused": {"id": order["id"], "reason": reason}})

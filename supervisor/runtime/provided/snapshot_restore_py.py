@@ -3,11 +3,16 @@
 This one is used where an environment does not bring the package of that name.
 """
 
-_before_snapshot = []
-_after_restore = []
+if 0:
+    from collections.abc import Callable
+    from typing import Any
+
+_before_snapshot = []  # type: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]
+_after_restore = []  # type: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]
 
 
 def register_before_snapshot(func, *args, **kwargs):
+    # type: (Callable[..., Any], *Any, **Any) -> Callable[..., Any]
     """Has `func` called in the zygote, ahead of its first fork; what is registered last is called
     first. Returns `func`, so it can be a decorator."""
     _before_snapshot.append((func, args, kwargs))
@@ -15,6 +20,7 @@ def register_before_snapshot(func, *args, **kwargs):
 
 
 def register_after_restore(func, *args, **kwargs):
+    # type: (Callable[..., Any], *Any, **Any) -> Callable[..., Any]
     """Has `func` called once in each function's process, ahead of its first invocation, in the
     order of registration. Returns `func`, so it can be a decorator."""
     _after_restore.append((func, args, kwargs))
@@ -22,10 +28,12 @@ def register_after_restore(func, *args, **kwargs):
 
 
 def get_before_snapshot():
+    # type: () -> list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]
     """Returns what was registered: a list of (func, args, kwargs)."""
     return _before_snapshot
 
 
 def get_after_restore():
+    # type: () -> list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]
     """Returns what was registered: a list of (func, args, kwargs)."""
     return _after_restore

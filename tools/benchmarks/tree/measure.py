@@ -16,6 +16,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
+from typing import Any
 
 # Run in the interpreter that is measured. Every import that is not there yet goes through
 # `_find_and_load`; statm's resident less shared is what the process alone has. Processor time, because
@@ -64,23 +66,27 @@ print(json.dumps({"modules": told, "failed": failed}))
 """
 
 
-def normal(name):
+def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 class Packages:
     """All that is installed beside this interpreter."""
 
-    def __init__(self):
-        from packaging.requirements import Requirement
+    def __init__(self) -> None:
+        from packaging.requirements import Requirement  # type: ignore[import-not-found]
 
-        self.requires, self.files, self.versions = {}, {}, {}
+        self.requires: dict[str, list[str]] = {}
+        self.files: dict[str, list[str]] = {}
+        self.versions: dict[str, str] = {}
         for distribution in importlib.metadata.distributions():
             name = normal(distribution.metadata["Name"])
             wanted = map(Requirement, distribution.requires or [])
             plain = {"extra": ""}
             self.requires[name] = [
-                normal(one.name) for one in wanted if one.marker is None or one.marker.evaluate(plain)
+                normal(one.name)
+                for one in wanted
+                if one.marker is None or one.marker.evaluate(plain)
             ]
             self.versions[name] = distribution.version
             files = [str(file) for file in distribution.files or []]
@@ -88,8 +94,9 @@ class Packages:
             self.root = str(distribution.locate_file(""))
         self.owner = {file: name for name, files in self.files.items() for file in files}
 
-    def closure(self, names):
-        closed, open_ = set(), [normal(name) for name in names]
+    def closure(self, names: Iterable[str]) -> list[str]:
+        closed: set[str] = set()
+        open_ = [normal(name) for name in names]
         while open_:
             name = open_.pop()
             if name not in closed and name in self.requires:
@@ -97,9 +104,9 @@ class Packages:
                 open_.extend(self.requires[name])
         return sorted(closed)
 
-    def link(self, names, folder):
+    def link(self, names: Iterable[str], folder: str) -> None:
         """Links what distributions have: whole folders where no other brings anything to them."""
-        brings = {}
+        brings: dict[str, set[str]] = {}
         for name, files in self.files.items():
             for file in files:
                 parts = file.split("/")
@@ -122,13 +129,23 @@ class Packages:
                     os.symlink(os.path.join(self.root, at), target)
 
 
-def measure(packages, function):
+def measure(packages: Packages, function: dict[str, Any]) -> dict[str, Any]:
     distributions = packages.closure(function["requires"])
     folder = tempfile.mkdtemp(prefix="pipsqueak-bench-")
     try:
         packages.link(distributions, folder)
-        variables = {"PYTHONPATH": folder, "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys._base_executable, "-S", "-c", MEASURE, *function["imports"]]
+        variables = {
+            "PYTHONPATH": folder,
+            "PATH": os.environ["PATH"],
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        command = [
+            getattr(sys, "_base_executable", sys.executable),
+            "-S",
+            "-c",
+            MEASURE,
+            *function["imports"],
+        ]
         run = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
     finally:
         shutil.rmtree(folder)
@@ -142,7 +159,7 @@ def measure(packages, function):
     return {"distributions": distributions, "modules": modules, "failed": told["failed"]}
 
 
-def main():
+def main() -> None:
     packages = Packages()
     for line in sys.stdin:
         print(json.dumps(measure(packages, json.loads(line))), flush=True)
