@@ -47,6 +47,7 @@ const MODULES: &[(&str, &str)] = &modules!(
     "pipsqueak_runtime/reads.py",
     "pipsqueak_runtime/rehearsal.py",
     "pipsqueak_runtime/replaced.py",
+    "pipsqueak_runtime/serving.py",
     "pipsqueak_runtime/snapshot.py",
     "pipsqueak_runtime/standby.py",
     "pipsqueak_runtime/streaming.py",

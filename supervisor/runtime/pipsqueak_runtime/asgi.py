@@ -4,7 +4,8 @@ import asyncio
 import sys
 import traceback
 
-from pipsqueak_runtime import event_loop, handler, streaming
+from pipsqueak_runtime import event_loop, streaming
+from pipsqueak_runtime.context import exchange
 from pipsqueak_runtime.http_event import Request
 
 if 0:
@@ -26,7 +27,7 @@ def adapt(application):
     def handle(event, context):
         # type: (Any, Invoked) -> Any
         request = Request(event)
-        streams = handler.exchange.get()
+        streams = exchange.get()
         if request.is_websocket:
             return request.refuse_websocket(streams)
         scope = _scope(request, context, dict(lifespan.state))

@@ -14,7 +14,7 @@ from threading import current_thread
 
 from pipsqueak_native import Elsewhere, is_elsewhere
 
-from pipsqueak_runtime import failure, forked, function, json_text
+from pipsqueak_runtime import failure, forked, json_text, serving
 from pipsqueak_runtime import own_builtins as __builtins__
 
 if 0:
@@ -60,12 +60,12 @@ class Several:
             except BaseException as error:
                 # What handles a signal has raised.
                 with self._sending:
-                    function.interrupted(self._channel, error)
+                    serving.interrupted(self._channel, error)
 
     def _serve_one(self, handler):
         # type: (Handler) -> None
-        message = function.receive(self._channel)
-        if function.is_of_streams(message[0]):
+        message = serving.receive(self._channel)
+        if serving.is_of_streams(message[0]):
             told = self._streams.get(json_text.decode(message[0])["request_id"])
             if told:
                 told.put(message)
@@ -96,9 +96,9 @@ class Several:
                 header["request_id"], body = invocation["request_id"], b""
             with self._sending:
                 self._inside -= 1
-                if not self._inside and (left := function.left_set()):
-                    function.print_raw(left)
-                function.answer(self._channel, header, body, is_last=False)
+                if not self._inside and (left := serving.left_set()):
+                    serving.print_raw(left)
+                serving.answer(self._channel, header, body, is_last=False)
 
     def _run(self, handler, invocation, payload):
         # type: (Handler, Invocation, str) -> Answer
@@ -106,11 +106,11 @@ class Several:
         printing = Printing(self._print, request_id)
         token = _printing.set(printing)
         told = SimpleQueue()  # type: SimpleQueue[Message | None]
-        streams = function.streams_of(invocation, self._send, told.get)
+        streams = serving.streams_of(invocation, self._send, told.get)
         if streams:
             self._streams[request_id] = told
         try:
-            return function.run(handler, self._longest, invocation, payload, streams)
+            return serving.run(handler, self._longest, invocation, payload, streams)
         finally:
             if streams:
                 del self._streams[request_id]

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from contextvars import ContextVar
 
 import pipsqueak_native as native
 
@@ -14,6 +15,8 @@ if 0:
 # Functions have no account; where they say no region, they are in this one.
 ACCOUNT = "000000000000"
 REGION = "local"
+# The streams of the invocation that is served, where it is streamed.
+exchange = ContextVar("exchange", default=None)  # type: ContextVar[Streams | None]
 # Of this process, once it is a function's.
 _stream = None  # type: str | None
 _started_with = None  # type: dict[str, str] | None

@@ -3,11 +3,26 @@ its end or by what was raised. It answers nobody."""
 
 import sys
 
+import pipsqueak_native as native
+
 from pipsqueak_runtime import failure
 from pipsqueak_runtime import own_builtins as __builtins__
 
 if 0:
     from pipsqueak_runtime.shapes import *
+
+
+def stay(error=None):
+    # type: (BaseException | None) -> None
+    """Raises `Elsewhere` with the error in a process that was forked by the one that was asked."""
+    if native.is_elsewhere():
+        if error is None:
+            raise native.Elsewhere
+        raise (
+            native.Elsewhere(*error.args)
+            if type(error) is native.Elsewhere
+            else native.Elsewhere(error)
+        )
 
 
 def leave(error):

@@ -2,17 +2,18 @@
 
 import os
 import sys
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 
 import pipsqueak_native as native
 
-from pipsqueak_runtime import context, failure, json_text, own
+from pipsqueak_runtime import context, failure, forked, json_text, own
 from pipsqueak_runtime import own_builtins as __builtins__
 
 if 0:
     from pipsqueak_runtime.shapes import *
 
 Context, Failure = context.Context, failure.Failure
+exchange, stay = context.exchange, forked.stay
 # A clock that is nobody's to change.
 now = native.now
 # What is returned as it is. Of all else it is found out whether it must be waited for, or collected.
@@ -22,8 +23,6 @@ GENERATOR = type(_ for _ in ())
 COROUTINE = 0x80
 # Has the order hold in which a function's code does things, in a zygote's child.
 watch = None  # type: native.Imports | None
-# The streams of the invocation that is served, where it is streamed.
-exchange = ContextVar("exchange", default=None)  # type: ContextVar[Streams | None]
 
 
 def load(order, code, refuse):
@@ -174,19 +173,6 @@ def call(function, payload, invocation, streams=None):
     except Failure as refusal:
         refusal.header["run_us"] = run_us
         raise
-
-
-def stay(error=None):
-    # type: (BaseException | None) -> None
-    """Raises `Elsewhere` with the error in a process that was forked by the one that was asked."""
-    if native.is_elsewhere():
-        if error is None:
-            raise native.Elsewhere
-        raise (
-            native.Elsewhere(*error.args)
-            if type(error) is native.Elsewhere
-            else native.Elsewhere(error)
-        )
 
 
 def _deliver(function, event, invocation):

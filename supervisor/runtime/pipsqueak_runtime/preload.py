@@ -5,7 +5,7 @@ import os
 import sys
 import time
 
-from pipsqueak_runtime import environment, failure, handler, reads, replaced
+from pipsqueak_runtime import environment, failure, forked, reads, replaced
 from pipsqueak_runtime.hazards import Stays
 
 if 0:
@@ -66,10 +66,10 @@ class Preloading:
                     __import__(name)
                 except BaseException as error:
                     # What a package raises is not always an Exception: some exit.
-                    handler.stay(error)
+                    forked.stay(error)
                     self.fail(name, error)
                     break
-                handler.stay()
+                forked.stay()
                 # Few of them are not there by then, and the list of what is mapped is long.
                 if self.has_loaded:
                     self.has_loaded = False

@@ -7,7 +7,7 @@ from collections import deque
 
 from pipsqueak_native import is_elsewhere
 
-from pipsqueak_runtime import handler, json_text
+from pipsqueak_runtime import forked, json_text
 from pipsqueak_runtime import own_builtins as __builtins__
 
 if 0:
@@ -223,13 +223,13 @@ def deliver(exchange, answer):
     elif hasattr(kind, "__next__"):
         try:
             for item in answer:
-                handler.stay()
+                forked.stay()
                 exchange.write(_bytes(item))
         finally:
             # It cleans up before it is told that it is over.
             getattr(answer, "close", int)()
     else:
-        handler.stay()
+        forked.stay()
         exchange.write(answer if kind in BYTES else json_text.marshal(answer))
 
 
@@ -248,7 +248,7 @@ async def _deliver_each(exchange, answer):
     # type: (Exchange, AsyncIterator[Any]) -> None
     try:
         async for item in answer:
-            handler.stay()
+            forked.stay()
             await write(exchange, _bytes(item))
     finally:
         if hasattr(answer, "aclose"):

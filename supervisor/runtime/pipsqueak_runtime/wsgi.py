@@ -3,7 +3,7 @@
 import io
 import sys
 
-from pipsqueak_runtime import handler
+from pipsqueak_runtime.context import exchange
 from pipsqueak_runtime.http_event import DELIVERED, Request
 
 if 0:
@@ -17,7 +17,7 @@ def adapt(application):
     def handle(event, context):
         # type: (Any, Invoked) -> Any
         request = Request(event)
-        streams = handler.exchange.get()
+        streams = exchange.get()
         if request.is_websocket:
             return request.refuse_websocket(streams)
         if streams is None:

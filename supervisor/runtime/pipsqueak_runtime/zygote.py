@@ -12,11 +12,12 @@ from pipsqueak_runtime import (
     environment,
     failure,
     files,
-    function,
+    forked,
     handler,
     news,
     order,
     output,
+    serving,
     snapshot,
 )
 from pipsqueak_runtime.hazards import Probe
@@ -129,15 +130,15 @@ def _prepare(control, modules, probe, generators):
     try:
         snapshot.before()
     except snapshot.HookFailure as error:
-        handler.stay(error.__cause__)
+        forked.stay(error.__cause__)
         reason = f"a hook of register_before_snapshot failed: {failure.message(error)}"
         _give_up(control, reason)
-    handler.stay()
+    forked.stay()
     ready = channel.compose({"ready": {**preloading.tell(), "tmp_bytes": files.keep()}})
     generators.collect()
     environment.note()
     environment.forget()
-    function.flush()
+    serving.flush()
     output.end()
     order.seal()
     news.know()
@@ -154,7 +155,7 @@ def _try_fork(control, generators):
         try:
             native.own()
             _forget_the_zygote("function")
-            function.prepare()
+            serving.prepare()
             generators.reseed()
             from pipsqueak_runtime import rehearsal
 
