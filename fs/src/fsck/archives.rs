@@ -52,7 +52,7 @@ fn differences(
     interpreter: &Interpreter,
     stored: &[(String, FileContent)],
 ) -> Result<Vec<String>, RepositoryError> {
-    let Some(archive) = repository.kept.with(hash)? else { return Ok(Vec::new()) };
+    let Some(archive) = repository.archive_cache.with(hash)? else { return Ok(Vec::new()) };
     let expected = Expected { name: &row.name, version: Some(&row.version), interpreter };
     let unpacked = match unpack::look(&archive.file, &expected) {
         Ok(unpacked) => unpacked,

@@ -112,7 +112,7 @@ pub fn repair(
         let gather = Gather {
             confine: confine.as_ref(),
             uv: &uv,
-            kept: &repository.kept,
+            archive_cache: &repository.archive_cache,
             wanted,
             staging: &staging,
             stop: &stop,

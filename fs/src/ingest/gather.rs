@@ -30,7 +30,7 @@ pub struct Gather<'a> {
     /// Indexes, and the interpreter that packages are for.
     pub uv: &'a Uv<'a>,
     /// Archives that are here.
-    pub kept: &'a ArchiveCache,
+    pub archive_cache: &'a ArchiveCache,
     /// Requirements that the lock was made for, with addresses of archives.
     pub wanted: &'a Wanted,
     /// Empty folders, which have what is gathered as long as that is needed.
@@ -142,12 +142,12 @@ impl Gather<'_> {
         let mut absent = Vec::new();
         // Large ones first: processors that begin with the small ones do not end together.
         let mut numbers = numbers.to_vec();
-        numbers.sort_by_key(|number| Reverse(self.kept.size(locked[*number])));
+        numbers.sort_by_key(|number| Reverse(self.archive_cache.size(locked[*number])));
         for number in numbers {
             let one = locked[number];
             match self.built(one)? {
                 Some(file) => drop(queue.send((number, Obtained::File(file)))),
-                None if is_kept && self.kept.may_have(one) => {
+                None if is_kept && self.archive_cache.may_have(one) => {
                     drop(queue.send((number, Obtained::Cached)));
                 }
                 None => absent.push(number),
@@ -223,8 +223,8 @@ impl Gather<'_> {
         obtained: Obtained,
     ) -> Result<Option<Gathered>, AddError> {
         let verified = match obtained {
-            Obtained::Cached => self.kept.find(locked)?,
-            Obtained::File(file) => Some(self.kept.take(locked, &file)?.ok_or_else(|| {
+            Obtained::Cached => self.archive_cache.find(locked)?,
+            Obtained::File(file) => Some(self.archive_cache.take(locked, &file)?.ok_or_else(|| {
                 let Locked { name, version, hashes, .. } = locked;
                 let hashes = hashes.join(" or ");
                 AddError::unsatisfiable(format!(
@@ -359,10 +359,11 @@ mod tests {
             let (name, version) = (name.to_owned(), "1".to_owned());
             Locked { name, version, url: None, hashes: vec![hash], source: None }
         });
-        let (kept, stop) = (ArchiveCache::open(cache.path()).unwrap(), Stop::default());
+        let (archive_cache, stop) = (ArchiveCache::open(cache.path()).unwrap(), Stop::default());
         let (confine, staging) = (Endless(work.path()), Staging::of(disk.path(), None).unwrap());
-        let (uv, kept, staging) = (&uv, &kept, &staging);
-        let gather = Gather { confine: &confine, uv, kept, wanted: &wanted, staging, stop: &stop };
+        let (uv, archive_cache, staging) = (&uv, &archive_cache, &staging);
+        let gather =
+            Gather { confine: &confine, uv, archive_cache, wanted: &wanted, staging, stop: &stop };
         let begun = Instant::now();
         let locked: Vec<&Locked> = locked.iter().collect();
         let error = gather.all(&locked, &mut |_| {}).unwrap_err();

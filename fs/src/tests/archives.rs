@@ -12,7 +12,7 @@ use crate::gc::{Roots, collect, would_collect};
 use crate::ingest::commit::{Incoming, Installed, commit};
 use crate::ingest::lock::Locked;
 use crate::ingest::room::Room;
-use crate::ingest::trace::Recorded;
+use crate::ingest::trace::Traced;
 use crate::ingest::unpack;
 use crate::ingest::unpacked::UnpackedFile;
 use crate::ingest::wanted::Wanted;
@@ -41,7 +41,7 @@ fn stored(change: impl Fn(&Path, &mut Vec<UnpackedFile>)) -> (Store, Locked) {
         source: None,
     };
     let repository = &store.repository;
-    let archive = repository.kept.take(&locked, &file).unwrap().unwrap();
+    let archive = repository.archive_cache.take(&locked, &file).unwrap().unwrap();
     let interpreter = sample::interpreter();
     let expected = Expected { name: "thing", version: Some("1.0"), interpreter: &interpreter };
     let root = store.folder.path().join("root");
@@ -51,7 +51,7 @@ fn stored(change: impl Fn(&Path, &mut Vec<UnpackedFile>)) -> (Store, Locked) {
     let incoming = [Incoming { artifact: locked.artifact(), archive: archive.hash, unpacked }];
     let installed = Installed {
         incoming: &incoming,
-        recorded: Recorded::default(),
+        traced: Traced::default(),
         interpreter: interpreter.identity(),
     };
     commit(&repository.catalog, &*repository.segments, installed, &mut |_, _| {}).unwrap();

@@ -17,7 +17,7 @@ use crate::ingest::AddError;
 use crate::ingest::commit::{Incoming, Installed, commit};
 use crate::ingest::lock::{self, Locked};
 use crate::ingest::search_scope::IndexOptions;
-use crate::ingest::trace::Recorded;
+use crate::ingest::trace::Traced;
 use crate::ingest::unpacked::{Unpacked, UnpackedFile};
 use crate::ingest::wanted::Wanted;
 use crate::interpreter::Interpreter;
@@ -115,8 +115,8 @@ impl Store {
             upgrade: false,
         };
         let wanted = Wanted::of(&spec.requirements, &spec.interpreter)?;
-        let locked = wanted.hold(lock::parse(&lock_of(packages))?)?;
-        let _wanted = repository.want(&locked, &spec.interpreter);
+        let locked = wanted.restrict_to_hashes(lock::parse(&lock_of(packages))?)?;
+        let _wanted = repository.hold_artifacts(&locked, &spec.interpreter);
         let missing = repository.missing(&locked, &spec.interpreter)?;
         if !missing.is_empty() {
             let staging = repository.folder()?;
@@ -130,7 +130,7 @@ impl Store {
             let _turn = repository.turn();
             let installed = Installed {
                 incoming: &incoming,
-                recorded: Recorded::default(),
+                traced: Traced::default(),
                 interpreter: spec.interpreter.identity(),
             };
             commit(&repository.catalog, &*repository.segments, installed, &mut |_, _| {})?;
