@@ -11,11 +11,12 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use crate::id::Digest;
+use crate::ingest::archive::record;
+use crate::ingest::archive::room::Room;
+use crate::ingest::archive::unpack::unpack;
+use crate::ingest::archive::wheel::layout::Expected;
 use crate::ingest::requirement::Requirement;
-use crate::ingest::room::Room;
-use crate::ingest::unpack::unpack;
-use crate::ingest::wheel::layout::Expected;
-use crate::ingest::{lock, record};
+use crate::ingest::resolve::lock;
 use crate::interpreter::Interpreter;
 use crate::store::Location;
 use crate::store::append::Appender;

@@ -42,9 +42,9 @@ pub use catalog::{CatalogError, Owner};
 pub use id::ObjectId;
 pub use ingest::confine::{Bind, Confine, ConfineError, Input, Job, JobOutput, Reach, Stop};
 pub use ingest::requirement::{Address, is_of_this_machine, split_authority};
-pub use ingest::search_scope::IndexOptions;
+pub use ingest::resolve::search_scope::IndexOptions;
+pub use ingest::resolve::wanted::check_requirements;
 pub use ingest::tryout::{try_python, try_uv};
-pub use ingest::wanted::check_requirements;
 pub use ingest::{AddError, Step, Unit};
 pub use interpreter::Interpreter;
 pub use repository::{

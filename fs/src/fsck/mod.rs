@@ -14,8 +14,8 @@ use std::path::PathBuf;
 
 use crate::catalog::StoredEnvironment;
 use crate::ingest::AddError;
-use crate::ingest::lock::{self, Locked};
-use crate::ingest::wanted::Wanted;
+use crate::ingest::resolve::lock::{self, Locked};
+use crate::ingest::resolve::wanted::Wanted;
 
 pub use archives::check_archives;
 pub use check::check;

@@ -11,7 +11,7 @@ use super::plan::{Plan, plan};
 use super::usage::Usage;
 use crate::catalog::{Snapshot, Things};
 use crate::durable;
-use crate::ingest::archive_cache::CachedArchive;
+use crate::ingest::archive::cache::CachedArchive;
 use crate::repository::{Mounted, Repository, RepositoryError};
 use crate::store::StoreError;
 use crate::view::published::{distribution_name, index_path};

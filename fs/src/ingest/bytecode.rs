@@ -7,9 +7,9 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use super::AddError;
-use super::confine::{Bind, Confine, Input, Job, Stop};
 use crate::FIXED_PREFIX;
+use crate::ingest::AddError;
+use crate::ingest::confine::{Bind, Confine, Input, Job, Stop};
 use crate::interpreter::Interpreter;
 
 /// Compiles what is below a folder.

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::AddError;
-use super::trace::Traced;
-use super::unpacked::{Unpacked, UnpackedFile};
 use crate::catalog::{Catalog, FileContent, NewDistribution, NewObject, remove_unless_entered};
 use crate::id::Digest;
+use crate::ingest::AddError;
+use crate::ingest::archive::unpacked::{Unpacked, UnpackedFile};
+use crate::ingest::trace::Traced;
 use crate::store::append::Appender;
 use crate::store::pack;
 use crate::store::segment::FRAME_BYTES;
@@ -19,7 +19,7 @@ use crate::trace::Trace;
 /// A distribution to be stored, and what it was installed from.
 #[derive(Debug)]
 pub struct Incoming {
-    /// Key of the distribution: see [`super::lock::Locked::artifact`].
+    /// Key of the distribution: see [`crate::ingest::resolve::lock::Locked::artifact`].
     pub artifact: String,
     /// Digest of the archive, `algorithm:digest`.
     pub archive: String,

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::confine::{Bind, Confine, Input, Job, Stop};
 use crate::FIXED_PREFIX;
+use crate::ingest::confine::{Bind, Confine, Input, Job, Stop};
 use crate::interpreter::Interpreter;
 use crate::trace::Trace;
 

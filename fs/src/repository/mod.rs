@@ -24,11 +24,11 @@ use std::thread;
 
 use crate::catalog::{Catalog, CatalogError, Owner};
 use crate::ingest::AddError;
-use crate::ingest::archive_cache::ArchiveCache;
+use crate::ingest::archive::cache::ArchiveCache;
+use crate::ingest::archive::downloads::Downloads;
+use crate::ingest::archive::staging::Memory;
 use crate::ingest::claims::Claims;
-use crate::ingest::downloads::Downloads;
-use crate::ingest::search_scope::IndexOptions;
-use crate::ingest::staging::Memory;
+use crate::ingest::resolve::search_scope::IndexOptions;
 use crate::store::StoreError;
 use crate::store::local::Local;
 use crate::store::segments::Segments;

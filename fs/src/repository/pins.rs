@@ -3,7 +3,7 @@
 
 use super::hold::Hold;
 use super::{Repository, RepositoryError};
-use crate::ingest::lock::Locked;
+use crate::ingest::resolve::lock::Locked;
 use crate::interpreter::Interpreter;
 
 /// Keeps a view, until it is dropped, from being collected.

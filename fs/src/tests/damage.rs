@@ -154,7 +154,7 @@ proptest! {
             &cache,
             "uv".into(),
             "mount".into(),
-            crate::ingest::search_scope::IndexOptions::default(),
+            crate::ingest::resolve::search_scope::IndexOptions::default(),
         );
         let Ok(repository) = opened else { return Ok(()) };
         let Ok(vfs) = crate::vfs::Vfs::open(&state) else { return Ok(()) };

@@ -5,11 +5,12 @@ use std::str::FromStr;
 
 use pep440_rs::{Version, VersionSpecifiers};
 
-use super::archive_urls::ArchiveUrls;
-use super::confine::Reach;
-use super::lock::Locked;
-use super::requirement::{Address, Choice, Line, LineError, Requirement};
-use super::{AddError, credentials, pylock};
+use crate::ingest::confine::Reach;
+use crate::ingest::requirement::{Address, Choice, Line, LineError, Requirement};
+use crate::ingest::resolve::archive_urls::ArchiveUrls;
+use crate::ingest::resolve::lock::Locked;
+use crate::ingest::resolve::pylock;
+use crate::ingest::{AddError, credentials};
 use crate::interpreter::Interpreter;
 use crate::requirements::Requirements;
 

@@ -7,19 +7,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use super::archive_cache::ArchiveCache;
-use super::bytecode::Share;
-use super::confine::{Confine, Stop};
-use super::download_progress::{DownloadEvent, DownloadProgress};
-use super::fetch::{Fetch, gone};
-use super::lock::Locked;
-use super::staging::Staging;
-use super::unpack::Unpacking;
-use super::unpacked::{Bytecode, Unpacked};
-use super::uv::Uv;
-use super::wanted::Wanted;
-use super::wheel::layout::Expected;
-use super::{AddError, Step, Unit, bytecode, folder};
+use crate::ingest::archive::cache::ArchiveCache;
+use crate::ingest::archive::fetch::{Fetch, gone};
+use crate::ingest::archive::progress::{DownloadEvent, DownloadProgress};
+use crate::ingest::archive::staging::Staging;
+use crate::ingest::archive::unpack::Unpacking;
+use crate::ingest::archive::unpacked::{Bytecode, Unpacked};
+use crate::ingest::archive::wheel::layout::Expected;
+use crate::ingest::bytecode::Share;
+use crate::ingest::confine::{Confine, Stop};
+use crate::ingest::resolve::lock::Locked;
+use crate::ingest::resolve::uv::Uv;
+use crate::ingest::resolve::wanted::Wanted;
+use crate::ingest::{AddError, Step, Unit, bytecode, folder};
 use crate::sync::Mutex;
 
 /// Inputs of gathering.
@@ -309,9 +309,9 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::ingest::archive::wheel::sample::interpreter;
     use crate::ingest::confine::{ConfineError, Job, JobOutput};
-    use crate::ingest::search_scope::IndexOptions;
-    use crate::ingest::wheel::sample::interpreter;
+    use crate::ingest::resolve::search_scope::IndexOptions;
     use crate::requirements::Requirements;
 
     const PATIENCE: Duration = Duration::from_secs(30);

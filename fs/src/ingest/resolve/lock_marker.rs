@@ -1,7 +1,7 @@
 //! Markers of locks that ask what is wanted of a project: its extras and its groups. Nobody can say
 //! that here, so what is wanted is what the lock has by default.
 
-use super::requirement::normalise;
+use crate::ingest::requirement::normalise;
 
 /// Markers that always hold, and never.
 const ALWAYS: &str = "python_version >= '0'";

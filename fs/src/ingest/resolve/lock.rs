@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use pep440_rs::Version;
 use serde::{Deserialize, Serialize};
 
-use super::AddError;
-use super::archive_urls::ArchiveUrls;
-use super::requirement::{Address, Requirement, normalise};
 use crate::id::Digest;
+use crate::ingest::AddError;
+use crate::ingest::requirement::{Address, Requirement, normalise};
+use crate::ingest::resolve::archive_urls::ArchiveUrls;
 
 /// A distribution that was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,9 +16,9 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
-use super::AddError;
-use super::downloads::{ARCHIVES, HALF};
-use super::lock::Locked;
+use crate::ingest::AddError;
+use crate::ingest::archive::downloads::{ARCHIVES, HALF};
+use crate::ingest::resolve::lock::Locked;
 
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 256 << 10;

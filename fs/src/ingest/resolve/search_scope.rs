@@ -7,9 +7,9 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 
-use super::confine::Reach;
-use super::credentials;
-use super::requirement::{Address, Choice, split_authority};
+use crate::ingest::confine::Reach;
+use crate::ingest::credentials;
+use crate::ingest::requirement::{Address, Choice, split_authority};
 
 /// Indexes of packages, as the supervisor was told. Addresses may hold credentials: they are given to uv alone, and hidden in
 /// what it says.

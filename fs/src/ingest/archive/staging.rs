@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tempfile::TempDir;
 
-use super::AddError;
-use super::room::Room;
+use crate::ingest::AddError;
+use crate::ingest::archive::room::Room;
 
 /// Parts of memory of which wheels may take one: bytecode is about as large as they are, and of what is
 /// then left a job may take half.
