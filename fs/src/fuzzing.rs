@@ -103,7 +103,7 @@ pub fn write_wheel() -> io::Result<Vec<u8>> {
 }
 
 /// Unpacks a wheel into an empty folder, as what it should be: the paths of its files, and whether each
-/// is there. `None` where it is refused.
+/// is there. `None` if it is refused.
 pub fn unpack_wheel(wheel: &[u8], folder: &Path) -> io::Result<Option<Vec<(String, bool)>>> {
     let interpreter: Interpreter = serde_json::from_str(
         r#"{ "executable": "/usr/bin/python3.11", "version": "3.11.7", "base_prefix": "/usr",

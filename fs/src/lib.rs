@@ -6,8 +6,8 @@
 //! kernel -> mount (FUSE) -> vfs -> view, store
 //! ```
 //!
-//! The supervisor adds environments with a [`Repository`], serves them with [`mount`], and cares for them with
-//! [`gc`] and [`fsck`].
+//! The supervisor adds environments with a [`Repository`], serves them with [`mount`], and cares for
+//! them with [`gc`] and [`fsck`].
 //!
 //! Imports go one way, each module using those before it alone:
 //!

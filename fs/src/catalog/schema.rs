@@ -61,8 +61,8 @@ const STORED: &str = "
     INSERT INTO counters VALUES ('node', 1), ('generation', 1);
 ";
 
-/// Tables of what must stay, what is to go, and what is damaged. Times are in milliseconds: since 1970 when they
-/// were the machine's, and of the store's own clock later.
+/// Tables of what must stay, what is to go, and what is damaged. Times are in milliseconds: since 1970
+/// when they were the machine's, and of the store's own clock later.
 const CARE: &str = "
     CREATE TABLE parts (                -- the distributions that a view is made of
         view TEXT NOT NULL REFERENCES views ON DELETE CASCADE,

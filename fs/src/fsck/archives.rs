@@ -44,7 +44,7 @@ pub fn check_archives(
     Ok((findings, bytes))
 }
 
-/// The differences from a distribution's archive; nothing where that is not here any more.
+/// The differences from a distribution's archive; nothing if that is not here any more.
 fn differences(
     repository: &Repository,
     row: &DistributionRow,

@@ -1,7 +1,7 @@
 //! Bytecode of what was unpacked.
 //!
-//! Bytecode is made by an interpreter that runs nothing of it, and that sees one distribution: what breaks the
-//! compiler changes no other, and not even its own sources, which are there to be read alone.
+//! Bytecode is made by an interpreter that runs nothing of it, and that sees one distribution: what
+//! breaks the compiler changes no other, and not even its own sources, which are there to be read alone.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -114,7 +114,7 @@ impl ArchiveCache {
         locked.hashes.iter().any(|hash| self.path(hash).is_ok_and(|path| path.exists()))
     }
 
-    /// Size of the archive of a distribution, 0 where it is not here.
+    /// Size of the archive of a distribution, 0 if it is not here.
     pub fn size(&self, locked: &Locked) -> u64 {
         let paths = locked.hashes.iter().filter_map(|hash| self.path(hash).ok());
         paths
@@ -124,8 +124,8 @@ impl ArchiveCache {
             .unwrap_or(0)
     }
 
-    /// Takes in the archive of a distribution from where others may have written it; `None` where it has
-    /// no digest that was asked for.
+    /// Takes in the archive of a distribution from where others may have written it; `None` if it has no
+    /// digest that was asked for.
     pub fn take(&self, locked: &Locked, from: &File) -> Result<Option<Verified>, AddError> {
         let at = AddError::at(&self.folder);
         let mut new =

@@ -215,7 +215,7 @@ impl Gather<'_> {
         Ok(None)
     }
 
-    /// Unpacks and compiles a distribution; nothing where its archive is not kept after all.
+    /// Unpacks and compiles a distribution; nothing if its archive is not kept after all.
     fn one(
         &self,
         number: usize,

@@ -1,5 +1,5 @@
-//! From a lock to unpacked distributions: `gather` has archives fetched (`fetch`), which `cache` hashes and keeps.
-//! `wheel` reads them, and `unpack` writes each into a folder of its own (`staging`).
+//! From a lock to unpacked distributions: `gather` has archives fetched (`fetch`), which `cache` hashes
+//! and keeps. `wheel` reads them, and `unpack` writes each into a folder of its own (`staging`).
 
 pub mod cache;
 pub mod downloads;

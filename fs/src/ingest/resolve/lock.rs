@@ -39,7 +39,8 @@ pub struct SourceDistribution {
 /// Folder of wheels that were built here, as jobs see it; each is in a folder named by its source's digest.
 pub const BUILT_INSIDE: &str = "/pipsqueak/built";
 
-/// Number of the way in which content of archives is stored: what was stored in another way is another artifact.
+/// Number of the way in which content of archives is stored: what was stored in another way is another
+/// artifact.
 const FORMAT: u32 = 2;
 
 /// The algorithm that artifacts are told apart by, where there is a digest by it.

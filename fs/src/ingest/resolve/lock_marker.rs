@@ -8,7 +8,7 @@ const ALWAYS: &str = "python_version >= '0'";
 const NEVER: &str = "python_version < '0'";
 
 /// A marker in which each question for a group is answered by whether that is among `groups`, and for an
-/// extra by no. `None` where a question is asked in another way.
+/// extra by no. `None` if a question is asked in another way.
 pub fn answer(marker: &str, groups: &[String]) -> Option<String> {
     let mut answered = String::new();
     let mut rest = marker;

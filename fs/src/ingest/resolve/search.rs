@@ -8,8 +8,8 @@ use crate::ingest::resolve::wanted::Wanted;
 use crate::ingest::{AddError, credentials};
 
 impl Uv<'_> {
-    /// The wheels of `package` whose digests are given, from the first index that has any; none where
-    /// there is one index only, or where none has them.
+    /// The wheels of `package` whose digests are given, from the first index that has any; none if there
+    /// is one index only, or if none has them.
     pub fn find_wheels(
         &self,
         confine: &dyn Confine,

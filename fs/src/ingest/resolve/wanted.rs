@@ -39,7 +39,7 @@ pub struct Wanted {
     may_be_empty: bool,
     /// True if what has no wheel may be built.
     pub may_build: bool,
-    /// The hosts that the user has named; none where a package has said it all.
+    /// The hosts that the user has named; none if a package has said it all.
     pub reach: Reach,
 }
 
