@@ -42,14 +42,14 @@ pub type Tree = BTreeMap<String, Vec<u8>>;
 pub struct Store {
     pub folder: tempfile::TempDir,
     pub repository: Repository,
-    pub shown: Shown,
+    pub shown: TestMount,
 }
 
 /// The core of the mount.
 #[derive(Debug)]
-pub struct Shown(pub Vfs);
+pub struct TestMount(pub Vfs);
 
-impl Mounted for Shown {
+impl Mounted for TestMount {
     fn reload(&self, _: &[String]) -> io::Result<()> {
         self.0.reload().map(|_| ()).map_err(io::Error::other)
     }
@@ -67,7 +67,7 @@ impl Store {
 
     fn in_folder(folder: tempfile::TempDir) -> Self {
         let repository = open(folder.path());
-        let shown = Shown(Vfs::open(&folder.path().join("state")).unwrap());
+        let shown = TestMount(Vfs::open(&folder.path().join("state")).unwrap());
         Self { folder, repository, shown }
     }
 
@@ -78,7 +78,7 @@ impl Store {
         local.create().unwrap();
         let segments = Faulty::of(local);
         let repository = open_with(folder.path(), segments.clone());
-        let shown = Shown(Vfs::open(&folder.path().join("state")).unwrap());
+        let shown = TestMount(Vfs::open(&folder.path().join("state")).unwrap());
         (Self { folder, repository, shown }, segments)
     }
 
