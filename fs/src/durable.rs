@@ -105,7 +105,7 @@ pub mod crash {
             }
         }
 
-        /// Does work that crashes at point number `at`, counted from 0; `None` where it did.
+        /// Does work that crashes at point number `at`, counted from 0; `None` if it did.
         pub fn at<T>(at: u64, work: impl FnOnce() -> T) -> Option<T> {
             LEFT.set(Some(at));
             let done = catch_unwind(AssertUnwindSafe(work));

@@ -11,11 +11,12 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use crate::id::Digest;
+use crate::ingest::archive::record;
+use crate::ingest::archive::room::Room;
+use crate::ingest::archive::unpack::unpack;
+use crate::ingest::archive::wheel::layout::Expected;
 use crate::ingest::requirement::Requirement;
-use crate::ingest::room::Room;
-use crate::ingest::unpack::unpack;
-use crate::ingest::wheel::layout::Expected;
-use crate::ingest::{lock, record};
+use crate::ingest::resolve::lock;
 use crate::interpreter::Interpreter;
 use crate::store::Location;
 use crate::store::append::Appender;
@@ -102,7 +103,7 @@ pub fn write_wheel() -> io::Result<Vec<u8>> {
 }
 
 /// Unpacks a wheel into an empty folder, as what it should be: the paths of its files, and whether each
-/// is there. `None` where it is refused.
+/// is there. `None` if it is refused.
 pub fn unpack_wheel(wheel: &[u8], folder: &Path) -> io::Result<Option<Vec<(String, bool)>>> {
     let interpreter: Interpreter = serde_json::from_str(
         r#"{ "executable": "/usr/bin/python3.11", "version": "3.11.7", "base_prefix": "/usr",

@@ -6,8 +6,8 @@
 //! kernel -> mount (FUSE) -> vfs -> view, store
 //! ```
 //!
-//! The supervisor adds environments with a [`Repository`], serves them with [`mount`], and cares for them with
-//! [`gc`] and [`fsck`].
+//! The supervisor adds environments with a [`Repository`], serves them with [`mount`], and cares for
+//! them with [`gc`] and [`fsck`].
 //!
 //! Imports go one way, each module using those before it alone:
 //!
@@ -42,9 +42,9 @@ pub use catalog::{CatalogError, Owner};
 pub use id::ObjectId;
 pub use ingest::confine::{Bind, Confine, ConfineError, Input, Job, JobOutput, Reach, Stop};
 pub use ingest::requirement::{Address, is_of_this_machine, split_authority};
-pub use ingest::search_scope::IndexOptions;
+pub use ingest::resolve::search_scope::IndexOptions;
+pub use ingest::resolve::wanted::check_requirements;
 pub use ingest::tryout::{try_python, try_uv};
-pub use ingest::wanted::check_requirements;
 pub use ingest::{AddError, Step, Unit};
 pub use interpreter::Interpreter;
 pub use repository::{

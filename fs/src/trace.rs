@@ -28,8 +28,8 @@ pub struct Module {
 /// Modules by name, and what they are read with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
-    /// The executable of the interpreter, which absolute paths belong to; none where there is none
-    /// on this machine.
+    /// The executable of the interpreter, which absolute paths belong to; none if there is none on this
+    /// machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interpreter: Option<PathBuf>,
     /// Ends of the names of extension modules: a package is first looked for as one of these.
@@ -50,7 +50,7 @@ impl Trace {
         zstd::encode_all(&serde_json::to_vec(self)?[..], LEVEL)
     }
 
-    /// The part of it that the modules with a file in `files` lead to; `None` where there is none.
+    /// The part of it that the modules with a file in `files` lead to; `None` if there is none.
     pub fn part(&self, files: &HashSet<&str>) -> Option<Self> {
         let is_own = |module: &Module| module.reads.iter().any(|path| files.contains(&**path));
         let own = self.modules.iter().filter(|(_, module)| is_own(module));

@@ -12,7 +12,7 @@ use crate::store::pack::SealedSegment;
 /// Content of a new distribution's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileContent {
-    /// Digest of the content; none where it is empty.
+    /// Digest of the content; none if it is empty.
     pub object: Option<Digest>,
     /// True if it may be executed.
     pub executable: bool,
@@ -21,7 +21,7 @@ pub struct FileContent {
 /// A file of a distribution in the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredFile {
-    /// Number of the content's object; none where it is empty.
+    /// Number of the content's object; none if it is empty.
     pub object: Option<ObjectId>,
     /// True if it may be executed.
     pub executable: bool,

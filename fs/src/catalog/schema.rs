@@ -61,8 +61,8 @@ const STORED: &str = "
     INSERT INTO counters VALUES ('node', 1), ('generation', 1);
 ";
 
-/// Tables of what must stay, what is to go, and what is damaged. Times are in milliseconds: since 1970 when they
-/// were the machine's, and of the store's own clock later.
+/// Tables of what must stay, what is to go, and what is damaged. Times are in milliseconds: since 1970
+/// when they were the machine's, and of the store's own clock later.
 const CARE: &str = "
     CREATE TABLE parts (                -- the distributions that a view is made of
         view TEXT NOT NULL REFERENCES views ON DELETE CASCADE,
@@ -163,4 +163,37 @@ pub fn migrate(connection: &Connection, found: i64) -> rusqlite::Result<()> {
         ))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tables and columns of a database, as it says them.
+    fn schema(connection: &Connection) -> Vec<String> {
+        let question = "SELECT m.name || '.' || c.name || ' ' || c.type FROM sqlite_master m
+             JOIN pragma_table_info(m.name) c WHERE m.type = 'table' ORDER BY 1";
+        let mut statement = connection.prepare(question).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.collect::<rusqlite::Result<_>>().unwrap()
+    }
+
+    #[test]
+    fn a_catalog_of_any_earlier_version_becomes_one_of_this() {
+        let new = Connection::open_in_memory().unwrap();
+        migrate(&new, 0).unwrap();
+        for earlier in 1..VERSION {
+            let old = Connection::open_in_memory().unwrap();
+            for migration in &MIGRATIONS[..usize::try_from(earlier).unwrap()] {
+                old.execute_batch(migration).unwrap();
+            }
+            old.execute_batch("INSERT INTO segments (bytes) VALUES (7)").unwrap();
+            migrate(&old, earlier).unwrap();
+            assert_eq!(version(&old).unwrap(), VERSION);
+            assert_eq!(schema(&old), schema(&new), "from version {earlier}");
+            let bytes: i64 =
+                old.query_row("SELECT bytes FROM segments", [], |row| row.get(0)).unwrap();
+            assert_eq!(bytes, 7);
+        }
+    }
 }

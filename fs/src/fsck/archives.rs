@@ -6,9 +6,9 @@ use super::check::{check, is_venv};
 use super::scrub::scrub;
 use super::{FORGED, Finding};
 use crate::catalog::{DistributionRow, FileContent};
+use crate::ingest::archive::unpack;
+use crate::ingest::archive::wheel::layout::Expected;
 use crate::ingest::commit::is_bytecode;
-use crate::ingest::unpack;
-use crate::ingest::wheel::layout::Expected;
 use crate::ingest::{AddError, Step, Unit};
 use crate::interpreter::Interpreter;
 use crate::repository::{Mounted, Repository, RepositoryError};
@@ -44,7 +44,7 @@ pub fn check_archives(
     Ok((findings, bytes))
 }
 
-/// The differences from a distribution's archive; nothing where that is not here any more.
+/// The differences from a distribution's archive; nothing if that is not here any more.
 fn differences(
     repository: &Repository,
     row: &DistributionRow,
@@ -52,7 +52,7 @@ fn differences(
     interpreter: &Interpreter,
     stored: &[(String, FileContent)],
 ) -> Result<Vec<String>, RepositoryError> {
-    let Some(archive) = repository.kept.with(hash)? else { return Ok(Vec::new()) };
+    let Some(archive) = repository.archive_cache.with(hash)? else { return Ok(Vec::new()) };
     let expected = Expected { name: &row.name, version: Some(&row.version), interpreter };
     let unpacked = match unpack::look(&archive.file, &expected) {
         Ok(unpacked) => unpacked,

@@ -9,7 +9,7 @@ use super::{AGAIN, Finding, REPAIR, RESTORE};
 use crate::catalog::{DistributionRow, Snapshot};
 use crate::gc::mark::{Roots, mark};
 use crate::ingest::commit::digest_of;
-use crate::ingest::lock::Locked;
+use crate::ingest::resolve::lock::Locked;
 use crate::repository::{Mounted, Repository, RepositoryError};
 use crate::store::StoreError;
 use crate::store::sealed::Segment;

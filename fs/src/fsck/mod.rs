@@ -14,8 +14,8 @@ use std::path::PathBuf;
 
 use crate::catalog::StoredEnvironment;
 use crate::ingest::AddError;
-use crate::ingest::lock::{self, Locked};
-use crate::ingest::wanted::Wanted;
+use crate::ingest::resolve::lock::{self, Locked};
+use crate::ingest::resolve::wanted::Wanted;
 
 pub use archives::check_archives;
 pub use check::check;
@@ -52,6 +52,6 @@ const RESTORE: &str = "the catalog is damaged: stop the supervisor and restore t
 fn locked(environment: &StoredEnvironment) -> Result<(Wanted, Vec<Locked>), AddError> {
     let stored = lock::parse(&environment.lock)?;
     let wanted = Wanted::of(&environment.requirements, &environment.interpreter)?;
-    let locked = wanted.hold(stored.clone()).unwrap_or(stored);
+    let locked = wanted.restrict_to_hashes(stored.clone()).unwrap_or(stored);
     Ok((wanted, locked))
 }

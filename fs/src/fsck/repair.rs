@@ -12,14 +12,14 @@ use super::{COLLECT, Finding};
 use crate::catalog::{DistributionRow, NewObject, remove_unless_entered};
 use crate::gc::remove_empty;
 use crate::id::{Digest, ObjectId};
+use crate::ingest::archive::gather::Gather;
+use crate::ingest::archive::staging::Staging;
+use crate::ingest::archive::unpacked::Unpacked;
 use crate::ingest::commit::is_bytecode;
 use crate::ingest::confine::{Confine, Stop};
-use crate::ingest::gather::Gather;
-use crate::ingest::lock::{self, Locked};
-use crate::ingest::staging::Staging;
-use crate::ingest::unpacked::Unpacked;
-use crate::ingest::uv::Uv;
-use crate::ingest::wanted::Wanted;
+use crate::ingest::resolve::lock::{self, Locked};
+use crate::ingest::resolve::uv::Uv;
+use crate::ingest::resolve::wanted::Wanted;
 use crate::ingest::{AddError, Step};
 use crate::interpreter::Interpreter;
 use crate::repository::{Mounted, Repository, RepositoryError};
@@ -112,7 +112,7 @@ pub fn repair(
         let gather = Gather {
             confine: confine.as_ref(),
             uv: &uv,
-            kept: &repository.kept,
+            archive_cache: &repository.archive_cache,
             wanted,
             staging: &staging,
             stop: &stop,

@@ -11,7 +11,7 @@ use super::plan::{Plan, plan};
 use super::usage::Usage;
 use crate::catalog::{Snapshot, Things};
 use crate::durable;
-use crate::ingest::archive_cache::CachedArchive;
+use crate::ingest::archive::cache::CachedArchive;
 use crate::repository::{Mounted, Repository, RepositoryError};
 use crate::store::StoreError;
 use crate::view::published::{distribution_name, index_path};
@@ -130,8 +130,8 @@ fn old_archives(
     snapshot: &Snapshot,
 ) -> Result<Vec<CachedArchive>, RepositoryError> {
     let stored = snapshot.distributions.values().filter_map(|row| row.archive.as_deref());
-    let old = repository.kept.unused(&stored.collect(), ARCHIVES_STAY);
-    Ok(old.map_err(StoreError::at(repository.kept.folder()))?)
+    let old = repository.archive_cache.unused(&stored.collect(), ARCHIVES_STAY);
+    Ok(old.map_err(StoreError::at(repository.archive_cache.folder()))?)
 }
 
 fn planned(
@@ -150,9 +150,9 @@ fn planned(
 /// Roots with what this process itself counts on.
 fn with_own(repository: &Repository, roots: &Roots) -> Roots {
     let mut roots = roots.clone();
-    roots.views.extend(repository.leased.all());
+    roots.views.extend(repository.held_views.all());
     roots.views.extend(repository.retained());
-    roots.artifacts.extend(repository.wanted.all());
+    roots.artifacts.extend(repository.held_artifacts.all());
     roots
 }
 

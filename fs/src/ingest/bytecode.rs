@@ -1,15 +1,15 @@
 //! Bytecode of what was unpacked.
 //!
-//! Bytecode is made by an interpreter that runs nothing of it, and that sees one distribution: what breaks the
-//! compiler changes no other, and not even its own sources, which are there to be read alone.
+//! Bytecode is made by an interpreter that runs nothing of it, and that sees one distribution: what
+//! breaks the compiler changes no other, and not even its own sources, which are there to be read alone.
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use super::AddError;
-use super::confine::{Bind, Confine, Input, Job, Stop};
 use crate::FIXED_PREFIX;
+use crate::ingest::AddError;
+use crate::ingest::confine::{Bind, Confine, Input, Job, Stop};
 use crate::interpreter::Interpreter;
 
 /// Compiles what is below a folder.

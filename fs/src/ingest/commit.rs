@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::AddError;
-use super::trace::Recorded;
-use super::unpacked::{Unpacked, UnpackedFile};
 use crate::catalog::{Catalog, FileContent, NewDistribution, NewObject, remove_unless_entered};
 use crate::id::Digest;
+use crate::ingest::AddError;
+use crate::ingest::archive::unpacked::{Unpacked, UnpackedFile};
+use crate::ingest::trace::Traced;
 use crate::store::append::Appender;
 use crate::store::pack;
 use crate::store::segment::FRAME_BYTES;
@@ -19,7 +19,7 @@ use crate::trace::Trace;
 /// A distribution to be stored, and what it was installed from.
 #[derive(Debug)]
 pub struct Incoming {
-    /// Key of the distribution: see [`super::lock::Locked::artifact`].
+    /// Key of the distribution: see [`crate::ingest::resolve::lock::Locked::artifact`].
     pub artifact: String,
     /// Digest of the archive, `algorithm:digest`.
     pub archive: String,
@@ -33,7 +33,7 @@ pub struct Installed<'a> {
     /// The distributions.
     pub incoming: &'a [Incoming],
     /// Record of what imports were seen to read.
-    pub recorded: Recorded,
+    pub traced: Traced,
     /// Cache tag and platform that they were installed for.
     pub interpreter: String,
 }
@@ -47,11 +47,11 @@ pub fn commit(
     installed: Installed<'_>,
     told: &mut dyn FnMut(u64, u64),
 ) -> Result<(), AddError> {
-    let Installed { incoming, recorded, interpreter } = installed;
+    let Installed { incoming, traced, interpreter } = installed;
     let files =
         incoming.iter().flat_map(|one| one.unpacked.files.iter().map(move |file| (one, file)));
     let mut files: Vec<_> = files.collect();
-    sort_as_read(&mut files, &recorded.order);
+    sort_as_read(&mut files, &traced.order);
     let mut known = catalog.sound_objects()?;
     let mut fresh = Vec::new();
     for (one, file) in files {
@@ -73,7 +73,7 @@ pub fn commit(
     let digests = fresh.iter().map(|(digest, ..)| *digest);
     let objects = NewObject::all(digests, &sealed);
     let distributions: Vec<_> =
-        incoming.iter().map(|one| assemble(one, &recorded.trace, &interpreter)).collect();
+        incoming.iter().map(|one| assemble(one, &traced.trace, &interpreter)).collect();
     let stored = catalog.store(&sealed, &objects, &distributions);
     Ok(remove_unless_entered(segments, sealed.id, stored)?)
 }

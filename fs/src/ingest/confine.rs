@@ -16,7 +16,8 @@ pub trait Confine: Sync {
         self.run_heard(job, &mut |_| {})
     }
 
-    /// Variant of [`Self::run`] whose `heard` is given lines of the job's stderr meanwhile, though maybe not all.
+    /// Variant of [`Self::run`] whose `heard` is given lines of the job's stderr meanwhile, though maybe
+    /// not all.
     fn run_heard(&self, job: &Job, heard: &mut dyn FnMut(&str)) -> Result<JobOutput, ConfineError>;
 }
 

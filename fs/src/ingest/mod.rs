@@ -1,42 +1,23 @@
-//! From requirements to stored distributions, in phases: `wanted` says what is asked for, `uv`
-//! resolves, `source` builds what has no wheel, `lock` says what was chosen and `prefer` which of its
-//! wheels, `claims` who installs it; `gather` has the archives fetched, which `archive_cache` hashes, `wheel` reads
-//! as the hostile input they may be, `unpack` writes each into a folder of its own, and `bytecode`
-//! compiles there; `commit` stores it.
+//! From requirements to stored distributions, in phases:
+//!
+//! - `requirement` reads lines that ask for packages;
+//! - `resolve` has uv choose distributions, and builds what has no wheel;
+//! - `archive` has what was chosen fetched, hashed, read as the hostile input that it may be, and unpacked;
+//! - `bytecode` compiles it, `trace` records what imports of it read, and `commit` stores it.
+//!
+//! All that runs meanwhile is a job (`confine`). Of additions at the same time, `claims` says which of them
+//! installs what.
 
-pub mod archive_cache;
-pub mod archive_urls;
-pub mod built;
+pub mod archive;
 pub mod bytecode;
 pub mod claims;
 pub mod commit;
 pub mod confine;
 pub mod credentials;
-pub mod download_progress;
-pub mod downloads;
-pub mod fetch;
-pub mod gather;
-pub mod lock;
-pub mod lock_marker;
-pub mod merged;
-pub mod prefer;
-pub mod pylock;
-pub mod record;
 pub mod requirement;
-pub mod room;
-pub mod search;
-pub mod search_scope;
-pub mod source;
-pub mod staged;
-pub mod staging;
-pub mod top_level;
+pub mod resolve;
 pub mod trace;
 pub mod tryout;
-pub mod unpack;
-pub mod unpacked;
-pub mod uv;
-pub mod wanted;
-pub mod wheel;
 
 use std::fs;
 use std::io;

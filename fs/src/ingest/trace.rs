@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::confine::{Bind, Confine, Input, Job, Stop};
 use crate::FIXED_PREFIX;
+use crate::ingest::confine::{Bind, Confine, Input, Job, Stop};
 use crate::interpreter::Interpreter;
 use crate::trace::Trace;
 
@@ -38,7 +38,7 @@ pub struct TraceRequest {
 
 /// Imports that were seen.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Recorded {
+pub struct Traced {
     /// Files of the environment, from its root, in the order in which they were read.
     pub order: Vec<String>,
     /// Trace of these files and of all else that was read, by module.
@@ -50,22 +50,22 @@ pub struct Recorded {
 ///
 /// `beside` are the roots of distributions that the staged ones need and that are not among them;
 /// `work` is a folder for inputs of this use alone.
-pub fn record(
+pub fn trace_imports(
     confine: &dyn Confine,
     staging: &Path,
     beside: &[PathBuf],
     work: &Path,
     interpreter: &Interpreter,
     (wanted, stop): (&TraceRequest, &Stop),
-) -> Recorded {
+) -> Traced {
     if wanted.modules.is_empty() {
-        return Recorded::default();
+        return Traced::default();
     }
     let beside = beside.get(..MOST_BESIDE).unwrap_or(beside);
     let input = input(wanted, beside.len(), &interpreter.site_packages());
     if let Err(error) = std::fs::write(work.join("trace"), input) {
         tracing::warn!(%error, "not tracing what imports read");
-        return Recorded::default();
+        return Traced::default();
     }
     let job = job(staging, beside, work, stop);
     match confine.run(&job) {
@@ -75,11 +75,11 @@ pub fn record(
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
             tracing::warn!(status = output.status, said = said.trim(), "{}", job.label);
-            Recorded::default()
+            Traced::default()
         }
         Err(error) => {
             tracing::warn!(%error, "imports are not traced");
-            Recorded::default()
+            Traced::default()
         }
     }
 }
@@ -136,14 +136,14 @@ fn job(staging: &Path, beside: &[PathBuf], work: &Path, stop: &Stop) -> Job {
 }
 
 /// Reads what the tracer has printed, in the same process as package code: any of it may be made up.
-fn parse(text: &str, base_prefix: &Path) -> Recorded {
-    let mut recorded = Recorded::default();
+fn parse(text: &str, base_prefix: &Path) -> Traced {
+    let mut traced = Traced::default();
     let (mut read, mut needed) = (BTreeSet::new(), BTreeSet::new());
-    let modules = &mut recorded.trace.modules;
+    let modules = &mut traced.trace.modules;
     for line in text.lines() {
         let [kind, name, rest] = line.splitn(3, '\t').collect::<Vec<_>>()[..] else { continue };
         match kind {
-            "suffix" => recorded.trace.suffixes.push(rest.to_owned()),
+            "suffix" => traced.trace.suffixes.push(rest.to_owned()),
             "need" if needed.insert((name, rest)) => {
                 modules.entry(name.to_owned()).or_default().needs.push(rest.to_owned());
             }
@@ -155,7 +155,7 @@ fn parse(text: &str, base_prefix: &Path) -> Recorded {
             "read" => {
                 let path = match inside(rest) {
                     Some(path) => {
-                        recorded.order.push(path.to_owned());
+                        traced.order.push(path.to_owned());
                         path
                     }
                     None if is_of_interpreter(rest, base_prefix) => rest,
@@ -168,7 +168,7 @@ fn parse(text: &str, base_prefix: &Path) -> Recorded {
             _ => {}
         }
     }
-    recorded
+    traced
 }
 
 /// A path in the environment, or in a distribution beside it, from its root.
@@ -205,7 +205,7 @@ mod tests {
             need\ta\tb\nneed\ta\tb\nneed\ta\tjson\n\
             folder\ta\t/pipsqueak/env/lib/a\nfolder\tjson\t/opt/python/lib/json\n\
             nonsense\nread\t\n";
-        let Recorded { order, trace } = parse(text, Path::new("/opt/python"));
+        let Traced { order, trace } = parse(text, Path::new("/opt/python"));
         assert_eq!(order[..2], ["lib/a/__init__.pyc", "lib/b.pyc"]);
         let a = &trace.modules["a"];
         assert_eq!(

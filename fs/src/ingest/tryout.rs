@@ -6,12 +6,12 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::bytecode::Share;
-use super::confine::{Confine, Stop};
-use super::search_scope::IndexOptions;
-use super::uv::Uv;
-use super::wanted::Wanted;
-use super::{AddError, bytecode};
+use crate::ingest::bytecode::Share;
+use crate::ingest::confine::{Confine, Stop};
+use crate::ingest::resolve::search_scope::IndexOptions;
+use crate::ingest::resolve::uv::Uv;
+use crate::ingest::resolve::wanted::Wanted;
+use crate::ingest::{AddError, bytecode};
 use crate::interpreter::Interpreter;
 
 /// Has an interpreter compile an environment without packages.

@@ -98,7 +98,7 @@ fn names(path: &Path) -> Vec<PathBuf> {
     names
 }
 
-/// A path with its first link replaced by where that leads; `None` where there is no link in it.
+/// A path with its first link replaced by where that leads; `None` if there is no link in it.
 fn followed(path: &Path) -> Option<PathBuf> {
     let mut ancestors: Vec<&Path> = path.ancestors().collect();
     ancestors.reverse();

@@ -44,8 +44,8 @@ fn yes() -> bool {
 }
 
 impl Interpreter {
-    /// An interpreter that this machine does not have, such as version `3.12` or `3.12.4`, on the platform of
-    /// `host`. `None` where the text is no version of Python 3.
+    /// An interpreter that this machine does not have, such as version `3.12` or `3.12.4`, on the
+    /// platform of `host`. `None` if the text is no version of Python 3.
     pub fn elsewhere(version: &str, host: &Self) -> Option<Self> {
         let numbers = version.split('.').map(|part| {
             let is_number = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());

@@ -15,8 +15,8 @@ use super::connection;
 use super::predecessor;
 use super::server::{Orphaned, Role, Server};
 
-/// Number that is raised when servers tell the kernel something else than those of earlier builds, such as other
-/// inode numbers for the same files: then no connection of theirs can be taken over.
+/// Number that is raised when servers tell the kernel something else than those of earlier builds, such
+/// as other inode numbers for the same files: then no connection of theirs can be taken over.
 pub const DIALECT: u32 = 3;
 /// Readahead of the mount in KiB. FUSE starts with 128; a library is read best in larger pieces.
 const READ_AHEAD_KB: &str = "1024";

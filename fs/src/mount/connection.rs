@@ -46,8 +46,8 @@ pub fn has_ended(connection: &OwnedFd) -> io::Result<bool> {
     Ok(asked[0].revents().is_none_or(|said| said.contains(PollFlags::POLLERR)))
 }
 
-/// The device of the file system that a connection is of, as [`Top`] has it; `None` where the
-/// kernel does not say (before Linux 6.17).
+/// The device of the file system that a connection is of, as [`Top`] has it; `None` if the kernel does
+/// not say (before Linux 6.17).
 pub fn device(connection: &OwnedFd) -> io::Result<Option<String>> {
     Ok(told_device(&fs::read_to_string(format!("/proc/self/fdinfo/{}", connection.as_raw_fd()))?))
 }

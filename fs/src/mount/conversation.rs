@@ -189,7 +189,7 @@ impl Responder {
         self.reader.get_mut().write_all(&text)
     }
 
-    /// Hears something; `None` where the other side is gone.
+    /// Hears something; `None` if the other side is gone.
     pub fn hear<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         let mut text = String::new();
         if self.reader.read_line(&mut text)? == 0 {

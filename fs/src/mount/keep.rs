@@ -191,7 +191,7 @@ impl Keeper {
         }
     }
 
-    /// Starts a successor, which may take several tries; false where none is wanted.
+    /// Starts a successor, which may take several tries; false if none is wanted.
     fn succeed(&self, mut began: Instant) -> bool {
         loop {
             if began.elapsed() < DECENT_LIFE {

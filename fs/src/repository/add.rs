@@ -9,21 +9,22 @@ use tempfile::TempDir;
 
 use super::environment::{Environment, EnvironmentSpec, Plain};
 use super::{Repository, beside};
-use crate::ingest::archive_urls::ArchiveUrls;
-use crate::ingest::built::Built;
+use crate::ingest::archive::gather::{Gather, Gathered};
+use crate::ingest::archive::merged::merge;
+use crate::ingest::archive::staged::Staged;
+use crate::ingest::archive::staging::{Borrowed, Memory, Staging};
 use crate::ingest::commit::{Incoming, Installed, commit};
 use crate::ingest::confine::{Confine, Stop};
-use crate::ingest::gather::{Gather, Gathered};
-use crate::ingest::lock::{self, Locked};
-use crate::ingest::merged::merge;
-use crate::ingest::prefer::prefer;
-use crate::ingest::source;
-use crate::ingest::staged::Staged;
-use crate::ingest::staging::{Borrowed, Memory, Staging};
-use crate::ingest::trace::{self, Recorded};
-use crate::ingest::uv::Uv;
-use crate::ingest::wanted::Wanted;
-use crate::ingest::{AddError, Step, Unit, credentials};
+use crate::ingest::credentials;
+use crate::ingest::resolve::archive_urls::ArchiveUrls;
+use crate::ingest::resolve::built::Built;
+use crate::ingest::resolve::lock::{self, Locked};
+use crate::ingest::resolve::prefer::prefer;
+use crate::ingest::resolve::source;
+use crate::ingest::resolve::uv::Uv;
+use crate::ingest::resolve::wanted::Wanted;
+use crate::ingest::trace::{self, Traced};
+use crate::ingest::{AddError, Step, Unit};
 use crate::interpreter::Interpreter;
 use crate::view::published::distribution_name;
 
@@ -75,7 +76,7 @@ impl Repository {
         let preferred = lock::preferences(&preferred);
         let locked = self.choose(confine, &uv, &mut wanted, &mut built, &preferred, told)?;
         let uv = Uv { built: Some(&built), ..uv };
-        let _counted_on = self.want(&locked, &spec.interpreter);
+        let _counted_on = self.hold_artifacts(&locked, &spec.interpreter);
         let used = self.obtain(confine, &uv, &wanted, &locked, told)?;
         told(Step::begun("publishing"));
         let published = self.publish(spec, &wanted, &locked)?;
@@ -105,7 +106,7 @@ impl Repository {
             if found.is_empty() {
                 // Where uv has found them: a lock may say where they were.
                 wanted.archives.replace(lock::archives(&text)?);
-                let held = wanted.hold(chosen)?;
+                let held = wanted.restrict_to_hashes(chosen)?;
                 return Ok(prefer(held, &mut wanted.archives, uv.interpreter));
             }
             // Each is looked for once: of what is known where it is, nothing is mistaken again.
@@ -252,10 +253,10 @@ impl Repository {
         let (disk, memory) = (self.folder()?, self.memory.as_ref().and_then(Memory::borrow));
         let staging = Staging::of(disk.path(), memory.as_ref())?;
         let interpreter = uv.interpreter;
-        let (kept, stop) = (&self.kept, &Stop::default());
-        let gather = Gather { confine, uv, kept, wanted, staging: &staging, stop };
+        let (archive_cache, stop) = (&self.archive_cache, &Stop::default());
+        let gather = Gather { confine, uv, archive_cache, wanted, staging: &staging, stop };
         let mut gathered = gather.all(missing, told)?;
-        let (recorded, rest) = if interpreter.is_present {
+        let (traced, rest) = if interpreter.is_present {
             told(Step::begun("tracing imports"));
             thread::scope(|scope| {
                 let tracing = scope.spawn(|| trace(&gather, &gathered, present));
@@ -263,7 +264,7 @@ impl Repository {
                 (tracing.join().unwrap_or_default(), rest)
             })
         } else {
-            (Recorded::default(), Ok(Vec::new()))
+            (Traced::default(), Ok(Vec::new()))
         };
         for (number, bytecode) in rest? {
             gathered[number].unpacked.add(bytecode);
@@ -279,26 +280,26 @@ impl Repository {
             told(Step { step: "storing".to_owned(), done, total, unit: Unit::Bytes });
         };
         let interpreter = interpreter.identity();
-        let installed = Installed { incoming: &incoming, recorded, interpreter };
+        let installed = Installed { incoming: &incoming, traced, interpreter };
         commit(&self.catalog, &*self.segments, installed, &mut tell)?;
         Ok((disk, memory))
     }
 }
 
 /// The files that importing new distributions reads, with what is `present` beside them.
-fn trace(gather: &Gather<'_>, gathered: &[Gathered], present: &[PathBuf]) -> Recorded {
+fn trace(gather: &Gather<'_>, gathered: &[Gathered], present: &[PathBuf]) -> Traced {
     let Gather { confine, uv, wanted, staging, stop, .. } = *gather;
     let root = staging.merged();
     match merge(gathered.iter().map(|one| &one.unpacked), uv.interpreter, &root) {
         Ok(()) => {
             let wanted = to_import(gathered, &wanted.requested);
             let wanted = (&wanted, stop);
-            trace::record(confine, &root, present, uv.work, uv.interpreter, wanted)
+            trace::trace_imports(confine, &root, present, uv.work, uv.interpreter, wanted)
         }
         // They exclude each other, which publishing tells.
         Err(error) => {
             tracing::warn!(%error, "imports are not traced");
-            Recorded::default()
+            Traced::default()
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The time by which grace periods are measured.
 //!
-//! The clock goes on while a supervisor has the store open, and stands still otherwise: whatever the machine's
-//! own clock is set to, nothing goes before somebody could have asked for it again.
+//! The clock goes on while a supervisor has the store open, and stands still otherwise: whatever the
+//! machine's own clock is set to, nothing goes before somebody could have asked for it again.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
 //! Dependencies between the distributions of a view, by their metadata.
 //!
-//! Installed distributions have been resolved: a requirement is one of this view where what it names is in
-//! it. So of markers only those that ask for extras are looked at. An extra is asked for by others in the view, or
-//! by whoever has asked for the environment.
+//! Installed distributions have been resolved: a requirement is one of this view where what it names is
+//! in it. So of markers only those that ask for extras are looked at. An extra is asked for by others in
+//! the view, or by whoever has asked for the environment.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -24,7 +24,7 @@ struct Dependency {
     name: String,
     /// Extras of that project, normalised.
     extras: Vec<String>,
-    /// Extras of the one that requires it, for any of which it does; none where it always does.
+    /// Extras of the one that requires it, for any of which it does; none if it always does.
     only_for: Vec<String>,
 }
 
@@ -79,7 +79,8 @@ impl Repository {
     }
 }
 
-/// Resolves the others that each of some projects requires, with the extras that any of them and `asked` ask for.
+/// Resolves the others that each of some projects requires, with the extras that any of them and `asked`
+/// ask for.
 fn resolve(
     known: &BTreeMap<String, Vec<Dependency>>,
     asked: &[Dependency],
@@ -122,7 +123,7 @@ fn requirements(metadata: &str) -> Vec<Dependency> {
 }
 
 impl Dependency {
-    /// Reads one, as metadata and users write it; none where it is something else.
+    /// Reads one, as metadata and users write it; none if it is something else.
     fn parse(text: &str) -> Option<Self> {
         let (text, marker) = text.split_once(';').unwrap_or((text, ""));
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

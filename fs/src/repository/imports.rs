@@ -67,8 +67,8 @@ impl Imports {
         found
     }
 
-    /// Requirements of each distribution: others that its metadata names, and its modules import or look for, by
-    /// digest.
+    /// Requirements of each distribution: others that its metadata names, and its modules import or look
+    /// for, by digest.
     pub fn requirements(&self) -> BTreeMap<&str, BTreeSet<&str>> {
         let required = self
             .required

@@ -6,9 +6,9 @@ mod dependencies;
 mod environment;
 mod hold;
 mod imports;
-mod keep;
 mod learned;
 mod mounted;
+mod pins;
 mod publish;
 mod reserve;
 mod shown;
@@ -24,11 +24,11 @@ use std::thread;
 
 use crate::catalog::{Catalog, CatalogError, Owner};
 use crate::ingest::AddError;
-use crate::ingest::archive_cache::ArchiveCache;
+use crate::ingest::archive::cache::ArchiveCache;
+use crate::ingest::archive::downloads::Downloads;
+use crate::ingest::archive::staging::Memory;
 use crate::ingest::claims::Claims;
-use crate::ingest::downloads::Downloads;
-use crate::ingest::search_scope::IndexOptions;
-use crate::ingest::staging::Memory;
+use crate::ingest::resolve::search_scope::IndexOptions;
 use crate::store::StoreError;
 use crate::store::local::Local;
 use crate::store::segments::Segments;
@@ -40,8 +40,8 @@ use reserve::Reserve;
 
 pub use environment::{Distribution, Environment, EnvironmentSpec, Plain};
 pub use imports::Imports;
-pub use keep::Lease;
 pub use mounted::Mounted;
+pub use pins::Lease;
 pub use shown::retained_name;
 pub use subset::Subset;
 
@@ -97,7 +97,7 @@ pub struct Repository {
     /// Memory for wheels that are being unpacked, besides that folder.
     memory: Option<Arc<Memory>>,
     pub(crate) downloads: Downloads,
-    pub(crate) kept: ArchiveCache,
+    pub(crate) archive_cache: ArchiveCache,
     pub(crate) built: PathBuf,
     pub(crate) uv: PathBuf,
     mount: PathBuf,
@@ -111,9 +111,9 @@ pub struct Repository {
     committing: Mutex<()>,
     claims: Claims,
     /// Artifacts, and the interpreters that they are for, which additions count on.
-    pub(crate) wanted: Holds<(String, String)>,
+    pub(crate) held_artifacts: Holds<(String, String)>,
     /// Digests of the views that something runs in.
-    pub(crate) leased: Holds<String>,
+    pub(crate) held_views: Holds<String>,
     /// Room for collections on a disk that is full.
     pub(crate) reserve: Reserve,
     /// Clock by which grace periods are measured.
@@ -158,7 +158,7 @@ impl Repository {
             staging: state.join("staging"),
             memory: None,
             downloads: Downloads::open(cache).map_err(StoreError::at(cache))?,
-            kept: ArchiveCache::open(cache).map_err(StoreError::at(cache))?,
+            archive_cache: ArchiveCache::open(cache).map_err(StoreError::at(cache))?,
             built: cache.join("built"),
             uv,
             mount,
@@ -168,8 +168,8 @@ impl Repository {
             subsets: Mutex::default(),
             committing: Mutex::new(()),
             claims: Claims::default(),
-            wanted: Holds::default(),
-            leased: Holds::default(),
+            held_artifacts: Holds::default(),
+            held_views: Holds::default(),
         };
         let left = fs::read_dir(&repository.staging).into_iter().flatten().flatten();
         let left: Vec<PathBuf> = left.map(|entry| entry.path()).collect();

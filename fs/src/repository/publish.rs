@@ -11,8 +11,8 @@ use crate::catalog::{
 };
 use crate::id::Digest;
 use crate::ingest::AddError;
-use crate::ingest::lock::{self, Locked};
-use crate::ingest::wanted::Wanted;
+use crate::ingest::resolve::lock::{self, Locked};
+use crate::ingest::resolve::wanted::Wanted;
 use crate::interpreter::Interpreter;
 use crate::store::append::Appender;
 use crate::store::{StoreError, pack};

@@ -1,9 +1,9 @@
 //! Readahead: which frames to decode ahead of their reader. Pure.
 //!
-//! A segment's content is in the order in which imports read it, so the frames after the one that
-//! a small object is read from are the next. (Of large ones, such as libraries, which are mapped, the
-//! kernel itself asks for more than is needed at once.) Each run of reads through a segment is a *stream*: it begins narrow, and
-//! doubles each time that what was read ahead is what is read.
+//! A segment's content is in the order in which imports read it, so the frames after the one that a
+//! small object is read from are the next. (Of large ones, such as libraries, which are mapped, the
+//! kernel itself asks for more than is needed at once.) Each run of reads through a segment is a
+//! *stream*: it begins narrow, and doubles each time that what was read ahead is what is read.
 
 use std::ops::Range;
 

@@ -81,8 +81,8 @@ impl Directory {
         bytes
     }
 
-    /// Bytes before the end of a segment's file where its directory begins, as its last
-    /// [`FOOTER_BYTES`] say; `None` where they say nothing.
+    /// Bytes before the end of a segment's file where its directory begins, as its last [`FOOTER_BYTES`]
+    /// say; `None` if they say nothing.
     pub fn length(footer: &[u8]) -> Option<u64> {
         let count = footer.get(8..12)?.try_into().ok().map(u32::from_le_bytes)?;
         Some(u64::from(count) * 4 + FOOTER_BYTES as u64)

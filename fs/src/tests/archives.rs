@@ -9,15 +9,15 @@ use super::fixture::Store;
 use crate::catalog::Owner;
 use crate::fsck::check_archives;
 use crate::gc::{Roots, collect, would_collect};
+use crate::ingest::archive::room::Room;
+use crate::ingest::archive::unpack;
+use crate::ingest::archive::unpacked::UnpackedFile;
+use crate::ingest::archive::wheel::layout::Expected;
+use crate::ingest::archive::wheel::sample;
 use crate::ingest::commit::{Incoming, Installed, commit};
-use crate::ingest::lock::Locked;
-use crate::ingest::room::Room;
-use crate::ingest::trace::Recorded;
-use crate::ingest::unpack;
-use crate::ingest::unpacked::UnpackedFile;
-use crate::ingest::wanted::Wanted;
-use crate::ingest::wheel::layout::Expected;
-use crate::ingest::wheel::sample;
+use crate::ingest::resolve::lock::Locked;
+use crate::ingest::resolve::wanted::Wanted;
+use crate::ingest::trace::Traced;
 use crate::repository::EnvironmentSpec;
 use crate::repository::Mounted;
 use crate::requirements::Requirements;
@@ -41,7 +41,7 @@ fn stored(change: impl Fn(&Path, &mut Vec<UnpackedFile>)) -> (Store, Locked) {
         source: None,
     };
     let repository = &store.repository;
-    let archive = repository.kept.take(&locked, &file).unwrap().unwrap();
+    let archive = repository.archive_cache.take(&locked, &file).unwrap().unwrap();
     let interpreter = sample::interpreter();
     let expected = Expected { name: "thing", version: Some("1.0"), interpreter: &interpreter };
     let root = store.folder.path().join("root");
@@ -51,7 +51,7 @@ fn stored(change: impl Fn(&Path, &mut Vec<UnpackedFile>)) -> (Store, Locked) {
     let incoming = [Incoming { artifact: locked.artifact(), archive: archive.hash, unpacked }];
     let installed = Installed {
         incoming: &incoming,
-        recorded: Recorded::default(),
+        traced: Traced::default(),
         interpreter: interpreter.identity(),
     };
     commit(&repository.catalog, &*repository.segments, installed, &mut |_, _| {}).unwrap();

@@ -154,11 +154,11 @@ proptest! {
             &cache,
             "uv".into(),
             "mount".into(),
-            crate::ingest::search_scope::IndexOptions::default(),
+            crate::ingest::resolve::search_scope::IndexOptions::default(),
         );
         let Ok(repository) = opened else { return Ok(()) };
         let Ok(vfs) = crate::vfs::Vfs::open(&state) else { return Ok(()) };
-        let store = Store { folder, repository, shown: super::fixture::Shown(vfs) };
+        let store = Store { folder, repository, shown: super::fixture::TestMount(vfs) };
         let names = store.names();
         if !names.contains("e") {
             let findings = check(&store.repository, &store.shown);

@@ -14,12 +14,12 @@ use crate::fsck::{Finding, check, scrub};
 use crate::gc::{Collected, Roots, collect};
 use crate::id::{Digest, ObjectId};
 use crate::ingest::AddError;
+use crate::ingest::archive::unpacked::{Unpacked, UnpackedFile};
 use crate::ingest::commit::{Incoming, Installed, commit};
-use crate::ingest::lock::{self, Locked};
-use crate::ingest::search_scope::IndexOptions;
-use crate::ingest::trace::Recorded;
-use crate::ingest::unpacked::{Unpacked, UnpackedFile};
-use crate::ingest::wanted::Wanted;
+use crate::ingest::resolve::lock::{self, Locked};
+use crate::ingest::resolve::search_scope::IndexOptions;
+use crate::ingest::resolve::wanted::Wanted;
+use crate::ingest::trace::Traced;
 use crate::interpreter::Interpreter;
 use crate::repository::{EnvironmentSpec, Mounted, Repository};
 use crate::requirements::Requirements;
@@ -42,14 +42,14 @@ pub type Tree = BTreeMap<String, Vec<u8>>;
 pub struct Store {
     pub folder: tempfile::TempDir,
     pub repository: Repository,
-    pub shown: Shown,
+    pub shown: TestMount,
 }
 
 /// The core of the mount.
 #[derive(Debug)]
-pub struct Shown(pub Vfs);
+pub struct TestMount(pub Vfs);
 
-impl Mounted for Shown {
+impl Mounted for TestMount {
     fn reload(&self, _: &[String]) -> io::Result<()> {
         self.0.reload().map(|_| ()).map_err(io::Error::other)
     }
@@ -67,7 +67,7 @@ impl Store {
 
     fn in_folder(folder: tempfile::TempDir) -> Self {
         let repository = open(folder.path());
-        let shown = Shown(Vfs::open(&folder.path().join("state")).unwrap());
+        let shown = TestMount(Vfs::open(&folder.path().join("state")).unwrap());
         Self { folder, repository, shown }
     }
 
@@ -78,7 +78,7 @@ impl Store {
         local.create().unwrap();
         let segments = Faulty::of(local);
         let repository = open_with(folder.path(), segments.clone());
-        let shown = Shown(Vfs::open(&folder.path().join("state")).unwrap());
+        let shown = TestMount(Vfs::open(&folder.path().join("state")).unwrap());
         (Self { folder, repository, shown }, segments)
     }
 
@@ -115,8 +115,8 @@ impl Store {
             upgrade: false,
         };
         let wanted = Wanted::of(&spec.requirements, &spec.interpreter)?;
-        let locked = wanted.hold(lock::parse(&lock_of(packages))?)?;
-        let _wanted = repository.want(&locked, &spec.interpreter);
+        let locked = wanted.restrict_to_hashes(lock::parse(&lock_of(packages))?)?;
+        let _wanted = repository.hold_artifacts(&locked, &spec.interpreter);
         let missing = repository.missing(&locked, &spec.interpreter)?;
         if !missing.is_empty() {
             let staging = repository.folder()?;
@@ -130,7 +130,7 @@ impl Store {
             let _turn = repository.turn();
             let installed = Installed {
                 incoming: &incoming,
-                recorded: Recorded::default(),
+                traced: Traced::default(),
                 interpreter: spec.interpreter.identity(),
             };
             commit(&repository.catalog, &*repository.segments, installed, &mut |_, _| {})?;

@@ -6,6 +6,6 @@ mod damage;
 mod faults;
 pub mod fixture;
 mod grace;
-mod keep;
 mod model;
+mod pins;
 mod usage;

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::fixture::{Package, Store, entered, tree};
+use super::fixture::{Package, Store, Tree, entered, tree};
+use crate::catalog::DistributionRow;
 use crate::durable::crash;
 use crate::gc::{Roots, collect};
 use crate::repository::Lease;
 
 #[derive(Debug, Clone)]
-enum Change {
+enum Action {
     Add(u8, BTreeSet<Package>),
     Remove(u8),
     Pin(u8),
@@ -28,25 +29,25 @@ enum Change {
     CrashCollecting(u64),
 }
 
-fn changes() -> impl Strategy<Value = Change> {
+fn changes() -> impl Strategy<Value = Action> {
     let name = 0..3_u8;
     let packages = || {
         proptest::collection::btree_map(0..4_u8, 0..2_u8, 1..4)
             .prop_map(|map| map.into_iter().collect())
     };
     prop_oneof![
-        4 => (name.clone(), packages()).prop_map(|(name, packages)| Change::Add(name, packages)),
-        3 => name.clone().prop_map(Change::Remove),
-        1 => name.clone().prop_map(Change::Pin),
-        1 => name.clone().prop_map(Change::Unpin),
-        1 => name.clone().prop_map(Change::Use),
-        1 => Just(Change::Release),
-        3 => Just(Change::Collect),
-        1 => Just(Change::Wait),
-        1 => Just(Change::Restart),
+        4 => (name.clone(), packages()).prop_map(|(name, packages)| Action::Add(name, packages)),
+        3 => name.clone().prop_map(Action::Remove),
+        1 => name.clone().prop_map(Action::Pin),
+        1 => name.clone().prop_map(Action::Unpin),
+        1 => name.clone().prop_map(Action::Use),
+        1 => Just(Action::Release),
+        3 => Just(Action::Collect),
+        1 => Just(Action::Wait),
+        1 => Just(Action::Restart),
         2 => (name, packages(), 0..30_u64)
-            .prop_map(|(name, packages, at)| Change::CrashAdding(name, packages, at)),
-        2 => (0..30_u64).prop_map(Change::CrashCollecting),
+            .prop_map(|(name, packages, at)| Action::CrashAdding(name, packages, at)),
+        2 => (0..30_u64).prop_map(Action::CrashCollecting),
     ]
 }
 
@@ -67,27 +68,27 @@ impl Model {
     }
 }
 
-fn carry_out(mut store: Store, model: &mut Model, change: Change) -> Store {
+fn carry_out(mut store: Store, model: &mut Model, action: Action) -> Store {
     let named = |name: u8| format!("e{name}");
-    match change {
-        Change::Add(name, packages) => {
+    match action {
+        Action::Add(name, packages) => {
             store.add(&named(name), &packages).unwrap();
             model.environments.insert(named(name), packages);
         }
-        Change::Remove(name) => {
+        Action::Remove(name) => {
             store.remove(&named(name));
             model.environments.remove(&named(name));
         }
-        Change::Pin(name) => {
+        Action::Pin(name) => {
             let known = model.environments.get(&named(name));
             assert_eq!(store.repository.pin(&named(name)).is_ok(), known.is_some());
             model.pins.extend(known.map(|packages| (named(name), packages.clone())));
         }
-        Change::Unpin(name) => {
+        Action::Unpin(name) => {
             let was = model.pins.remove(&named(name)).is_some();
             assert_eq!(store.repository.unpin(&named(name)).unwrap(), was);
         }
-        Change::Use(name) => {
+        Action::Use(name) => {
             if let Some(packages) = model.environments.get(&named(name)) {
                 let environment = store.repository.environment(&named(name)).unwrap().unwrap();
                 let lease = store.repository.lease(&environment.view);
@@ -95,43 +96,34 @@ fn carry_out(mut store: Store, model: &mut Model, change: Change) -> Store {
                 model.used.push((root, packages.clone(), lease));
             }
         }
-        Change::Release => model.used.clear(),
-        Change::Collect => {
+        Action::Release => model.used.clear(),
+        Action::Collect => {
             store.collect();
-            let stored = store.repository.catalog.snapshot().unwrap();
-            let packages: BTreeSet<Package> = stored
-                .distributions
-                .values()
-                .filter(|row| row.name != "venv")
-                .map(|row| (row.name[1..].parse().unwrap(), row.version.parse().unwrap()))
-                .collect();
-            assert_eq!(packages, model.needed(), "what is stored, and what is needed");
+            assert_eq!(stored(&store), model.needed(), "what is stored, and what is needed");
         }
-        Change::Wait => {
+        Action::Wait => {
             let grace = Duration::from_secs(3600);
             let before = store.repository.catalog.snapshot().unwrap();
             collect(&store.repository, &Roots::default(), grace, &store.shown).unwrap();
             let after = store.repository.catalog.snapshot().unwrap();
             assert_eq!(before.distributions.len(), after.distributions.len());
         }
-        Change::Restart => {
+        Action::Restart => {
             model.used.clear();
             store = store.restart();
         }
-        Change::CrashAdding(name, packages, at) => {
+        Action::CrashAdding(name, packages, at) => {
             let done = crash::at(at, || store.add(&named(name), &packages).unwrap());
             if done.is_none() {
                 model.used.clear();
                 store = store.restart();
             }
             // The old one or the new one, nothing between.
-            let now =
-                store.names().contains(&named(name)).then(|| store.tree(&named(name)).unwrap());
-            if now == Some(tree(&packages)) {
+            if shown(&store, &named(name)) == Some(tree(&packages)) {
                 model.environments.insert(named(name), packages);
             }
         }
-        Change::CrashCollecting(at) => {
+        Action::CrashCollecting(at) => {
             if crash::at(at, || store.collect()).is_none() {
                 model.used.clear();
                 store = store.restart();
@@ -139,6 +131,20 @@ fn carry_out(mut store: Store, model: &mut Model, change: Change) -> Store {
         }
     }
     store
+}
+
+/// Packages that are stored.
+fn stored(store: &Store) -> BTreeSet<Package> {
+    let stored = store.repository.catalog.snapshot().unwrap();
+    let packages = stored.distributions.values().filter(|row| row.name != "venv");
+    let package =
+        |row: &DistributionRow| (row.name[1..].parse().unwrap(), row.version.parse().unwrap());
+    packages.map(package).collect()
+}
+
+/// Files of an environment, if it is shown.
+fn shown(store: &Store, name: &str) -> Option<Tree> {
+    store.names().contains(name).then(|| store.tree(name).unwrap())
 }
 
 fn compare(store: &Store, model: &Model) {
@@ -160,8 +166,8 @@ proptest! {
     ) {
         let mut store = Store::new();
         let mut model = Model::default();
-        for change in changes {
-            store = carry_out(store, &mut model, change);
+        for action in changes {
+            store = carry_out(store, &mut model, action);
             compare(&store, &model);
         }
         model.used.clear();

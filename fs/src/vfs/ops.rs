@@ -23,8 +23,8 @@ use crate::view::inode::{DISTS, EMPTY, ENVS, Inode, SHOWN, VIEWS};
 /// not to be had: this is the other.
 pub const EMPTY_FOLDER: &str = ".empty";
 
-/// A folder at the root that is not listed, and has every view by [`view_name`](crate::view_name): for overlays,
-/// which believe that nothing changes below them, and for all views to be of one.
+/// A folder at the root that is not listed, and has every view by [`view_name`](crate::view_name): for
+/// overlays, which believe that nothing changes below them, and for all views to be of one.
 pub const VIEWS_FOLDER: &str = ".views";
 
 /// Objects that are remembered as damaged until somebody asks; a scrub finds the others.
@@ -88,7 +88,7 @@ impl Vfs {
         std::mem::take(&mut *suspects).into_iter().collect()
     }
 
-    /// A folder's entry by name; `None` where there is none.
+    /// A folder's entry by name; `None` if there is none.
     pub fn lookup(&self, folder: u64, name: &str) -> Result<Option<Attributes>, VfsError> {
         let world = self.world();
         let named = |names: &BTreeMap<String, String>, is_distribution| {
@@ -243,8 +243,8 @@ impl Vfs {
     }
 }
 
-/// The offset of a name in a listing of names, which may come and go: by its digest, so that it does not depend on
-/// the others. No offset is larger than a file's offset may be.
+/// The offset of a name in a listing of names, which may come and go: by its digest, so that it does not
+/// depend on the others. No offset is larger than a file's offset may be.
 fn offset_of(name: &str) -> u64 {
     let mut digest = [0; 8];
     blake3::Hasher::new().update(name.as_bytes()).finalize_xof().fill(&mut digest);

@@ -66,7 +66,7 @@ pub enum Inode {
         id: ObjectId,
         /// True if it may be executed.
         executable: bool,
-        /// Tells copies apart that must not be one file to a loader; 0 where that does not matter.
+        /// Tells copies apart that must not be one file to a loader; 0 if that does not matter.
         copy: u32,
     },
     /// A node of some view, by its number.

@@ -40,7 +40,7 @@ impl Published {
     /// The file's name.
     pub const FILE: &str = "published.json";
 
-    /// Reads what was published last; nothing where nothing was yet.
+    /// Reads what was published last; nothing if nothing was yet.
     pub fn read(views: &Path) -> io::Result<Self> {
         let text = match std::fs::read(views.join(Self::FILE)) {
             Ok(text) => text,

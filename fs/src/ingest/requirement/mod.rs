@@ -184,7 +184,7 @@ pub fn is_invisible(c: char) -> bool {
 fn shown(line: &str) -> String {
     const MOST: usize = 200;
     let mut shown = String::new();
-    for c in super::credentials::hide(line).chars().take(MOST) {
+    for c in crate::ingest::credentials::hide(line).chars().take(MOST) {
         if is_invisible(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     if line.chars().nth(MOST).is_some() { shown + "..." } else { shown }

@@ -6,7 +6,6 @@ pub mod layout;
 #[cfg(test)]
 pub mod sample;
 pub mod scripts;
-pub mod tags;
 
 use zip::result::ZipError;
 

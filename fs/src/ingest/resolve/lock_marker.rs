@@ -1,14 +1,14 @@
 //! Markers of locks that ask what is wanted of a project: its extras and its groups. Nobody can say
 //! that here, so what is wanted is what the lock has by default.
 
-use super::requirement::normalise;
+use crate::ingest::requirement::normalise;
 
 /// Markers that always hold, and never.
 const ALWAYS: &str = "python_version >= '0'";
 const NEVER: &str = "python_version < '0'";
 
 /// A marker in which each question for a group is answered by whether that is among `groups`, and for an
-/// extra by no. `None` where a question is asked in another way.
+/// extra by no. `None` if a question is asked in another way.
 pub fn answer(marker: &str, groups: &[String]) -> Option<String> {
     let mut answered = String::new();
     let mut rest = marker;

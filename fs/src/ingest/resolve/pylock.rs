@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::AddError;
-use super::archive_urls::ArchiveUrls;
-use super::lock_marker;
-use super::requirement::normalise;
+use crate::ingest::AddError;
+use crate::ingest::requirement::normalise;
+use crate::ingest::resolve::archive_urls::ArchiveUrls;
+use crate::ingest::resolve::lock_marker;
 
 /// Content of a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]

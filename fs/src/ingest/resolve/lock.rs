@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use pep440_rs::Version;
 use serde::{Deserialize, Serialize};
 
-use super::AddError;
-use super::archive_urls::ArchiveUrls;
-use super::requirement::{Address, Requirement, normalise};
 use crate::id::Digest;
+use crate::ingest::AddError;
+use crate::ingest::requirement::{Address, Requirement, normalise};
+use crate::ingest::resolve::archive_urls::ArchiveUrls;
 
 /// A distribution that was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,8 @@ pub struct SourceDistribution {
 /// Folder of wheels that were built here, as jobs see it; each is in a folder named by its source's digest.
 pub const BUILT_INSIDE: &str = "/pipsqueak/built";
 
-/// Number of the way in which content of archives is stored: what was stored in another way is another artifact.
+/// Number of the way in which content of archives is stored: what was stored in another way is another
+/// artifact.
 const FORMAT: u32 = 2;
 
 /// The algorithm that artifacts are told apart by, where there is a digest by it.

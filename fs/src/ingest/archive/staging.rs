@@ -1,5 +1,5 @@
-//! The folders in which wheels are unpacked, for as long as an addition needs them: in memory as far as there is room,
-//! otherwise on the disk.
+//! The folders in which wheels are unpacked, for as long as an addition needs them: in memory as far as
+//! there is room, otherwise on the disk.
 //!
 //! A file system on a disk takes longer to make and to remove thousands of small files than a processor
 //! to inflate and to digest them.
@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tempfile::TempDir;
 
-use super::AddError;
-use super::room::Room;
+use crate::ingest::AddError;
+use crate::ingest::archive::room::Room;
 
 /// Parts of memory of which wheels may take one: bytecode is about as large as they are, and of what is
 /// then left a job may take half.
@@ -43,7 +43,7 @@ impl Memory {
         Self { root, size, left: AtomicU64::new(size / PARTS) }
     }
 
-    /// A folder for one addition. None where others need the memory more.
+    /// A folder for one addition. None if others need the memory more.
     pub fn borrow(self: &Arc<Self>) -> Option<Borrowed> {
         let root = PathBuf::from(format!("/proc/self/fd/{}", self.root.as_raw_fd()));
         let made = || -> io::Result<TempDir> {

@@ -12,17 +12,18 @@ use std::thread;
 
 use sha2::{Digest as _, Sha256};
 
-use super::record::RecordEntry;
-use super::room::Room;
-use super::top_level::modules;
-use super::unpacked::{Unpacked, UnpackedFile};
-use super::wheel::Flaw;
-use super::wheel::archive::{Archive, CopyError, Entry};
-use super::wheel::layout::{Expected, FileSource, Layout, Planned};
-use super::wheel::scripts::Rewriting;
-use super::{AddError, folder, record};
 use crate::catalog::FileContent;
 use crate::id::Digest;
+use crate::ingest::archive::record;
+use crate::ingest::archive::record::RecordEntry;
+use crate::ingest::archive::room::Room;
+use crate::ingest::archive::top_level::modules;
+use crate::ingest::archive::unpacked::{Unpacked, UnpackedFile};
+use crate::ingest::archive::wheel::Flaw;
+use crate::ingest::archive::wheel::archive::{Archive, CopyError, Entry};
+use crate::ingest::archive::wheel::layout::{Expected, FileSource, Layout, Planned};
+use crate::ingest::archive::wheel::scripts::Rewriting;
+use crate::ingest::{AddError, folder};
 
 /// Bytes of content from which it is written by several threads.
 const LARGE_BYTES: u64 = 16 << 20;
@@ -258,7 +259,7 @@ fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::wheel::sample::{interpreter, wheel};
+    use crate::ingest::archive::wheel::sample::{interpreter, wheel};
 
     const INFO: &str = "lib/python3.11/site-packages/thing-1.0.dist-info";
 

@@ -7,19 +7,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use super::archive_cache::ArchiveCache;
-use super::bytecode::Share;
-use super::confine::{Confine, Stop};
-use super::download_progress::{DownloadEvent, DownloadProgress};
-use super::fetch::{Fetch, gone};
-use super::lock::Locked;
-use super::staging::Staging;
-use super::unpack::Unpacking;
-use super::unpacked::{Bytecode, Unpacked};
-use super::uv::Uv;
-use super::wanted::Wanted;
-use super::wheel::layout::Expected;
-use super::{AddError, Step, Unit, bytecode, folder};
+use crate::ingest::archive::cache::ArchiveCache;
+use crate::ingest::archive::fetch::{Fetch, gone};
+use crate::ingest::archive::progress::{DownloadEvent, DownloadProgress};
+use crate::ingest::archive::staging::Staging;
+use crate::ingest::archive::unpack::Unpacking;
+use crate::ingest::archive::unpacked::{Bytecode, Unpacked};
+use crate::ingest::archive::wheel::layout::Expected;
+use crate::ingest::bytecode::Share;
+use crate::ingest::confine::{Confine, Stop};
+use crate::ingest::resolve::lock::Locked;
+use crate::ingest::resolve::uv::Uv;
+use crate::ingest::resolve::wanted::Wanted;
+use crate::ingest::{AddError, Step, Unit, bytecode, folder};
 use crate::sync::Mutex;
 
 /// Inputs of gathering.
@@ -30,7 +30,7 @@ pub struct Gather<'a> {
     /// Indexes, and the interpreter that packages are for.
     pub uv: &'a Uv<'a>,
     /// Archives that are here.
-    pub kept: &'a ArchiveCache,
+    pub archive_cache: &'a ArchiveCache,
     /// Requirements that the lock was made for, with addresses of archives.
     pub wanted: &'a Wanted,
     /// Empty folders, which have what is gathered as long as that is needed.
@@ -142,12 +142,12 @@ impl Gather<'_> {
         let mut absent = Vec::new();
         // Large ones first: processors that begin with the small ones do not end together.
         let mut numbers = numbers.to_vec();
-        numbers.sort_by_key(|number| Reverse(self.kept.size(locked[*number])));
+        numbers.sort_by_key(|number| Reverse(self.archive_cache.size(locked[*number])));
         for number in numbers {
             let one = locked[number];
             match self.built(one)? {
                 Some(file) => drop(queue.send((number, Obtained::File(file)))),
-                None if is_kept && self.kept.may_have(one) => {
+                None if is_kept && self.archive_cache.may_have(one) => {
                     drop(queue.send((number, Obtained::Cached)));
                 }
                 None => absent.push(number),
@@ -215,7 +215,7 @@ impl Gather<'_> {
         Ok(None)
     }
 
-    /// Unpacks and compiles a distribution; nothing where its archive is not kept after all.
+    /// Unpacks and compiles a distribution; nothing if its archive is not kept after all.
     fn one(
         &self,
         number: usize,
@@ -223,8 +223,8 @@ impl Gather<'_> {
         obtained: Obtained,
     ) -> Result<Option<Gathered>, AddError> {
         let verified = match obtained {
-            Obtained::Cached => self.kept.find(locked)?,
-            Obtained::File(file) => Some(self.kept.take(locked, &file)?.ok_or_else(|| {
+            Obtained::Cached => self.archive_cache.find(locked)?,
+            Obtained::File(file) => Some(self.archive_cache.take(locked, &file)?.ok_or_else(|| {
                 let Locked { name, version, hashes, .. } = locked;
                 let hashes = hashes.join(" or ");
                 AddError::unsatisfiable(format!(
@@ -309,9 +309,9 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::ingest::archive::wheel::sample::interpreter;
     use crate::ingest::confine::{ConfineError, Job, JobOutput};
-    use crate::ingest::search_scope::IndexOptions;
-    use crate::ingest::wheel::sample::interpreter;
+    use crate::ingest::resolve::search_scope::IndexOptions;
     use crate::requirements::Requirements;
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -359,10 +359,11 @@ mod tests {
             let (name, version) = (name.to_owned(), "1".to_owned());
             Locked { name, version, url: None, hashes: vec![hash], source: None }
         });
-        let (kept, stop) = (ArchiveCache::open(cache.path()).unwrap(), Stop::default());
+        let (archive_cache, stop) = (ArchiveCache::open(cache.path()).unwrap(), Stop::default());
         let (confine, staging) = (Endless(work.path()), Staging::of(disk.path(), None).unwrap());
-        let (uv, kept, staging) = (&uv, &kept, &staging);
-        let gather = Gather { confine: &confine, uv, kept, wanted: &wanted, staging, stop: &stop };
+        let (uv, archive_cache, staging) = (&uv, &archive_cache, &staging);
+        let gather =
+            Gather { confine: &confine, uv, archive_cache, wanted: &wanted, staging, stop: &stop };
         let begun = Instant::now();
         let locked: Vec<&Locked> = locked.iter().collect();
         let error = gather.all(&locked, &mut |_| {}).unwrap_err();

@@ -17,7 +17,7 @@ pub const HALF: &str = ".new-";
 #[derive(Debug)]
 pub struct Downloads {
     folder: PathBuf,
-    /// Folder of archives: see [`super::archive_cache`].
+    /// Folder of archives: see [`crate::ingest::archive::cache`].
     archives: PathBuf,
     lock: PathBuf,
 }

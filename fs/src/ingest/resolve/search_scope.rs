@@ -1,5 +1,5 @@
-//! Places in which packages are searched: as the supervisor was told, with the credentials that are part of it, and as
-//! options of requirements say.
+//! Places in which packages are searched: as the supervisor was told, with the credentials that are part
+//! of it, and as options of requirements say.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -7,12 +7,12 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 
-use super::confine::Reach;
-use super::credentials;
-use super::requirement::{Address, Choice, split_authority};
+use crate::ingest::confine::Reach;
+use crate::ingest::credentials;
+use crate::ingest::requirement::{Address, Choice, split_authority};
 
-/// Indexes of packages, as the supervisor was told. Addresses may hold credentials: they are given to uv alone, and hidden in
-/// what it says.
+/// Indexes of packages, as the supervisor was told. Addresses may hold credentials: they are given to uv
+/// alone, and hidden in what it says.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct IndexOptions {
     /// Index that takes the place of PyPI.

@@ -1,8 +1,8 @@
 //! Choice of the wheel that is installed among those that a lock has of a distribution.
 
-use super::archive_urls::ArchiveUrls;
-use super::lock::Locked;
-use super::wheel::tags;
+use crate::ingest::resolve::archive_urls::ArchiveUrls;
+use crate::ingest::resolve::lock::Locked;
+use crate::ingest::resolve::tags;
 use crate::interpreter::Interpreter;
 
 /// Chooses one wheel of each distribution, by its digest, if it is known which wheels the digests are of.

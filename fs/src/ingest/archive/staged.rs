@@ -11,8 +11,9 @@ use nix::dir::Dir;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 
-use super::requirement::normalise;
-use super::{AddError, record, top_level};
+use crate::ingest::AddError;
+use crate::ingest::archive::{record, top_level};
+use crate::ingest::requirement::normalise;
 
 /// Largest file that is taken, in bytes.
 const MAX_FILE_BYTES: u64 = 4 << 30;

@@ -3,7 +3,7 @@
 
 use super::hold::Hold;
 use super::{Repository, RepositoryError};
-use crate::ingest::lock::Locked;
+use crate::ingest::resolve::lock::Locked;
 use crate::interpreter::Interpreter;
 
 /// Keeps a view, until it is dropped, from being collected.
@@ -13,12 +13,12 @@ pub struct Lease(#[expect(dead_code, reason = "held for its drop")] Hold<String>
 impl Repository {
     /// Keeps a view as long as something runs in it.
     pub fn lease(&self, view: &str) -> Lease {
-        Lease(self.leased.hold(view.to_owned()))
+        Lease(self.held_views.hold(view.to_owned()))
     }
 
     /// Keeps the distributions of a lock, those that are stored and those that will be, from being
     /// collected.
-    pub(crate) fn want(
+    pub(crate) fn hold_artifacts(
         &self,
         locked: &[Locked],
         interpreter: &Interpreter,
@@ -27,7 +27,10 @@ impl Repository {
         // there until it is published.
         let _turn = self.turn();
         let identity = interpreter.identity();
-        locked.iter().map(|one| self.wanted.hold((one.artifact(), identity.clone()))).collect()
+        locked
+            .iter()
+            .map(|one| self.held_artifacts.hold((one.artifact(), identity.clone())))
+            .collect()
     }
 
     /// Pins what a name stands for: an environment, or a distribution as the mount calls it.

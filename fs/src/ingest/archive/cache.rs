@@ -16,9 +16,9 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
-use super::AddError;
-use super::downloads::{ARCHIVES, HALF};
-use super::lock::Locked;
+use crate::ingest::AddError;
+use crate::ingest::archive::downloads::{ARCHIVES, HALF};
+use crate::ingest::resolve::lock::Locked;
 
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -114,7 +114,7 @@ impl ArchiveCache {
         locked.hashes.iter().any(|hash| self.path(hash).is_ok_and(|path| path.exists()))
     }
 
-    /// Size of the archive of a distribution, 0 where it is not here.
+    /// Size of the archive of a distribution, 0 if it is not here.
     pub fn size(&self, locked: &Locked) -> u64 {
         let paths = locked.hashes.iter().filter_map(|hash| self.path(hash).ok());
         paths
@@ -124,8 +124,8 @@ impl ArchiveCache {
             .unwrap_or(0)
     }
 
-    /// Takes in the archive of a distribution from where others may have written it; `None` where it has
-    /// no digest that was asked for.
+    /// Takes in the archive of a distribution from where others may have written it; `None` if it has no
+    /// digest that was asked for.
     pub fn take(&self, locked: &Locked, from: &File) -> Result<Option<Verified>, AddError> {
         let at = AddError::at(&self.folder);
         let mut new =

@@ -4,18 +4,18 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
 
-use super::archive_urls::ArchiveUrls;
-use super::confine::{Confine, Input, Job, JobOutput, Stop};
-use super::download_progress::{self, DownloadEvent};
-use super::lock::Locked;
-use super::requirement::Address;
-use super::staged::Staged;
-use super::uv::{Uv, WORK_INSIDE};
-use super::wanted::Wanted;
-use super::{AddError, credentials};
+use crate::ingest::archive::progress::{self, DownloadEvent};
+use crate::ingest::archive::staged::Staged;
+use crate::ingest::confine::{Confine, Input, Job, JobOutput, Stop};
+use crate::ingest::requirement::Address;
+use crate::ingest::resolve::archive_urls::ArchiveUrls;
+use crate::ingest::resolve::lock::Locked;
+use crate::ingest::resolve::uv::{Uv, WORK_INSIDE};
+use crate::ingest::resolve::wanted::Wanted;
+use crate::ingest::{AddError, credentials};
 
 /// Fetches archives.
-const FETCH: &str = concat!(include_str!("request.py"), include_str!("archives.py"));
+const FETCH: &str = concat!(include_str!("../request.py"), include_str!("fetch.py"));
 /// Folder of fetched archives in the work folder.
 const FETCHED: &str = "archives";
 /// List of archives to fetch in the work folder.
@@ -56,7 +56,7 @@ impl Fetch<'_> {
             Ok(())
         };
         let output = self.confine.run_heard(&job, &mut |line| {
-            if let Some(event) = download_progress::read(line) {
+            if let Some(event) = progress::read(line) {
                 if let DownloadEvent::Done(number) = event {
                     // What is not there now is missed at the end.
                     let _ = arrive(number);
@@ -67,7 +67,7 @@ impl Fetch<'_> {
         let said = String::from_utf8_lossy(&output.stderr);
         let mut failures = Vec::new();
         for line in said.lines() {
-            match download_progress::read(line) {
+            match progress::read(line) {
                 Some(DownloadEvent::Failed(number, reason)) => {
                     let name =
                         locked.get(number).map(|one| format!("{} {}", one.name, one.version));

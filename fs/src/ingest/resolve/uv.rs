@@ -5,14 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::built::Built;
-use super::confine::{Bind, Confine, Input, Job, JobOutput, Reach, Stop};
-use super::lock::{self, BUILT_INSIDE, SourceDistribution};
-use super::requirement::{Choice, Requirement};
-use super::search_scope::{IndexOptions, SearchScope};
-use super::wanted::Wanted;
-use super::{AddError, credentials};
 use crate::FIXED_PREFIX;
+use crate::ingest::confine::{Bind, Confine, Input, Job, JobOutput, Reach, Stop};
+use crate::ingest::requirement::{Choice, Requirement};
+use crate::ingest::resolve::built::Built;
+use crate::ingest::resolve::lock::{self, BUILT_INSIDE, SourceDistribution};
+use crate::ingest::resolve::search_scope::{IndexOptions, SearchScope};
+use crate::ingest::resolve::wanted::Wanted;
+use crate::ingest::{AddError, credentials};
 use crate::interpreter::Interpreter;
 
 const UV_INSIDE: &str = "/pipsqueak/uv/uv";
@@ -20,7 +20,7 @@ const UV_INSIDE: &str = "/pipsqueak/uv/uv";
 const STRATEGY: &str = "UV_INDEX_STRATEGY";
 const CACHE_INSIDE: &str = "/pipsqueak/cache";
 /// Work folder as a job sees it.
-pub(super) const WORK_INSIDE: &str = "/pipsqueak/work";
+pub(crate) const WORK_INSIDE: &str = "/pipsqueak/work";
 
 /// Longest time that resolving or installing may take.
 const PATIENCE: Duration = Duration::from_secs(1800);
@@ -74,7 +74,7 @@ pub struct Uv<'a> {
     pub host: &'a Interpreter,
     /// A folder for inputs, of this use alone.
     pub work: &'a Path,
-    /// Wheels that were built here, where they may be chosen: see [`super::source`].
+    /// Wheels that were built here, where they may be chosen: see [`crate::ingest::resolve::source`].
     pub built: Option<&'a Built>,
     /// Indexes, as far as variables do not name them.
     pub index: &'a IndexOptions,
@@ -244,7 +244,7 @@ impl Uv<'_> {
     }
 
     /// The flags that tell uv of an interpreter which this machine does not have.
-    pub(super) fn python_version(&self) -> Vec<OsString> {
+    pub(crate) fn python_version(&self) -> Vec<OsString> {
         if self.interpreter.is_present {
             return Vec::new();
         }
@@ -252,7 +252,7 @@ impl Uv<'_> {
     }
 
     /// Scope in which wanted packages are searched.
-    pub(super) fn scope(&self, wanted: &Wanted) -> SearchScope {
+    pub(crate) fn scope(&self, wanted: &Wanted) -> SearchScope {
         let variables: Vec<_> = std::env::vars_os().collect();
         let mut scope = SearchScope::of(self.index, &variables);
         scope.add(&wanted.choices);
@@ -273,7 +273,7 @@ impl Uv<'_> {
     }
 
     /// A file of requirements for uv. All that it is asked for is written here.
-    pub(super) fn requirements(
+    pub(crate) fn requirements(
         &self,
         name: &str,
         requirements: &[Requirement],
@@ -282,13 +282,13 @@ impl Uv<'_> {
         self.input(name, &lines.collect::<String>())
     }
 
-    pub(super) fn input(&self, name: &str, text: &str) -> Result<OsString, AddError> {
+    pub(crate) fn input(&self, name: &str, text: &str) -> Result<OsString, AddError> {
         let path = self.work.join(name);
         fs::write(&path, text).map_err(AddError::at(&path))?;
         Ok(Path::new(WORK_INSIDE).join(name).into())
     }
 
-    pub(super) fn arguments(&self, verb: &[&str]) -> Vec<OsString> {
+    pub(crate) fn arguments(&self, verb: &[&str]) -> Vec<OsString> {
         let mut arguments = vec![UV_INSIDE.into()];
         arguments.extend(verb.iter().map(Into::into));
         arguments.extend(["--no-progress", "--color", "never"].map(Into::into));
@@ -300,7 +300,7 @@ impl Uv<'_> {
     }
 
     /// A job without a network.
-    pub(super) fn job(&self, label: &str, mut argv: Vec<OsString>, target: Option<&Path>) -> Job {
+    pub(crate) fn job(&self, label: &str, mut argv: Vec<OsString>, target: Option<&Path>) -> Job {
         // The file alone: it may be a link to another folder, and beside others' programs.
         let mut binds =
             vec![bind(self.binary, UV_INSIDE, false), bind(self.work, WORK_INSIDE, true)];
@@ -325,7 +325,7 @@ impl Uv<'_> {
     }
 
     /// A job of uv that takes packages from `scope`, of which it hears on its stdin.
-    pub(super) fn online(
+    pub(crate) fn online(
         &self,
         label: &str,
         argv: Vec<OsString>,
@@ -341,7 +341,7 @@ impl Uv<'_> {
     }
 
     /// Reach of the network for what is wanted: the indexes, and what the user has named.
-    pub(super) fn reach(&self, wanted: &Wanted) -> Reach {
+    pub(crate) fn reach(&self, wanted: &Wanted) -> Reach {
         let variables: Vec<_> = std::env::vars_os().collect();
         let mut reach = SearchScope::of(self.index, &variables).reach();
         reach.named.extend(wanted.reach.named.iter().cloned());
@@ -361,7 +361,7 @@ fn certificates() -> Option<Bind> {
 }
 
 /// The supervisor's own variables that uv is given. None that has it build something: only
-/// [`super::source`] does, without a network.
+/// [`crate::ingest::resolve::source`] does, without a network.
 fn passed_variables() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os().filter(|(name, _)| PASSED_ON.iter().any(|passed| name == passed))
 }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use super::AddError;
-use super::search_scope::SearchScope;
+use crate::ingest::AddError;
+use crate::ingest::resolve::search_scope::SearchScope;
 
 /// The address below which PyPI has its archives.
 const PUBLIC: &str = "https://files.pythonhosted.org/";
@@ -126,7 +126,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::search_scope::IndexOptions;
+    use crate::ingest::resolve::search_scope::IndexOptions;
 
     fn offered(archives: &ArchiveUrls, index: &IndexOptions) -> (Vec<String>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();

@@ -5,11 +5,12 @@ use std::str::FromStr;
 
 use pep440_rs::{Version, VersionSpecifiers};
 
-use super::archive_urls::ArchiveUrls;
-use super::confine::Reach;
-use super::lock::Locked;
-use super::requirement::{Address, Choice, Line, LineError, Requirement};
-use super::{AddError, credentials, pylock};
+use crate::ingest::confine::Reach;
+use crate::ingest::requirement::{Address, Choice, Line, LineError, Requirement};
+use crate::ingest::resolve::archive_urls::ArchiveUrls;
+use crate::ingest::resolve::lock::Locked;
+use crate::ingest::resolve::pylock;
+use crate::ingest::{AddError, credentials};
 use crate::interpreter::Interpreter;
 use crate::requirements::Requirements;
 
@@ -38,7 +39,7 @@ pub struct Wanted {
     may_be_empty: bool,
     /// True if what has no wheel may be built.
     pub may_build: bool,
-    /// The hosts that the user has named; none where a package has said it all.
+    /// The hosts that the user has named; none if a package has said it all.
     pub reach: Reach,
 }
 
@@ -138,7 +139,7 @@ impl Wanted {
 
     /// Holds what was chosen to the digests that were given: once there is one, all are needed, and
     /// only what has it may be installed.
-    pub fn hold(&self, chosen: Vec<Locked>) -> Result<Vec<Locked>, AddError> {
+    pub fn restrict_to_hashes(&self, chosen: Vec<Locked>) -> Result<Vec<Locked>, AddError> {
         if chosen.is_empty() && !self.may_be_empty {
             return Err(AddError::unsatisfiable("the lock is for other environments than this"));
         }
@@ -154,7 +155,7 @@ impl Wanted {
                 without.join(", ")
             )));
         }
-        chosen.into_iter().map(|one| hold_one(&hashes[&one.name], one)).collect()
+        chosen.into_iter().map(|one| restrict_one(&hashes[&one.name], one)).collect()
     }
 
     /// A package of which something else was chosen than has a digest that was given, and of which it is
@@ -163,7 +164,7 @@ impl Wanted {
         let hashes = self.hashes.as_ref()?;
         let is_mistaken = |one: &&Locked| {
             let given = hashes.get(&one.name);
-            given.is_some_and(|given| hold_one(given, (*one).clone()).is_err())
+            given.is_some_and(|given| restrict_one(given, (*one).clone()).is_err())
         };
         let one = chosen.iter().filter(is_mistaken).find(|one| !self.archives.has(&one.name))?;
         Some(one.name.clone())
@@ -202,7 +203,7 @@ fn strong(chosen: Vec<Locked>) -> Result<Vec<Locked>, AddError> {
     }
 }
 
-fn hold_one(given: &BTreeSet<String>, mut one: Locked) -> Result<Locked, AddError> {
+fn restrict_one(given: &BTreeSet<String>, mut one: Locked) -> Result<Locked, AddError> {
     // Built here, from a source that was given.
     if one.source.as_ref().is_some_and(|source| given.contains(source)) {
         return Ok(one);
@@ -314,16 +315,22 @@ mod tests {
     #[test]
     fn once_there_is_a_hash_all_are_needed() {
         let one = wanted(&["Six==1 --hash=sha256:AA --hash=sha256:bb", "idna"]);
-        assert!(one.hold(vec![locked("six", &["aa"]), locked("idna", &["cc"])]).is_err());
-        assert!(one.hold(vec![locked("six", &["cc"])]).is_err());
-        let held = one.hold(vec![locked("six", &["aa", "cc"])]).unwrap();
+        assert!(
+            one.restrict_to_hashes(vec![locked("six", &["aa"]), locked("idna", &["cc"])]).is_err()
+        );
+        assert!(one.restrict_to_hashes(vec![locked("six", &["cc"])]).is_err());
+        let held = one.restrict_to_hashes(vec![locked("six", &["aa", "cc"])]).unwrap();
         assert_eq!(held, [locked("six", &["aa"])]);
-        assert!(wanted(&["idna"]).hold(vec![locked("idna", &["cc"])]).is_ok());
-        assert!(wanted(&["--require-hashes", "idna"]).hold(vec![locked("idna", &["cc"])]).is_err());
+        assert!(wanted(&["idna"]).restrict_to_hashes(vec![locked("idna", &["cc"])]).is_ok());
+        assert!(
+            wanted(&["--require-hashes", "idna"])
+                .restrict_to_hashes(vec![locked("idna", &["cc"])])
+                .is_err()
+        );
         // Of what has been held already, the same is held.
-        assert_eq!(one.hold(held.clone()).unwrap(), held);
+        assert_eq!(one.restrict_to_hashes(held.clone()).unwrap(), held);
         let weak = Locked { hashes: vec!["md5:aa".to_owned()], ..locked("idna", &[]) };
-        assert!(wanted(&["idna"]).hold(vec![weak]).unwrap_err().is_bad_input());
+        assert!(wanted(&["idna"]).restrict_to_hashes(vec![weak]).unwrap_err().is_bad_input());
         // In every way in which they may be written.
         for line in [
             "six==1 --hash sha256:aa",
@@ -332,13 +339,22 @@ mod tests {
             "https://x/six-1-py3-none-any.whl  --hash  sha256:aa",
         ] {
             let one = wanted(&[line]);
-            assert!(one.is_hashed() && one.hold(vec![locked("six", &["cc"])]).is_err(), "{line}");
-            assert_eq!(one.hold(held.clone()).unwrap(), held, "{line}");
+            assert!(
+                one.is_hashed() && one.restrict_to_hashes(vec![locked("six", &["cc"])]).is_err(),
+                "{line}"
+            );
+            assert_eq!(one.restrict_to_hashes(held.clone()).unwrap(), held, "{line}");
         }
         let both = wanted(&["six --hash=sha256:aa --hash=md5:ee"]);
-        assert_eq!(both.hold(vec![locked("six", &["aa"])]).unwrap()[0].hashes, ["sha256:aa"]);
+        assert_eq!(
+            both.restrict_to_hashes(vec![locked("six", &["aa"])]).unwrap()[0].hashes,
+            ["sha256:aa"]
+        );
         let other = wanted(&["six --hash=sha512:dd"]);
-        assert_eq!(other.hold(vec![locked("six", &["aa"])]).unwrap()[0].hashes, ["sha512:dd"]);
+        assert_eq!(
+            other.restrict_to_hashes(vec![locked("six", &["aa"])]).unwrap()[0].hashes,
+            ["sha512:dd"]
+        );
     }
 
     #[test]

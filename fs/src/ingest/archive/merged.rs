@@ -7,8 +7,8 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::unpacked::Unpacked;
-use super::{AddError, folder};
+use crate::ingest::archive::unpacked::Unpacked;
+use crate::ingest::{AddError, folder};
 use crate::interpreter::Interpreter;
 
 /// Makes the environment in `root`. Of files that lie at one path the first is there.

@@ -14,17 +14,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::built::Built;
-use super::confine::{Confine, Input, JobOutput};
-use super::lock::SourceDistribution;
-use super::requirement::normalise;
-use super::uv::{Uv, WORK_INSIDE};
-use super::wanted::Wanted;
-use super::{AddError, credentials};
 use crate::durable::{self, crash};
+use crate::ingest::confine::{Confine, Input, JobOutput};
+use crate::ingest::requirement::normalise;
+use crate::ingest::resolve::built::Built;
+use crate::ingest::resolve::lock::SourceDistribution;
+use crate::ingest::resolve::uv::{Uv, WORK_INSIDE};
+use crate::ingest::resolve::wanted::Wanted;
+use crate::ingest::{AddError, credentials};
 
 /// Fetches and looks at a source distribution.
-const FETCH: &str = concat!(include_str!("request.py"), include_str!("fetch.py"));
+const FETCH: &str = concat!(include_str!("../request.py"), include_str!("source.py"));
 
 /// Requirements for building if a package names none, as pip and uv have it.
 const USUAL: [&str; 2] = ["setuptools>=40.8.0", "wheel"];

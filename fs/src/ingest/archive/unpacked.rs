@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::AddError;
-use super::bytecode::Share;
-use super::staged::Staged;
 use crate::catalog::FileContent;
 use crate::id::Digest;
+use crate::ingest::AddError;
+use crate::ingest::archive::staged::Staged;
+use crate::ingest::bytecode::Share;
 
 /// A distribution as it lies in a folder of its own, ready to be stored.
 #[derive(Debug)]

@@ -104,8 +104,8 @@ const LIB64: &str = "lib64";
 const LIB: &str = "lib";
 
 /// Resolves a RECORD's path to one from the environment's root, for a RECORD in `site_packages` (itself
-/// from the root), behind the link that every environment has. `None` where it is absolute, leads
-/// outside, or is no plain path.
+/// from the root), behind the link that every environment has. `None` if it is absolute, leads outside,
+/// or is no plain path.
 pub fn resolve(site_packages: &str, path: &str) -> Option<String> {
     if path.starts_with('/') || path.contains('\0') {
         return None;
@@ -135,7 +135,7 @@ pub fn behind_link(path: &str) -> String {
     }
 }
 
-/// A path of an archive's RECORD as the archive has it. `None` where it leads elsewhere.
+/// A path of an archive's RECORD as the archive has it. `None` if it leads elsewhere.
 pub fn plain(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     let is_inside = !path.starts_with('/') && !parts.is_empty() && !parts.contains(&"..");

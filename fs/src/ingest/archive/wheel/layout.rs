@@ -7,7 +7,7 @@ use pep440_rs::Version;
 use super::Flaw;
 use super::archive::{self, Archive, Entry, TWICE, folders};
 use super::scripts::{self, EntryPoint};
-use crate::ingest::record::{self, RecordEntry};
+use crate::ingest::archive::record::{self, RecordEntry};
 use crate::ingest::requirement::normalise;
 use crate::interpreter::Interpreter;
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::statvfs::statvfs;
 
-use super::AddError;
-use super::confine::ConfineError;
+use crate::ingest::AddError;
+use crate::ingest::confine::ConfineError;
 
 /// The free space that unpacking may take. Half of it: what is unpacked is stored once more, and the
 /// machine has other uses for its disk.

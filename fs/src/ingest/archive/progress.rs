@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Step, Unit};
+use crate::ingest::{Step, Unit};
 
 /// Something that the job has said.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,14 +1,15 @@
 //! Search for the wheel with a given digest, in several indexes that have the name and version.
 
-use super::archive_urls::ArchiveUrls;
-use super::confine::Confine;
-use super::uv::Uv;
-use super::wanted::Wanted;
-use super::{AddError, credentials, lock};
+use crate::ingest::confine::Confine;
+use crate::ingest::resolve::archive_urls::ArchiveUrls;
+use crate::ingest::resolve::lock;
+use crate::ingest::resolve::uv::Uv;
+use crate::ingest::resolve::wanted::Wanted;
+use crate::ingest::{AddError, credentials};
 
 impl Uv<'_> {
-    /// The wheels of `package` whose digests are given, from the first index that has any; none where
-    /// there is one index only, or where none has them.
+    /// The wheels of `package` whose digests are given, from the first index that has any; none if there
+    /// is one index only, or if none has them.
     pub fn find_wheels(
         &self,
         confine: &dyn Confine,
