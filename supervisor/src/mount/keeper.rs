@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pipsqueak::wire::MountStatus;
-use pipsqueak_fs::mount::{Attachment, Order, Report, Role, Served, end_keeper};
+use pipsqueak_fs::mount::{Attachment, Order, Orphaned, Report, Role, Served, end_keeper};
 use pipsqueak_fs::{Mounted, ObjectId};
 
 use super::keeper_process::KeeperProcess;
@@ -25,13 +25,13 @@ use crate::sync::{Mutex, lock};
 pub struct Keeper {
     process: KeeperProcess,
     path: PathBuf,
-    /// Where the connection is kept beyond this process.
+    /// The store that keeps the connection beyond this process.
     store: Store,
     /// The name under which the next program takes the connection over.
     name: String,
-    /// Whether the mount has been stopped, left or handed over, or is about to be.
+    /// True once the mount has been stopped, left or handed over, or is about to be.
     is_over: Arc<AtomicBool>,
-    /// Held by whoever does that.
+    /// Held by the thread that does that.
     ending: Mutex<bool>,
 }
 
@@ -59,29 +59,10 @@ impl Keeper {
         };
         // Until it serves, its end is no loss.
         let is_over = Arc::new(AtomicBool::new(true));
-        let (place, ended) = (path.to_owned(), is_over.clone());
         let what = (&attachment, role, store.orphaned());
-        let process = KeeperProcess::start(&binary, state, path, what, move || {
-            if !ended.load(Ordering::SeqCst) {
-                tracing::error!(mount = %place.display(), "the mount's keeper has ended");
-                // The service manager may have the connection too, and nobody would serve it as long
-                // as this process waits for it.
-                if let Err(error) = Attachment::clear_stale(&place) {
-                    tracing::error!(%error, "unmounting");
-                }
-                lost();
-            }
-        });
         // Where this fails, as with an executable that is broken, those who wait for a mount that was
         // left go on waiting: the service manager tries again.
-        let serving = process.and_then(|process| {
-            process.ask(&Order::Serve)?;
-            is_over.store(false, Ordering::SeqCst);
-            // What was no loss a moment ago, nobody was told of.
-            process.check()?;
-            Ok(process)
-        });
-        let process = match serving {
+        let process = match serve(&binary, (state, path), what, &is_over, lost) {
             Ok(process) => process,
             Err(error) => {
                 is_over.store(true, Ordering::SeqCst);
@@ -105,7 +86,7 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// Where the mount is.
+    /// Path of the mount.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -127,7 +108,7 @@ impl Keeper {
         }
     }
 
-    /// What serves the mount and what it was asked. Blocks.
+    /// Status of the process that serves the mount, and counts of what it was asked. Blocks.
     pub fn status(&self) -> MountStatus {
         let served = match self.process.ask(&Order::Status) {
             Ok(Report::Status(served)) => served,
@@ -138,7 +119,7 @@ impl Keeper {
         MountStatus { path, pid, successions, requests: served.requests }
     }
 
-    /// Whether the mount may be left to the next supervisor.
+    /// True if the mount may be left to the next supervisor.
     pub fn can_leave(&self) -> bool {
         self.store.is_there()
     }
@@ -153,7 +134,7 @@ impl Keeper {
         })
     }
 
-    /// Leaves the mount to the next supervisor: whoever uses it waits. Blocks.
+    /// Leaves the mount to the next supervisor: processes that use it wait. Blocks.
     ///
     /// For the time when nobody in this process asks anything of it any more.
     pub fn leave(&self) -> io::Result<()> {
@@ -183,6 +164,33 @@ impl Keeper {
         self.is_over.store(true, Ordering::SeqCst);
         act()
     }
+}
+
+/// Starts the process and has it serve `state` at `path`. If it ends before the mount `is_over`, `lost` is told.
+fn serve(
+    binary: &Path,
+    (state, path): (&Path, &Path),
+    what: (&Attachment, Role, Orphaned),
+    is_over: &Arc<AtomicBool>,
+    lost: impl FnOnce() + Send + 'static,
+) -> io::Result<KeeperProcess> {
+    let (place, ended) = (path.to_owned(), is_over.clone());
+    let process = KeeperProcess::start(binary, state, path, what, move || {
+        if !ended.load(Ordering::SeqCst) {
+            tracing::error!(mount = %place.display(), "the mount's keeper has ended");
+            // The service manager may have the connection too, and nobody would serve it as long
+            // as this process waits for it.
+            if let Err(error) = Attachment::clear_stale(&place) {
+                tracing::error!(%error, "unmounting");
+            }
+            lost();
+        }
+    })?;
+    process.ask(&Order::Serve)?;
+    is_over.store(false, Ordering::SeqCst);
+    // After that: what was no loss a moment ago, nobody was told of.
+    process.check()?;
+    Ok(process)
 }
 
 fn unexpected(report: &Report) -> io::Error {
