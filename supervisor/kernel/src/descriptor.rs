@@ -37,7 +37,7 @@ pub fn set_close_on_exec(descriptor: &OwnedFd, close: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Which file a descriptor is of: its device and its inode.
+/// Device and inode of a descriptor's file.
 pub fn file(descriptor: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     let found = nix::sys::stat::fstat(descriptor)?;
     Ok((found.st_dev, found.st_ino))

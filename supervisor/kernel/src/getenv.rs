@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_void};
 
-/// What the library keeps at most, in bytes.
+/// Most bytes that the library keeps.
 const ROOM: usize = 64 << 10;
 
 type Record = extern "C" fn(bool);

@@ -20,7 +20,7 @@ pub struct Answer {
     pub body: Value,
 }
 
-/// What an engine sends; each question has some of it.
+/// Content of an engine's question; each question has some of it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Question {

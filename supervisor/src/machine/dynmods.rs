@@ -29,7 +29,7 @@ pub struct Favored {
     before: Options,
 }
 
-/// How a hierarchy is mounted.
+/// Options with which a hierarchy is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Options {
     flags: MsFlags,

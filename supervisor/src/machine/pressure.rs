@@ -1,4 +1,4 @@
-//! What the kernel says of memory: how much the machine has, and how long processes wait for it.
+//! Pressure on memory, as the kernel tells it: how much the machine has, and how long processes wait for it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -12,33 +12,33 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::Notify;
 
-/// What a domain says of its memory.
+/// Reading of a domain's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reading {
-    /// How many bytes it has in all.
+    /// Bytes that it has in all.
     pub size: u64,
-    /// How many can be had without swapping.
+    /// Bytes that can be had without swapping.
     pub available: u64,
-    /// How long some process has waited for memory, since the domain is there.
+    /// Time that some process has waited for memory, since the domain is there.
     pub stalled: Duration,
-    /// How often its limit was met, since the domain is there.
+    /// Times that its limit was met, since the domain is there.
     pub met: u64,
 }
 
 /// Stalls of the whole machine (PSI).
 pub const MACHINE: &str = "/proc/pressure/memory";
 
-/// So much waiting within so much time rings an alarm, in microseconds: the first that the kernel takes.
-/// Without `CAP_SYS_RESOURCE` it wants whole pairs of seconds. It does not read the last character.
+/// Waiting that rings an alarm, and the time within which, in microseconds: the first that the kernel takes.
+/// Without `CAP_SYS_RESOURCE` the kernel wants whole pairs of seconds. It does not read the last character.
 const TRIGGERS: [&str; 2] = ["some 100000 1000000\n", "some 200000 2000000\n"];
 
-/// What the machine says.
+/// Reading of the machine's memory.
 pub fn machine() -> io::Result<Reading> {
     let (size, available) = meminfo(&std::fs::read_to_string("/proc/meminfo")?)?;
     Ok(Reading { size, available, stalled: stalled(Path::new(MACHINE)), met: 0 })
 }
 
-/// How long some process has waited for memory, by a file of PSI; nothing where the kernel has none.
+/// Time that some process has waited for memory, by a file of PSI; zero if the kernel has none.
 pub fn stalled(path: &Path) -> Duration {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let some = text.lines().find(|line| line.starts_with("some "));

@@ -24,7 +24,7 @@ pub struct Devices {
 }
 
 impl Devices {
-    /// Those that earlier supervisors have written into a state folder.
+    /// Reads the devices that earlier supervisors have written into a state folder.
     pub fn open(state: &Path) -> io::Result<Self> {
         let boot = fs::read_to_string(BOOT)?.trim().to_owned();
         Self::of_boot(state, boot)

@@ -15,12 +15,12 @@ use nix::unistd::Pid;
 use pipsqueak_fs::mount::{AskError, Attachment, Conversation, Order, Orphaned, Report, Role};
 use pipsqueak_kernel::{message, pidfd};
 
-/// How long an answer is waited for: longer than the process itself tries.
+/// Time that an answer is waited for: longer than the process itself tries.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How long it may take to end.
+/// Time that the process may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(3);
-/// What programs are linked with besides their own libraries. Whoever wants some from the mount must
-/// not have them loaded into what serves it.
+/// Variables that name libraries for programs to be linked with besides their own. A user who wants some from the
+/// mount must not have them loaded into the process that serves it.
 const LINKED: [&str; 3] = ["LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT"];
 
 /// The process.

@@ -1,11 +1,11 @@
-//! Views as all who mount them elsewhere are shown them: as folders of a read-only overlay.
+//! Views, as sandboxes and containers are shown them: as folders of a read-only overlay.
 //!
 //! FUSE asks its server about every ioctl of a file, and CPython before 3.14 sends one for each file
 //! that it opens. An overlay answers that by itself, and leaves reading and mapping to the file below,
 //! so that the page cache is that of the mount.
 //!
-//! The overlay is kept where no list of mounts shows it; who wants a view gets a copy of that mount from
-//! the view's folder down. Where there are no overlays to be had, the copy is one of the mount itself.
+//! The overlay is kept where no list of mounts shows it; a sandbox or container gets a copy of that mount from
+//! the view's folder down. If there are no overlays to be had, the copy is one of the mount itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -44,16 +44,16 @@ pub struct Views {
 pub struct View {
     digest: String,
     root: u64,
-    /// Its name in the folder of views.
+    /// Name in the folder of views.
     name: String,
-    /// Its root in the mount.
+    /// Root of the view in the mount.
     folder: File,
     device: u64,
     overlays: Arc<Overlays>,
 }
 
 impl Views {
-    /// None yet of the mount of `state` at `mount`, which is served.
+    /// Makes an empty table of the views of the mount of `state` at `mount`, which is served.
     pub fn new(mount: &Path, state: &Path) -> io::Result<Self> {
         let device = fs::metadata(mount).map_err(at(mount))?.dev();
         let devices = Devices::open(state)?;
@@ -105,7 +105,7 @@ impl Views {
         }
     }
 
-    /// Where views and folders of the mount are mounted, without the instance's own places: `exports`
+    /// Places where views and folders of the mount are mounted, without the instance's own: `exports`
     /// has those for containers.
     pub fn places(&self, namespaces: &[Namespace], exports: Option<&Mount>) -> Places {
         Places::among(namespaces, &self.mount, self.device, exports)
@@ -119,7 +119,7 @@ impl Views {
 }
 
 impl View {
-    /// Its digest.
+    /// Digest of the view.
     pub fn digest(&self) -> &str {
         &self.digest
     }
@@ -135,7 +135,7 @@ impl View {
         mount::attach(self.take()?.as_fd(), path)
     }
 
-    /// Whether this is what is mounted at a path.
+    /// True if this view is mounted at a path.
     pub fn is_at(&self, path: &Path) -> bool {
         let device = self.overlays.device().unwrap_or(self.device);
         fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (device, self.root))

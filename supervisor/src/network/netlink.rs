@@ -25,7 +25,7 @@ const HEADER_BYTES: usize = 16;
 const NESTED: u16 = 0x8000;
 /// More than the kernel puts into one datagram of answers.
 const ANSWER_BYTES: usize = 64 << 10;
-/// How long the kernel may take to answer: it waits for others that change links.
+/// Time that the kernel may take to answer: it waits for others that change links.
 const PATIENCE_SECONDS: i64 = 10;
 
 const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
@@ -127,7 +127,7 @@ pub fn list(protocol: SockProtocol, kind: u16, header: &[u8]) -> io::Result<Vec<
     ask(protocol, Message::new(kind, DUMP, header))
 }
 
-/// The same, of what the message says; its flags are set here.
+/// Variant of [`list`] that asks what the message says; its flags are set here.
 pub fn ask(protocol: SockProtocol, mut message: Message) -> io::Result<Vec<Vec<u8>>> {
     message.0[6..8].copy_from_slice(&(REQUEST | DUMP).to_ne_bytes());
     let socket = open(protocol)?;
@@ -194,7 +194,7 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// What an answer of the kind `NLMSG_ERROR` says: a negative errno, or 0.
+    /// Outcome in an answer of the kind `NLMSG_ERROR`: a negative errno, or 0.
     fn outcome(&self) -> io::Result<()> {
         let Some(&[a, b, c, d]) = self.body.get(..4) else {
             return Err(io::ErrorKind::InvalidData.into());

@@ -25,11 +25,11 @@ use super::order::{Answer, Order};
 use crate::machine::cgroups::Instance;
 use crate::sync::{Mutex, lock};
 
-/// How long the maker may take to answer: longer than it gives whoever carries an order out.
+/// Time that the maker may take to answer: longer than it gives a hand.
 const ANSWER_PATIENCE: Duration = maker::PATIENCE.saturating_add(Duration::from_secs(5));
 /// Longest answer of the maker, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
-/// How long after one maker the next is started, so that one that ends at once does not take all time.
+/// Pause between two starts of a maker, so that one that ends at once does not take all time.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the maker could not be started.
@@ -49,7 +49,7 @@ pub enum StartMakerError {
     Spawn {
         /// The program.
         binary: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The maker ended before it took orders.
@@ -63,7 +63,7 @@ pub enum StartMakerError {
     Thread(#[source] io::Error),
 }
 
-/// The maker, whichever process that is.
+/// The maker of this instance: the process that runs now, and the next if that dies.
 #[derive(Debug)]
 pub struct Maker {
     binary: PathBuf,
@@ -110,12 +110,12 @@ impl Maker {
         Ok(maker)
     }
 
-    /// What it has reaped: the ends of programs that it has started.
+    /// Ends of the programs that it has started.
     pub fn exits(&self) -> &Arc<Exits> {
         &self.exits
     }
 
-    /// Has it carry out an order for the sandbox `name`; what it answers, a process, and what comes with that.
+    /// Has it carry out an order for the sandbox `name`; the answer, a process, and a second descriptor if there is one.
     /// Blocks.
     pub fn carry_out(
         &self,

@@ -1,8 +1,8 @@
-//! Whether a process of a zygote may enter a child's sandbox: the supervisor is asked, and looks at it from outside.
+//! Decisions whether a zygote's process may enter a child's sandbox: the supervisor is asked, and looks from outside.
 //!
-//! Who enters has all capabilities over the sandbox for a moment, and the memory of a zygote, which package code
-//! has written. So it must be an *usher* (`kernel/relocate`) that was ordered, and that can do nothing in that
-//! moment but what `kernel/passage` has it do. What is looked at, and why:
+//! A process that enters has all capabilities over the sandbox for a moment, and the memory of a zygote, which package
+//! code has written. So it must be an *usher* (`kernel/relocate`) that was ordered, and that can do nothing in that
+//! moment but what `kernel/passage` has it do. The supervisor looks at this, for these reasons:
 //!
 //! - The zygote's supervisor-given order is for the sandbox whose holder the usher names, once: a descriptor that
 //!   package code has kept, or made of a process that it sees, leads nowhere.
@@ -13,7 +13,7 @@
 //!   shares its memory can change that afterwards, because the page is sealed. Where the kernel cannot seal, it is
 //!   a process with memory of its own, and nothing else runs in the zygote's sandbox that could share that.
 //!
-//! It is put into the sandbox's control groups meanwhile, so a zygote has no way to leave its own.
+//! The supervisor puts it into the sandbox's control groups meanwhile, so a zygote has no way to leave its own.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, IoSliceMut, Write};
@@ -33,8 +33,8 @@ use crate::sync::{Mutex, lock};
 
 /// All signals but those that nobody can block.
 const ALL_SIGNALS: u64 = !(1 << (nix::libc::SIGKILL - 1) | 1 << (nix::libc::SIGSTOP - 1));
-/// How long the next question waits after one that was refused: asking in vain is to cost who does it more than
-/// the supervisor.
+/// Time that the next question waits after one that was refused: asking in vain is to cost the asker more than the
+/// supervisor.
 const AFTER_REFUSAL: Duration = Duration::from_millis(10);
 /// Refusals of one zygote's processes that are in the log.
 const LOGGED: usize = 3;
@@ -48,10 +48,10 @@ enum Refusal {
     /// A line of its status.
     #[error("it has {0}")]
     Unlike(String),
-    /// Where it asks from.
+    /// The instruction that it asks from is not our page's.
     #[error("it does not ask from our page: {0}")]
     Elsewhere(&'static str),
-    /// Who could change what it does next.
+    /// Another process could change what it does next.
     #[error("its memory may be another process's too")]
     Shared,
     /// Looking at it.
@@ -81,7 +81,7 @@ struct Orders {
     waiting: Vec<Ordered>,
 }
 
-/// What a zygote and all that descend from it may do next.
+/// Orders that a zygote and all that descend from it may carry out.
 #[derive(Debug, Clone)]
 pub struct Ushers(Arc<Mutex<Orders>>);
 
@@ -209,7 +209,7 @@ fn decide(
         .map_err(Refusal::Join)
 }
 
-/// What is told of a process.
+/// The kernel's status of a process.
 struct Status {
     parent: i32,
     process: i32,
@@ -235,7 +235,7 @@ impl Status {
         })
     }
 
-    /// Whether nothing but what it does next can happen in it.
+    /// Checks that nothing can happen in it but what it does next.
     fn is_alone(&self, thread: i32) -> Result<(), Refusal> {
         if self.process != thread || self.threads != 1 {
             return Err(Refusal::Unlike(format!("{} threads", self.threads)));
@@ -258,7 +258,7 @@ fn holder(thread: i32, descriptor: u64) -> Result<i32, Refusal> {
     number.and_then(|number| number.trim().parse().ok()).ok_or(Refusal::Unordered)
 }
 
-/// What is mapped where a process asks.
+/// The mapping that has the instruction from which a process asks.
 struct Page {
     start: u64,
     end: u64,
@@ -334,7 +334,8 @@ fn range(word: &str) -> Option<(u64, u64)> {
 }
 
 impl Ordered {
-    /// Whether an usher has memory of its own, and nothing else runs in the zygote's sandbox that could have it too.
+    /// Checks that an usher has memory of its own, and that nothing else runs in the zygote's sandbox that could have
+    /// that memory too.
     fn is_alone_with(&self, usher: i32) -> Result<(), Refusal> {
         let known = [self.around.door.holder_pid, self.zygote, usher];
         let is_known = |pid: &u32| known.contains(&pid.cast_signed());

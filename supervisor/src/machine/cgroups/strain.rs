@@ -1,4 +1,4 @@
-//! How near an instance is to the limits of memory that somebody has set around it.
+//! Strain: how near an instance is to the limits of memory that somebody has set around it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use crate::machine::pressure::{self, Reading};
 
 /// A limit beyond this is none: v1 writes a number of pages that it cannot count beyond.
 const MOST: u64 = 1 << 60;
-/// What a group without a limit says.
+/// Reading of a group without a limit.
 const UNLIMITED: Reading =
     Reading { size: u64::MAX, available: u64::MAX, stalled: Duration::ZERO, met: 0 };
 
 impl Instance {
-    /// What each group around the instance's sandboxes says that may have a limit: its own, and the one
-    /// that it sees as the root, which in a container is not. In the same order always; one without a
+    /// Readings of the groups around the instance's sandboxes that may have a limit: the instance's own, and the one
+    /// that it sees as the root, which in a container is not. They are always in this order. A group without a
     /// limit has more available than any machine.
     pub fn readings(&self) -> Vec<Reading> {
         let read = if self.unified_controllers.contains(&"memory") { v2 } else { v1 };

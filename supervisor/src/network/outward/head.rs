@@ -1,4 +1,4 @@
-//! What a client says first to a proxy (RFC 9110, 9112), and what is said on for it.
+//! Heads of requests to a proxy (RFC 9110, 9112), and the heads that are sent on for them.
 
 use pipsqueak_fs::split_authority;
 
@@ -12,11 +12,11 @@ pub struct Request {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// What is wanted of it.
+    /// Kind of the request.
     pub kind: Kind,
 }
 
-/// What is wanted of a host.
+/// Kind of a request to a host.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A connection, over which both then talk as they like.

@@ -1,4 +1,4 @@
-//! What a job that downloads may reach, as plain data.
+//! Policy of what a job that downloads may reach, as plain data.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -70,7 +70,7 @@ pub fn refuse_port(reach: &Reach, host: &str, port: u16) -> Option<Unreached> {
     (!is_named && !WEB.contains(&port)).then(|| Unreached::Port { host: host.to_owned(), port })
 }
 
-/// Those of a host's addresses that may be reached; the error says why there is none. `own` are the
+/// Addresses of a host that may be reached; the error says why there is none. `own` are the
 /// addresses of this machine.
 pub fn reachable(
     reach: &Reach,

@@ -13,7 +13,7 @@ pub enum MakeError {
     /// The order came with other descriptors than it tells of.
     #[error("the order came with {found} descriptors where {expected} belong")]
     Descriptors {
-        /// Their number.
+        /// Number of descriptors that came.
         found: usize,
         /// The number that the order tells.
         expected: usize,
@@ -29,7 +29,7 @@ pub enum MakeError {
     Place {
         /// The place, as the sandbox sees it.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// The sandbox's commons.
@@ -67,7 +67,7 @@ pub enum MakeError {
     Map {
         /// The map.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// write(2) that tells the holder of its maps.
@@ -79,7 +79,7 @@ pub enum MakeError {
     /// The holder was ended because its time was up.
     #[error("the holder was not ready within {patience:?}; it was at: {at}")]
     Late {
-        /// Its time.
+        /// Time that a holder has.
         patience: Duration,
         /// Name of the holder's step.
         at: String,
@@ -106,7 +106,7 @@ pub enum BegetError {
     Owner {
         /// The user.
         user: u32,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// clone3(2).

@@ -22,7 +22,7 @@ use super::{layout, shared};
 use crate::sandbox::failure::{BegetError, HoldError, MakeError, because};
 use crate::sandbox::order::{Answer, SandboxOrder};
 
-/// How long a hand waits for a holder: less than the hand has itself, so that it can still say what the holder was at.
+/// Time that a hand waits for a holder: less than the hand has itself, so that it can still name the holder's step.
 const HOLDER_PATIENCE: Duration = Duration::from_secs(8);
 /// Longest error of the process that begets a holder, in bytes.
 const MAX_ERROR_BYTES: usize = 4096;
@@ -197,7 +197,7 @@ fn heard<E: Into<MakeError> + serde::de::DeserializeOwned>(said: &[u8]) -> MakeE
         .map_or_else(|_| MakeError::Garbled(String::from_utf8_lossy(said).into_owned()), Into::into)
 }
 
-/// Is true if there is something to be read, or an end, within `patience`.
+/// True if there is something to be read, or an end, within `patience`.
 fn is_readable(pipe: &PipeReader, patience: Duration) -> io::Result<bool> {
     let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
     loop {
