@@ -18,9 +18,20 @@ pub enum MakeError {
         /// The number that the order tells.
         expected: usize,
     },
-    /// A file of the names of hosts.
-    #[error("telling the sandbox its own name: {0}")]
-    Names(#[source] Cause),
+    /// read(2) of the names of hosts that the sandbox is given.
+    #[error("reading the names of hosts that the sandbox is given: {0}")]
+    ReadNames(#[source] Cause),
+    /// write(2) of the sandbox's own names of hosts.
+    #[error("telling the sandbox its own name in {}: {source}", path.display())]
+    WriteNames {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: Cause,
+    },
+    /// `open_tree(2)` of that file.
+    #[error("taking the file that tells the sandbox its own name: {0}")]
+    TakeNames(#[source] Cause),
     /// A path that is not absolute, or leads elsewhere by `..`.
     #[error("{} is no place to mount on in a sandbox", .0.display())]
     NoPlace(PathBuf),

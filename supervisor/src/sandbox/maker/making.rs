@@ -36,7 +36,7 @@ pub fn make_sandbox(
     let mut given = Given::sort(&order, descriptors)?;
     // First, because only here, outside of any commons, can files and folders be added to the base. The file of names
     // goes at the end, and what is mounted of it stays.
-    let _names = Names::add(&mut order, &mut given.mounts).map_err(because(MakeError::Names))?;
+    let _names = Names::add(&mut order, &mut given.mounts)?;
     prepare_places(&order, &given.mounts)?;
     // After the places are there: an overlay goes on to believe that there is nothing where it found nothing.
     enter_commons(&order, &mut given)?;
