@@ -370,3 +370,25 @@ impl Drop for Sandboxes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_has_what_was_planned() {
+        let (commons, user) = (Commons::of_installers(), User::Installer);
+        let wanted = Wanted {
+            name: "s7",
+            standing: Standing::Installer,
+            commons: &commons,
+            tmp_bytes: 5,
+            user: &user,
+        };
+        let order = wanted.order(None, 2, 1, vec!["/usr/local".into(), "/function".into()]);
+        assert_eq!((order.hostname.as_str(), order.memberships, order.shared), ("s7", 2, 1));
+        assert_eq!((order.is_zygote, order.is_inside, order.tmp_bytes), (false, false, 5));
+        assert_eq!((order.owner, order.users), (host_user(user.offset()), user.map(&[])));
+        assert_eq!(order.mounts, [PathBuf::from("/usr/local"), "/function".into()]);
+    }
+}

@@ -248,3 +248,56 @@ fn map_lines(users: &[(u32, u32, u32)]) -> String {
         users.iter().map(|(inside, outside, count)| format!("{inside} {outside} {count}\n"));
     lines.collect::<Vec<_>>().concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+    use crate::sandbox::Commons;
+
+    fn order(is_inside: bool) -> SandboxOrder {
+        SandboxOrder {
+            hostname: "s1".to_owned(),
+            hostnames_around: Vec::new(),
+            memberships: 2,
+            commons: Commons::of_functions(true, None),
+            is_zygote: false,
+            is_inside,
+            owner: 0,
+            users: vec![(0, 7, 1), (1000, 8, 1)],
+            shared: 0,
+            mounts: vec!["/function".into()],
+            tmp_bytes: 0,
+        }
+    }
+
+    fn descriptors(count: usize) -> Vec<OwnedFd> {
+        (0..count).map(|_| File::open("/dev/null").unwrap().into()).collect()
+    }
+
+    #[test]
+    fn descriptors_are_sorted_as_they_are_sent() {
+        let sent = descriptors(6);
+        let numbers: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
+        let given = Given::sort(&order(true), sent).unwrap();
+        let mut sorted = vec![given.commons.as_raw_fd(), given.report.as_raw_fd()];
+        sorted.extend(given.memberships.iter().map(AsRawFd::as_raw_fd));
+        sorted.extend(given.parent.iter().chain(&given.mounts).map(AsRawFd::as_raw_fd));
+        assert_eq!(sorted, numbers);
+        assert!(Given::sort(&order(false), descriptors(5)).unwrap().parent.is_none());
+    }
+
+    #[test]
+    fn an_order_with_other_descriptors_than_it_tells_of_is_refused() {
+        for found in [0, 1, 5, 7] {
+            let refused = Given::sort(&order(true), descriptors(found)).unwrap_err();
+            assert_eq!(refused, MakeError::Descriptors { found, expected: 6 });
+        }
+    }
+
+    #[test]
+    fn maps_have_a_line_for_each_range() {
+        assert_eq!(map_lines(&order(false).users), "0 7 1\n1000 8 1\n");
+    }
+}
