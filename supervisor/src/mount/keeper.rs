@@ -14,7 +14,7 @@ use pipsqueak::wire::MountStatus;
 use pipsqueak_fs::mount::{Attachment, Order, Orphaned, Report, Role, Served, end_keeper};
 use pipsqueak_fs::{Mounted, ObjectId};
 
-use super::keeper_process::KeeperProcess;
+use super::keeper_process::{KeeperError, KeeperProcess};
 use super::kept::Store;
 use crate::service::{Service, Stored};
 use crate::sync::{Mutex, lock};
@@ -69,7 +69,7 @@ impl Keeper {
                 if role == Role::First {
                     Attachment::clear_stale(path)?;
                 }
-                return Err(error);
+                return Err(error.into());
             }
         };
         let name = store.name_of(&attachment);
@@ -96,7 +96,7 @@ impl Keeper {
     pub fn publish(&self, names: &[String]) -> io::Result<()> {
         match self.process.ask(&Order::Publish(names.to_vec()))? {
             Report::Done => Ok(()),
-            other => Err(unexpected(&other)),
+            other => Err(KeeperError::Unexpected(other).into()),
         }
     }
 
@@ -104,7 +104,7 @@ impl Keeper {
     pub fn suspects(&self) -> io::Result<Vec<ObjectId>> {
         match self.process.ask(&Order::Suspects)? {
             Report::Suspects(suspects) => Ok(suspects),
-            other => Err(unexpected(&other)),
+            other => Err(KeeperError::Unexpected(other).into()),
         }
     }
 
@@ -130,7 +130,7 @@ impl Keeper {
             self.store.forget();
             let stopped = self.process.stop();
             // Where the process had ended before, or was killed.
-            Attachment::clear_stale(&self.path).and(stopped)
+            Attachment::clear_stale(&self.path).and(stopped.map_err(io::Error::from))
         })
     }
 
@@ -138,7 +138,7 @@ impl Keeper {
     ///
     /// For the time when nobody in this process asks anything of it any more.
     pub fn leave(&self) -> io::Result<()> {
-        self.end(|| self.process.leave())
+        self.end(|| Ok(self.process.leave()?))
     }
 
     /// Takes the connection back for the program that this process becomes, which finds it under this
@@ -151,7 +151,7 @@ impl Keeper {
             handed = Some(self.process.hand_over()?);
             Ok(())
         })?;
-        let connection = handed.ok_or_else(|| io::Error::other("the mount has ended already"))?;
+        let connection = handed.ok_or(KeeperError::Over)?;
         Ok((self.name.clone(), connection))
     }
 
@@ -173,7 +173,7 @@ fn serve(
     what: (&Attachment, Role, Orphaned),
     is_over: &Arc<AtomicBool>,
     lost: impl FnOnce() + Send + 'static,
-) -> io::Result<KeeperProcess> {
+) -> Result<KeeperProcess, KeeperError> {
     let (place, ended) = (path.to_owned(), is_over.clone());
     let process = KeeperProcess::start(binary, state, path, what, move || {
         if !ended.load(Ordering::SeqCst) {
@@ -191,10 +191,6 @@ fn serve(
     // After that: what was no loss a moment ago, nobody was told of.
     process.check()?;
     Ok(process)
-}
-
-fn unexpected(report: &Report) -> io::Error {
-    io::Error::other(format!("unexpected answer {report:?} of the mount's keeper"))
 }
 
 impl Mounted for Keeper {
