@@ -118,11 +118,11 @@ impl Nat {
     fn start(&self) -> Result<Network, NatStep> {
         let _turn = Turn::take().map_err(NatStep::Turn)?;
         let bridge = self.bridge();
-        // First, and removed last: if there is no bridge, nothing else is left.
         let range = match self.wanted {
             Some(range) => range,
             None => range::choose().map_err(NatStep::Range)?,
         };
+        // First, and removed last: if there is no bridge, nothing else is left.
         link::add_bridge(&bridge, range.gateway(), range.prefix()).map_err(NatStep::AddBridge)?;
         let listening = resolver::listen(range.gateway()).map_err(NatStep::Listen)?;
         let subject = filter::Subject {
