@@ -23,7 +23,7 @@ pub enum Side {
 pub struct OneThread(());
 
 impl OneThread {
-    /// Counts the threads of this process; `EDEADLK` where there are several.
+    /// Counts the threads of this process; `EDEADLK` if there are several.
     pub fn check() -> io::Result<Self> {
         if std::fs::read_dir("/proc/self/task")?.count() == 1 {
             Ok(Self(()))

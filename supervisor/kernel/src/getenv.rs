@@ -1,4 +1,4 @@
-//! Asks the library that stands before the C library's `getenv`, where a process was started with it.
+//! Asks the library that stands before the C library's `getenv`, if a process was started with it.
 
 use std::ffi::{CStr, c_void};
 

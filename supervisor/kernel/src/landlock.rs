@@ -78,7 +78,7 @@ mod tests {
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
-    /// On a kernel with Landlock; where there is none, there is nothing to see.
+    /// On a kernel with Landlock; if there is none, there is nothing to see.
     #[test]
     fn what_is_not_writable_stays_and_abstract_sockets_are_out_of_reach() {
         if version() < TRIED as i64 {

@@ -281,7 +281,7 @@ pub struct Passage {
 }
 
 impl Passage {
-    /// Maps it in this process, and seals it where the kernel can.
+    /// Maps it in this process, and seals it if the kernel can.
     pub fn open() -> io::Result<Self> {
         let begin = (&raw const BEGIN).addr();
         let maps = fs::read_to_string("/proc/self/maps")?;

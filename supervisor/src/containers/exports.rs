@@ -104,7 +104,7 @@ impl Exports {
         Ok(())
     }
 
-    /// The mount that has all exports, where it is there.
+    /// The mount that has all exports, if it is there.
     pub fn shared(&self) -> io::Result<Option<Mount>> {
         Ok(mountinfo::own()?.at(&self.shared).cloned())
     }

@@ -16,7 +16,7 @@ use super::volumes::Volume;
 pub struct Answer {
     /// HTTP's status code.
     pub status: u16,
-    /// JSON, whose `Err` is empty where it went well.
+    /// JSON, whose `Err` is empty if it went well.
     pub body: Value,
 }
 

@@ -84,7 +84,7 @@ impl Volumes {
         &self.volumes
     }
 
-    /// Changes volumes, in memory only where it could be done on disk.
+    /// Changes volumes, in memory only if it could be done on disk.
     pub fn change(&mut self, change: impl FnOnce(&mut BTreeMap<String, Volume>)) -> io::Result<()> {
         let mut changed = self.volumes.clone();
         change(&mut changed);

@@ -65,7 +65,7 @@ impl Devices {
     }
 }
 
-/// The number in a line, where it is of this start of the machine.
+/// The number in a line, if it is of this start of the machine.
 fn number(line: &str, boot: &str) -> Option<u64> {
     let (of, number) = line.split_once(' ')?;
     (of == boot).then(|| number.parse().ok())?

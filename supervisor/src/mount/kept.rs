@@ -1,4 +1,4 @@
-//! The connection where it outlives the supervisor: in the service manager's store, or in the program that
+//! The connection, kept beyond the supervisor: in the service manager's store, or in the program that
 //! this process becomes.
 
 use std::io;

@@ -59,7 +59,7 @@ impl Namespace {
         Ok(Self { process: process.to_owned(), mounts })
     }
 
-    /// The mount that is seen at a path, where one is.
+    /// The mount that is seen at a path, if there is one.
     pub fn at(&self, point: &Path) -> Option<&Mount> {
         self.mounts.iter().rfind(|mount| mount.point == point)
     }

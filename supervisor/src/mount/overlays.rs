@@ -90,11 +90,13 @@ impl Overlays {
 
     /// A copy of the mount of a view, by its name in the folder of views, attached nowhere; nothing where
     /// there are no overlays. Blocks.
-    pub fn take(&self, name: &Path) -> Option<io::Result<OwnedFd>> {
+    pub fn take(&self, name: &Path) -> io::Result<Option<OwnedFd>> {
         let all = lock(&self.all);
-        Some(match &all.last()?.tree {
+        let Some(overlay) = all.last() else { return Ok(None) };
+        let taken = match &overlay.tree {
             Tree::Detached(tree) => mount::take_below(tree.as_fd(), name, Access::ReadOnly),
             Tree::Hidden(hidden) => hidden.copy(name, Access::ReadOnly),
-        })
+        };
+        taken.map(Some)
     }
 }

@@ -97,10 +97,10 @@ impl Views {
         self.overlays.renew(&self.devices);
     }
 
-    /// Mounts the overlay of all views at a path; nothing where there are no overlays. Blocks.
+    /// Mounts the overlay of all views at a path; does nothing if there are no overlays. Blocks.
     pub fn attach_all(&self, path: &Path) -> io::Result<()> {
-        match self.overlays.take(Path::new(".")) {
-            Some(all) => mount::attach(all?.as_fd(), path),
+        match self.overlays.take(Path::new("."))? {
+            Some(all) => mount::attach(all.as_fd(), path),
             None => Ok(()),
         }
     }
@@ -126,8 +126,10 @@ impl View {
 
     /// A copy of its mount, attached nowhere. Blocks.
     pub fn take(&self) -> io::Result<OwnedFd> {
-        let taken = self.overlays.take(Path::new(&self.name));
-        taken.unwrap_or_else(|| mount::take_open(self.folder.as_fd(), Access::ReadOnly))
+        match self.overlays.take(Path::new(&self.name))? {
+            Some(taken) => Ok(taken),
+            None => mount::take_open(self.folder.as_fd(), Access::ReadOnly),
+        }
     }
 
     /// Mounts it at a path, over what may lie there.

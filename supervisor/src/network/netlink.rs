@@ -29,11 +29,11 @@ const ANSWER_BYTES: usize = 64 << 10;
 const PATIENCE_SECONDS: i64 = 10;
 
 const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
-/// Asks for an answer also where all went well.
+/// Asks for an answer also if all went well.
 pub const ACK: u16 = libc::NLM_F_ACK as u16;
 /// Makes what is not there.
 pub const CREATE: u16 = libc::NLM_F_CREATE as u16;
-/// Refuses where it is there.
+/// Refuses to make what is there already.
 pub const EXCLUSIVE: u16 = libc::NLM_F_EXCL as u16;
 /// Puts a rule after those there are.
 pub const APPEND: u16 = libc::NLM_F_APPEND as u16;
@@ -79,7 +79,7 @@ impl Message {
         self.with(kind, &value.to_be_bytes())
     }
 
-    /// Adds an attribute that holds what `fill` adds, after a header of its own where it has one.
+    /// Adds an attribute that holds what `fill` adds, after a header of its own if it has one.
     pub fn within(mut self, kind: u16, header: &[u8], fill: impl FnOnce(Self) -> Self) -> Self {
         let start = self.0.len();
         self.0.extend_from_slice(&[0; 4]);

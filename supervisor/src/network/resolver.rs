@@ -70,7 +70,7 @@ fn configuration_like(host: &str, address: Ipv4Addr) -> String {
     text
 }
 
-/// The servers that a configuration names; the one at this machine where it names none
+/// The servers that a configuration names; the one at this machine if it names none
 /// (resolv.conf(5)).
 fn servers(configuration: &str) -> Vec<SocketAddr> {
     let lines = configuration.lines().filter_map(|line| {

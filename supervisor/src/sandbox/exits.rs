@@ -1,6 +1,6 @@
 //! Ends of processes, as the process that reaped them reports them.
 //!
-//! A report names a process by its number, and numbers are used again: where the kernel has 32,768 of them, within
+//! A report names a process by its number, and numbers are used again: if the kernel has 32,768 of them, within
 //! minutes. So the end of a process is looked for among the reports that came after it was started.
 
 use std::collections::VecDeque;

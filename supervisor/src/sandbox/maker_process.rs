@@ -1,4 +1,4 @@
-//! Orders to the process that makes sandboxes, the maker: it is started, and started anew where it dies.
+//! Orders to the process that makes sandboxes, the maker: it is started, and started anew if it dies.
 //!
 //! Sandboxes outlive it, and so does what it has started in them: of that, only the ends are reported by
 //! nobody any more.
@@ -198,7 +198,7 @@ impl Maker {
     }
 
     /// Takes no orders any more, after those that are being carried out. Blocks. What is returned ends
-    /// it; nothing where it has stopped already.
+    /// it; nothing if it has stopped already.
     pub fn stop(&self) -> Option<Stopped> {
         let running = self.running.write().unwrap_or_else(PoisonError::into_inner).take()?;
         let heirs = std::mem::take(&mut *lock(&self.heirs));

@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    /// The errno of a call with these arguments, 0 where it is let through.
+    /// The errno of a call with these arguments, 0 if it is let through.
     fn errno(call: c_long, arguments: [i64; 3]) -> i32 {
         let [first, second, third] = arguments;
         // SAFETY: only calls that have no effect with these arguments are made.

@@ -23,7 +23,7 @@ impl Instance {
         self.around().iter().map(|group| read(group)).collect()
     }
 
-    /// The instance's own file of stalls, where the kernel counts them by group.
+    /// The instance's own file of stalls, if the kernel counts them by group.
     pub fn stalls(&self) -> Option<PathBuf> {
         let root = self.layout.unified.as_ref()?;
         let path = root.join(&self.name).join("memory.pressure");
@@ -72,7 +72,7 @@ fn available(limit: u64, used: u64, reclaimable: u64) -> u64 {
     limit.saturating_sub(used.saturating_sub(reclaimable))
 }
 
-/// A limit in bytes; more than there can be where there is none.
+/// A limit in bytes; more than there can be if there is none.
 fn limit_of(path: &Path) -> u64 {
     fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX)
 }

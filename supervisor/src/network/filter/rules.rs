@@ -20,7 +20,7 @@ pub struct Subject<'a> {
     pub range: Range,
     /// The ports that its resolver really listens at: UDP, TCP.
     pub resolver: [u16; 2],
-    /// Most connections of one sandbox that the host tracks at a time; none where its kernel cannot count them.
+    /// Most connections of one sandbox that the host tracks at a time; none if its kernel cannot count them.
     pub connections: Option<u32>,
 }
 

@@ -108,7 +108,7 @@ fn is_public(address: IpAddr, own: &[IpAddr]) -> bool {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for, where it does: mapped, translated, or tunnelled.
+/// The IPv4 address that an IPv6 address stands for, if it does: mapped, translated, or tunnelled.
 fn within(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     let octets = v6.octets();

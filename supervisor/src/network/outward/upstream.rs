@@ -1,4 +1,4 @@
-//! The proxy that this machine reaches the Internet by, where it is told to, by the usual variables.
+//! The proxy that this machine reaches the Internet by, if the usual variables tell it to.
 
 use std::net::IpAddr;
 

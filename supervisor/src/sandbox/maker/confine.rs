@@ -43,7 +43,7 @@ impl Filters {
         Ok(Self { function: Filter::of_function()?, zygote: ZygoteFilter::compile()? })
     }
 
-    /// Puts the one for such a program on this process, for good; where it asks, if it does.
+    /// Puts the one for such a program on this process, for good; the listener on which it asks, if it asks.
     pub fn install(&self, standing: Standing) -> io::Result<Option<Listener>> {
         match standing {
             Standing::Function | Standing::Installer => self.function.install().map(|()| None),

@@ -77,7 +77,7 @@ pub enum MakerError {
 
 /// Runs the maker until the supervisor closes `orders`, a socket of packets, each of which brings
 /// the socket on which an order comes and is answered. Then ends what is left through
-/// `kill_switch`, the `cgroup.kill` of the instance, where the kernel has one.
+/// `kill_switch`, the `cgroup.kill` of the instance, if the kernel has one.
 ///
 /// Reports of exits go out on `orders` as they come.
 ///
