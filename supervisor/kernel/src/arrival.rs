@@ -1,7 +1,7 @@
-//! What is done to a program between its exec and its first instruction.
+//! Arrival of a program: the time between its exec and its first instruction.
 //!
-//! An exec makes a process's saved user its effective one, so who is to have another saved user gets it after the
-//! exec, with a capability that no instruction of the program may have. The process is traced, and made to do
+//! An exec makes a process's saved user its effective one, so a process that is to have another saved user gets it
+//! after the exec, with a capability that no instruction of the program may have. The process is traced, and made to do
 //! the two system calls for it, before it does anything of its own.
 
 use std::io;
@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::passage::OWNER;
 use crate::privilege::{CAPABILITY_VERSION, INSIDE};
 
-/// What of the stack's end a program may use without saying so, and then some.
+/// Bytes below the stack's end that a program may use without saying so, and then some.
 const UNTOUCHED: u64 = 512;
 
 /// A system call and then a breakpoint.
@@ -85,7 +85,7 @@ fn at(address: u64) -> ptrace::AddressType {
     std::ptr::without_provenance_mut(usize::try_from(address).unwrap_or(0))
 }
 
-/// Where it goes on, and the end of its stack.
+/// Address at which it goes on, and the end of its stack.
 #[cfg(target_arch = "x86_64")]
 fn places(registers: &libc::user_regs_struct) -> (u64, u64) {
     (registers.rip, registers.rsp)
@@ -109,7 +109,7 @@ fn answer(registers: &libc::user_regs_struct) -> i64 {
     registers.rax.cast_signed()
 }
 
-/// Where it goes on, and the end of its stack.
+/// Address at which it goes on, and the end of its stack.
 #[cfg(target_arch = "aarch64")]
 fn places(registers: &libc::user_regs_struct) -> (u64, u64) {
     (registers.pc, registers.sp)

@@ -6,7 +6,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use nix::sched::CloneFlags;
 use nix::unistd::{ForkResult, Pid, fork};
 
-/// Which side of a fork this is.
+/// Side of a fork.
 #[derive(Debug)]
 pub enum Side {
     /// The new process.
@@ -18,12 +18,12 @@ pub enum Side {
 /// Says that this process has one thread, which makes forking it safe: no lock can be held by
 /// another one and stay locked in the child for ever.
 ///
-/// It is found out once and stays true in forks; a process that holds one must not start threads.
+/// This is found out once and stays true in forks; a process that holds one must not start threads.
 #[derive(Debug, Clone, Copy)]
 pub struct OneThread(());
 
 impl OneThread {
-    /// Counts the threads of this process; `EDEADLK` where there are several.
+    /// Counts the threads of this process; `EDEADLK` if there are several.
     pub fn check() -> io::Result<Self> {
         if std::fs::read_dir("/proc/self/task")?.count() == 1 {
             Ok(Self(()))

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Checks that a number is an open descriptor, and borrows it.
 ///
-/// Errors with `EBADF` where it is not. The caller keeps it open as long as it is used.
+/// Errors with `EBADF` if it is not. The caller keeps it open as long as it is used.
 pub fn borrowed(number: RawFd) -> io::Result<BorrowedFd<'static>> {
     // SAFETY: F_GETFD only asks for the flags of a number, whatever it is.
     if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
@@ -17,7 +17,7 @@ pub fn borrowed(number: RawFd) -> io::Result<BorrowedFd<'static>> {
 
 /// Takes over a descriptor that this process was started with or was sent.
 ///
-/// Errors with `EBADF` where there is none of that number. The caller must not take one twice.
+/// Errors with `EBADF` if there is none of that number. The caller must not take one twice.
 pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     borrowed(number)?;
     // SAFETY: the number is open, was handed over by the parent for this purpose, and nothing else
@@ -37,7 +37,7 @@ pub fn set_close_on_exec(descriptor: &OwnedFd, close: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Which file a descriptor is of: its device and its inode.
+/// Device and inode of a descriptor's file.
 pub fn file(descriptor: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     let found = nix::sys::stat::fstat(descriptor)?;
     Ok((found.st_dev, found.st_ino))

@@ -1,4 +1,4 @@
-//! What a process must keep to itself when it forks, and what a piece of work has left behind in it.
+//! Parts of a process that it must keep to itself when it forks, and traces that a piece of work has left in it.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -81,7 +81,7 @@ impl Mark {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether this process was marked.
+    /// True if this process was marked.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
@@ -95,7 +95,7 @@ pub struct Children {
 }
 
 impl Children {
-    /// Whether this process has children, or has waited for any since this was asked last. Those may have
+    /// True if this process has children, or has waited for any since this was asked last. Those may have
     /// children of their own.
     pub fn were_made(&mut self) -> bool {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
@@ -145,7 +145,7 @@ pub fn stop_timers() -> Vec<Timer> {
     stopped
 }
 
-/// Whether a signal does what it does by default.
+/// True if a signal does what it does by default.
 fn is_deadly(signal: i32) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: `action` has room for what is written, and is read where it was written.

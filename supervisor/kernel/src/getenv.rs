@@ -1,8 +1,8 @@
-//! Asks the library that stands before the C library's `getenv`, where a process was started with it.
+//! Asks the library that stands before the C library's `getenv`, if a process was started with it.
 
 use std::ffi::{CStr, c_void};
 
-/// What the library keeps at most, in bytes.
+/// Most bytes that the library keeps.
 const ROOM: usize = 64 << 10;
 
 type Record = extern "C" fn(bool);

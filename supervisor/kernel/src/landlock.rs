@@ -1,8 +1,8 @@
 //! Landlock: a second wall behind mounts and namespaces, as high as the kernel can build it. A kernel
 //! without it is no error.
 //!
-//! It denies mounting, and joining namespaces of processes outside of what it rules. So it is for
-//! programs that do neither any more: not for zygotes, and not for holders. Nor can a wider ring of it
+//! A ring of Landlock denies mounting, and joining namespaces of processes outside of it. So it is for
+//! programs that do neither any more: not for zygotes, and not for holders. Nor can a wider ring
 //! be laid around those: a ring without rules about files forbids, together with one that has some,
 //! to rename from one folder to another.
 
@@ -16,7 +16,7 @@ use landlock::{
 /// The newest interface that this was tried with; the crate leaves out what the kernel lacks.
 const TRIED: ABI = ABI::V6;
 
-/// What may be changed, besides files that are open already.
+/// Folders and files that may be changed, besides files that are open already.
 #[derive(Debug, Clone, Copy)]
 pub struct Writable<'a> {
     /// Folders in which everything may be changed.
@@ -26,7 +26,7 @@ pub struct Writable<'a> {
 }
 
 impl Writable<'static> {
-    /// What functions may change, whether they are forked or started.
+    /// Folders and files that functions may change, whether they are forked or started.
     pub const BY_FUNCTIONS: Self = Self { folders: &["/tmp", "/dev/shm"], files: &["/dev"] };
 }
 
@@ -78,7 +78,7 @@ mod tests {
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
-    /// On a kernel with Landlock; where there is none, there is nothing to see.
+    /// On a kernel with Landlock; if there is none, there is nothing to see.
     #[test]
     fn what_is_not_writable_stays_and_abstract_sockets_are_out_of_reach() {
         if version() < TRIED as i64 {

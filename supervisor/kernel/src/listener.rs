@@ -10,7 +10,7 @@ use seccompiler::BpfProgram;
 
 use crate::mount::owned;
 
-/// Where the questions of a filter come, of all processes that have it.
+/// Listener for the questions of a filter, of all processes that have it.
 #[derive(Debug)]
 pub struct Listener(OwnedFd);
 
@@ -20,9 +20,9 @@ pub struct Question {
     id: u64,
     /// The thread that makes it.
     pub thread: i32,
-    /// Its arguments.
+    /// Arguments of the call.
     pub arguments: [u64; 6],
-    /// Where the thread goes on.
+    /// Address at which the thread goes on.
     pub instruction: u64,
 }
 
@@ -48,7 +48,7 @@ impl Listener {
         Self(descriptor)
     }
 
-    /// Waits for a question, blocking; nothing when nobody is left who could ask.
+    /// Waits for a question, blocking; nothing when no process is left that could ask.
     pub fn hear(&self) -> io::Result<Option<Question>> {
         loop {
             let mut polled = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
@@ -77,7 +77,7 @@ impl Listener {
         }
     }
 
-    /// Whether who has asked still waits, so that the number of its thread is nobody else's.
+    /// True if the asker still waits, so that the number of its thread is nobody else's.
     pub fn waits(&self, question: &Question) -> bool {
         let mut id = question.id;
         self.ioctl(libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw mut id).is_ok()

@@ -38,7 +38,7 @@ pub fn collapse() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether none of `count` pages, of which the first has the number `first`, is another process's too;
+/// True if none of `count` pages, of which the first has the number `first`, is another process's too;
 /// `pages` is the process's `pagemap`.
 fn is_own(pages: &File, first: usize, count: usize) -> io::Result<bool> {
     const PRESENT: u64 = 1 << 63;

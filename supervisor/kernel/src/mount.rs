@@ -11,12 +11,12 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
-/// What a mount forbids.
+/// Access that a mount gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Nothing can be changed; set-uid bits and device nodes mean nothing.
     ReadOnly,
-    /// As above, but device nodes work: for the root that has `/dev`.
+    /// Variant of [`Access::ReadOnly`] in which device nodes work: for the root that has `/dev`.
     ReadOnlyWithDevices,
     /// Files can be changed; set-uid bits and device nodes mean nothing.
     ReadWrite,
@@ -158,7 +158,7 @@ fn move_to(tree: BorrowedFd<'_>, at: RawFd, path: &CStr, flags: libc::c_uint) ->
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Unmounts all that lies on each other at a path, whoever uses it; nothing where there is nothing.
+/// Unmounts all that lies on each other at a path, also if it is in use; does nothing if there is nothing.
 pub fn detach_all(path: &Path) -> io::Result<()> {
     loop {
         match umount2(path, MntFlags::MNT_DETACH) {

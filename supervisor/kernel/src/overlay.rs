@@ -11,7 +11,7 @@ use crate::mount::Access;
 /// mounts show `source` as where it comes from.
 ///
 /// Nothing in it can be changed, set-uid bits mean nothing, nor device nodes unless `access` says so, and
-/// reading changes no time. Errors where the kernel has none.
+/// reading changes no time. Errors if the kernel has none.
 pub fn mount(source: &str, layers: &[BorrowedFd<'_>], access: Access) -> io::Result<OwnedFd> {
     let context = Context::new(c"overlay")?;
     context.set(c"source", source)?;

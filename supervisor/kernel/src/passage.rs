@@ -1,14 +1,14 @@
 //! The way by which a zygote's child enters its sandbox: a page of code that can do nothing else.
 //!
-//! Whoever joins a user namespace has all capabilities in it until they are dropped, and whoever does so
-//! for a zygote has the zygote's memory, which package code has written. So between joining and dropping
-//! runs only what is in this page. It reads no memory but its own text, calls nothing, has all that it needs in
+//! A process that joins a user namespace has all capabilities in it until it drops them, and a process that does so
+//! for a zygote has the zygote's memory, which package code has written. So between joining and dropping it runs
+//! only what is in this page. The page reads no memory but its own text, calls nothing, has all that it needs in
 //! registers, and ends the process at the first step that fails.
 //!
 //! The first step makes the process's user the one that owns the sandbox, [`OWNER`]. A zygote's filter of
 //! system calls lets that call through when the supervisor says so (`supervisor/sandbox/ushers`), which looks
 //! at the page first: that it is of our library's file, unchanged, and *sealed* (mseal, Linux 6.10), so that
-//! nobody who shares the memory changes it afterwards.
+//! no process that shares the memory changes it afterwards.
 
 use std::fs::{self, File};
 use std::io;
@@ -23,7 +23,7 @@ use crate::privilege;
 /// one step away from it, and that step asks the supervisor.
 pub const OWNER: u32 = 999;
 
-/// Where the page is mapped unless something is there: ahead of all else, so that it is found first.
+/// Address at which the page is mapped unless something is there: ahead of all else, so that it is found first.
 const PLACE: usize = 1 << 20;
 /// Bytes of a page.
 const PAGE: usize = 4 << 10;
@@ -268,7 +268,7 @@ pub fn text() -> &'static [u8] {
     unsafe { std::slice::from_raw_parts(begin, (&raw const END).addr() - begin.addr()) }
 }
 
-/// How far behind the page's begin a process is that asks, as the kernel tells it: behind the call.
+/// Distance from the page's begin to a process that asks, as the kernel tells it: behind the call.
 pub fn asked() -> usize {
     (&raw const ASKED).addr() - (&raw const BEGIN).addr()
 }
@@ -281,7 +281,7 @@ pub struct Passage {
 }
 
 impl Passage {
-    /// Maps it in this process, and seals it where the kernel can.
+    /// Maps it in this process, and seals it if the kernel can.
     pub fn open() -> io::Result<Self> {
         let begin = (&raw const BEGIN).addr();
         let maps = fs::read_to_string("/proc/self/maps")?;
@@ -306,7 +306,7 @@ impl Passage {
         Ok(Self { place, is_sealed: sealed == 0 })
     }
 
-    /// Whether the page stays what it is, whoever shares the memory.
+    /// True if the page stays what it is, also if others share the memory.
     pub fn is_sealed(&self) -> bool {
         self.is_sealed
     }

@@ -68,7 +68,7 @@ pub fn number(process: BorrowedFd<'_>) -> io::Result<Pid> {
         .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
 }
 
-/// Whether two processes have one memory.
+/// True if two processes have one memory.
 pub fn share_memory(one: Pid, other: Pid) -> io::Result<bool> {
     const KCMP_VM: i32 = 1;
     // SAFETY: kcmp takes integers.

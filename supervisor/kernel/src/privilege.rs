@@ -16,7 +16,7 @@ pub const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWUSER
     .union(CloneFlags::CLONE_NEWUTS)
     .union(CloneFlags::CLONE_NEWCGROUP);
 
-/// What code in a sandbox runs as, a zygote's as well: user and group, as numbered inside.
+/// User and group of code in a sandbox, a zygote's as well, as numbered inside.
 pub const INSIDE: u32 = 1000;
 
 /// User 0 is no more than others, changes of user bring and cost no capability, none is raised for an exec, and
@@ -35,7 +35,7 @@ pub fn namespaces(own_network: bool) -> CloneFlags {
     if own_network { NAMESPACES | CloneFlags::CLONE_NEWNET } else { NAMESPACES }
 }
 
-/// Joins all namespaces of the process behind a pidfd, for whoever has all capabilities over them.
+/// Joins all namespaces of the process behind a pidfd, for a process that has all capabilities over them.
 ///
 /// The pid namespace is that of children forked from now on. Naming the network namespace is right also where that
 /// is the host's: joining the one that one is in needs no privilege over it in the user namespace
@@ -65,8 +65,8 @@ pub fn settle() -> io::Result<()> {
     Ok(prctl::set_dumpable(true)?)
 }
 
-/// The same as [`become_user`] but for one capability, that of changing its user, which survives the next exec:
-/// whoever waits for the new program takes it away ([`crate::arrival`]).
+/// Variant of [`become_user`] that keeps one capability, that of changing its user, which survives the next exec:
+/// the process that waits for the new program takes it away ([`crate::arrival`]).
 pub fn become_user_for_now(uid: u32, gid: u32) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     let mut sets = capabilities()?;
@@ -87,7 +87,7 @@ pub fn become_user_for_now(uid: u32, gid: u32) -> io::Result<()> {
     settle()
 }
 
-/// Leaves the keys that this process has from whoever started it, for a new and empty ring.
+/// Leaves the keys that this process has from its parent, for a new and empty ring.
 pub fn leave_keyring() -> io::Result<()> {
     const JOIN_SESSION_KEYRING: i32 = 1;
     let unnamed = std::ptr::null::<libc::c_char>();
@@ -148,7 +148,7 @@ impl Sets {
     const NONE: Self = Self { effective: 0, permitted: 0, inheritable: 0 };
 }
 
-/// What tells the kernel of which process and in which layout.
+/// Header that tells the kernel the process, and the layout of its sets.
 #[repr(C)]
 struct Header {
     version: u32,

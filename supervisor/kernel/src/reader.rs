@@ -12,16 +12,16 @@ use crate::descriptor;
 
 /// Bytes of a message's length.
 const LENGTH_BYTES: usize = 4;
-/// How much is read at once, in bytes: all of most messages.
+/// Bytes that are read at once: all of most messages.
 const READ_BYTES: usize = 4 << 10;
 /// Most descriptors that come at once.
 const MOST_DESCRIPTORS: usize = 4;
 
-/// What is read of a socket, and not taken yet.
+/// Reader of a socket, with the bytes that were received and not taken yet.
 #[derive(Debug)]
 pub struct Reader {
     buffer: Vec<u8>,
-    /// Where in it what was received and not taken yet begins, and ends.
+    /// Begin and end in it of the bytes that were received and not taken yet.
     begin: usize,
     end: usize,
     /// A message of which some is there: its body, and how many bytes of it.
@@ -29,8 +29,8 @@ pub struct Reader {
     /// Room for what the kernel says of descriptors.
     control: Vec<u8>,
     descriptors: Vec<OwnedFd>,
-    /// What is written to when a signal has come, and which file that is: whoever closes it gives its number to
-    /// another.
+    /// Descriptor that is written to when a signal has come, and its file: code that closes the descriptor gives its
+    /// number to another file.
     woken: Option<(BorrowedFd<'static>, (u64, u64))>,
 }
 
@@ -61,7 +61,7 @@ impl Reader {
         self.receive_within(socket, longest, READ_BYTES)
     }
 
-    /// The same, and nothing is read of what comes after that message: who has sent it is told by the kernel
+    /// Variant that reads nothing of what comes after that message: the kernel tells the sender
     /// that it was not read, should this process end meanwhile.
     pub fn receive_alone(
         &mut self,
@@ -151,8 +151,8 @@ impl Reader {
 
     /// Waits until there is something to read.
     ///
-    /// Who waits in `recvmsg` is woken by the other side's reading, too, and goes back to sleep; who polls
-    /// for what arrives is not.
+    /// Waits by polling: a thread that waits in `recvmsg` is woken by the other side's reading, too, and goes back to
+    /// sleep; a thread that polls for what arrives is not.
     fn wait(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
         let wanted = PollFd::new(socket, PollFlags::POLLIN);
         let polled = match self.woken {

@@ -1,10 +1,10 @@
 //! Forking into namespaces that the caller itself stays out of.
 //!
 //! A pid namespace is entered by being forked in it, so a process that forks children into others'
-//! needs somebody who joins theirs first. A fork for that would copy all page tables of a large
-//! process once more than needed. What joins here is a *usher*: a process that borrows the caller's
-//! memory and stack, as after vfork(2), and so costs next to nothing. It forks, and ends. Where somebody else
-//! might change what it does next, by way of that memory, it is a process with a copy of the memory instead.
+//! needs another process that joins theirs first. A fork for that would copy all page tables of a large
+//! process once more than needed. The process that joins here is an *usher*: it borrows the caller's
+//! memory and stack, as after vfork(2), and so costs next to nothing. It forks, and ends. If another process
+//! might change what it does next, by way of that memory, it has a copy of the memory instead.
 //!
 //! Libraries find out by their process's number that they were forked: OpenSSL would else give a child
 //! the random numbers that it gives its parent. In pid namespaces of their own both could have the same
@@ -15,7 +15,7 @@ use std::ffi::c_void;
 use std::fs::File;
 use std::io::{self, Read, Write};
 
-/// Which side of [`fork_elsewhere`] this is.
+/// Side of [`fork_elsewhere`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Side {
     /// The new process, in the namespaces joined.
@@ -24,21 +24,21 @@ pub enum Side {
     Parent(i32),
 }
 
-/// What an usher is to do.
+/// Errand of an usher.
 struct Errand<'a> {
     join: &'a mut dyn FnMut() -> io::Result<()>,
     /// The caller's number in its pid namespace.
     number: i32,
-    /// Where it tells the child's.
+    /// Place where the usher tells the child's number.
     told: File,
 }
 
-/// Whose memory an usher has.
+/// Memory of an usher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
-    /// The caller's, who is suspended meanwhile.
+    /// The caller's memory; the caller is suspended meanwhile.
     Borrowed,
-    /// A copy.
+    /// A copy of the caller's memory.
     Copied,
 }
 
@@ -191,7 +191,7 @@ unsafe fn borrow_stack(
     answer
 }
 
-/// The same.
+/// Calls `body` on a borrowed stack, on this architecture.
 #[cfg(target_arch = "aarch64")]
 #[inline(never)]
 unsafe fn borrow_stack(

@@ -7,7 +7,7 @@ use super::clone::OneThread;
 /// Takes a variable out of the environment, so that no process that is started later has it; `None`
 /// where it is not set.
 ///
-/// For the begin of a program: [`OneThread`] says that nobody reads the environment meanwhile.
+/// This is for the begin of a program: [`OneThread`] says that no other thread reads the environment meanwhile.
 pub fn take(_alone: OneThread, name: impl AsRef<OsStr>) -> Option<OsString> {
     let value = std::env::var_os(&name)?;
     // SAFETY: the process has one thread, so nothing reads or writes the environment at this time.

@@ -14,7 +14,7 @@ const KIND: &str = "pipsqueak.dev/env";
 /// The oldest version that has all that is used: an engine refuses what is newer than itself.
 const VERSION: &str = "0.5.0";
 
-/// Whether an environment's name can be a device's, which ends in a letter or digit.
+/// True if an environment's name can be a device's, which ends in a letter or digit.
 pub fn can_name_a_device(name: &str) -> bool {
     name.ends_with(|last: char| last.is_ascii_alphanumeric())
 }

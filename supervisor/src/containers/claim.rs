@@ -15,12 +15,12 @@ pub enum ClaimError {
     #[error("{} belongs to another instance", .0.display())]
     Taken(PathBuf),
     /// The file system.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {source}", path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
-        error: io::Error,
+        /// The cause.
+        source: io::Error,
     },
 }
 
@@ -85,7 +85,7 @@ fn lock(path: &Path, lock_path: &Path) -> Result<Flock<File>, ClaimError> {
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> ClaimError + use<'_> {
-    move |error| ClaimError::File { path: path.to_owned(), error }
+    move |source| ClaimError::File { path: path.to_owned(), source }
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 /// A process, told apart from later ones of the same number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Engine {
-    /// Which start of the machine it belongs to.
+    /// Start of the machine that it belongs to.
     boot: String,
-    /// Its number; 0 where it cannot be seen from here.
+    /// Process number; 0 if it cannot be seen from here.
     pid: i32,
-    /// When it began, in the kernel's ticks since the start of the machine.
+    /// Time at which it began, in the kernel's ticks since the start of the machine.
     began: u64,
 }
 
@@ -23,7 +23,7 @@ impl Engine {
         Ok(Self { boot: boot.trim().to_owned(), pid, began: began(pid).unwrap_or(0) })
     }
 
-    /// Whether it is alive.
+    /// True if it is alive.
     pub fn is_alive(&self) -> bool {
         self.pid > 0 && Self::of(self.pid).is_ok_and(|now| now == *self)
     }

@@ -15,7 +15,7 @@ pub enum ContainersError {
     Exists {
         /// The volume.
         name: String,
-        /// What it shows.
+        /// The environment that the volume shows.
         environment: String,
     },
     /// A container has it.
@@ -30,7 +30,7 @@ pub enum ContainersError {
     /// Folders, mounts, or the list of volumes.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// It is too late.
+    /// The containers were stopped.
     #[error("the supervisor is stopping")]
     Stopping,
 }

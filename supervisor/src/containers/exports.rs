@@ -25,7 +25,7 @@ use crate::machine::files::at;
 use crate::mount::View;
 use crate::mount::mountinfo::{self, Mount, Namespace};
 
-/// Where an export has its view, and containers their environment below what they bind.
+/// Folder in which an export has its view, and containers their environment below what they bind.
 const VIEW: &str = "env";
 
 /// The exports of an instance.
@@ -41,7 +41,7 @@ impl Exports {
         Self { folders: state.join("exports"), shared: run.join("exports") }
     }
 
-    /// What a container binds to have a view.
+    /// The path that a container bind-mounts to get a view.
     pub fn source(&self, view: &str) -> PathBuf {
         self.shared.join(view)
     }
@@ -104,7 +104,7 @@ impl Exports {
         Ok(())
     }
 
-    /// The mount that has all exports, where it is there.
+    /// The mount that has all exports, if it is there.
     pub fn shared(&self) -> io::Result<Option<Mount>> {
         Ok(mountinfo::own()?.at(&self.shared).cloned())
     }

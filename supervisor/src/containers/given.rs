@@ -1,4 +1,4 @@
-//! What containers have: exports and volumes, and the description of environments as devices.
+//! Exports and volumes that containers have, and the description of environments as devices.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -19,7 +19,7 @@ use crate::environment::{Environments, Root};
 use crate::mount::mountinfo::{self, Namespace};
 use crate::sync::{Mutex, lock};
 
-/// Where containers bind an export, so that they see their environment where sandboxes do.
+/// Path at which containers bind an export, so that they see their environment at the path that sandboxes have.
 const TARGET: &str = "/pipsqueak";
 
 /// All that containers have of an instance, but for the socket by which engines ask.
@@ -150,7 +150,7 @@ impl Given {
         })
     }
 
-    /// Where an engine's container that it calls `id` has to bind a volume from.
+    /// Path from which an engine's container that it calls `id` has to bind a volume.
     pub fn mount_volume(
         &self,
         name: &str,

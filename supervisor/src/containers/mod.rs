@@ -1,9 +1,9 @@
-//! What unmodified containers have of environments: folders to bind, volumes, devices.
+//! Environments in unmodified containers: folders to bind, volumes, devices.
 //!
-//! `given` is all that they have: `exports` are the folders that containers bind; `volumes` are Docker's, which `protocol` asks
-//! for through the socket of `serve`; `cdi` describes environments as devices. A `claim` says whose
-//! the socket and the description are where several instances run, and an `engine` is who asked for a
-//! volume.
+//! `given` is all that containers have: `exports` are the folders that they bind, `volumes` are Docker's, and `cdi`
+//! describes environments as devices. `serve` is the socket on which engines ask for volumes, by `protocol`. A
+//! `claim` says which of several instances the socket and the description belong to, and an `engine` is the process
+//! that asked for a volume.
 
 mod cdi;
 mod claim;
@@ -29,7 +29,7 @@ use self::serve::Driver;
 use crate::environment::Environments;
 use crate::sync::{Mutex, lock};
 
-/// What containers have, and the socket by which engines ask for it.
+/// Environments that containers have, and the socket by which engines ask for them.
 #[derive(Debug)]
 pub struct Containers {
     /// The server of the volume driver's socket, if that is in use and this instance's. It is dropped first.
@@ -65,7 +65,7 @@ impl Containers {
         self.blocking(Given::views_in_use).await
     }
 
-    /// What containers have, and by which ways.
+    /// Views that containers have, and the ways by which they get them.
     pub async fn status(&self) -> Result<ContainersStatus, ContainersError> {
         Ok(ContainersStatus {
             views: self.used().await?.into_iter().collect(),

@@ -16,11 +16,11 @@ use super::volumes::Volume;
 pub struct Answer {
     /// HTTP's status code.
     pub status: u16,
-    /// JSON, whose `Err` is empty where it went well.
+    /// JSON, whose `Err` is empty if it went well.
     pub body: Value,
 }
 
-/// What an engine sends; each question has some of it.
+/// Content of an engine's question; each question has some of it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Question {

@@ -20,11 +20,11 @@ use super::engine::Engine;
 use super::given::Given;
 use super::protocol::{self, Answer, failed};
 
-/// What engines ask that their answers be in.
+/// Media type of the answers that engines ask for.
 const MEDIA_TYPE: &str = "application/vnd.docker.plugins.v1+json";
 /// Longest question, in bytes.
 const MAX_QUESTION: usize = 1 << 20;
-/// How long a question may take to arrive once it has begun.
+/// Time that a question may take to arrive once it has begun.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The socket, served until it is dropped.

@@ -1,4 +1,4 @@
-//! The volumes that engines have made, and who has them mounted.
+//! The volumes that engines have made, and the engines that have them mounted.
 //!
 //! ```text
 //! STATE/volumes.json   all of it, replaced by rename before an engine is answered
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::engine::Engine;
 use crate::machine::files::at;
 
-/// How long a mount by an engine that has ended is believed without being seen in a container: the
+/// Time that a mount by an engine that has ended is believed without being seen in a container: the
 /// time between an engine's question and the mount in the container that it is making.
 const DECENT_SECONDS: i64 = 10;
 
@@ -24,7 +24,7 @@ const DECENT_SECONDS: i64 = 10;
 pub struct Volume {
     /// Name of the environment it shows.
     pub environment: String,
-    /// Its mounts, by the ID that the engine gave each.
+    /// Mounts of the volume, by the ID that the engine gave each.
     pub mounts: BTreeMap<String, Mounted>,
 }
 
@@ -33,9 +33,9 @@ pub struct Volume {
 pub struct Mounted {
     /// The view that the environment's name stood for.
     pub view: String,
-    /// Who asked for it.
+    /// The engine that asked for it.
     pub engine: Engine,
-    /// When, in seconds since the start of the machine.
+    /// Time of the mount, in seconds since the start of the machine.
     pub since: i64,
 }
 
@@ -45,7 +45,7 @@ impl Mounted {
         Self { view, engine, since: seconds_since_boot() }
     }
 
-    /// Whether it is still so, where containers have the views `bound`.
+    /// True if it is still so, given that containers have the views `bound`.
     ///
     /// An engine that is alive says itself when it ends. One that has died leaves containers that
     /// may live on, and then are seen, or nothing.
@@ -84,7 +84,7 @@ impl Volumes {
         &self.volumes
     }
 
-    /// Changes volumes, in memory only where it could be done on disk.
+    /// Changes volumes, in memory only if it could be done on disk.
     pub fn change(&mut self, change: impl FnOnce(&mut BTreeMap<String, Volume>)) -> io::Result<()> {
         let mut changed = self.volumes.clone();
         change(&mut changed);

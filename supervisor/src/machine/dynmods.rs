@@ -29,7 +29,7 @@ pub struct Favored {
     before: Options,
 }
 
-/// How a hierarchy is mounted.
+/// Options with which a hierarchy is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Options {
     flags: MsFlags,
@@ -61,7 +61,7 @@ impl Options {
     }
 }
 
-/// Sets the option on the cgroup2 hierarchy at `root`; `None` where it was set already.
+/// Sets the option on the cgroup2 hierarchy at `root`; `None` if it was set already.
 pub fn favor(root: &Path) -> io::Result<Option<Favored>> {
     let mounts = std::fs::read_to_string("/proc/self/mounts")?;
     let before = Options::parse(&mounts, root)

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub struct FileError {
     /// The file or folder.
     pub path: PathBuf,
-    /// Why.
+    /// The cause.
     pub source: io::Error,
 }
 

@@ -1,4 +1,4 @@
-//! What the kernel says of memory: how much the machine has, and how long processes wait for it.
+//! Pressure on memory, as the kernel tells it: how much the machine has, and how long processes wait for it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -16,17 +16,17 @@ use tokio::sync::Notify;
 /// Stalls of the whole machine (PSI).
 pub const MACHINE: &str = "/proc/pressure/memory";
 
-/// So much waiting within so much time rings an alarm, in microseconds: the first that the kernel takes.
-/// Without `CAP_SYS_RESOURCE` it wants whole pairs of seconds. It does not read the last character.
+/// Waiting that rings an alarm, and the time within which, in microseconds: the first that the kernel takes.
+/// Without `CAP_SYS_RESOURCE` the kernel wants whole pairs of seconds. It does not read the last character.
 const TRIGGERS: [&str; 2] = ["some 100000 1000000\n", "some 200000 2000000\n"];
 
-/// What the machine says.
+/// Reading of the machine's memory.
 pub fn machine() -> io::Result<Reading> {
     let (size, available) = meminfo(&std::fs::read_to_string("/proc/meminfo")?)?;
     Ok(Reading { size, available, stalled: stalled(Path::new(MACHINE)), met: 0 })
 }
 
-/// How long some process has waited for memory, by a file of PSI; nothing where the kernel has none.
+/// Time that some process has waited for memory, by a file of PSI; zero if the kernel has none.
 pub fn stalled(path: &Path) -> Duration {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let some = text.lines().find(|line| line.starts_with("some "));

@@ -24,7 +24,7 @@ pub struct Devices {
 }
 
 impl Devices {
-    /// Those that earlier supervisors have written into a state folder.
+    /// Reads the devices that earlier supervisors have written into a state folder.
     pub fn open(state: &Path) -> io::Result<Self> {
         let boot = fs::read_to_string(BOOT)?.trim().to_owned();
         Self::of_boot(state, boot)
@@ -65,7 +65,7 @@ impl Devices {
     }
 }
 
-/// The number in a line, where it is of this start of the machine.
+/// The number in a line, if it is of this start of the machine.
 fn number(line: &str, boot: &str) -> Option<u64> {
     let (of, number) = line.split_once(' ')?;
     (of == boot).then(|| number.parse().ok())?

@@ -1,6 +1,6 @@
-//! What processes have of the mount: files that they have mapped or open, folders that they are in.
+//! Inodes of the mount that processes hold: files that they have mapped or open, folders that they are in.
 //!
-//! Nobody who serves the mount is asked: the kernel says what it knows already.
+//! The process that serves the mount is not asked: the kernel says what it knows already.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,7 +28,7 @@ pub fn held(devices: &BTreeSet<u64>) -> io::Result<BTreeSet<u64>> {
     Ok(inodes)
 }
 
-/// What one process has. It may end at any time; then it has nothing.
+/// Adds the inodes that one process holds. The process may end at any time; then it holds none.
 fn held_by(process: &Path, devices: &BTreeSet<u64>, inodes: &mut BTreeSet<u64>) {
     let threads = entries(&process.join("task"));
     let mut known = |path: &Path| {

@@ -1,7 +1,7 @@
 //! Mounts that no list of mounts shows, and that can be copied.
 //!
 //! A mount that is attached nowhere is as hidden, but before Linux 6.15 only mounts of the caller's own
-//! mount namespace can be copied. So there is a namespace for them, which nothing runs in: who wants a
+//! mount namespace can be copied. So there is a namespace for them, which nothing runs in: a thread that wants a
 //! copy goes there for a moment.
 
 use std::fs::{self, File};

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pipsqueak::wire::MountStatus;
-use pipsqueak_fs::mount::{Attachment, Order, Report, Role, Served, end_keeper};
+use pipsqueak_fs::mount::{Attachment, Order, Orphaned, Report, Role, Served, end_keeper};
 use pipsqueak_fs::{Mounted, ObjectId};
 
-use super::keeper_process::KeeperProcess;
+use super::keeper_process::{KeeperError, KeeperProcess};
 use super::kept::Store;
 use crate::service::{Service, Stored};
 use crate::sync::{Mutex, lock};
@@ -25,13 +25,13 @@ use crate::sync::{Mutex, lock};
 pub struct Keeper {
     process: KeeperProcess,
     path: PathBuf,
-    /// Where the connection is kept beyond this process.
+    /// The store that keeps the connection beyond this process.
     store: Store,
     /// The name under which the next program takes the connection over.
     name: String,
-    /// Whether the mount has been stopped, left or handed over, or is about to be.
+    /// True once the mount has been stopped, left or handed over, or is about to be.
     is_over: Arc<AtomicBool>,
-    /// Held by whoever does that.
+    /// Held by the thread that does that.
     ending: Mutex<bool>,
 }
 
@@ -59,36 +59,17 @@ impl Keeper {
         };
         // Until it serves, its end is no loss.
         let is_over = Arc::new(AtomicBool::new(true));
-        let (place, ended) = (path.to_owned(), is_over.clone());
         let what = (&attachment, role, store.orphaned());
-        let process = KeeperProcess::start(&binary, state, path, what, move || {
-            if !ended.load(Ordering::SeqCst) {
-                tracing::error!(mount = %place.display(), "the mount's keeper has ended");
-                // The service manager may have the connection too, and nobody would serve it as long
-                // as this process waits for it.
-                if let Err(error) = Attachment::clear_stale(&place) {
-                    tracing::error!(%error, "unmounting");
-                }
-                lost();
-            }
-        });
         // Where this fails, as with an executable that is broken, those who wait for a mount that was
         // left go on waiting: the service manager tries again.
-        let serving = process.and_then(|process| {
-            process.ask(&Order::Serve)?;
-            is_over.store(false, Ordering::SeqCst);
-            // What was no loss a moment ago, nobody was told of.
-            process.check()?;
-            Ok(process)
-        });
-        let process = match serving {
+        let process = match serve(&binary, (state, path), what, &is_over, lost) {
             Ok(process) => process,
             Err(error) => {
                 is_over.store(true, Ordering::SeqCst);
                 if role == Role::First {
                     Attachment::clear_stale(path)?;
                 }
-                return Err(error);
+                return Err(error.into());
             }
         };
         let name = store.name_of(&attachment);
@@ -105,7 +86,7 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// Where the mount is.
+    /// Path of the mount.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -115,7 +96,7 @@ impl Keeper {
     pub fn publish(&self, names: &[String]) -> io::Result<()> {
         match self.process.ask(&Order::Publish(names.to_vec()))? {
             Report::Done => Ok(()),
-            other => Err(unexpected(&other)),
+            other => Err(KeeperError::Unexpected(other).into()),
         }
     }
 
@@ -123,11 +104,11 @@ impl Keeper {
     pub fn suspects(&self) -> io::Result<Vec<ObjectId>> {
         match self.process.ask(&Order::Suspects)? {
             Report::Suspects(suspects) => Ok(suspects),
-            other => Err(unexpected(&other)),
+            other => Err(KeeperError::Unexpected(other).into()),
         }
     }
 
-    /// What serves the mount and what it was asked. Blocks.
+    /// Status of the process that serves the mount, and counts of what it was asked. Blocks.
     pub fn status(&self) -> MountStatus {
         let served = match self.process.ask(&Order::Status) {
             Ok(Report::Status(served)) => served,
@@ -138,7 +119,7 @@ impl Keeper {
         MountStatus { path, pid, successions, requests: served.requests }
     }
 
-    /// Whether the mount may be left to the next supervisor.
+    /// True if the mount may be left to the next supervisor.
     pub fn can_leave(&self) -> bool {
         self.store.is_there()
     }
@@ -149,15 +130,15 @@ impl Keeper {
             self.store.forget();
             let stopped = self.process.stop();
             // Where the process had ended before, or was killed.
-            Attachment::clear_stale(&self.path).and(stopped)
+            Attachment::clear_stale(&self.path).and(stopped.map_err(io::Error::from))
         })
     }
 
-    /// Leaves the mount to the next supervisor: whoever uses it waits. Blocks.
+    /// Leaves the mount to the next supervisor: processes that use it wait. Blocks.
     ///
     /// For the time when nobody in this process asks anything of it any more.
     pub fn leave(&self) -> io::Result<()> {
-        self.end(|| self.process.leave())
+        self.end(|| Ok(self.process.leave()?))
     }
 
     /// Takes the connection back for the program that this process becomes, which finds it under this
@@ -170,7 +151,7 @@ impl Keeper {
             handed = Some(self.process.hand_over()?);
             Ok(())
         })?;
-        let connection = handed.ok_or_else(|| io::Error::other("the mount has ended already"))?;
+        let connection = handed.ok_or(KeeperError::Over)?;
         Ok((self.name.clone(), connection))
     }
 
@@ -185,8 +166,31 @@ impl Keeper {
     }
 }
 
-fn unexpected(report: &Report) -> io::Error {
-    io::Error::other(format!("unexpected answer {report:?} of the mount's keeper"))
+/// Starts the process and has it serve `state` at `path`. If it ends before the mount `is_over`, `lost` is told.
+fn serve(
+    binary: &Path,
+    (state, path): (&Path, &Path),
+    what: (&Attachment, Role, Orphaned),
+    is_over: &Arc<AtomicBool>,
+    lost: impl FnOnce() + Send + 'static,
+) -> Result<KeeperProcess, KeeperError> {
+    let (place, ended) = (path.to_owned(), is_over.clone());
+    let process = KeeperProcess::start(binary, state, path, what, move || {
+        if !ended.load(Ordering::SeqCst) {
+            tracing::error!(mount = %place.display(), "the mount's keeper has ended");
+            // The service manager may have the connection too, and nobody would serve it as long
+            // as this process waits for it.
+            if let Err(error) = Attachment::clear_stale(&place) {
+                tracing::error!(%error, "unmounting");
+            }
+            lost();
+        }
+    })?;
+    process.ask(&Order::Serve)?;
+    is_over.store(false, Ordering::SeqCst);
+    // After that: what was no loss a moment ago, nobody was told of.
+    process.check()?;
+    Ok(process)
 }
 
 impl Mounted for Keeper {

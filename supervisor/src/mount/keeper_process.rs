@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -15,13 +15,89 @@ use nix::unistd::Pid;
 use pipsqueak_fs::mount::{AskError, Attachment, Conversation, Order, Orphaned, Report, Role};
 use pipsqueak_kernel::{message, pidfd};
 
-/// How long an answer is waited for: longer than the process itself tries.
+/// Time that an answer is waited for: longer than the process itself tries.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How long it may take to end.
+/// Time that the process may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(3);
-/// What programs are linked with besides their own libraries. Whoever wants some from the mount must
-/// not have them loaded into what serves it.
+/// Variables that name libraries for programs to be linked with besides their own. A user who wants some from the
+/// mount must not have them loaded into the process that serves it.
 const LINKED: [&str; 3] = ["LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT"];
+
+/// Why the process that keeps the mount does not do what it is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// socketpair(2).
+    #[error("making a socket to the process that keeps the mount: {0}")]
+    Socket(#[source] io::Error),
+    /// fcntl(2), `F_DUPFD_CLOEXEC`.
+    #[error("copying the connection of the mount: {0}")]
+    Copy(#[source] io::Error),
+    /// The thread that starts the process.
+    #[error("starting a thread for the process that keeps the mount: {0}")]
+    Thread(#[source] io::Error),
+    /// The thread that starts the process ended and said nothing.
+    #[error("the thread that starts the process that keeps the mount has ended")]
+    ThreadGone,
+    /// fork(2) and execve(2).
+    #[error("{}: {source}", binary.display())]
+    Spawn {
+        /// The program.
+        binary: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The process answered something else than that it keeps the mount.
+    #[error("pipsqueak-fs did not keep the mount: {0:?}")]
+    NotKept(Report),
+    /// The process failed to do what it was asked.
+    #[error("{0}")]
+    Failed(String),
+    /// The process has ended.
+    #[error("the process that keeps the mount has ended")]
+    Gone,
+    /// The conversation.
+    #[error("asking the process that keeps the mount: {0}")]
+    Ask(#[source] AskError),
+    /// `pidfd_send_signal(2)`.
+    #[error("sending a signal to the process that keeps the mount: {0}")]
+    Signal(#[source] io::Error),
+    /// poll(2).
+    #[error("waiting for the end of the process that keeps the mount: {0}")]
+    Wait(#[source] io::Error),
+    /// The process goes on, although it was killed.
+    #[error("the process that keeps the mount was killed, and does not end")]
+    Late,
+    /// recvmsg(2) of the connection.
+    #[error("taking the connection of the mount back: {0}")]
+    Take(#[source] io::Error),
+    /// The process ended without handing the connection over.
+    #[error("the process that keeps the mount kept the connection")]
+    KeptIt,
+    /// An answer that is none to the order.
+    #[error("unexpected answer {0:?} of the mount's keeper")]
+    Unexpected(Report),
+    /// The mount has been stopped, left or handed over before.
+    #[error("the mount has ended already")]
+    Over,
+}
+
+impl From<KeeperError> for io::Error {
+    fn from(error: KeeperError) -> Self {
+        let kind = match &error {
+            KeeperError::Gone => io::ErrorKind::NotConnected,
+            KeeperError::Late => io::ErrorKind::TimedOut,
+            KeeperError::Socket(source)
+            | KeeperError::Copy(source)
+            | KeeperError::Thread(source)
+            | KeeperError::Spawn { source, .. }
+            | KeeperError::Signal(source)
+            | KeeperError::Wait(source)
+            | KeeperError::Take(source) => source.kind(),
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
 
 /// The process.
 #[derive(Debug)]
@@ -38,8 +114,8 @@ impl KeeperProcess {
         mountpoint: &Path,
         (attachment, role, orphaned): (&Attachment, Role, Orphaned),
         ended: impl FnOnce() + Send + 'static,
-    ) -> io::Result<Self> {
-        let (near, far) = UnixStream::pair()?;
+    ) -> Result<Self, KeeperError> {
+        let (near, far) = UnixStream::pair().map_err(KeeperError::Socket)?;
         let mut command = Command::new(binary);
         command.arg("keep").arg("--state").arg(state).arg("--mount").arg(mountpoint);
         if role == Role::Successor {
@@ -55,90 +131,89 @@ impl KeeperProcess {
             .current_dir("/")
             // Signals of a terminal are for the supervisor, which tells it.
             .process_group(0)
-            .stdin(attachment.connection().try_clone_to_owned()?)
+            .stdin(attachment.connection().try_clone_to_owned().map_err(KeeperError::Copy)?)
             .stdout(OwnedFd::from(far));
-        let named = |error: io::Error| {
-            io::Error::new(error.kind(), format!("{}: {error}", binary.display()))
-        };
         let (started, outcome) = channel();
         // The kernel tells it when the thread that has started it ends: this one does so with the
         // supervisor, also when that is killed while others of its threads wait for the mount.
         thread::Builder::new()
             .name("mount-keeper".to_owned())
-            .spawn(move || follow(command, &started, ended))?;
-        let pidfd = outcome.recv().map_err(io::Error::other)?.map_err(named)?;
-        match Conversation::begin(near, PATIENCE) {
-            Ok((conversation, Report::Keeping)) => Ok(Self { conversation, pidfd }),
-            other => {
-                pidfd::signal(pidfd.as_fd(), Signal::SIGKILL)?;
-                let reason = other.map(|(_, said)| said);
-                Err(io::Error::other(format!("pipsqueak-fs did not keep the mount: {reason:?}")))
-            }
-        }
+            .spawn(move || follow(command, &started, ended))
+            .map_err(KeeperError::Thread)?;
+        let pidfd = outcome.recv().map_err(|_| KeeperError::ThreadGone)?;
+        let pidfd =
+            pidfd.map_err(|source| KeeperError::Spawn { binary: binary.to_owned(), source })?;
+        let error = match Conversation::begin(near, PATIENCE) {
+            Ok((conversation, Report::Keeping)) => return Ok(Self { conversation, pidfd }),
+            Ok((_, said)) => KeeperError::NotKept(said),
+            Err(error) => KeeperError::Ask(error),
+        };
+        pidfd::signal(pidfd.as_fd(), Signal::SIGKILL).map_err(KeeperError::Signal)?;
+        Err(error)
     }
 
     /// Has it do something. Blocks.
-    pub fn ask(&self, order: &Order) -> io::Result<Report> {
+    pub fn ask(&self, order: &Order) -> Result<Report, KeeperError> {
         match self.conversation.ask(order, PATIENCE) {
-            Ok(Report::Failed(reason)) => Err(io::Error::other(reason)),
+            Ok(Report::Failed(reason)) => Err(KeeperError::Failed(reason)),
             Ok(report) => Ok(report),
-            Err(AskError::Over | AskError::Ended) => Err(gone()),
+            Err(AskError::Over | AskError::Ended) => Err(KeeperError::Gone),
             Err(error) => {
                 // It does not do what it is for. That its mount is lost is seen by its end.
-                pidfd::signal(self.pidfd.as_fd(), Signal::SIGKILL)?;
-                Err(error.into())
+                self.signal(Signal::SIGKILL)?;
+                Err(KeeperError::Ask(error))
             }
         }
     }
 
     /// Checks that it has not ended.
-    pub fn check(&self) -> io::Result<()> {
-        if pidfd::wait_end(self.pidfd.as_fd(), Duration::ZERO)? { Err(gone()) } else { Ok(()) }
+    pub fn check(&self) -> Result<(), KeeperError> {
+        if self.ends_within(Duration::ZERO)? { Err(KeeperError::Gone) } else { Ok(()) }
     }
 
     /// Has it unmount, end the connection, and end. Blocks.
-    pub fn stop(&self) -> io::Result<()> {
+    pub fn stop(&self) -> Result<(), KeeperError> {
         self.end(Signal::SIGTERM)
     }
 
     /// Has it do what it does without a supervisor, which must not be to go on. Blocks.
-    pub fn leave(&self) -> io::Result<()> {
+    pub fn leave(&self) -> Result<(), KeeperError> {
         self.end(Signal::SIGHUP)
     }
 
     /// Has it end, and give the connection back. Blocks.
-    pub fn hand_over(&self) -> io::Result<OwnedFd> {
-        let socket = self.conversation.end_with(&Order::HandOver, PATIENCE)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+    pub fn hand_over(&self) -> Result<OwnedFd, KeeperError> {
+        let socket = self.conversation.end_with(&Order::HandOver, PATIENCE);
+        let socket = socket.map_err(KeeperError::Ask)?;
+        socket.set_read_timeout(Some(PATIENCE)).map_err(KeeperError::Take)?;
         let handed = message::receive(socket.as_fd(), 0);
         self.await_end()?;
-        let connection = handed?.and_then(|message| message.descriptors.into_iter().next());
-        connection.ok_or_else(|| io::Error::other("the process that keeps the mount kept it"))
+        let handed = handed.map_err(KeeperError::Take)?;
+        handed.and_then(|message| message.descriptors.into_iter().next()).ok_or(KeeperError::KeptIt)
     }
 
-    fn end(&self, how: Signal) -> io::Result<()> {
-        pidfd::signal(self.pidfd.as_fd(), how)?;
+    fn end(&self, how: Signal) -> Result<(), KeeperError> {
+        self.signal(how)?;
         self.await_end()
     }
 
     /// Waits for its end, which comes in any case.
-    fn await_end(&self) -> io::Result<()> {
-        if pidfd::wait_end(self.pidfd.as_fd(), END_PATIENCE)? {
+    fn await_end(&self) -> Result<(), KeeperError> {
+        if self.ends_within(END_PATIENCE)? {
             return Ok(());
         }
         tracing::error!("the process that keeps the mount does not end; it is killed");
-        pidfd::signal(self.pidfd.as_fd(), Signal::SIGKILL)?;
-        if pidfd::wait_end(self.pidfd.as_fd(), END_PATIENCE)? {
-            return Ok(());
-        }
-        let text = "the process that keeps the mount was killed, and does not end";
-        Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        self.signal(Signal::SIGKILL)?;
+        if self.ends_within(END_PATIENCE)? { Ok(()) } else { Err(KeeperError::Late) }
     }
-}
 
-fn gone() -> io::Error {
-    let text = "the process that keeps the mount has ended";
-    io::Error::new(io::ErrorKind::NotConnected, text)
+    fn signal(&self, signal: Signal) -> Result<(), KeeperError> {
+        pidfd::signal(self.pidfd.as_fd(), signal).map_err(KeeperError::Signal)
+    }
+
+    fn ends_within(&self, patience: Duration) -> Result<bool, KeeperError> {
+        pidfd::wait_end(self.pidfd.as_fd(), patience).map_err(KeeperError::Wait)
+    }
 }
 
 /// Starts the process, and waits for its end.

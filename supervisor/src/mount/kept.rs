@@ -1,4 +1,4 @@
-//! The connection where it outlives the supervisor: in the service manager's store, or in the program that
+//! The connection, kept beyond the supervisor: in the service manager's store, or in the program that
 //! this process becomes.
 
 use std::io;
@@ -15,22 +15,22 @@ use crate::sync::{Mutex, lock};
 /// Why a stored descriptor is not taken over.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
-    /// By its name it is of another mount, another state folder, or other builds.
+    /// Its name is that of another mount, another state folder, or other builds.
     #[error("it is of another mount")]
     Another,
-    /// By what the kernel says.
+    /// The kernel says that it does not fit.
     #[error(transparent)]
     Unfit(#[from] TakeOverError),
 }
 
-/// What the manager keeps for the mount of one state folder at one path.
+/// Descriptors that the manager keeps for the mount of one state folder at one path.
 #[derive(Debug)]
 pub struct Store {
     service: Arc<Service>,
     path: PathBuf,
-    /// What the names begin with of connections that may be taken over.
+    /// Begin of the names of connections that may be taken over.
     prefix: String,
-    /// What is kept now.
+    /// Name of the connection that is kept now.
     name: Mutex<Option<String>>,
 }
 
@@ -53,12 +53,12 @@ impl Store {
         })
     }
 
-    /// Whether a connection outlives this process whatever becomes of it.
+    /// True if a connection outlives this process whatever becomes of it.
     pub fn is_there(&self) -> bool {
         self.service.is_there()
     }
 
-    /// What becomes of a mount whose supervisor is gone.
+    /// End of a mount whose supervisor is gone.
     pub fn orphaned(&self) -> Orphaned {
         if self.is_there() { Orphaned::Leaves } else { Orphaned::Unmounts }
     }

@@ -1,4 +1,4 @@
-//! The mount, the process that serves it, its views, and who has them.
+//! The mount, the process that keeps it served, its views, and their users.
 
 mod devices;
 mod held;

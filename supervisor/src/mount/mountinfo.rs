@@ -1,4 +1,4 @@
-//! What is mounted where, in every mount namespace of the machine.
+//! Mounts and their places, in every mount namespace of the machine.
 
 use std::collections::HashSet;
 use std::fs;
@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 pub use pipsqueak_fs::mount::mountinfo::Mount;
 use pipsqueak_fs::mount::mountinfo::parse;
 
-/// What a mount namespace sees.
+/// A mount namespace, and the mounts that it sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace {
     /// A process that is in it: its folder below `/proc`.
     pub process: PathBuf,
-    /// Its mounts.
+    /// Mounts in it.
     pub mounts: Vec<Mount>,
 }
 
-/// What this process sees.
+/// The mount namespace of this process.
 pub fn own() -> io::Result<Namespace> {
     Namespace::of(Path::new("/proc/self"))
 }
@@ -59,12 +59,12 @@ impl Namespace {
         Ok(Self { process: process.to_owned(), mounts })
     }
 
-    /// The mount that is seen at a path, where one is.
+    /// The mount that is seen at a path, if there is one.
     pub fn at(&self, point: &Path) -> Option<&Mount> {
         self.mounts.iter().rfind(|mount| mount.point == point)
     }
 
-    /// What a mount is mounted on, where that is seen.
+    /// The mount that a mount lies on, if that is seen.
     pub fn parent(&self, mount: &Mount) -> Option<&Mount> {
         self.mounts.iter().find(|other| other.id == mount.parent)
     }

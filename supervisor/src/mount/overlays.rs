@@ -1,6 +1,6 @@
 //! The overlay through which all views of an instance are shown, and those that it has had before.
 //!
-//! The loader, and whoever else remembers a file, knows it by file system and inode number. So views are
+//! The loader, and others that remember a file, know it by file system and inode number. So views are
 //! folders of one overlay, not overlays of their own: a zygote sees some of what its child sees, and what it
 //! has loaded is the same file in both. Each folder is found by a name that never means another
 //! view (`pipsqueak_fs::view_name`), because an overlay believes that nothing changes below it.
@@ -47,7 +47,7 @@ enum Tree {
 }
 
 impl Overlays {
-    /// None yet of the mount at `mount`, or never any. Blocks.
+    /// Makes an empty list of overlays of the mount at `mount`, which stays empty if none are wanted. Blocks.
     pub fn new(mount: &Path, are_wanted: bool) -> io::Result<Self> {
         let open = |name: &str| {
             let path = mount.join(name);
@@ -90,11 +90,13 @@ impl Overlays {
 
     /// A copy of the mount of a view, by its name in the folder of views, attached nowhere; nothing where
     /// there are no overlays. Blocks.
-    pub fn take(&self, name: &Path) -> Option<io::Result<OwnedFd>> {
+    pub fn take(&self, name: &Path) -> io::Result<Option<OwnedFd>> {
         let all = lock(&self.all);
-        Some(match &all.last()?.tree {
+        let Some(overlay) = all.last() else { return Ok(None) };
+        let taken = match &overlay.tree {
             Tree::Detached(tree) => mount::take_below(tree.as_fd(), name, Access::ReadOnly),
             Tree::Hidden(hidden) => hidden.copy(name, Access::ReadOnly),
-        })
+        };
+        taken.map(Some)
     }
 }

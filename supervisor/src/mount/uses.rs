@@ -1,9 +1,9 @@
-//! Who uses the mount: other places where part of it is mounted.
+//! Uses of the mount: other places where part of it is mounted.
 //!
 //! Sandboxes and containers have a view mounted in a mount namespace of their own, through an overlay
-//! or as a folder of the mount. The kernel alone knows all of them, whoever made them, so it is asked:
-//! every process and its mounts. Whose an overlay is is told by its source, and by nothing else,
-//! because the mount below an overlay is in nobody's list; which view is mounted, by the folder of it.
+//! or as a folder of the mount. The kernel alone knows all of them, so it is asked: every process and its mounts.
+//! The source of an overlay alone tells the instance that it is of, because the mount below an overlay is in
+//! nobody's list. The folder of the overlay tells the view.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,7 +15,7 @@ use super::mountinfo::{self, Mount, Namespace};
 
 const OVERLAY: &str = "overlay";
 
-/// What is mounted of an instance's views, its own places apart.
+/// Views and folders of an instance that are mounted, its own places apart.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Places {
     /// Digests of views that are mounted through overlays.
@@ -24,7 +24,7 @@ pub struct Places {
     pub inodes: BTreeSet<u64>,
 }
 
-/// What an overlay of the views of the instance whose mount is at a path says of itself.
+/// Source that an overlay of the views has, of the instance whose mount is at a path.
 pub fn source(mount: &Path) -> String {
     let digest = blake3::hash(mount.as_os_str().as_encoded_bytes()).to_hex();
     format!("pipsqueak:{}", &digest[..8])
@@ -41,9 +41,9 @@ fn view_of(mount: &Mount) -> Option<&str> {
 }
 
 impl Places {
-    /// Those of the instance whose mount is at `mount` and has the number `device`.
+    /// Places of the instance whose mount is at `mount` and has the number `device`.
     ///
-    /// Its own places are those on the mount and on `exports`, which has all exports: they follow what
+    /// The instance's own places are those on the mount and on `exports`, which has all exports: they follow what
     /// the instance shows there, in whichever namespace, and are nobody's use.
     pub fn among(
         namespaces: &[Namespace],
@@ -72,7 +72,7 @@ impl Places {
     }
 }
 
-/// Whether a mount is a place of the instance itself, in whichever namespace.
+/// True if a mount is a place of the instance itself, in whichever namespace.
 fn is_own(namespace: &Namespace, mount: &Mount, exports: Option<&Mount>) -> bool {
     let Some(mut below) = namespace.parent(mount) else { return false };
     // One that has taken another's place lies on it.

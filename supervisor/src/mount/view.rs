@@ -1,11 +1,11 @@
-//! Views as all who mount them elsewhere are shown them: as folders of a read-only overlay.
+//! Views, as sandboxes and containers are shown them: as folders of a read-only overlay.
 //!
 //! FUSE asks its server about every ioctl of a file, and CPython before 3.14 sends one for each file
 //! that it opens. An overlay answers that by itself, and leaves reading and mapping to the file below,
 //! so that the page cache is that of the mount.
 //!
-//! The overlay is kept where no list of mounts shows it; who wants a view gets a copy of that mount from
-//! the view's folder down. Where there are no overlays to be had, the copy is one of the mount itself.
+//! The overlay is kept where no list of mounts shows it; a sandbox or container gets a copy of that mount from
+//! the view's folder down. If there are no overlays to be had, the copy is one of the mount itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -44,16 +44,16 @@ pub struct Views {
 pub struct View {
     digest: String,
     root: u64,
-    /// Its name in the folder of views.
+    /// Name in the folder of views.
     name: String,
-    /// Its root in the mount.
+    /// Root of the view in the mount.
     folder: File,
     device: u64,
     overlays: Arc<Overlays>,
 }
 
 impl Views {
-    /// None yet of the mount of `state` at `mount`, which is served.
+    /// Makes an empty table of the views of the mount of `state` at `mount`, which is served.
     pub fn new(mount: &Path, state: &Path) -> io::Result<Self> {
         let device = fs::metadata(mount).map_err(at(mount))?.dev();
         let devices = Devices::open(state)?;
@@ -97,15 +97,15 @@ impl Views {
         self.overlays.renew(&self.devices);
     }
 
-    /// Mounts the overlay of all views at a path; nothing where there are no overlays. Blocks.
+    /// Mounts the overlay of all views at a path; does nothing if there are no overlays. Blocks.
     pub fn attach_all(&self, path: &Path) -> io::Result<()> {
-        match self.overlays.take(Path::new(".")) {
-            Some(all) => mount::attach(all?.as_fd(), path),
+        match self.overlays.take(Path::new("."))? {
+            Some(all) => mount::attach(all.as_fd(), path),
             None => Ok(()),
         }
     }
 
-    /// Where views and folders of the mount are mounted, without the instance's own places: `exports`
+    /// Places where views and folders of the mount are mounted, without the instance's own: `exports`
     /// has those for containers.
     pub fn places(&self, namespaces: &[Namespace], exports: Option<&Mount>) -> Places {
         Places::among(namespaces, &self.mount, self.device, exports)
@@ -119,15 +119,17 @@ impl Views {
 }
 
 impl View {
-    /// Its digest.
+    /// Digest of the view.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 
     /// A copy of its mount, attached nowhere. Blocks.
     pub fn take(&self) -> io::Result<OwnedFd> {
-        let taken = self.overlays.take(Path::new(&self.name));
-        taken.unwrap_or_else(|| mount::take_open(self.folder.as_fd(), Access::ReadOnly))
+        match self.overlays.take(Path::new(&self.name))? {
+            Some(taken) => Ok(taken),
+            None => mount::take_open(self.folder.as_fd(), Access::ReadOnly),
+        }
     }
 
     /// Mounts it at a path, over what may lie there.
@@ -135,7 +137,7 @@ impl View {
         mount::attach(self.take()?.as_fd(), path)
     }
 
-    /// Whether this is what is mounted at a path.
+    /// True if this view is mounted at a path.
     pub fn is_at(&self, path: &Path) -> bool {
         let device = self.overlays.device().unwrap_or(self.device);
         fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (device, self.root))

@@ -9,7 +9,7 @@ pub use rules::Subject;
 use rules::rules;
 pub use told::{remove, share, shared, tables, unshare};
 
-/// What the tables of instances are called at first; then comes an instance's ID.
+/// Begin of the names of instances' tables; then comes an instance's ID.
 pub const TABLE_PREFIX: &str = "pipsqueak-";
 
 /// Sets the rules of an instance in a table of its own.

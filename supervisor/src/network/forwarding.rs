@@ -1,4 +1,4 @@
-//! Whether the machine passes on what is not for itself.
+//! Forwarding: the machine passes on what is not for itself.
 //!
 //! Linux decides it by the link that a packet came in by: a function's by the bridge, and the
 //! answers to it by the links that lead outside. A machine that forwards everywhere
@@ -20,7 +20,7 @@ pub enum ForwardingError {
     Read {
         /// The setting.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// write(2) of a setting.
@@ -28,7 +28,7 @@ pub enum ForwardingError {
     Write {
         /// The setting.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// `RTM_GETLINK`.

@@ -10,10 +10,10 @@ use nix::sys::socket::SockProtocol;
 
 use super::netlink::{self, ACK, CREATE, EXCLUSIVE, Message};
 
-/// What all links of ours are called at first; then comes an instance's ID of [`ID_LETTERS`].
+/// Begin of the names of all links of ours; then comes an instance's ID of [`ID_LETTERS`].
 pub const PREFIX: &str = "pq";
 const ID_LETTERS: usize = 8;
-/// What a sandbox calls its end.
+/// Name of a sandbox's end, inside.
 const INSIDE: &str = "eth0";
 
 /// `IFF_UP` of netdevice(7), as flags and as the mask of what changes.
@@ -86,19 +86,19 @@ pub fn address_inside(address: Ipv4Addr, gateway: Ipv4Addr) -> io::Result<()> {
     netlink::tell(ROUTE, vec![up, addressed, to_gateway, default])
 }
 
-/// Whether there is a link of this name.
+/// True if there is a link of this name.
 pub fn exists(name: &str) -> bool {
     if_nametoindex(name).is_ok()
 }
 
-/// Whether a link is of an instance, this or another.
+/// True if a link is of an instance, this or another.
 pub fn is_ours(name: &str) -> bool {
     name.strip_prefix(PREFIX)
         .and_then(|rest| rest.get(..ID_LETTERS))
         .is_some_and(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// Removes a link; whether there was one.
+/// Removes a link; true if there was one.
 pub fn remove(name: &str) -> io::Result<bool> {
     let message = Message::new(libc::RTM_DELLINK, ACK, &link(0, 0));
     match netlink::tell(ROUTE, vec![message.with_text(libc::IFLA_IFNAME, name)]) {

@@ -8,7 +8,7 @@
 //! An instance has a [`Nat`] (`nat`) from its first such function on: a bridge and the addresses behind it
 //! (`link`, `range`), rules for what goes where (`filter`), and a `resolver`. Where the machine
 //! forwards nothing, it begins to (`forwarding`). The kernel is told all of it by `netlink`. The
-//! bridge is made first and removed last, so where there is none nothing else is left either.
+//! bridge is made first and removed last, so if there is none, nothing else is left either.
 //!
 //! Jobs that download have no network of that kind, but one way out, `outward`.
 

@@ -18,7 +18,7 @@ pub enum NamespaceError {
     Open {
         /// The namespace.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// poll(2) of the process's pidfd.

@@ -17,7 +17,7 @@ use super::turn::Turn;
 use super::{filter, forwarding, link, namespace, range, resolver};
 use crate::sync::{Mutex, MutexGuard, lock};
 
-/// How long the links of sandboxes that have ended may stand in the way.
+/// Time that the links of sandboxes that have ended may stand in the way.
 const LINK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The network of an instance's functions, once one of them wants it.
@@ -30,7 +30,7 @@ pub struct Nat {
     network: Mutex<Option<Arc<Network>>>,
 }
 
-/// What there is of it while there is one.
+/// The parts of a network that there is.
 #[derive(Debug)]
 struct Network {
     addresses: Arc<Addresses>,
@@ -118,11 +118,11 @@ impl Nat {
     fn start(&self) -> Result<Network, NatStep> {
         let _turn = Turn::take().map_err(NatStep::Turn)?;
         let bridge = self.bridge();
-        // First, and removed last: if there is no bridge, nothing else is left.
         let range = match self.wanted {
             Some(range) => range,
             None => range::choose().map_err(NatStep::Range)?,
         };
+        // First, and removed last: if there is no bridge, nothing else is left.
         link::add_bridge(&bridge, range.gateway(), range.prefix()).map_err(NatStep::AddBridge)?;
         let listening = resolver::listen(range.gateway()).map_err(NatStep::Listen)?;
         let subject = filter::Subject {

@@ -25,15 +25,15 @@ const HEADER_BYTES: usize = 16;
 const NESTED: u16 = 0x8000;
 /// More than the kernel puts into one datagram of answers.
 const ANSWER_BYTES: usize = 64 << 10;
-/// How long the kernel may take to answer: it waits for others that change links.
+/// Time that the kernel may take to answer: it waits for others that change links.
 const PATIENCE_SECONDS: i64 = 10;
 
 const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
-/// Asks for an answer also where all went well.
+/// Asks for an answer also if all went well.
 pub const ACK: u16 = libc::NLM_F_ACK as u16;
 /// Makes what is not there.
 pub const CREATE: u16 = libc::NLM_F_CREATE as u16;
-/// Refuses where it is there.
+/// Refuses to make what is there already.
 pub const EXCLUSIVE: u16 = libc::NLM_F_EXCL as u16;
 /// Puts a rule after those there are.
 pub const APPEND: u16 = libc::NLM_F_APPEND as u16;
@@ -79,7 +79,7 @@ impl Message {
         self.with(kind, &value.to_be_bytes())
     }
 
-    /// Adds an attribute that holds what `fill` adds, after a header of its own where it has one.
+    /// Adds an attribute that holds what `fill` adds, after a header of its own if it has one.
     pub fn within(mut self, kind: u16, header: &[u8], fill: impl FnOnce(Self) -> Self) -> Self {
         let start = self.0.len();
         self.0.extend_from_slice(&[0; 4]);
@@ -127,7 +127,7 @@ pub fn list(protocol: SockProtocol, kind: u16, header: &[u8]) -> io::Result<Vec<
     ask(protocol, Message::new(kind, DUMP, header))
 }
 
-/// The same, of what the message says; its flags are set here.
+/// Variant of [`list`] that asks what the message says; its flags are set here.
 pub fn ask(protocol: SockProtocol, mut message: Message) -> io::Result<Vec<Vec<u8>>> {
     message.0[6..8].copy_from_slice(&(REQUEST | DUMP).to_ne_bytes());
     let socket = open(protocol)?;
@@ -194,7 +194,7 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// What an answer of the kind `NLMSG_ERROR` says: a negative errno, or 0.
+    /// Outcome in an answer of the kind `NLMSG_ERROR`: a negative errno, or 0.
     fn outcome(&self) -> io::Result<()> {
         let Some(&[a, b, c, d]) = self.body.get(..4) else {
             return Err(io::ErrorKind::InvalidData.into());

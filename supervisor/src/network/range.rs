@@ -1,4 +1,4 @@
-//! Which addresses an instance has, and which of them are given out.
+//! Addresses of an instance, and those that are given out.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -9,7 +9,7 @@ pub use pipsqueak::settings::Range;
 
 use super::link;
 
-/// Where instances that are told no range take theirs from: addresses set aside for tests of
+/// Pool of the instances that are told no range: addresses set aside for tests of
 /// network devices (RFC 2544), so no network that a function would want to reach has them.
 const POOL: Range = Range::new(Ipv4Addr::new(198, 18, 0, 0), 15);
 /// The size of what they take: 4,093 sandboxes.
@@ -42,7 +42,7 @@ pub fn choose() -> Result<Range, RangeError> {
 }
 
 /// The addresses of a range, given out in turn: one is used again as late as can be, when nothing
-/// remembers who had it.
+/// remembers its last owner.
 #[derive(Debug)]
 pub struct Addresses {
     range: Range,
@@ -82,7 +82,7 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// Its place in its range.
+    /// Place of the address in its range.
     pub fn offset(&self) -> u32 {
         self.offset
     }

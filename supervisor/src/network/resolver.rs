@@ -24,9 +24,9 @@ const PORT: u16 = 53;
 const QUESTIONS: usize = 512;
 /// Most connections at once.
 const CONNECTIONS: usize = 64;
-/// How long one server may take before the next is asked.
+/// Time that one server may take before the next is asked.
 const SERVER_PATIENCE: Duration = Duration::from_secs(3);
-/// How long a connection may be open.
+/// Time that a connection may be open.
 const CONNECTION_PATIENCE: Duration = Duration::from_secs(30);
 /// Longest datagram.
 const MAX_BYTES: usize = 65_535;
@@ -54,7 +54,7 @@ pub fn listen(address: Ipv4Addr) -> io::Result<Listening> {
     Ok(Listening { udp, tcp, ports })
 }
 
-/// What a sandbox's `/etc/resolv.conf` says: its resolver, and how the host looks names up.
+/// Text of a sandbox's `/etc/resolv.conf`: its resolver, and how the host looks names up.
 pub fn configuration(address: Ipv4Addr) -> String {
     let host = fs::read_to_string(CONFIGURATION).unwrap_or_default();
     configuration_like(&host, address)
@@ -70,7 +70,7 @@ fn configuration_like(host: &str, address: Ipv4Addr) -> String {
     text
 }
 
-/// The servers that a configuration names; the one at this machine where it names none
+/// The servers that a configuration names; the one at this machine if it names none
 /// (resolv.conf(5)).
 fn servers(configuration: &str) -> Vec<SocketAddr> {
     let lines = configuration.lines().filter_map(|line| {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 use nix::fcntl::{Flock, FlockArg};
 
-/// For root alone: whoever can open it can make others wait.
+/// Path of the lock, which root alone can open: a process that can open it can make others wait.
 const PATH: &str = "/run/pipsqueak-network.lock";
 
 /// The turn of an instance, until it is dropped.

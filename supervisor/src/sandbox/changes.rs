@@ -33,7 +33,7 @@ const INSTALLED: [&str; 10] = [
     "/var/lib/rpm/rpmdb.sqlite",
 ];
 
-/// When each was changed last, to the nanosecond, and which file it is.
+/// Time of the last change of each, to the nanosecond, and its inode.
 type Stamps = BTreeMap<PathBuf, (i64, i64, u64)>;
 
 /// Folders that are looked at besides the system: those of interpreters that sandboxes see.
@@ -51,7 +51,7 @@ impl Watched {
         }
     }
 
-    /// Has the maker bring up to date what sandboxes see, whenever the host's is another, until `stopped` closes.
+    /// Has the maker bring up to date what sandboxes see, whenever the host's system changes, until `stopped` closes.
     pub fn follow(&self, maker: &Maker, stopped: &Receiver<()>) {
         let mut seen = self.stamps();
         while stopped.recv_timeout(PACE) == Err(RecvTimeoutError::Timeout) {

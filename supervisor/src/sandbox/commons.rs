@@ -1,6 +1,6 @@
-//! Commons: what the sandboxes of one tenant and one kind of network see of the system.
+//! Commons: the view that the sandboxes of one tenant and one kind of network have of the system.
 //!
-//! Locks and leases of a file, and watches for who opens it, are of an inode, whoever holds them may only read it.
+//! Locks and leases of a file, and watches of its openings, are of an inode, also if their holder may only read it.
 //! With the host's own inodes a function could have a program of the host's wait, see what that opens, and tell
 //! something to a function of another tenant. An overlay's inodes are its own, while the pages of a file are those
 //! of the file below it, in memory once. So each commons has overlays of its own: a root of the base's, one of
@@ -20,8 +20,8 @@ pub struct Commons {
 }
 
 impl Commons {
-    /// That of one tenant's functions, or of those that have none, where these are in the host's network or each
-    /// in its own.
+    /// Commons of one tenant's functions, or of functions that have no tenant, which are all in the host's network or
+    /// each in its own.
     pub fn of_functions(own_network: bool, tenant: Option<&str>) -> Self {
         let network = if own_network { "own" } else { "host" };
         let name =
@@ -29,7 +29,7 @@ impl Commons {
         Self { name, own_network }
     }
 
-    /// That of whatever installs.
+    /// Commons of the jobs that resolve and install.
     pub fn of_installers() -> Self {
         Self { name: "installers".to_owned(), own_network: true }
     }
@@ -39,7 +39,7 @@ impl Commons {
         self.own_network
     }
 
-    /// Its name.
+    /// Name of the commons.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -1,4 +1,4 @@
-//! What a sandbox is given from outside, also while somebody is just entering it.
+//! The way by which a sandbox is given more from outside, also while a process is just entering it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +12,7 @@ use pipsqueak_kernel::{mount, pidfd};
 use super::places::Mounted;
 use crate::network::Taken;
 
-/// How long a process may take from leaving its namespaces to its end.
+/// Time that a process may take from leaving its namespaces to its end.
 const MOMENT: Duration = Duration::from_millis(100);
 
 /// A way into a sandbox, for the supervisor alone. It keeps nothing of it alive.
@@ -35,12 +35,12 @@ impl Door {
         self.holder_pid
     }
 
-    /// Whether its holder has ended, and so the sandbox.
+    /// True if its holder has ended, and so the sandbox.
     pub fn has_ended(&self) -> bool {
         pidfd::wait_end(self.holder(), Duration::ZERO).unwrap_or(true)
     }
 
-    /// Whether its holder has ended or is about to: a process that is killed leaves its namespaces a
+    /// True if its holder has ended or is about to: a process that is killed leaves its namespaces a
     /// moment before that is told. Blocks for that moment.
     pub fn is_ending(&self) -> bool {
         pidfd::wait_end(self.holder(), MOMENT).unwrap_or(true)

@@ -11,12 +11,12 @@ use crate::network::NatError;
 /// Why a sandbox could not be made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// Its control group.
+    /// A control group.
     #[error("making the control group of sandbox {name}: {source}")]
     Group {
         /// The sandbox.
         name: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// `open_tree(2)` of a folder or file that it is to see.
@@ -26,7 +26,7 @@ pub enum SandboxError {
         name: String,
         /// The folder or file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// A step of making it or of starting a program in it.
@@ -34,7 +34,7 @@ pub enum SandboxError {
     Failed {
         /// The sandbox.
         name: String,
-        /// Why.
+        /// The cause.
         source: Failure,
     },
     /// The hand ended and said nothing.
@@ -74,7 +74,7 @@ pub enum SandboxError {
     /// A holder's reports.
     #[error("following the reports of a sandbox: {0}")]
     Follow(#[source] io::Error),
-    /// Its network.
+    /// The sandbox's network.
     #[error(transparent)]
     Nat(#[from] NatError),
     /// The file that tells a sandbox the resolver of the network of functions.
@@ -99,7 +99,7 @@ pub enum EndError {
     Kill {
         /// The sandbox.
         name: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// poll(2) of the holder's pidfd.
@@ -107,15 +107,15 @@ pub enum EndError {
     Wait {
         /// The sandbox.
         name: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Its processes go on.
+    /// The processes go on.
     #[error("the processes of sandbox {name} have not ended within {patience:?} of being killed")]
     Late {
         /// The sandbox.
         name: String,
-        /// Their time.
+        /// Time that they had.
         patience: Duration,
     },
     /// rmdir(2) of its control group.
@@ -123,7 +123,7 @@ pub enum EndError {
     Group {
         /// The sandbox.
         name: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }

@@ -1,6 +1,6 @@
-//! How processes ended, as whoever reaped them reports it.
+//! Ends of processes, as the process that reaped them reports them.
 //!
-//! A report names a process by its number, and numbers are used again: where the kernel has 32,768 of them, within
+//! A report names a process by its number, and numbers are used again: if the kernel has 32,768 of them, within
 //! minutes. So the end of a process is looked for among the reports that came after it was started.
 
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::order::Exit;
 
-/// How many ends are remembered that nobody has asked for yet.
+/// Number of ends that are remembered and that nobody has asked for yet.
 const REMEMBERED: usize = 1024;
 
 /// The ends that one reaper has reported.
@@ -27,7 +27,7 @@ pub struct Exits {
 struct Seen {
     /// Count of all reports.
     reports: u64,
-    /// Those that nobody has asked for yet, each with the count of those before it.
+    /// Reports that nobody has asked for yet, each with the count of those before it.
     left: VecDeque<(u64, Exit)>,
 }
 
@@ -53,7 +53,7 @@ impl Exits {
         }
     }
 
-    /// The same on a thread of its own.
+    /// Blocking variant of [`Self::follow`], for a thread of its own.
     pub fn follow_blocking(&self, mut reports: impl Read) {
         let mut bytes = [0; Exit::BYTES];
         while reports.read_exact(&mut bytes).is_ok() {
@@ -96,7 +96,7 @@ impl Exits {
 }
 
 impl End {
-    /// How the process ended; waits at most `patience` for the report.
+    /// End of the process; waits at most `patience` for the report.
     pub async fn heard(&self, patience: Duration) -> Option<Exit> {
         let search = async {
             loop {

@@ -17,8 +17,8 @@ use super::order::Standing;
 use super::users::User;
 use crate::machine::cgroups::Group;
 
-/// How long the end of a sandbox is waited for. The kernel ends all processes in it first, which
-/// takes longest where they have much memory to give back.
+/// Time that the end of a sandbox is waited for. The kernel ends all processes in it first, which
+/// takes longest if they have much memory to give back.
 const END_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A sandbox: a holder and whatever runs beside it.
@@ -38,12 +38,12 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Its number, counted from the supervisor's start.
+    /// Number of the sandbox, counted from the supervisor's start.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Its control group.
+    /// Control group of the sandbox.
     pub fn group(&self) -> &Group {
         &self.group
     }
@@ -58,12 +58,12 @@ impl Sandbox {
         self.door.clone()
     }
 
-    /// With whom it shares what it sees of the system, and whose kind of network it has.
+    /// Sandboxes with which it shares what it sees of the system, and the kind of network that they have.
     pub fn commons(&self) -> &Commons {
         &self.commons
     }
 
-    /// Whether it has a network namespace of its own.
+    /// True if it has a network namespace of its own.
     pub fn own_network(&self) -> bool {
         self.commons.own_network()
     }
@@ -73,7 +73,7 @@ impl Sandbox {
         User::INSIDE
     }
 
-    /// What its holder has reaped: the ends of processes forked from here into other sandboxes.
+    /// Ends that its holder has reported: of processes forked from here into other sandboxes.
     pub fn exits(&self) -> &Arc<Exits> {
         &self.exits
     }
@@ -121,7 +121,7 @@ impl Drop for Sandbox {
     }
 }
 
-/// What is left of a sandbox that nobody uses any more.
+/// Remains of a sandbox that nobody uses any more.
 #[derive(Debug)]
 pub struct Remains {
     pub id: u64,

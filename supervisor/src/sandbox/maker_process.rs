@@ -1,4 +1,4 @@
-//! Orders to the process that makes sandboxes, the maker: it is started, and started anew where it dies.
+//! Orders to the process that makes sandboxes, the maker: it is started, and started anew if it dies.
 //!
 //! Sandboxes outlive it, and so does what it has started in them: of that, only the ends are reported by
 //! nobody any more.
@@ -25,11 +25,11 @@ use super::order::{Answer, Order};
 use crate::machine::cgroups::Instance;
 use crate::sync::{Mutex, lock};
 
-/// How long the maker may take to answer: longer than it gives whoever carries an order out.
+/// Time that the maker may take to answer: longer than it gives a hand.
 const ANSWER_PATIENCE: Duration = maker::PATIENCE.saturating_add(Duration::from_secs(5));
 /// Longest answer of the maker, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
-/// How long after one maker the next is started, so that one that ends at once does not take all time.
+/// Pause between two starts of a maker, so that one that ends at once does not take all time.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the maker could not be started.
@@ -49,7 +49,7 @@ pub enum StartMakerError {
     Spawn {
         /// The program.
         binary: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The maker ended before it took orders.
@@ -63,7 +63,7 @@ pub enum StartMakerError {
     Thread(#[source] io::Error),
 }
 
-/// The maker, whichever process that is.
+/// The maker of this instance: the process that runs now, and the next if that dies.
 #[derive(Debug)]
 pub struct Maker {
     binary: PathBuf,
@@ -110,12 +110,12 @@ impl Maker {
         Ok(maker)
     }
 
-    /// What it has reaped: the ends of programs that it has started.
+    /// Ends of the programs that it has started.
     pub fn exits(&self) -> &Arc<Exits> {
         &self.exits
     }
 
-    /// Has it carry out an order for the sandbox `name`; what it answers, a process, and what comes with that.
+    /// Has it carry out an order for the sandbox `name`; the answer, a process, and a second descriptor if there is one.
     /// Blocks.
     pub fn carry_out(
         &self,
@@ -198,7 +198,7 @@ impl Maker {
     }
 
     /// Takes no orders any more, after those that are being carried out. Blocks. What is returned ends
-    /// it; nothing where it has stopped already.
+    /// it; nothing if it has stopped already.
     pub fn stop(&self) -> Option<Stopped> {
         let running = self.running.write().unwrap_or_else(PoisonError::into_inner).take()?;
         let heirs = std::mem::take(&mut *lock(&self.heirs));

@@ -1,4 +1,4 @@
-//! What the supervisor asks of the process that makes sandboxes, as plain data.
+//! Orders of the supervisor to the process that makes sandboxes, and the answers, as plain data.
 //!
 //! Each order has a socket of its own, which the maker is sent first, and on which the answer comes.
 //! An order travels as JSON, its descriptors beside it in the order of the fields that name them.
@@ -25,7 +25,7 @@ pub enum Order {
     Refresh,
 }
 
-/// Whose code runs in a sandbox.
+/// Owner of the code that runs in a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     /// A function's.
@@ -37,7 +37,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// In a word.
+    /// The standing in a word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Function => "function",
@@ -49,21 +49,21 @@ impl Standing {
 
 /// An empty sandbox: namespaces, a root, and a holder as pid 1.
 ///
-/// Descriptors: the mount namespace of its commons, holder's report socket, `cgroup.procs` of each hierarchy, the parent's pidfd where
-/// there is one, one detached mount for each of `mounts`.
+/// Descriptors: the mount namespace of its commons, the holder's report socket, `cgroup.procs` of each hierarchy, the
+/// parent's pidfd if there is a parent, one detached mount for each of `mounts`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxOrder {
     /// Host name inside.
     pub hostname: String,
     /// Host names in the sandboxes around it: what was imported there may have remembered them.
     pub hostnames_around: Vec<String>,
-    /// How many descriptors are `cgroup.procs`.
+    /// Number of descriptors that are `cgroup.procs`.
     pub memberships: usize,
     /// With whom it shares what it sees of the system, and whose kind of network it has.
     pub commons: Commons,
-    /// Whether others are made inside of it.
+    /// True if others are made inside of it.
     pub is_zygote: bool,
-    /// Whether it is inside of a zygote's.
+    /// True if it is inside of a zygote's.
     pub is_inside: bool,
     /// The user that it is made as, in the zygote's sandbox or on the host. It owns the sandbox's namespaces, and
     /// what of the kernel's is counted by user is counted for it.
@@ -72,7 +72,7 @@ pub struct SandboxOrder {
     pub users: Vec<(u32, u32, u32)>,
     /// Number of the mounts that others see at the same places, which come first.
     pub shared: usize,
-    /// Where the detached mounts go.
+    /// Places of the detached mounts.
     pub mounts: Vec<PathBuf>,
     /// Size limit of `/tmp`, in bytes.
     pub tmp_bytes: u64,
@@ -84,11 +84,11 @@ pub struct SandboxOrder {
 /// that follow them from 3 on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessOrder {
-    /// How many descriptors are `cgroup.procs`.
+    /// Number of descriptors that are `cgroup.procs`.
     pub memberships: usize,
-    /// Whose code it runs.
+    /// Owner of the code that it runs.
     pub standing: Standing,
-    /// Whether the sandbox has a network namespace of its own.
+    /// True if the sandbox has a network namespace of its own.
     pub own_network: bool,
     /// User and group inside.
     pub user: u32,
@@ -121,12 +121,12 @@ pub enum Answer {
     Failed(Failure),
 }
 
-/// A process has ended: what a holder or the maker reports of what it reaped.
+/// The end of a process, as a holder or the maker reports it after reaping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit {
-    /// Its number, in the reporter's pid namespace.
+    /// Number of the process, in the reporter's pid namespace.
     pub pid: i32,
-    /// Its wait status, as from waitpid(2).
+    /// Wait status, as from waitpid(2).
     pub status: i32,
 }
 
@@ -151,7 +151,7 @@ impl Exit {
         }
     }
 
-    /// Whether it was killed by a signal that it cannot have handled.
+    /// True if it was killed by a signal that it cannot have handled.
     pub fn is_kill(self) -> bool {
         self.status & 0x7f == nix::sys::signal::Signal::SIGKILL as i32
     }

@@ -32,15 +32,15 @@ use crate::machine::cgroups::{Group, Instance, Limits};
 use crate::network::Nat;
 use crate::sync::{Mutex, lock};
 
-/// What a sandbox is to be.
+/// Plan of a sandbox.
 #[derive(Debug)]
 pub struct Plan {
-    /// Whose code runs in it.
+    /// Owner of the code that runs in it.
     pub standing: Standing,
-    /// What it may use.
+    /// Limits of what it may use.
     pub limits: Limits,
-    /// With whom it shares what it sees of the system, and whose kind of network it has: one of its own has a
-    /// loopback interface alone.
+    /// Sandboxes with which it shares what it sees of the system, and the kind of network that they have: a network of
+    /// its own has a loopback interface alone.
     pub commons: Commons,
     /// Folders of the host's that others see at the same places, of their commons or another: it sees them as it
     /// sees the system's.
@@ -53,7 +53,7 @@ pub struct Plan {
     pub keeps: Option<Arc<tempfile::TempDir>>,
 }
 
-/// What a sandbox is to be, and who it is to be for.
+/// A plan, with the name and the user that were chosen for it.
 struct Wanted<'a> {
     name: &'a str,
     standing: Standing,
@@ -100,20 +100,20 @@ pub struct Program<'a> {
     pub variables: Vec<(String, String)>,
     /// Working directory inside.
     pub directory: PathBuf,
-    /// Its descriptors, from 0 on: at least three.
+    /// Descriptors of the program, from 0 on: at least three.
     pub descriptors: Vec<BorrowedFd<'a>>,
 }
 
 /// A process that was started in a sandbox.
 #[derive(Debug)]
 pub struct Process {
-    /// Its number on the host.
+    /// Number of the process on the host.
     pub pid: i32,
-    /// Itself.
+    /// Descriptor of the process.
     pub pidfd: OwnedFd,
-    /// Its end.
+    /// End of the process.
     pub end: End,
-    /// Where a zygote asks whether it may enter a sandbox.
+    /// Socket on which a zygote asks whether it may enter a sandbox.
     pub listener: Option<Listener>,
 }
 
@@ -291,7 +291,7 @@ impl Sandboxes {
         Ok(())
     }
 
-    /// What a sandbox with an address sees at `/etc/resolv.conf`. Blocks.
+    /// Mount for `/etc/resolv.conf` of a sandbox with an address. Blocks.
     pub fn resolv_conf(&self) -> Result<Mounted, SandboxError> {
         let path = self.nat.resolv_conf()?;
         let taken = mount::take(path, Access::ReadOnly);
@@ -303,12 +303,12 @@ impl Sandboxes {
         self.stages.all()
     }
 
-    /// What the groups around all sandboxes say of their memory.
+    /// Readings of memory of the groups around all sandboxes.
     pub fn readings(&self) -> Vec<Reading> {
         self.groups.readings()
     }
 
-    /// The file that tells of stalls in sandboxes, where the kernel has one.
+    /// The file that tells of stalls in sandboxes, if the kernel has one.
     pub fn stalls(&self) -> Option<PathBuf> {
         self.groups.stalls()
     }
@@ -368,5 +368,27 @@ impl Drop for Sandboxes {
         if let Err(error) = self.stop() {
             tracing::error!(%error, "ending what sandboxes are left");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_has_what_was_planned() {
+        let (commons, user) = (Commons::of_installers(), User::Installer);
+        let wanted = Wanted {
+            name: "s7",
+            standing: Standing::Installer,
+            commons: &commons,
+            tmp_bytes: 5,
+            user: &user,
+        };
+        let order = wanted.order(None, 2, 1, vec!["/usr/local".into(), "/function".into()]);
+        assert_eq!((order.hostname.as_str(), order.memberships, order.shared), ("s7", 2, 1));
+        assert_eq!((order.is_zygote, order.is_inside, order.tmp_bytes), (false, false, 5));
+        assert_eq!((order.owner, order.users), (host_user(user.offset()), user.map(&[])));
+        assert_eq!(order.mounts, [PathBuf::from("/usr/local"), "/function".into()]);
     }
 }

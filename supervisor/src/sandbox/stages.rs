@@ -8,7 +8,7 @@ pub use pipsqueak::wire::SandboxChange as Stage;
 
 use super::order::Standing;
 
-/// Which they are, by number.
+/// Sandboxes that are on their way, by number.
 #[derive(Debug, Default)]
 pub struct Stages {
     noted: Mutex<BTreeMap<u64, (Standing, Stage)>>,

@@ -8,9 +8,9 @@ use super::error::EndError;
 use super::handle::{Remains, await_end, kill};
 use super::stages::{Noted, Stage, Stages};
 
-/// How long the end of a sandbox is waited for before the next is taken down.
+/// Time that the end of a sandbox is waited for before the next is taken down.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long after an attempt that failed the next one is made.
+/// Pause after an attempt that failed.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// A sandbox that is being taken down, and shown as such.

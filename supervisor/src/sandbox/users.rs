@@ -8,13 +8,13 @@ use pipsqueak_kernel::privilege;
 /// First of the host's user numbers for sandboxes: above those that distributions give to people,
 /// containers (subuid) and systemd, below 2^31.
 const FIRST: u32 = 1_879_048_192;
-/// How many there are. A zygote's user namespace has them all, so that it can give one to each
+/// Number of them. A zygote's user namespace has them all, so that it can give one to each
 /// sandbox forked from it.
 pub const COUNT: u32 = 65_536;
 /// The user that installs packages and owns the download cache, as an offset.
 pub const INSTALLER: u32 = 1;
-/// What the user of a sandbox is called inside, a zygote's as well: what its imports have found out and
-/// named by it is then its children's.
+/// Number of a sandbox's user inside, a zygote's as well: what imports have found out and named by it is then
+/// right for the zygote's children.
 const INSIDE: u32 = privilege::INSIDE;
 /// First offset that sandboxes are given: nobody else is called that.
 const FIRST_GIVEN: u32 = INSIDE + 1;
@@ -54,7 +54,7 @@ impl Drop for Taken {
     }
 }
 
-/// Who code in a sandbox runs as, and which users the sandbox knows.
+/// User of the code in a sandbox, and the users that the sandbox knows.
 #[derive(Debug, Clone)]
 pub enum User {
     /// One user, at an offset of its own.
@@ -66,7 +66,7 @@ pub enum User {
 }
 
 impl User {
-    /// Its offset.
+    /// Offset of the user.
     pub fn offset(&self) -> u32 {
         match self {
             Self::One(taken) | Self::Range(taken) => taken.offset,
@@ -74,7 +74,7 @@ impl User {
         }
     }
 
-    /// Its number inside the sandbox.
+    /// Number of the user inside the sandbox.
     pub const INSIDE: u32 = INSIDE;
 
     /// The lines of the user map (inside, outside, count). `around` are the offsets of the zygotes in whose

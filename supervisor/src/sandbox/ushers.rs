@@ -1,8 +1,8 @@
-//! Whether a process of a zygote may enter a child's sandbox: the supervisor is asked, and looks at it from outside.
+//! Decisions whether a zygote's process may enter a child's sandbox: the supervisor is asked, and looks from outside.
 //!
-//! Who enters has all capabilities over the sandbox for a moment, and the memory of a zygote, which package code
-//! has written. So it must be an *usher* (`kernel/relocate`) that was ordered, and that can do nothing in that
-//! moment but what `kernel/passage` has it do. What is looked at, and why:
+//! A process that enters has all capabilities over the sandbox for a moment, and the memory of a zygote, which package
+//! code has written. So it must be an *usher* (`kernel/relocate`) that was ordered, and that can do nothing in that
+//! moment but what `kernel/passage` has it do. The supervisor looks at this, for these reasons:
 //!
 //! - The zygote's supervisor-given order is for the sandbox whose holder the usher names, once: a descriptor that
 //!   package code has kept, or made of a process that it sees, leads nowhere.
@@ -13,7 +13,7 @@
 //!   shares its memory can change that afterwards, because the page is sealed. Where the kernel cannot seal, it is
 //!   a process with memory of its own, and nothing else runs in the zygote's sandbox that could share that.
 //!
-//! It is put into the sandbox's control groups meanwhile, so a zygote has no way to leave its own.
+//! The supervisor puts it into the sandbox's control groups meanwhile, so a zygote has no way to leave its own.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, IoSliceMut, Write};
@@ -33,8 +33,8 @@ use crate::sync::{Mutex, lock};
 
 /// All signals but those that nobody can block.
 const ALL_SIGNALS: u64 = !(1 << (nix::libc::SIGKILL - 1) | 1 << (nix::libc::SIGSTOP - 1));
-/// How long the next question waits after one that was refused: asking in vain is to cost who does it more than
-/// the supervisor.
+/// Time that the next question waits after one that was refused: asking in vain is to cost the asker more than the
+/// supervisor.
 const AFTER_REFUSAL: Duration = Duration::from_millis(10);
 /// Refusals of one zygote's processes that are in the log.
 const LOGGED: usize = 3;
@@ -45,18 +45,42 @@ enum Refusal {
     /// Nobody has ordered it.
     #[error("nothing was ordered of it")]
     Unordered,
-    /// A line of its status.
-    #[error("it has {0}")]
-    Unlike(String),
-    /// Where it asks from.
+    /// The process has other threads, or is another process's thread.
+    #[error("it has {0} threads")]
+    Threads(u32),
+    /// The mask of signals that the process does not block.
+    #[error("it has signals that are not blocked: {0:x}")]
+    Signals(u64),
+    /// The instruction that it asks from is not our page's.
     #[error("it does not ask from our page: {0}")]
     Elsewhere(&'static str),
-    /// Who could change what it does next.
+    /// Another process could change what it does next.
     #[error("its memory may be another process's too")]
     Shared,
-    /// Looking at it.
-    #[error("looking at {0}: {1}")]
-    Look(&'static str, #[source] io::Error),
+    /// read(2) of `/proc/PID/status`.
+    #[error("looking at its status: {0}")]
+    Status(#[source] io::Error),
+    /// A line of that is missing, or has no number.
+    #[error("its status has no number as {0}")]
+    Line(&'static str),
+    /// read(2) of `/proc/PID/fdinfo`.
+    #[error("looking at the sandbox that it names: {0}")]
+    Named(#[source] io::Error),
+    /// read(2) of `/proc/PID/smaps`.
+    #[error("looking at its mappings: {0}")]
+    Mappings(#[source] io::Error),
+    /// stat(2) of the file that its page is of.
+    #[error("looking at the file of the page that it asks from: {0}")]
+    File(#[source] io::Error),
+    /// `process_vm_readv(2)`.
+    #[error("reading the page that it asks from: {0}")]
+    Read(#[source] io::Error),
+    /// kcmp(2).
+    #[error("comparing its memory with the zygote's: {0}")]
+    Compare(#[source] io::Error),
+    /// The process has ended or was interrupted, and its number may be another's.
+    #[error("it waits no longer")]
+    Gone,
     /// The sandbox's control groups.
     #[error("putting it into the sandbox's control groups: {0}")]
     Join(#[source] io::Error),
@@ -81,7 +105,7 @@ struct Orders {
     waiting: Vec<Ordered>,
 }
 
-/// What a zygote and all that descend from it may do next.
+/// Orders that a zygote and all that descend from it may carry out.
 #[derive(Debug, Clone)]
 pub struct Ushers(Arc<Mutex<Orders>>);
 
@@ -199,7 +223,7 @@ fn decide(
     }
     // The kernel looks at descriptors and memory of whoever has the number.
     if !listener.waits(question) {
-        return Err(Refusal::Look("who asks", io::ErrorKind::NotFound.into()));
+        return Err(Refusal::Gone);
     }
     let number = question.thread.to_string();
     ordered
@@ -209,7 +233,7 @@ fn decide(
         .map_err(Refusal::Join)
 }
 
-/// What is told of a process.
+/// The kernel's status of a process.
 struct Status {
     parent: i32,
     process: i32,
@@ -219,32 +243,28 @@ struct Status {
 
 impl Status {
     fn of(thread: i32) -> Result<Self, Refusal> {
-        let look = |error| Refusal::Look("its status", error);
-        let text = fs::read_to_string(format!("/proc/{thread}/status")).map_err(look)?;
-        let line = |name: &str| {
+        let text = fs::read_to_string(format!("/proc/{thread}/status")).map_err(Refusal::Status)?;
+        let line = |name: &'static str| {
             let mut found = text.lines().filter_map(|line| line.strip_prefix(name));
-            found.next().map(str::trim).ok_or_else(|| look(io::ErrorKind::InvalidData.into()))
+            found.next().map(str::trim).ok_or(Refusal::Line(name))
         };
-        let number = |text: &str| text.parse().map_err(|error| look(io::Error::other(error)));
+        let number = |name| line(name)?.parse::<i32>().map_err(|_| Refusal::Line(name));
+        let blocked = "SigBlk:";
         Ok(Self {
-            parent: number(line("PPid:")?)?,
-            process: number(line("Tgid:")?)?,
-            threads: number(line("Threads:")?)?.cast_unsigned(),
-            blocked: u64::from_str_radix(line("SigBlk:")?, 16)
-                .map_err(|error| look(io::Error::other(error)))?,
+            parent: number("PPid:")?,
+            process: number("Tgid:")?,
+            threads: number("Threads:")?.cast_unsigned(),
+            blocked: u64::from_str_radix(line(blocked)?, 16).map_err(|_| Refusal::Line(blocked))?,
         })
     }
 
-    /// Whether nothing but what it does next can happen in it.
+    /// Checks that nothing can happen in it but what it does next.
     fn is_alone(&self, thread: i32) -> Result<(), Refusal> {
         if self.process != thread || self.threads != 1 {
-            return Err(Refusal::Unlike(format!("{} threads", self.threads)));
+            return Err(Refusal::Threads(self.threads));
         }
         if self.blocked != ALL_SIGNALS {
-            return Err(Refusal::Unlike(format!(
-                "signals that are not blocked: {:x}",
-                !self.blocked
-            )));
+            return Err(Refusal::Signals(!self.blocked));
         }
         Ok(())
     }
@@ -252,13 +272,13 @@ impl Status {
 
 /// The process that a descriptor of another process is of.
 fn holder(thread: i32, descriptor: u64) -> Result<i32, Refusal> {
-    let look = |error| Refusal::Look("the sandbox that it names", error);
-    let text = fs::read_to_string(format!("/proc/{thread}/fdinfo/{descriptor}")).map_err(look)?;
+    let path = format!("/proc/{thread}/fdinfo/{descriptor}");
+    let text = fs::read_to_string(path).map_err(Refusal::Named)?;
     let number = text.lines().find_map(|line| line.strip_prefix("Pid:"));
     number.and_then(|number| number.trim().parse().ok()).ok_or(Refusal::Unordered)
 }
 
-/// What is mapped where a process asks.
+/// The mapping that has the instruction from which a process asks.
 struct Page {
     start: u64,
     end: u64,
@@ -271,13 +291,13 @@ struct Page {
 impl Page {
     /// Reads the list of what is mapped up to there: ours is the first.
     fn at(question: &Question) -> Result<Self, Refusal> {
-        let look = |error| Refusal::Look("what it has mapped", error);
-        let file = fs::File::open(format!("/proc/{}/smaps", question.thread)).map_err(look)?;
+        let path = format!("/proc/{}/smaps", question.thread);
+        let file = fs::File::open(path).map_err(Refusal::Mappings)?;
         // As little as one mapping takes, because the kernel makes it while it is read.
         let lines = BufReader::with_capacity(512, file).lines();
         let mut found: Option<Self> = None;
         for line in lines {
-            let line = line.map_err(look)?;
+            let line = line.map_err(Refusal::Mappings)?;
             let mut words = line.split_ascii_whitespace();
             let (Some(first), second) = (words.next(), words.next().unwrap_or_default()) else {
                 continue;
@@ -302,7 +322,6 @@ impl Page {
     }
 
     fn is_ours(&self, question: &Question, library: (u64, u64)) -> Result<(), Refusal> {
-        let look = |error| Refusal::Look("the page that it asks from", error);
         let thread = question.thread;
         if question.instruction != self.start + passage::asked() as u64 {
             return Err(Refusal::Elsewhere("another instruction"));
@@ -311,16 +330,17 @@ impl Page {
             return Err(Refusal::Elsewhere("it may have been written to"));
         }
         let name = format!("/proc/{thread}/map_files/{:x}-{:x}", self.start, self.end);
-        let file = fs::metadata(name).map_err(look)?;
+        let file = fs::metadata(name).map_err(Refusal::File)?;
         if (file.dev(), file.ino()) != library {
             return Err(Refusal::Elsewhere("another file"));
         }
         let mut text = vec![0; passage::text().len()];
-        let base = usize::try_from(self.start).map_err(|error| look(io::Error::other(error)))?;
+        let base =
+            usize::try_from(self.start).map_err(|error| Refusal::Read(io::Error::other(error)))?;
         let remote = [RemoteIoVec { base, len: text.len() }];
         let process = Pid::from_raw(thread);
         let read = process_vm_readv(process, &mut [IoSliceMut::new(&mut text)], &remote);
-        read.map_err(|error| look(error.into()))?;
+        read.map_err(|error| Refusal::Read(error.into()))?;
         if text != passage::text() {
             return Err(Refusal::Elsewhere("other code"));
         }
@@ -334,12 +354,13 @@ fn range(word: &str) -> Option<(u64, u64)> {
 }
 
 impl Ordered {
-    /// Whether an usher has memory of its own, and nothing else runs in the zygote's sandbox that could have it too.
+    /// Checks that an usher has memory of its own, and that nothing else runs in the zygote's sandbox that could have
+    /// that memory too.
     fn is_alone_with(&self, usher: i32) -> Result<(), Refusal> {
         let known = [self.around.door.holder_pid, self.zygote, usher];
         let is_known = |pid: &u32| known.contains(&pid.cast_signed());
         let shares = pidfd::share_memory(Pid::from_raw(self.zygote), Pid::from_raw(usher))
-            .map_err(|error| Refusal::Look("whose memory it has", error))?;
+            .map_err(Refusal::Compare)?;
         if shares || !self.around.group.processes().iter().all(is_known) {
             return Err(Refusal::Shared);
         }

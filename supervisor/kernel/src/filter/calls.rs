@@ -1,7 +1,7 @@
-//! Which system calls sandboxes may make, as data.
+//! System calls that are refused, and why, as data.
 //!
-//! Every call that is known here is in one of three lists: [`ALLOWED`], [`REFUSED`] with the reason,
-//! or [`GUARDED`], which is allowed but for some arguments. What is in none is answered with ENOSYS,
+//! Every call that is known here is in one of three lists: [`ALLOWED`](super::allowed::ALLOWED),
+//! [`REFUSED`] with the reason, or [`GUARDED`], which is allowed but for some arguments. What is in none is answered with ENOSYS,
 //! so that libraries do what they do on a kernel that lacks it: calls that nothing needs any more,
 //! calls that are newer than this list, and `clone3`, whose flags are behind a pointer that a filter
 //! cannot follow (glibc then takes `clone`). `rseq` is one of these: it has the kernel go on elsewhere than where a
@@ -14,40 +14,40 @@ use libc::c_long;
 /// A group of calls that are refused for one reason.
 #[derive(Debug)]
 pub struct Refusal {
-    /// Why.
+    /// The cause.
     pub reason: &'static str,
-    /// Their numbers.
+    /// Numbers of the calls.
     pub calls: &'static [c_long],
 }
 
 /// A call that is refused with some arguments only.
 #[derive(Debug)]
 pub struct Guard {
-    /// What is refused, and why.
+    /// The refused thing, and the reason.
     pub reason: &'static str,
-    /// Its number.
+    /// Number of the call.
     pub call: c_long,
-    /// It is refused where all tests of any of these hold.
+    /// Lists of tests: the call is refused if all tests of any list hold.
     pub refused: &'static [&'static [Test]],
 }
 
 /// A test of one argument, of which the kernel takes the lower 32 bits.
 #[derive(Debug, Clone, Copy)]
 pub struct Test {
-    /// Which argument, from 0 on.
+    /// Number of the argument, from 0 on.
     pub argument: u8,
-    /// What is asked of it.
+    /// Question that is asked of it.
     pub is: Is,
 }
 
-/// What a [`Test`] asks.
+/// Question of a [`Test`].
 #[derive(Debug, Clone, Copy)]
 pub enum Is {
-    /// Whether it is this.
+    /// True if it is this.
     Equal(u32),
-    /// Whether it is anything else.
+    /// True if it is anything else.
     Other(u32),
-    /// Whether its bits of a mask are these: mask, bits.
+    /// True if its bits of a mask are these: mask, bits.
     Masked(u32, u32),
 }
 
@@ -258,7 +258,7 @@ pub const GUARDED: &[Guard] = &[
 pub const JOINING: Refusal =
     Refusal { reason: "there is nothing to join but what one is in", calls: &[libc::SYS_setns] };
 
-/// The same for a zygote, of which the children join the sandboxes that are made for them, by the
+/// The guard of that call for a zygote, of which the children join the sandboxes that are made for them, by the
 /// namespaces in [`crate::privilege::NAMESPACES`], with or without the network's.
 pub const JOINING_SANDBOXES: Guard = Guard {
     reason: "anything but joining all namespaces of a sandbox at once",
@@ -279,20 +279,10 @@ const FILE_KIND: i32 = libc::S_IFMT.cast_signed();
 const CHARACTER: i32 = libc::S_IFCHR.cast_signed();
 const BLOCK: i32 = libc::S_IFBLK.cast_signed();
 
-// Calls that the libc crate does not name yet, numbered alike on all architectures.
-const MAP_SHADOW_STACK: c_long = 453;
-const FUTEX_WAKE: c_long = 454;
-const FUTEX_WAIT: c_long = 455;
-const FUTEX_REQUEUE: c_long = 456;
-const SETXATTRAT: c_long = 463;
-const GETXATTRAT: c_long = 464;
-const LISTXATTRAT: c_long = 465;
-const REMOVEXATTRAT: c_long = 466;
+/// A call that the libc crate does not name yet, numbered alike on all architectures.
 const OPEN_TREE_ATTR: c_long = 467;
-const FCHMODAT2: c_long = 452;
-const MSEAL: c_long = 462;
 
-/// What else a zygote may not: be the user that owns its children's sandboxes, by another call than
+/// Calls by which a zygote may not become the user that owns its children's sandboxes: all others than
 /// [`OWNING`].
 pub const OWNED: &[Guard] = &[
     Guard {
@@ -326,316 +316,3 @@ pub const OWNING: Guard = Guard {
 
 const OWNER_AS_FIRST: Test = equal(0, crate::passage::OWNER.cast_signed());
 const OWNER_AS_SECOND: Test = equal(1, crate::passage::OWNER.cast_signed());
-
-/// Calls that are allowed, by what they are about.
-pub const ALLOWED: &[&[c_long]] = &[
-    // Files.
-    &[
-        libc::SYS_read,
-        libc::SYS_write,
-        libc::SYS_readv,
-        libc::SYS_writev,
-        libc::SYS_pread64,
-        libc::SYS_pwrite64,
-        libc::SYS_preadv,
-        libc::SYS_pwritev,
-        libc::SYS_preadv2,
-        libc::SYS_pwritev2,
-        libc::SYS_lseek,
-        libc::SYS_openat,
-        libc::SYS_openat2,
-        libc::SYS_close,
-        libc::SYS_close_range,
-        libc::SYS_dup,
-        libc::SYS_dup3,
-        libc::SYS_fcntl,
-        libc::SYS_flock,
-        libc::SYS_fstat,
-        libc::SYS_newfstatat,
-        libc::SYS_statx,
-        libc::SYS_statfs,
-        libc::SYS_fstatfs,
-        libc::SYS_getdents64,
-        libc::SYS_getcwd,
-        libc::SYS_chdir,
-        libc::SYS_fchdir,
-        libc::SYS_mkdirat,
-        libc::SYS_unlinkat,
-        libc::SYS_linkat,
-        libc::SYS_symlinkat,
-        libc::SYS_readlinkat,
-        libc::SYS_renameat2,
-        libc::SYS_faccessat,
-        libc::SYS_faccessat2,
-        libc::SYS_fchmod,
-        libc::SYS_fchmodat,
-        FCHMODAT2,
-        libc::SYS_fchown,
-        libc::SYS_fchownat,
-        libc::SYS_umask,
-        libc::SYS_utimensat,
-        libc::SYS_truncate,
-        libc::SYS_ftruncate,
-        libc::SYS_fallocate,
-        libc::SYS_fadvise64,
-        libc::SYS_readahead,
-        libc::SYS_fsync,
-        libc::SYS_fdatasync,
-        libc::SYS_sync,
-        libc::SYS_syncfs,
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_sync_file_range,
-        libc::SYS_copy_file_range,
-        libc::SYS_sendfile,
-        libc::SYS_splice,
-        libc::SYS_tee,
-        libc::SYS_getxattr,
-        libc::SYS_lgetxattr,
-        libc::SYS_fgetxattr,
-        libc::SYS_listxattr,
-        libc::SYS_llistxattr,
-        libc::SYS_flistxattr,
-        libc::SYS_setxattr,
-        libc::SYS_lsetxattr,
-        libc::SYS_fsetxattr,
-        libc::SYS_removexattr,
-        libc::SYS_lremovexattr,
-        libc::SYS_fremovexattr,
-        GETXATTRAT,
-        LISTXATTRAT,
-        SETXATTRAT,
-        REMOVEXATTRAT,
-        libc::SYS_inotify_init1,
-        libc::SYS_inotify_add_watch,
-        libc::SYS_inotify_rm_watch,
-    ],
-    // The same by their old names.
-    #[cfg(target_arch = "x86_64")]
-    &[
-        libc::SYS_open,
-        libc::SYS_creat,
-        libc::SYS_stat,
-        libc::SYS_lstat,
-        libc::SYS_access,
-        libc::SYS_getdents,
-        libc::SYS_mkdir,
-        libc::SYS_rmdir,
-        libc::SYS_unlink,
-        libc::SYS_link,
-        libc::SYS_symlink,
-        libc::SYS_readlink,
-        libc::SYS_rename,
-        libc::SYS_renameat,
-        libc::SYS_chmod,
-        libc::SYS_chown,
-        libc::SYS_lchown,
-        libc::SYS_utime,
-        libc::SYS_utimes,
-        libc::SYS_futimesat,
-        libc::SYS_dup2,
-        libc::SYS_inotify_init,
-    ],
-    // Waiting, pipes, and what is told by descriptors.
-    &[
-        libc::SYS_pipe2,
-        libc::SYS_ppoll,
-        libc::SYS_pselect6,
-        libc::SYS_epoll_create1,
-        libc::SYS_epoll_ctl,
-        libc::SYS_epoll_pwait,
-        libc::SYS_epoll_pwait2,
-        libc::SYS_eventfd2,
-        libc::SYS_signalfd4,
-        libc::SYS_timerfd_create,
-        libc::SYS_timerfd_settime,
-        libc::SYS_timerfd_gettime,
-        libc::SYS_memfd_create,
-    ],
-    #[cfg(target_arch = "x86_64")]
-    &[
-        libc::SYS_pipe,
-        libc::SYS_poll,
-        libc::SYS_select,
-        libc::SYS_epoll_create,
-        libc::SYS_epoll_wait,
-        libc::SYS_eventfd,
-        libc::SYS_signalfd,
-    ],
-    // Sockets.
-    &[
-        libc::SYS_bind,
-        libc::SYS_listen,
-        libc::SYS_accept,
-        libc::SYS_accept4,
-        libc::SYS_connect,
-        libc::SYS_shutdown,
-        libc::SYS_getsockname,
-        libc::SYS_getpeername,
-        libc::SYS_getsockopt,
-        libc::SYS_sendto,
-        libc::SYS_sendmsg,
-        libc::SYS_sendmmsg,
-        libc::SYS_recvfrom,
-        libc::SYS_recvmsg,
-        libc::SYS_recvmmsg,
-    ],
-    // Memory.
-    &[
-        libc::SYS_brk,
-        libc::SYS_mmap,
-        libc::SYS_munmap,
-        libc::SYS_mremap,
-        libc::SYS_mprotect,
-        libc::SYS_madvise,
-        libc::SYS_mincore,
-        libc::SYS_msync,
-        libc::SYS_mlock,
-        libc::SYS_mlock2,
-        libc::SYS_mlockall,
-        libc::SYS_munlock,
-        libc::SYS_munlockall,
-        libc::SYS_remap_file_pages,
-        libc::SYS_get_mempolicy,
-        libc::SYS_pkey_alloc,
-        libc::SYS_pkey_free,
-        libc::SYS_pkey_mprotect,
-        libc::SYS_membarrier,
-        MAP_SHADOW_STACK,
-        MSEAL,
-    ],
-    // Processes and threads.
-    &[
-        libc::SYS_execve,
-        libc::SYS_execveat,
-        libc::SYS_exit,
-        libc::SYS_exit_group,
-        libc::SYS_wait4,
-        libc::SYS_waitid,
-        libc::SYS_getpid,
-        libc::SYS_getppid,
-        libc::SYS_gettid,
-        libc::SYS_getpgid,
-        libc::SYS_setpgid,
-        libc::SYS_getsid,
-        libc::SYS_setsid,
-        libc::SYS_set_tid_address,
-        libc::SYS_set_robust_list,
-        libc::SYS_get_robust_list,
-        libc::SYS_futex,
-        libc::SYS_futex_waitv,
-        FUTEX_WAKE,
-        FUTEX_WAIT,
-        FUTEX_REQUEUE,
-        libc::SYS_prctl,
-        libc::SYS_seccomp,
-        libc::SYS_landlock_create_ruleset,
-        libc::SYS_landlock_add_rule,
-        libc::SYS_landlock_restrict_self,
-        libc::SYS_uname,
-        libc::SYS_sysinfo,
-        libc::SYS_times,
-        libc::SYS_getrusage,
-        libc::SYS_prlimit64,
-        libc::SYS_getpriority,
-        libc::SYS_setpriority,
-        libc::SYS_ioprio_get,
-        libc::SYS_ioprio_set,
-        libc::SYS_getcpu,
-        libc::SYS_sched_yield,
-        libc::SYS_sched_getaffinity,
-        libc::SYS_sched_setaffinity,
-        libc::SYS_sched_getattr,
-        libc::SYS_sched_setattr,
-        libc::SYS_sched_getparam,
-        libc::SYS_sched_setparam,
-        libc::SYS_sched_getscheduler,
-        libc::SYS_sched_setscheduler,
-        libc::SYS_sched_get_priority_max,
-        libc::SYS_sched_get_priority_min,
-        libc::SYS_sched_rr_get_interval,
-        libc::SYS_getrandom,
-        libc::SYS_restart_syscall,
-    ],
-    #[cfg(target_arch = "x86_64")]
-    &[
-        libc::SYS_arch_prctl,
-        libc::SYS_fork,
-        libc::SYS_vfork,
-        libc::SYS_getpgrp,
-        libc::SYS_getrlimit,
-        libc::SYS_setrlimit,
-    ],
-    // Users, of whom a sandbox has two, and capabilities, of which it has none.
-    &[
-        libc::SYS_getuid,
-        libc::SYS_geteuid,
-        libc::SYS_getgid,
-        libc::SYS_getegid,
-        libc::SYS_getresuid,
-        libc::SYS_getresgid,
-        libc::SYS_getgroups,
-        libc::SYS_setuid,
-        libc::SYS_setgid,
-        libc::SYS_setreuid,
-        libc::SYS_setregid,
-        libc::SYS_setresuid,
-        libc::SYS_setresgid,
-        libc::SYS_setfsuid,
-        libc::SYS_setfsgid,
-        libc::SYS_setgroups,
-        libc::SYS_capget,
-        libc::SYS_capset,
-    ],
-    // Signals and time.
-    &[
-        libc::SYS_kill,
-        libc::SYS_tkill,
-        libc::SYS_tgkill,
-        libc::SYS_pidfd_open,
-        libc::SYS_pidfd_send_signal,
-        libc::SYS_rt_sigaction,
-        libc::SYS_rt_sigprocmask,
-        libc::SYS_rt_sigreturn,
-        libc::SYS_rt_sigpending,
-        libc::SYS_rt_sigsuspend,
-        libc::SYS_rt_sigtimedwait,
-        libc::SYS_rt_sigqueueinfo,
-        libc::SYS_rt_tgsigqueueinfo,
-        libc::SYS_sigaltstack,
-        libc::SYS_nanosleep,
-        libc::SYS_clock_nanosleep,
-        libc::SYS_clock_gettime,
-        libc::SYS_clock_getres,
-        libc::SYS_gettimeofday,
-        libc::SYS_getitimer,
-        libc::SYS_setitimer,
-        libc::SYS_timer_create,
-        libc::SYS_timer_settime,
-        libc::SYS_timer_gettime,
-        libc::SYS_timer_getoverrun,
-        libc::SYS_timer_delete,
-    ],
-    #[cfg(target_arch = "x86_64")]
-    &[libc::SYS_pause, libc::SYS_alarm, libc::SYS_time],
-    // What processes of the same sandbox share.
-    &[
-        libc::SYS_shmget,
-        libc::SYS_shmat,
-        libc::SYS_shmdt,
-        libc::SYS_shmctl,
-        libc::SYS_semget,
-        libc::SYS_semop,
-        libc::SYS_semtimedop,
-        libc::SYS_semctl,
-        libc::SYS_msgget,
-        libc::SYS_msgsnd,
-        libc::SYS_msgrcv,
-        libc::SYS_msgctl,
-        libc::SYS_mq_open,
-        libc::SYS_mq_unlink,
-        libc::SYS_mq_timedsend,
-        libc::SYS_mq_timedreceive,
-        libc::SYS_mq_notify,
-        libc::SYS_mq_getsetattr,
-    ],
-];

@@ -1,6 +1,6 @@
 //! The filter of system calls for code that is not ours.
 //!
-//! Which calls, and why, is data in [`calls`]. It becomes two programs, because one knows a single
+//! The calls, and the reasons, are data in [`allowed`] and [`calls`]. The data becomes two programs, because one knows a single
 //! answer besides "go on": the first lets through what is allowed and says ENOSYS to all else, the
 //! second says EPERM to what is refused. Of two answers with an error the kernel takes that of the
 //! program that was installed last. A call in another architecture's way (32-bit ones on `x86_64`)
@@ -9,6 +9,7 @@
 //! Filters cannot be taken off, and children have their parents'. So a zygote's children are born
 //! with its filter, and only put [`Filter::of_entered`] on top, which takes away what a zygote needs.
 
+pub mod allowed;
 pub mod calls;
 
 use std::collections::BTreeMap;
@@ -20,9 +21,8 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
 
-use calls::{
-    ALLOWED, GUARDED, Guard, Is, JOINING, JOINING_SANDBOXES, OWNED, OWNING, REFUSED, Test,
-};
+use allowed::ALLOWED;
+use calls::{GUARDED, Guard, Is, JOINING, JOINING_SANDBOXES, OWNED, OWNING, REFUSED, Test};
 
 use crate::listener::{self, Listener};
 
@@ -33,14 +33,14 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 pub struct Filter(Vec<BpfProgram>);
 
 impl Filter {
-    /// For functions, and for whatever installs and builds packages.
+    /// Compiles the filter for functions, and for jobs that install and build packages.
     pub fn of_function() -> io::Result<Self> {
         let mut refused = refused()?;
         refused.extend(JOINING.calls.iter().map(|call| (*call, Vec::new())));
         Ok(Self(vec![known()?, refusing(refused)?]))
     }
 
-    /// For a zygote's child that has entered its sandbox: makes a zygote's a function's.
+    /// Compiles the filter for a zygote's child that has entered its sandbox: with it, a zygote's filter is a function's.
     pub fn of_entered() -> io::Result<Self> {
         let mut refused: Rules = JOINING.calls.iter().map(|call| (*call, Vec::new())).collect();
         refused.extend([guarded(&OWNING)?]);
@@ -164,7 +164,7 @@ mod tests {
         assert!(!seen.contains(&libc::SYS_clone3));
     }
 
-    /// What `check` says in a process with the filter: 0 where all was well.
+    /// Answer of `check` in a process with the filter: 0 if all was well.
     fn under(filter: &Filter, check: impl FnOnce() -> i32) -> i32 {
         // SAFETY: the child makes system calls only, and ends.
         match unsafe { nix::unistd::fork() }.unwrap() {
@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    /// The errno of a call with these arguments, 0 where it is let through.
+    /// The errno of a call with these arguments, 0 if it is let through.
     fn errno(call: c_long, arguments: [i64; 3]) -> i32 {
         let [first, second, third] = arguments;
         // SAFETY: only calls that have no effect with these arguments are made.

@@ -90,7 +90,7 @@ fn act() -> impl Strategy<Value = Act> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
-    /// What is held is what is mounted, whatever comes in which order.
+    /// Views that are held are those that are mounted, whatever comes in which order.
     #[test]
     fn views_are_held_exactly_while_mounted(acts in prop::collection::vec(act(), 0..12)) {
         let folder = tempfile::tempdir().unwrap();

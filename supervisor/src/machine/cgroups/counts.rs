@@ -1,4 +1,4 @@
-//! What is counted of a group's memory, from files that are opened once: each pause asks for it, and an
+//! Counts of a group's memory, from files that are opened once: each pause asks for them, and an
 //! invocation may wait behind that.
 
 use std::fs::File;
@@ -20,7 +20,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Of a group with this memory controller. Opens nothing yet.
+    /// Counts of a group with this memory controller. Opens nothing yet.
     pub fn new(memory: Option<Controller>) -> Self {
         Self { memory, used: OnceLock::new(), events: OnceLock::new() }
     }
@@ -31,7 +31,7 @@ impl Counts {
         text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
     }
 
-    /// How many of its processes were ended for going over the memory limit.
+    /// Number of its processes that were ended for going over the memory limit.
     pub fn oom_kills(&self) -> u64 {
         let text = self.read(&self.events, "memory.oom_control", "memory.events");
         let text = text.unwrap_or_default();

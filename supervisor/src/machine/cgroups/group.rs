@@ -22,7 +22,7 @@ pub struct Group {
     pub(super) freezer: Option<(File, [&'static str; 2])>,
     pub(super) controllers: Controllers,
     pub(super) counts: Counts,
-    /// What it was told last.
+    /// Limits that it was told last.
     pub(super) limits: Mutex<Limits>,
 }
 
@@ -47,7 +47,7 @@ impl Group {
         if wanted == limits { Ok(()) } else { self.limit(&wanted) }
     }
 
-    /// Opens `cgroup.procs` of each hierarchy: whoever writes `0` there joins, with the rights of
+    /// Opens `cgroup.procs` of each hierarchy: a process that writes `0` there joins, with the rights of
     /// the process that opened it.
     pub fn memberships(&self) -> io::Result<Vec<File>> {
         self.paths()
@@ -96,12 +96,12 @@ impl Group {
         bytes.unwrap_or(0)
     }
 
-    /// How many of its processes were ended for going over the memory limit.
+    /// Number of its processes that were ended for going over the memory limit.
     pub fn oom_kills(&self) -> u64 {
         self.counts.oom_kills()
     }
 
-    /// Its processes, numbered as on the host.
+    /// Processes of the group, numbered as on the host.
     pub fn processes(&self) -> Vec<u32> {
         self.paths().next().map(|path| processes(path)).unwrap_or_default()
     }

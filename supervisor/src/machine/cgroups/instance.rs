@@ -90,7 +90,7 @@ impl Instance {
         &self.name
     }
 
-    /// Opens `cgroup.kill` of the whole instance, where the kernel has one.
+    /// Opens `cgroup.kill` of the whole instance, if the kernel has one.
     pub fn kill_switch(&self) -> io::Result<Option<File>> {
         let Some(root) = &self.layout.unified else { return Ok(None) };
         let path = root.join(&self.name).join("cgroup.kill");

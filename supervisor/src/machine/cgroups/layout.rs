@@ -1,4 +1,4 @@
-//! Which hierarchies of control groups a machine has.
+//! The hierarchies of control groups that a machine has.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ pub struct Layout {
     pub(super) legacy: Vec<(String, PathBuf)>,
 }
 
-/// What limits a group.
+/// Controllers that limit a group.
 pub(super) const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 
 impl Layout {

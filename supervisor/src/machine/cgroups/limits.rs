@@ -1,4 +1,4 @@
-//! What a group may use, and how each layout is told so.
+//! Limits of a group, and the files by which each layout is told them.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::machine::pressure;
 /// The weight of a function's processor time against other groups', in hundredths: the kernel's own
 /// default.
 const FULL_WEIGHT: u32 = 100;
-/// What v1 calls the weight of a group that has [`FULL_WEIGHT`].
+/// The weight of v1 of a group that has [`FULL_WEIGHT`].
 const FULL_SHARES: u32 = 1024;
 /// The time that a quota of processor time is for, in microseconds: the kernel's own default.
 const PERIOD_US: u32 = 100_000;
@@ -17,7 +17,7 @@ const PERIOD_US: u32 = 100_000;
 /// The part of a group's memory that buffers of TCP may take where they are counted apart, as one of so many.
 const SOCKETS_PART: u64 = 4;
 
-/// What a group may use. What is absent is not limited.
+/// Limits of a group. A resource without one is not limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Memory, in bytes.
@@ -26,16 +26,16 @@ pub struct Limits {
     pub pids: Option<u32>,
     /// Processor time, in thousandths of one processor; at least 10, which is the kernel's least.
     pub cpu_millis: Option<u32>,
-    /// Its part of the processors where others want them too, in hundredths of a function's part.
+    /// Part of the processors that it has if others want them too, in hundredths of a function's part.
     pub cpu_weight: u32,
 }
 
 impl Limits {
-    /// None: what a new group has.
+    /// No limits, as a new group has none.
     pub const NONE: Self =
         Self { memory: None, pids: None, cpu_millis: None, cpu_weight: FULL_WEIGHT };
 
-    /// None, for what nobody waits for as for a function: half of a function's part.
+    /// No limits, but half of a function's part of the processors: for jobs that nobody waits for as for a function.
     pub const BACKGROUND: Self = Self { cpu_weight: FULL_WEIGHT / 2, ..Self::NONE };
 
     /// Memory of what nobody has given a limit, in bytes: half of the machine's. So what goes wrong in an import or
@@ -44,14 +44,14 @@ impl Limits {
         pressure::machine().ok().map(|machine| machine.size / 2)
     }
 
-    /// The same, with one of so many equal parts of a function's processor time.
+    /// These limits, with one of so many equal parts of a function's processor time.
     #[must_use]
     pub fn shared_among(self, sharers: u32) -> Self {
         Self { cpu_weight: (FULL_WEIGHT / sharers.max(1)).max(1), ..self }
     }
 }
 
-/// Where a group's controllers are: one path for each that the machine has.
+/// Paths of a group's controllers, one for each that the machine has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Controllers {
     pub(super) memory: Option<Controller>,

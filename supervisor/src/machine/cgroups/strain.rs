@@ -1,4 +1,4 @@
-//! How near an instance is to the limits of memory that somebody has set around it.
+//! Strain: how near an instance is to the limits of memory that somebody has set around it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,20 +12,20 @@ use crate::machine::pressure;
 
 /// A limit beyond this is none: v1 writes a number of pages that it cannot count beyond.
 const MOST: u64 = 1 << 60;
-/// What a group without a limit says.
+/// Reading of a group without a limit.
 const UNLIMITED: Reading =
     Reading { size: u64::MAX, available: u64::MAX, stalled: Duration::ZERO, met: 0 };
 
 impl Instance {
-    /// What each group around the instance's sandboxes says that may have a limit: its own, and the one
-    /// that it sees as the root, which in a container is not. In the same order always; one without a
+    /// Readings of the groups around the instance's sandboxes that may have a limit: the instance's own, and the one
+    /// that it sees as the root, which in a container is not. They are always in this order. A group without a
     /// limit has more available than any machine.
     pub fn readings(&self) -> Vec<Reading> {
         let read = if self.unified_controllers.contains(&"memory") { v2 } else { v1 };
         self.around().iter().map(|group| read(group)).collect()
     }
 
-    /// The instance's own file of stalls, where the kernel counts them by group.
+    /// The instance's own file of stalls, if the kernel counts them by group.
     pub fn stalls(&self) -> Option<PathBuf> {
         let root = self.layout.unified.as_ref()?;
         let path = root.join(&self.name).join("memory.pressure");
@@ -74,7 +74,7 @@ fn available(limit: u64, used: u64, reclaimable: u64) -> u64 {
     limit.saturating_sub(used.saturating_sub(reclaimable))
 }
 
-/// A limit in bytes; more than there can be where there is none.
+/// A limit in bytes; more than there can be if there is none.
 fn limit_of(path: &Path) -> u64 {
     fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX)
 }

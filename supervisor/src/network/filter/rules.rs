@@ -8,23 +8,23 @@ use crate::network::range::Range;
 /// itself should use.
 const LINK_LOCAL: Range = Range::new(Ipv4Addr::new(169, 254, 0, 0), 16);
 
-/// Where the resolver is asked.
+/// Port at which the resolver is asked.
 const DNS_PORT: u16 = 53;
 
-/// What the rules of an instance are about.
+/// Subject of the rules of an instance.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     /// The bridge that all its sandboxes are behind.
     pub bridge: &'a str,
-    /// Their addresses, and that of the bridge.
+    /// Addresses of the sandboxes, and that of the bridge.
     pub range: Range,
     /// The ports that its resolver really listens at: UDP, TCP.
     pub resolver: [u16; 2],
-    /// Most connections of one sandbox that the host tracks at a time; none where its kernel cannot count them.
+    /// Most connections of one sandbox that the host tracks at a time; none if its kernel cannot count them.
     pub connections: Option<u32>,
 }
 
-/// Where in a packet's way a chain is.
+/// Place of a chain in a packet's way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chain {
     /// Before it is known whether a packet is for this machine or to be passed on.
@@ -35,7 +35,7 @@ pub enum Chain {
     Postrouting,
 }
 
-/// What a rule asks of a packet.
+/// Condition of a rule on a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Term<'a> {
     From(&'a str),
@@ -55,7 +55,7 @@ pub enum Term<'a> {
     Beyond(u32),
 }
 
-/// What becomes of a packet that a rule is for.
+/// End of a packet that a rule is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Accept,

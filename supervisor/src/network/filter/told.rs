@@ -41,7 +41,7 @@ pub(super) fn set(table: &str, rules: &[Rule<'_>]) -> io::Result<()> {
     commit(messages)
 }
 
-/// Removes a table; whether there was one.
+/// Removes a table; true if there was one.
 pub fn remove(table: &str) -> io::Result<bool> {
     let message = Message::new(kind(libc::NFT_MSG_DELTABLE), ACK, &HEADER);
     match commit(vec![message.with_text(nfta::TABLE_NAME, table)]) {
@@ -181,13 +181,13 @@ const HEADER: [u8; 4] = [libc::NFPROTO_INET as u8, 0, 0, 0];
 /// The type of a link's name as nft(8) has it, so that it can list the set.
 const IFNAME_TYPE: u32 = 41;
 const IFNAME_BYTES: u32 = 16;
-/// That it is in the machine's order, which nft(8) has to be told: kind, length, value.
+/// User data by which nft(8) knows that it is in the machine's order: kind, length, value.
 const IFNAME_ORDER: [u8; 6] = [0, 4, 1, 0, 0, 0];
 /// The type of an address as nft(8) has it.
 const IPV4_TYPE: u32 = 7;
-/// That packets add to a set: `NFT_SET_EVAL`.
+/// Flag of a set to which packets add: `NFT_SET_EVAL`.
 const SET_EVAL: u32 = 0x20;
-/// That a rule is for those beyond a limit, not for those within: `NFT_CONNLIMIT_F_INV`.
+/// Flag of a rule for those beyond a limit, not for those within: `NFT_CONNLIMIT_F_INV`.
 const BEYOND: u32 = 1;
 /// The register that values are loaded into.
 const REGISTER: u32 = libc::NFT_REG_1 as u32;

@@ -1,4 +1,4 @@
-//! What a client says first to a proxy (RFC 9110, 9112), and what is said on for it.
+//! Heads of requests to a proxy (RFC 9110, 9112), and the heads that are sent on for them.
 
 use pipsqueak_fs::split_authority;
 
@@ -12,11 +12,11 @@ pub struct Request {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// What is wanted of it.
+    /// Kind of the request.
     pub kind: Kind,
 }
 
-/// What is wanted of a host.
+/// Kind of a request to a host.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A connection, over which both then talk as they like.
@@ -44,7 +44,7 @@ const HOP: [&str; 7] = [
 ];
 
 impl Request {
-    /// Reads a head, which an empty line ends; `None` where it is none.
+    /// Reads a head, which an empty line ends; `None` if it is none.
     pub fn parse(head: &str) -> Option<Self> {
         let (first, fields) = head.strip_suffix("\r\n")?.split_once("\r\n")?;
         let [method, target, version] = first.split(' ').collect::<Vec<_>>()[..] else {
@@ -83,7 +83,7 @@ impl Request {
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
-    /// The head that the host is sent itself; none where it hears what the client says then.
+    /// The head that the host is sent itself; none if it hears what the client says then.
     pub fn to_host(&self) -> Option<String> {
         let Kind::Plain { method, path, fields } = &self.kind else { return None };
         let authority = self.authority();
@@ -92,7 +92,7 @@ impl Request {
         ))
     }
 
-    /// The head that another proxy is sent, with `authorization`, the value of a field, where it wants one.
+    /// The head that another proxy is sent, with `authorization`, the value of a field, if it wants one.
     pub fn to_proxy(&self, authorization: Option<&str>) -> String {
         let authority = self.authority();
         let own = authorization.map(|value| format!("Proxy-Authorization: {value}\r\n"));

@@ -38,9 +38,9 @@ use crate::sync::{Mutex, lock};
 
 /// Most connections of a job at once; the next wait.
 const CONNECTIONS: usize = 256;
-/// How long a client may take to say what it wants.
+/// Time that a client may take to say what it wants.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
-/// How long one address may take to answer.
+/// Time that one address may take to answer.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
 /// Most reasons that are kept of what was not reached.
 const REASONS: usize = 8;
@@ -62,7 +62,7 @@ struct Way {
 
 /// Why a client was not connected.
 enum Refusal {
-    /// What the job may reach.
+    /// The policy of what the job may reach.
     Policy(Unreached),
     /// The machine's own proxy.
     Proxy(ProxyError),
@@ -115,7 +115,7 @@ impl Outward {
             .map(move |name| (name.to_owned(), address.clone()))
     }
 
-    /// What was not reached, and why, a sentence each.
+    /// Hosts that were not reached, and why, a sentence each.
     pub fn refused(&self) -> Vec<String> {
         lock(&self.refused).iter().cloned().collect()
     }
@@ -177,7 +177,7 @@ impl Way {
         }
     }
 
-    /// Tells a client why it is not connected, and keeps the reason for whoever has started the job.
+    /// Tells a client why it is not connected, and keeps the reason for the installer, which has started the job.
     async fn refuse(&self, client: &mut TcpStream, reason: String) -> io::Result<()> {
         {
             let mut refused = lock(&self.refused);
@@ -225,7 +225,7 @@ impl Way {
     }
 }
 
-/// What a client is told whose tunnel is open.
+/// Answer to a client whose tunnel is open.
 const ESTABLISHED: &str = "HTTP/1.1 200 Connection established\r\n\r\n";
 
 /// A host that is connected, and what it and the client are told before they talk.

@@ -1,4 +1,4 @@
-//! What a job that downloads may reach, as plain data.
+//! Policy of what a job that downloads may reach, as plain data.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -70,7 +70,7 @@ pub fn refuse_port(reach: &Reach, host: &str, port: u16) -> Option<Unreached> {
     (!is_named && !WEB.contains(&port)).then(|| Unreached::Port { host: host.to_owned(), port })
 }
 
-/// Those of a host's addresses that may be reached; the error says why there is none. `own` are the
+/// Addresses of a host that may be reached; the error says why there is none. `own` are the
 /// addresses of this machine.
 pub fn reachable(
     reach: &Reach,
@@ -108,7 +108,7 @@ fn is_public(address: IpAddr, own: &[IpAddr]) -> bool {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for, where it does: mapped, translated, or tunnelled.
+/// The IPv4 address that an IPv6 address stands for, if it does: mapped, translated, or tunnelled.
 fn within(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     let octets = v6.octets();

@@ -1,4 +1,4 @@
-//! The proxy that this machine reaches the Internet by, where it is told to, by the usual variables.
+//! The proxy that this machine reaches the Internet by, if the usual variables tell it to.
 
 use std::net::IpAddr;
 
@@ -8,11 +8,11 @@ use pipsqueak_fs::split_authority;
 /// A proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
-    /// Its host.
+    /// Host of the proxy.
     pub host: String,
-    /// Its port.
+    /// Port of the proxy.
     pub port: u16,
-    /// The value of the field by which it knows who asks.
+    /// The value of the header field by which the proxy knows the asker.
     pub authorization: Option<Authorization>,
 }
 
@@ -25,12 +25,12 @@ pub enum ProxyError {
          alone; name such a one, or none, where the supervisor is started"
     )]
     Scheme(String),
-    /// Its host or its port.
+    /// The host or the port in its address.
     #[error("the proxy of this machine cannot be used: {0}")]
     Authority(String),
 }
 
-/// What lets somebody use a proxy; it is not printed.
+/// Credentials for a proxy, which are not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Authorization(pub String);
 
@@ -49,7 +49,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// As variables say.
+    /// Reads the variables.
     pub fn of(value: impl Fn(&str) -> Option<String>) -> Self {
         let first = |names: [&str; 4]| {
             let said = names.into_iter().find_map(|name| value(name).filter(|v| !v.is_empty()));

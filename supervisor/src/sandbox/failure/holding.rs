@@ -41,7 +41,7 @@ pub enum HoldError {
     Memory {
         /// The place in the sandbox.
         place: String,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// mount(2) of `/proc`.
@@ -50,7 +50,7 @@ pub enum HoldError {
     /// stat(2) of the device that masks files.
     #[error("looking at /dev/null: {0}")]
     Null(#[source] Cause),
-    /// What masks files is another device.
+    /// The device that masks files is another one.
     #[error("/dev/null is another file")]
     NotNull,
     /// mount(2) over a part of `/proc`.
@@ -58,7 +58,7 @@ pub enum HoldError {
     Mask {
         /// The part.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// mount(2) of `/dev/pts`.
@@ -69,7 +69,7 @@ pub enum HoldError {
     Place {
         /// The place in the sandbox.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// `move_mount(2)` of what the sandbox was given.
@@ -77,7 +77,7 @@ pub enum HoldError {
     Attach {
         /// The place in the sandbox.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// write(2) below `/proc/sys/user`.
@@ -85,7 +85,7 @@ pub enum HoldError {
     Quota {
         /// The limit's name.
         name: String,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// chdir(2) to the new root.

@@ -73,7 +73,7 @@ pub enum ProgramError {
     Directory {
         /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// Landlock.
@@ -90,7 +90,7 @@ pub enum ProgramError {
     Exec {
         /// The program.
         program: String,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
 }

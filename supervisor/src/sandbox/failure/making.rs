@@ -13,14 +13,25 @@ pub enum MakeError {
     /// The order came with other descriptors than it tells of.
     #[error("the order came with {found} descriptors where {expected} belong")]
     Descriptors {
-        /// Their number.
+        /// Number of descriptors that came.
         found: usize,
         /// The number that the order tells.
         expected: usize,
     },
-    /// A file of the names of hosts.
-    #[error("telling the sandbox its own name: {0}")]
-    Names(#[source] Cause),
+    /// read(2) of the names of hosts that the sandbox is given.
+    #[error("reading the names of hosts that the sandbox is given: {0}")]
+    ReadNames(#[source] Cause),
+    /// write(2) of the sandbox's own names of hosts.
+    #[error("telling the sandbox its own name in {}: {source}", path.display())]
+    WriteNames {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: Cause,
+    },
+    /// `open_tree(2)` of that file.
+    #[error("taking the file that tells the sandbox its own name: {0}")]
+    TakeNames(#[source] Cause),
     /// A path that is not absolute, or leads elsewhere by `..`.
     #[error("{} is no place to mount on in a sandbox", .0.display())]
     NoPlace(PathBuf),
@@ -29,7 +40,7 @@ pub enum MakeError {
     Place {
         /// The place, as the sandbox sees it.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// The sandbox's commons.
@@ -67,7 +78,7 @@ pub enum MakeError {
     Map {
         /// The map.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// write(2) that tells the holder of its maps.
@@ -79,7 +90,7 @@ pub enum MakeError {
     /// The holder was ended because its time was up.
     #[error("the holder was not ready within {patience:?}; it was at: {at}")]
     Late {
-        /// Its time.
+        /// Time that a holder has.
         patience: Duration,
         /// Name of the holder's step.
         at: String,
@@ -106,7 +117,7 @@ pub enum BegetError {
     Owner {
         /// The user.
         user: u32,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// clone3(2).

@@ -41,7 +41,7 @@ pub enum ShareError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// statfs(2).
@@ -49,7 +49,7 @@ pub enum ShareError {
     Look {
         /// The place.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// `move_mount(2)` of a folder that an overlay is to be of.
@@ -57,7 +57,7 @@ pub enum ShareError {
     AttachBelow {
         /// The overlay's place.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// fsopen(2) and what belongs to it.
@@ -65,7 +65,7 @@ pub enum ShareError {
     Overlay {
         /// The overlay's place.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// `move_mount(2)`.
@@ -73,7 +73,7 @@ pub enum ShareError {
     Attach {
         /// The place.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// umount2(2).
@@ -81,7 +81,7 @@ pub enum ShareError {
     Unmount {
         /// The place.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// `open_tree(2)`.
@@ -89,7 +89,7 @@ pub enum ShareError {
     Copy {
         /// The overlay's place.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
     /// Having an overlay forget what it has found.
@@ -97,7 +97,7 @@ pub enum ShareError {
     Refresh {
         /// The overlay's place.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
 }

@@ -26,8 +26,8 @@ const DEVICES: [(&str, u64, u64); 6] = [
     ("tty", 5, 0),
 ];
 
-/// Which parts of a process's memory are in its core, for this process and all that it begets: none. A program that
-/// lowers its limit of a core's size to 0 has the host's program for cores started after all.
+/// Setting by which no memory of this process, and of all that it begets, gets into a core. A program that lowers its
+/// limit of a core's size to 0 has the host's program for cores started after all.
 const IN_CORES: (&str, &str) = ("/proc/self/coredump_filter", "0");
 
 /// Why the maker's root could not be made.
@@ -44,7 +44,7 @@ pub enum BaseError {
     Root {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Errno,
     },
     /// mount(2) of `/proc`.
@@ -55,7 +55,7 @@ pub enum BaseError {
     Make {
         /// The file, link, folder or device.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// `open_tree(2)` and `move_mount(2)` of a folder of the host's system.
@@ -63,7 +63,7 @@ pub enum BaseError {
     System {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The host's `/etc`.

@@ -1,4 +1,4 @@
-//! What holds a program in its sandbox besides the sandbox itself.
+//! Limits and filters that hold a program in its sandbox besides the sandbox itself.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use pipsqueak_kernel::listener::Listener;
 use crate::sandbox::order::Standing;
 
 /// Limits that control groups do not know: the usual one, and the most that a program may ask for.
-/// What is lower already stays.
+/// A limit that is lower already stays.
 const LIMITS: [(Resource, rlim_t, rlim_t); 8] = [
     // A core is written by the host, and where the host says. A program of the host's that cores are handed to
     // (a `core_pattern` that begins with `|`) is started for any limit but this one, 0 included: core(5).
@@ -25,7 +25,7 @@ const LIMITS: [(Resource, rlim_t, rlim_t); 8] = [
     (Resource::RLIMIT_MSGQUEUE, 128 << 10, 128 << 10),
 ];
 
-/// What may be changed by what installs packages: whatever of it is on the host is mounted below
+/// Folders that a job that installs packages may change: those of the host's are mounted below
 /// `/pipsqueak`.
 const BY_INSTALLERS: Writable<'static> =
     Writable { folders: &["/tmp", "/dev/shm", "/pipsqueak"], files: &["/dev"] };
@@ -43,7 +43,7 @@ impl Filters {
         Ok(Self { function: Filter::of_function()?, zygote: ZygoteFilter::compile()? })
     }
 
-    /// Puts the one for such a program on this process, for good; where it asks, if it does.
+    /// Puts the one for such a program on this process, for good; the listener on which it asks, if it asks.
     pub fn install(&self, standing: Standing) -> io::Result<Option<Listener>> {
         match standing {
             Standing::Function | Standing::Installer => self.function.install().map(|()| None),

@@ -53,7 +53,7 @@ const FOLDERS: [&str; 6] = [
     "pki/tls/certs",
     "ssl/certs",
 ];
-/// How the names of further such folders begin.
+/// Begins of the names of further such folders.
 const FAMILIES: [&str; 1] = ["java-"];
 
 /// The most that is copied, in files and in bytes of each.

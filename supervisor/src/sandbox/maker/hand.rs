@@ -19,7 +19,7 @@ use crate::sandbox::order::{Answer, Order};
 /// Longest order, in bytes: arguments and variables of a process at worst.
 const MAX_ORDER_BYTES: usize = 4 << 20;
 
-/// How long an order may take until it is given up, and whatever carries it out is ended.
+/// Time that an order may take until it is given up, and the hand is ended.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A fork that carries an order out.

@@ -1,7 +1,7 @@
 //! A holder: pid 1 of a sandbox. It puts the root together, then only reaps and reports.
 //!
-//! It outlives whatever runs in the sandbox and whichever zygote that was forked from. When the
-//! supervisor closes the report socket it ends, and the kernel ends everything in its sandbox.
+//! A holder outlives the programs in its sandbox and the zygote that they were forked from. When the
+//! supervisor closes the report socket, the holder ends, and the kernel ends everything in its sandbox.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -24,7 +24,7 @@ use crate::sandbox::order::SandboxOrder;
 /// Size limit of a sandbox's `/dev/shm`, in bytes: Docker's default.
 const SHM_BYTES: u64 = 64 << 20;
 
-/// What the kernel counts by user, and the most that a function or an installer may have of it: `/proc/sys/user`.
+/// Limits of what the kernel counts by user, for a function or an installer: `/proc/sys/user`.
 const QUOTAS: [(&str, u32); 10] = [
     ("max_inotify_instances", 32),
     ("max_inotify_watches", 16 << 10),

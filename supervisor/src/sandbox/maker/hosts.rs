@@ -1,13 +1,13 @@
 //! `/etc/hosts` of a sandbox, which has a line of its own.
 
 use std::fs;
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use pipsqueak_kernel::mount::{self, Access};
 
 use super::layout;
+use crate::sandbox::failure::{MakeError, because};
 use crate::sandbox::order::SandboxOrder;
 
 /// The file in which names of hosts are looked up first.
@@ -21,7 +21,7 @@ pub struct Names(PathBuf);
 impl Names {
     /// Makes it, and has it mounted in the sandbox: after the names that it is given by a mount, or those of
     /// every sandbox, it has the sandbox's own, and then those of the sandboxes around it.
-    pub fn add(order: &mut SandboxOrder, mounts: &mut Vec<OwnedFd>) -> io::Result<Self> {
+    pub fn add(order: &mut SandboxOrder, mounts: &mut Vec<OwnedFd>) -> Result<Self, MakeError> {
         let SandboxOrder { hostname, hostnames_around, mounts: places, .. } = order;
         let given = places.iter().zip(&*mounts).position(|(place, _)| place == Path::new(HOSTS));
         let given = given.map(|number| (places.remove(number), mounts.remove(number)));
@@ -29,13 +29,17 @@ impl Names {
             Some((_, taken)) => format!("/proc/self/fd/{}", taken.as_raw_fd()),
             None => format!("{}{HOSTS}", layout::BASE),
         };
-        let mut names = fs::read(before)?;
+        let mut names = fs::read(before).map_err(because(MakeError::ReadNames))?;
         let others = hostnames_around.join(" ");
         names.extend(format!("\n127.0.1.1 {hostname} {others}\n").bytes());
         let made = Self(Path::new("/").join(format!("hosts-{hostname}")));
-        layout::write_file(&made.0, &names)?;
+        layout::write_file(&made.0, &names).map_err(|error| MakeError::WriteNames {
+            path: made.0.clone(),
+            source: error.into(),
+        })?;
         places.push(HOSTS.into());
-        mounts.push(mount::take(&made.0, Access::ReadOnly)?);
+        let taken = mount::take(&made.0, Access::ReadOnly);
+        mounts.push(taken.map_err(because(MakeError::TakeNames))?);
         Ok(made)
     }
 }

@@ -5,11 +5,11 @@
 //! ```text
 //! /          tmpfs, the maker's root; nobody else sees it
 //! /proc      the host's pid namespace: a fresh proc can be mounted only where one is visible
-//! /new       where a holder puts its sandbox's root together
-//! /empty     what masks folders
+//! /new       the root that a holder puts together
+//! /empty     masks folders
 //! /host      usr bin lib lib64 sbin    the host's, read-only, those that are no links
-//! /shared    where a commons (`commons`) has overlays of other folders
-//! /base      what becomes the root of every sandbox, read-only there:
+//! /shared    overlays that a commons (`shared`) has of other folders
+//! /base      becomes the root of every sandbox, read-only there:
 //!   usr bin lib lib64 sbin    links, and where the host's go
 //!   etc        a few generated and copied files (`etc`)
 //!   sys        copies of what tells about processors (`processors`)
@@ -24,7 +24,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::mount::MsFlags;
 
-/// What becomes the root of every sandbox, for the maker.
+/// The folder that becomes the root of every sandbox, for the maker.
 pub const BASE: &str = "/base";
 /// The folder in which the maker has folders of the host's system.
 pub const HOST: &str = "/host";

@@ -22,7 +22,7 @@ use super::{layout, shared};
 use crate::sandbox::failure::{BegetError, HoldError, MakeError, because};
 use crate::sandbox::order::{Answer, SandboxOrder};
 
-/// How long a hand waits for a holder: less than the hand has itself, so that it can still say what the holder was at.
+/// Time that a hand waits for a holder: less than the hand has itself, so that it can still name the holder's step.
 const HOLDER_PATIENCE: Duration = Duration::from_secs(8);
 /// Longest error of the process that begets a holder, in bytes.
 const MAX_ERROR_BYTES: usize = 4096;
@@ -36,7 +36,7 @@ pub fn make_sandbox(
     let mut given = Given::sort(&order, descriptors)?;
     // First, because only here, outside of any commons, can files and folders be added to the base. The file of names
     // goes at the end, and what is mounted of it stays.
-    let _names = Names::add(&mut order, &mut given.mounts).map_err(because(MakeError::Names))?;
+    let _names = Names::add(&mut order, &mut given.mounts)?;
     prepare_places(&order, &given.mounts)?;
     // After the places are there: an overlay goes on to believe that there is nothing where it found nothing.
     enter_commons(&order, &mut given)?;
@@ -197,7 +197,7 @@ fn heard<E: Into<MakeError> + serde::de::DeserializeOwned>(said: &[u8]) -> MakeE
         .map_or_else(|_| MakeError::Garbled(String::from_utf8_lossy(said).into_owned()), Into::into)
 }
 
-/// Is true if there is something to be read, or an end, within `patience`.
+/// True if there is something to be read, or an end, within `patience`.
 fn is_readable(pipe: &PipeReader, patience: Duration) -> io::Result<bool> {
     let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
     loop {
@@ -247,4 +247,57 @@ fn map_lines(users: &[(u32, u32, u32)]) -> String {
     let lines =
         users.iter().map(|(inside, outside, count)| format!("{inside} {outside} {count}\n"));
     lines.collect::<Vec<_>>().concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+    use crate::sandbox::Commons;
+
+    fn order(is_inside: bool) -> SandboxOrder {
+        SandboxOrder {
+            hostname: "s1".to_owned(),
+            hostnames_around: Vec::new(),
+            memberships: 2,
+            commons: Commons::of_functions(true, None),
+            is_zygote: false,
+            is_inside,
+            owner: 0,
+            users: vec![(0, 7, 1), (1000, 8, 1)],
+            shared: 0,
+            mounts: vec!["/function".into()],
+            tmp_bytes: 0,
+        }
+    }
+
+    fn descriptors(count: usize) -> Vec<OwnedFd> {
+        (0..count).map(|_| File::open("/dev/null").unwrap().into()).collect()
+    }
+
+    #[test]
+    fn descriptors_are_sorted_as_they_are_sent() {
+        let sent = descriptors(6);
+        let numbers: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
+        let given = Given::sort(&order(true), sent).unwrap();
+        let mut sorted = vec![given.commons.as_raw_fd(), given.report.as_raw_fd()];
+        sorted.extend(given.memberships.iter().map(AsRawFd::as_raw_fd));
+        sorted.extend(given.parent.iter().chain(&given.mounts).map(AsRawFd::as_raw_fd));
+        assert_eq!(sorted, numbers);
+        assert!(Given::sort(&order(false), descriptors(5)).unwrap().parent.is_none());
+    }
+
+    #[test]
+    fn an_order_with_other_descriptors_than_it_tells_of_is_refused() {
+        for found in [0, 1, 5, 7] {
+            let refused = Given::sort(&order(true), descriptors(found)).unwrap_err();
+            assert_eq!(refused, MakeError::Descriptors { found, expected: 6 });
+        }
+    }
+
+    #[test]
+    fn maps_have_a_line_for_each_range() {
+        assert_eq!(map_lines(&order(false).users), "0 7 1\n1000 8 1\n");
+    }
 }

@@ -40,13 +40,13 @@ use self::reaper::Reaper;
 /// Why the maker ends before the supervisor ends it.
 #[derive(Debug, thiserror::Error)]
 pub enum MakerError {
-    /// Its process has several threads.
+    /// Several threads in the maker's process.
     #[error("counting the maker's threads: {0}")]
     Threads(#[source] io::Error),
-    /// Its heir.
+    /// The maker's heir.
     #[error(transparent)]
     Heir(#[from] HeirError),
-    /// Its root.
+    /// The maker's root.
     #[error("making the maker's root: {0}")]
     Base(#[from] BaseError),
     /// keyctl(2).
@@ -77,7 +77,7 @@ pub enum MakerError {
 
 /// Runs the maker until the supervisor closes `orders`, a socket of packets, each of which brings
 /// the socket on which an order comes and is answered. Then ends what is left through
-/// `kill_switch`, the `cgroup.kill` of the instance, where the kernel has one.
+/// `kill_switch`, the `cgroup.kill` of the instance, if the kernel has one.
 ///
 /// Reports of exits go out on `orders` as they come.
 ///
@@ -139,7 +139,7 @@ fn serve(
     }
 }
 
-/// What has come on the socket for orders.
+/// Content of a packet on the socket for orders.
 #[derive(Debug)]
 enum Taken {
     /// A socket on which one order comes and is answered.

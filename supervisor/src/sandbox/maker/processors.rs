@@ -1,6 +1,6 @@
 //! `/sys` of every sandbox: which processors there are and how they are arranged, and nothing else.
 //!
-//! It is a copy of what the host's says when the maker starts. The host's own tells more, such as how busy
+//! The folder is a copy of the host's, made when the maker starts. The host's own tells more, such as how busy
 //! each processor is, and what other devices there are.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use super::layout::{create_folder, write_file};
 struct Shown {
     folder: &'static str,
     files: &'static [&'static str],
-    /// How the name of a member begins, which a number ends.
+    /// Begin of the name of a member, which a number ends.
     member: &'static str,
     /// Files of each member.
     of_member: &'static [&'static str],
@@ -43,9 +43,9 @@ const SHOWN: [Shown; 2] = [
 /// Folders that programs list without asking whether they are there: there is nothing of the kind.
 const EMPTY: [&str; 1] = ["class/power_supply"];
 
-/// Of longer files no more is read, in bytes.
+/// Most bytes that are read of a file.
 const MOST_BYTES: u64 = 64 << 10;
-/// How deep the folders are that are shown whole.
+/// Depth of the folders that are shown whole.
 const DEPTH: usize = 2;
 
 /// Fills `sys` with it.

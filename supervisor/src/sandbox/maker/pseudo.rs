@@ -1,6 +1,6 @@
 //! `/proc` and `/dev/pts` of a sandbox: file systems that the kernel makes up.
 //!
-//! They are put together before anybody but the holder is in the sandbox, and every path to a place
+//! The holder puts them together before anybody else is in the sandbox, and every path to a place
 //! that something is mounted on leads through the base, which nobody can change, or through a
 //! fresh file system of the kernel's. So nobody can have put a link there (CVE-2021-30465,
 //! CVE-2025-31133, CVE-2025-52565); the device that masks files is checked all the same.
