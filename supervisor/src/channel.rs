@@ -1,4 +1,4 @@
-//! Messages to and from the Python runtime: a line of JSON, then bytes that belong to it.
+//! Messages of [`crate::protocol`] on their way to and from the Python runtime.
 //!
 //! The frame is that of `pipsqueak_kernel::message`; this is its asynchronous reader and writer.
 
@@ -7,10 +7,9 @@ use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::protocol::{Incoming, Outgoing};
 use crate::stream::Stream;
 
 /// Longest message that is taken from a zygote's process, in bytes.
@@ -33,9 +32,11 @@ pub enum Body {
     Dropped(u64),
 }
 
-/// Joins a header and its body to what [`send`] and `pipsqueak_kernel::message::send` take.
-pub fn compose(header: &impl Serialize, body: &[u8]) -> io::Result<Vec<u8>> {
-    let mut message = serde_json::to_vec(header)?;
+/// Joins the kind, the header and the body of a message to what [`send`] and
+/// `pipsqueak_kernel::message::send` take.
+pub fn compose(header: &impl Outgoing, body: &[u8]) -> io::Result<Vec<u8>> {
+    let mut message = vec![header.kind()];
+    serde_json::to_writer(&mut message, header)?;
     message.push(b'\n');
     message.extend_from_slice(body);
     Ok(message)
@@ -98,7 +99,7 @@ pub fn is_open(channel: &Stream) -> bool {
 
 /// Receives a message of so many bytes at most; `None` where the other side has closed, even half-way: a
 /// process that ends while it writes is no different from one that ends before.
-pub async fn receive<H: DeserializeOwned>(
+pub async fn receive<H: Incoming>(
     channel: &mut (impl AsyncRead + Unpin),
     longest: u64,
 ) -> io::Result<Option<(H, Vec<u8>)>> {
@@ -116,7 +117,7 @@ pub async fn receive<H: DeserializeOwned>(
 /// The same, but of a longer message the header is received and the body dropped: what follows it can be
 /// received. Errors where that is no message, or longer than any; and as [`is_unread`] tells where the other
 /// side has closed without having read all that it was sent.
-pub async fn receive_or_drop<H: DeserializeOwned>(
+pub async fn receive_or_drop<H: Incoming>(
     channel: &mut (impl AsyncRead + Unpin),
     longest: u64,
 ) -> io::Result<Option<(H, Body)>> {
@@ -139,13 +140,13 @@ pub async fn receive_or_drop<H: DeserializeOwned>(
         return Ok(None);
     }
     let end = end_of_header(&message).ok_or_else(|| invalid(NO_HEADER))?;
-    let header = serde_json::from_slice(&message[..end])?;
+    let header = read_header(&message[..end])?;
     message.drain(..=end);
     Ok(Some((header, Body::Whole(message))))
 }
 
 /// Receives a header of `longest` bytes at most of a message of `length`, and drops its body.
-async fn receive_header<H: DeserializeOwned>(
+async fn receive_header<H: Incoming>(
     channel: &mut (impl AsyncRead + Unpin),
     length: u64,
     longest: u64,
@@ -174,7 +175,13 @@ async fn receive_header<H: DeserializeOwned>(
         }
     }
     let end = end.ok_or_else(|| invalid(NO_HEADER))?;
-    Ok(Some((serde_json::from_slice(&header[..end])?, Body::Dropped(length - end as u64 - 1))))
+    Ok(Some((read_header(&header[..end])?, Body::Dropped(length - end as u64 - 1))))
+}
+
+/// Reads the kind and the header of a message.
+fn read_header<H: Incoming>(header: &[u8]) -> io::Result<H> {
+    let (kind, header) = header.split_first().ok_or_else(|| invalid(NO_HEADER))?;
+    H::read(*kind, header)
 }
 
 const NO_HEADER: &str = "a message without a header";
@@ -216,45 +223,70 @@ fn ended(read: io::Result<usize>) -> io::Result<bool> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use serde::Serialize;
+
     use super::*;
+
+    /// A message of any text.
+    #[derive(Debug, PartialEq, Eq, Serialize)]
+    pub struct Text(pub String);
+
+    impl Text {
+        /// One.
+        pub fn new(text: &str) -> Self {
+            Self(text.to_owned())
+        }
+    }
+
+    impl Outgoing for Text {
+        fn kind(&self) -> u8 {
+            b'T'
+        }
+    }
+
+    impl Incoming for Text {
+        fn read(_: u8, header: &[u8]) -> io::Result<Self> {
+            Ok(Self(serde_json::from_slice(header)?))
+        }
+    }
 
     #[tokio::test]
     async fn messages_come_back_and_lies_are_refused() {
         let (mut near, mut far) = tokio::io::duplex(1024);
-        let message = compose(&"header", b"body\nbody").unwrap();
+        let message = compose(&Text::new("header"), b"body\nbody").unwrap();
         send(&mut near, &[message]).await.unwrap();
-        let received: (String, Vec<u8>) = receive(&mut far, 100).await.unwrap().unwrap();
-        assert_eq!(received, ("header".to_owned(), b"body\nbody".to_vec()));
+        let received: (Text, Vec<u8>) = receive(&mut far, 100).await.unwrap().unwrap();
+        assert_eq!(received, (Text::new("header"), b"body\nbody".to_vec()));
         near.write_all(&u32::MAX.to_le_bytes()).await.unwrap();
-        assert!(receive::<String>(&mut far, 100).await.is_err());
+        assert!(receive::<Text>(&mut far, 100).await.is_err());
         near.write_all(&[9, 0, 0, 0, b'x']).await.unwrap();
         drop(near);
-        assert!(receive::<String>(&mut far, 100).await.unwrap().is_none());
+        assert!(receive::<Text>(&mut far, 100).await.unwrap().is_none());
     }
 
     #[tokio::test]
     async fn what_follows_a_message_that_is_too_long_is_received() {
         let (mut near, mut far) = tokio::io::duplex(1024);
         tokio::spawn(async move {
-            let long = compose(&"long", &vec![b'x'; 1 << 20]).unwrap();
-            let next = compose(&"next", b"y").unwrap();
+            let long = compose(&Text::new("long"), &vec![b'x'; 1 << 20]).unwrap();
+            let next = compose(&Text::new("next"), b"y").unwrap();
             send(&mut near, &[long.clone(), next]).await.unwrap();
             near.write_all(&frames(&[long]).unwrap()[..300]).await.unwrap();
         });
         let mut received = Vec::new();
-        while let Some(one) = receive_or_drop::<String>(&mut far, 100).await.unwrap() {
+        while let Some(one) = receive_or_drop::<Text>(&mut far, 100).await.unwrap() {
             received.push(one);
         }
-        let long = ("long".to_owned(), Body::Dropped(1 << 20));
-        assert_eq!(received, [long, ("next".to_owned(), Body::Whole(b"y".to_vec()))]);
+        let long = (Text::new("long"), Body::Dropped(1 << 20));
+        assert_eq!(received, [long, (Text::new("next"), Body::Whole(b"y".to_vec()))]);
     }
 
     #[tokio::test]
     async fn a_header_has_an_end_within_the_limit() {
         let (mut near, mut far) = tokio::io::duplex(1 << 20);
         send(&mut near, &[vec![b'x'; 200 << 10]]).await.unwrap();
-        let error = receive_or_drop::<String>(&mut far, 100).await.unwrap_err();
+        let error = receive_or_drop::<Text>(&mut far, 100).await.unwrap_err();
         assert_eq!(error.to_string(), NO_HEADER);
     }
 }

@@ -21,6 +21,7 @@ pub mod logs;
 pub mod machine;
 pub mod mount;
 pub mod network;
+pub mod protocol;
 pub mod request_id;
 pub mod runtime;
 pub mod sandbox;

@@ -14,7 +14,7 @@ from threading import current_thread
 
 from pipsqueak_native import Elsewhere, is_elsewhere
 
-from pipsqueak_runtime import failure, forked, json_text, serving
+from pipsqueak_runtime import failure, forked, json_text, protocol, serving
 from pipsqueak_runtime import own_builtins as __builtins__
 
 if 0:
@@ -65,12 +65,12 @@ class Several:
     def _serve_one(self, handler):
         # type: (Handler) -> None
         message = serving.receive(self._channel)
-        if serving.is_of_streams(message[0]):
-            told = self._streams.get(json_text.decode(message[0])["request_id"])
+        if message[0] == protocol.TOLD:
+            told = self._streams.get(json_text.decode(message[1])["request_id"])
             if told:
                 told.put(message)
             return
-        invocation = json_text.decode(message[0])
+        invocation = json_text.decode(message[1])
         with self._sending:
             is_short = self._threads <= self._inside
         if is_short:
@@ -79,7 +79,7 @@ class Several:
         with self._sending:
             self._threads += is_short
             self._inside += 1
-            self._waiting.put((invocation, message[1]))
+            self._waiting.put((invocation, message[2]))
             self._channel.settle()
 
     def _work(self, handler):
@@ -122,12 +122,12 @@ class Several:
 
     def _print(self, header, body):
         # type: (Header, bytes) -> None
-        self._send(json_text.encode(header), body)
+        self._send(protocol.PRINTED, json_text.encode(header), body)
 
-    def _send(self, header, body):
-        # type: (bytes, bytes) -> None
+    def _send(self, kind, header, body):
+        # type: (int, bytes, bytes) -> None
         with self._sending:
-            self._channel.send(header, body)
+            self._channel.send(kind, header, body)
 
 
 def _name_thread(number):
@@ -145,7 +145,7 @@ class Printing:
     def __init__(self, send, request_id):
         # type: (Callable[[Header, bytes], None], str) -> None
         self._send = send
-        self._header = {"request_id": request_id, "printed": True}
+        self._header = {"request_id": request_id}
         self._parts = []  # type: list[bytes]
         self._length = 0
 

@@ -5,7 +5,7 @@ from os import _exit, set_inheritable
 
 import pipsqueak_native as native
 
-from pipsqueak_runtime import failure, forked, handler, json_text, news, serving
+from pipsqueak_runtime import failure, forked, handler, json_text, news, protocol, serving
 from pipsqueak_runtime import own_builtins as __builtins__
 
 if 0:
@@ -17,17 +17,15 @@ def serve(own, code):
     """Serves the supervisor on the descriptor `own` until it closes that, with the code in the folder
     `code`. Raises `native.Elsewhere` in what the function forks; never returns."""
     set_inheritable(own, False)
-    channel = native.Channel(own)
+    channel = native.Channel(own, protocol.TOLD, protocol.OUTPUT)
     serving.prepare()
     news.begin()
-    order = json.loads(serving.receive(channel)[0])
-    channel.settle()
-    if "standby" in order:
+    kind, order = _order(channel)
+    if kind == protocol.STANDBY:
         from pipsqueak_runtime import standby
 
-        standby.prepare(channel, order["standby"])
-        order = json.loads(serving.receive(channel)[0])
-        channel.settle()
+        standby.prepare(channel, order["modules"])
+        kind, order = _order(channel)
     several = None
     if order["concurrency"] > 1:
         # Ahead of the handler's import, which may remember the streams.
@@ -57,6 +55,17 @@ def serve(own, code):
             serving.interrupted(channel, error)
 
 
+def _order(channel):
+    # type: (native.Channel) -> tuple[int, Order]
+    """What this process is to be: the kind of the message, and its header."""
+    kind, header, _ = serving.receive(channel)
+    channel.settle()
+    order = json.loads(header)
+    if trouble := protocol.trouble(kind, order):
+        _end_unloaded(channel, None, failure.Failure("Runtime.ProtocolError", trouble))
+    return kind, order
+
+
 def _end_unloaded(channel, several, error):
     # type: (native.Channel, SeveralAtOnce | None, failure.Failure) -> NoReturn
     """Answers that the handler is not loaded, and why. Never returns, whatever the user's code does: it may be
@@ -65,7 +74,7 @@ def _end_unloaded(channel, several, error):
         try:
             header = {"error": {**error.header, "loading": True}}
             if not several:
-                invocation = channel.unanswered() or serving.receive(channel)[0]
+                invocation = channel.unanswered() or serving.receive(channel)[1]
                 header["request_id"] = json_text.decode(invocation)["request_id"]
             serving.answer(channel, header)
             break
@@ -77,11 +86,11 @@ def _end_unloaded(channel, several, error):
 
 def _serve_one(channel, function, longest):
     # type: (native.Channel, Handler, int) -> None
-    invocation, payload = serving.receive(channel)
-    if serving.is_of_streams(invocation):
+    kind, told, payload = serving.receive(channel)
+    if kind == protocol.TOLD:
         # Of an invocation that has not waited for it.
         return
-    invocation = json_text.decode(invocation)
+    invocation = json_text.decode(told)
     streams = serving.streams_of(invocation, channel.send, lambda: serving.receive(channel))
     header, body = serving.run(function, longest, invocation, payload, streams)
     if left := serving.left_set():

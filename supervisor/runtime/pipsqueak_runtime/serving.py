@@ -7,6 +7,7 @@ import pipsqueak_native as native
 
 from pipsqueak_runtime import failure, handler, json_text, news
 from pipsqueak_runtime import own_builtins as __builtins__
+from pipsqueak_runtime.protocol import ANSWER
 
 if 0:
     from pipsqueak_runtime.shapes import *
@@ -52,7 +53,7 @@ def interrupted(channel, error):
 
 def receive(channel):
     # type: (native.Channel) -> Message
-    """The next message's header and body; where none comes any more, the process ends."""
+    """The next message's kind, header and body; where none comes any more, the process ends."""
     try:
         message = channel.receive()
     except native.Broken as broken:
@@ -66,12 +67,6 @@ def _end_broken(broken):
     # type: (native.Broken) -> NoReturn
     print_raw(f"the channel to the supervisor is broken: {broken}\n")
     _exit(1)
-
-
-def is_of_streams(header):
-    # type: (str) -> bool
-    """Whether a message is about the streams of an invocation. Its body is bytes then."""
-    return header.startswith('{"part"')
 
 
 def streams_of(invocation, send, receive):
@@ -130,7 +125,7 @@ def answer(channel, header, body=b"", is_last=True):
         header["others"] = True
     try:
         send = channel.answer if is_last else channel.send
-        send(json_text.encode(header), body)
+        send(ANSWER, json_text.encode(header), body)
     except native.Broken as broken:
         _end_broken(broken)
 

@@ -41,11 +41,11 @@ Order: TypeAlias = dict[str, Any]
 Invocation: TypeAlias = dict[str, Any]
 Header: TypeAlias = dict[str, Any]
 
-# A header, and a body that is text, or bytes where it is of streams.
-Message: TypeAlias = tuple[str, Any]
+# A kind, a header, and a body that is text, or bytes where it is of streams.
+Message: TypeAlias = tuple[int, str, Any]
 # A header, and a body that is JSON.
 Answer: TypeAlias = tuple[Header, bytes]
-Send: TypeAlias = Callable[[bytes, bytes], None]
+Send: TypeAlias = Callable[[int, bytes, bytes], None]
 Receive: TypeAlias = Callable[[], Message | None]
 
 # Takes the event and the invocation.

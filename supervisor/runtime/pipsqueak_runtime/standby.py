@@ -5,7 +5,16 @@ import sys
 
 import pipsqueak_native as native
 
-from pipsqueak_runtime import environment, failure, handler, json_text, order, reads, replaced
+from pipsqueak_runtime import (
+    environment,
+    failure,
+    handler,
+    json_text,
+    order,
+    protocol,
+    reads,
+    replaced,
+)
 
 
 def prepare(channel, modules):
@@ -36,4 +45,5 @@ def prepare(channel, modules):
     order.seal()
     handler.watch = native.imports
     gc.freeze()
-    channel.send(json_text.encode({"reads": reads.told(), "failed": failed}), b"")
+    told = {"reads": reads.told(), "failed": failed}
+    channel.send(protocol.PREPARED, json_text.encode(told), b"")

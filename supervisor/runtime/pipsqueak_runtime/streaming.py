@@ -9,6 +9,7 @@ from pipsqueak_native import is_elsewhere
 
 from pipsqueak_runtime import forked, json_text
 from pipsqueak_runtime import own_builtins as __builtins__
+from pipsqueak_runtime.protocol import SAID
 
 if 0:
     from pipsqueak_runtime.shapes import *
@@ -61,7 +62,7 @@ class Condition:
 
 
 class Exchange:
-    """The streams of one invocation. `send` takes a message's header and body; `receive` gives the next
+    """The streams of one invocation. `send` takes a message's kind, header and body; `receive` gives the next
     that the supervisor says of these streams, or None where nothing more comes. Any thread may call."""
 
     def __init__(self, request_id, send, receive):
@@ -144,7 +145,8 @@ class Exchange:
 
     def _say(self, part, data=b""):
         # type: (str, bytes) -> None
-        self._send(json_text.encode({"request_id": self._request_id, "part": part}), data)
+        header = json_text.encode({"request_id": self._request_id, "part": part})
+        self._send(SAID, header, data)
 
     def _wait(self, met):
         # type: (Callable[[], object]) -> None
@@ -165,13 +167,13 @@ class Exchange:
 
     def _hear(self, message):
         # type: (Message | None) -> None
-        told = json_text.decode(message[0])["part"] if message else "gone"
+        told = json_text.decode(message[1])["part"] if message else "gone"
         if told == "taken":
             self._ahead -= 1
         elif told == "body":
             self._is_asked = False
-            if message[1]:  # type: ignore[index]
-                self._parts.append(message[1])  # type: ignore[index]
+            if message[2]:  # type: ignore[index]
+                self._parts.append(message[2])  # type: ignore[index]
             else:
                 self._has_ended = True
         else:

@@ -7,7 +7,6 @@ import sys
 import pipsqueak_native as native
 
 from pipsqueak_runtime import (
-    channel,
     context,
     environment,
     failure,
@@ -17,6 +16,7 @@ from pipsqueak_runtime import (
     news,
     order,
     output,
+    protocol,
     serving,
     snapshot,
 )
@@ -29,7 +29,7 @@ if 0:
 
 
 # Made once: what each zygote makes and frees is in pages that its children copy.
-_TRIED = channel.compose({"tried": {}})
+_TRIED = protocol.compose(protocol.TRIED, {})
 
 handler.watch = native.imports
 
@@ -84,10 +84,12 @@ def _make_streams_those_of_children():
 def _serve_as_zygote(control, probe, generators):
     # type: (int, Probe, Generators) -> str
     """Imports, then forks. Returns in each child, with its role."""
-    message = channel.receive(control)
+    message = protocol.receive(control)
     if message is None:
         os._exit(0)
-    ready = _prepare(control, message[0]["modules"], probe, generators)
+    if trouble := protocol.trouble(*message[:2]):
+        _give_up(control, trouble)
+    ready = _prepare(control, message[1]["modules"], probe, generators)
     # A collection in a child would write to every object's header and so copy every page.
     gc.collect()
     gc.freeze()
@@ -98,10 +100,10 @@ def _serve_as_zygote(control, probe, generators):
     native.collapse()
     native.send(control, _TRIED)
     while True:
-        message = channel.receive(control)
+        message = protocol.receive(control)
         if message is None:
             os._exit(0)
-        order, _, descriptors = message
+        _, order, descriptors = message
         _, _, holder = descriptors
         try:
             pid = native.fork_into(holder, order["own_network"], order["role"] == "zygote")
@@ -113,7 +115,7 @@ def _serve_as_zygote(control, probe, generators):
         for descriptor in descriptors:
             os.close(descriptor)
         if pid:
-            channel.send(control, {"forked": {"id": order["id"], "pid": pid}})
+            protocol.send(control, protocol.FORKED, {"id": order["id"], "pid": pid})
 
 
 def _prepare(control, modules, probe, generators):
@@ -125,7 +127,7 @@ def _prepare(control, modules, probe, generators):
     order.record()
     preloading.run()
     if preloading.failed:
-        channel.send(control, {"failed": preloading.failed})
+        protocol.send(control, protocol.FAILED, preloading.failed)
         os._exit(70)
     try:
         snapshot.before()
@@ -134,7 +136,9 @@ def _prepare(control, modules, probe, generators):
         reason = f"a hook of register_before_snapshot failed: {failure.message(error)}"
         _give_up(control, reason)
     forked.stay()
-    ready = channel.compose({"ready": {**preloading.tell(), "tmp_bytes": files.keep()}})
+    header = {**preloading.tell(), "tmp_bytes": files.keep()}
+    ready = protocol.compose(protocol.READY, header)
+    del header
     generators.collect()
     environment.note()
     environment.forget()
@@ -177,7 +181,7 @@ def _try_fork(control, generators):
 
 def _give_up(control, reason):
     # type: (int, str) -> NoReturn
-    channel.send(control, {"unready": {"reason": failure.printable(reason, 4000)}})
+    protocol.send(control, protocol.UNREADY, {"reason": failure.printable(reason, 4000)})
     os._exit(70)
 
 
@@ -223,4 +227,4 @@ def _forget_the_zygote(role):
 def _refuse(control, order, error):
     # type: (int, Order, BaseException) -> None
     reason = failure.printable(f"{failure.name(error)}: {failure.message(error)}", 4000)
-    channel.send(control, {"refused": {"id": order["id"], "reason": reason}})
+    protocol.send(control, protocol.REFUSED, {"id": order["id"], "reason": reason})

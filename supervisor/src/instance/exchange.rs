@@ -4,13 +4,13 @@ use std::fmt::Write;
 use std::io;
 
 use nix::fcntl::{FcntlArg, fcntl};
-use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::unix::pipe;
 
-use super::parts::{Parts, Said};
+use super::parts::Parts;
 use crate::channel::{self, Body};
 use crate::logs::Recording;
+use crate::protocol::{Answer, Failure, FromFunction};
 
 /// Most bytes of a single invocation's output that are kept; the rest is read and dropped, so that
 /// a function that prints much goes on.
@@ -22,78 +22,33 @@ const MOST_IMPORTED: usize = 10_000;
 /// How much of what is printed is read at once, in bytes.
 pub const PRINTED_BYTES: usize = 4 << 10;
 
-/// The header of a function's answer.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Answer {
-    /// The invocation that it answers. None has a handler's load that failed where several are served.
-    pub request_id: Option<String>,
-    /// Whether it is no answer yet but what the invocation has printed.
-    #[serde(default)]
-    pub printed: bool,
-    /// Time in the handler, in microseconds: the function's word for it.
-    #[serde(default)]
-    pub run_us: f64,
-    /// What it says of a stream, where it is no answer yet but that.
-    pub part: Option<Said>,
-    /// Whether the process may have left others, which print where it does.
-    #[serde(default)]
-    pub others: bool,
-    /// Why it failed, where it did.
-    pub error: Option<Failure>,
-    /// Why its version is to have interpreters of its own from now on: its handler has changed something
-    /// ahead of an import.
-    pub unlike: Option<String>,
-    /// Modules of distributions that it has imported since it was started or forked, and that no
-    /// earlier answer has named. The function's word for it: any name may be among them.
-    #[serde(default)]
-    pub imported: Vec<String>,
-}
-
-/// A failure as the runtime tells it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Failure {
-    /// The exception's class, or `Runtime.…`.
-    pub error_type: String,
-    /// Its message.
-    pub error_message: String,
-    /// The traceback's lines.
-    pub stack_trace: Vec<String>,
-    /// Time in the handler, in microseconds: the function's word for it.
-    #[serde(default, rename = "run_us")]
-    pub run_us: f64,
-    /// Whether the process can serve another invocation.
-    #[serde(default)]
-    pub fit: bool,
-    /// Whether the handler was not loaded, so that nothing has run.
-    #[serde(default)]
-    pub loading: bool,
-    /// Whether that is because the function's own code has changed, ahead of an import, what the zygote's
-    /// import of the same has read.
-    #[serde(default)]
-    pub order: bool,
-}
-
 impl Answer {
-    /// The failure of an invocation whose message was over the limit of `longest` bytes.
-    pub fn too_long(self, bytes: u64, longest: u64) -> Self {
+    /// An answer to an invocation, of which nothing else is known.
+    #[must_use]
+    pub fn to(request_id: String) -> Self {
+        Self { request_id: Some(request_id), ..Self::default() }
+    }
+
+    /// The failure of an invocation whose message was over the limit of `longest` bytes; whether the process
+    /// is `fit` for another.
+    #[must_use]
+    pub fn too_long(self, bytes: u64, longest: u64, fit: bool) -> Self {
         let message = format!(
             "Response payload size ({bytes} bytes) exceeded what one message takes ({longest} bytes with its \
              header)."
         );
-        // What has answered has ended. What streams goes on, and nobody takes it.
-        let fit = self.part.is_none();
         self.failed("Function.ResponseSizeTooLarge", message, fit)
     }
 
     /// The failure of an invocation because of something that its process has said; whether the process is
     /// `fit` for another.
+    #[must_use]
     pub fn failed(self, error_type: &str, error_message: String, fit: bool) -> Self {
         let (error_type, stack_trace) = (error_type.to_owned(), Vec::new());
         let run_us = self.run_us;
         let (loading, order) = (false, false);
         let error = Failure { error_type, error_message, stack_trace, run_us, fit, loading, order };
-        Self { error: Some(error), part: None, printed: false, ..self }
+        Self { error: Some(error), ..self }
     }
 }
 
@@ -188,8 +143,8 @@ pub async fn exchange(
         sent()?;
         let answered = match parts {
             None => {
-                let received = channel::receive_or_drop::<Answer>(function, longest).await?;
-                received.map(|(answer, body)| bounded(answer, body, longest))
+                let received = channel::receive_or_drop::<FromFunction>(function, longest).await?;
+                received.map(|(said, body)| answer_of(said, body, longest)).transpose()?
             }
             Some(parts) => receive_streamed(function, longest, parts).await?,
         };
@@ -215,10 +170,17 @@ pub async fn exchange(
     answer
 }
 
-fn bounded(answer: Answer, body: Body, longest: u64) -> (Answer, Vec<u8>) {
-    match body {
-        Body::Whole(body) => (answer, body),
-        Body::Dropped(bytes) => (answer.too_long(bytes, longest), Vec::new()),
+/// The answer that a process gives which serves one invocation at a time. What has answered has ended, so
+/// that it is fit for another however long its answer is.
+fn answer_of(said: FromFunction, body: Body, longest: u64) -> io::Result<(Answer, Vec<u8>)> {
+    match (said, body) {
+        (FromFunction::Answer(answer), Body::Whole(body)) => Ok((answer, body)),
+        (FromFunction::Answer(answer), Body::Dropped(bytes)) => {
+            Ok((answer.too_long(bytes, longest, true), Vec::new()))
+        }
+        (FromFunction::Printed { .. } | FromFunction::Said { .. }, _) => {
+            Err(io::Error::other("a message where an answer belongs"))
+        }
     }
 }
 
@@ -230,7 +192,7 @@ async fn receive_streamed(
 ) -> io::Result<Option<(Answer, Vec<u8>)>> {
     let (mut reader, mut writer) = tokio::io::split(function);
     loop {
-        let receive = channel::receive_or_drop::<Answer>(&mut reader, longest);
+        let receive = channel::receive_or_drop::<FromFunction>(&mut reader, longest);
         tokio::pin!(receive);
         let received = loop {
             tokio::select! {
@@ -239,17 +201,24 @@ async fn receive_streamed(
                 part = parts.next() => channel::ask(&mut writer, &[part?]).await?,
             }
         };
-        let Some((answer, body)) = received else { return Ok(None) };
-        let (answer, bytes) = bounded(answer, body, longest);
-        let Some(said) = answer.part else {
-            if let Some(told) = parts.end()? {
-                channel::ask(&mut writer, &[told]).await?;
+        let Some((said, body)) = received else { return Ok(None) };
+        let answered = match (said, body) {
+            (FromFunction::Said { part, .. }, Body::Whole(bytes)) => {
+                if let Some(told) = parts.hear(part, bytes).await? {
+                    channel::ask(&mut writer, &[told]).await?;
+                }
+                continue;
             }
-            return Ok(Some((answer, bytes)));
+            // What streams goes on, and nobody takes it.
+            (FromFunction::Said { request_id, .. }, Body::Dropped(bytes)) => {
+                (Answer::to(request_id).too_long(bytes, longest, false), Vec::new())
+            }
+            (said, body) => answer_of(said, body, longest)?,
         };
-        if let Some(told) = parts.hear(said, bytes).await? {
+        if let Some(told) = parts.end()? {
             channel::ask(&mut writer, &[told]).await?;
         }
+        return Ok(Some(answered));
     }
 }
 
@@ -276,6 +245,13 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+    use crate::protocol::kind;
+
+    /// A message as a process sends it.
+    fn answer(header: &str, body: &str) -> Vec<u8> {
+        let kind = char::from(kind::ANSWER);
+        format!("{kind}{header}\n{body}").into_bytes()
+    }
 
     #[tokio::test]
     async fn an_answer_comes_although_somebody_prints_on() {
@@ -285,7 +261,7 @@ mod tests {
         // Until nobody reads any more.
         let printing =
             std::thread::spawn(move || while print.write_all(&[b'x'; 1 << 12]).is_ok() {});
-        let answer = channel::compose(&serde_json::json!({ "run_us": 1e300 }), b"1").unwrap();
+        let answer = answer(r#"{"run_us": 1e300}"#, "1");
         let answering = tokio::spawn(async move {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             channel::send(&mut far, &[answer]).await.unwrap();
@@ -305,8 +281,7 @@ mod tests {
     async fn an_answer_comes_with_what_was_printed_and_what_was_imported() {
         let (mut near, mut far) = tokio::net::UnixStream::pair().unwrap();
         let (mut print, mut printed) = pipe::pipe().unwrap();
-        let header = serde_json::json!({ "run_us": 7, "imported": ["six", "idna.codec"] });
-        let answer = channel::compose(&header, b"1").unwrap();
+        let answer = answer(r#"{"run_us": 7, "imported": ["six", "idna.codec"]}"#, "1");
         tokio::io::AsyncWriteExt::write_all(&mut print, b"hello").await.unwrap();
         channel::send(&mut far, &[answer]).await.unwrap();
         let mut logs = Logs::default();

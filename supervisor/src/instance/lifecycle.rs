@@ -7,14 +7,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use pipsqueak::wire::{DEFAULT_PAYLOAD, FunctionError, Outcome};
-use serde::Serialize;
-use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::io::BufReader;
 use tokio::net::unix::pipe;
 
 use super::answered::{Answered, Reached, told, within};
-use super::exchange::{Answer, Imported, Logs, exchange};
+use super::exchange::{Imported, Logs, exchange};
 use super::parts::{PART_BYTES, Parts, Streams};
 use super::printed::Printed;
 use super::shared::Shared;
@@ -23,6 +21,7 @@ use crate::deployment::Function;
 use crate::environment::Tree;
 use crate::logs::Recording;
 use crate::machine::cgroups::Limits;
+use crate::protocol::{Answer, Invocation, Load, ToFunction, VERSION};
 use crate::sandbox::{End, Exit, Sandbox};
 use crate::stream::Stream;
 use crate::sync::{Mutex, lock};
@@ -39,16 +38,6 @@ const UNREAD_BYTES: usize = 32 << 10;
 
 /// An answer within the timeout: `None` where the process closed the channel instead.
 type Exchanged = Result<io::Result<Option<(Answer, Vec<u8>)>>, tokio::time::error::Elapsed>;
-
-/// What a process is told of an invocation besides its event.
-#[derive(Debug, Serialize)]
-struct Invocation<'a> {
-    request_id: &'a str,
-    timeout_ms: u64,
-    /// Whether parts of the result are asked for, and there may be some of a body.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    streamed: bool,
-}
 
 /// An instance that runs.
 #[derive(Debug)]
@@ -162,7 +151,7 @@ impl Instance {
     ) -> io::Result<Answered> {
         let info = &self.function.info;
         let (timeout_ms, streamed) = (info.timeout_ms, streams.is_some());
-        let invocation = Invocation { request_id, timeout_ms, streamed };
+        let invocation = ToFunction::Invoke(Invocation { request_id, timeout_ms, streamed });
         let message = channel::compose(&invocation, payload.get().as_bytes())?;
         let logs = Logs::recorded(recording);
         let began = Instant::now();
@@ -298,17 +287,18 @@ impl Instance {
     /// What tells its process which function it is.
     fn load(&self) -> io::Result<Vec<u8>> {
         let info = &self.function.info;
-        let load = json!({
-            "function": info.name,
-            "version": info.version,
-            "handler": info.handler,
-            "memory": info.memory,
-            "variables": self.function.variables.all(),
-            "wider": self.origin == Origin::Zygote { is_wider: true },
-            "concurrency": info.concurrency,
-            "longest_result": info.payload_out.unwrap_or(DEFAULT_PAYLOAD),
-        });
-        channel::compose(&load, b"")
+        let load = Load {
+            protocol: VERSION,
+            function: &info.name,
+            version: info.version,
+            handler: &info.handler,
+            memory: info.memory,
+            variables: self.function.variables.all(),
+            wider: self.origin == Origin::Zygote { is_wider: true },
+            concurrency: info.concurrency,
+            longest_result: info.payload_out.unwrap_or(DEFAULT_PAYLOAD),
+        };
+        channel::compose(&ToFunction::Load(load), b"")
     }
 
     /// Lays it aside, to be frozen.

@@ -7,10 +7,10 @@
 use std::future::pending;
 use std::io;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::channel;
+use crate::protocol::{Said, ToFunction, Told};
 
 /// Most parts of a result that a function sends ahead of being told that the first was taken. As in
 /// the runtime's `streaming`.
@@ -35,37 +35,6 @@ pub enum Given {
     Head(Vec<u8>),
     /// Some of it.
     Part(Vec<u8>),
-}
-
-/// What a function says of a stream, by the header of a message whose body is bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Said {
-    /// These precede the result, as JSON.
-    Head,
-    /// These are some of the result.
-    Result,
-    /// It waits for some of the body.
-    More,
-}
-
-/// What a function is told of a stream.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Told {
-    /// One more of its parts was taken.
-    Taken,
-    /// These are some of the body, or there is no more of it.
-    Body,
-    /// The client has gone.
-    Gone,
-}
-
-/// A message's header. The runtime tells by its first field that what follows is bytes.
-#[derive(Debug, Serialize)]
-struct Header<'a> {
-    part: Told,
-    request_id: &'a str,
 }
 
 /// The streams of one invocation.
@@ -125,7 +94,7 @@ impl<'a> Parts<'a> {
     }
 
     fn compose(&self, part: Told, body: &[u8]) -> io::Result<Vec<u8>> {
-        channel::compose(&Header { part, request_id: self.request_id }, body)
+        channel::compose(&ToFunction::Told { part, request_id: self.request_id }, body)
     }
 }
 
@@ -138,7 +107,8 @@ mod tests {
     }
 
     fn told(part: &str, body: &str) -> String {
-        format!("{{\"part\":\"{part}\",\"request_id\":\"a\"}}\n{body}")
+        let kind = char::from(crate::protocol::kind::TOLD);
+        format!("{kind}{{\"part\":\"{part}\",\"request_id\":\"a\"}}\n{body}")
     }
 
     #[tokio::test]

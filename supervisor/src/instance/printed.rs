@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use super::exchange::{Logs, PRINTED_BYTES, read_printed};
 use crate::channel;
 use crate::logs::Recording;
+use crate::protocol::ToFunction;
 
 /// How many pipes are read that only others print to. Beyond, what prints to the oldest is told that
 /// nobody reads.
@@ -95,7 +96,7 @@ impl Old {
 /// Gives a process another pipe to print to; its other end.
 pub fn renew(channel: BorrowedFd<'_>) -> io::Result<pipe::Receiver> {
     let (printed, print) = io::pipe()?;
-    let message = channel::compose(&serde_json::json!({ "output": true }), b"")?;
+    let message = channel::compose(&ToFunction::Output, b"")?;
     pipsqueak_kernel::message::send(channel, &message, &[print.as_fd()])?;
     pipe::Receiver::from_owned_fd(printed.into())
 }
@@ -122,7 +123,7 @@ mod tests {
         printed.note(true);
         printed.begin(near.as_fd(), &Logs::default()).unwrap();
         let mut told = pipsqueak_kernel::message::receive(far.as_fd(), 100).unwrap().unwrap();
-        assert_eq!(told.body, b"{\"output\":true}\n");
+        assert_eq!(told.body, [&[crate::protocol::kind::OUTPUT], &b"null\n"[..]].concat());
         print.write_all(b"of what was left").unwrap();
         let mut fresh = std::fs::File::from(told.descriptors.pop().unwrap());
         fresh.write_all(b"second").unwrap();

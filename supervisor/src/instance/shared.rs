@@ -14,11 +14,12 @@ use tokio::net::unix::pipe;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use self::sending::{Sending, Writer};
-use super::exchange::{Answer, Imported, Logs, PRINTED_BYTES, read_printed};
-use super::parts::{Parts, Said, WINDOW};
+use super::exchange::{Imported, Logs, PRINTED_BYTES, read_printed};
+use super::parts::{Parts, WINDOW};
 use super::printed::{self, Old};
 use crate::channel::{self, Body};
 use crate::logs::Recording;
+use crate::protocol::{Answer, FromFunction, Said};
 use crate::stream::Stream;
 use crate::sync::{Mutex, lock};
 
@@ -222,43 +223,58 @@ impl Calls {
     }
 
     /// Hands out what a process has said. What it may not say is the trouble of the call that it names.
-    fn tell(&mut self, mut answer: Answer, body: Body, longest: u64) {
-        self.imported.note(std::mem::take(&mut answer.imported));
+    fn tell(&mut self, said: FromFunction, body: Body, longest: u64) {
         let is_first = !std::mem::replace(&mut self.has_answered, true);
-        let Some(id) = &answer.request_id else {
-            let Body::Whole(body) = body else { return };
-            if !is_first {
-                // An answer to what was not asked.
-                return;
-            }
-            // The handler could not be loaded; that is nobody's in particular, and so everybody's.
-            for call in self.waiting.values_mut() {
-                if let Some(sender) = call.answer.take() {
-                    let logs = std::mem::take(&mut call.logs);
-                    let _ = sender.send((answer.clone(), body.clone(), logs));
-                }
-            }
-            self.unloaded = Some((answer, body));
-            return;
-        };
-        // One whose client has gone is waited for no more.
-        let Some(call) = self.waiting.get_mut(id) else { return };
-        match body {
-            Body::Whole(body) if answer.printed => call.logs.add(&body),
-            Body::Dropped(bytes) if answer.printed => call.logs.skip(bytes),
-            Body::Dropped(bytes) => self.answer(answer.too_long(bytes, longest), Vec::new()),
-            Body::Whole(body) => match answer.part {
-                None => self.answer(answer, body),
-                Some(said) => {
-                    let sent = call.said.as_ref().map(|call| call.try_send((said, body)));
-                    if let Some(Err(mpsc::error::TrySendError::Full(_))) = sent {
-                        let message = "it sent more parts at once than were agreed on".to_owned();
-                        let failed = answer.failed("Runtime.ProtocolError", message, false);
-                        self.answer(failed, Vec::new());
+        match (said, body) {
+            (FromFunction::Answer(mut answer), body) => {
+                self.imported.note(std::mem::take(&mut answer.imported));
+                match body {
+                    body if answer.request_id.is_none() => self.unload(is_first, &answer, body),
+                    Body::Whole(body) => self.answer(answer, body),
+                    Body::Dropped(bytes) => {
+                        self.answer(answer.too_long(bytes, longest, true), Vec::new());
                     }
                 }
-            },
+            }
+            (FromFunction::Printed { request_id }, body) => {
+                // One whose client has gone is waited for no more.
+                let Some(call) = self.waiting.get_mut(&request_id) else { return };
+                match body {
+                    Body::Whole(body) => call.logs.add(&body),
+                    Body::Dropped(bytes) => call.logs.skip(bytes),
+                }
+            }
+            (FromFunction::Said { part, request_id }, Body::Whole(body)) => {
+                let Some(call) = self.waiting.get_mut(&request_id) else { return };
+                let sent = call.said.as_ref().map(|call| call.try_send((part, body)));
+                if let Some(Err(mpsc::error::TrySendError::Full(_))) = sent {
+                    let message = "it sent more parts at once than were agreed on".to_owned();
+                    let answer = Answer::to(request_id);
+                    self.answer(answer.failed("Runtime.ProtocolError", message, false), Vec::new());
+                }
+            }
+            (FromFunction::Said { request_id, .. }, Body::Dropped(bytes)) => {
+                // What streams goes on, and nobody takes it.
+                let answer = Answer::to(request_id).too_long(bytes, longest, false);
+                self.answer(answer, Vec::new());
+            }
         }
+    }
+
+    /// Tells all that the handler could not be loaded, which is nobody's in particular. Anything but the
+    /// first answer would be one to what was not asked.
+    fn unload(&mut self, is_first: bool, answer: &Answer, body: Body) {
+        let Body::Whole(body) = body else { return };
+        if !is_first {
+            return;
+        }
+        for call in self.waiting.values_mut() {
+            if let Some(sender) = call.answer.take() {
+                let logs = std::mem::take(&mut call.logs);
+                let _ = sender.send((answer.clone(), body.clone(), logs));
+            }
+        }
+        self.unloaded = Some((answer.clone(), body));
     }
 
     fn answer(&mut self, answer: Answer, body: Vec<u8>) {
@@ -282,7 +298,7 @@ async fn follow(
     let (mut printed, mut old) = (Some(printed), Old::default());
     let mut is_new = true;
     loop {
-        let receive = channel::receive_or_drop::<Answer>(&mut reader, longest);
+        let receive = channel::receive_or_drop::<FromFunction>(&mut reader, longest);
         tokio::pin!(receive);
         let received = loop {
             tokio::select! {
@@ -302,10 +318,10 @@ async fn follow(
             read_printed(printed, &mut buffer, |bytes| calls.unknown.add(bytes));
         }
         match received {
-            Ok(Some((answer, body))) => {
+            Ok(Some((said, body))) => {
                 is_new = false;
-                let has_left_others = answer.others;
-                calls.tell(answer, body, longest);
+                let has_left_others = matches!(&said, FromFunction::Answer(one) if one.others);
+                calls.tell(said, body, longest);
                 if has_left_others && let Some(printed) = printed.take() {
                     old.read(printed, calls.nobody.as_ref().map(Recording::of_nobody));
                     calls.is_without_pipe = true;

@@ -4,9 +4,10 @@
 use pipsqueak_policy::zygotes::{ModuleId, Modules};
 
 use super::grow::Growth;
-use super::imports::{Failed, Unsafe};
+use super::imports::Unsafe;
 use super::pool::Inner;
 use crate::environment::Tree;
+use crate::protocol::Failed;
 
 impl Inner {
     /// Has no zygote import modules again that have left a hazard in one.

@@ -4,44 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
 use super::error::ZygoteError;
-use super::imports::{Failed, Imported};
-use super::reads::Reads;
 use crate::channel;
+use crate::protocol::FromZygote;
 use crate::sync::{Mutex, lock};
-
-/// What a zygote tells.
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Answer {
-    /// It has imported, and what.
-    Ready { modules: Vec<Imported>, reads: Reads, tmp_bytes: u64 },
-    /// An import has failed.
-    Failed(Failed),
-    /// It cannot fork.
-    Unready { reason: String },
-    /// A child has done what each will.
-    Tried {},
-    /// It has forked, as an order says.
-    Forked { id: u64, pid: i32 },
-    /// It could not.
-    Refused { id: u64, reason: String },
-}
-
-/// How a zygote is told to fork.
-#[derive(Serialize)]
-pub struct ForkOrder {
-    /// Comes back with the answer.
-    pub id: u64,
-    pub role: &'static str,
-    pub own_network: bool,
-    /// Whether nobody waits for it yet.
-    pub waits: bool,
-}
 
 /// Who waits for an answer, by the orders' numbers.
 pub type Waiting = Mutex<HashMap<u64, oneshot::Sender<Result<i32, String>>>>;
@@ -51,12 +20,12 @@ pub async fn hear(
     reader: &mut UnixStream,
     patience: Duration,
     what: &'static str,
-) -> Result<Option<Answer>, ZygoteError> {
+) -> Result<Option<FromZygote>, ZygoteError> {
     let receive = channel::receive(reader, channel::MAX_MESSAGE_BYTES);
     match tokio::time::timeout(patience, receive).await {
         Err(_) => Err(ZygoteError::Slow(what, patience)),
         Ok(received) => match received?.map(|(answer, _)| answer) {
-            Some(Answer::Unready { reason }) => Err(ZygoteError::Unready(reason)),
+            Some(FromZygote::Unready { reason }) => Err(ZygoteError::Unready(reason)),
             answer => Ok(answer),
         },
     }
@@ -66,13 +35,13 @@ pub async fn hear(
 pub async fn follow(mut reader: UnixStream, waiting: Arc<Waiting>) {
     loop {
         let answered = match channel::receive(&mut reader, channel::MAX_MESSAGE_BYTES).await {
-            Ok(Some((Answer::Forked { id, pid }, _))) => (id, Ok(pid)),
-            Ok(Some((Answer::Refused { id, reason }, _))) => (id, Err(reason)),
+            Ok(Some((FromZygote::Forked { id, pid }, _))) => (id, Ok(pid)),
+            Ok(Some((FromZygote::Refused { id, reason }, _))) => (id, Err(reason)),
             Ok(Some((
-                Answer::Ready { .. }
-                | Answer::Failed(_)
-                | Answer::Unready { .. }
-                | Answer::Tried {},
+                FromZygote::Ready(_)
+                | FromZygote::Failed(_)
+                | FromZygote::Unready { .. }
+                | FromZygote::Tried,
                 _,
             ))) => continue,
             Ok(None) => break,

@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use super::imports::{self, Failed, Unsafe};
+use super::imports::{self, Unsafe};
+use crate::protocol::Failed;
 use crate::sandbox::SandboxError;
 
 /// Why a zygote could not be started or did not fork.

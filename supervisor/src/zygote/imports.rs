@@ -2,34 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
-/// One module, as the zygote that has imported it tells.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Imported {
-    /// Its name. Where they were hazardous, also `site` for what ran before any import, and
-    /// `snapshot_restore_py` for hooks that ran after all of them.
-    pub module: String,
-    /// Time that the import took, in microseconds, without other modules that were asked for.
-    pub us: u64,
-    /// By how much the process's private memory has grown, in bytes; less than 0 where it shrank.
-    pub bytes: i64,
-    /// What it has left that a fork would break or share.
-    pub hazards: Vec<String>,
-    /// What it has left that does no harm.
-    pub remarks: Vec<String>,
-}
-
-/// A module whose import has failed in a zygote.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Failed {
-    /// Its name.
-    pub module: String,
-    /// Why.
-    pub reason: String,
-    /// Others that were to be imported and whose imports have met that.
-    pub importers: Vec<String>,
-}
+use crate::protocol::Imported;
 
 /// Modules that cannot be in a zygote, and why not.
 pub type Unsafe = BTreeMap<String, String>;

@@ -4,15 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
 use super::kind::Kind;
 use super::pool::{Inner, Pool};
-use super::reads::Reads;
 use super::standbys::{Line, PATIENCE, Purpose, Standby, StandbyError};
 use crate::channel;
 use crate::deployment::Function;
 use crate::environment::Tree;
+use crate::protocol::{Prepared, ToFunction, VERSION};
 use crate::sync::lock;
 use crate::worker::{Worker, sandbox};
 
@@ -20,14 +18,6 @@ use crate::worker::{Worker, sandbox};
 const TRAFFIC_PATIENCE: Duration = Duration::from_secs(1);
 /// Standbys of one sort that wait at most.
 const MOST: usize = 2;
-
-/// What a standby tells when it has imported.
-#[derive(Debug, Deserialize)]
-struct Told {
-    reads: Reads,
-    /// The first import that has failed, and why.
-    failed: Option<String>,
-}
 
 impl Pool {
     /// A process that waits for such a function, if there is one.
@@ -132,11 +122,11 @@ impl Pool {
         let made = sandbox(&self.sandboxes, tree, kind.commons(), &self.runtime).await?;
         let limit = made.group().watch_limit()?;
         let mut worker = Worker::launch(&self.sandboxes, made, kind.variables.all(), true).await?;
-        let order = serde_json::json!({ "standby": purpose.modules });
+        let order = ToFunction::Standby { protocol: VERSION, modules: &purpose.modules };
         channel::ask(&mut worker.channel, &[channel::compose(&order, b"")?]).await?;
         let hear = channel::receive(&mut worker.channel, channel::MAX_MESSAGE_BYTES);
         let told = tokio::time::timeout(PATIENCE, hear).await.map_err(|_| StandbyError::Slow)??;
-        let (Told { mut reads, failed }, _) = told.ok_or(StandbyError::Ended)?;
+        let (Prepared { mut reads, failed }, _) = told.ok_or(StandbyError::Ended)?;
         if limit.was_read()? {
             reads.note_limit();
         }

@@ -27,7 +27,7 @@ mod waiting;
 pub use error::ZygoteError;
 pub use fork::{ForkError, fork};
 pub use give::GiveError;
-pub use imports::{Imported, Unsafe, by_reason};
+pub use imports::{Unsafe, by_reason};
 pub use node::{Forked, Imports, Zygote};
 pub use pool::{Budget, Choice, Pool, Slot, State};
 pub use waiting::Claimed;

@@ -15,16 +15,16 @@ use pipsqueak_kernel::{message, pidfd};
 use tokio::io::AsyncRead;
 use tokio::sync::oneshot;
 
-use super::conversation::{Answer, ForkOrder, Waiting, follow, hear};
+use super::conversation::{Waiting, follow, hear};
 use super::error::ZygoteError;
-use super::imports::{self, Imported};
+use super::imports;
 use super::look;
-use super::reads::Reads;
 use super::spares::Spares;
 use crate::channel;
 use crate::deployment::Variables;
 use crate::environment::Tree;
 use crate::machine::cgroups::Limits;
+use crate::protocol::{FromZygote, Imported, Reads, ToZygote, VERSION};
 use crate::runtime::{self, Role};
 use crate::sandbox::{
     Commons, End, Exit, Plan, Process, Program, Sandbox, Sandboxes, Standing, Ushers,
@@ -138,12 +138,15 @@ impl Zygote {
         };
 
         let mut reader = nonblocking(&near)?;
-        let order = channel::compose(&serde_json::json!({ "modules": wanted.modules }), b"")?;
+        let order = channel::compose(
+            &ToZygote::Import { protocol: VERSION, modules: &wanted.modules },
+            b"",
+        )?;
         channel::send(&mut reader, &[order]).await?;
         let answer = hear(&mut reader, IMPORT_PATIENCE, "import its modules").await?;
         let (imported, mut own_reads, tmp_bytes) = match answer {
-            Some(Answer::Ready { modules, reads, tmp_bytes }) => (modules, reads, tmp_bytes),
-            Some(Answer::Failed(failed)) => return Err(ZygoteError::Failed(failed)),
+            Some(FromZygote::Ready(ready)) => (ready.modules, ready.reads, ready.tmp_bytes),
+            Some(FromZygote::Failed(failed)) => return Err(ZygoteError::Failed(failed)),
             _ => {
                 return Err(ZygoteError::Ended(
                     how_ended(&process.end).await,
@@ -159,7 +162,7 @@ impl Zygote {
             return Err(ZygoteError::Unsafe(found));
         }
         // Its hooks for forks may wait for ever, in the zygote or in its child.
-        let Some(Answer::Tried {}) = hear(&mut reader, FORK_PATIENCE, "fork for a trial").await?
+        let Some(FromZygote::Tried) = hear(&mut reader, FORK_PATIENCE, "fork for a trial").await?
         else {
             return Err(ZygoteError::Trial(how_ended(&process.end).await));
         };
@@ -240,7 +243,8 @@ impl Zygote {
         let id = self.forks.fetch_add(1, Ordering::Relaxed);
         let (pid, is_zygote) = (self.process.pid, role == Role::Zygote);
         let _awaited = self.ushers.expect(pid, &self.sandbox, sandbox, is_zygote)?;
-        let order = ForkOrder { id, role: role.name(), own_network: sandbox.own_network(), waits };
+        let own_network = sandbox.own_network();
+        let order = ToZygote::Fork { id, role: role.name(), own_network, waits };
         let order = channel::compose(&order, b"")?;
         let descriptors = [channel.as_fd(), logs.as_fd(), sandbox.holder()];
         let exits = self.sandbox.exits();

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use pipsqueak_fs::Distribution;
-use serde::Deserialize;
 
 use crate::deployment::Variables;
 use crate::environment::Tree;
+use crate::protocol::Reads;
 
 /// Stands for all names.
 const ALL: &str = "*";
@@ -18,18 +18,6 @@ const ALL: &str = "*";
 const PROXIES: &str = "*_proxy";
 /// Told to each process anew, and the same for no two.
 const OF_EACH: &str = "AWS_LAMBDA_LOG_STREAM_NAME";
-
-/// The names of what was asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Reads {
-    /// Variables that were read or set.
-    pub variables: BTreeSet<String>,
-    /// Modules that were looked for and not found.
-    pub modules: BTreeSet<String>,
-    /// Distributions that were looked for and not found.
-    pub distributions: BTreeSet<String>,
-}
 
 /// Something of which a function has another answer than a zygote had.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,9 +12,10 @@ use pipsqueak_policy::zygotes::Realm;
 
 use super::demand::Demand;
 use super::kind::Kind;
-use super::reads::{Difference, Reads};
+use super::reads::Difference;
 use crate::deployment::Function;
 use crate::environment::Tree;
+use crate::protocol::Reads;
 use crate::sync::{Mutex, lock};
 use crate::worker::{Worker, WorkerError};
 

@@ -23,11 +23,6 @@ const MAX_MESSAGE_BYTES: usize = 80 << 20;
 /// that end the process, whoever has sent it is told that nobody has begun with the rest.
 const ORDERS: u64 = 2;
 
-/// How the header of a message begins whose body is bytes. Of all others it is text.
-const OF_BYTES: &[u8] = b"{\"part\"";
-/// The header of a message with a pipe for what is printed from now on.
-const OUTPUT: &[u8] = b"{\"output\"";
-
 create_exception!(pipsqueak_native, Broken, PyBaseException, "The channel is of no use any more.");
 
 /// Receives one message: its body and its descriptors, or `None` at the end of the channel.
@@ -51,11 +46,18 @@ pub fn send(py: Python<'_>, channel: RawFd, body: &[u8]) -> PyResult<()> {
     Ok(py.detach(|| message::send(channel, body, &[]))?)
 }
 
+/// A message: its kind, its header, and its body, which is text or bytes.
+type Received<'py> = (u8, Bound<'py, PyString>, Bound<'py, PyAny>);
+
 /// A function's channel: messages of a header, a line's end, and a body. It belongs to the process that
 /// has made it; what that forks has `Elsewhere` raised.
 #[pyclass(frozen)]
 pub struct Channel {
     socket: BorrowedFd<'static>,
+    /// The kind of messages whose bodies are bytes. Those of all others are text.
+    of_bytes: u8,
+    /// The kind of messages with a pipe for what is printed from now on.
+    of_output: u8,
     reader: Mutex<Reader>,
     children: Mutex<Children>,
     /// The file to which is printed.
@@ -69,12 +71,14 @@ pub struct Channel {
 #[pymethods]
 impl Channel {
     #[new]
-    fn new(socket: RawFd) -> PyResult<Self> {
+    fn new(socket: RawFd, of_bytes: u8, of_output: u8) -> PyResult<Self> {
         let socket = descriptor::borrowed(socket)?;
         forked::keep_from_children(socket)?;
         own()?;
         Ok(Self {
             socket,
+            of_bytes,
+            of_output,
             reader: Mutex::default(),
             children: Mutex::default(),
             output: Mutex::new(file_of(1)),
@@ -83,12 +87,9 @@ impl Channel {
         })
     }
 
-    /// Receives one message: its header and its body, or `None` at the end of the channel. Signals are
+    /// Receives one message: its kind, its header and its body, or `None` at the end of the channel. Signals are
     /// handled meanwhile; what a handler raises is raised here, and loses nothing.
-    fn receive<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<Option<(Bound<'py, PyString>, Bound<'py, PyAny>)>> {
+    fn receive<'py>(&self, py: Python<'py>) -> PyResult<Option<Received<'py>>> {
         loop {
             here()?;
             let message = py.detach(|| {
@@ -110,19 +111,20 @@ impl Channel {
             self.received.fetch_add(1, Ordering::Relaxed);
             let end = message.iter().position(|byte| *byte == b'\n').unwrap_or(message.len());
             let (header, body) = message.split_at(end);
-            if header.starts_with(OUTPUT) {
+            let (kind, header) = header.split_first().ok_or_else(empty)?;
+            if *kind == self.of_output {
                 let descriptors = lock(&self.reader).take_descriptors();
                 descriptors.last().map_or(Ok(()), |output| self.print_to(output))?;
                 continue;
             }
             let body = body.get(1..).unwrap_or_default();
             let text = PyString::from_bytes(py, header)?;
-            if header.starts_with(OF_BYTES) {
-                return Ok(Some((text, PyBytes::new(py, body).into_any())));
+            if *kind == self.of_bytes {
+                return Ok(Some((*kind, text, PyBytes::new(py, body).into_any())));
             }
             let body = PyString::from_bytes(py, body)?.into_any();
             *lock(&self.unanswered) = Some(text.clone().unbind());
-            return Ok(Some((text, body)));
+            return Ok(Some((*kind, text, body)));
         }
     }
 
@@ -133,15 +135,15 @@ impl Channel {
     }
 
     /// Sends one message.
-    fn send(&self, py: Python<'_>, header: &[u8], body: &[u8]) -> PyResult<()> {
+    fn send(&self, py: Python<'_>, kind: u8, header: &[u8], body: &[u8]) -> PyResult<()> {
         here()?;
-        let message = [header, b"\n", body].concat();
+        let message = [&[kind], header, b"\n", body].concat();
         py.detach(|| message::send(self.socket, &message, &[])).map_err(|error| broken(&error))
     }
 
     /// Sends the answer to the last message that was received.
-    fn answer(&self, py: Python<'_>, header: &[u8], body: &[u8]) -> PyResult<()> {
-        self.send(py, header, body)?;
+    fn answer(&self, py: Python<'_>, kind: u8, header: &[u8], body: &[u8]) -> PyResult<()> {
+        self.send(py, kind, header, body)?;
         *lock(&self.unanswered) = None;
         Ok(())
     }
@@ -177,6 +179,10 @@ impl Channel {
         }
         Ok(())
     }
+}
+
+fn empty() -> PyErr {
+    Broken::new_err("a message without a kind")
 }
 
 fn broken(error: &std::io::Error) -> PyErr {
