@@ -42,12 +42,12 @@ pub enum ClientError {
         socket: PathBuf,
     },
     /// Connecting failed in another way.
-    #[error("connecting to {}: {error}", socket.display())]
+    #[error("connecting to {}: {source}", socket.display())]
     Connect {
         /// The socket.
         socket: PathBuf,
-        /// Why.
-        error: io::Error,
+        /// The error of the call.
+        source: io::Error,
     },
     /// Somebody else listens on the socket.
     #[error(
@@ -62,10 +62,10 @@ pub enum ClientError {
     },
     /// The request cannot be put into a frame.
     #[error("the request cannot be sent: {0}")]
-    Request(FrameError),
+    Request(#[source] FrameError),
     /// The connection broke.
     #[error("talking to the supervisor: {0}")]
-    Broken(io::Error),
+    Broken(#[source] io::Error),
     /// The supervisor went away with the request.
     #[error(
         "the supervisor closed the connection before it had answered; its log, pipsqueakd.log \
@@ -74,16 +74,16 @@ pub enum ClientError {
     Ended,
     /// The answer is not of this protocol.
     #[error("the supervisor's answer cannot be read: {0}")]
-    Malformed(FrameError),
+    Malformed(#[source] FrameError),
     /// The supervisor speaks another version of the protocol.
     #[error("{}", .0.message)]
     Refusal(Refusal),
     /// The body of the request cannot be read.
     #[error("reading the body: {0}")]
-    Body(io::Error),
+    Body(#[source] io::Error),
     /// A streamed result cannot be handed on.
     #[error("handing the result on: {0}")]
-    Result(io::Error),
+    Result(#[source] io::Error),
     /// The supervisor answers that the request failed.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -106,7 +106,7 @@ impl Client {
         };
         let peer = match getsockopt(&stream, PeerCredentials) {
             Ok(peer) => peer,
-            Err(error) => return Err(ClientError::Connect { socket, error: error.into() }),
+            Err(error) => return Err(ClientError::Connect { socket, source: error.into() }),
         };
         if !is_trusted(peer.uid(), nix::unistd::geteuid().as_raw()) {
             return Err(ClientError::Untrusted { socket, uid: peer.uid() });
@@ -314,7 +314,7 @@ fn connect_error(socket: PathBuf, error: io::Error) -> ClientError {
             ClientError::NoSupervisor { socket }
         }
         io::ErrorKind::PermissionDenied => ClientError::Denied { socket },
-        _ => ClientError::Connect { socket, error },
+        _ => ClientError::Connect { socket, source: error },
     }
 }
 
@@ -325,15 +325,14 @@ fn read_error(error: io::Error) -> ClientError {
     }
 }
 
-/// Whether to talk to a server of user `peer` as user `own`: anybody can bind a socket in a folder
-/// that they may write to, and payloads are nobody else's business.
+/// True if a client of user `own` may talk to a server of user `peer`. Anybody can bind a socket in a
+/// folder that they may write to, and payloads are nobody else's business.
 fn is_trusted(peer: u32, own: u32) -> bool {
     peer == 0 || peer == own
 }
 
 fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
-    serde_json::from_slice(body)
-        .map_err(|error| ClientError::Malformed(FrameError::Body(error.to_string())))
+    serde_json::from_slice(body).map_err(|error| ClientError::Malformed(FrameError::Body(error)))
 }
 
 #[cfg(test)]

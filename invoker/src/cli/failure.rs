@@ -71,19 +71,19 @@ pub enum Failure {
         log: PathBuf,
     },
     /// A call to the operating system.
-    #[error("{step}: {error}")]
+    #[error("{step}: {source}")]
     System {
         /// What was tried, on what.
         step: String,
-        /// Why it failed.
-        error: io::Error,
+        /// The error of the call.
+        source: io::Error,
     },
 }
 
 impl Failure {
-    /// For `map_err`: what was tried when the operating system refused.
+    /// A function for `map_err`, which names the step that the operating system refused.
     pub fn system<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> Self {
-        move |error| Self::System { step: step.into(), error: error.into() }
+        move |error| Self::System { step: step.into(), source: error.into() }
     }
 
     /// The exit code that tells it to scripts.

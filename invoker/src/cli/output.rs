@@ -24,7 +24,7 @@ pub fn print(text: &str) -> Result<Exit, Failure> {
 pub fn done(written: io::Result<()>) -> Result<Exit, Failure> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::System { step: "writing to stdout".to_owned(), error })
+            Err(Failure::System { step: "writing to stdout".to_owned(), source: error })
         }
         _ => Ok(Exit::Done),
     }
