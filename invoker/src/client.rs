@@ -17,12 +17,12 @@ use crate::wire::{
     Progress, Refusal, Reply, Request, encode, encode_bytes,
 };
 
-/// Where the supervisor's socket is, given the folder of its instance.
+/// Path of the supervisor's socket in the folder of its instance.
 pub fn socket_path(run: &Path) -> PathBuf {
     run.join("supervisor.sock")
 }
 
-/// Why a request has no good answer.
+/// Failure of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// There is no socket, or nobody listens on it.
@@ -57,7 +57,7 @@ pub enum ClientError {
     Untrusted {
         /// The socket.
         socket: PathBuf,
-        /// Who listens.
+        /// The user that listens.
         uid: u32,
     },
     /// The request cannot be put into a frame.
@@ -116,7 +116,7 @@ impl Client {
         Ok(Self { stream: BufReader::new(Polled(stream)), peer_pid })
     }
 
-    /// The supervisor's process, where it can be seen from here.
+    /// The supervisor's process, if this process can see it.
     pub fn peer_pid(&self) -> Option<u32> {
         self.peer_pid
     }
@@ -186,7 +186,7 @@ impl Client {
         self.ask(&Request::Logs(wanted), heard).map(drop)
     }
 
-    /// Sends a request and hears messages until the reply; `None` where `heard` wants no more.
+    /// Sends a request and hears messages until the reply; `None` if `heard` wants no more.
     fn ask(&mut self, request: &Request, heard: Heard<'_>) -> Result<Option<Reply>, ClientError> {
         let frame = encode(FrameKind::Request, request).map_err(ClientError::Request)?;
         if let Err(error) = self.stream.get_mut().0.write_all(&frame) {
@@ -251,16 +251,16 @@ impl Read for Polled {
     }
 }
 
-/// What comes of a streamed result.
+/// A piece of a streamed result.
 #[derive(Debug)]
 pub enum Given {
-    /// What precedes it: status and headers of an HTTP response.
+    /// Head of the result: status and headers of an HTTP response.
     Head(Box<RawValue>),
-    /// Some of it.
+    /// Bytes of the result.
     Part(Vec<u8>),
 }
 
-/// What may come before a reply.
+/// A message that may come before a reply.
 enum Message {
     Progress(Progress),
     Logs(Vec<LogRecord>),
@@ -300,7 +300,7 @@ fn send_body(mut socket: &UnixStream, mut body: impl Read, failed: &mpsc::Sender
     }
 }
 
-/// Hears a message; whether more is wanted.
+/// Hears a message; true if more is wanted.
 type Heard<'a> = &'a mut dyn FnMut(Message) -> Result<bool, ClientError>;
 
 fn unexpected(kind: FrameKind) -> ClientError {

@@ -1,4 +1,4 @@
-//! What can be typed. Values are checked here as far as they can be without looking at anything.
+//! The command line. Values are checked here as far as they can be without looking at anything.
 
 mod flags;
 mod format;

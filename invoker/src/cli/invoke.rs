@@ -75,7 +75,7 @@ fn read(data: &OsStr) -> Result<Vec<u8>, Failure> {
 /// Something to be read, and its name.
 type Source = (Box<dyn Read + Send>, String);
 
-/// What `-` or `@FILE` stands for; none where a text is neither.
+/// The source that `-` or `@FILE` stands for; none if a text is neither.
 fn open(text: &OsStr) -> Result<Option<Source>, Failure> {
     Ok(match text.as_bytes() {
         b"-" => Some((Box::new(std::io::stdin()), "stdin".to_owned())),
@@ -115,8 +115,8 @@ fn check(payload: Vec<u8>) -> Result<Box<RawValue>, Failure> {
         .map_err(|error| Failure::Input(format!("the payload is not JSON: {error}")))
 }
 
-/// What every function takes is sent without asking; of what is longer the function's limit is asked
-/// for first.
+/// Refuses a payload that is over the function's limit. The supervisor is asked for the limit only if
+/// the payload is longer than what every function takes.
 fn refuse_too_long(places: &Places, name: &str, payload: &RawValue) -> Result<(), Failure> {
     let length = payload.get().len() as u64;
     if length <= DEFAULT_PAYLOAD {

@@ -1,4 +1,4 @@
-//! What verbs print: results on stdout, the rest on stderr.
+//! Output of verbs: results on stdout, the rest on stderr.
 
 use std::io;
 
@@ -51,7 +51,7 @@ pub fn aside(text: &str) {
     let _ = Stream::Stderr.write(&format!("{text}{end}"));
 }
 
-/// The same for JSON.
+/// Prints JSON on stderr.
 pub fn json_aside(json: &str) {
     let _ = Stream::Stderr.write_json(&format!("{json}\n"));
 }

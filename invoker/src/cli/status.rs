@@ -1,4 +1,4 @@
-//! `pipsqueak status`: what the supervisor keeps and does.
+//! `pipsqueak status`: the status of the supervisor.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -16,7 +16,7 @@ pub fn run(places: &Places, format: &Format) -> Result<Exit, Failure> {
     if format.json { output::json(&status) } else { output::print(&describe(&status)) }
 }
 
-/// How many requests were made. What else is counted beside them is not requests.
+/// Number of requests. Other things are counted beside them.
 fn requests(counted: &BTreeMap<String, u64>) -> u64 {
     let is_request = |name: &str| !matches!(name, "panic" | "read-bytes" | "decoded-frames");
     counted.iter().filter(|(name, _)| is_request(name)).map(|(_, count)| count).sum()

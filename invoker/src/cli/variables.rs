@@ -1,4 +1,4 @@
-//! A function's environment variables, from where a user has them: the command line, files, stdin.
+//! A function's environment variables, from the command line, files and stdin.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Which tiers are in use.
+//! The tiers in use.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -10,7 +10,7 @@ use super::error::{SettingsError, Wrong};
 use super::kind::{FlagKind, Kind, parse};
 use super::variables::Variables;
 
-/// The tiers that are in use. `cold` always is.
+/// The tiers in use. `cold` always is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tiers {
     /// A function's own sandbox is kept, frozen.

@@ -26,7 +26,7 @@ pub const MAX_FRAME_BYTES: u32 = 72 << 20;
 /// Longest part of what is streamed, in bytes.
 pub const MAX_PART_BYTES: usize = 256 << 10;
 
-/// What a frame's body is.
+/// Kind of a frame, by its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum FrameKind {
@@ -71,7 +71,7 @@ pub enum FrameError {
 /// A frame's header, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// What the body is.
+    /// Kind of the body.
     pub kind: FrameKind,
     /// Length of the body in bytes, at most [`MAX_FRAME_BYTES`].
     pub length: u32,

@@ -6,10 +6,10 @@ use encoding_rs::{Encoding, UTF_8};
 /// Lines that may name the encoding (PEP 263).
 const NAMING_LINES: usize = 2;
 
-/// Why bytes are no text.
+/// Reason that bytes are no text.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TextError {
-    /// They are not in their encoding.
+    /// The bytes are not in their encoding.
     #[error("it is not in {0}; save it as UTF-8")]
     Malformed(&'static str),
     /// Nobody knows the encoding.
@@ -40,7 +40,7 @@ fn named(bytes: &[u8]) -> Result<&'static Encoding, TextError> {
     known.ok_or(TextError::Unknown(label))
 }
 
-/// What follows `coding:` or `coding=` in a comment.
+/// The label that follows `coding:` or `coding=` in a comment.
 fn label_of(line: &[u8]) -> Option<String> {
     let line = String::from_utf8_lossy(line);
     let (_, rest) = line.split_once("coding")?;

@@ -30,7 +30,7 @@ impl Archive {
         Ok(Self { path: path.to_owned(), zip })
     }
 
-    /// The text of a file in it, where there is one of that name.
+    /// The text of a file in the archive, if there is one of that name.
     pub fn text(&mut self, name: &str) -> Result<Option<String>, Failure> {
         let path = self.path.join(name);
         let failed = |error: String| Failure::Input(format!("{}: {error}", path.display()));

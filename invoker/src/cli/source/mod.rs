@@ -1,4 +1,4 @@
-//! What is deployed, and what it says of itself beside its code.
+//! Sources of functions: code, and the files beside it that describe it.
 
 mod archive;
 mod openlambda;
@@ -16,7 +16,7 @@ pub use openlambda::OpenLambda;
 /// A function's code.
 #[derive(Debug)]
 pub struct Source {
-    /// Its absolute path.
+    /// Absolute path of the source.
     pub path: PathBuf,
     kind: Kind,
 }
@@ -95,7 +95,7 @@ impl Source {
         }
     }
 
-    /// What its `ol.yaml` says, where it has one.
+    /// Content of the source's `ol.yaml`, if there is one.
     pub fn openlambda(&self) -> Result<Option<OpenLambda>, Failure> {
         let path = self.path.join(openlambda::FILE);
         let text = match &self.kind {
