@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 pub use flags::{Flags, Places};
 pub use format::Format;
 pub use functions::{Deploy, EventsVerb, Explain, FunctionsVerb, Invoke, Logs};
-pub use packages::{EnvVerb, Packages, StoreVerb};
+pub use packages::{EnvAdd, EnvVerb, Packages, StoreVerb};
 use values::named;
 
 /// Import Python packages once per machine, and run functions on them

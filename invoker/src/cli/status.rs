@@ -135,9 +135,9 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_status_reads_well_full_and_empty() {
-        let mut status = Status {
+    /// The status of a supervisor that keeps nothing.
+    fn empty() -> Status {
+        Status {
             pid: 12,
             version: "0.1.0".to_owned(),
             state: "/s".into(),
@@ -169,7 +169,12 @@ mod tests {
             damaged: 0,
             events: EventCounts { dead: 3, ..EventCounts::default() },
             log_bytes: 2048,
-        };
+        }
+    }
+
+    #[test]
+    fn a_status_reads_well_full_and_empty() {
+        let mut status = empty();
         let text = describe(&status);
         for part in [
             "0.1.0, process 12\n",
