@@ -145,3 +145,21 @@ fn the_daemon_is_told_every_setting() {
                     --nat 10.11.0.0/20";
     assert_eq!(line, expected);
 }
+
+#[test]
+fn the_flags_of_settings_come_to_the_same_settings() {
+    let file = config("tiers = \"none\"\nlinger = 0.0125\nnat = \"10.11.0.0/20\"");
+    let path = file.path().to_str().unwrap();
+    let variables = [("PIPSQUEAK_CONFIG", path), ("PIPSQUEAK_CDI", "/c.json")];
+    let first = with_variables(&variables, |v| Settings::resolve_with(Overrides::default(), v));
+    let first = first.unwrap();
+    let mut overrides = Overrides::default();
+    for said in first.flags().chunks(2) {
+        let (_, flag) = flags().find(|(_, flag)| said[0] == *flag.name).unwrap();
+        flag.give(&mut overrides, said[1].clone());
+    }
+    let empty = config("");
+    let variables = [("PIPSQUEAK_CONFIG", empty.path().to_str().unwrap())];
+    let again = with_variables(&variables, |v| Settings::resolve_with(overrides, v)).unwrap();
+    assert_eq!(again, first);
+}
