@@ -71,14 +71,14 @@ impl Kind for Tiers {
     fn read_file<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         #[derive(serde::Deserialize)]
         #[serde(untagged, expecting = "tiers are a list such as [\"paused\", \"zygote\", \"ssd\"]")]
-        enum Written {
+        enum Form {
             Text(String),
             List(Vec<String>),
         }
-        let text = match Written::deserialize(from)? {
-            Written::List(names) if names.is_empty() => "none".to_owned(),
-            Written::List(names) => names.join(","),
-            Written::Text(text) => text,
+        let text = match Form::deserialize(from)? {
+            Form::List(names) if names.is_empty() => "none".to_owned(),
+            Form::List(names) => names.join(","),
+            Form::Text(text) => text,
         };
         text.parse().map_err(D::Error::custom)
     }

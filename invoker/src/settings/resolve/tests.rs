@@ -112,7 +112,7 @@ fn relative_paths_of_flags_start_from_the_working_directory() {
 }
 
 #[test]
-fn the_daemon_is_told_every_setting() {
+fn the_supervisor_is_told_every_setting() {
     let settings = Settings {
         state: "/s".into(),
         run: "/r".into(),
