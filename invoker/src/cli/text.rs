@@ -1,7 +1,13 @@
 //! Texts as editors and shells write them: with a byte order mark, in UTF-16 as `PowerShell` does, or in an
 //! encoding that one of the first two lines names, as Python's sources may.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use encoding_rs::{Encoding, UTF_8};
+
+use super::failure::Failure;
 
 /// Lines that may name the encoding (PEP 263).
 const NAMING_LINES: usize = 2;
@@ -15,6 +21,27 @@ pub enum TextError {
     /// Nobody knows the encoding.
     #[error("the encoding {0:?} is unknown; save it as UTF-8")]
     Unknown(String),
+}
+
+/// The text of a file; `-` is stdin.
+pub fn read(path: &Path) -> Result<String, Failure> {
+    decode(&read_bytes(path)?).map_err(|error| unreadable(path, &error))
+}
+
+/// The bytes of a file; `-` is stdin.
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    read.map_err(|error| unreadable(path, &error))?;
+    Ok(bytes)
+}
+
+fn unreadable(path: &Path, reason: &dyn std::error::Error) -> Failure {
+    Failure::Input(format!("requirements {}: {reason}", path.display()))
 }
 
 /// The text, without a byte order mark.

@@ -7,6 +7,7 @@ use pipsqueak::wire::Requirements;
 
 use crate::cli::failure::Failure;
 use crate::cli::terminal::is_invisible;
+use crate::cli::text;
 
 /// Purpose of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +37,7 @@ impl Listing {
         if !self.seen.insert((identity, role)) {
             return Ok(());
         }
-        let text = super::read(path)?;
+        let text = text::read(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         self.read_text(path, &text, Some(folder), role)
     }

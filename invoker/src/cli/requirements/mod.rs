@@ -4,17 +4,14 @@
 
 mod listing;
 mod script;
-mod text;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use pipsqueak::wire::Requirements;
 
 use super::failure::Failure;
+use super::text;
 use listing::{Listing, Role};
-pub use text::decode;
 
 /// Names of files that a function's folder is searched for, in this order. PEP 751 has a tool look for a
 /// lock of its own name first.
@@ -47,7 +44,7 @@ pub fn of_files(files: &[PathBuf], constraints: &[PathBuf]) -> Result<Requiremen
         )));
     }
     if is_lock(special) {
-        return Ok(Requirements::Locked { lock: read(special)?, is_brought: false });
+        return Ok(Requirements::Locked { lock: text::read(special)?, is_brought: false });
     }
     of_script(special, constraints)?.ok_or_else(|| {
         Failure::Input(format!("{}: it has no `# /// script` block", special.display()))
@@ -94,9 +91,10 @@ pub fn allow_build(requirements: &mut Requirements, allowed: bool) -> Result<(),
 /// Requirements of a script's block, if the script has one.
 pub fn of_script(path: &Path, constraints: &[PathBuf]) -> Result<Option<Requirements>, Failure> {
     let failed = |reason| Failure::Input(format!("{}: {reason}", path.display()));
-    let bytes = read_bytes(path)?;
+    let bytes = text::read_bytes(path)?;
     // Whatever Python makes of the rest, a block has nothing but ASCII in it.
-    let text = decode(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned());
+    let text =
+        text::decode(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned());
     let Some(script) = script::read(&text).map_err(failed)? else { return Ok(None) };
     let mut listing = Listing::default();
     for dependency in &script.dependencies {
@@ -122,26 +120,6 @@ fn is_lock(path: &Path) -> bool {
 
 fn is_script(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "py")
-}
-
-/// The text of a file; `-` is stdin.
-pub fn read(path: &Path) -> Result<String, Failure> {
-    decode(&read_bytes(path)?).map_err(|error| unreadable(path, &error))
-}
-
-fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().lock().read_to_end(&mut bytes)
-    } else {
-        File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
-    };
-    read.map_err(|error| unreadable(path, &error))?;
-    Ok(bytes)
-}
-
-fn unreadable(path: &Path, reason: &dyn std::error::Error) -> Failure {
-    Failure::Input(format!("requirements {}: {reason}", path.display()))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use crate::cli::failure::Failure;
-use crate::cli::requirements::decode;
+use crate::cli::text::decode;
 
 /// Longest file that is read, in bytes.
 const MOST_BYTES: u64 = 4 << 20;

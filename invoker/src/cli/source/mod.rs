@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use pipsqueak::wire::Requirements;
 
 use super::failure::Failure;
-use super::requirements;
+use super::{requirements, text};
 use archive::Archive;
 pub use openlambda::OpenLambda;
 
@@ -99,7 +99,7 @@ impl Source {
     pub fn openlambda(&self) -> Result<Option<OpenLambda>, Failure> {
         let path = self.path.join(openlambda::FILE);
         let text = match &self.kind {
-            Kind::Folder if path.is_file() => Some(requirements::read(&path)?),
+            Kind::Folder if path.is_file() => Some(text::read(&path)?),
             Kind::Zip => Archive::open(&self.path)?.text(openlambda::FILE)?,
             _ => None,
         };
