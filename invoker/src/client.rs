@@ -17,12 +17,12 @@ use crate::wire::{
     Progress, Refusal, Reply, Request, encode, encode_bytes,
 };
 
-/// Where the supervisor's socket is, given the folder of its instance.
+/// Path of the supervisor's socket in the folder of its instance.
 pub fn socket_path(run: &Path) -> PathBuf {
     run.join("supervisor.sock")
 }
 
-/// Why a request has no good answer.
+/// Failure of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// There is no socket, or nobody listens on it.
@@ -42,12 +42,12 @@ pub enum ClientError {
         socket: PathBuf,
     },
     /// Connecting failed in another way.
-    #[error("connecting to {}: {error}", socket.display())]
+    #[error("connecting to {}: {source}", socket.display())]
     Connect {
         /// The socket.
         socket: PathBuf,
-        /// Why.
-        error: io::Error,
+        /// The error of the call.
+        source: io::Error,
     },
     /// Somebody else listens on the socket.
     #[error(
@@ -57,15 +57,15 @@ pub enum ClientError {
     Untrusted {
         /// The socket.
         socket: PathBuf,
-        /// Who listens.
+        /// The user that listens.
         uid: u32,
     },
     /// The request cannot be put into a frame.
     #[error("the request cannot be sent: {0}")]
-    Request(FrameError),
+    Request(#[source] FrameError),
     /// The connection broke.
     #[error("talking to the supervisor: {0}")]
-    Broken(io::Error),
+    Broken(#[source] io::Error),
     /// The supervisor went away with the request.
     #[error(
         "the supervisor closed the connection before it had answered; its log, pipsqueakd.log \
@@ -74,16 +74,16 @@ pub enum ClientError {
     Ended,
     /// The answer is not of this protocol.
     #[error("the supervisor's answer cannot be read: {0}")]
-    Malformed(FrameError),
+    Malformed(#[source] FrameError),
     /// The supervisor speaks another version of the protocol.
     #[error("{}", .0.message)]
     Refusal(Refusal),
     /// The body of the request cannot be read.
     #[error("reading the body: {0}")]
-    Body(io::Error),
+    Body(#[source] io::Error),
     /// A streamed result cannot be handed on.
     #[error("handing the result on: {0}")]
-    Result(io::Error),
+    Result(#[source] io::Error),
     /// The supervisor answers that the request failed.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -106,7 +106,7 @@ impl Client {
         };
         let peer = match getsockopt(&stream, PeerCredentials) {
             Ok(peer) => peer,
-            Err(error) => return Err(ClientError::Connect { socket, error: error.into() }),
+            Err(error) => return Err(ClientError::Connect { socket, source: error.into() }),
         };
         if !is_trusted(peer.uid(), nix::unistd::geteuid().as_raw()) {
             return Err(ClientError::Untrusted { socket, uid: peer.uid() });
@@ -116,7 +116,7 @@ impl Client {
         Ok(Self { stream: BufReader::new(Polled(stream)), peer_pid })
     }
 
-    /// The supervisor's process, where it can be seen from here.
+    /// The supervisor's process, if this process can see it.
     pub fn peer_pid(&self) -> Option<u32> {
         self.peer_pid
     }
@@ -186,7 +186,7 @@ impl Client {
         self.ask(&Request::Logs(wanted), heard).map(drop)
     }
 
-    /// Sends a request and hears messages until the reply; `None` where `heard` wants no more.
+    /// Sends a request and hears messages until the reply; `None` if `heard` wants no more.
     fn ask(&mut self, request: &Request, heard: Heard<'_>) -> Result<Option<Reply>, ClientError> {
         let frame = encode(FrameKind::Request, request).map_err(ClientError::Request)?;
         if let Err(error) = self.stream.get_mut().0.write_all(&frame) {
@@ -251,16 +251,16 @@ impl Read for Polled {
     }
 }
 
-/// What comes of a streamed result.
+/// A piece of a streamed result.
 #[derive(Debug)]
 pub enum Given {
-    /// What precedes it: status and headers of an HTTP response.
+    /// Head of the result: status and headers of an HTTP response.
     Head(Box<RawValue>),
-    /// Some of it.
+    /// Bytes of the result.
     Part(Vec<u8>),
 }
 
-/// What may come before a reply.
+/// A message that may come before a reply.
 enum Message {
     Progress(Progress),
     Logs(Vec<LogRecord>),
@@ -300,7 +300,7 @@ fn send_body(mut socket: &UnixStream, mut body: impl Read, failed: &mpsc::Sender
     }
 }
 
-/// Hears a message; whether more is wanted.
+/// Hears a message; true if more is wanted.
 type Heard<'a> = &'a mut dyn FnMut(Message) -> Result<bool, ClientError>;
 
 fn unexpected(kind: FrameKind) -> ClientError {
@@ -314,7 +314,7 @@ fn connect_error(socket: PathBuf, error: io::Error) -> ClientError {
             ClientError::NoSupervisor { socket }
         }
         io::ErrorKind::PermissionDenied => ClientError::Denied { socket },
-        _ => ClientError::Connect { socket, error },
+        _ => ClientError::Connect { socket, source: error },
     }
 }
 
@@ -325,15 +325,14 @@ fn read_error(error: io::Error) -> ClientError {
     }
 }
 
-/// Whether to talk to a server of user `peer` as user `own`: anybody can bind a socket in a folder
-/// that they may write to, and payloads are nobody else's business.
+/// True if a client of user `own` may talk to a server of user `peer`. Anybody can bind a socket in a
+/// folder that they may write to, and payloads are nobody else's business.
 fn is_trusted(peer: u32, own: u32) -> bool {
     peer == 0 || peer == own
 }
 
 fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
-    serde_json::from_slice(body)
-        .map_err(|error| ClientError::Malformed(FrameError::Body(error.to_string())))
+    serde_json::from_slice(body).map_err(|error| ClientError::Malformed(FrameError::Body(error)))
 }
 
 #[cfg(test)]

@@ -15,13 +15,13 @@ const KILLED: u64 = 1 << 8;
 /// A process. As text, its two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process {
-    /// Its number.
+    /// The process's number.
     pub pid: u32,
-    /// When it began, in the kernel's ticks since the start of the machine. Absent where nobody knows.
+    /// The start, in the kernel's ticks since the start of the machine. Absent if nobody knows it.
     began: Option<u64>,
 }
 
-/// What is read of a process in `/proc`.
+/// Facts of a process that `/proc` has.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     began: u64,
@@ -40,14 +40,14 @@ impl Process {
         Self { pid, began: None }
     }
 
-    /// Whether it runs. One that was killed, or is in its exit, does not run, however long it takes to
-    /// be gone; nor does one that nobody reaps.
+    /// True if the process runs. A process that was killed, or is in its exit, does not run, however long
+    /// it takes to be gone. A process that nobody reaps does not run either.
     pub fn is_running(&self) -> io::Result<bool> {
         let is_it = |seen: &Seen| self.began.is_none_or(|began| began == seen.began);
         Ok(see(self.pid)?.is_some_and(|seen| is_it(&seen) && !seen.is_ending))
     }
 
-    /// Whether there is anything of it, be it a number that nobody reaps, and certainly of it.
+    /// True if anything of the process is there for certain, even only a number that nobody reaps.
     pub fn is_there(&self) -> io::Result<bool> {
         Ok(see(self.pid)?.is_some_and(|seen| self.began == Some(seen.began)))
     }
@@ -72,7 +72,7 @@ impl FromStr for Process {
     }
 }
 
-/// Looks at the process of a number; `None` where there is none.
+/// Looks at the process of a number; `None` if there is none.
 fn see(pid: u32) -> io::Result<Option<Seen>> {
     let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}"));
     let (stat, status) = match read("stat").and_then(|stat| Ok((stat, read("status")?))) {

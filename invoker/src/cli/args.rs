@@ -1,4 +1,4 @@
-//! What can be typed. Values are checked here as far as they can be without looking at anything.
+//! The command line. Values are checked here as far as they can be without looking at anything.
 
 mod flags;
 mod format;
@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 pub use flags::{Flags, Places};
 pub use format::Format;
 pub use functions::{Deploy, EventsVerb, Explain, FunctionsVerb, Invoke, Logs};
-pub use packages::{EnvVerb, Packages, StoreVerb};
+pub use packages::{EnvAdd, EnvVerb, Packages, StoreVerb};
 use values::named;
 
 /// Import Python packages once per machine, and run functions on them

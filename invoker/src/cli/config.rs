@@ -1,4 +1,4 @@
-//! `pipsqueak config`: what is in force and where it comes from.
+//! `pipsqueak config`: the settings in force, and their origins.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,15 +13,15 @@ use super::args::{ConfigVerb, Places};
 use super::failure::{Exit, Failure};
 use super::output;
 
-/// Widest that a key and its value are laid out to, in characters.
+/// Greatest width of a key and its value in the layout, in characters.
 const WIDEST: usize = 50;
 
-/// A setting, and what the supervisor has that runs at this place.
+/// A setting, and its value in the supervisor that runs at this place.
 #[derive(Debug, Serialize)]
 struct Shown {
     #[serde(flatten)]
     setting: Setting,
-    /// Absent where none runs, or where it has the same.
+    /// Absent if none runs, or if it has the same value.
     running: Option<String>,
 }
 
@@ -44,7 +44,7 @@ pub fn run(places: Places, verb: ConfigVerb) -> Result<Exit, Failure> {
     }
 }
 
-/// What the supervisor has in force whose socket is in the folder; nothing where there is none.
+/// Settings in force of the supervisor whose socket is in the folder; none if no supervisor answers.
 fn ask_running(run: &Path) -> Result<BTreeMap<String, Option<String>>, Failure> {
     let mut client = match Client::connect(run) {
         // Whoever may not ask it can still be told what the file says.

@@ -6,7 +6,7 @@ use pipsqueak::settings::{find_program, shim};
 use pipsqueak::size;
 use pipsqueak::wire::{EnvironmentInfo, Reply, Request};
 
-use super::args::{EnvVerb, Packages, Places};
+use super::args::{EnvAdd, EnvVerb, Packages, Places};
 use super::failure::{Exit, Failure};
 use super::progress::Meter;
 use super::{ask, output, requirements};
@@ -14,33 +14,7 @@ use super::{ask, output, requirements};
 /// Carries the verb out.
 pub fn run(places: &Places, verb: EnvVerb) -> Result<Exit, Failure> {
     match verb {
-        EnvVerb::Add {
-            name,
-            packages,
-            constraints,
-            python,
-            python_version,
-            upgrade,
-            allow_build,
-        } => {
-            let search = std::env::var_os("PATH");
-            let python = python.map(|path| {
-                find_program(&path, search.as_deref())
-                    .and_then(|found| shim::python(&found))
-                    .map_err(|e| Failure::Input(format!("--python {}: {e}", path.display())))
-            });
-            let python = python.transpose()?;
-            let Packages { packages, requirements: files } = packages;
-            let mut requirements = if files.is_empty() {
-                requirements::of_packages(&packages, &constraints)?
-            } else {
-                requirements::of_files(&files, &constraints)?
-            };
-            requirements::allow_build(&mut requirements, allow_build)?;
-            let request = Request::EnvAdd { name, requirements, python, python_version, upgrade };
-            let environment = one(ask(places, &request, Meter::spinning())?)?;
-            output::print(&summary(&environment))
-        }
+        EnvVerb::Add(add) => output::print(&summary(&make(places, add)?)),
         EnvVerb::Ls(format) => {
             let Reply::Environments { environments } =
                 ask(places, &Request::EnvLs, Meter::still())?
@@ -75,6 +49,27 @@ pub fn run(places: &Places, verb: EnvVerb) -> Result<Exit, Failure> {
             _ => Err(Failure::WrongReply),
         },
     }
+}
+
+/// Makes an environment, or replaces one.
+fn make(places: &Places, add: EnvAdd) -> Result<EnvironmentInfo, Failure> {
+    let search = std::env::var_os("PATH");
+    let python = add.python.map(|path| {
+        find_program(&path, search.as_deref())
+            .and_then(|found| shim::python(&found))
+            .map_err(|e| Failure::Input(format!("--python {}: {e}", path.display())))
+    });
+    let python = python.transpose()?;
+    let Packages { packages, requirements: files } = add.packages;
+    let mut requirements = if files.is_empty() {
+        requirements::of_packages(&packages, &add.constraints)?
+    } else {
+        requirements::of_files(&files, &add.constraints)?
+    };
+    requirements::allow_build(&mut requirements, add.allow_build)?;
+    let EnvAdd { name, python_version, upgrade, .. } = add;
+    let request = Request::EnvAdd { name, requirements, python, python_version, upgrade };
+    one(ask(places, &request, Meter::spinning())?)
 }
 
 fn show(places: &Places, name: String) -> Result<EnvironmentInfo, Failure> {

@@ -1,4 +1,4 @@
-//! Why a verb failed, and with which exit code.
+//! Failures of verbs, and their exit codes.
 
 use std::io;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a verb failed.
+/// Failure of a verb.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// No answer, or a bad one.
@@ -55,9 +55,9 @@ pub enum Failure {
     /// The supervisor did not start, and said why or left a log.
     #[error("{message}")]
     Start {
-        /// As the supervisor gave it.
+        /// The exit code that the supervisor gave.
         exit: Exit,
-        /// What it said.
+        /// The message of the supervisor.
         message: String,
     },
     /// The supervisor did not stop.
@@ -65,28 +65,28 @@ pub enum Failure {
     StillRunning {
         /// The supervisor.
         pid: u32,
-        /// How long it was waited for.
+        /// The time that the client has waited, in seconds.
         seconds: u16,
-        /// Where it logs.
+        /// The supervisor's log.
         log: PathBuf,
     },
     /// A call to the operating system.
-    #[error("{step}: {error}")]
+    #[error("{step}: {source}")]
     System {
-        /// What was tried, on what.
+        /// The step, and its object.
         step: String,
-        /// Why it failed.
-        error: io::Error,
+        /// The error of the call.
+        source: io::Error,
     },
 }
 
 impl Failure {
-    /// For `map_err`: what was tried when the operating system refused.
+    /// A function for `map_err`, which names the step that the operating system refused.
     pub fn system<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> Self {
-        move |error| Self::System { step: step.into(), error: error.into() }
+        move |error| Self::System { step: step.into(), source: error.into() }
     }
 
-    /// The exit code that tells it to scripts.
+    /// The exit code that tells the failure to scripts.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Client(error) => exit_of(error),

@@ -1,4 +1,4 @@
-//! `pipsqueak functions`: what is deployed.
+//! `pipsqueak functions`: the functions that are deployed.
 
 use std::fmt::Write;
 

@@ -22,6 +22,7 @@ pub mod status;
 pub mod store;
 mod supervisor;
 mod terminal;
+mod text;
 pub mod up;
 pub mod upgrade;
 mod variables;

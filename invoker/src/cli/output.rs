@@ -1,4 +1,4 @@
-//! What verbs print: results on stdout, the rest on stderr.
+//! Output of verbs: results on stdout, the rest on stderr.
 
 use std::io;
 
@@ -24,7 +24,7 @@ pub fn print(text: &str) -> Result<Exit, Failure> {
 pub fn done(written: io::Result<()>) -> Result<Exit, Failure> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::System { step: "writing to stdout".to_owned(), error })
+            Err(Failure::System { step: "writing to stdout".to_owned(), source: error })
         }
         _ => Ok(Exit::Done),
     }
@@ -51,7 +51,7 @@ pub fn aside(text: &str) {
     let _ = Stream::Stderr.write(&format!("{text}{end}"));
 }
 
-/// The same for JSON.
+/// Prints JSON on stderr.
 pub fn json_aside(json: &str) {
     let _ = Stream::Stderr.write_json(&format!("{json}\n"));
 }

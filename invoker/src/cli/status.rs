@@ -1,4 +1,4 @@
-//! `pipsqueak status`: what the supervisor keeps and does.
+//! `pipsqueak status`: the status of the supervisor.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -16,7 +16,7 @@ pub fn run(places: &Places, format: &Format) -> Result<Exit, Failure> {
     if format.json { output::json(&status) } else { output::print(&describe(&status)) }
 }
 
-/// How many requests were made. What else is counted beside them is not requests.
+/// Number of requests. Other things are counted beside them.
 fn requests(counted: &BTreeMap<String, u64>) -> u64 {
     let is_request = |name: &str| !matches!(name, "panic" | "read-bytes" | "decoded-frames");
     counted.iter().filter(|(name, _)| is_request(name)).map(|(_, count)| count).sum()
@@ -135,9 +135,9 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_status_reads_well_full_and_empty() {
-        let mut status = Status {
+    /// The status of a supervisor that keeps nothing.
+    fn empty() -> Status {
+        Status {
             pid: 12,
             version: "0.1.0".to_owned(),
             state: "/s".into(),
@@ -169,7 +169,12 @@ mod tests {
             damaged: 0,
             events: EventCounts { dead: 3, ..EventCounts::default() },
             log_bytes: 2048,
-        };
+        }
+    }
+
+    #[test]
+    fn a_status_reads_well_full_and_empty() {
+        let mut status = empty();
         let text = describe(&status);
         for part in [
             "0.1.0, process 12\n",

@@ -1,4 +1,4 @@
-//! What a terminal is shown: texts that it displays, and none that it carries out.
+//! Texts for a terminal, which displays them and carries none of them out.
 //!
 //! All that is printed comes by here. To a terminal every character that it might carry out is written as an
 //! escape; to anything else (a pipe, a file) texts go as they are, as `ls` and `git` have it: what reads
@@ -44,7 +44,7 @@ fn harmless_lines(text: &str) -> String {
     lines
 }
 
-/// The same JSON, in characters that a terminal shows and does not carry out.
+/// JSON in characters that a terminal shows and does not carry out.
 fn harmless_json(json: &str) -> String {
     let mut harmless = String::with_capacity(json.len());
     for character in json.chars() {
@@ -62,14 +62,14 @@ fn harmless_json(json: &str) -> String {
 /// A standard stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
-    /// What was asked for.
+    /// Stdout, for results.
     Stdout,
     /// All else.
     Stderr,
 }
 
 impl Stream {
-    /// Whether it is a terminal.
+    /// True if the stream is a terminal.
     pub fn is_terminal(self) -> bool {
         match self {
             Self::Stdout => io::stdout().is_terminal(),
@@ -130,7 +130,7 @@ impl Parts {
         Stream::Stdout.put(text.as_bytes())
     }
 
-    /// What is whole of what has come; bytes that are no text as escapes.
+    /// Takes the whole characters of what has come. Bytes that are no text become escapes.
     fn take_shown(&mut self) -> String {
         let mut shown = String::new();
         let mut rest = self.begun.as_slice();

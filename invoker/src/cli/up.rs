@@ -23,9 +23,9 @@ use super::args::{Places, Up};
 use super::failure::{Exit, Failure};
 use super::{doctor, output, supervisor};
 
-/// How long the socket of a supervisor that was killed may take to be gone, or to be another's.
+/// Longest time until the socket of a supervisor that was killed is gone, or another's.
 const END_PATIENCE: Duration = Duration::from_secs(10);
-/// How much of the log is shown when the supervisor ends without a word.
+/// Lines of the log that are shown if the supervisor ends without a word.
 const TAIL_LINES: usize = 20;
 
 /// Carries the verb out.

@@ -1,18 +1,18 @@
-//! A function's environment variables, from where a user has them: the command line, files, stdin.
+//! A function's environment variables, from the command line, files and stdin.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::args::values::variable;
 use super::failure::Failure;
-use super::requirements;
+use super::text;
 
 /// The variables of files, as Docker reads them: a line `KEY=VALUE` each, the value as it is; a line `KEY`
 /// has the caller's own; `#` begins a comment at a line's start. Messages have no values.
 pub fn of_files(files: &[PathBuf]) -> Result<BTreeMap<String, String>, Failure> {
     let mut all = BTreeMap::new();
     for file in files {
-        let text = requirements::read(file)?;
+        let text = text::read(file)?;
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim_start();
             if line.is_empty() || line.starts_with('#') {
@@ -36,7 +36,7 @@ pub fn of_files(files: &[PathBuf]) -> Result<BTreeMap<String, String>, Failure> 
 
 /// A variable that has what a file has, without the end of its last line.
 pub fn of_secret(name: &str, file: &Path) -> Result<(String, String), Failure> {
-    let text = requirements::read(file)?;
+    let text = text::read(file)?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     if text.contains('\0') {

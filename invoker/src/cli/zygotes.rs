@@ -83,7 +83,7 @@ fn branch(one: &ZygoteInfo, zygotes: &[ZygoteInfo], depth: usize, text: &mut Str
     }
 }
 
-/// What a zygote has imported: as much as a line takes.
+/// Modules that a zygote has imported, as many as a line takes.
 fn some_modules(one: &ZygoteInfo) -> String {
     let mut modules: Vec<&str> = one.modules.iter().map(String::as_str).collect();
     // What is in a package says less than the package does.

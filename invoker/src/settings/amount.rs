@@ -24,13 +24,13 @@ impl Kind for Size {
     fn read_file<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
         #[derive(serde::Deserialize)]
         #[serde(untagged, expecting = "a size is a number of bytes or a text such as \"512M\"")]
-        enum Written {
+        enum Form {
             Bytes(u64),
             Text(String),
         }
-        match Written::deserialize(from)? {
-            Written::Bytes(bytes) => Ok(bytes),
-            Written::Text(text) => size::parse(&text).map_err(D::Error::custom),
+        match Form::deserialize(from)? {
+            Form::Bytes(bytes) => Ok(bytes),
+            Form::Text(text) => size::parse(&text).map_err(D::Error::custom),
         }
     }
 
@@ -89,13 +89,13 @@ impl Kind for Seconds {
     fn read_file<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         #[derive(serde::Deserialize)]
         #[serde(untagged, expecting = "a time is a number of seconds")]
-        enum Written {
+        enum Form {
             Whole(u64),
             Part(f64),
         }
-        let text = match Written::deserialize(from)? {
-            Written::Whole(number) => number.to_string(),
-            Written::Part(number) => number.to_string(),
+        let text = match Form::deserialize(from)? {
+            Form::Whole(number) => number.to_string(),
+            Form::Part(number) => number.to_string(),
         };
         seconds::parse(&text).map_err(D::Error::custom)
     }

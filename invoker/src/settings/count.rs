@@ -13,7 +13,7 @@ use super::variables::Variables;
 /// More spares than anybody should want: each is a sandbox.
 const MOST_SPARES: usize = 1000;
 
-/// As many sandboxes as there are users for them, less some for zygotes and spares.
+/// Users for sandboxes, less some for zygotes and spares.
 const MOST_SANDBOXES: u32 = 10_000;
 
 /// Each invocation that waits has a connection, of which there are some thousands.

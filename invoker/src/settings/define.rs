@@ -71,7 +71,7 @@ macro_rules! table {
             }
         }
 
-        /// What the configuration file says.
+        /// Content of the configuration file.
         #[derive(Default, serde::Deserialize)]
         #[cfg_attr(test, derive(Debug, PartialEq, Eq))]
         #[serde(deny_unknown_fields, default)]
@@ -159,7 +159,7 @@ macro_rules! optional {
     };
 }
 
-/// The default of a kind of value: what its text says, or what is computed.
+/// The default of a setting: read from its text, or computed.
 macro_rules! default {
     ($kind:ty, $flag:literal, $text:expr) => {
         read::<$kind>($flag, OsStr::new($text))?

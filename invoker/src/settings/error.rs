@@ -1,13 +1,13 @@
-//! Why settings cannot be read.
+//! Errors of settings.
 
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-/// What is wrong with a text.
+/// The fault of a text.
 pub(super) type Wrong = Box<dyn Error + Send + Sync>;
 
-/// Why settings could not be read.
+/// Failure of reading settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A flag or a variable has a bad value.
@@ -43,7 +43,7 @@ pub enum SettingsError {
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// What is wrong there.
+        /// The fault in the line.
         reason: String,
     },
     /// A relative path, and no working directory to start it from.

@@ -1,4 +1,4 @@
-//! In which order paused sandboxes are dropped.
+//! The order in which paused sandboxes are dropped.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -10,14 +10,14 @@ use super::error::{SettingsError, Wrong};
 use super::kind::{FlagKind, Kind, parse, parse_file};
 use super::variables::Variables;
 
-/// Which paused sandbox is dropped first where there are too many.
+/// Policy that says which paused sandbox is dropped first, if there are too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Eviction {
-    /// The least recently used.
+    /// The least recently used sandbox.
     #[default]
     Lru,
-    /// The one that saves least time per byte, by how often its function is called and what that one's
-    /// start takes: greedy-dual-size-frequency.
+    /// The sandbox that saves least time per byte, by the calls of its function and the time of a start:
+    /// greedy-dual-size-frequency.
     GreedyDual,
 }
 

@@ -1,4 +1,4 @@
-//! What is in force, and where each value comes from.
+//! The settings in force, and the origin of each value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,19 +10,18 @@ use super::error::SettingsError;
 use super::table::{File, Overrides, Row, Settings, TABLE};
 use super::variables::{CONFIG, Variables};
 
-/// A setting's value and where that comes from.
+/// A setting's value and the origin of the value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Setting {
-    /// Its key in the configuration file.
+    /// Key in the configuration file.
     pub key: &'static str,
-    /// Its value as the file would have it; absent where it has none. Of addresses the credentials are
-    /// left out.
+    /// Value as the file would have it; absent if there is none. Addresses have no credentials.
     pub value: Option<String>,
-    /// Where that comes from.
+    /// Origin of the value.
     pub origin: Origin,
 }
 
-/// Where a value comes from.
+/// Origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
@@ -37,7 +36,7 @@ pub enum Origin {
         /// The line.
         line: usize,
     },
-    /// It is said nowhere.
+    /// The default: nobody says a value.
     Default,
 }
 
@@ -69,7 +68,7 @@ impl Settings {
         Self::resolve_with(Overrides::default(), &Variables(&variables)).map(drop)
     }
 
-    /// The value of each key, as the configuration file would have it.
+    /// Value of each key, as the configuration file would have it.
     pub fn values(&self) -> BTreeMap<String, Option<String>> {
         TABLE.iter().map(|row| (row.key.to_owned(), row.write_for_file(self))).collect()
     }

@@ -106,7 +106,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::kind::{Kind, Written};
-    use super::super::{Eviction, Index, Secrets, Tiers};
+    use super::super::{Eviction, Index, Row, Secrets, TABLE, Tiers};
     use super::*;
 
     #[allow(clippy::unnecessary_wraps, reason = "a key of the file may be absent")]
@@ -151,6 +151,14 @@ mod tests {
         let other_ways = File::parse("tiers = \"none\"\nmemory = 7").unwrap();
         assert_eq!((other_ways.tiers, other_ways.memory), (said(Tiers::NONE), said(7)));
         assert_eq!(File::parse("tiers = []").unwrap().tiers, said(Tiers::NONE));
+    }
+
+    #[test]
+    fn examples_of_the_table_are_read() {
+        for Row { key, example, .. } in TABLE {
+            let read = File::parse(&format!("{key} = {example}"));
+            assert!(read.is_ok_and(|file| file != File::default()), "{key} = {example}");
+        }
     }
 
     #[test]

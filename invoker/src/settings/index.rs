@@ -12,10 +12,10 @@ use super::variables::Variables;
 #[derive(Clone, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Index {
-    /// In the place of PyPI.
+    /// The index in the place of PyPI.
     #[serde(deserialize_with = "some_address")]
     pub url: Option<String>,
-    /// Searched before that.
+    /// Indexes that are searched before that.
     #[serde(deserialize_with = "addresses")]
     pub extra: Vec<String>,
     /// Further hosts that downloads may reach, wherever they are: `HOST` or `HOST:PORT`.

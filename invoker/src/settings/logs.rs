@@ -16,10 +16,10 @@ const LEAST: u64 = 1 << 20;
 /// A text is no bound for logs.
 #[derive(Debug, thiserror::Error)]
 enum LogsError {
-    /// It is no size.
+    /// The text is no size.
     #[error(transparent)]
     Size(#[from] SizeError),
-    /// It is too small.
+    /// The size is too small.
     #[error("`{0}` is too small for a function's logs; give them 1M at least")]
     Small(String),
 }

@@ -1,4 +1,4 @@
-//! Where things are, by the one path that the kernel has for it.
+//! Paths of folders and files, in the one form that the kernel has for each.
 //!
 //! Lists of mounts, processes and connections are compared with paths of settings, and have no symbolic
 //! links in them.

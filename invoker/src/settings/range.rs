@@ -13,7 +13,7 @@ use super::variables::Variables;
 
 /// Longest prefix of a range for sandboxes: the fewest addresses, two of them for one sandbox.
 const LONGEST_PREFIX: u8 = 30;
-/// Shortest: a sandbox's number is in the name of its link, which has room for five digits.
+/// Shortest prefix: a sandbox's number is in the name of its link, which has room for five digits.
 const SHORTEST_PREFIX: u8 = 16;
 
 /// A text is no range of addresses for sandboxes.
@@ -39,37 +39,37 @@ impl Range {
         Self { first, prefix }
     }
 
-    /// Its first address, which nobody has.
+    /// First address, which nobody has.
     pub fn first(self) -> Ipv4Addr {
         self.first
     }
 
-    /// How many bits all its addresses share.
+    /// Number of bits that all addresses share.
     pub fn prefix(self) -> u8 {
         self.prefix
     }
 
-    /// Those bits.
+    /// Mask of the shared bits.
     pub fn mask(self) -> u32 {
         u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0)
     }
 
-    /// The address that its sandboxes send by.
+    /// Address that the sandboxes of the range send by.
     pub fn gateway(self) -> Ipv4Addr {
         self.address(1)
     }
 
-    /// The address at a distance from the first.
+    /// Address at a distance from the first.
     pub fn address(self, offset: u32) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.first.to_bits().wrapping_add(offset))
     }
 
-    /// Distance from its first address to its last, which nobody has either.
+    /// Distance from the first address to the last, which nobody has either.
     pub fn last_offset(self) -> u32 {
         !self.mask()
     }
 
-    /// Whether it shares an address with another.
+    /// True if the range shares an address with another.
     pub fn overlaps(self, other: Self) -> bool {
         let mask = self.mask() & other.mask();
         self.first.to_bits() & mask == other.first.to_bits() & mask

@@ -2,7 +2,7 @@
 //!
 //! What a shim starts depends on its caller's working directory, home and PATH, and often on files
 //! that a sandbox does not see. So a shim is asked once, here, where it means what its user means by
-//! it; from there on the program that it stands for is used.
+//! it. From there on the program that it stands for is used.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,21 +19,21 @@ use nix::unistd::{Pid, Uid, User};
 
 use super::program::check_executable;
 
-/// How long a shim may take to answer.
+/// Longest time that a shim may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often it is looked whether it has ended.
+/// Time between two looks at a shim that has not ended.
 const PACE: Duration = Duration::from_millis(5);
 /// Most bytes of an answer that are read.
 const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
 /// Prints the executable of the interpreter that runs it.
 const PYTHON: &str = "import sys; print(sys.executable)";
-/// Prints where the package `uv` has its program.
+/// Prints the path of the program that the package `uv` has.
 const UV_OF_PACKAGE: &str = "import uv; print(uv.find_uv_bin())";
 /// Prints which uv has started it: uv tells that to whatever it runs.
 const UV: &str = "printf '%s\\n' \"$UV\"";
 
-/// The interpreter that `path` starts: `path` itself, where it is one.
+/// The interpreter that `path` starts: `path` itself, if that is one.
 pub fn python(path: &Path) -> io::Result<PathBuf> {
     if is_itself(path, "python") {
         return Ok(path.to_owned());
@@ -42,7 +42,7 @@ pub fn python(path: &Path) -> io::Result<PathBuf> {
     told.map_err(|error| io::Error::other(format!("it is no Python: {error}")))
 }
 
-/// The uv that `path` starts: `path` itself, where it is one.
+/// The uv that `path` starts: `path` itself, if that is one.
 pub fn uv(path: &Path) -> io::Result<PathBuf> {
     if is_itself(path, "uv") {
         return Ok(path.to_owned());
@@ -57,8 +57,8 @@ pub fn uv(path: &Path) -> io::Result<PathBuf> {
     })
 }
 
-/// Whether a file is a compiled program whose own name, behind links, begins with `name`. A script
-/// starts something else, and so does a program that looks at the name it was called by.
+/// True if a file is a compiled program whose own name, behind links, begins with `name`. A script starts
+/// something else, and so does a program that looks at the name it was called by.
 fn is_itself(path: &Path, name: &str) -> bool {
     let Ok(own) = std::fs::canonicalize(path) else { return false };
     let is_named = own.file_name().is_some_and(|own| own.to_string_lossy().starts_with(name));
@@ -88,7 +88,7 @@ fn program_of(command: &mut Command, patience: Duration) -> io::Result<PathBuf> 
     Ok(path)
 }
 
-/// How a command ended, and what it printed.
+/// The end of a command, and its output.
 fn answer_of(
     command: &mut Command,
     patience: Duration,
@@ -118,7 +118,7 @@ fn answer_of(
     Ok((status, rest(stdout), rest(stderr)))
 }
 
-/// Waits until a process has ended, and leaves it to be reaped; false where it does not in time.
+/// Waits until a process has ended, and leaves it to be reaped; false if it does not end in time.
 fn has_ended(process: Pid, until: Instant) -> io::Result<bool> {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     while waitid(Id::Pid(process), flags)? == WaitStatus::StillAlive {

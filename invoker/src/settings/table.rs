@@ -162,7 +162,7 @@ table! {
         }
         /// File of CDI devices, or none
         ///
-        /// As with the volume driver, the place is for the usual instance.
+        /// The place is for the usual instance, like the volume driver's.
         cdi: Option<PathBuf> = PathOrNone {
             flag: "--cdi",
             variable: "PIPSQUEAK_CDI",
@@ -288,9 +288,9 @@ pub struct Flag {
 /// The commands that take a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// All: the flag tells which instance is meant.
+    /// All commands: the flag tells which instance is meant.
     Every,
-    /// Those that start an instance or look at its settings.
+    /// Commands that start an instance or look at its settings.
     Start,
 }
 
@@ -325,7 +325,7 @@ impl Flag {
     }
 }
 
-/// What a flag says, or else a variable.
+/// The value that a flag says, or else a variable.
 fn flag_or_variable<K: FlagKind>(
     (flag, given): (&'static str, Option<OsString>),
     (variable, variables): (&'static str, &Variables),

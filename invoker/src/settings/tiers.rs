@@ -1,4 +1,4 @@
-//! Which tiers are in use.
+//! The tiers in use.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -10,7 +10,7 @@ use super::error::{SettingsError, Wrong};
 use super::kind::{FlagKind, Kind, parse};
 use super::variables::Variables;
 
-/// The tiers that are in use. `cold` always is.
+/// The tiers in use. `cold` always is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tiers {
     /// A function's own sandbox is kept, frozen.
@@ -71,14 +71,14 @@ impl Kind for Tiers {
     fn read_file<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         #[derive(serde::Deserialize)]
         #[serde(untagged, expecting = "tiers are a list such as [\"paused\", \"zygote\", \"ssd\"]")]
-        enum Written {
+        enum Form {
             Text(String),
             List(Vec<String>),
         }
-        let text = match Written::deserialize(from)? {
-            Written::List(names) if names.is_empty() => "none".to_owned(),
-            Written::List(names) => names.join(","),
-            Written::Text(text) => text,
+        let text = match Form::deserialize(from)? {
+            Form::List(names) if names.is_empty() => "none".to_owned(),
+            Form::List(names) => names.join(","),
+            Form::Text(text) => text,
         };
         text.parse().map_err(D::Error::custom)
     }

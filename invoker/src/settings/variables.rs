@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// The configuration file that is read where `PIPSQUEAK_CONFIG` names no other.
+/// The configuration file that is read if `PIPSQUEAK_CONFIG` names no other.
 pub const CONFIG_FILE: &str = "/etc/pipsqueak/config.toml";
 
 /// The variable that names the configuration file.

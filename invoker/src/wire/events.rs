@@ -1,4 +1,4 @@
-//! Asynchronous events: what functions are given later, and again where they fail.
+//! Asynchronous events: payloads that functions are given later, and again if they fail.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -8,15 +8,15 @@ use super::invocation::FunctionError;
 /// Longest payload of an event, in bytes: AWS Lambda's limit for asynchronous requests.
 pub const MAX_EVENT_BYTES: usize = 1 << 20;
 
-/// How often and how long a function's events are tried. The defaults are AWS Lambda's.
+/// Policy of trying a function's events. The defaults are AWS Lambda's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AsyncPolicy {
-    /// How many attempts may follow one that the function has failed.
+    /// Attempts that may follow one that the function has failed.
     pub retries: u32,
-    /// How long after the first failed attempt the next comes, in milliseconds; twice as long after
-    /// each further one.
+    /// Time from the first failed attempt to the next, in milliseconds. The time doubles after each further
+    /// one.
     pub backoff_ms: u64,
-    /// How old an event may become, in milliseconds.
+    /// Greatest age of an event, in milliseconds.
     pub max_age_ms: u64,
 }
 
@@ -29,7 +29,7 @@ impl Default for AsyncPolicy {
 /// An event that will not be lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
-    /// Its number, which is the request's of each of its invocations.
+    /// The event's number, which is the request's of each of its invocations.
     pub id: String,
     /// The function.
     pub function: String,
@@ -41,54 +41,54 @@ pub struct Accepted {
 pub enum EventsRequest {
     /// Events that are not done, the oldest first; answered by [`super::Reply::Events`].
     Ls {
-        /// Only this function's.
+        /// The function whose events are listed; all functions if absent.
         function: Option<String>,
-        /// Only dead letters.
+        /// True if only dead letters are listed.
         dead: bool,
     },
     /// One event; answered by [`super::Reply::Event`].
     Show {
-        /// Its number.
+        /// The event's number.
         id: String,
     },
     /// Have a dead letter tried again; answered by [`super::Reply::Done`].
     Retry {
-        /// Its number.
+        /// The event's number.
         id: String,
     },
     /// Remove an event that does not run; answered by [`super::Reply::Done`].
     Rm {
-        /// Its number.
+        /// The event's number.
         id: String,
     },
 }
 
-/// An event that is not done. One that is, is forgotten.
+/// An event that is not done. An event that is done is forgotten.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EventInfo {
-    /// Its number, which is the request's of each of its invocations.
+    /// The event's number, which is the request's of each of its invocations.
     pub id: String,
     /// The function.
     pub function: String,
-    /// Where it comes from.
+    /// Origin of the event.
     pub origin: EventOrigin,
-    /// What it does.
+    /// State of the event.
     pub state: EventState,
-    /// When it was accepted, in UTC as RFC 3339 writes it.
+    /// Time of acceptance, in UTC as RFC 3339 writes it.
     pub accepted: String,
-    /// How often the function has failed it.
+    /// Attempts that the function has failed.
     pub attempts: u32,
-    /// When it is tried next, likewise; absent where it is not pending.
+    /// Time of the next attempt, in the same form; absent if the event is not pending.
     pub next: Option<String>,
-    /// Why the last attempt failed, shortened where it is long; in lists without the stack.
+    /// Error of the last attempt, shortened if it is long; in lists without the stack.
     pub error: Option<FunctionError>,
-    /// Why it is not tried any more; absent where it is not dead.
+    /// Reason that the event is not tried any more; absent if the event is not dead.
     pub condition: Option<EventCondition>,
-    /// What the function is given; absent in lists.
+    /// Payload for the function; absent in lists.
     pub payload: Option<Box<RawValue>>,
 }
 
-/// Where an event comes from.
+/// Origin of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EventOrigin {
@@ -98,34 +98,34 @@ pub enum EventOrigin {
     Schedule,
 }
 
-/// What an event does.
+/// State of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EventState {
-    /// It waits for its first or its next attempt.
+    /// The event waits for its first or its next attempt.
     Pending,
-    /// Its function runs.
+    /// The event's function runs.
     Running,
-    /// It is a dead letter: kept, but not tried any more.
+    /// The event is a dead letter: kept, but not tried any more.
     Dead,
 }
 
-/// Why an event is not tried any more. The names are AWS Lambda's.
+/// Reason that an event is not tried any more. The names are AWS Lambda's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventCondition {
-    /// Its function has failed as often as it may.
+    /// The function has failed as often as it may.
     RetriesExhausted,
-    /// It is too old, or would be at the next attempt.
+    /// The event is too old, or would be at the next attempt.
     EventAgeExceeded,
 }
 
-/// How many events there are.
+/// Numbers of events.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventCounts {
-    /// That wait.
+    /// Events that wait.
     pub pending: u64,
-    /// That run.
+    /// Events that run.
     pub running: u64,
-    /// That are dead letters.
+    /// Events that are dead letters.
     pub dead: u64,
 }

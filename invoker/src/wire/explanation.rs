@@ -1,25 +1,26 @@
-//! Why a function starts as it does.
+//! The reasons that a function starts as it does.
 
 use serde::{Deserialize, Serialize};
 
-/// What is known of a function's starts.
+/// Knowledge of a function's starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
     /// The function.
     pub function: String,
-    /// Whether starts have told what it imports; else it is guessed from its code.
+    /// True if starts have told the imports; else they are guessed from the function's code.
     pub learned: bool,
-    /// Why no zygote serves it, whatever there are, if that is so.
+    /// Reason that no zygote serves the function, whatever zygotes there are.
     #[serde(default)]
     pub unlike: Option<String>,
-    /// What other functions' zygotes have seen otherwise while they imported, so that it gets its own.
+    /// Things that other functions' zygotes have seen otherwise while they imported, so that the function
+    /// gets its own.
     #[serde(default)]
     pub apart: Vec<String>,
     /// New starts a minute; older ones count less.
     pub starts_per_minute: f64,
-    /// What it imports, by distribution.
+    /// Imports of the function, by distribution.
     pub imports: Vec<Imports>,
-    /// The zygotes there are; the one that serves it first, then by what they leave to do.
+    /// The zygotes there are: first the one that serves the function, then by what they leave to do.
     pub zygotes: Vec<Verdict>,
     /// Interpreters that wait with its packages imported, those included that no zygote imports.
     #[serde(default)]
@@ -28,40 +29,40 @@ pub struct Explanation {
     pub unsafe_modules: Vec<UnsafeModule>,
 }
 
-/// What a function imports of a distribution.
+/// Imports of a function from one distribution.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Imports {
     /// `name==version`.
     pub distribution: String,
-    /// How many modules.
+    /// Number of modules.
     pub modules: u64,
-    /// What importing them takes, in microseconds: measured by zygotes, or assumed.
+    /// Time of the imports, in microseconds: measured by zygotes, or assumed.
     pub us: u64,
-    /// Memory of them, in bytes: likewise.
+    /// Memory of the modules, in bytes: measured or assumed, too.
     pub bytes: u64,
 }
 
-/// Why a zygote serves a function or does not.
+/// Judgement of one zygote for a function.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The zygote's number.
     pub zygote: u64,
-    /// Whether it serves the function.
+    /// True if the zygote serves the function.
     pub serves: bool,
-    /// Why, for a user.
+    /// Reason, for a user.
     pub reason: String,
-    /// What it leaves to do until the function's imports are there, in microseconds; none where it may
-    /// not serve it.
+    /// Time until the function's imports are there, in microseconds; none if the zygote may not serve the
+    /// function.
     pub left_us: Option<u64>,
-    /// Against an interpreter that is started for the function, in microseconds.
+    /// Time that the zygote saves against an interpreter that is started for the function, in microseconds.
     pub saves_us: Option<u64>,
 }
 
 /// A module that no zygote imports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnsafeModule {
-    /// Its name.
+    /// The module's name.
     pub module: String,
-    /// What it leaves.
+    /// The thing that the import leaves behind.
     pub reason: String,
 }

@@ -1,4 +1,4 @@
-//! How one invocation ended, and what it took.
+//! The outcome of one invocation.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -11,55 +11,55 @@ pub enum Tier {
     Paused,
     /// A zygote with its packages imported.
     Zygote,
-    /// Its packages in the mount.
+    /// The function's packages in the mount.
     Ssd,
     /// Nothing.
     Cold,
 }
 
-/// How an invocation ended.
+/// End of an invocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// With a result: exit code 0.
+    /// A result: exit code 0.
     Done,
     /// The function failed: exit code 1.
     Failed,
-    /// Ended for a limit (timeout, memory): exit code 5.
+    /// A limit was reached (timeout, memory): exit code 5.
     Refused,
 }
 
 /// One invocation, as `invoke --json` prints it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Invocation {
-    /// What the handler returned; absent where it failed.
+    /// Result of the handler; absent if the function failed.
     pub result: Option<Box<RawValue>>,
-    /// Why it failed; absent where it did not.
+    /// Error of the function; absent if it did not fail.
     pub error: Option<FunctionError>,
-    /// How it ended.
+    /// End of the invocation.
     pub outcome: Outcome,
     /// The best tier that this start found.
     pub tier: Tier,
     /// Time in the queue, in microseconds.
     pub queue_us: u64,
-    /// From the end of the queue to the handler's first line, the function's own import included,
-    /// and back from the handler's return to the reply, in microseconds.
+    /// Time from the end of the queue to the handler's first line, the function's own import included,
+    /// and from the handler's return to the reply, in microseconds.
     pub start_us: u64,
     /// Time inside the handler, in microseconds.
     pub run_us: u64,
-    /// From the request's arrival to its reply, in microseconds.
+    /// Time from the request's arrival to its reply, in microseconds.
     pub total_us: u64,
-    /// What the function wrote to stdout and stderr, as written.
+    /// Output of the function on stdout and stderr, as written.
     pub logs: String,
-    /// Identifies this invocation.
+    /// Number of this invocation.
     pub request_id: String,
 }
 
-/// Why a function failed, in the form that AWS Lambda gives it.
+/// Error of a function, in the form that AWS Lambda gives it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FunctionError {
-    /// The exception's class, or `Runtime.…` where the runtime itself tells.
+    /// The exception's class, or `Runtime.…` if the runtime itself tells.
     pub error_type: String,
     /// The exception's message.
     pub error_message: String,

@@ -1,4 +1,4 @@
-//! What crosses between a client and the supervisor: framed, versioned JSON messages.
+//! Messages between a client and the supervisor: framed, versioned JSON.
 
 mod events;
 mod explanation;

@@ -1,4 +1,4 @@
-//! What the supervisor answers.
+//! Answers of the supervisor.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use super::store::{Checked, Collected, Repaired, Usage};
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
-    /// Done; what was done, for the user.
+    /// Done; the message tells the user what.
     Done {
         /// One sentence.
         message: String,
@@ -50,39 +50,39 @@ pub enum Reply {
     Accepted(Accepted),
     /// Events that are not done.
     Events {
-        /// The events, of which the oldest where there are too many.
+        /// The events; the oldest of them, if there are too many.
         events: Vec<EventInfo>,
-        /// How many there are.
+        /// Number of events.
         total: u64,
     },
     /// One event.
     Event(EventInfo),
-    /// What the supervisor keeps and does.
+    /// The status of the supervisor.
     Status(Status),
-    /// Which zygote serves a function, and why.
+    /// Explanation of a function's starts.
     Explanation(Explanation),
     /// Zygotes as trees.
     Trees {
         /// JSON, which can be given back.
         trees: String,
     },
-    /// What is stored and what it costs.
+    /// Content of the store and its cost.
     Usage(Usage),
-    /// What a collection has done.
+    /// Outcome of a collection.
     Collected(Collected),
-    /// What a check has found.
+    /// Outcome of a check.
     Checked(Checked),
-    /// What was repaired.
+    /// Outcome of a repair.
     Repaired(Repaired),
 }
 
-/// Why a request was refused or failed.
+/// Failure or refusal of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {
-    /// Which kind of failure; decides the exit code.
+    /// Kind of failure, which decides the exit code.
     pub kind: FaultKind,
-    /// What was tried, on what, why it failed, and what to do.
+    /// The step, its object, the reason and the remedy.
     pub message: String,
 }
 
@@ -92,7 +92,7 @@ pub struct Fault {
 pub enum FaultKind {
     /// The request itself is wrong: exit code 2.
     BadInput,
-    /// What it names does not exist: exit code 4.
+    /// The named thing does not exist: exit code 4.
     NotFound,
     /// Refused for a limit: exit code 5.
     Refused,
@@ -103,13 +103,13 @@ pub enum FaultKind {
 /// A step of a request that takes long.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// What is being done, such as `resolving` or `storing pandas 3.1.1`.
+    /// Name of the step, such as `resolving` or `storing pandas 3.1.1`.
     pub step: String,
-    /// How much of it is done.
+    /// Amount that is done.
     pub done: u64,
-    /// How much there is to do; 0 where that is not known.
+    /// Amount that there is to do; 0 if nobody knows.
     pub total: u64,
-    /// Whether both are bytes.
+    /// True if both amounts are bytes.
     #[serde(default)]
     pub bytes: bool,
 }
@@ -117,21 +117,21 @@ pub struct Progress {
 /// One environment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EnvironmentInfo {
-    /// Its name.
+    /// The environment's name.
     pub name: String,
-    /// Digest of its locked distributions and interpreter, in hexadecimal.
+    /// Digest of the locked distributions and the interpreter, in hexadecimal.
     pub digest: String,
-    /// Digest of its view, which no other environment has, in hexadecimal.
+    /// Digest of the view, which no other environment has, in hexadecimal.
     pub view: String,
-    /// Where its view is mounted.
+    /// Path at which the view is mounted.
     pub path: PathBuf,
     /// Version of the interpreter, such as `3.11.7`.
     pub python: String,
     /// The interpreter's executable on the host.
     pub interpreter: PathBuf,
-    /// Whether its modules are compiled: not where the interpreter is not on this machine.
+    /// True if the modules are compiled. They are not if the interpreter is not on this machine.
     pub bytecode: bool,
-    /// Its distributions, by name.
+    /// The distributions, by name.
     pub distributions: Vec<DistributionInfo>,
     /// Files in the view.
     pub files: u64,
@@ -144,7 +144,7 @@ pub struct EnvironmentInfo {
 pub struct Export {
     /// The folder of the host that a container binds, with changes of mounts passed on to it.
     pub source: PathBuf,
-    /// Where the container binds it.
+    /// Path at which the container binds the folder.
     pub target: PathBuf,
     /// Environment variables that let the container's interpreter find the packages.
     pub variables: BTreeMap<String, String>,
@@ -161,33 +161,33 @@ pub struct DistributionInfo {
     pub digest: String,
 }
 
-/// Size limit of a `/tmp` where none was asked for, in bytes: AWS Lambda's default.
+/// Size limit of a `/tmp` if nobody asks for another, in bytes: AWS Lambda's default.
 pub const DEFAULT_TMP: u64 = 512 << 20;
 
-/// What functions had that were deployed before it could be said.
+/// Size limit of functions that were deployed before anybody could ask for one.
 fn default_tmp() -> u64 {
     DEFAULT_TMP
 }
 
-/// What replies have in the place of a variable's value, which may be a secret.
+/// Text that replies have in the place of a variable's value, which may be a secret.
 pub const HIDDEN_VALUE: &str = "****";
 
 /// One function.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FunctionInfo {
-    /// Its name.
+    /// The function's name.
     pub name: String,
     /// `module.function`.
     pub handler: String,
-    /// The environment it runs in, where it was deployed with a named one.
+    /// The environment, if the function was deployed with a named one.
     pub environment: Option<String>,
-    /// What packages it has, where it was deployed with requirements of its own.
+    /// The packages, if the function was deployed with requirements of its own.
     pub requirements: Option<Requirements>,
-    /// Counts deployments of this name, from 1.
+    /// Number of deployments of this name.
     pub version: u64,
     /// Memory limit of one sandbox, in bytes.
     pub memory: u64,
-    /// Limit of one sandbox's processor time, in thousandths of one processor, where it has one.
+    /// Limit of one sandbox's processor time, in thousandths of one processor, if there is one.
     #[serde(default)]
     pub cpu_millis: Option<u32>,
     /// Size limit of one sandbox's `/tmp`, in bytes.
@@ -201,26 +201,26 @@ pub struct FunctionInfo {
     /// could be said, where `concurrency` is their number.
     #[serde(default)]
     pub sandboxes: u32,
-    /// Longest event, in bytes; in a function's record only where it was deployed with one.
+    /// Longest event, in bytes; in a function's record only if the function was deployed with one.
     #[serde(default)]
     pub payload_in: Option<u64>,
-    /// Longest result, in bytes, likewise.
+    /// Longest result, in bytes; recorded like the longest event.
     #[serde(default)]
     pub payload_out: Option<u64>,
-    /// What network its sandboxes have.
+    /// Network of the sandboxes.
     pub network: Network,
-    /// Whose it is; absent where nobody said, as for all others of which nobody did.
+    /// The tenant. All functions without one belong together.
     #[serde(default)]
     pub tenant: Option<String>,
     /// Environment variables; in a reply each has [`HIDDEN_VALUE`] for its value.
     pub variables: BTreeMap<String, String>,
-    /// When it runs by itself: cron expressions in UTC.
+    /// Schedules: cron expressions in UTC.
     #[serde(default)]
     pub schedules: Vec<String>,
-    /// When it does so next, in UTC as RFC 3339 writes it; absent where it does not.
+    /// Time of the next scheduled run, in UTC as RFC 3339 writes it; absent if there is none.
     #[serde(default)]
     pub next_run: Option<String>,
-    /// How often and how long its events are tried.
+    /// Policy of trying the function's events.
     #[serde(default)]
     pub asynchronous: AsyncPolicy,
 }

@@ -1,4 +1,4 @@
-//! What a client can ask for.
+//! Requests of a client.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,11 +10,12 @@ use super::events::{AsyncPolicy, EventsRequest};
 use super::logs::LogsRequest;
 use super::store::StoreRequest;
 
-/// Longest event and longest result of an invocation where nothing else was asked for, in bytes: AWS
+/// Longest event and longest result of an invocation if nobody asks for another length, in bytes: AWS
 /// Lambda's limit for synchronous requests.
 pub const DEFAULT_PAYLOAD: u64 = 6 << 20;
 
-/// The most that can be asked for, in bytes: an event is held in memory here, and its frame there.
+/// Longest event and result that can be asked for, in bytes: an event is held in memory here, and its
+/// frame there.
 pub const MOST_PAYLOAD: u64 = 64 << 20;
 
 /// Most invocations that can be asked for in one sandbox: each may need a thread, of which a
@@ -25,9 +26,9 @@ pub const MOST_CONCURRENCY: u32 = 256;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
-    /// What the supervisor keeps and does; answered by [`super::Reply::Status`].
+    /// Tell the status; answered by [`super::Reply::Status`].
     Status,
-    /// The values of its settings; answered by [`super::Reply::Settings`].
+    /// Tell the values of the settings; answered by [`super::Reply::Settings`].
     Settings,
     /// Drain, unmount, leave nothing behind; answered by [`super::Reply::Done`] before the exit.
     Down,
@@ -38,18 +39,18 @@ pub enum Request {
     EnvAdd {
         /// The environment's name.
         name: String,
-        /// What packages it is to have.
+        /// Packages of the environment.
         requirements: Requirements,
-        /// Interpreter, where it is not the supervisor's default.
+        /// Interpreter, if it is not the supervisor's default.
         python: Option<PathBuf>,
-        /// Version of its interpreter, such as `3.12`, where that need not be on this machine.
+        /// Version of the interpreter, such as `3.12`, if that need not be on this machine.
         python_version: Option<String>,
-        /// Whether the newest versions are taken, not those that other environments have.
+        /// True if the newest versions are taken, not those that other environments have.
         upgrade: bool,
     },
-    /// All environments; answered by [`super::Reply::Environments`].
+    /// List all environments; answered by [`super::Reply::Environments`].
     EnvLs,
-    /// One environment; answered by [`super::Reply::Environment`].
+    /// Show one environment; answered by [`super::Reply::Environment`].
     EnvShow {
         /// The environment's name.
         name: String,
@@ -66,9 +67,9 @@ pub enum Request {
     },
     /// Deploy a function; answered by [`super::Reply::Function`].
     Deploy(Box<Deploy>),
-    /// All functions; answered by [`super::Reply::Functions`].
+    /// List all functions; answered by [`super::Reply::Functions`].
     FunctionsLs,
-    /// One function; answered by [`super::Reply::Function`].
+    /// Show one function; answered by [`super::Reply::Function`].
     FunctionsShow {
         /// The function's name.
         name: String,
@@ -84,8 +85,7 @@ pub enum Request {
         function: String,
         /// The event: any JSON.
         payload: Box<RawValue>,
-        /// How long it may wait for its turn, in milliseconds; as long as it may run where it is
-        /// absent.
+        /// Longest wait for a turn, in milliseconds; if absent, as long as the function may run.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline_ms: Option<u64>,
     },
@@ -96,11 +96,11 @@ pub enum Request {
         function: String,
         /// The event: any JSON.
         payload: Box<RawValue>,
-        /// As in `Invoke`.
+        /// Longest wait for a turn, as in `Invoke`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline_ms: Option<u64>,
-        /// Whether frames of a body follow, which the function reads as it comes. Where the reply
-        /// comes before the body's end, the supervisor closes the connection.
+        /// True if frames of a body follow, which the function reads as it comes. The supervisor closes
+        /// the connection if the reply comes before the body's end.
         has_body: bool,
     },
     /// Have a function run later; answered by [`super::Reply::Accepted`] when that is certain.
@@ -110,30 +110,30 @@ pub enum Request {
         /// The event: any JSON.
         payload: Box<RawValue>,
     },
-    /// Events that are not done.
+    /// Ask for events that are not done.
     Events(EventsRequest),
-    /// What a function has printed.
+    /// Ask for a function's logs.
     Logs(LogsRequest),
     /// Drop what tiers keep; answered by [`super::Reply::Done`].
     Evict(Evict),
-    /// Which zygote serves a function and why; answered by [`super::Reply::Explanation`].
+    /// Tell which zygote serves a function and why; answered by [`super::Reply::Explanation`].
     Explain {
         /// The function's name.
         function: String,
     },
-    /// The zygotes there are as trees; answered by [`super::Reply::Trees`].
+    /// Tell the zygotes there are as trees; answered by [`super::Reply::Trees`].
     ZygotesExport,
     /// Start given trees of zygotes; answered by [`super::Reply::Done`].
     ZygotesImport {
         /// Text in our own form or in OpenLambda's.
         trees: String,
     },
-    /// Care of the store.
+    /// Care for the store.
     Store(StoreRequest),
 }
 
-/// What packages an environment is to have. No part of it names a file: what reads it has none of
-/// the host's.
+/// Packages that an environment is to have. No part of it names a file: its reader has none of the
+/// host's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Requirements {
@@ -142,23 +142,23 @@ pub enum Requirements {
         /// Lines of a requirements file: a requirement each, with its `--hash` options, or an
         /// option such as `--extra-index-url`.
         requirements: Vec<String>,
-        /// Lines of a constraints file, likewise.
+        /// Lines of a constraints file, in the same form.
         constraints: Vec<String>,
-        /// Versions of Python that they are for, as PEP 440 writes them.
+        /// Versions of Python that the requirements are for, as PEP 440 writes them.
         requires_python: Option<String>,
-        /// Whether what has no wheel may be built from source.
+        /// True if what has no wheel may be built from source.
         #[serde(default)]
         allow_build: bool,
-        /// Whether a wheel or an archive says it, and not the user: then its addresses may not lead to
-        /// the machine.
+        /// True if a wheel or an archive says the requirements, and not the user: then their addresses may
+        /// not lead to the machine.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         is_brought: bool,
     },
-    /// What somebody has resolved already.
+    /// Distributions that somebody has resolved already.
     Locked {
         /// Text of a `pylock.toml` (PEP 751).
         lock: String,
-        /// Whether an archive has brought it, and not the user.
+        /// True if an archive has brought the lock, and not the user.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         is_brought: bool,
     },
@@ -171,11 +171,11 @@ pub struct Deploy {
     pub name: String,
     /// Absolute path of the folder, single file, zip or wheel with its code; copied before the reply.
     pub source: PathBuf,
-    /// `module.function`; found out where it is absent.
+    /// `module.function`; found out if absent.
     pub handler: Option<String>,
     /// The environment it runs in.
     pub environment: Option<String>,
-    /// What packages it is to have. Its environment is made by the first start that finds none.
+    /// Packages of the function. The first start that finds no environment makes it.
     pub requirements: Option<Requirements>,
     /// Memory limit of one sandbox, in bytes.
     pub memory: Option<u64>,
@@ -191,22 +191,22 @@ pub struct Deploy {
     pub sandboxes: Option<u32>,
     /// Longest event and longest result, in bytes.
     pub payload: Option<u64>,
-    /// What network its sandboxes have.
+    /// Network of the sandboxes.
     pub network: Network,
-    /// Whose it is: functions of different tenants have no zygote in common.
+    /// Tenant: functions of different tenants have no zygote in common.
     #[serde(default)]
     pub tenant: Option<String>,
     /// Environment variables.
     pub variables: BTreeMap<String, String>,
-    /// When it is to run by itself: cron expressions in UTC.
+    /// Schedules: cron expressions in UTC.
     #[serde(default)]
     pub schedules: Vec<String>,
-    /// How often and how long its events are tried.
+    /// Policy of trying the function's events.
     #[serde(default)]
     pub asynchronous: AsyncPolicy,
 }
 
-/// What network a sandbox has.
+/// Network of a sandbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
@@ -219,13 +219,13 @@ pub enum Network {
     Nat,
 }
 
-/// What to drop. Neither `paused` nor `zygotes` means both.
+/// Things to drop. Neither `paused` nor `zygotes` means both.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Evict {
-    /// Only what this function has (and its environment's zygotes); all functions where absent.
+    /// The function whose things are dropped, with its environment's zygotes; all functions if absent.
     pub function: Option<String>,
-    /// Paused sandboxes.
+    /// True if paused sandboxes are dropped.
     pub paused: bool,
-    /// Zygotes.
+    /// True if zygotes are dropped.
     pub zygotes: bool,
 }

@@ -1,4 +1,4 @@
-//! What the supervisor keeps and does.
+//! The status of the supervisor.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,32 +8,32 @@ use serde::{Deserialize, Serialize};
 use super::events::EventCounts;
 use super::invocation::Tier;
 
-/// What the supervisor keeps and does.
+/// The status of the supervisor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
     /// The supervisor's process.
     pub pid: u32,
     /// Version of the supervisor.
     pub version: String,
-    /// Where state is kept.
+    /// Folder of the state.
     pub state: PathBuf,
-    /// Name of its control group, at the root of each hierarchy.
+    /// Name of the supervisor's control group, at the root of each hierarchy.
     pub group: String,
     /// Tiers in use, best first; `cold` is always there and not listed.
     pub tiers: Vec<Tier>,
     /// Budget for what is kept in memory, in bytes.
     pub memory_budget: u64,
-    /// What is kept in memory now, in bytes.
+    /// Memory of all that is kept now, in bytes.
     pub memory_used: u64,
     /// The mount.
     pub mount: MountStatus,
-    /// What unmodified containers have of it.
+    /// Ways of unmodified containers to the mount.
     pub containers: ContainersStatus,
     /// Environments, by name.
     pub environments: Vec<String>,
     /// Number of functions.
     pub functions: u64,
-    /// Whether zygotes are being started, or may be, for what was asked for last.
+    /// True if zygotes are being started, or may be, for what was asked for last.
     pub growing: bool,
     /// Zygotes.
     pub zygotes: Vec<ZygoteInfo>,
@@ -53,30 +53,30 @@ pub struct Status {
     pub damaged: u64,
     /// Asynchronous events that are not done.
     pub events: EventCounts,
-    /// What the logs of functions have on disk, in bytes.
+    /// Size of the logs of functions on disk, in bytes.
     pub log_bytes: u64,
 }
 
 /// The mount and the process that serves it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MountStatus {
-    /// Where it is.
+    /// Path of the mount.
     pub path: PathBuf,
     /// The process that serves it; absent for the moment between two.
     pub pid: Option<u32>,
-    /// How many successors have taken the connection over.
+    /// Number of successors that have taken the connection over.
     pub successions: u64,
     /// Requests of the kernel since the serving process began, by operation, and what they cost:
     /// `read-bytes`, `decoded-frames`, `panic`.
     pub requests: BTreeMap<String, u64>,
 }
 
-/// What unmodified containers have.
+/// Ways of unmodified containers to the mount.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ContainersStatus {
-    /// The socket of Docker's volume driver; absent where it is off or another instance's.
+    /// The socket of Docker's volume driver; absent if it is off or another instance's.
     pub docker_plugin: Option<PathBuf>,
-    /// The file of CDI devices; absent where it is off or another instance's.
+    /// The file of CDI devices; absent if it is off or another instance's.
     pub cdi: Option<PathBuf>,
     /// Digests of the views that are bound in containers, sandboxes among them, or are mounted
     /// as volumes.
@@ -86,7 +86,7 @@ pub struct ContainersStatus {
 /// One zygote.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ZygoteInfo {
-    /// Its number, counted from the supervisor's start.
+    /// The zygote's number, counted from the supervisor's start.
     pub id: u64,
     /// The zygote that it was forked from; none for a root.
     pub parent: Option<u64>,
@@ -96,9 +96,9 @@ pub struct ZygoteInfo {
     pub environment: String,
     /// `starting`, `ready`, `failed` or `gone`.
     pub state: String,
-    /// Modules of packages that it has imported, besides its parent's.
+    /// Modules of packages that the zygote has imported, besides its parent's.
     pub modules: Vec<String>,
-    /// Why it failed, where it did.
+    /// Reason of the failure, if the zygote failed.
     pub reason: Option<String>,
     /// Children forked from it.
     pub forks: u64,
@@ -111,13 +111,13 @@ pub struct ZygoteInfo {
 /// One sandbox of a function.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SandboxInfo {
-    /// Its number, counted from the supervisor's start.
+    /// The sandbox's number, counted from the supervisor's start.
     pub id: u64,
     /// The function it belongs to.
     pub function: String,
     /// Process of the function on the host.
     pub pid: u32,
-    /// What it does.
+    /// State of the sandbox.
     pub state: SandboxState,
     /// Invocations it has served.
     pub invocations: u64,
@@ -125,33 +125,33 @@ pub struct SandboxInfo {
     pub memory: u64,
 }
 
-/// What a function's sandbox does.
+/// State of a function's sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SandboxState {
-    /// It serves an invocation.
+    /// The sandbox serves an invocation.
     Running,
-    /// It is frozen until the next one.
+    /// The sandbox is frozen until the next invocation.
     Paused,
 }
 
 /// A sandbox on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangingSandbox {
-    /// Its number, counted from the supervisor's start.
+    /// The sandbox's number, counted from the supervisor's start.
     pub id: u64,
-    /// Whose code it is for: `function`, `zygote` or `installer`.
+    /// Kind of code that runs there: `function`, `zygote` or `installer`.
     pub standing: String,
-    /// Which way.
+    /// The change.
     pub state: SandboxChange,
 }
 
-/// From nothing or to nothing.
+/// A change of a sandbox, from nothing or to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SandboxChange {
-    /// Its namespaces, root and limits are being made.
+    /// The namespaces, root and limits are being made.
     Making,
-    /// Its processes are being ended and what it had removed.
+    /// The processes are being ended, and their things removed.
     Ending,
 }

@@ -8,24 +8,24 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StoreRequest {
-    /// What is stored and what it costs; answered by [`super::Reply::Usage`].
+    /// Tell the content of the store and its cost; answered by [`super::Reply::Usage`].
     Du,
     /// Reclaim what nobody reaches; answered by [`super::Reply::Collected`].
     Gc {
-        /// Only say what would be done.
+        /// True if the collection only says what it would do.
         dry_run: bool,
-        /// How long something must have been out of reach, in milliseconds; the supervisor's
-        /// setting where absent.
+        /// Time that something must have been out of reach, in milliseconds; the supervisor's setting if
+        /// absent.
         grace_ms: Option<u64>,
     },
     /// Compare catalog, segments and views; answered by [`super::Reply::Checked`].
     Fsck,
-    /// The same, and what is stored with the archives that are still here; answered by
+    /// Compare as with `Fsck`, and compare the content with the archives that are still here; answered by
     /// [`super::Reply::Checked`].
     FsckArchives,
     /// Read and check everything; answered by [`super::Reply::Checked`].
     Scrub {
-        /// Most bytes to read per second; no bound where absent.
+        /// Most bytes to read per second; no bound if absent.
         rate: Option<u64>,
     },
     /// Get again what is damaged; answered by [`super::Reply::Repaired`].
@@ -36,23 +36,23 @@ pub enum StoreRequest {
         /// An environment, or a distribution as the mount names it.
         name: String,
     },
-    /// Keep it no longer; answered by [`super::Reply::Done`].
+    /// Keep a pinned thing no longer; answered by [`super::Reply::Done`].
     Unpin {
-        /// As it was pinned.
+        /// The name that was pinned.
         name: String,
     },
 }
 
-/// What is stored and what it costs.
+/// Content of the store and its cost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Environments, by name.
     pub environments: Vec<Cost>,
     /// Distributions, by what the mount calls them.
     pub distributions: Vec<Cost>,
-    /// What is pinned.
+    /// Names of pinned things.
     pub pins: Vec<String>,
-    /// Who leases what, beyond sandboxes and mounts.
+    /// Leases beyond sandboxes and mounts.
     pub leases: Vec<LeaseInfo>,
     /// Content of all files of all environments, in bytes, each as often as it is there.
     pub content: u64,
@@ -60,36 +60,36 @@ pub struct Usage {
     pub objects: u64,
     /// Segments and indexes on disk, in bytes.
     pub on_disk: u64,
-    /// Of these, bytes that nothing published, pinned or leased needs.
+    /// Bytes on disk that nothing published, pinned or leased needs.
     pub dead: u64,
 }
 
-/// What an environment or a distribution costs, in bytes.
+/// Cost of an environment or a distribution, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Its name.
+    /// The name of the environment or distribution.
     pub name: String,
-    /// Content of its files.
+    /// Content of the files.
     pub content: u64,
-    /// On disk, what it alone needs: what would be free if it went.
+    /// Bytes on disk that would be free if the thing went.
     pub alone: u64,
-    /// On disk, what others need too.
+    /// Bytes on disk that others need too.
     pub shared: u64,
 }
 
 /// A lease that outlives the supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseInfo {
-    /// Who holds it.
+    /// The holder.
     pub holder: String,
     /// Digest of the view that is held.
     pub view: String,
 }
 
-/// What a collection has done, or would do.
+/// Outcome of a collection, done or only planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Collected {
-    /// Whether it only says what would be done.
+    /// True if nothing was done: the outcome is a plan.
     pub dry_run: bool,
     /// Environments of functions that are gone, by name.
     pub environments: Vec<String>,
@@ -112,27 +112,27 @@ pub struct Collected {
     pub waiting: u64,
 }
 
-/// What a check has found.
+/// Outcome of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {
-    /// What is wrong; nothing where the store is sound.
+    /// Faults; none if the store is sound.
     pub findings: Vec<Finding>,
     /// Bytes that were read and compared.
     pub bytes: u64,
 }
 
-/// Something that is wrong.
+/// A fault of the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Finding {
     /// The file.
     pub file: PathBuf,
-    /// What is wrong with it.
+    /// The fault.
     pub what: String,
-    /// What to do.
+    /// The remedy.
     pub advice: String,
 }
 
-/// What was repaired.
+/// Outcome of a repair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repaired {
     /// Distributions that were installed again.
@@ -141,6 +141,6 @@ pub struct Repaired {
     pub objects: u64,
     /// Indexes that were written anew.
     pub indexes: u64,
-    /// What is still wrong.
+    /// Faults that are left.
     pub findings: Vec<Finding>,
 }

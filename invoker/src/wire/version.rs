@@ -11,6 +11,6 @@ pub const VERSION: u16 = 5;
 pub struct Refusal {
     /// The version that the supervisor speaks.
     pub version: u16,
-    /// What happened and what to do, for the user.
+    /// The failure and the remedy, for the user.
     pub message: String,
 }

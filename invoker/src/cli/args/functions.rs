@@ -132,6 +132,13 @@ pub struct Invoke {
     pub json: bool,
 }
 
+impl Invoke {
+    /// The longest wait for a turn, in milliseconds.
+    pub fn deadline_ms(&self) -> Option<u64> {
+        self.deadline.map(|wait| wait.as_millis().try_into().unwrap_or(u64::MAX))
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct Logs {
     #[arg(value_parser = named)]

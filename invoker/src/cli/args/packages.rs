@@ -12,27 +12,7 @@ use super::values::{named, some_rate};
 pub enum EnvVerb {
     /// Make or replace an environment
     #[command(override_usage = "pipsqueak env add [OPTIONS] <NAME> <PKG...|-r FILE>")]
-    Add {
-        #[arg(value_parser = named)]
-        name: String,
-        #[command(flatten)]
-        packages: Packages,
-        /// A file that limits versions and asks for nothing; can be given again
-        #[arg(short, long = "constraint", value_name = "FILE")]
-        constraints: Vec<PathBuf>,
-        /// Its interpreter [the supervisor's]
-        #[arg(long, value_name = "PATH")]
-        python: Option<PathBuf>,
-        /// Its Python, such as 3.12, where only a container has that: without bytecode
-        #[arg(long, value_name = "X.Y")]
-        python_version: Option<String>,
-        /// Take the newest versions, not those that other environments have
-        #[arg(long)]
-        upgrade: bool,
-        /// Build from source what has no wheel, in a sandbox without a network
-        #[arg(long)]
-        allow_build: bool,
-    },
+    Add(EnvAdd),
     /// List environments
     Ls(Format),
     /// Show an environment and its distributions
@@ -62,6 +42,29 @@ pub enum EnvVerb {
         #[arg(value_parser = named)]
         name: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct EnvAdd {
+    #[arg(value_parser = named)]
+    pub name: String,
+    #[command(flatten)]
+    pub packages: Packages,
+    /// A file that limits versions and asks for nothing; can be given again
+    #[arg(short, long = "constraint", value_name = "FILE")]
+    pub constraints: Vec<PathBuf>,
+    /// Its interpreter [the supervisor's]
+    #[arg(long, value_name = "PATH")]
+    pub python: Option<PathBuf>,
+    /// Its Python, such as 3.12, where only a container has that: without bytecode
+    #[arg(long, value_name = "X.Y")]
+    pub python_version: Option<String>,
+    /// Take the newest versions, not those that other environments have
+    #[arg(long)]
+    pub upgrade: bool,
+    /// Build from source what has no wheel, in a sandbox without a network
+    #[arg(long)]
+    pub allow_build: bool,
 }
 
 #[derive(Debug, Args)]

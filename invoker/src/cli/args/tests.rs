@@ -1,4 +1,4 @@
-//! What is taken and what is refused.
+//! Lines that are taken, and lines that are refused.
 
 use std::time::Duration;
 

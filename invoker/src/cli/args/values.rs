@@ -1,4 +1,4 @@
-//! Values of what can be typed, as clap has them checked.
+//! Values on the command line, as clap has them checked.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub fn some_payload(text: &str) -> Result<u64, String> {
     }
 }
 
-/// How many invocations a sandbox serves at once.
+/// A number of invocations that a sandbox serves at once.
 pub fn concurrency(text: &str) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| (1..=MOST_CONCURRENCY).contains(number));
     number.ok_or_else(|| format!("`{text}` is no number from 1 to {MOST_CONCURRENCY}"))
@@ -55,7 +55,7 @@ pub fn cpus(text: &str) -> Result<u32, String> {
     })
 }
 
-/// Bytes per second, at which something is done.
+/// A rate, in bytes per second.
 pub fn some_rate(text: &str) -> Result<u64, String> {
     match size::parse(text) {
         Ok(0) => Err("nothing is read at that rate".to_owned()),
@@ -72,7 +72,7 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a timeout is a number of seconds, such as 30 or 0.5".to_owned())
 }
 
-/// How long ago something was: a number of seconds, minutes, hours or days.
+/// An age: a number of seconds, minutes, hours or days.
 pub fn age(text: &str) -> Result<Duration, String> {
     let units = [('s', 1.0), ('m', 60.0), ('h', 3600.0), ('d', 86400.0)];
     let unit = units.iter().find_map(|(letter, s)| Some((text.strip_suffix(*letter)?, *s)));
@@ -82,7 +82,7 @@ pub fn age(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is no time; write such as 30s, 10m, 2h or 1d"))
 }
 
-/// A network that there is.
+/// A kind of network.
 pub fn network(text: &str) -> Result<Network, String> {
     match text {
         "none" => Ok(Network::None),

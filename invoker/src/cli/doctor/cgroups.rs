@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::finding::Finding;
 
-/// Controllers, and what is lost without them.
+/// Controllers, and the losses without them.
 const CONTROLLERS: [(&str, &str); 3] = [
     ("memory", "functions have no memory limit"),
     ("pids", "functions have no limit of processes"),

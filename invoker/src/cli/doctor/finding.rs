@@ -1,12 +1,12 @@
-//! What a check of the machine has found.
+//! Findings of checks of the machine.
 
 use serde::Serialize;
 
-/// How bad a finding is.
+/// Gravity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// As it should be.
+    /// All is as it should be.
     Ok,
     /// Works, but worse than it could.
     Warning,
@@ -14,7 +14,7 @@ pub enum Verdict {
     Missing,
 }
 
-/// What one check has found.
+/// The finding of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub check: &'static str,

@@ -12,7 +12,7 @@ use crate::cli::failure::{Exit, Failure};
 /// The first kernel with all of `clone3`, pidfds, `open_tree`, `mount_setattr`, `cgroup.kill`.
 const OLDEST: (u32, u32) = (5, 14);
 
-/// What a sandbox is made of.
+/// The namespaces that a sandbox is made of.
 const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWUSER
     .union(CloneFlags::CLONE_NEWNS)
     .union(CloneFlags::CLONE_NEWPID)

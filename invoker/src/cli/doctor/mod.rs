@@ -1,4 +1,4 @@
-//! `pipsqueak doctor`: what this machine has of what is needed, and what to do about the rest.
+//! `pipsqueak doctor`: the machine's state against the needs, with advice for each lack.
 
 mod cgroups;
 mod finding;

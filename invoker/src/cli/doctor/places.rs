@@ -14,7 +14,7 @@ use super::finding::Finding;
 /// Less than this does not hold a handful of environments.
 const FEW_BYTES: u64 = 2 << 30;
 
-/// File systems that people keep state on, and what is wrong with some of them.
+/// File systems that people keep state on, and the trouble with some of them.
 const FILE_SYSTEMS: [(FsType, &str, Option<&str>); 7] = [
     (statfs::EXT4_SUPER_MAGIC, "ext4", None),
     (statfs::XFS_SUPER_MAGIC, "xfs", None),
@@ -76,7 +76,7 @@ fn judge_disk(place: &Path, kind: FsType, free: u64) -> Finding {
     Finding::ok(CHECK, found)
 }
 
-/// Whether something is mounted at `path`, by the text of `/proc/self/mountinfo`.
+/// True if something is mounted at `path`, by the text of `/proc/self/mountinfo`.
 fn is_mounted(mounts: &str, path: &Path) -> bool {
     let escaped = path.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040");
     mounts.lines().any(|line| line.split(' ').nth(4) == Some(&escaped))

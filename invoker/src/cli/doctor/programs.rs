@@ -43,7 +43,7 @@ pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
     vec![python, uv, rest(), nat]
 }
 
-/// What was found of a program that runs here, tried where it will run: in a sandbox.
+/// The finding of a program that runs here, tried in a sandbox, where the program will run.
 fn confined(found: Finding, tried: impl FnOnce() -> Option<io::Result<Output>>) -> Finding {
     if found.verdict == Verdict::Missing || !nix::unistd::geteuid().is_root() {
         return found;
@@ -117,7 +117,7 @@ fn rest() -> Finding {
     }
 }
 
-/// The supervisor tries it, in a network namespace of its own.
+/// The finding of a trial of `nat` by the supervisor, in a network namespace of its own.
 fn nat(tried: Option<io::Result<Output>>) -> Finding {
     const CHECK: &str = "nat";
     let failed = match tried.map(text_of) {

@@ -8,7 +8,8 @@ use pipsqueak::settings;
 use pipsqueak::wire::{Reply, Request};
 use serde_json::value::RawValue;
 
-use super::{deadline_ms, exit, open, show_aside};
+use super::outcome::{exit, show_aside};
+use super::payload::open;
 use crate::cli::args::{Invoke, Places};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output;
@@ -18,7 +19,7 @@ use crate::cli::terminal::Parts;
 /// Carries the verb out.
 pub fn run(places: &Places, invoke: Invoke, payload: Box<RawValue>) -> Result<Exit, Failure> {
     let body = invoke.body.as_deref().map(open_body).transpose()?;
-    let deadline_ms = deadline_ms(&invoke);
+    let deadline_ms = invoke.deadline_ms();
     let has_body = body.is_some();
     let request = Request::InvokeStreamed { function: invoke.name, payload, deadline_ms, has_body };
     let mut client = Client::connect(&settings::run_folder(&places.0)?)?;

@@ -7,13 +7,14 @@ use pipsqueak::wire::Requirements;
 
 use crate::cli::failure::Failure;
 use crate::cli::terminal::is_invisible;
+use crate::cli::text;
 
-/// What a file is for.
+/// Purpose of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// It asks for packages.
+    /// The file asks for packages.
     Requirements,
-    /// It limits the versions of what is asked for elsewhere.
+    /// The file limits the versions of what is asked for elsewhere.
     Constraints,
 }
 
@@ -25,7 +26,7 @@ pub struct Listing {
     seen: BTreeSet<(PathBuf, Role)>,
 }
 
-/// Archives that are installed from a path where they have no scheme.
+/// Endings of archives that are installed from a path if they have no scheme.
 const ARCHIVES: [&str; 6] = [".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"];
 
 impl Listing {
@@ -36,12 +37,12 @@ impl Listing {
         if !self.seen.insert((identity, role)) {
             return Ok(());
         }
-        let text = super::read(path)?;
+        let text = text::read(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         self.read_text(path, &text, Some(folder), role)
     }
 
-    /// Reads the text of a file, which may name others in `folder`, where there is one.
+    /// Reads the text of a file, which may name others in `folder`, if there is one.
     pub fn read_text(
         &mut self,
         path: &Path,
@@ -117,7 +118,7 @@ fn check(line: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// What a line is.
+/// Meaning of a line.
 #[derive(Debug, PartialEq, Eq)]
 enum Line<'a> {
     /// Goes on as it is.
@@ -169,7 +170,7 @@ fn understand(line: &str) -> Result<Line<'_>, &'static str> {
     }
 }
 
-/// The value of an option, where a line is that option.
+/// The value of an option, if a line is that option.
 fn option<'a>(line: &'a str, short: &str, long: &str) -> Option<&'a str> {
     let after_long = line.strip_prefix(long).filter(|rest| rest.starts_with([' ', '\t', '=']));
     let value =

@@ -1,23 +1,20 @@
-//! What packages are asked for, from where a user has written it: the command line, requirements
-//! files and those that they name, a lock, a script. All of it is sent, because uv runs where it
-//! sees no file of the host.
+//! Requirements, as a user has written them: on the command line, in requirements files and those that
+//! they name, in a lock, in a script. All of the text is sent, because uv runs where it sees no file of
+//! the host.
 
 mod listing;
 mod script;
-mod text;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use pipsqueak::wire::Requirements;
 
 use super::failure::Failure;
+use super::text;
 use listing::{Listing, Role};
-pub use text::decode;
 
-/// What a function's folder is searched for, in this order (PEP 751 has a tool look for a lock of its
-/// own name first).
+/// Names of files that a function's folder is searched for, in this order. PEP 751 has a tool look for a
+/// lock of its own name first.
 pub const BROUGHT: [&str; 3] = ["pylock.pipsqueak.toml", "pylock.toml", "requirements.txt"];
 
 /// Packages that were typed, and files of constraints.
@@ -47,14 +44,14 @@ pub fn of_files(files: &[PathBuf], constraints: &[PathBuf]) -> Result<Requiremen
         )));
     }
     if is_lock(special) {
-        return Ok(Requirements::Locked { lock: read(special)?, is_brought: false });
+        return Ok(Requirements::Locked { lock: text::read(special)?, is_brought: false });
     }
     of_script(special, constraints)?.ok_or_else(|| {
         Failure::Input(format!("{}: it has no `# /// script` block", special.display()))
     })
 }
 
-/// What a function's folder brings along: a lock or a requirements file.
+/// Requirements that a function's folder brings along, in a lock or a requirements file.
 pub fn of_folder(folder: &Path) -> Result<Option<Requirements>, Failure> {
     let brought = BROUGHT.iter().map(|name| folder.join(name)).find(|path| path.is_file());
     brought.map(|file| of_files(&[file], &[])).transpose()
@@ -70,7 +67,7 @@ pub fn of_text(path: &Path, text: String) -> Result<Requirements, Failure> {
     Ok(brought(listing.into_requirements(None)))
 }
 
-/// The same requirements, said by an archive and not by the user.
+/// These requirements, marked as said by an archive and not by the user.
 fn brought(mut requirements: Requirements) -> Requirements {
     let (Requirements::Listed { is_brought, .. } | Requirements::Locked { is_brought, .. }) =
         &mut requirements;
@@ -78,7 +75,7 @@ fn brought(mut requirements: Requirements) -> Requirements {
     requirements
 }
 
-/// Lets what has no wheel be built from source, where that is `allowed`.
+/// Lets packages without a wheel be built from source, if that is `allowed`.
 pub fn allow_build(requirements: &mut Requirements, allowed: bool) -> Result<(), Failure> {
     match requirements {
         Requirements::Listed { allow_build, .. } => *allow_build = allowed,
@@ -91,12 +88,13 @@ pub fn allow_build(requirements: &mut Requirements, allowed: bool) -> Result<(),
     Ok(())
 }
 
-/// What a script's block asks for, where it has one.
+/// Requirements of a script's block, if the script has one.
 pub fn of_script(path: &Path, constraints: &[PathBuf]) -> Result<Option<Requirements>, Failure> {
     let failed = |reason| Failure::Input(format!("{}: {reason}", path.display()));
-    let bytes = read_bytes(path)?;
+    let bytes = text::read_bytes(path)?;
     // Whatever Python makes of the rest, a block has nothing but ASCII in it.
-    let text = decode(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned());
+    let text =
+        text::decode(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned());
     let Some(script) = script::read(&text).map_err(failed)? else { return Ok(None) };
     let mut listing = Listing::default();
     for dependency in &script.dependencies {
@@ -110,7 +108,7 @@ fn constrain(listing: &mut Listing, constraints: &[PathBuf]) -> Result<(), Failu
     constraints.iter().try_for_each(|file| listing.read(file, Role::Constraints))
 }
 
-/// Whether PEP 751 gives a file this name: `pylock.toml`, `pylock.NAME.toml`.
+/// True if PEP 751 gives a lock this name: `pylock.toml`, `pylock.NAME.toml`.
 fn is_lock(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let middle = name.strip_prefix("pylock.").and_then(|name| name.strip_suffix("toml"));
@@ -122,26 +120,6 @@ fn is_lock(path: &Path) -> bool {
 
 fn is_script(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "py")
-}
-
-/// The text of a file; `-` is stdin.
-pub fn read(path: &Path) -> Result<String, Failure> {
-    decode(&read_bytes(path)?).map_err(|error| unreadable(path, &error))
-}
-
-fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().lock().read_to_end(&mut bytes)
-    } else {
-        File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
-    };
-    read.map_err(|error| unreadable(path, &error))?;
-    Ok(bytes)
-}
-
-fn unreadable(path: &Path, reason: &dyn std::error::Error) -> Failure {
-    Failure::Input(format!("requirements {}: {reason}", path.display()))
 }
 
 #[cfg(test)]

@@ -2,17 +2,17 @@
 
 use serde::Deserialize;
 
-/// What a script says of itself.
+/// The block of a script.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Script {
-    /// What it imports, as requirements.
+    /// Packages that the script imports, as requirements.
     pub dependencies: Vec<String>,
     /// Versions of Python that it runs on.
     pub requires_python: Option<String>,
 }
 
-/// Reads a script's block; `None` where it has none, or one that is not closed. Two are an error.
+/// Reads a script's block; `None` if there is none, or one that is not closed. Two are an error.
 pub fn read(text: &str) -> Result<Option<Script>, String> {
     let lines: Vec<&str> = text.lines().collect();
     let mut found = None;

@@ -8,7 +8,7 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use crate::cli::failure::Failure;
-use crate::cli::requirements::decode;
+use crate::cli::text::decode;
 
 /// Longest file that is read, in bytes.
 const MOST_BYTES: u64 = 4 << 20;
@@ -30,7 +30,7 @@ impl Archive {
         Ok(Self { path: path.to_owned(), zip })
     }
 
-    /// The text of a file in it, where there is one of that name.
+    /// The text of a file in the archive, if there is one of that name.
     pub fn text(&mut self, name: &str) -> Result<Option<String>, Failure> {
         let path = self.path.join(name);
         let failed = |error: String| Failure::Input(format!("{}: {error}", path.display()));

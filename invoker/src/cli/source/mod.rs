@@ -1,4 +1,4 @@
-//! What is deployed, and what it says of itself beside its code.
+//! Sources of functions: code, and the files beside it that describe it.
 
 mod archive;
 mod openlambda;
@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use pipsqueak::wire::Requirements;
 
 use super::failure::Failure;
-use super::requirements;
+use super::{requirements, text};
 use archive::Archive;
 pub use openlambda::OpenLambda;
 
 /// A function's code.
 #[derive(Debug)]
 pub struct Source {
-    /// Its absolute path.
+    /// Absolute path of the source.
     pub path: PathBuf,
     kind: Kind,
 }
@@ -95,11 +95,11 @@ impl Source {
         }
     }
 
-    /// What its `ol.yaml` says, where it has one.
+    /// Content of the source's `ol.yaml`, if there is one.
     pub fn openlambda(&self) -> Result<Option<OpenLambda>, Failure> {
         let path = self.path.join(openlambda::FILE);
         let text = match &self.kind {
-            Kind::Folder if path.is_file() => Some(requirements::read(&path)?),
+            Kind::Folder if path.is_file() => Some(text::read(&path)?),
             Kind::Zip => Archive::open(&self.path)?.text(openlambda::FILE)?,
             _ => None,
         };

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Its name in a function's folder.
+/// Name of the file in a function's folder.
 pub const FILE: &str = "ol.yaml";
 
-/// What a function's `ol.yaml` says.
+/// Content of a function's `ol.yaml`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct OpenLambda {
     /// Environment variables.
     pub variables: BTreeMap<String, String>,
-    /// HTTP methods that it answers; all where there are none.
+    /// HTTP methods that the function answers; all if there are none.
     pub methods: Vec<String>,
-    /// When it is to be invoked, as cron writes it.
+    /// Schedules, as cron writes them.
     pub schedules: Vec<String>,
     /// Keys that mean nothing here, as paths.
     pub unknown: Vec<String>,

@@ -1,4 +1,4 @@
-//! What a wheel needs, by its metadata (core metadata; PEP 508 for markers).
+//! Requirements of a wheel, by its metadata (core metadata; PEP 508 for markers).
 
 use std::collections::BTreeSet;
 
@@ -105,7 +105,7 @@ impl Line {
         })
     }
 
-    /// Whether it is for one of these extras, or for none at all.
+    /// True if the requirement is for one of these extras, or for none at all.
     fn holds_for(&self, active: &BTreeSet<String>) -> bool {
         let mut extras = self.comparisons().map(|(_, extra)| extra).peekable();
         extras.peek().is_none() || extras.any(|extra| active.contains(&extra))

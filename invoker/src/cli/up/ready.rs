@@ -1,4 +1,4 @@
-//! What a starting supervisor says through its pipe: `ready`, or an exit code and why not.
+//! The word of a starting supervisor through its pipe: `ready`, or an exit code and the reason.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,24 +9,25 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::cli::failure::Exit;
 
-/// How long a supervisor may take to start: seconds, but after a crash on a slow machine minutes.
+/// Longest time that a supervisor may take to start: seconds, but after a crash on a slow machine
+/// minutes.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
-/// What was said.
+/// The word of a supervisor.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Word {
     /// Requests are served.
     Ready,
-    /// It could not start.
+    /// The supervisor could not start.
     Failed {
         /// The exit code it gave.
         exit: Exit,
-        /// Why.
+        /// The reason.
         message: String,
     },
-    /// It closed the pipe without saying either.
+    /// The supervisor closed the pipe without a word.
     Silence,
-    /// It has not said anything within [`PATIENCE`].
+    /// The supervisor has not said anything within [`PATIENCE`].
     Late,
 }
 

@@ -112,7 +112,7 @@ fn relative_paths_of_flags_start_from_the_working_directory() {
 }
 
 #[test]
-fn the_daemon_is_told_every_setting() {
+fn the_supervisor_is_told_every_setting() {
     let settings = Settings {
         state: "/s".into(),
         run: "/r".into(),
@@ -144,4 +144,22 @@ fn the_daemon_is_told_every_setting() {
                     --grace 1.5 --logs 1048576 --python /p --docker-plugin none --cdi /d.json \
                     --nat 10.11.0.0/20";
     assert_eq!(line, expected);
+}
+
+#[test]
+fn the_flags_of_settings_come_to_the_same_settings() {
+    let file = config("tiers = \"none\"\nlinger = 0.0125\nnat = \"10.11.0.0/20\"");
+    let path = file.path().to_str().unwrap();
+    let variables = [("PIPSQUEAK_CONFIG", path), ("PIPSQUEAK_CDI", "/c.json")];
+    let first = with_variables(&variables, |v| Settings::resolve_with(Overrides::default(), v));
+    let first = first.unwrap();
+    let mut overrides = Overrides::default();
+    for said in first.flags().chunks(2) {
+        let (_, flag) = flags().find(|(_, flag)| said[0] == *flag.name).unwrap();
+        flag.give(&mut overrides, said[1].clone());
+    }
+    let empty = config("");
+    let variables = [("PIPSQUEAK_CONFIG", empty.path().to_str().unwrap())];
+    let again = with_variables(&variables, |v| Settings::resolve_with(overrides, v)).unwrap();
+    assert_eq!(again, first);
 }

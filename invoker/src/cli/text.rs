@@ -1,20 +1,47 @@
 //! Texts as editors and shells write them: with a byte order mark, in UTF-16 as `PowerShell` does, or in an
 //! encoding that one of the first two lines names, as Python's sources may.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use encoding_rs::{Encoding, UTF_8};
+
+use super::failure::Failure;
 
 /// Lines that may name the encoding (PEP 263).
 const NAMING_LINES: usize = 2;
 
-/// Why bytes are no text.
+/// Reason that bytes are no text.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TextError {
-    /// They are not in their encoding.
+    /// The bytes are not in their encoding.
     #[error("it is not in {0}; save it as UTF-8")]
     Malformed(&'static str),
     /// Nobody knows the encoding.
     #[error("the encoding {0:?} is unknown; save it as UTF-8")]
     Unknown(String),
+}
+
+/// The text of a file; `-` is stdin.
+pub fn read(path: &Path) -> Result<String, Failure> {
+    decode(&read_bytes(path)?).map_err(|error| unreadable(path, &error))
+}
+
+/// The bytes of a file; `-` is stdin.
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    read.map_err(|error| unreadable(path, &error))?;
+    Ok(bytes)
+}
+
+fn unreadable(path: &Path, reason: &dyn std::error::Error) -> Failure {
+    Failure::Input(format!("requirements {}: {reason}", path.display()))
 }
 
 /// The text, without a byte order mark.
@@ -40,7 +67,7 @@ fn named(bytes: &[u8]) -> Result<&'static Encoding, TextError> {
     known.ok_or(TextError::Unknown(label))
 }
 
-/// What follows `coding:` or `coding=` in a comment.
+/// The label that follows `coding:` or `coding=` in a comment.
 fn label_of(line: &[u8]) -> Option<String> {
     let line = String::from_utf8_lossy(line);
     let (_, rest) = line.split_once("coding")?;
