@@ -55,6 +55,8 @@ impl Docker {
             command
         };
         command.env("DOCKER_HOST", host).current_dir(folder);
+        // A minute, if it is not told, after which a busy machine's engine is given up.
+        command.env("COMPOSE_HTTP_TIMEOUT", "600");
         command
     }
 

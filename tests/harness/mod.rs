@@ -70,7 +70,7 @@ pub fn binary(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let folder = tests.ancestors().nth(2).unwrap();
     let path = folder.join(name);
-    assert!(path.exists(), "{} is not built: cargo build --release", path.display());
+    assert!(path.exists(), "{} is not built: tools/test builds it", path.display());
     path
 }
 
