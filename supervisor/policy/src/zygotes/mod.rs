@@ -3,7 +3,7 @@
 //!
 //! Data flows one way. Starts tell what functions import and what that costs ([`demand`],
 //! [`costs`]); the [`mod@plan`] makes of that, a budget and what stands a list of changes; the
-//! [`choose`] finds for each start the zygote that leaves least to do.
+//! [`mod@choose`] finds for each start the zygote that leaves least to do.
 
 pub mod choose;
 pub mod costs;
