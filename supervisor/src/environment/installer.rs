@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{fchown, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,20 +89,61 @@ impl Installer {
             .map_err(io::Error::other)
     }
 
-    /// What the job has left, or the folder where it took too much space.
-    fn run_job(
-        &self,
-        job: &Job,
-        heard: &mut dyn FnMut(&str),
-    ) -> io::Result<Result<JobOutput, PathBuf>> {
-        let given_up = || Err(io::Error::other("it was given up: nobody waits for it any more"));
-        let stopped = || Err(io::Error::other("it was ended: what it was a part of has failed"));
+    /// Runs a job to its end; what it has left.
+    fn run_job(&self, job: &Job, heard: &mut dyn FnMut(&str)) -> Result<JobOutput, JobError> {
+        self.goes_on(job)?;
+        let sandbox = self.sandbox(job)?;
+        let outward = job.network.as_ref().map(|reach| self.outward(&sandbox, reach));
+        let outward = outward.transpose()?;
+        let stdin = stdin_of(job)?;
+        let (stdout, out) = io::pipe()?;
+        let (stderr, err) = io::pipe()?;
+        let (out, err) = (OwnedFd::from(out), OwnedFd::from(err));
+        let descriptors = vec![stdin.as_fd(), out.as_fd(), err.as_fd()];
+        let program = program(job, outward.as_ref(), descriptors);
+        let space = Space::before(job)?;
+        let process = self.sandboxes.launch(&sandbox, program).map_err(io::Error::other)?;
+        drop((stdin, out, err));
+        let (listener, mut lines) = lines::channel();
+        let stdout = thread::spawn(|| read_bounded(stdout, |_| {}));
+        let stderr = thread::spawn(|| read_bounded(stderr, move |bytes| listener.hear(bytes)));
+        let until = Instant::now() + job.timeout;
+        let mut ended = false;
+        while !ended && space.is_left()? && Instant::now() < until && self.goes_on(job).is_ok() {
+            ended = pidfd::wait_end(process.pidfd.as_fd(), SPACE_PACE)?;
+            lines.arrived(heard);
+        }
+        let exit =
+            if ended { self.runtime.block_on(process.end.heard(EXIT_PATIENCE)) } else { None };
+        // What the job has left running would hold the pipes and could change what it has made.
+        sandbox.end().map_err(io::Error::other)?;
+        let (stdout, stderr) = (collected(stdout)?, collected(stderr)?);
+        // Noticed here, or by the job, for which the disk was full before that.
+        let is_done = exit.is_some_and(|exit| exit.code() == 0);
+        if !is_done && let Some(folder) = space.taken()? {
+            return Err(JobError::Space(folder));
+        }
+        if !ended {
+            self.goes_on(job)?;
+            return Err(JobError::Late(job.timeout));
+        }
+        let exit = exit.ok_or(JobError::Unreported)?;
+        let refused = outward.map(|outward| outward.refused()).unwrap_or_default();
+        Ok(JobOutput { status: exit.code(), stdout, stderr, refused })
+    }
+
+    /// Errors if nobody wants any more what the job makes.
+    fn goes_on(&self, job: &Job) -> Result<(), JobError> {
         if self.is_given_up() {
-            return given_up();
+            return Err(JobError::GivenUp);
         }
         if job.stop.is_called() {
-            return stopped();
+            return Err(JobError::Stopped);
         }
+        Ok(())
+    }
+
+    fn sandbox(&self, job: &Job) -> io::Result<Sandbox> {
         let plan = Plan {
             standing: Standing::Installer,
             limits: Limits { pids: Some(PIDS), memory: Limits::most(), ..Limits::BACKGROUND },
@@ -112,75 +153,60 @@ impl Installer {
             tmp_bytes: TMP_BYTES,
             keeps: None,
         };
-        let sandbox = self.sandboxes.make(plan, None).map_err(io::Error::other)?;
-        let outward =
-            job.network.as_ref().map(|reach| self.outward(&sandbox, reach)).transpose()?;
-        let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
-        let stdin = stdin_of(job)?;
-        let (stdout, out) = io::pipe()?;
-        let (stderr, err) = io::pipe()?;
-        let (out, err) = (OwnedFd::from(out), OwnedFd::from(err));
-        let program = Program {
-            arguments: job.argv.iter().map(|argument| text(argument)).collect(),
-            variables: job
-                .variables
-                .iter()
-                .map(|(n, v)| (text(n), text(v)))
-                .chain(outward.iter().flat_map(Outward::variables))
-                .collect(),
-            directory: job.directory.clone(),
-            descriptors: vec![stdin.as_fd(), out.as_fd(), err.as_fd()],
-        };
-        let space = Space::before(job)?;
-        let process = self.sandboxes.launch(&sandbox, program).map_err(io::Error::other)?;
-        drop((stdin, out, err));
-        let (listener, mut lines) = lines::channel();
-        let stdout = thread::spawn(|| read_bounded(stdout, |_| {}));
-        let stderr = thread::spawn(|| read_bounded(stderr, move |bytes| listener.hear(bytes)));
-        let until = Instant::now() + job.timeout;
-        let mut ended = false;
-        let goes_on = || !self.is_given_up() && !job.stop.is_called();
-        while !ended && space.is_left()? && Instant::now() < until && goes_on() {
-            ended = pidfd::wait_end(process.pidfd.as_fd(), SPACE_PACE)?;
-            lines.arrived(heard);
-        }
-        let exit =
-            if ended { self.runtime.block_on(process.end.heard(EXIT_PATIENCE)) } else { None };
-        // What the job has left running would hold the pipes and could change what it has made.
-        sandbox.end()?;
-        let collect = |reader: thread::JoinHandle<io::Result<Vec<u8>>>| {
-            reader.join().unwrap_or_else(|_| Err(io::Error::other("reading a job's output")))
-        };
-        let (stdout, stderr) = (collect(stdout)?, collect(stderr)?);
-        // Whether it was noticed or the disk was full before that.
-        let is_done = exit.is_some_and(|exit| exit.code() == 0);
-        if !is_done && let Some(folder) = space.taken()? {
-            return Ok(Err(folder));
-        }
-        if !ended && self.is_given_up() {
-            return given_up();
-        }
-        if !ended && job.stop.is_called() {
-            return stopped();
-        }
-        if !ended {
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("it did not end within {:?}", job.timeout),
-            ));
-        }
-        let exit = exit.ok_or_else(|| io::Error::other("its end was not reported"))?;
-        let refused = outward.map(|outward| outward.refused()).unwrap_or_default();
-        Ok(Ok(JobOutput { status: exit.code(), stdout, stderr, refused }))
+        self.sandboxes.make(plan, None).map_err(io::Error::other)
     }
+}
+
+/// Why a job has left nothing.
+#[derive(Debug, thiserror::Error)]
+enum JobError {
+    /// The job took more than its share of the space in this folder.
+    #[error("it takes too much space in {}", .0.display())]
+    Space(PathBuf),
+    /// Nobody waits for the job.
+    #[error("it was given up: nobody waits for it any more")]
+    GivenUp,
+    /// Another job of the same work has failed.
+    #[error("it was ended: what it was a part of has failed")]
+    Stopped,
+    /// The job did not end in its time.
+    #[error("it did not end within {0:?}")]
+    Late(Duration),
+    /// The holder of its sandbox did not say how it ended.
+    #[error("its end was not reported")]
+    Unreported,
+    /// Its sandbox, its pipes or the disk.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A job as a program in its sandbox.
+fn program<'a>(
+    job: &Job,
+    outward: Option<&Outward>,
+    descriptors: Vec<BorrowedFd<'a>>,
+) -> Program<'a> {
+    let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+    let own = job.variables.iter().map(|(name, value)| (text(name), text(value)));
+    Program {
+        arguments: job.argv.iter().map(|argument| text(argument)).collect(),
+        variables: own.chain(outward.into_iter().flat_map(Outward::variables)).collect(),
+        directory: job.directory.clone(),
+        descriptors,
+    }
+}
+
+/// The output that a thread has read.
+fn collected(reader: thread::JoinHandle<io::Result<Vec<u8>>>) -> io::Result<Vec<u8>> {
+    reader.join().unwrap_or_else(|_| Err(io::Error::other("reading a job's output")))
 }
 
 impl Confine for Installer {
     fn run_heard(&self, job: &Job, heard: &mut dyn FnMut(&str)) -> Result<JobOutput, ConfineError> {
         let label = job.label.clone();
         match self.run_job(job, heard) {
-            Ok(Ok(output)) => Ok(output),
-            Ok(Err(folder)) => Err(ConfineError::Space { label, folder }),
+            Ok(output) => Ok(output),
+            Err(JobError::Space(folder)) => Err(ConfineError::Space { label, folder }),
             Err(error) => Err(ConfineError::Failed { label, reason: error.to_string() }),
         }
     }

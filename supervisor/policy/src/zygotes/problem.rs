@@ -6,6 +6,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
+use super::demand::{Demand, Environment};
 use super::names::{DistributionId, Distributions, ModuleId, Modules, Realm};
 use super::set::{Id, Set, ids};
 use super::situation::{Parameters, Situation};
@@ -63,6 +64,7 @@ pub(super) struct Problem {
 type Key = (Realm, Distributions, Atoms);
 
 impl Problem {
+    /// The problem that a situation poses.
     pub fn new(situation: &Situation<'_>) -> Self {
         let demand: Vec<_> = situation.demand.iter().filter(|one| one.rate > 0.0).collect();
         let wanted: Vec<Modules> = demand
@@ -70,41 +72,56 @@ impl Problem {
             .map(|one| one.function.modules.difference(situation.unsafe_modules))
             .collect();
         let standing = situation.standing.iter().map(|one| &one.modules);
-        let all = wanted.iter().chain(standing.clone()).chain([situation.unsafe_modules]);
-        let classes = Classes::of(all, situation);
-        let mut problem = Self {
-            clients: Vec::new(),
-            shapes: Vec::new(),
-            standing: Vec::new(),
-            us: classes.us,
-            bytes: classes.bytes,
-            members: classes.members,
-            owners: classes.owners,
-        };
+        let all = wanted.iter().chain(standing).chain([situation.unsafe_modules]);
+        let Classes { atom, us, bytes, members, owners } = Classes::of(all, situation);
+        let (clients, shapes, standing) = (Vec::new(), Vec::new(), Vec::new());
+        let mut problem = Self { clients, shapes, standing, us, bytes, members, owners };
+        let environments = problem.add_clients(&demand, &wanted, &atom);
+        let users = Users::of_all(&problem.clients);
+        problem.add_shapes(situation, &users, &environments);
+        problem.add_standing(situation, &users, &atom);
+        problem
+    }
 
+    /// Adds a client for each kind of function that is asked for: of one realm and one environment's
+    /// distributions, with the same modules. Returns the environment of each.
+    fn add_clients<'a>(
+        &mut self,
+        demand: &[&Demand<'a>],
+        wanted: &[Modules],
+        atom: &[Atom],
+    ) -> Vec<&'a Environment> {
         let mut clients: HashMap<Key, usize> = HashMap::new();
         let mut environments = Vec::new();
-        for one in demand {
-            // What no zygote may import is left to import whatever serves, and so tells nothing.
-            let modules = one.function.modules.difference(situation.unsafe_modules);
-            let atoms: Atoms = modules.iter().map(|module| classes.atom[module.place()]).collect();
-            let environment = &one.function.environment;
+        // What no zygote may import is left to import whatever serves, and so tells nothing.
+        for (one, modules) in demand.iter().zip(wanted) {
+            let atoms: Atoms = modules.iter().map(|module| atom[module.place()]).collect();
+            let environment = &*one.function.environment;
             let (realm, distributions) = (one.function.realm, &environment.distributions);
             match clients.entry((realm, distributions.clone(), atoms.clone())) {
-                Entry::Occupied(known) => problem.clients[*known.get()].rate += one.rate,
+                Entry::Occupied(known) => self.clients[*known.get()].rate += one.rate,
                 Entry::Vacant(new) => {
-                    new.insert(problem.clients.len());
+                    new.insert(self.clients.len());
                     environments.push(environment);
                     let distributions = distributions.clone();
-                    problem.clients.push(Client { realm, distributions, atoms, rate: one.rate });
+                    self.clients.push(Client { realm, distributions, atoms, rate: one.rate });
                 }
             }
         }
+        environments
+    }
 
+    /// Adds the zygotes that are worth a look, and are not barred.
+    fn add_shapes(
+        &mut self,
+        situation: &Situation<'_>,
+        users: &Users,
+        environments: &[&Environment],
+    ) {
         let mut keys: HashSet<Key> = HashSet::new();
-        for (realm, atoms, client) in problem.candidates() {
+        for (realm, atoms, client) in self.candidates() {
             let owners: Distributions =
-                atoms.iter().filter_map(|atom| problem.owners[atom.place()]).collect();
+                atoms.iter().filter_map(|atom| self.owners[atom.place()]).collect();
             let distributions = match client {
                 Some(client) => environments[client].close(&owners),
                 None => owners,
@@ -112,29 +129,30 @@ impl Problem {
             keys.insert((realm, distributions, atoms));
         }
         for (realm, barred) in situation.barred {
-            keys.retain(|(of, _, atoms)| of != realm || problem.modules(atoms) != *barred);
+            keys.retain(|(of, _, atoms)| of != realm || self.modules(atoms) != *barred);
         }
         let parameters = situation.parameters;
-        let users = Users::of_all(&problem.clients);
-        problem.shapes =
-            keys.into_iter().map(|key| problem.shape(key, &users, parameters)).collect::<Vec<_>>();
-        problem.keep_best(parameters);
+        self.shapes = keys.into_iter().map(|key| self.shape(key, users, parameters)).collect();
+        self.keep_best(parameters);
+    }
+
+    /// Adds the zygotes that stand, as shapes that may be among the others already.
+    fn add_standing(&mut self, situation: &Situation<'_>, users: &Users, atom: &[Atom]) {
         for one in situation.standing {
-            let atoms = one.modules.iter().map(|module| classes.atom[module.place()]).collect();
-            let shape =
-                problem.shape((one.realm, one.distributions.clone(), atoms), &users, parameters);
+            let atoms = one.modules.iter().map(|module| atom[module.place()]).collect();
+            let key = (one.realm, one.distributions.clone(), atoms);
+            let shape = self.shape(key, users, situation.parameters);
             let same = |other: &Shape| {
                 other.realm == shape.realm
                     && other.atoms == shape.atoms
                     && other.distributions == shape.distributions
             };
-            let known = problem.shapes.iter().position(same);
-            problem.standing.push(known.unwrap_or(problem.shapes.len()));
+            let known = self.shapes.iter().position(same);
+            self.standing.push(known.unwrap_or(self.shapes.len()));
             if known.is_none() {
-                problem.shapes.push(shape);
+                self.shapes.push(shape);
             }
         }
-        problem
     }
 
     /// The modules of atoms.

@@ -39,6 +39,16 @@ pub struct Kept {
     imported: Vec<String>,
 }
 
+/// An invocation that has its turn and an instance.
+struct Begun {
+    function: Arc<Function>,
+    turn: Turn<Serving>,
+    obtained: Obtained,
+    prepared: Prepared,
+    /// The end of its wait.
+    at: Instant,
+}
+
 /// What an instance is asked.
 struct Call<'a> {
     request_id: &'a str,
@@ -58,80 +68,99 @@ impl Invocations {
     ) -> Result<(Invocation, Kept), Fault> {
         let (arrived, request_id) = (asked.arrived, asked.request_id.clone());
         // Before there is anything to wait for: one that is removed meanwhile gets no new one.
-        let function = self.functions.get(name)?;
-        let log = self.journal.of(name);
-        let mut prepared = Prepared::default();
-        if !self.environments.is_at_hand(&function) {
-            check_length(&function, payload)?;
-            prepared = self.prepare(&function, &asked, Duration::ZERO, progress).await?;
-        }
-        let (function, turn, obtained, began) = loop {
-            let (function, turn) = self.admit(name, payload, &asked, prepared.took).await?;
-            let began = Instant::now();
-            if let Some(obtained) = self.serve(&turn, &function, &prepared).await? {
-                break (function, turn, obtained, began);
-            }
-            // Another version was deployed meanwhile, or each start makes its own.
-            drop(turn);
-            prepared = self.prepare(&function, &asked, prepared.took, progress).await?;
-        };
-        let queue_us = micros((began - arrived).saturating_sub(prepared.took));
+        let log = self.journal.of(&self.functions.get(name)?.info.name);
+        let Begun { function, turn, obtained, prepared, at } =
+            self.begin(name, payload, &asked, progress).await?;
+        let queue_us = micros((at - arrived).saturating_sub(prepared.took));
         let recording = self.journal.record(&log, function.info.version, &request_id);
         let call = Call { request_id: &request_id, payload, streams: asked.streams };
-        let (obtained, answered) = self.run(&turn, &prepared, obtained, call, recording).await?;
+        let (obtained, mut answered) =
+            self.run(&turn, &prepared, obtained, call, recording).await?;
         *lock(&self.starts).entry(obtained.tier).or_default() += 1;
         let total_us = micros(arrived.elapsed());
+        end_recording(&mut answered, obtained.tier, &function);
+        let (run_us, outcome) = (answered.run_us, answered.outcome);
         let (result, error) = match answered.result {
             Ok(result) => (Some(result), None),
             Err(error) => (None, Some(error)),
         };
-        if let Some(recording) = answered.recording {
-            recording.end(Report {
-                outcome: answered.outcome,
-                error: error.clone(),
-                tier: obtained.tier,
-                run_us: answered.run_us,
-                memory: function.info.memory,
-            });
-        }
         let invocation = Invocation {
             result,
             error,
-            outcome: answered.outcome,
+            outcome,
             tier: obtained.tier,
             queue_us,
-            start_us: total_us.saturating_sub(queue_us).saturating_sub(answered.run_us),
-            run_us: answered.run_us,
+            start_us: total_us.saturating_sub(queue_us).saturating_sub(run_us),
+            run_us,
             total_us,
             logs: answered.logs,
             request_id,
         };
-        let Obtained { tier, tree, zygote, began, before, .. } = obtained;
-        let ran = Duration::from_micros(answered.run_us);
-        let start = (tier != Tier::Paused)
-            .then(|| (began.elapsed() + prepared.again()).saturating_sub(ran));
+        let ran = Duration::from_micros(run_us);
+        // One that a limit has ended tells how long it was let run, not how long the next runs.
+        let is_whole = outcome != Outcome::Refused;
+        let again = prepared.again();
         drop(prepared);
-        if self.settings.tiers.zygote && tier != Tier::Paused {
-            // Ahead of the reply: who has it can see that there is more to come.
+        Ok((invocation, self.keep(function, turn, obtained, again, ran, is_whole)))
+    }
+
+    /// Waits for the environment and the turn of a function, and obtains an instance.
+    async fn begin(
+        &self,
+        name: &str,
+        payload: &RawValue,
+        asked: &Asked<'_>,
+        progress: &UnboundedSender<Progress>,
+    ) -> Result<Begun, Fault> {
+        let function = self.functions.get(name)?;
+        let mut prepared = Prepared::default();
+        if !self.environments.is_at_hand(&function) {
+            check_length(&function, payload)?;
+            prepared = self.prepare(&function, asked, Duration::ZERO, progress).await?;
+        }
+        loop {
+            let (function, turn) = self.admit(name, payload, asked, prepared.took).await?;
+            let at = Instant::now();
+            if let Some(obtained) = self.serve(&turn, &function, &prepared).await? {
+                return Ok(Begun { function, turn, obtained, prepared, at });
+            }
+            // Another version was deployed meanwhile, or each start makes its own.
+            drop(turn);
+            prepared = self.prepare(&function, asked, prepared.took, progress).await?;
+        }
+    }
+
+    /// Ends the turn of an instance that has answered, and keeps the instance: ahead of the reply, so that
+    /// the client's next request finds it. `again` is the time that a next start takes besides; `is_whole` if
+    /// the handler `ran` to its end.
+    fn keep(
+        &self,
+        function: Arc<Function>,
+        turn: Turn<Serving>,
+        obtained: Obtained,
+        again: Duration,
+        ran: Duration,
+        is_whole: bool,
+    ) -> Kept {
+        let Obtained { instance, tier, tree, zygote, began, before } = obtained;
+        let is_new = tier != Tier::Paused;
+        let start = is_new.then(|| (began.elapsed() + again).saturating_sub(ran));
+        if self.settings.tiers.zygote && is_new {
+            // Ahead of the reply: the client can see that there is more to come.
             self.zygotes.announce();
         }
-        let instance = obtained.instance;
-        let imported = if tier == Tier::Paused { Vec::new() } else { instance.take_imported() };
+        let imported = if is_new { instance.take_imported() } else { Vec::new() };
         // What a standby has imported ahead says nothing of what its function imports.
         let tells = instance.is_fit() && instance.origin() != Origin::Standby;
         drop(instance);
-        // Ahead of the reply: whoever has it finds the instance.
         let mut place = None;
-        // One that a limit has ended tells how long it was let run, not how long the next runs.
-        let is_whole = answered.outcome != Outcome::Refused;
         let vacated = turn.end(is_whole.then_some(ran));
         if let Some(Serving { instance, tree }) = vacated.as_ref().and_then(Vacated::take)
             && self.keeps(&instance)
         {
             place = Some(self.paused.keep(instance.pause(tree), start, before));
         }
-        let kept = Kept { function, place, tells, tier, tree, zygote, imported };
-        Ok((invocation, kept))
+        Kept { function, place, tells, tier, tree, zygote, imported }
     }
 
     /// Runs the handler in what was obtained. Where that is a zygote's child in which the handler does not
@@ -154,20 +183,9 @@ impl Invocations {
             let answered = instance.invoke(request_id, payload, recording, streams.as_mut()).await;
             let mut answered = answered.map_err(internal)?;
             drop(noted);
-            let trust = &instance.function().trust;
             let (false, Err(error)) = (answered.reached == Reached::Handler, &answered.result)
             else {
-                if *tier != Tier::Paused {
-                    trust.has_loaded();
-                }
-                if let Some(reason) = answered.unlike.take() {
-                    let reason: String = reason.chars().take(MOST_REASON).collect();
-                    trust.has_own_order(&reason);
-                    let line = format!("[started without a zygote from now on: {reason}]\n");
-                    if let Some(recording) = &mut answered.recording {
-                        recording.print(line.as_bytes());
-                    }
-                }
+                note_loaded(instance, *tier, &mut answered);
                 return Ok((obtained, answered));
             };
             let reason = if answered.reached == Reached::Order {
@@ -175,30 +193,19 @@ impl Invocations {
             } else {
                 format!("{}: {}", error.error_type, error.error_message)
             };
-            let is_tried_again = match (answered.reached, instance.origin()) {
+            let is_tried_again = match answered.reached {
                 // Whoever has killed it may do so again.
-                (Reached::Nobody, _) => !std::mem::replace(&mut was_lost, true),
-                (Reached::Order, Origin::Zygote { .. } | Origin::Standby) => {
-                    trust.has_own_order(&reason);
-                    true
-                }
-                (_, Origin::Zygote { .. } | Origin::Standby) => trust.has_failed_forked(&reason),
-                (_, Origin::Interpreter) => {
-                    trust.has_failed_fresh();
-                    false
-                }
+                Reached::Nobody => !std::mem::replace(&mut was_lost, true),
+                reached => note_unloaded(instance, reached, &reason),
             };
             let Some(mut again) = answered.recording.take_if(|_| is_tried_again) else {
                 return Ok((obtained, answered));
             };
             let function = instance.function().clone();
             if answered.reached != Reached::Nobody {
-                tracing::warn!(
-                    function = function.info.name,
-                    reason,
-                    "not loaded in a zygote's child"
-                );
-                let reason: String = reason.chars().take(MOST_REASON).collect();
+                let name = &function.info.name;
+                tracing::warn!(function = name, reason, "not loaded in a zygote's child");
+                let reason = shortened(&reason);
                 let line = format!(
                     "[not loaded in a zygote's child, and loaded again without one: {reason}]\n"
                 );
@@ -251,6 +258,55 @@ impl Invocations {
         let now = self.functions.get(&function.info.name);
         now.is_ok_and(|now| Arc::ptr_eq(&now, function))
     }
+}
+
+/// Notes that a handler was loaded, and if its code has an order of its own, for the version and in the log.
+fn note_loaded(instance: &Instance, tier: Tier, answered: &mut Answered) {
+    let trust = &instance.function().trust;
+    if tier != Tier::Paused {
+        trust.has_loaded();
+    }
+    if let Some(reason) = answered.unlike.take() {
+        let reason = shortened(&reason);
+        trust.has_own_order(&reason);
+        if let Some(recording) = &mut answered.recording {
+            let line = format!("[started without a zygote from now on: {reason}]\n");
+            recording.print(line.as_bytes());
+        }
+    }
+}
+
+/// Notes that a handler was not loaded; true if it is to be loaded once more, in an interpreter of its own.
+fn note_unloaded(instance: &Instance, reached: Reached, reason: &str) -> bool {
+    let trust = &instance.function().trust;
+    match (reached, instance.origin()) {
+        (Reached::Order, Origin::Zygote { .. } | Origin::Standby) => {
+            trust.has_own_order(reason);
+            true
+        }
+        (_, Origin::Zygote { .. } | Origin::Standby) => trust.has_failed_forked(reason),
+        (_, Origin::Interpreter) => {
+            trust.has_failed_fresh();
+            false
+        }
+    }
+}
+
+/// Ends the record of an invocation in the log.
+fn end_recording(answered: &mut Answered, tier: Tier, function: &Function) {
+    if let Some(recording) = answered.recording.take() {
+        recording.end(Report {
+            outcome: answered.outcome,
+            error: answered.result.as_ref().err().cloned(),
+            tier,
+            run_us: answered.run_us,
+            memory: function.info.memory,
+        });
+    }
+}
+
+fn shortened(reason: &str) -> String {
+    reason.chars().take(MOST_REASON).collect()
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -29,6 +29,14 @@ pub(super) struct Obtained {
     pub before: Option<Before>,
 }
 
+/// A zygote's child that was asked for.
+enum Child {
+    /// It waits in its sandbox.
+    Ready(Box<Worker>),
+    /// The zygote is no good.
+    Failed(ForkError),
+}
+
 impl Obtained {
     /// One that serves on, and was not kept meanwhile.
     pub fn running(instance: Arc<Instance>, tree: Arc<Tree>) -> Self {
@@ -53,58 +61,90 @@ impl Invocations {
         let known = self.environments.known(function)?;
         // Nothing was there when it asked.
         let is_cold = prepared.is_for(function);
-        let seen = known.clone().or_else(|| {
-            let key = self.environments.known_key(function)?;
-            self.zygotes.tree(&key)
-        });
         let may_share = self.settings.tiers.zygote
             && !is_cold
             && function.trust.may_fork()
             && function.variables.of_own_files().is_none();
-        if let Some(tree) = known.as_ref().filter(|_| may_share)
-            && let Some(worker) = self.zygotes.take_standby(function, tree)
-        {
-            let furnished = furnish(&self.sandboxes, worker.sandbox.door(), function, None).await;
-            // Where somebody has killed it meanwhile, there are other starts.
-            if furnished.is_ok() || !worker.sandbox.door().is_ending() {
-                furnished?;
-                let (tier, tree, origin) = (Tier::Zygote, tree.clone(), Origin::Standby);
-                let instance = Arc::new(Instance::new(worker, function.clone(), origin)?);
-                return Ok(Some(Obtained {
-                    instance,
-                    tier,
-                    tree,
-                    zygote: None,
-                    began,
-                    before: None,
-                }));
+        if may_share {
+            if let Some(tree) = &known
+                && let Some(obtained) = self.by_standby(function, tree, began).await?
+            {
+                return Ok(Some(obtained));
             }
-        }
-        if let Some(tree) = seen.filter(|_| may_share)
-            && let Some(choice) = self.zygotes.choose(function, &tree)
-            && choice.zygote.fits(function.info.tmp)
-        {
-            let tier = if choice.helps { Tier::Zygote } else { Tier::Ssd };
-            let zygote = choice.zygote;
-            let wider = (!choice.is_whole).then_some(&*tree);
-            match self.fork(&zygote, function, wider).await? {
-                Ok(worker) => {
-                    self.zygotes.prove(&zygote);
-                    let origin = Origin::Zygote { is_wider: wider.is_some() };
-                    let instance = Arc::new(Instance::new(worker, function.clone(), origin)?);
-                    let (zygote, before) = (Some((choice.id, Arc::downgrade(&zygote))), None);
-                    return Ok(Some(Obtained { instance, tier, tree, zygote, began, before }));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, function = function.info.name, "forking a zygote");
-                    self.zygotes.discard(&zygote, &error);
-                }
+            let seen = known.clone().or_else(|| {
+                let key = self.environments.known_key(function)?;
+                self.zygotes.tree(&key)
+            });
+            if let Some(tree) = seen
+                && let Some(obtained) = self.by_zygote(function, tree, began).await?
+            {
+                return Ok(Some(obtained));
             }
         }
         let Some(tree) = known.or_else(|| prepared.tree(function)) else { return Ok(None) };
+        let instance = self.by_interpreter(function, &tree).await?;
         let tier = if is_cold { Tier::Cold } else { Tier::Ssd };
+        Ok(Some(Obtained { instance, tier, tree, zygote: None, began, before: None }))
+    }
+
+    /// An instance made of a standby, if one waits for such functions.
+    async fn by_standby(
+        &self,
+        function: &Arc<Function>,
+        tree: &Arc<Tree>,
+        began: Instant,
+    ) -> Result<Option<Obtained>, StartError> {
+        let Some(worker) = self.zygotes.take_standby(function, tree) else { return Ok(None) };
+        let door = worker.sandbox.door();
+        let furnished = furnish(&self.sandboxes, door.clone(), function, None).await;
+        if furnished.is_err() && door.is_ending() {
+            // Somebody has killed it meanwhile, and there are other starts.
+            return Ok(None);
+        }
+        furnished?;
+        let (tier, tree) = (Tier::Zygote, tree.clone());
+        let instance = Arc::new(Instance::new(worker, function.clone(), Origin::Standby)?);
+        Ok(Some(Obtained { instance, tier, tree, zygote: None, began, before: None }))
+    }
+
+    /// An instance made of a zygote's child, if a zygote serves the function.
+    async fn by_zygote(
+        &self,
+        function: &Arc<Function>,
+        tree: Arc<Tree>,
+        began: Instant,
+    ) -> Result<Option<Obtained>, StartError> {
+        let choice = self.zygotes.choose(function, &tree);
+        let Some(choice) = choice.filter(|one| one.zygote.fits(function.info.tmp)) else {
+            return Ok(None);
+        };
+        let zygote = choice.zygote;
+        let wider = (!choice.is_whole).then_some(&*tree);
+        match self.fork(&zygote, function, wider).await? {
+            Child::Ready(worker) => {
+                self.zygotes.prove(&zygote);
+                let tier = if choice.helps { Tier::Zygote } else { Tier::Ssd };
+                let origin = Origin::Zygote { is_wider: wider.is_some() };
+                let instance = Arc::new(Instance::new(*worker, function.clone(), origin)?);
+                let zygote = Some((choice.id, Arc::downgrade(&zygote)));
+                Ok(Some(Obtained { instance, tier, tree, zygote, began, before: None }))
+            }
+            Child::Failed(error) => {
+                tracing::warn!(%error, function = function.info.name, "forking a zygote");
+                self.zygotes.discard(&zygote, &error);
+                Ok(None)
+            }
+        }
+    }
+
+    /// An instance made of an interpreter of its own.
+    async fn by_interpreter(
+        &self,
+        function: &Arc<Function>,
+        tree: &Tree,
+    ) -> Result<Arc<Instance>, Fault> {
         let commons = function.commons();
-        let made = worker::sandbox(&self.sandboxes, &tree, commons, &self.runtime).await;
+        let made = worker::sandbox(&self.sandboxes, tree, commons, &self.runtime).await;
         let sandbox = made.map_err(internal)?;
         let furnished = furnish(&self.sandboxes, sandbox.door(), function, None);
         let launched = Worker::launch(&self.sandboxes, sandbox, function.variables.all(), false);
@@ -118,21 +158,20 @@ impl Invocations {
             launched
         };
         let launched = launched.map_err(internal)?;
-        let instance = Arc::new(Instance::new(launched, function.clone(), Origin::Interpreter)?);
-        Ok(Some(Obtained { instance, tier, tree, zygote: None, began, before: None }))
+        Ok(Arc::new(Instance::new(launched, function.clone(), Origin::Interpreter)?))
     }
 
     /// A zygote's child in a sandbox that is furnished for a function: one that has waited, or a new one,
-    /// whose sandbox is furnished while it is forked. Where the zygote is no good, the inner error.
+    /// whose sandbox is furnished while it is forked.
     async fn fork(
         &self,
         zygote: &Zygote,
         function: &Function,
         wider: Option<&Tree>,
-    ) -> Result<Result<Worker, ForkError>, StartError> {
+    ) -> Result<Child, StartError> {
         let claimed = match self.zygotes.claim(zygote).await {
             Ok(claimed) => claimed,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Child::Failed(error)),
         };
         let door = match &claimed {
             Claimed::Spare(spare) => spare.sandbox.door(),
@@ -140,15 +179,19 @@ impl Invocations {
         };
         let furnished = furnish(&self.sandboxes, door.clone(), function, wider);
         let (forked, furnished) = match claimed {
-            Claimed::Spare(spare) => (Ok(*spare), furnished.await),
+            Claimed::Spare(spare) => (Child::Ready(spare), furnished.await),
             Claimed::Sandbox(sandbox) => {
-                tokio::join!(zygote::fork(zygote, *sandbox, false), furnished)
+                let fork = zygote::fork(zygote, *sandbox, false);
+                let (forked, furnished) = tokio::join!(fork, furnished);
+                let forked = forked.map(Box::new).map_or_else(Child::Failed, Child::Ready);
+                (forked, furnished)
             }
         };
-        match furnished {
+        match (forked, furnished) {
             // Somebody has killed it meanwhile: that is not for the function to be told.
-            Err(_) if door.is_ending() => Ok(forked.and(Err(ForkError::Ended))),
-            furnished => furnished.map(|()| forked),
+            (Child::Ready(_), Err(_)) if door.is_ending() => Ok(Child::Failed(ForkError::Ended)),
+            (forked, Err(_)) if door.is_ending() => Ok(forked),
+            (forked, furnished) => furnished.map(|()| forked),
         }
     }
 
