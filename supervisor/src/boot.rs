@@ -1,120 +1,36 @@
 //! From nothing to serving, and back: each step is undone by a drop, in reverse order, also where
 //! a later one fails.
 
-use std::fs::{self, Permissions};
+mod build;
+mod error;
+
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use pipsqueak::settings::Settings;
-use pipsqueak_fs::{IndexOptions, Interpreter, Repository};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::containers::{Containers, ContainersError};
-use crate::deployment::{Functions, FunctionsError, Payloads};
-use crate::dispatch::{self, EventLoops, ListenError, LockError, Socket};
+use crate::dispatch::{self, EventLoops, Socket};
 use crate::ending::{Ender, Ending};
-use crate::environment::{Environments, EnvironmentsError, in_memory};
-use crate::events::{Events, EventsError};
-use crate::logs::Journal;
-use crate::machine::cgroups;
-use crate::mount::{Keeper, Views};
-use crate::network::{Nat, NatError};
-use crate::runtime;
-use crate::sandbox::Sandboxes;
-use crate::sealed::{KeyError, Keys, SealedError};
-use crate::service::{Service, Stored};
-use crate::supervisor::{Resources, Supervisor};
+use crate::mount::Keeper;
+use crate::service::Service;
+use crate::supervisor::Supervisor;
 use crate::upgrade::Successor;
+pub use build::Managed;
+use build::build;
+pub use error::BootError;
+use error::machine;
 
 /// How long requests that were read are waited for at the end.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 /// How long what has been started may take to end before the mount does, and with it whatever waits
 /// for it.
 const CUT_OFF: Duration = Duration::from_secs(10);
-
-/// Why a supervisor could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum BootError {
-    /// Something that only root may do.
-    #[error("pipsqueakd makes mounts and namespaces, so it must be started by root")]
-    NotRoot,
-    /// Its socket.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// One of its folders.
-    #[error("{}: {error}", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// The interpreter for environments that name none.
-    #[error("no interpreter: {0}; name one with --python")]
-    Interpreter(String),
-    /// No uv.
-    #[error("uv is not on the PATH; install it (pip install uv) or name it with --uv")]
-    Uv,
-    /// The store.
-    #[error(transparent)]
-    Repository(#[from] pipsqueak_fs::RepositoryError),
-    /// The keys that encrypt what is stored of secrets.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// The functions.
-    #[error(transparent)]
-    Functions(#[from] FunctionsError),
-    /// The asynchronous events.
-    #[error(transparent)]
-    Events(#[from] EventsError),
-    /// The environments.
-    #[error(transparent)]
-    Environments(#[from] EnvironmentsError),
-    /// What containers have.
-    #[error(transparent)]
-    Containers(#[from] ContainersError),
-    /// The network of functions.
-    #[error(transparent)]
-    Nat(#[from] NatError),
-    /// The mount.
-    #[error("the process that keeps the mount has ended, and the mount with it; see the log")]
-    Lost,
-    /// A step that the machine refused.
-    #[error("{step}: {error}; `pipsqueak doctor` tells what the machine lacks")]
-    Machine {
-        /// Which step.
-        step: &'static str,
-        /// Why.
-        error: io::Error,
-    },
-}
-
-impl BootError {
-    /// The exit code that a client of the command line sees.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Listen(
-                ListenError::Lock(LockError::Running { .. }) | ListenError::Elsewhere(_),
-            )
-            | Self::Interpreter(_)
-            | Self::Key(_)
-            | Self::Functions(FunctionsError::Sealed(SealedError::Unknown { .. }))
-            | Self::Events(EventsError::Sealed(SealedError::Unknown { .. }))
-            | Self::Uv
-            | Self::NotRoot => 2,
-            _ => 70,
-        }
-    }
-}
-
-/// What a service manager has to do with this supervisor, and what it has kept for it.
-pub type Managed = (Arc<Service>, Vec<Stored>);
 
 /// What is left to do at the very end, when nobody in this process asks anything of the mount.
 #[derive(Debug)]
@@ -174,18 +90,7 @@ pub async fn run(
     let built = tokio::task::spawn_blocking(move || build(given, managed, ender, &handle));
     let supervisor =
         built.await.map_err(|error| machine("starting")(io::Error::other(error)))??;
-    follow_watchdog(&service);
-    supervisor.upkeep.follow_demand();
-    supervisor.upkeep.follow_memory().map_err(machine("watching memory"))?;
-    tokio::spawn(supervisor.resources.journal.clone().write());
-    tokio::spawn(supervisor.later.clone().carry_out());
-    tokio::spawn(supervisor.later.clone().follow_schedules());
-    if supervisor.resources.settings.tiers.zygote {
-        let zygotes = supervisor.invocations.zygotes.clone();
-        zygotes.grow();
-        let functions = supervisor.resources.functions.list();
-        tokio::spawn(async move { zygotes.recall(functions).await });
-    }
+    begin(&supervisor, &service)?;
     tracing::info!(
         socket = %settings.run.display(),
         mount = %settings.mount.display(),
@@ -204,8 +109,36 @@ pub async fn run(
         })
     };
     let served = serving.await;
-    let mut socket = served.map_err(|error| machine("serving")(io::Error::other(error)))?;
+    let socket = served.map_err(|error| machine("serving")(io::Error::other(error)))?;
     let ending = (*ending.borrow()).unwrap_or(Ending::Stop);
+    stop(supervisor, socket, loops, ending, &service).await
+}
+
+/// Begins what goes on beside requests.
+fn begin(supervisor: &Arc<Supervisor>, service: &Arc<Service>) -> Result<(), BootError> {
+    follow_watchdog(service);
+    supervisor.upkeep.follow_demand();
+    supervisor.upkeep.follow_memory().map_err(machine("watching memory"))?;
+    tokio::spawn(supervisor.resources.journal.clone().write());
+    tokio::spawn(supervisor.later.clone().carry_out());
+    tokio::spawn(supervisor.later.clone().follow_schedules());
+    if supervisor.resources.settings.tiers.zygote {
+        let zygotes = supervisor.invocations.zygotes.clone();
+        zygotes.grow();
+        let functions = supervisor.resources.functions.list();
+        tokio::spawn(async move { zygotes.recall(functions).await });
+    }
+    Ok(())
+}
+
+/// Answers what was asked, and ends all that was begun; what is left to do.
+async fn stop(
+    supervisor: Arc<Supervisor>,
+    mut socket: Socket,
+    loops: Arc<EventLoops>,
+    ending: Ending,
+    service: &Service,
+) -> Result<Rest, BootError> {
     let leave = match ending {
         Ending::Stop | Ending::Lost => false,
         Ending::Restart => supervisor.resources.keeper.can_leave(),
@@ -236,84 +169,6 @@ pub async fn run(
         (_, Some(handed)) => Ok(Rest::Become(keeper, handed)),
         (_, None) => Ok(if leave { Rest::Leave(keeper) } else { Rest::Nothing }),
     }
-}
-
-fn build(
-    settings: Settings,
-    (service, stored): Managed,
-    ender: Ender,
-    handle: &Handle,
-) -> Result<Arc<Supervisor>, BootError> {
-    let private_folder = settings.state.join("private");
-    let root = settings.run.join("root");
-    folder(&settings.state, 0o700)?;
-    folder(&settings.cache, 0o700)?;
-    // What a killed instance was installing.
-    let _ = fs::remove_dir_all(&private_folder);
-    folder(&private_folder, 0o711)?;
-    folder(&root, 0o700)?;
-    let python = python(settings.python.as_deref())?;
-    let uv = settings.uv.clone().ok_or(BootError::Uv)?;
-
-    let id = instance_id(&settings.run);
-    cgroups::Instance::end_earlier(&id).map_err(machine("ending what was left running"))?;
-    let pipsqueak::settings::Index { url, extra, hosts } = settings.index.clone();
-    let index = IndexOptions { url, extra, hosts };
-    let mount = settings.mount.clone();
-    let mut repository = Repository::open(&settings.state, &settings.cache, uv, mount, index)?;
-    match in_memory() {
-        Ok((root, size)) => repository = repository.with_memory(root, size),
-        Err(error) => tracing::info!(%error, "wheels are unpacked on the disk, not in memory"),
-    }
-    let keys = &settings.secrets;
-    let keys = Arc::new(Keys::read(keys.key_file.as_ref(), &keys.old_key_files)?);
-    let payloads = Payloads { into: settings.payload_in, out: settings.payload_out };
-    let functions = Functions::open(settings.state.join("functions"), payloads, keys.clone())?;
-    let names = functions.list().iter().map(|function| function.info.name.clone()).collect();
-    let log_folder = settings.state.join("logs");
-    let journal = Journal::open(log_folder.clone(), settings.logs, &names)
-        .map_err(|error| BootError::Folder { path: log_folder, error })?;
-    let events = Events::open(settings.state.join("events.sqlite"), &names, keys)?;
-    let told = ender.clone();
-    let lost = move || told.end(Ending::Lost);
-    let keeper = Keeper::start(&settings.mount, &settings.state, &service, stored, lost)
-        .map_err(machine("mounting"))?;
-    // Not before: a process that waits for a mount that was left is in its group until it is served.
-    let groups = cgroups::Instance::create(&id).map_err(machine("making control groups"))?;
-    let runtime_folder = settings.run.join("runtime");
-    runtime::install(&runtime_folder, &python.executable)
-        .map_err(machine("installing the Python runtime"))?;
-    let nat = Nat::new(&id, settings.nat, &settings.run, handle.clone())?;
-    let sandboxes = std::env::current_exe()
-        .and_then(|binary| Sandboxes::start(&binary, groups, nat, &root, handle.clone()))
-        .map_err(machine("starting the process that makes sandboxes"))?;
-    let (keeper, sandboxes) = (Arc::new(keeper), Arc::new(sandboxes));
-    let views = Views::new(&settings.mount, &settings.state);
-    let views = views.map_err(machine("looking at the mount"))?;
-    let environments = Environments::new(
-        repository,
-        (keeper.clone(), views),
-        sandboxes.clone(),
-        python.executable,
-        (!settings.tiers.ssd).then_some(private_folder),
-        handle.clone(),
-    );
-    let environments = Arc::new(environments);
-    environments.host();
-    let containers = Containers::start(&settings, environments.clone(), handle)?;
-    let resources = Resources {
-        settings: Arc::new(settings),
-        environments,
-        containers,
-        functions: Arc::new(functions),
-        sandboxes,
-        keeper,
-        journal: Arc::new(journal),
-        events: Arc::new(events),
-        runtime: runtime_folder,
-        background: handle.clone(),
-    };
-    Ok(Arc::new(Supervisor::new(resources, ender)))
 }
 
 /// Waits until all requests that were read are answered, within bounds.
@@ -390,26 +245,4 @@ fn follow_watchdog(service: &Arc<Service>) {
             service.alive();
         }
     });
-}
-
-fn python(named: Option<&Path>) -> Result<Interpreter, BootError> {
-    let path = named.ok_or_else(|| BootError::Interpreter("no python3 on the PATH".to_owned()))?;
-    Interpreter::inspect(path)
-        .map_err(|error| BootError::Interpreter(format!("{}: {error}", path.display())))
-}
-
-/// Tells instances apart, by where their sockets are.
-fn instance_id(run: &Path) -> String {
-    let digest = blake3::hash(run.as_os_str().as_encoded_bytes()).to_hex();
-    digest[..8].to_owned()
-}
-
-fn folder(path: &Path, mode: u32) -> Result<(), BootError> {
-    fs::create_dir_all(path)
-        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)))
-        .map_err(|error| BootError::Folder { path: path.to_owned(), error })
-}
-
-fn machine(step: &'static str) -> impl FnOnce(io::Error) -> BootError {
-    move |error| BootError::Machine { step, error }
 }

@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use tokio::io::BufReader;
 use tokio::net::unix::pipe;
 
-use super::answered::{Answered, Reached, told, within};
+use super::answered::{Answered, Reached, told};
+use super::ended::Ended;
 use super::exchange::{Imported, Logs, exchange};
 use super::parts::{PART_BYTES, Parts, Streams};
 use super::printed::Printed;
@@ -158,61 +159,38 @@ impl Instance {
         let (exchanged, logs) = self.exchange(request_id, message, streams, logs).await;
         // The function tells how much of this was its handler, and may tell anything.
         let took = began.elapsed();
-        let mut unlike = None;
-        let mut reached = Reached::Handler;
-        let (result, outcome, run_us, fit) = match exchanged {
+        let ended = match exchanged {
             Err(_) => {
                 let limit = info.timeout_ms;
                 let message = format!("no answer within the timeout of {limit} ms");
-                (Err(told("Runtime.Timeout", message)), Outcome::Refused, limit * 1000, false)
+                let error = told("Runtime.Timeout", message);
+                Ended { run_us: limit * 1000, ..Ended::failed(error, Outcome::Refused) }
             }
             Ok(Err(error)) if channel::is_unread(&error) => {
                 let (error, outcome) = self.ended().await;
                 // Nobody may be asked again what a stream has brought.
-                if !streamed && outcome != Outcome::Refused {
-                    reached = self.unread();
-                }
-                (Err(error), outcome, 0, false)
+                let is_asked_again = !streamed && outcome != Outcome::Refused;
+                let reached = if is_asked_again { self.unread() } else { Reached::Handler };
+                Ended { reached, ..Ended::failed(error, outcome) }
             }
             Ok(Err(error)) => {
                 let message = format!("the function's process broke its channel: {error}");
-                (Err(told("Runtime.ProtocolError", message)), Outcome::Failed, 0, false)
+                Ended::failed(told("Runtime.ProtocolError", message), Outcome::Failed)
             }
             Ok(Ok(None)) => {
                 let (error, outcome) = self.ended().await;
-                (Err(error), outcome, 0, false)
+                Ended::failed(error, outcome)
             }
-            Ok(Ok(Some((answer, body)))) => {
-                lock(&self.imported).note(answer.imported);
-                unlike = answer.unlike;
-                match answer.error {
-                    Some(failure) => {
-                        if failure.loading {
-                            reached = if failure.order { Reached::Order } else { Reached::Load };
-                        }
-                        let error = FunctionError {
-                            error_type: failure.error_type,
-                            error_message: failure.error_message,
-                            stack_trace: failure.stack_trace,
-                        };
-                        (Err(error), Outcome::Failed, within(took, failure.run_us), failure.fit)
-                    }
-                    None => match serde_json::from_slice(&body) {
-                        Ok(result) => {
-                            (Ok(result), Outcome::Done, within(took, answer.run_us), true)
-                        }
-                        Err(error) => {
-                            let message = format!("the answer is not JSON: {error}");
-                            (Err(told("Runtime.MarshalError", message)), Outcome::Failed, 0, false)
-                        }
-                    },
-                }
+            Ok(Ok(Some((mut answer, body)))) => {
+                lock(&self.imported).note(std::mem::take(&mut answer.imported));
+                Ended::answered(answer, &body, took)
             }
         };
-        if !fit || unlike.is_some() {
+        if !ended.fit || ended.unlike.is_some() {
             self.is_fit.store(false, Ordering::Relaxed);
         }
         let (logs, recording) = logs.finish();
+        let Ended { result, outcome, run_us, reached, unlike, .. } = ended;
         Ok(Answered { result, outcome, run_us, logs, recording, reached, unlike })
     }
 

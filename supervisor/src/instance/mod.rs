@@ -2,6 +2,7 @@
 //! paused, resumed, ended.
 
 mod answered;
+mod ended;
 mod exchange;
 mod lifecycle;
 mod parts;

@@ -23,8 +23,8 @@ use super::spares::Spares;
 use crate::channel;
 use crate::deployment::Variables;
 use crate::environment::Tree;
-use crate::machine::cgroups::Limits;
-use crate::protocol::{FromZygote, Imported, Reads, ToZygote, VERSION};
+use crate::machine::cgroups::{LimitWatch, Limits};
+use crate::protocol::{FromZygote, Imported, Reads, Ready, ToZygote, VERSION};
 use crate::runtime::{self, Role};
 use crate::sandbox::{
     Commons, End, Exit, Plan, Process, Program, Sandbox, Sandboxes, Standing, Ushers,
@@ -96,6 +96,42 @@ pub struct Forked {
     pub end: End,
 }
 
+/// A zygote's process, which has imported nothing yet.
+struct Begun {
+    sandbox: Sandbox,
+    process: Process,
+    ushers: Ushers,
+    /// The watch over reads of the sandbox's limit of memory.
+    limit: LimitWatch,
+}
+
+/// Has a new zygote import, and fork for a trial; what it has imported.
+async fn import(
+    reader: &mut tokio::net::UnixStream,
+    process: &Process,
+    wanted: &Imports<'_>,
+) -> Result<Ready, ZygoteError> {
+    let order = ToZygote::Import { protocol: VERSION, modules: &wanted.modules };
+    channel::send(reader, &[channel::compose(&order, b"")?]).await?;
+    let ready = match hear(reader, IMPORT_PATIENCE, "import its modules").await? {
+        Some(FromZygote::Ready(ready)) => ready,
+        Some(FromZygote::Failed(failed)) => return Err(ZygoteError::Failed(failed)),
+        _ => {
+            let how = how_ended(&process.end).await;
+            return Err(ZygoteError::Ended(how, wanted.modules.join(", ")));
+        }
+    };
+    let found = imports::unsafe_ones(&ready.modules, wanted.trusted);
+    if !found.is_empty() {
+        return Err(ZygoteError::Unsafe(found));
+    }
+    // Its hooks for forks may wait for ever, in the zygote or in its child.
+    match hear(reader, FORK_PATIENCE, "fork for a trial").await? {
+        Some(FromZygote::Tried) => Ok(ready),
+        _ => Err(ZygoteError::Trial(how_ended(&process.end).await)),
+    }
+}
+
 impl Zygote {
     /// Starts a zygote, by forking its parent where there is one, and waits until it has imported what it is
     /// to. At most `spares` of its children will wait.
@@ -106,8 +142,55 @@ impl Zygote {
         runtime: &Path,
         spares: usize,
     ) -> Result<Self, ZygoteError> {
-        let Surroundings { parent, tree, commons, variables } = surroundings;
         let (near, far) = UnixStream::pair()?;
+        let parent = surroundings.parent.clone();
+        let tree = surroundings.tree.clone();
+        let begun = Self::begin(sandboxes, surroundings, runtime, far, &near).await?;
+        let Begun { sandbox, process, ushers, limit } = begun;
+        let mut reader = nonblocking(&near)?;
+        let mut has = import(&mut reader, &process, &wanted).await?;
+        if limit.was_read()? {
+            has.reads.note_limit();
+        }
+        let has_trusted = parent.as_ref().is_some_and(|parent| parent.has_trusted)
+            || imports::are_trusted(&wanted.modules, wanted.trusted);
+        if !has_trusted {
+            let shared = look::shared(process.pid.cast_unsigned(), &sandbox.processes())?;
+            if !shared.is_empty() {
+                return Err(ZygoteError::Shares(imports::shortened(shared.iter())));
+            }
+        }
+        let mut reads = parent.as_ref().map_or_else(Vec::new, |parent| parent.reads.clone());
+        reads.push((tree.clone(), has.reads));
+        let waiting = Arc::new(Waiting::default());
+        tokio::spawn(follow(reader, waiting.clone()));
+        Ok(Self {
+            sandbox: Arc::new(sandbox),
+            process,
+            ushers,
+            control: Mutex::new(near),
+            waiting,
+            forks: AtomicU64::new(0),
+            is_proven: AtomicBool::new(false),
+            tree,
+            modules: wanted.modules,
+            imported: has.modules,
+            has_trusted,
+            tmp_bytes: has.tmp_bytes,
+            reads,
+            spares: Spares::new(spares, Instant::now()),
+        })
+    }
+
+    /// Makes a zygote's sandbox, and its process in that: by a fork of its parent, or of an interpreter.
+    async fn begin(
+        sandboxes: Arc<Sandboxes>,
+        surroundings: Surroundings,
+        runtime: &Path,
+        far: UnixStream,
+        near: &UnixStream,
+    ) -> Result<Begun, ZygoteError> {
+        let Surroundings { parent, tree, commons, variables } = surroundings;
         let plan = Plan {
             standing: Standing::Zygote,
             limits: Limits { pids: Some(PIDS), memory: Limits::most(), ..Limits::BACKGROUND },
@@ -122,78 +205,18 @@ impl Zygote {
         let made = tokio::task::spawn_blocking(move || making.make(plan, outer.as_ref()));
         let sandbox = made.await.map_err(io::Error::other)??;
         let limit = sandbox.group().watch_limit()?;
-        let (sandbox, process, ushers) = if let Some(parent) = &parent {
-            let begotten = parent.beget(&sandbox, far.into(), &near).await;
+        if let Some(parent) = &parent {
+            let begotten = parent.beget(&sandbox, far.into(), near).await;
             let process = begotten.map_err(|error| ZygoteError::Parent(Box::new(error)))?;
-            (sandbox, process, parent.ushers.clone())
-        } else {
-            let launching = sandboxes.clone();
-            let launched =
-                tokio::task::spawn_blocking(move || launch(&launching, sandbox, &far, &variables));
-            let (sandbox, mut process) = launched.await.map_err(io::Error::other)??;
-            let listener = process.listener.take();
-            let listener = listener.ok_or_else(|| io::Error::other("it has no filter"))?;
-            let ushers = Ushers::attend(listener, &runtime::native(runtime))?;
-            (sandbox, process, ushers)
-        };
-
-        let mut reader = nonblocking(&near)?;
-        let order = channel::compose(
-            &ToZygote::Import { protocol: VERSION, modules: &wanted.modules },
-            b"",
-        )?;
-        channel::send(&mut reader, &[order]).await?;
-        let answer = hear(&mut reader, IMPORT_PATIENCE, "import its modules").await?;
-        let (imported, mut own_reads, tmp_bytes) = match answer {
-            Some(FromZygote::Ready(ready)) => (ready.modules, ready.reads, ready.tmp_bytes),
-            Some(FromZygote::Failed(failed)) => return Err(ZygoteError::Failed(failed)),
-            _ => {
-                return Err(ZygoteError::Ended(
-                    how_ended(&process.end).await,
-                    wanted.modules.join(", "),
-                ));
-            }
-        };
-        if limit.was_read()? {
-            own_reads.note_limit();
+            return Ok(Begun { sandbox, process, ushers: parent.ushers.clone(), limit });
         }
-        let found = imports::unsafe_ones(&imported, wanted.trusted);
-        if !found.is_empty() {
-            return Err(ZygoteError::Unsafe(found));
-        }
-        // Its hooks for forks may wait for ever, in the zygote or in its child.
-        let Some(FromZygote::Tried) = hear(&mut reader, FORK_PATIENCE, "fork for a trial").await?
-        else {
-            return Err(ZygoteError::Trial(how_ended(&process.end).await));
-        };
-        let has_trusted = parent.as_ref().is_some_and(|parent| parent.has_trusted)
-            || imports::are_trusted(&wanted.modules, wanted.trusted);
-        if !has_trusted {
-            let shared = look::shared(process.pid.cast_unsigned(), &sandbox.processes())?;
-            if !shared.is_empty() {
-                return Err(ZygoteError::Shares(imports::shortened(shared.iter())));
-            }
-        }
-        let mut reads = parent.as_ref().map_or_else(Vec::new, |parent| parent.reads.clone());
-        reads.push((tree.clone(), own_reads));
-        let waiting = Arc::new(Waiting::default());
-        tokio::spawn(follow(reader, waiting.clone()));
-        Ok(Self {
-            sandbox: Arc::new(sandbox),
-            process,
-            ushers,
-            control: Mutex::new(near),
-            waiting,
-            forks: AtomicU64::new(0),
-            is_proven: AtomicBool::new(false),
-            tree,
-            modules: wanted.modules,
-            imported,
-            has_trusted,
-            tmp_bytes,
-            reads,
-            spares: Spares::new(spares, Instant::now()),
-        })
+        let launched =
+            tokio::task::spawn_blocking(move || launch(&sandboxes, sandbox, &far, &variables));
+        let (sandbox, mut process) = launched.await.map_err(io::Error::other)??;
+        let listener = process.listener.take();
+        let listener = listener.ok_or_else(|| io::Error::other("it has no filter"))?;
+        let ushers = Ushers::attend(listener, &runtime::native(runtime))?;
+        Ok(Begun { sandbox, process, ushers, limit })
     }
 
     /// Forks a zygote into `sandbox`, one made with this one's as its parent; its process, and its
