@@ -135,7 +135,7 @@ impl Policy {
         known.map_or(0.0, |known| known.rate.per_second(now, self.parameters.half_life))
     }
 
-    /// Counts a start. `now` is in seconds, of a clock that outlives the supervisor.
+    /// Counts a start. `now` is in seconds since a fixed moment, such as the supervisor's start.
     pub fn started(&mut self, name: &str, now: f64) {
         if let Some(known) = self.functions.get_mut(name) {
             known.rate.count(now, self.parameters.half_life);
