@@ -1,9 +1,9 @@
-//! Messages between the supervisor and the Python runtime: each kind, in each direction. The runtime's
-//! side of this is `runtime/pipsqueak_runtime/protocol.py`.
+//! Messages between the supervisor and the Python runtime: each kind, in each direction. The runtime's side
+//! of this is `runtime/pipsqueak_runtime/protocol.py`.
 //!
-//! A message is a byte that tells its kind, a header, which is a line of JSON, and a body. The body is
-//! an event or an answer as JSON, or bytes of a stream or of what was printed. [`crate::channel`] sends
-//! and receives them. Each process is told [`VERSION`] by the first message that it gets.
+//! A message is a byte for its kind, a header, which is a line of JSON, and a body. The body is an event or
+//! an answer as JSON, or bytes of a stream or of printed output. [`crate::channel`] sends and receives
+//! messages. The first message to each process has the [`VERSION`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -44,7 +44,7 @@ pub mod kind {
     pub const OUTPUT: u8 = 37;
     /// From a function's process: the answer to an invocation; the body is the result.
     pub const ANSWER: u8 = 49;
-    /// From a function's process: the body is what an invocation has printed.
+    /// From a function's process: the body is output of an invocation.
     pub const PRINTED: u8 = 50;
     /// From a function's process: part of a stream; the body is part of the result.
     pub const SAID: u8 = 51;
@@ -304,7 +304,7 @@ pub enum Told {
 pub enum FromFunction {
     /// The answer to an invocation; the body is the result.
     Answer(Answer),
-    /// The body is what an invocation has printed.
+    /// The body is output of an invocation.
     Printed {
         /// The invocation.
         request_id: String,

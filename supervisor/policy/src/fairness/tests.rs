@@ -127,10 +127,10 @@ fn what_cannot_be_in_time_is_foreseen_from_what_runs() {
     for _ in 0..2 {
         assert!(matches!(fair.arrive("f", two, NONE, ms(100)), Arrival::Begins(_)));
     }
-    // Those who run take another 100 ms; in 60 ms, another 40.
+    // The running invocations take another 100 ms; in 60 ms, another 40.
     assert_eq!(fair.arrive("f", two, ms(99), ms(100)), Arrival::Hopeless(ms(100)));
     assert!(matches!(fair.arrive("f", two, ms(40), ms(160)), Arrival::Waits(_)));
-    // What takes longer than any before may end at any time.
+    // An invocation that takes longer than any before may end at any time.
     assert!(matches!(fair.arrive("f", two, ms(1), ms(400)), Arrival::Waits(_)));
     // Nothing is known of `g`, so it may hope; an invocation that begins at once is not judged.
     assert!(matches!(fair.arrive("g", bounds(1, 1), NONE, ms(100)), Arrival::Begins(_)));
@@ -151,7 +151,7 @@ fn who_waits_ahead_counts_by_what_runs_take_now() {
         let (begins, _) = fair.finish(place, Some(ms(100)), now);
         place = begins[0].place;
     }
-    // One runs and two wait.
+    // One invocation runs and two wait.
     assert_eq!(fair.arrive("f", one, ms(299), now), Arrival::Hopeless(ms(300)));
     assert!(matches!(fair.arrive("f", one, ms(300), now), Arrival::Waits(_)));
 }
@@ -170,7 +170,7 @@ fn what_was_slow_before_refuses_nobody_now() {
         let Arrival::Begins(place) = fair.arrive("slow", eight, 5 * second, now) else { panic!() };
         places.push_back(place);
     }
-    // All of them at once, and each that follows.
+    // All waiters arrive at once, and each is let in.
     for _ in 0..92 {
         let arrival = fair.arrive("slow", eight, 5 * second, now);
         assert!(matches!(arrival, Arrival::Waits(_)), "{arrival:?}");

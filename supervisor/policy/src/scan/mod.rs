@@ -41,8 +41,7 @@ pub fn scan(module: &str, source: impl Fn(&str) -> Option<String>) -> Guess {
             for name in import.names.iter().filter(|_| !base.is_empty()) {
                 note(format!("{base}.{name}"), &source, &mut open, &mut guess.perhaps);
             }
-            // `from . import b` in a top-level module: there is no package, so `b` is a module of the
-            // folder.
+            // `from . import b` in a top-level module: without a package, `b` is taken for a top-level one.
             for name in import.names.iter().filter(|_| base.is_empty()) {
                 note(name.clone(), &source, &mut open, &mut guess.modules);
             }

@@ -137,7 +137,7 @@ fn wanted(
     names
 }
 
-/// Records imports until [`seal`]. `plain` is the import system's `_find_and_load`; `loaded` is called
+/// Records imports until `seal`. `plain` is the import system's `_find_and_load`; `loaded` is called
 /// after `logging` was imported.
 #[pyfunction]
 fn record(plain: Py<PyAny>, loaded: Py<PyAny>) {
