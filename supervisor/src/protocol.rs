@@ -1,9 +1,9 @@
-//! Messages between the supervisor and the Python runtime: each kind, in each direction. The runtime's
-//! side of this is `runtime/pipsqueak_runtime/protocol.py`.
+//! Messages between the supervisor and the Python runtime: each kind, in each direction. The runtime's side
+//! of this is `runtime/pipsqueak_runtime/protocol.py`.
 //!
-//! A message is a byte that tells its kind, a header, which is a line of JSON, and a body. The body is
-//! an event or an answer as JSON, or bytes of a stream or of what was printed. [`crate::channel`] sends
-//! and receives them. Each process is told [`VERSION`] by the first message that it gets.
+//! A message is a byte for its kind, a header, which is a line of JSON, and a body. The body is an event or
+//! an answer as JSON, or bytes of a stream or of printed output. [`crate::channel`] sends and receives
+//! messages. The first message to each process has the [`VERSION`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,7 +11,7 @@ use std::io;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The version of the protocol. Both sides come with one program, so that there is no other to speak to.
+/// The version of the protocol. Both sides come with one program, so they always have the same version.
 pub const VERSION: u32 = 1;
 
 /// The kinds of messages, by the byte that each begins with.
@@ -26,11 +26,11 @@ pub mod kind {
     pub const FAILED: u8 = 18;
     /// From a zygote: it cannot fork.
     pub const UNREADY: u8 = 19;
-    /// From a zygote: a child has done what each will.
+    /// From a zygote: its trial child has done what each child will.
     pub const TRIED: u8 = 20;
     /// From a zygote: it has forked.
     pub const FORKED: u8 = 21;
-    /// From a zygote or its child: there is no child.
+    /// From a zygote or its child: there is no child, or none of use.
     pub const REFUSED: u8 = 22;
     /// To a function's process: import ahead.
     pub const STANDBY: u8 = 33;
@@ -38,29 +38,29 @@ pub mod kind {
     pub const LOAD: u8 = 34;
     /// To a function's process: an invocation; the body is the event.
     pub const INVOKE: u8 = 35;
-    /// To a function's process: something of a stream; the body is some of a client's body.
+    /// To a function's process: part of a stream; the body is part of the client's body.
     pub const TOLD: u8 = 36;
-    /// To a function's process: another pipe to print to, which comes along.
+    /// To a function's process: another pipe to print to, attached to the message.
     pub const OUTPUT: u8 = 37;
     /// From a function's process: the answer to an invocation; the body is the result.
     pub const ANSWER: u8 = 49;
-    /// From a function's process: the body is what an invocation has printed.
+    /// From a function's process: the body is output of an invocation.
     pub const PRINTED: u8 = 50;
-    /// From a function's process: something of a stream; the body is some of the result.
+    /// From a function's process: part of a stream; the body is part of the result.
     pub const SAID: u8 = 51;
-    /// From a function's process: what was to be imported ahead is there, or is not.
+    /// From a function's process: imports ahead are done, or have failed.
     pub const PREPARED: u8 = 52;
 }
 
 /// A message that the supervisor sends.
 pub trait Outgoing: Serialize {
-    /// Its kind.
+    /// The kind of the message.
     fn kind(&self) -> u8;
 }
 
 /// A message that the supervisor receives.
 pub trait Incoming: Sized {
-    /// Reads a header of a kind. Errors where it is none that this side takes.
+    /// Reads a header of a kind. Errors if this side does not receive that kind.
     fn read(kind: u8, header: &[u8]) -> io::Result<Self>;
 }
 
@@ -68,22 +68,22 @@ pub trait Incoming: Sized {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum ToZygote<'a> {
-    /// Import modules, and wait for orders.
+    /// Import modules, then wait for orders.
     Import {
         /// [`VERSION`].
         protocol: u32,
         /// The modules, in the order in which they are imported.
         modules: &'a [String],
     },
-    /// Fork. The channel, the end to print to and the holder of the sandbox come along.
+    /// Fork. The channel, the end to print to and the sandbox's holder are attached to the message.
     Fork {
-        /// The order's number, which comes back with the answer.
+        /// The order's number, which the answer repeats.
         id: u64,
-        /// What the child is: a function's process or a zygote.
+        /// The child's role: a function's process or a zygote.
         role: &'static str,
         /// True if the sandbox has a network of its own.
         own_network: bool,
-        /// True if nobody waits for the child yet.
+        /// True if no request waits for the child yet.
         waits: bool,
     },
 }
@@ -100,41 +100,41 @@ impl Outgoing for ToZygote<'_> {
 /// A message from a zygote.
 #[derive(Debug)]
 pub enum FromZygote {
-    /// It has imported.
+    /// All modules are imported.
     Ready(Ready),
     /// An import has failed.
     Failed(Failed),
-    /// It cannot fork.
+    /// The zygote cannot fork.
     Unready {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A child has done what each will.
+    /// The trial child has done what each child will.
     Tried,
-    /// It has forked, as an order says.
+    /// The zygote has forked for an order.
     Forked {
         /// The order's number.
         id: u64,
-        /// The child's, in the zygote's pid namespace.
+        /// The child's number in the zygote's pid namespace.
         pid: i32,
     },
     /// There is no child, or none of use.
     Refused {
         /// The order's number.
         id: u64,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// What a zygote has imported.
+/// The imports of a zygote.
 #[derive(Debug, Deserialize)]
 pub struct Ready {
-    /// Each module.
+    /// Imported modules.
     pub modules: Vec<Imported>,
-    /// What their imports have read.
+    /// Names that the imports have read.
     pub reads: Reads,
-    /// Room that the files take which they have left, in bytes.
+    /// Bytes of the files that the imports have left.
     pub tmp_bytes: u64,
 }
 
@@ -175,34 +175,34 @@ impl Incoming for FromZygote {
     }
 }
 
-/// One module, as the zygote that has imported it tells.
+/// One imported module, as the zygote reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Imported {
-    /// Its name. Where they were hazardous, also `site` for what ran before any import, and
-    /// `snapshot_restore_py` for hooks that ran after all of them.
+    /// Name of the module. If hazardous, also `site` for code that ran before any import, and
+    /// `snapshot_restore_py` for hooks that ran after all imports.
     pub module: String,
-    /// Time that the import took, in microseconds, without other modules that were asked for.
+    /// Time of the import, in microseconds, without other requested modules.
     pub us: u64,
-    /// Growth of the process's private memory, in bytes; less than 0 where it shrank.
+    /// Growth of the process's private memory, in bytes; negative if it shrank.
     pub bytes: i64,
-    /// What it has left that a fork would break or share.
+    /// State that the import has left and that a fork would break or share.
     pub hazards: Vec<String>,
-    /// What it has left that does no harm.
+    /// State that the import has left and that does no harm.
     pub remarks: Vec<String>,
 }
 
 /// A module whose import has failed in a zygote.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Failed {
-    /// Its name.
+    /// Name of the module.
     pub module: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// Others that were to be imported and whose imports have met that.
+    /// Other requested modules whose imports have met the failed import.
     pub importers: Vec<String>,
 }
 
-/// The names of what imports have asked of their surroundings.
+/// The names that imports have asked their surroundings for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Reads {
@@ -218,20 +218,20 @@ pub struct Reads {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum ToFunction<'a> {
-    /// Import modules, ahead of being any function's.
+    /// Import modules, before being any function's process.
     Standby {
         /// [`VERSION`].
         protocol: u32,
         /// The modules.
         modules: &'a BTreeSet<String>,
     },
-    /// Be this function's, and load its handler once it is invoked.
+    /// Become this function's process, and load its handler once it is invoked.
     Load(Load<'a>),
     /// Run the handler; the body is the event.
     Invoke(Invocation<'a>),
-    /// Hear of a stream; the body is some of the client's.
+    /// Take part of a stream; the body is part of the client's body.
     Told {
-        /// What is told.
+        /// The kind of part.
         part: Told,
         /// The invocation.
         request_id: &'a str,
@@ -257,43 +257,43 @@ impl Outgoing for ToFunction<'_> {
 pub struct Load<'a> {
     /// [`VERSION`].
     pub protocol: u32,
-    /// Its name.
+    /// The function's name.
     pub function: &'a str,
-    /// Its version.
+    /// The function's version.
     pub version: u64,
-    /// Its entry point, `module.name`.
+    /// The function's entry point, `module.name`.
     pub handler: &'a str,
-    /// Its limit of memory, in bytes.
+    /// The function's memory limit, in bytes.
     pub memory: u64,
-    /// Its variables.
+    /// The function's variables.
     pub variables: &'a BTreeMap<String, String>,
-    /// True if its environment has more than the zygote has seen that the process comes from.
+    /// True if the function's environment has more than the zygote has seen from which the process comes.
     pub wider: bool,
-    /// Invocations that it takes at once.
+    /// Invocations that the process takes at once.
     pub concurrency: u32,
-    /// The longest result that it may answer, in bytes.
+    /// The longest result that the process may answer, in bytes.
     pub longest_result: u64,
 }
 
-/// What a process is told of an invocation besides its event.
+/// The data of an invocation besides its event.
 #[derive(Debug, Serialize)]
 pub struct Invocation<'a> {
     /// The request's number.
     pub request_id: &'a str,
-    /// Time that it may take, in milliseconds.
+    /// Time limit, in milliseconds.
     pub timeout_ms: u64,
-    /// True if parts of the result are asked for, and there may be some of a body.
+    /// True if parts of the result are wanted, and the client may send parts of a body.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub streamed: bool,
 }
 
-/// What a function is told of a stream.
+/// The kinds of parts of a stream to a function.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Told {
-    /// One more of its parts was taken.
+    /// The supervisor took one more part of the function's.
     Taken,
-    /// These are some of the body, or there is no more of it.
+    /// The body is part of the client's body, or marks its end.
     Body,
     /// The client has gone.
     Gone,
@@ -304,14 +304,14 @@ pub enum Told {
 pub enum FromFunction {
     /// The answer to an invocation; the body is the result.
     Answer(Answer),
-    /// The body is what an invocation has printed.
+    /// The body is output of an invocation.
     Printed {
         /// The invocation.
         request_id: String,
     },
-    /// Something of a stream; the body is some of the result.
+    /// Part of a stream; the body is part of the result.
     Said {
-        /// What it is.
+        /// The kind of part.
         part: Said,
         /// The invocation.
         request_id: String,
@@ -347,68 +347,68 @@ impl Incoming for FromFunction {
 /// The header of a function's answer.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Answer {
-    /// The invocation that it answers. None has a handler's load that failed where several are served.
+    /// The invocation that is answered. `None` if the handler's load failed while several are served.
     pub request_id: Option<String>,
-    /// Time in the handler, in microseconds: the function's word for it.
+    /// Time in the handler, in microseconds, as the function claims.
     #[serde(default)]
     pub run_us: f64,
-    /// True if the process may have left others, which print where it does.
+    /// True if the process may have left other processes, which print to the same pipe.
     #[serde(default)]
     pub others: bool,
     /// The failure, if it failed.
     pub error: Option<Failure>,
-    /// The reason for which its version is to have interpreters of its own from now on, if so: its
-    /// handler has changed something ahead of an import.
+    /// The reason for which its version is to have interpreters of its own from now on, if any: its handler
+    /// has changed state ahead of an import.
     pub unlike: Option<String>,
-    /// Modules of distributions that it has imported since it was started or forked, and that no
-    /// earlier answer has named. The function's word for it: any name may be among them.
+    /// Modules of distributions that the process has imported since it was started or forked, without those
+    /// in earlier answers. This is the function's claim: any name may be among them.
     #[serde(default)]
     pub imported: Vec<String>,
 }
 
-/// A failure as the runtime tells it.
+/// A failure, as the runtime reports it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
-    /// The exception's class, or `Runtime.…`.
+    /// Class of the exception, or `Runtime.…`.
     pub error_type: String,
-    /// Its message.
+    /// Message of the exception.
     pub error_message: String,
-    /// The traceback's lines.
+    /// Lines of the traceback.
     pub stack_trace: Vec<String>,
-    /// Time in the handler, in microseconds: the function's word for it.
+    /// Time in the handler, in microseconds, as the function claims.
     #[serde(default, rename = "run_us")]
     pub run_us: f64,
     /// True if the process can serve another invocation.
     #[serde(default)]
     pub fit: bool,
-    /// True if the handler was not loaded, so that nothing has run.
+    /// True if the handler was not loaded, so that no event was handled.
     #[serde(default)]
     pub loading: bool,
-    /// True if that is because the function's own code has changed, ahead of an import, what the zygote's
-    /// import of the same has read.
+    /// True if the load failed because the function's own code has changed state, ahead of an import, that
+    /// the zygote's import of the same module has read.
     #[serde(default)]
     pub order: bool,
 }
 
-/// What a function says of a stream.
+/// The kinds of parts of a stream from a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Said {
-    /// The body precedes the result, as JSON.
+    /// The body is the head that precedes the result, as JSON.
     Head,
-    /// The body is some of the result.
+    /// The body is part of the result.
     Result,
-    /// It waits for some of the client's body.
+    /// The function waits for part of the client's body.
     More,
 }
 
-/// What a standby tells when it has imported.
+/// The report of a standby after its imports.
 #[derive(Debug, Deserialize)]
 pub struct Prepared {
-    /// What its imports have read.
+    /// Names that the imports have read.
     pub reads: Reads,
-    /// The first import that has failed, and why.
+    /// The first failed import, with the reason.
     pub failed: Option<String>,
 }
 

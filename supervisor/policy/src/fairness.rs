@@ -1,71 +1,74 @@
-//! Who begins next, and where: data in, decisions out; no clock, no task, no sandbox.
+//! The order in which invocations begin, and their places: data in, decisions out; no clock, no task,
+//! no sandbox.
 //!
-//! The machine has *places*, each for one sandbox that serves. A place belongs to a function for as
-//! long as an invocation is inside, and takes as many of them as the function's sandboxes take at
-//! once. What is free goes to whoever waits: a slot in a place to the next invocation of its
-//! function, a place to the function that has the fewest, and of several to the one that has had
-//! places for the shortest time. Within a function those who came first begin first.
+//! The machine has *places*, each for one sandbox that serves. A place belongs to a function as long as
+//! an invocation is inside, and takes as many invocations as one sandbox of the function does. A free
+//! slot in a place goes to the next invocation of the same function. A free place goes to the waiting
+//! function that has the fewest places; among several, to the one that has used places for the shortest
+//! time. Within a function, invocations begin in the order of their arrival.
 //!
-//! Where others are worse off than a function, its emptiest places are *promised*: who is inside
-//! ends, and nobody of the function comes after.
+//! If other functions have less than a function, the function's emptiest places are *promised* to them:
+//! the invocations inside end, and no other of the function follows.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-/// Run times of a function that are remembered.
+/// Number of remembered run times of a function.
 const RECENT: usize = 8;
-/// How many of them must be of now, for those who wait to be judged by them.
+/// Run times since the function was last idle that are needed to estimate the wait in its queue.
 const EVIDENCE: usize = 4;
-/// What holding a place counts for at least, so that who ends at once comes last too.
+/// Least use that holding a place counts for, so that a function whose runs end at once also takes
+/// turns.
 const LEAST_USE: Duration = Duration::from_micros(1);
 
-/// What a function may have at the same time.
+/// Limits on what a function may have at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Places; at least 1.
+    /// Number of places; at least 1.
     pub sandboxes: u32,
-    /// Invocations in each; at least 1.
+    /// Number of invocations in each place; at least 1.
     pub concurrency: u32,
 }
 
-/// Numbers of places and of who waits, never used twice.
+/// Number of a place or of a waiter, never used twice.
 pub type Number = u64;
 
-/// What becomes of an invocation that arrives.
+/// The outcome of an invocation's arrival.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// It begins in this place.
+    /// The invocation begins in this place.
     Begins(Number),
-    /// It waits, as this number.
+    /// The invocation waits, as the waiter of this number.
     Waits(Number),
-    /// As many wait as may: so many.
+    /// The queue of the function is full, with this many waiters.
     Full(u64),
-    /// It would not begin in time: so long, as things are, it would wait.
+    /// The invocation would not begin in time; the estimated wait.
     Hopeless(Duration),
 }
 
-/// One who has waited begins.
+/// The begin of an invocation that has waited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begin {
-    /// Who.
+    /// The waiter that begins.
     pub waiter: Number,
-    /// In which place.
+    /// The place in which it begins.
     pub place: Number,
 }
 
 /// The scheduler.
 #[derive(Debug)]
 pub struct Fair {
-    /// Most places.
+    /// Maximum number of places.
     most: usize,
-    /// Most who wait for one function.
+    /// Maximum number of waiters of one function.
     queue: usize,
     functions: HashMap<String, Share>,
-    /// Functions for which somebody waits.
+    /// Functions with waiters.
     hungry: BTreeSet<String>,
     places: BTreeMap<Number, Place>,
     next: Number,
-    /// What a function is taken to have used at least: what the others have meanwhile.
+    /// Use that a function is credited with when it stops being idle: the least use of the busy
+    /// functions.
     used: Duration,
 }
 
@@ -84,13 +87,13 @@ impl Share {
     }
 }
 
-/// Run times of late, the newest first. Those that were cut off by their timeout are not among them: they
-/// do not tell how long the next runs.
+/// Recent run times, the newest first, without runs that a timeout cut off: those do not tell how long
+/// the next one takes.
 #[derive(Debug, Default)]
 struct RunTimes {
     recent: [Duration; RECENT],
     known: usize,
-    /// How many of them ended since the function had nothing to do.
+    /// Number of them that ended since the function was last idle.
     of_now: usize,
 }
 
@@ -102,12 +105,12 @@ impl RunTimes {
         self.of_now = RECENT.min(self.of_now + 1);
     }
 
-    /// What no recent one has gone below.
+    /// The shortest recent run time.
     fn least(&self) -> Option<Duration> {
         self.recent[..self.known].iter().min().copied()
     }
 
-    /// What half of those of now have not gone above, where there are enough to say so.
+    /// The median of the run times since the function was last idle, if there are enough of them.
     fn median_of_now(&self) -> Option<Duration> {
         let mut of_now = self.recent;
         let of_now = &mut of_now[..self.of_now];
@@ -121,16 +124,16 @@ struct Place {
     function: String,
     bounds: Bounds,
     inside: u32,
-    /// When those who are inside have begun, added up.
+    /// Sum of the times at which the invocations inside began.
     begun: Duration,
-    /// Whether it is being cleared: nobody begins in it any more.
+    /// True if the place is being cleared: no invocation begins in it any more.
     is_left: bool,
-    /// Up to when its use is counted.
+    /// Time up to which the use of the place is counted.
     counted: Duration,
 }
 
 impl Fair {
-    /// A machine with so many places at most, on which so many wait for one function at most.
+    /// A scheduler of `most` places, with at most `queue` waiters for each function.
     pub fn new(most: u32, queue: u32) -> Self {
         Self {
             most: most as usize,
@@ -143,7 +146,7 @@ impl Fair {
         }
     }
 
-    /// An invocation of `function` arrives, which waits no longer than `patience`.
+    /// Handles the arrival of an invocation of `function` that waits no longer than `patience`.
     pub fn arrive(
         &mut self,
         function: &str,
@@ -173,7 +176,7 @@ impl Fair {
         Arrival::Waits(waiter)
     }
 
-    /// One who waits goes away. Who begins instead.
+    /// Removes a waiter. Returns the waiters that begin.
     pub fn give_up(&mut self, function: &str, waiter: Number, now: Duration) -> Vec<Begin> {
         let share = self.share(function);
         share.waiting.retain(|waiting| *waiting != waiter);
@@ -183,9 +186,9 @@ impl Fair {
         self.settle(now)
     }
 
-    /// An invocation in a place has ended, after running for so long where it ran to its end. Who begins
-    /// instead, and whether the place is empty now: then it is to be cleared and to be given back
-    /// with [`Self::free`].
+    /// Handles the end of an invocation in a place; `ran` is its run time, or `None` if it was cut off.
+    /// Returns the waiters that begin, and true if the place is now empty: the caller then clears the
+    /// place and gives it back with [`Self::free`].
     pub fn finish(
         &mut self,
         number: Number,
@@ -193,8 +196,8 @@ impl Fair {
         now: Duration,
     ) -> (Vec<Begin>, bool) {
         let Some(place) = self.places.get_mut(&number) else { return (Vec::new(), false) };
-        // Those inside are not told apart: the one that ended is taken for one that began when it did,
-        // or when they did on average.
+        // The place knows only the sum of the begins: subtract that of the invocation that ended, by its
+        // run time, or else the mean.
         let mean = place.begun / place.inside.max(1);
         place.inside = place.inside.saturating_sub(1);
         let began = ran.map_or(mean, |ran| now.saturating_sub(ran));
@@ -217,7 +220,7 @@ impl Fair {
         (begins, is_empty)
     }
 
-    /// A place that was empty is cleared. Who begins in it.
+    /// Takes back an empty place that was cleared. Returns the waiters that begin.
     pub fn free(&mut self, number: Number, now: Duration) -> Vec<Begin> {
         let Some(place) = self.places.remove(&number) else { return Vec::new() };
         let share = self.share(&place.function);
@@ -232,15 +235,15 @@ impl Fair {
         self.settle(now)
     }
 
-    /// Forgets what was learned of a function that is no more.
+    /// Forgets a function that was removed.
     pub fn forget(&mut self, function: &str) {
         if self.functions.get(function).is_some_and(Share::is_idle) {
             self.functions.remove(function);
         }
     }
 
-    /// Among how many places a function's part of the processors is to be shared: all it has, while
-    /// somebody waits for something.
+    /// Number of places that share a function's part of the processors: all of the function's places
+    /// while some invocation waits, else 1.
     pub fn sharers(&self, number: Number) -> u32 {
         if self.hungry.is_empty() {
             return 1;
@@ -249,13 +252,13 @@ impl Fair {
         owner.map_or(1, |share| share.places)
     }
 
-    /// How many wait for each function, of those for which somebody does.
+    /// Number of waiters of each function that has any.
     pub fn waiting(&self) -> BTreeMap<String, u64> {
         let count = |name: &String| (name.clone(), self.functions[name].waiting.len() as u64);
         self.hungry.iter().map(count).collect()
     }
 
-    /// Takes a function's bounds, and lets one that was idle begin where the others are.
+    /// Updates a function's bounds. Raises the use of an idle function to the least of the others.
     fn activate(&mut self, function: &str, bounds: Bounds, now: Duration) {
         let is_idle = self.functions.get(function).is_none_or(Share::is_idle);
         if is_idle {
@@ -290,7 +293,7 @@ impl Fair {
         }
     }
 
-    /// Lets begin whoever can.
+    /// Lets every waiter begin that can.
     fn settle(&mut self, now: Duration) -> Vec<Begin> {
         let mut begins = Vec::new();
         if self.hungry.is_empty() {
@@ -309,7 +312,7 @@ impl Fair {
         begins
     }
 
-    /// The function whose first waiter begins next, and where.
+    /// The function whose first waiter begins next, and the place.
     fn next_to_begin(&self) -> Option<(String, Where)> {
         let joins = self.hungry.iter().find_map(|name| Some((name, self.slot_for(name)?)));
         if let Some((name, place)) = joins {
@@ -323,7 +326,7 @@ impl Fair {
         poorest.map(|name| (name.clone(), Where::New))
     }
 
-    /// Where an invocation of a function can begin, if nobody waits ahead of it.
+    /// The place in which an invocation of a function can begin if no other waits ahead of it.
     fn place_for(&self, function: &str) -> Option<Where> {
         let slot = self.slot_for(function).map(Where::In);
         slot.or_else(|| self.may_open(function).then_some(Where::New))
@@ -334,7 +337,8 @@ impl Fair {
         self.places.len() < self.most && self.functions.get(function).is_some_and(is_below)
     }
 
-    /// A place of a function that takes another invocation: the fullest, so that others get empty.
+    /// The fullest place of a function that takes another invocation, so that its other places become
+    /// empty.
     fn slot_for(&self, function: &str) -> Option<Number> {
         if self.functions.get(function).is_none_or(|share| share.places == 0) {
             return None;
@@ -349,13 +353,14 @@ impl Fair {
         if !held.iter().any(has_room) {
             return None;
         }
-        // Of those that are as empty always the same is promised, so that it gets empty.
+        // Sort by number too, so that among equally empty places always the same one is promised and
+        // empties.
         held.sort_unstable();
         let kept = &held[self.promised(function).min(held.len())..];
         kept.iter().rfind(|place| has_room(place)).map(|&(_, number, _)| number)
     }
 
-    /// How many of a function's places are promised to others.
+    /// Number of a function's places that are promised to others.
     fn promised(&self, function: &str) -> usize {
         if self.places.len() < self.most {
             return 0;
@@ -370,9 +375,9 @@ impl Fair {
         poorer.count().saturating_sub(on_their_way)
     }
 
-    /// How long one that comes after so many others waits at least, as far as that is known: until the
-    /// first of those who run has run for as long as the shortest of late, and then for those ahead. Nothing
-    /// where the function has a place to come, because nothing tells when.
+    /// Least wait of an invocation behind `ahead` others, as far as known. The first slot is free once
+    /// the oldest running invocation has run for the shortest recent time; then those ahead run. `None`
+    /// if the function is due another place, because nothing tells when that comes.
     fn foreseen(&self, function: &str, ahead: usize, now: Duration) -> Option<Duration> {
         let share = self.functions.get(function)?;
         let holding: BTreeSet<_> =

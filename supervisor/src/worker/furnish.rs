@@ -1,4 +1,4 @@
-//! What a sandbox is given for its function: code, environment, network.
+//! Parts of a sandbox that its function needs: code, environment, network.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,37 +11,37 @@ use crate::deployment::Function;
 use crate::environment::Tree;
 use crate::sandbox::{Door, FUNCTION, SandboxError, Sandboxes};
 
-/// Why a process could not be made a function's.
+/// The reason why a process could not be made a function's.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Its network.
+    /// The sandbox's network failed.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// Its code or environment.
+    /// The function's code or environment could not be mounted.
     #[error("mounting the code of function {function}: {error}")]
     Mount {
         /// The function.
         function: String,
-        /// Why.
+        /// The error of the mount.
         error: io::Error,
     },
-    /// Its limits.
+    /// The function's limits could not be set.
     #[error("limiting the sandbox of function {function}: {error}")]
     Limit {
         /// The function.
         function: String,
-        /// Why.
+        /// The error of setting them.
         error: io::Error,
     },
-    /// Its channel.
+    /// The worker's channel failed.
     #[error("taking the channel of function {function}: {error}")]
     Channel {
         /// The function.
         function: String,
-        /// Why.
+        /// The error of the channel.
         error: io::Error,
     },
-    /// It needs more memory than its limit before its code runs.
+    /// The process needs more memory than the function's limit before its code runs.
     #[error("an interpreter alone takes more memory than the limit of function {function}")]
     Memory {
         /// The function.
@@ -49,10 +49,10 @@ pub enum StartError {
     },
 }
 
-/// Gives a sandbox what the function is to find in it. Nothing of it may wait for a process that is
-/// just entering.
+/// Gives a sandbox the function's code, network and environment. No step may wait for a process that is
+/// just entering the sandbox.
 ///
-/// `tree` is the function's environment, where the sandbox has another one.
+/// `tree` is the function's environment, if the sandbox has another one.
 pub async fn furnish(
     sandboxes: &Arc<Sandboxes>,
     door: Door,

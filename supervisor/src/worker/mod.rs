@@ -1,5 +1,5 @@
-//! Workers: a process in a sandbox of its own that waits to become an instance, and what it is given
-//! for that.
+//! Workers: each a process in a sandbox of its own that waits to become an instance, and the parts that it
+//! is given for that.
 
 mod furnish;
 mod start;

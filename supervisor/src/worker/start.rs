@@ -1,4 +1,4 @@
-//! A process that waits for its function, in a sandbox of its own.
+//! A worker's start: a process that waits for its function, in a sandbox of its own.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,35 +20,35 @@ use crate::sandbox::{
 };
 use crate::stream::Stream;
 
-/// Most processes and threads of a function.
+/// Maximum number of processes and threads of a function.
 pub const PIDS: u32 = 512;
 
-/// Why there is no worker.
+/// The reason why there is no worker.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// Its sandbox.
+    /// The worker's sandbox failed.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// Its channel or mounts.
+    /// The worker's channel or mounts failed.
     #[error("preparing the sandbox of a function: {0}")]
     Io(#[from] io::Error),
 }
 
-/// A process that waits for its function. Its sandbox has everything but the function's code and
-/// limits, and ends when this is dropped.
+/// A process that waits for its function. Its sandbox has everything but the function's code and limits,
+/// and ends when this is dropped.
 #[derive(Debug)]
 pub struct Worker {
-    /// Where it runs.
+    /// The sandbox in which the process runs.
     pub sandbox: Sandbox,
-    /// What it is told by and answers on.
+    /// The channel on which the process gets messages and answers.
     pub channel: Stream,
-    /// What it prints.
+    /// The output that the process prints.
     pub printed: pipe::Receiver,
-    /// Its end.
+    /// The process's end.
     pub end: End,
 }
 
-/// The two ends of a worker's channel and of what it prints: one for the process, one that stays here.
+/// Both ends of a worker's channel and of its output: one for the process, one that stays here.
 #[derive(Debug)]
 pub struct Ends {
     /// The process's end of the channel.
@@ -60,8 +60,8 @@ pub struct Ends {
 }
 
 impl Worker {
-    /// Starts an interpreter with a function's variables in a sandbox that [`sandbox`] has made; `is_recorded`
-    /// if what its imports read is to be told.
+    /// Starts an interpreter with a function's variables in a sandbox from [`sandbox`]. `is_recorded` is
+    /// true if it is to report what its imports read.
     pub async fn launch(
         sandboxes: &Arc<Sandboxes>,
         sandbox: Sandbox,
@@ -87,21 +87,22 @@ impl Worker {
         launched.await.map_err(io::Error::other)?
     }
 
-    /// Whether it still holds its channel: it may have been killed while nobody looked.
+    /// True if the process still holds its channel: it may have been killed meanwhile.
     pub fn is_alive(&self) -> bool {
         channel::is_open(&self.channel)
     }
 }
 
 impl Ends {
-    /// Opens them.
+    /// Opens a channel and an output pipe.
     pub fn open() -> io::Result<Self> {
         let (near, far) = UnixStream::pair()?;
         let (printed, print) = io::pipe()?;
         Ok(Self { channel: far.into(), print: print.into(), near, printed })
     }
 
-    /// Makes a worker of a sandbox and the process in it that has the other ends; `end` is that process's.
+    /// Makes a worker from a sandbox and the process in it that has the other ends; `end` is that
+    /// process's.
     pub fn join(self, sandbox: Sandbox, end: End) -> Result<Worker, WorkerError> {
         Ok(Worker {
             sandbox,
@@ -112,8 +113,8 @@ impl Ends {
     }
 }
 
-/// Makes a sandbox of the same kind as `parent`, for a child of a process in that; `tree` is what the
-/// parent sees.
+/// Makes a sandbox of the same kind as `parent`, for a child of a process inside `parent`. `tree` is the
+/// environment that the parent sees.
 pub async fn sandbox_within(
     sandboxes: &Arc<Sandboxes>,
     parent: Arc<Sandbox>,

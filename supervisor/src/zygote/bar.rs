@@ -1,5 +1,5 @@
-//! Which modules no zygote imports, and why: what they leave no fork can have, or their import has failed
-//! in a zygote.
+//! Modules that no zygote imports, with reasons: a module has left state that no fork can have, or its
+//! import has failed in a zygote.
 
 use pipsqueak_policy::zygotes::{ModuleId, Modules};
 
@@ -10,7 +10,7 @@ use crate::environment::Tree;
 use crate::protocol::Failed;
 
 impl Inner {
-    /// Has no zygote import modules again that have left a hazard in one.
+    /// Bars modules that have left a hazard in a zygote from all later zygotes.
     pub fn bar(&mut self, growth: &Growth, found: Unsafe) {
         for (name, why) in found {
             let Some(&module) = growth.wanted.get(&name) else { continue };
@@ -22,8 +22,8 @@ impl Inner {
         }
     }
 
-    /// Has no zygote import what one could not, in this run, nor what is in it or, where functions can,
-    /// imports it.
+    /// Bars a module whose import has failed in a zygote from the zygotes of this run, with the modules
+    /// inside it. If functions can import it, modules that import it are barred too.
     pub fn note_failed(&mut self, growth: &Growth, failed: &Failed) {
         let Some(&module) = growth.wanted.get(&failed.module) else { return };
         let mut modules = self.need_package(growth, &failed.module, module);
@@ -39,7 +39,7 @@ impl Inner {
         }
     }
 
-    /// Notes that what is in a package needs that; which modules are.
+    /// Notes that the modules inside a package need the package, and returns them.
     fn need_package(&mut self, growth: &Growth, package: &str, module: ModuleId) -> Modules {
         let below = format!("{package}.");
         let inside = growth.wanted.iter().filter(|(name, _)| name.starts_with(&below));
@@ -50,13 +50,13 @@ impl Inner {
         inside
     }
 
-    /// Digest of the distribution that brings a module.
+    /// Digest of the distribution that has a module.
     fn digest_of(&self, module: ModuleId) -> Option<String> {
         let owner = self.policy.names.module_named(module).distribution?;
         Some(self.policy.names.digest(owner).to_owned())
     }
 
-    /// Modules of an environment that no zygote may import.
+    /// Modules of an environment that no zygote may import, with reasons.
     pub fn left_out(&self, tree: &Tree) -> Unsafe {
         let all = [&self.failed_modules, &self.unsafe_modules];
         let found =

@@ -1,4 +1,4 @@
-//! What a zygote is told, and what it tells.
+//! Messages between the supervisor and a zygote.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,10 +12,11 @@ use crate::channel;
 use crate::protocol::FromZygote;
 use crate::sync::{Mutex, lock};
 
-/// Who waits for an answer, by the orders' numbers.
+/// Senders for the answers to orders, by the orders' numbers.
 pub type Waiting = Mutex<HashMap<u64, oneshot::Sender<Result<i32, String>>>>;
 
-/// What a zygote tells that is being started; nothing where it has ended.
+/// The next message of a zygote that is being started; `None` if it has ended. Errors after `patience`, and
+/// if the zygote cannot fork.
 pub async fn hear(
     reader: &mut UnixStream,
     patience: Duration,
@@ -31,7 +32,7 @@ pub async fn hear(
     }
 }
 
-/// Hands answers to those who wait for them until the zygote ends; then nobody waits any more.
+/// Passes answers to their waiters until the zygote ends; then all waits end.
 pub async fn follow(mut reader: UnixStream, waiting: Arc<Waiting>) {
     loop {
         let answered = match channel::receive(&mut reader, channel::MAX_MESSAGE_BYTES).await {
@@ -53,7 +54,7 @@ pub async fn follow(mut reader: UnixStream, waiting: Arc<Waiting>) {
         let (id, outcome) = answered;
         let waiter = lock(&waiting).remove(&id);
         if let Some(waiter) = waiter {
-            // Whoever asked may have given up.
+            // The waiter may have given up.
             let _ = waiter.send(outcome);
         }
     }

@@ -1,37 +1,37 @@
-//! How often a zygote's children are asked for, and how many should therefore wait.
+//! The rate of starts from a zygote, and the number of children that should therefore wait.
 
 use std::time::{Duration, Instant};
 
 /// Time after which a start counts half.
 const HALF_LIFE: Duration = Duration::from_secs(10);
-/// How long after the last start a spare is still kept.
+/// Time after the last start for which a spare is kept.
 const KEPT: Duration = Duration::from_secs(600);
-/// What making a spare is taken to need before one was made.
+/// Assumed time of making a spare before one was made.
 const FIRST_GUESS: Duration = Duration::from_millis(10);
 
-/// The demand for one zygote's children. Time is told to it.
+/// The demand for one zygote's children. The caller passes the time.
 #[derive(Debug)]
 pub struct Demand {
     /// Starts, each counting half after [`HALF_LIFE`], as of `last`.
     weight: f64,
     last: Instant,
-    /// How long a spare takes to be made, as a running mean.
+    /// Time of making a spare, as a running mean.
     making: Duration,
 }
 
 impl Demand {
-    /// Of a zygote that is made because of one start.
+    /// The demand for a zygote that is made because of one start.
     pub fn new(now: Instant) -> Self {
         Self { weight: 1.0, last: now, making: FIRST_GUESS }
     }
 
-    /// A child was asked for.
+    /// Counts a start from the zygote.
     pub fn started(&mut self, now: Instant) {
         self.weight = self.weight_at(now) + 1.0;
         self.last = now;
     }
 
-    /// A spare was made and took so long.
+    /// Notes that a spare was made, and the time that it took.
     pub fn made(&mut self, took: Duration) {
         self.making = (self.making * 7 + took) / 8;
     }
@@ -41,15 +41,15 @@ impl Demand {
         self.weight_at(now) * std::f64::consts::LN_2 / HALF_LIFE.as_secs_f64()
     }
 
-    /// How many spares should wait, `most` at most: one, and as many more as are asked for while one
-    /// is made. Two standard deviations above the mean, where starts are independent of each other.
+    /// Number of spares that should wait, at most `most`: one, and those that starts ask for while one is
+    /// made. That is two standard deviations above the mean, if starts are independent of each other.
     pub fn spares(&self, now: Instant, most: usize) -> usize {
         if now.saturating_duration_since(self.last) > KEPT {
             return 0;
         }
         let meanwhile = self.rate(now) * self.making.as_secs_f64();
         let more = (meanwhile + 2.0 * meanwhile.sqrt()).round();
-        // Rounded, not negative, and far from the largest number.
+        // The number is rounded, not negative, and small.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let more = more as usize;
         most.min(1 + more)

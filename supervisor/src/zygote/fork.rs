@@ -1,4 +1,4 @@
-//! From a zygote to a worker: a child, forked into a sandbox of its own.
+//! The way from a zygote to a worker: a child, forked into a sandbox of its own.
 
 use std::io;
 use std::path::Path;
@@ -8,19 +8,19 @@ use super::{Zygote, ZygoteError, imports, look};
 use crate::sandbox::{Sandbox, SandboxError, Sandboxes};
 use crate::worker::{self, Ends, Worker, WorkerError};
 
-/// Why there is no worker for a function.
+/// The reason why there is no worker for a function.
 #[derive(Debug, thiserror::Error)]
 pub enum ForkError {
-    /// Its sandbox or channel.
+    /// The sandbox or channel failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
-    /// Its zygote.
+    /// The zygote failed.
     #[error(transparent)]
     Zygote(#[from] ZygoteError),
-    /// Its sandbox has ended.
+    /// The sandbox has ended.
     #[error("the sandbox of a function has ended before it began")]
     Ended,
-    /// It was being made for somebody already.
+    /// The spare that the start waited for was not made.
     #[error("the zygote's child that was being made did not come to be")]
     Unmade,
 }
@@ -46,8 +46,8 @@ pub async fn sandbox_for_child(
     worker::sandbox_within(sandboxes, zygote.sandbox().clone(), zygote.tree(), runtime).await
 }
 
-/// Forks a child of a zygote into a sandbox that [`sandbox_for_child`] has made; `is_spare` if nobody
-/// waits for it yet.
+/// Forks a child of a zygote into a sandbox from [`sandbox_for_child`]. `is_spare` is true if no request
+/// waits for the child yet.
 pub async fn fork(zygote: &Zygote, sandbox: Sandbox, is_spare: bool) -> Result<Worker, ForkError> {
     let ends = Ends::open()?;
     let forked = zygote.fork(&sandbox, &ends.channel, &ends.print, is_spare).await?;

@@ -9,23 +9,24 @@ use super::kind::Kind;
 use super::pool::{Inner, Pool};
 use crate::environment::{EnvironmentsError, Tree};
 
-/// Why given trees were not taken.
+/// The reason why given trees were not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum GiveError {
-    /// What they say.
+    /// The file has an error.
     #[error(transparent)]
     Given(#[from] GivenError),
-    /// What environments there are.
+    /// The environments could not be read.
     #[error(transparent)]
     Environments(#[from] EnvironmentsError),
-    /// A zygote sees one environment's packages.
+    /// No single environment has all packages of a zygote.
     #[error("no single environment has all of {0}; add one that does")]
     Apart(String),
 }
 
 impl Pool {
-    /// Starts given trees in the background, made of the packages of `trees`, environments of one
-    /// interpreter; how many zygotes that will be. They end under pressure alone, and last.
+    /// Starts given trees in the background, and returns the number of their zygotes. They are made of the
+    /// packages of `trees`, environments of one interpreter. They end under memory pressure alone, and
+    /// last.
     pub async fn give(&self, text: &str, trees: Vec<Arc<Tree>>) -> Result<usize, GiveError> {
         let roots = given::parse(text)?;
         for tree in &trees {
@@ -49,7 +50,7 @@ impl Pool {
         for root in &roots {
             let policy = &mut inner.policy;
             let mut made = given::starts(root, realm, &mut policy.names, &policy.costs, find)?;
-            // Each tree numbers its own.
+            // Each tree counts its starts from 0.
             for start in &mut made {
                 start.parent = start.parent.after(starts.len());
             }
@@ -61,7 +62,7 @@ impl Pool {
         }
         let count = starts.len();
         inner.given.extend(starts);
-        // As with a start: zygotes do not follow from it until a plan has.
+        // Announce, as for a start: the zygotes are pending until a plan is carried out.
         self.news.announce();
         self.news.learn();
         Ok(count)

@@ -1,4 +1,4 @@
-//! The tree of zygotes follows what is asked for: plans are made from news, and carried out one zygote
+//! Growth of the zygotes' tree: plans are made when starts were learned from, and carried out one zygote
 //! after the other.
 
 use std::collections::{BTreeSet, HashMap};
@@ -15,23 +15,23 @@ use super::pool::{Inner, Pool, Slot, State};
 use crate::environment::{EnvironmentsError, Tree};
 use crate::sandbox::SandboxError;
 
-/// How long a plan waits for requests to be answered.
+/// Longest time for which a plan waits for a pause in requests.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// How often zygotes are looked at that nobody may need any more.
+/// Pause between looks for zygotes that are no longer needed.
 const DECAY_PACE: Duration = Duration::from_secs(60);
-/// How many that have failed are told of.
+/// Maximum number of failed zygotes that are reported.
 const FAILED: usize = 16;
 
-/// Why a planned zygote is not there.
+/// The reason why a planned zygote was not started.
 #[derive(Debug, thiserror::Error)]
 enum GrowError {
-    /// Starting it.
+    /// Starting the zygote failed.
     #[error(transparent)]
     Zygote(#[from] ZygoteError),
-    /// What it is to see.
+    /// The zygote's environment failed.
     #[error(transparent)]
     Environment(#[from] EnvironmentsError),
-    /// Whom it was to be forked from.
+    /// The parent zygote is gone.
     #[error("the zygote that it was to be forked from is gone")]
     Parent,
 }
@@ -42,12 +42,12 @@ pub(super) struct Growth {
     parent: Option<u64>,
     tree: Arc<Tree>,
     start: Start,
-    /// The modules that it is to import, by name.
+    /// The modules that the zygote is to import, by name.
     pub wanted: HashMap<String, ModuleId>,
 }
 
 impl Growth {
-    /// Leaves modules out that no zygote may import.
+    /// Leaves out modules that no zygote may import.
     fn leave_out(&mut self, barred: &Modules) {
         self.wanted.retain(|_, module| !barred.contains(*module));
         self.start.imports = self.start.imports.difference(barred);
@@ -56,7 +56,7 @@ impl Growth {
 }
 
 impl Pool {
-    /// Follows the news until the pool is gone.
+    /// Plans on news until the pool is gone.
     pub fn grow(self: &Arc<Self>) {
         let pool = Arc::downgrade(self);
         tokio::spawn(async move {
@@ -66,7 +66,7 @@ impl Pool {
         });
     }
 
-    /// Waits for news, or for the time in which old ones have become less.
+    /// Waits for news. Looks for unneeded zygotes meanwhile.
     async fn next_news(pool: &Weak<Self>) -> Option<Arc<Self>> {
         loop {
             let waiting = pool.upgrade()?;
@@ -81,7 +81,7 @@ impl Pool {
         }
     }
 
-    /// Ends what nobody needs any more.
+    /// Ends zygotes that are no longer needed.
     fn decay(&self) {
         let now = self.now();
         let inner = &mut *self.lock();
@@ -109,14 +109,14 @@ impl Pool {
         for mut growth in growths {
             let id = growth.id;
             if !self.lock().slots.contains_key(&id) {
-                // It was evicted while others were started.
+                // The zygote was evicted while others were started.
                 continue;
             }
             match self.start_without_failing(&mut growth).await {
                 Ok(zygote) => self.settle_ready(&growth, zygote),
                 Err(GrowError::Zygote(ZygoteError::Sandbox(SandboxError::Stopping))) => return,
                 Err(GrowError::Parent) => {
-                    // Planned anew, with what is there by then.
+                    // The next plan replaces this one, from the zygotes that are there then.
                     self.lock().slots.remove(&id);
                     is_whole = false;
                 }
@@ -144,8 +144,8 @@ impl Pool {
         }
     }
 
-    /// Gives up a zygote that does not fork any more, or whose children are of no use. It counts as one
-    /// that could not be started: another takes its place only after a pause.
+    /// Gives up a zygote that no longer forks, or whose children are of no use. It counts as one that could
+    /// not be started, so another takes its place only after a pause.
     pub fn discard(self: &Arc<Self>, zygote: &Arc<Zygote>, why: &dyn Error) {
         let now = self.now();
         let pause = {
@@ -154,11 +154,11 @@ impl Pool {
             inner.settle_failed(id, why.to_string(), now)
         };
         self.wake_after(pause);
-        // Another one may serve meanwhile.
+        // Another zygote may serve meanwhile.
         self.news.wake();
     }
 
-    /// Notes that a child of a zygote has come to where it waits for its function.
+    /// Notes that a child of a zygote has reached the point where it waits for its function.
     pub fn prove(&self, zygote: &Arc<Zygote>) {
         if !zygote.proves() {
             return;
@@ -172,7 +172,7 @@ impl Pool {
         }
     }
 
-    /// Makes another plan when a start may be tried again, if it may.
+    /// Wakes the planner after the pause, if there is one.
     fn wake_after(self: &Arc<Self>, pause: Option<Duration>) {
         let Some(pause) = pause else { return };
         let pool = Arc::downgrade(self);
@@ -184,7 +184,8 @@ impl Pool {
         });
     }
 
-    /// Starts a zygote, and another without the module whose import has failed in it, until none does.
+    /// Starts a zygote. If the import of a module fails in it, starts another without that module, until no
+    /// import fails.
     async fn start_without_failing(
         self: &Arc<Self>,
         growth: &mut Growth,
@@ -257,7 +258,7 @@ impl Pool {
         let bytes = inner.policy.costs.sum(&growth.start.modules).bytes;
         let left_out = inner.left_out(&growth.tree);
         let modules = growth.start.modules.clone();
-        // One that was evicted while it was starting is dropped here, and ends.
+        // A zygote that was evicted while it was starting is dropped here, and ends.
         let Some(slot) = inner.slots.get_mut(&growth.id) else { return };
         slot.seen.fork_us =
             parameters.fork_us + parameters.fork_us_per_mib * bytes / f64::from(1 << 20);
@@ -265,7 +266,7 @@ impl Pool {
         slot.left_out = left_out;
         slot.state = State::Ready(zygote.clone());
         let pool = self.clone();
-        // Not under the lock, which it takes itself.
+        // Spawn, because `refill` takes the lock itself.
         tokio::spawn(async move { pool.refill(&zygote) });
     }
 
@@ -282,8 +283,7 @@ impl Inner {
         }
     }
 
-    /// Enters planned zygotes; those are left out for which no function's environment is known any
-    /// more.
+    /// Adds slots for planned zygotes, except those for which no known environment has all distributions.
     fn prepare(&mut self, starts: Vec<Start>, is_given: bool) -> Vec<Growth> {
         let mut growths = Vec::new();
         let mut ids = Vec::new();
@@ -342,7 +342,7 @@ impl Inner {
         })
     }
 
-    /// Tells no more of zygotes that were to have the same modules and have failed.
+    /// Removes slots of failed zygotes of the same realm and planned modules.
     fn forget_failed(&mut self, realm: Realm, planned: &Modules) {
         self.slots.retain(|_, slot| {
             let is_same = slot.seen.realm == realm && slot.planned == *planned;
@@ -356,12 +356,12 @@ impl Inner {
         self.slots.values().find(is_same).map(|slot| slot.id)
     }
 
-    /// Notes that a zygote has failed, and for how long it is not planned again. Nothing follows from the
-    /// failure of one that was evicted meanwhile: it is planned when it is needed again.
+    /// Marks a zygote as failed, and returns the pause before it is planned again. `None` if the zygote was
+    /// evicted meanwhile: the policy then hears nothing of the failure.
     fn settle_failed(&mut self, id: u64, reason: String, now: f64) -> Option<Duration> {
         let slot = self.slots.get(&id)?;
         let (realm, planned) = (slot.seen.realm, slot.planned.clone());
-        // Told once, however often it was tried.
+        // Report the failure once, however often the zygote was tried.
         self.forget_failed(realm, &planned);
         let slot = self.slots.get_mut(&id)?;
         slot.state = State::Failed(reason);

@@ -1,14 +1,13 @@
-//! What a zygote's imports have cost, and what they have left that no fork can have.
+//! Costs of a zygote's imports, and state that they have left and no fork can have.
 
 use std::collections::BTreeMap;
 
 use crate::protocol::Imported;
 
-/// Modules that cannot be in a zygote, and why not.
+/// Modules that cannot be in a zygote, each with the reason.
 pub type Unsafe = BTreeMap<String, String>;
 
-/// Those of the modules that have left something hazardous, but for what is `trusted`, a module or
-/// a package around it.
+/// Modules that have left a hazard, except those that are `trusted` themselves or by a package around them.
 pub fn unsafe_ones(imported: &[Imported], trusted: &[String]) -> Unsafe {
     imported
         .iter()
@@ -17,7 +16,7 @@ pub fn unsafe_ones(imported: &[Imported], trusted: &[String]) -> Unsafe {
         .collect()
 }
 
-/// Whether some of the modules are taken for safe, whatever they leave.
+/// True if some of the modules are trusted, whatever they leave.
 pub fn are_trusted(modules: &[String], trusted: &[String]) -> bool {
     modules.iter().any(|module| is_trusted(module, trusted))
 }
@@ -30,10 +29,10 @@ fn is_trusted(module: &str, trusted: &[String]) -> bool {
     })
 }
 
-/// Names that are told of a longer list.
+/// Names that are shown of a longer list.
 const SHOWN: usize = 3;
 
-/// The first of many names, and how many more there are.
+/// The first of many names, and the number of the others.
 pub fn shortened(mut names: impl ExactSizeIterator<Item = impl AsRef<str>>) -> String {
     let more = names.len().saturating_sub(SHOWN);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -42,7 +41,7 @@ pub fn shortened(mut names: impl ExactSizeIterator<Item = impl AsRef<str>>) -> S
     format!("{}{more}", first.join(", "))
 }
 
-/// Modules, as they are named for a user, and why they are unsafe: those together that are so for one reason.
+/// Groups of unsafe modules with one reason, as text for a user.
 pub fn by_reason(found: &Unsafe) -> Vec<(String, &str)> {
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (module, why) in found {
@@ -54,7 +53,7 @@ pub fn by_reason(found: &Unsafe) -> Vec<(String, &str)> {
     named
 }
 
-/// The same as one text.
+/// Unsafe modules and reasons as one text.
 pub fn describe(found: &Unsafe) -> String {
     let each = by_reason(found).into_iter().map(|(modules, why)| format!("{modules} {why}"));
     each.collect::<Vec<_>>().join("; ")

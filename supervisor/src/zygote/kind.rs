@@ -1,4 +1,4 @@
-//! What functions that may share a zygote have in common, and what tells one apart.
+//! Common properties of functions that may share a zygote, and differences between functions.
 
 use std::collections::BTreeSet;
 
@@ -7,45 +7,46 @@ use crate::deployment::{Function, Variables, is_read_at_start};
 use crate::environment::Tree;
 use crate::sandbox::Commons;
 
-/// What all functions of a realm have in common.
+/// The common properties of all functions of a realm.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kind {
-    /// Whether their sandboxes have a network namespace of their own.
+    /// True if their sandboxes have a network namespace of their own.
     pub own_network: bool,
-    /// Whose they are.
+    /// The tenant that they belong to, if any.
     pub tenant: Option<String>,
-    /// The variables that its zygotes are started with.
+    /// Variables that their zygotes are started with.
     pub variables: Variables,
-    /// Key of the environment that its zygotes see all of, where a part makes a difference.
+    /// Key of the environment that their zygotes see all of, if a part of it makes a difference.
     pub whole: Option<String>,
 }
 
 impl Kind {
-    /// With whom its zygotes share what they see of the system.
+    /// The view of the system that their zygotes share.
     pub fn commons(&self) -> Commons {
         Commons::of_functions(self.own_network, self.tenant.as_deref())
     }
 }
 
-/// What tells a function from others of its interpreter, network and tenant.
+/// Differences of a function from others of its interpreter, network and tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Apart(BTreeSet<Difference>);
 
 impl Apart {
-    /// What a function is taken to be told apart by like others, until a zygote says more.
+    /// The differences expected of a new function, from those of similar functions, until a zygote shows
+    /// more.
     pub fn expected<'a>(others: impl Iterator<Item = &'a Self>) -> Self {
         let all = others.flat_map(|other| &other.0);
-        // Each function is told something else by these, so that they would part all from all.
+        // These variables differ for each function, so each would get zygotes of its own.
         let is_shared = |one: &&Difference| !matches!(one, Difference::Variable(name) if Variables::is_told(name));
         Self(all.filter(is_shared).cloned().collect())
     }
 
-    /// Adds what a zygote has shown.
+    /// Adds differences that a zygote has shown.
     pub fn add(&mut self, differences: BTreeSet<Difference>) {
         self.0.extend(differences);
     }
 
-    /// The kind of a function that is told apart by this.
+    /// The kind of a function with these differences.
     pub fn kind(&self, function: &Function, tree: &Tree) -> Kind {
         let variables = &function.variables;
         let read = self.0.iter().filter_map(|one| match one {
@@ -62,7 +63,7 @@ impl Apart {
         }
     }
 
-    /// Each difference that a function makes, for a user.
+    /// Each difference of a function, as text for a user.
     pub fn describe(&self, function: &Function) -> Vec<String> {
         let variables = function.variables.all();
         let is_its = |one: &&Difference| match one {

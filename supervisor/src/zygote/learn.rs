@@ -1,4 +1,4 @@
-//! What functions need: guessed from their code, then learned from their starts.
+//! Needs of functions: guessed from their code, then learned from their starts.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,8 +17,9 @@ use crate::deployment::Function;
 use crate::environment::Tree;
 
 impl Pool {
-    /// Counts a start that was announced, and learns from it what the function imports: what it tells
-    /// that it had to import itself, where it was told, and what of its needs the zygote `had`.
+    /// Counts an announced start, and learns the function's imports from it. `imported` are the modules
+    /// that it had to import itself, if it reported them. `had` is the zygote that it came from, whose
+    /// modules count too.
     pub async fn learn(
         self: &Arc<Self>,
         function: &Function,
@@ -32,7 +33,7 @@ impl Pool {
         let now = self.now();
         {
             let inner = &mut *self.lock();
-            // No zygote is planned for one that none may serve.
+            // A function with such variables gets no zygote, so none is planned.
             if function.variables.of_own_files().is_none() {
                 inner.introduce(function, tree, now);
                 inner.policy.started(&function.info.name, now);
@@ -69,8 +70,7 @@ impl Inner {
         }
     }
 
-    /// Lets the policy know of a function, or of its new code or environment.
-    /// `now` is in seconds.
+    /// Informs the policy of a function, or of its new code or environment. `now` is in seconds.
     pub fn introduce(&mut self, function: &Function, tree: &Arc<Tree>, now: f64) {
         let (name, version) = (&function.info.name, function.info.version);
         let own_network = function.own_network();
@@ -92,7 +92,7 @@ impl Inner {
             Some(known) if known.version == version && known.tree.key == tree.key => {
                 known.apart.clone()
             }
-            // What others of its environment import is read when it imports it.
+            // A new function probably imports, and so reads, the same as others of its environment.
             _ => {
                 let others = self.known.values().filter(|other| other.tree.key == tree.key);
                 Apart::expected(others.map(|other| &other.apart))
@@ -108,16 +108,16 @@ impl Inner {
         self.known.insert(name.clone(), known);
     }
 
-    /// Modules of an environment, of those that are named, by their numbers.
+    /// The numbers of those `named` modules that the environment has.
     fn modules<'a>(&mut self, tree: &Tree, named: impl IntoIterator<Item = &'a str>) -> Modules {
         let imports = tree.known_imports();
         let mut modules = Modules::new();
         for name in named {
-            // A private environment is one distribution for everybody who may have it.
+            // A private environment is one distribution, shared by all functions that may use it.
             let owner = match (tree.view_digest(), imports) {
                 (None, _) => tree.distributions.keys().next().map(String::as_str),
                 (Some(_), Some(imports)) => imports.owner(name),
-                // Which distribution has a top-level name is known before.
+                // The distribution of a top-level name is known early.
                 (Some(_), None) => tree.owner_of_top(name),
             };
             if let Some(owner) = owner {
@@ -128,14 +128,14 @@ impl Inner {
         modules
     }
 
-    /// What a function's code is seen to import, with what that needs; where its code says nothing,
-    /// nothing.
+    /// Modules that a function's code is seen to import, with all that they need; none if the code shows
+    /// none.
     fn guess(&mut self, function: &Function, tree: &Tree) -> Modules {
         let module = function.info.handler.rsplit_once('.').map_or("", |(module, _)| module);
         let code = &function.code;
         let guess = scan::scan(module, |path| read_source(code, path));
         let Some(imports) = tree.known_imports() else {
-            // Of a private environment nothing more is ever known.
+            // Modules of a private environment are known by their top-level names alone.
             let wanted = |name: &&String| tree.owner_of_top(name).is_some();
             let named: Vec<_> = guess.modules.iter().filter(wanted).map(String::as_str).collect();
             return self.modules(tree, named);
@@ -146,7 +146,7 @@ impl Inner {
         self.modules(tree, closure.iter().map(String::as_str))
     }
 
-    /// An environment as the policy sees it.
+    /// An environment in the policy's form.
     pub fn environment(&mut self, tree: &Tree) -> Arc<zygotes::Environment> {
         if let Some(known) = self.environments.get(&tree.key) {
             return known.clone();
@@ -180,11 +180,11 @@ impl Inner {
     }
 }
 
-/// Longest file of code that is looked at, in bytes.
+/// Largest file of code that is read, in bytes.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// Reads a file of a function's code, which is the function's to choose: no link is followed, and
-/// nothing is waited for.
+/// Reads a file of a function's code. The function chooses that file, so no link is followed, and no read
+/// blocks.
 fn read_source(code: &Path, path: &str) -> Option<String> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)

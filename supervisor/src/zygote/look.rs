@@ -1,21 +1,23 @@
-//! What a zygote would share with its children, looked at from outside: what it tells of itself is told by a
-//! process in which code of packages has run.
+//! State that a zygote would share with its children, seen from outside. The zygote's own report comes from
+//! a process in which packages' code has run, so it is not enough.
 
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The last descriptor that a zygote has of ours: where it is told what to do.
+/// The last descriptor that the supervisor gives a zygote: its channel for orders.
 const CHANNEL: u32 = 3;
-/// What a zygote has before that: nobody, and where what is printed is kept for its children.
+/// Targets of a zygote's first three descriptors: null, and the file that keeps printed output for its
+/// children.
 const OF_ZYGOTES: [&str; 2] = ["/dev/null", "/memfd:printed (deleted)"];
-/// What its children have.
+/// Targets of a child's first three descriptors.
 const OF_CHILDREN: [&str; 2] = ["/dev/null", "pipe:["];
-/// Files of memory, which whoever has them mapped may share for writing, whatever rights it has asked for yet.
+/// Memory files that a process may share for writing, whatever rights its mapping has now.
 const OF_MEMORY: [&str; 6] = ["/memfd:", "/dev/shm/", "/dev/zero", "/SYSV", "/tmp/", "anon_inode:"];
 
-/// Each thing that a zygote would share, for a user; `processes` are those of its sandbox, of which it is one.
+/// State that a zygote would share, as text for a user; `processes` are those of its sandbox, itself
+/// included.
 pub fn shared(zygote: u32, processes: &[u32]) -> io::Result<Vec<String>> {
     let place = Path::new("/proc").join(zygote.to_string());
     let mut found = Vec::new();
@@ -33,12 +35,13 @@ pub fn shared(zygote: u32, processes: &[u32]) -> io::Result<Vec<String>> {
     Ok(found)
 }
 
-/// The same of a child that nothing has run in yet but handlers of its zygote: what it has now, others can have too.
+/// State that a child has inherited, as text for a user. Only its zygote's handlers have run in it, so
+/// other children can have the same state.
 pub fn inherited(child: u32) -> io::Result<Vec<String>> {
     held(&Path::new("/proc").join(child.to_string()), &OF_CHILDREN)
 }
 
-/// Descriptors and memory of a process that others may have, but for those that it is to have.
+/// Descriptors and memory that a process shares, except those that it should have.
 fn held(place: &Path, streams: &[&str]) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     for descriptor in fs::read_dir(place.join("fd"))? {
@@ -66,7 +69,7 @@ fn name(process: &str) -> String {
     fs::read_to_string(format!("{process}/comm")).unwrap_or_default().trim().to_owned()
 }
 
-/// What a line of the list of what is mapped tells of, where children would write to it together.
+/// The shared memory of a line of `/proc/…/maps`, if children would write to it together.
 fn memory(line: &str) -> Option<String> {
     let mut words = line.split_ascii_whitespace();
     let (rights, inode) = (words.nth(1)?, words.nth(2)?);

@@ -1,4 +1,4 @@
-//! Making and taking standbys.
+//! Making and taking of standbys.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::protocol::{Prepared, ToFunction, VERSION};
 use crate::sync::lock;
 use crate::worker::{Worker, sandbox};
 
-/// How long making one waits for requests to be answered.
+/// Longest time for which making a standby waits for a pause in requests.
 const TRAFFIC_PATIENCE: Duration = Duration::from_secs(1);
-/// Standbys of one sort that wait at most.
+/// Maximum number of waiting standbys of one sort.
 const MOST: usize = 2;
 
 impl Pool {
-    /// A process that waits for such a function, if there is one.
+    /// Takes a standby for a function, if one fits.
     pub fn take_standby(&self, function: &Function, tree: &Arc<Tree>) -> Option<Worker> {
         if lock(&self.standbys.0).0.is_empty() {
             return None;
@@ -52,7 +52,7 @@ impl Pool {
                 self.news.wake();
                 return None;
             }
-            // One that has been killed, or that has more than the function may.
+            // A standby that was killed, or that has more memory than the function may, is dropped.
             let Standby { worker, .. } = standby;
             if worker.is_alive() && worker.sandbox.group().memory() < function.info.memory {
                 line.demand.started(now);
@@ -62,8 +62,8 @@ impl Pool {
         None
     }
 
-    /// Has standbys made for functions like this one, where its start has shown that it needs what no zygote
-    /// may have imported.
+    /// Requests standbys for functions like this one, if its start has shown that it needs modules that no
+    /// zygote may import.
     pub(super) fn stand_by(self: &Arc<Self>, function: &Function, tree: &Arc<Tree>) {
         let (purpose, kind) = {
             let inner = &*self.lock();
@@ -83,7 +83,7 @@ impl Pool {
         self.make_standbys();
     }
 
-    /// Makes the standbys that are lacking, in the background, one after the other.
+    /// Makes the missing standbys in the background, one after the other.
     fn make_standbys(self: &Arc<Self>) {
         let Some((purpose, tree, kind)) = self.next_standby() else { return };
         let pool = self.clone();
@@ -98,7 +98,7 @@ impl Pool {
         });
     }
 
-    /// What to make next, if anything is lacking and there is room for it.
+    /// The next standby to make, if one is missing and there is room for it.
     fn next_standby(&self) -> Option<(Purpose, Arc<Tree>, Kind)> {
         let now = Instant::now();
         let kept = self.bytes();
@@ -136,19 +136,20 @@ impl Pool {
         }
     }
 
-    /// Drops all standbys that wait.
+    /// Drops all waiting standbys.
     pub fn evict_standbys(&self) {
-        // They end outside of the lock.
+        // Standbys end outside of the lock.
         let lines = std::mem::take(&mut *lock(&self.standbys.0));
         drop(lines);
     }
 
-    /// All standbys that wait.
+    /// Number of waiting standbys.
     pub fn standbys(&self) -> usize {
         lock(&self.standbys.0).0.iter().map(|line| line.ready.len()).sum()
     }
 
-    /// Those that wait for such a function, and have seen what it would have.
+    /// Number of waiting standbys that fit a function: of its realm and environment, and without
+    /// differences in what their imports have read.
     pub fn standbys_for(&self, function: &Function, tree: &Arc<Tree>) -> usize {
         let needs = self.lock().policy.function(&function.info.name).map(|needs| needs.realm);
         let standbys = lock(&self.standbys.0);
@@ -163,7 +164,7 @@ impl Pool {
 }
 
 impl Inner {
-    /// What a function imports that no zygote may have.
+    /// Modules that a function imports and no zygote may have.
     fn unforkable(&self, function: &Function, tree: &Tree) -> BTreeSet<String> {
         let Some(needs) = self.policy.function(&function.info.name) else { return BTreeSet::new() };
         let left_out = self.left_out(tree);

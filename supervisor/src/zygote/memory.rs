@@ -1,4 +1,4 @@
-//! What was learned outlives the supervisor: it is in the catalog, by names and digests.
+//! Knowledge that outlives the supervisor: it is stored in the catalog, by names and digests.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,26 +13,26 @@ use super::remembered::Remembered;
 use crate::deployment::Function;
 use crate::environment::{Environments, EnvironmentsError};
 
-/// What it is called in the catalog.
+/// Name of the entry in the catalog.
 const NAME: &str = "zygotes";
-/// How often what was learned since is kept.
+/// Pause between saves of new knowledge.
 const PACE: Duration = Duration::from_secs(60);
 
-/// What is kept.
+/// The stored knowledge.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Memory {
-    /// When this was, in seconds since 1970.
+    /// Time of the save, in seconds since 1970.
     at: u64,
     modules: Vec<Module>,
     functions: BTreeMap<String, Remembered<usize>>,
     unsafe_modules: BTreeMap<String, Unsafe>,
 }
 
-/// A module, and what importing it costs where that was measured.
+/// A module, and the cost of its import, if measured.
 #[derive(Debug, Serialize, Deserialize)]
 struct Module {
-    /// Digest of its distribution.
+    /// Digest of the module's distribution.
     distribution: String,
     name: String,
     /// Microseconds and bytes.
@@ -40,8 +40,8 @@ struct Module {
 }
 
 impl Pool {
-    /// Takes over what the run before has learned, and starts the zygotes that its functions need.
-    /// From then on keeps what is learned, until the pool is gone.
+    /// Loads the knowledge of the last run, and starts the zygotes that its functions need. Then saves new
+    /// knowledge until the pool is gone.
     pub async fn recall(self: &Arc<Self>, functions: Vec<Arc<Function>>) {
         match self.environments.recall(NAME.to_owned()).await {
             Ok(text) => self.take_over(text.as_deref().unwrap_or("{}")),
@@ -69,7 +69,7 @@ impl Pool {
         });
     }
 
-    /// Keeps what was learned for the next run.
+    /// Saves the knowledge for the next run.
     pub async fn remember(&self) {
         let kept = match serde_json::to_string(&self.memory()) {
             Ok(text) => self.environments.remember(NAME.to_owned(), text).await,
@@ -120,8 +120,7 @@ impl Pool {
         inner.recalled = functions.collect();
     }
 
-    /// Lets the policy know again of a function that had starts, where its environment is there; whether
-    /// that is so.
+    /// Informs the policy again of a function that had starts, if its environment is there. True if so.
     async fn reintroduce(&self, function: &Function) -> Result<bool, EnvironmentsError> {
         if !self.lock().recalled.contains_key(&function.info.name) {
             return Ok(false);
@@ -173,7 +172,8 @@ impl Pool {
 }
 
 impl Inner {
-    /// What the run before has learned of a function, where that is still the same; once.
+    /// The knowledge of the last run about a function, if its version and environment are the same. Each is
+    /// returned once.
     pub fn take_recalled(
         &mut self,
         name: &str,

@@ -1,34 +1,34 @@
-//! How far the tree has followed what was asked for.
+//! Progress of the tree of zygotes behind the starts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// Starts that the tree of zygotes is to follow.
+/// Counts of starts that the tree of zygotes is to follow.
 #[derive(Debug, Default)]
 pub struct News {
-    /// Starts that have been made.
+    /// Starts that were made.
     announced: AtomicU64,
-    /// Those from which was learned.
+    /// Starts that were learned from.
     learned: AtomicU64,
-    /// Those that zygotes were planned by, and the plan carried out.
+    /// Starts that the last carried-out plan knew of.
     followed: AtomicU64,
     fresh: Notify,
 }
 
 impl News {
-    /// A start was made, and will be learned from.
+    /// Notes that a start was made and will be learned from.
     pub fn announce(&self) {
         self.announced.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// It was learned from.
+    /// Notes that a start was learned from.
     pub fn learn(&self) {
         self.learned.fetch_add(1, Ordering::SeqCst);
         self.fresh.notify_one();
     }
 
-    /// Something else has changed from which another plan may follow.
+    /// Notes another change that may lead to another plan.
     pub fn wake(&self) {
         self.fresh.notify_one();
     }
@@ -38,17 +38,17 @@ impl News {
         self.fresh.notified().await;
     }
 
-    /// How much a plan that is made now knows of, to be given to [`Self::follow`].
+    /// Number of starts that a plan made now knows of, for [`Self::follow`].
     pub fn known(&self) -> u64 {
         self.learned.load(Ordering::SeqCst)
     }
 
-    /// A plan that knew of so much was carried out.
+    /// Notes that a plan was carried out that knew of that many starts.
     pub fn follow(&self, known: u64) {
         self.followed.store(known, Ordering::SeqCst);
     }
 
-    /// Whether there are starts that no plan has followed yet.
+    /// True if there are starts that no plan has followed yet.
     pub fn is_pending(&self) -> bool {
         self.followed.load(Ordering::SeqCst) < self.announced.load(Ordering::SeqCst)
     }

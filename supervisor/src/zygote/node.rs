@@ -33,66 +33,67 @@ use crate::sync::{Mutex, lock};
 
 /// Longest time that a zygote may take to import its modules.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
-/// Longest time that a fork may take, and the child's way to where it waits.
+/// Longest time of a fork, and of the child's way to the point where it waits.
 const FORK_PATIENCE: Duration = Duration::from_secs(10);
-/// How long the report of a process's end is waited for.
+/// Time to wait for the report of a process's end.
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 /// Size limit of a zygote's `/tmp`, in bytes.
 const TMP_BYTES: u64 = 64 << 20;
-/// Most processes and threads while importing.
+/// Maximum number of processes and threads while importing.
 const PIDS: u32 = 256;
 
-/// A zygote that is ready. Its process ends when this is dropped; its sandbox lives on as long as
-/// others are inside it.
+/// A zygote that is ready. Its process ends when this is dropped. Its sandbox lives on as long as other
+/// processes are inside it.
 #[derive(Debug)]
 pub struct Zygote {
     sandbox: Arc<Sandbox>,
     process: Process,
-    /// Who decides which of its processes enters a sandbox; of all that descend from one interpreter the same.
+    /// Decides which of the zygote's processes enters a sandbox; shared by all descendants of one
+    /// interpreter.
     ushers: Ushers,
     control: Mutex<UnixStream>,
     waiting: Arc<Waiting>,
     forks: AtomicU64,
-    /// Whether a child of it was of use.
+    /// True if a child of the zygote was of use.
     is_proven: AtomicBool,
     tree: Arc<Tree>,
     modules: Vec<String>,
     imported: Vec<Imported>,
-    /// Whether it has imported what is taken for safe whatever that leaves.
+    /// True if the zygote has imported a trusted module, whatever that leaves.
     has_trusted: bool,
-    /// Room that the files take which its imports have left, and its children are given.
+    /// Bytes of the files that the imports have left; each child gets them.
     tmp_bytes: u64,
-    /// What its imports have read in each environment: those before its own are of its parents.
+    /// Reads of the imports in each environment: the parents' first, its own last.
     reads: Vec<(Arc<Tree>, Reads)>,
     spares: Spares,
 }
 
-/// Where a zygote is to be.
+/// The surroundings of a new zygote.
 #[derive(Debug)]
 pub struct Surroundings {
-    /// The zygote that it is forked from, if it is.
+    /// The zygote that it is forked from, if any.
     pub parent: Option<Arc<Zygote>>,
-    /// The environment that it sees.
+    /// The environment that the zygote sees.
     pub tree: Arc<Tree>,
-    /// With whom it shares what it sees of the system, and whose kind of network it has.
+    /// The view of the system that the zygote shares with others, and its kind of network.
     pub commons: Commons,
-    /// The variables that it is started with, which are those of its parent.
+    /// Variables that the zygote is started with, equal to its parent's.
     pub variables: Variables,
 }
 
-/// What a zygote is to import.
+/// The imports of a new zygote.
 #[derive(Debug)]
 pub struct Imports<'a> {
-    /// Modules, sorted: a package comes ahead of what is in it.
+    /// Modules, sorted, so that a package precedes the modules inside it.
     pub modules: Vec<String>,
-    /// Modules that are taken for safe whatever their import leaves.
+    /// Modules that are taken for safe, whatever their import leaves.
     pub trusted: &'a [String],
 }
 
 /// A process that was forked from a zygote.
 #[derive(Debug)]
 pub struct Forked {
-    /// Its end, which the zygote's holder reports.
+    /// The process's end, which the zygote's holder reports.
     pub end: End,
 }
 
@@ -133,8 +134,8 @@ async fn import(
 }
 
 impl Zygote {
-    /// Starts a zygote, by forking its parent where there is one, and waits until it has imported what it is
-    /// to. At most `spares` of its children will wait.
+    /// Starts a zygote, from its parent if it has one, and waits until the imports are done. At most
+    /// `spares` of its children will wait.
     pub async fn start(
         sandboxes: Arc<Sandboxes>,
         surroundings: Surroundings,
@@ -219,9 +220,8 @@ impl Zygote {
         Ok(Begun { sandbox, process, ushers, limit })
     }
 
-    /// Forks a zygote into `sandbox`, one made with this one's as its parent; its process, and its
-    /// number in this one's pid namespace. It is told on `channel` what to import, of which `near` is this
-    /// side.
+    /// Forks a zygote into `sandbox`, which was made within this zygote's sandbox. The new zygote gets its
+    /// imports on `channel`, and `near` is our side of that.
     async fn beget(
         &self,
         sandbox: &Sandbox,
@@ -232,20 +232,20 @@ impl Zygote {
         let forked = self.fork_as(Role::Zygote, sandbox, (&channel, &null), false).await?;
         drop(channel);
         self.await_child(&mut nonblocking(near)?, &forked).await?;
-        // Nothing else is in its group before it imports anything.
+        // Only this process is in its group before it imports anything.
         let pid = sandbox.process().and_then(|pid| i32::try_from(pid).ok());
         let pid = pid.ok_or_else(|| io::Error::other("its process is not in its group"))?;
         let pidfd = pidfd::open(Pid::from_raw(pid))?;
-        // Had it ended meanwhile, the number could be somebody else's.
+        // Check again: if the process has ended meanwhile, another one may have its number.
         if sandbox.process() != u32::try_from(pid).ok() {
             return Err(ZygoteError::Ended("ended".to_owned(), "nothing yet".to_owned()));
         }
         Ok(Process { pid, pidfd, end: forked.end, listener: None })
     }
 
-    /// Forks a child into `sandbox`, one made with this zygote's as its parent. The child serves
-    /// `channel` and writes what it prints to `logs`. A spare, for which nobody waits yet, does ahead
-    /// what every start does.
+    /// Forks a child into `sandbox`, which was made within this zygote's sandbox. The child serves
+    /// `channel` and prints to `logs`. A spare, for which no request waits yet, does the common work of a
+    /// start ahead.
     pub async fn fork(
         &self,
         sandbox: &Sandbox,
@@ -286,8 +286,8 @@ impl Zygote {
         }
     }
 
-    /// Waits until a child says on `channel` that it is where it waits for what it is to do: what packages
-    /// do in a child after a fork may end it, or never end.
+    /// Waits until a child reports on `channel` that it is ready. Packages' fork hooks may end the child,
+    /// or hang.
     pub async fn await_child(
         &self,
         channel: &mut (impl AsyncRead + Unpin),
@@ -301,62 +301,62 @@ impl Zygote {
         }
     }
 
-    /// Whether this is the first that is heard of a child that was of use.
+    /// Notes that a child was of use. True the first time.
     pub fn proves(&self) -> bool {
         !self.is_proven.swap(true, Ordering::Relaxed)
     }
 
-    /// The sandbox it runs in.
+    /// The sandbox that the zygote runs in.
     pub fn sandbox(&self) -> &Arc<Sandbox> {
         &self.sandbox
     }
 
-    /// The environment it has imported.
+    /// The environment that the zygote sees.
     pub fn tree(&self) -> &Arc<Tree> {
         &self.tree
     }
 
-    /// What its imports have read, in which environment.
+    /// Reads of the imports, each with its environment.
     pub fn reads(&self) -> &[(Arc<Tree>, Reads)] {
         &self.reads
     }
 
-    /// Memory that it has for itself alone, in bytes.
+    /// Private memory of the zygote, in bytes.
     pub fn private_bytes(&self) -> u64 {
         self.sandbox.group().anonymous()
     }
 
-    /// Whether the files that its imports have left fit into a `/tmp` of so many bytes.
+    /// True if the files that the imports have left fit into a `/tmp` of that many bytes.
     pub fn fits(&self, tmp_bytes: u64) -> bool {
         self.tmp_bytes <= tmp_bytes
     }
 
-    /// Whether it has imported what is taken for safe whatever that leaves.
+    /// True if the zygote has imported a trusted module, whatever that leaves.
     pub fn has_trusted(&self) -> bool {
         self.has_trusted
     }
 
-    /// Its process on the host.
+    /// Process id of the zygote on the host.
     pub fn pid(&self) -> i32 {
         self.process.pid
     }
 
-    /// Its children that wait for a function.
+    /// Children of the zygote that wait for a function.
     pub fn spares(&self) -> &Spares {
         &self.spares
     }
 
-    /// How often it was asked to fork.
+    /// Number of forks asked of the zygote.
     pub fn forks(&self) -> u64 {
         self.forks.load(Ordering::Relaxed)
     }
 
-    /// Modules that it has imported, sorted.
+    /// Modules that the zygote has imported, sorted.
     pub fn modules(&self) -> &[String] {
         &self.modules
     }
 
-    /// What each of its imports has cost and left.
+    /// Cost and hazards of each import of the zygote.
     pub fn imported(&self) -> &[Imported] {
         &self.imported
     }
@@ -370,7 +370,7 @@ impl Drop for Zygote {
     }
 }
 
-/// Starts an interpreter that is told on `channel` what to import. Blocks.
+/// Starts an interpreter that gets its imports on `channel`. Blocks.
 fn launch(
     sandboxes: &Sandboxes,
     sandbox: Sandbox,
@@ -394,7 +394,7 @@ fn nonblocking(socket: &UnixStream) -> io::Result<tokio::net::UnixStream> {
     tokio::net::UnixStream::from_std(socket.try_clone()?)
 }
 
-/// How a process ended that has closed its channel.
+/// The exit of a process that has closed its channel, as text.
 async fn how_ended(end: &End) -> String {
     let exit = end.heard(EXIT_PATIENCE).await;
     exit.map_or_else(|| "closed its channel".to_owned(), Exit::describe)

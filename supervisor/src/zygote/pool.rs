@@ -1,4 +1,4 @@
-//! Which zygotes there are, and which of them serves a function.
+//! The zygotes that there are, and the choice of one for a function.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -20,19 +20,20 @@ use crate::environment::{Environments, Tree};
 use crate::sandbox::Sandboxes;
 use crate::sync::{Mutex, MutexGuard, lock};
 
-/// A zygote's life.
+/// The state of a zygote.
 #[derive(Debug, Clone)]
 pub enum State {
-    /// Importing.
+    /// Being started: the zygote imports.
     Starting,
     /// Asleep, ready to fork.
     Ready(Arc<Zygote>),
-    /// It could not be started, or its children are of no use. It is not tried again for a while.
+    /// Failed: the zygote could not be started, or its children are of no use. It is not tried again for a
+    /// while.
     Failed(String),
 }
 
 impl State {
-    /// The zygote, where it can be asked to fork.
+    /// The zygote, if it can be asked to fork.
     pub(super) fn ready(&self) -> Option<&Arc<Zygote>> {
         match self {
             Self::Ready(zygote) => Some(zygote),
@@ -44,36 +45,36 @@ impl State {
 /// A zygote's place in the pool.
 #[derive(Debug, Clone)]
 pub struct Slot {
-    /// Counts zygotes from the supervisor's start.
+    /// Number, counted from the supervisor's start.
     pub id: u64,
     /// The zygote that it is forked from.
     pub parent: Option<u64>,
-    /// The environment that it sees.
+    /// The environment that the zygote sees.
     pub tree: Arc<Tree>,
-    /// What it is doing.
+    /// The zygote's state.
     pub state: State,
-    /// Modules of the environment that it was made for which no zygote may import, and why.
+    /// Modules of its environment that no zygote may import, with reasons.
     pub left_out: Unsafe,
-    /// What the policy sees of it.
+    /// The zygote in the policy's form.
     pub(super) seen: zygotes::Zygote,
-    /// The modules that it was planned with: by them the policy knows how it fared.
+    /// Modules that the zygote was planned with, by which the policy recognises it.
     pub(super) planned: Modules,
-    /// Private memory that it was planned with, in bytes.
+    /// Private memory that the zygote was planned with, in bytes.
     pub(super) planned_bytes: f64,
-    /// Whether a user has given it.
+    /// True if a user has given the zygote.
     pub is_given: bool,
 }
 
-/// What zygotes and spares may take.
+/// Limits on zygotes and spares.
 #[derive(Debug, Clone)]
 pub struct Budget {
-    /// Memory of all that is kept.
+    /// Memory of all kept items.
     pub memory: Arc<Allowance>,
-    /// Spares of one zygote.
+    /// Maximum number of spares of one zygote.
     pub spares: usize,
 }
 
-/// The zygotes, and what is known of whom they may serve.
+/// The zygotes, and the knowledge about the functions that they may serve.
 #[derive(Debug)]
 pub struct Pool {
     pub(super) sandboxes: Arc<Sandboxes>,
@@ -83,13 +84,13 @@ pub struct Pool {
     pub(super) traffic: Arc<Traffic>,
     pub(super) trusted: Vec<String>,
     pub(super) began: Instant,
-    /// Something was learned from which another plan may follow.
+    /// Changes that may lead to another plan.
     pub(super) news: News,
     pub(super) inner: Mutex<Inner>,
     pub(super) standbys: Standbys,
 }
 
-/// What changes together.
+/// State that changes under one lock.
 #[derive(Debug)]
 pub(super) struct Inner {
     pub policy: Policy,
@@ -98,49 +99,50 @@ pub(super) struct Inner {
     pub environments: HashMap<String, Arc<zygotes::Environment>>,
     pub slots: BTreeMap<u64, Slot>,
     pub last_id: u64,
-    /// What the run before has learned.
+    /// Knowledge of the last run.
     pub recalled: Recalled,
     /// Environments that given trees are made of.
     pub sources: Vec<Arc<Tree>>,
     /// Zygotes that a user has given and that are not started yet.
     pub given: Vec<Start>,
-    /// What the functions of each realm have in common.
+    /// Common properties of each realm's functions.
     pub kinds: HashMap<Realm, Kind>,
-    /// Why modules are unsafe, by the digest of their distribution.
+    /// Unsafe modules with reasons, by the digest of their distribution.
     pub unsafe_modules: BTreeMap<String, Unsafe>,
-    /// Why modules could not be imported ahead in this run, by the digest of their distribution.
+    /// Modules whose import ahead has failed in this run, with reasons, by the digest of their
+    /// distribution.
     pub failed_modules: BTreeMap<String, Unsafe>,
 }
 
-/// A function, as the policy was last told of it.
+/// A function, as the policy last heard of it.
 #[derive(Debug)]
 pub(super) struct Known {
     pub version: u64,
-    /// Its environment.
+    /// The function's environment.
     pub tree: Arc<Tree>,
     pub own_network: bool,
-    /// What tells it from others of its interpreter and network.
+    /// Differences of the function from others of its interpreter, network and tenant.
     pub apart: Apart,
-    /// True if what can be imported from its environment was known.
+    /// True if the importable modules of the environment were known.
     pub knew_imports: bool,
 }
 
 /// A zygote that may serve a function.
 #[derive(Debug, Clone)]
 pub struct Choice {
-    /// Its number.
+    /// The zygote's number.
     pub id: u64,
-    /// It.
+    /// The zygote.
     pub zygote: Arc<Zygote>,
-    /// Whether it sees all of the function's environment.
+    /// True if the zygote sees all of the function's environment.
     pub is_whole: bool,
-    /// Whether it has imported something that the function imports, or nothing is to be imported.
+    /// True if the zygote has imported a module that the function imports, or if the function imports none.
     pub helps: bool,
 }
 
 impl Pool {
-    /// A pool without zygotes. `runtime` is the folder of the Python runtime; spares are made when
-    /// there is no traffic; modules that are `trusted` are imported whatever that leaves.
+    /// A pool without zygotes. `runtime` is the folder of the Python runtime. Spares are made while there
+    /// is no traffic. Modules that are `trusted` are imported, whatever that leaves.
     pub fn new(
         (sandboxes, environments, traffic): (Arc<Sandboxes>, Arc<Environments>, Arc<Traffic>),
         runtime: PathBuf,
@@ -174,7 +176,7 @@ impl Pool {
         }
     }
 
-    /// The zygote that has a function's modules there first.
+    /// The zygote that has a function's modules ready first.
     pub fn choose(&self, function: &Function, tree: &Arc<Tree>) -> Option<Choice> {
         let now = self.now();
         let inner = &mut *self.lock();
@@ -194,12 +196,12 @@ impl Pool {
         })
     }
 
-    /// A start was made, and will be told to [`Self::learn`].
+    /// Announces a start, of which the caller will later call [`Self::learn`].
     pub fn announce(&self) {
         self.news.announce();
     }
 
-    /// Whether the zygotes there are do not follow from all that was asked for yet.
+    /// True if the zygotes and standbys do not follow all demand yet.
     pub fn is_growing(&self) -> bool {
         let is_starting = |slot: &Slot| matches!(slot.state, State::Starting);
         self.news.is_pending()
@@ -207,13 +209,14 @@ impl Pool {
             || self.standbys.is_making()
     }
 
-    /// An environment that a zygote sees, by its key.
+    /// The environment of a zygote, by its key.
     pub fn tree(&self, key: &str) -> Option<Arc<Tree>> {
         let inner = self.lock();
         inner.slots.values().find(|slot| slot.tree.key == key).map(|slot| slot.tree.clone())
     }
 
-    /// Drops all standbys, and zygotes: those that may serve a function, or all; how many of these.
+    /// Drops all standbys, and the zygotes that may serve a function, or all zygotes. Returns the number of
+    /// dropped zygotes.
     pub fn evict(&self, function: Option<&str>) -> usize {
         self.evict_standbys();
         let inner = &mut *self.lock();
@@ -229,7 +232,7 @@ impl Pool {
         before - inner.slots.len()
     }
 
-    /// Ends the zygotes that save least until the rest keeps to the budget.
+    /// Ends the zygotes that save least until the rest is within the budget.
     pub fn shrink(&self) {
         let now = self.now();
         let inner = &mut *self.lock();
@@ -240,12 +243,12 @@ impl Pool {
         }
     }
 
-    /// All of them, by their numbers.
+    /// All zygotes' slots, by their numbers.
     pub fn slots(&self) -> Vec<Slot> {
         self.lock().slots.values().cloned().collect()
     }
 
-    /// Memory of all of them, of their spares, and of standbys, in bytes.
+    /// Memory of all zygotes, their spares, and standbys, in bytes.
     pub fn bytes(&self) -> u64 {
         let mut bytes = self.standbys.bytes();
         self.each_ready(|zygote| {
@@ -273,8 +276,9 @@ impl Pool {
 }
 
 impl Inner {
-    /// The number of the zygote that has a function's modules there first, of those that have seen what the
-    /// function would have; and whether one was found that has not, so that another is to be planned.
+    /// The number of the zygote that has a function's modules ready first, among those whose imports have
+    /// read what the function would. The flag is true if a zygote with differences was passed over, so that
+    /// another is to be planned.
     pub fn choose(&mut self, function: &Function, tree: &Tree) -> (Option<u64>, bool) {
         let mut unlike = BTreeSet::new();
         loop {
@@ -293,7 +297,7 @@ impl Inner {
         }
     }
 
-    /// The zygotes that are there or are being started, as the policy sees them.
+    /// Zygotes that are ready or being started, in the policy's form.
     #[expect(clippy::cast_precision_loss, reason = "a size, far below 2^52")]
     pub fn standing(&self) -> Vec<zygotes::Standing> {
         let is_alive = |slot: &Slot| !matches!(slot.state, State::Failed(_));

@@ -1,6 +1,6 @@
-//! What a zygote's imports have asked of their surroundings, and whether a function's answer is the same.
+//! Reads of a zygote's imports from their surroundings, compared with what a function would read.
 //!
-//! What an import has made is a function of what it has read. A zygote serves only those for whom it would
+//! The result of an import depends on what it has read. A zygote serves only functions for which it would
 //! have read the same.
 
 use std::collections::BTreeSet;
@@ -12,14 +12,14 @@ use crate::deployment::Variables;
 use crate::environment::Tree;
 use crate::protocol::Reads;
 
-/// Stands for all names.
+/// Name that stands for all names.
 const ALL: &str = "*";
-/// Stands for the names of variables that say how the network is reached.
+/// Name that stands for all variables with the network's proxies.
 const PROXIES: &str = "*_proxy";
-/// Told to each process anew, and the same for no two.
+/// A variable that differs in each process.
 const OF_EACH: &str = "AWS_LAMBDA_LOG_STREAM_NAME";
 
-/// Something of which a function has another answer than a zygote had.
+/// A read whose answer differs between a zygote and a function.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Difference {
     /// A variable.
@@ -44,13 +44,13 @@ impl fmt::Display for Difference {
 }
 
 impl Reads {
-    /// Notes that the limit of memory was read, which is each function's own.
+    /// Notes that the memory limit was read, which differs for each function.
     pub fn note_limit(&mut self) {
         self.variables.insert(OF_EACH.to_owned());
     }
 
-    /// What of it has another answer for a function than for a zygote: each is given by its variables, and
-    /// the environment that it sees.
+    /// Reads whose answer differs between a zygote and a function. Each of the two is given as its
+    /// variables and the environment that it sees.
     pub fn differences(
         &self,
         zygote: (&Variables, &Tree),
@@ -62,7 +62,7 @@ impl Reads {
             let more = more.filter(|(digest, _)| !zygote.1.distributions.contains_key(*digest));
             let more: Vec<_> = more.map(|(_, distribution)| distribution).collect();
             let can_import = |module: &str| {
-                // Of what can be imported no more is known at first than the top-level names.
+                // At first only top-level names of an environment are known, so any module below counts.
                 function.1.known_imports().is_none_or(|known| known.owner(module).is_some())
             };
             found.extend(self.differences_by(&more, can_import));
@@ -70,7 +70,7 @@ impl Reads {
         found
     }
 
-    /// The same of variables alone: those of the zygote, and those of the function.
+    /// Differences in the variables of a zygote and of a function.
     fn differences_of(&self, had: &Variables, has: &Variables) -> BTreeSet<Difference> {
         let names = had.names().chain(has.names());
         let other = names.filter(|name| had.value(name) != has.value(name) && self.has_read(name));
@@ -78,7 +78,7 @@ impl Reads {
         other.chain(of_each).map(|name| Difference::Variable(name.to_owned())).collect()
     }
 
-    /// The same for an environment that has some distributions `more`.
+    /// Differences from an environment with `more` distributions.
     fn differences_by(
         &self,
         more: &[&Distribution],
@@ -109,13 +109,14 @@ impl Reads {
     fn has_read(&self, name: &str) -> bool {
         let is_proxy = || name.to_ascii_lowercase().ends_with("_proxy");
         self.variables.contains(name)
-            // Whoever goes through all of them makes nothing of those that tell a function about itself.
+            // An import that reads all variables does not depend on those that tell a function about
+            // itself.
             || self.variables.contains(ALL) && !Variables::is_told(name)
             || self.variables.contains(PROXIES) && is_proxy()
     }
 }
 
-/// The name of a project as PEP 503 has it.
+/// The normalised name of a project (PEP 503).
 fn normalized(name: &str) -> String {
     let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join("-").to_lowercase()

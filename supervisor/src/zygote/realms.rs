@@ -1,4 +1,4 @@
-//! Who may share a zygote, beyond what the policy weighs.
+//! Realms: the functions that may share a zygote, apart from what the policy weighs.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ impl Inner {
         realm
     }
 
-    /// What a function would have seen otherwise than a zygote has while it imported.
+    /// Reads of a zygote's imports whose answer would differ for a function.
     pub fn differences(
         &self,
         slot: &Slot,
@@ -40,7 +40,7 @@ impl Inner {
         found.collect()
     }
 
-    /// Gives a function zygotes that have seen what it would have.
+    /// Moves a function to a realm whose zygotes read the same as the function would.
     pub fn set_apart(
         &mut self,
         function: &Function,
@@ -54,7 +54,7 @@ impl Inner {
         self.policy.settle(&function.info.name, realm);
     }
 
-    /// Why a zygote of one realm serves no function of another.
+    /// The reason why a zygote of one realm serves no function of another.
     pub fn describe_elsewhere(&self, zygote: Realm, function: Realm) -> String {
         let kinds = self.kinds.get(&zygote).zip(self.kinds.get(&function));
         let Some((zygote, function)) = kinds else {

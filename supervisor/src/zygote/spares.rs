@@ -1,5 +1,4 @@
-//! The spares of one zygote, and sandboxes that are still empty: claimed by requests, and made between
-//! them.
+//! Spares and empty sandboxes of one zygote: claimed by requests, and made between them.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,16 +10,16 @@ use crate::sandbox::Sandbox;
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::worker::Worker;
 
-/// Most sandboxes of one zygote that wait empty. One takes a small part of what a spare does, and whoever
-/// finds no spare has to fork, but not to make a sandbox, which takes longer.
+/// Maximum number of empty sandboxes of one zygote. An empty sandbox needs far less memory than a spare. It
+/// saves a start that finds no spare the longest step, which is making a sandbox.
 const MOST_EMPTY: usize = 4;
 
-/// What waits, until a function takes it.
+/// A waiting item that a function can take.
 pub trait Waits {
-    /// Whether it is still there: it may have been killed while nobody looked.
+    /// True if the item is still alive: it may have been killed meanwhile.
     fn is_alive(&self) -> bool;
 
-    /// Memory charged to it, in bytes.
+    /// Memory charged to the item, in bytes.
     fn bytes(&self) -> u64;
 }
 
@@ -44,10 +43,10 @@ impl Waits for Sandbox {
     }
 }
 
-/// The spares of one zygote, and sandboxes that are empty.
+/// The spares and empty sandboxes of one zygote.
 #[derive(Debug)]
 pub struct Spares<S = Worker, E = Sandbox> {
-    /// Most that wait at once.
+    /// Maximum number of waiting spares.
     most: usize,
     state: Mutex<State<S, E>>,
 }
@@ -61,29 +60,29 @@ struct State<S, E> {
     making: Making<S>,
 }
 
-/// What is known of the spare that is being made.
+/// The state of the spare that is being made.
 #[derive(Debug)]
 enum Making<S> {
-    /// None is.
+    /// No spare is being made.
     Nothing,
-    /// One is, for whoever comes.
+    /// A spare is being made, and no request has claimed it.
     Open,
-    /// One is, and somebody waits for it.
+    /// A spare is being made, and a request waits for it.
     Claimed(oneshot::Sender<S>),
 }
 
-/// What a request for a spare gets.
+/// The outcome of a request for a spare.
 #[derive(Debug)]
 pub enum Claim<S = Worker, E = Sandbox> {
-    /// One that has waited.
+    /// A spare that was waiting.
     Ready(Box<S>),
-    /// The one that is being made. Nothing comes where making it fails.
+    /// The spare that is being made. The channel closes if making it fails.
     Coming(oneshot::Receiver<S>),
-    /// Nothing: whoever asks has to make one, in a sandbox that is ready where there is one.
+    /// No spare: the caller makes one, in the empty sandbox if there is one.
     Nothing(Option<Box<E>>),
 }
 
-/// What there should be more of.
+/// The item that is missing.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Lack {
     /// A spare.
@@ -93,7 +92,7 @@ pub enum Lack {
 }
 
 impl<S: Waits, E: Waits> Spares<S, E> {
-    /// None yet, of a zygote that is there because of one start. At most `most` will wait.
+    /// No spares yet, of a zygote that exists because of one start. At most `most` will wait.
     pub fn new(most: usize, now: Instant) -> Self {
         let demand = Demand::new(now);
         let (waiting, empty) = (VecDeque::new(), Vec::new());
@@ -101,7 +100,7 @@ impl<S: Waits, E: Waits> Spares<S, E> {
         Self { most, state: Mutex::new(State { waiting, empty, demand, refilling, making }) }
     }
 
-    /// Takes one for a start.
+    /// Claims a spare for a start.
     pub fn claim(&self, now: Instant) -> Claim<S, E> {
         let mut state = self.lock();
         state.demand.started(now);
@@ -118,8 +117,8 @@ impl<S: Waits, E: Waits> Spares<S, E> {
         Claim::Nothing(state.take_empty().map(Box::new))
     }
 
-    /// Whether the caller is to make what [`Self::lack`] says until that is nothing; nobody else does
-    /// meanwhile.
+    /// True if the caller is to refill: it makes what [`Self::lack`] returns, until that is `None`. No
+    /// other caller refills meanwhile.
     pub fn begin_refill(&self, now: Instant) -> bool {
         let mut state = self.lock();
         let begin = !state.refilling && state.lack(now, self.most).is_some();
@@ -127,7 +126,7 @@ impl<S: Waits, E: Waits> Spares<S, E> {
         begin
     }
 
-    /// What the caller is to make next. Where that is nothing, it has ended refilling.
+    /// The next item to make. `None` ends the refill.
     pub fn lack(&self, now: Instant) -> Option<Lack> {
         let mut state = self.lock();
         let lack = state.lack(now, self.most);
@@ -135,7 +134,7 @@ impl<S: Waits, E: Waits> Spares<S, E> {
         lack
     }
 
-    /// Says that a spare is being made, and gives an empty sandbox for it where there is one.
+    /// Marks a spare as being made, and takes an empty sandbox for it, if there is one.
     pub fn making(&self) -> Option<E> {
         let mut state = self.lock();
         state.making = Making::Open;
@@ -147,7 +146,7 @@ impl<S: Waits, E: Waits> Spares<S, E> {
         self.lock().empty.push(sandbox);
     }
 
-    /// Says what has come of it: a spare and the time it took, or nothing.
+    /// Ends the making of a spare: with the spare and the time it took, or with `None` if that failed.
     pub fn made(&self, made: Option<(S, Duration)>) {
         let mut state = self.lock();
         let claimed = std::mem::replace(&mut state.making, Making::Nothing);
@@ -160,12 +159,12 @@ impl<S: Waits, E: Waits> Spares<S, E> {
         state.waiting.extend(left);
     }
 
-    /// Says that the caller makes no more for now.
+    /// Ends the refill early.
     pub fn end_refill(&self) {
         self.lock().refilling = false;
     }
 
-    /// Drops what is more than there should be.
+    /// Drops items beyond the current demand.
     pub fn trim(&self, now: Instant) {
         let mut state = self.lock();
         let wanted = state.demand.spares(now, self.most);
@@ -174,19 +173,19 @@ impl<S: Waits, E: Waits> Spares<S, E> {
         state.empty.truncate(wanted);
     }
 
-    /// Drops all that wait.
+    /// Drops all waiting items.
     pub fn clear(&self) {
         let mut state = self.lock();
         state.waiting.clear();
         state.empty.clear();
     }
 
-    /// How many spares wait.
+    /// Number of waiting spares.
     pub fn count(&self) -> usize {
         self.lock().waiting.len()
     }
 
-    /// Memory charged to what waits, in bytes.
+    /// Memory charged to all waiting items, in bytes.
     pub fn bytes(&self) -> u64 {
         let state = self.lock();
         let empty = state.empty.iter().map(Waits::bytes);

@@ -1,8 +1,8 @@
-//! Standbys: interpreters that have imported ahead of a request what no zygote may have.
+//! Standbys: interpreters that have imported, ahead of a request, modules that no zygote may import.
 //!
-//! A thread, an open file or a driver's context does not survive a fork, but a start need not fork: a process
-//! that waits in its own sandbox, with exactly the environment of the functions that it is for, has them all
-//! the same. It shares no memory with any other, so it is made last, and goes first.
+//! A thread, an open file or a driver's context does not survive a fork. But a start need not fork: a
+//! standby waits in its own sandbox, with exactly the environment of its functions, and has imported all of
+//! them. It shares no memory with other processes, so it is made last, and goes first.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,19 +21,19 @@ use crate::worker::{Worker, WorkerError};
 
 /// Longest time that a standby may take to import its modules.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
-/// What one takes before any was made, in bytes.
+/// Assumed memory of a standby before one was made, in bytes.
 const FIRST_GUESS: u64 = 256 << 20;
 
-/// Whom standbys are for: functions of a realm and an environment that import some modules.
+/// The functions that a standby is for: those of a realm and an environment that import some modules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Purpose {
     pub realm: Realm,
     pub tree: String,
-    /// All that they import ahead.
+    /// Modules that the standby imports ahead.
     pub modules: BTreeSet<String>,
 }
 
-/// Standbys of one sort.
+/// Standbys of one purpose.
 #[derive(Debug)]
 pub(super) struct Line {
     pub purpose: Purpose,
@@ -42,13 +42,13 @@ pub(super) struct Line {
     pub demand: Demand,
     pub ready: Vec<Standby>,
     pub is_making: bool,
-    /// Memory of the last one, in bytes.
+    /// Memory of the last standby made, in bytes.
     pub bytes: u64,
-    /// Why no other is made, if none is.
+    /// The reason why no other is made, if making one has failed.
     failed: Option<String>,
 }
 
-/// A process that waits, and what its imports have read.
+/// A waiting process, and the reads of its imports.
 #[derive(Debug)]
 pub(super) struct Standby {
     pub worker: Worker,
@@ -59,23 +59,23 @@ pub(super) struct Standby {
 #[derive(Debug, Default)]
 pub(super) struct Standbys(pub Mutex<Lines>);
 
-/// Standbys by whom they are for.
+/// Standbys by their purpose.
 #[derive(Debug, Default)]
 pub(super) struct Lines(pub Vec<Line>);
 
-/// Why a standby could not be made.
+/// The reason why a standby could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StandbyError {
-    /// Its process.
+    /// The standby's process failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
-    /// Its channel.
+    /// The standby's channel failed.
     #[error("talking to the standby: {0}")]
     Channel(#[from] std::io::Error),
-    /// It did not answer in time.
+    /// The standby did not answer in time.
     #[error("the standby did not import its modules within {PATIENCE:?}")]
     Slow,
-    /// It has ended.
+    /// The standby has ended.
     #[error("the standby ended while it imported")]
     Ended,
     /// An import has failed.
@@ -84,21 +84,21 @@ pub(super) enum StandbyError {
 }
 
 impl Standbys {
-    /// Memory of all that wait, in bytes.
+    /// Memory of all waiting standbys, in bytes.
     pub fn bytes(&self) -> u64 {
         let lines = lock(&self.0);
         let ready = lines.0.iter().flat_map(|line| &line.ready);
         ready.map(|one| one.worker.sandbox.group().memory()).sum()
     }
 
-    /// Whether one is being made.
+    /// True if a standby is being made.
     pub fn is_making(&self) -> bool {
         lock(&self.0).0.iter().any(|line| line.is_making)
     }
 }
 
 impl Lines {
-    /// Counts a start of a function that standbys are for.
+    /// Counts a start of a function with this purpose.
     pub fn note(&mut self, purpose: Purpose, tree: &Arc<Tree>, kind: Kind) {
         let now = Instant::now();
         self.0.retain(|line| !line.is_over(now));
@@ -117,7 +117,7 @@ impl Lines {
         }
     }
 
-    /// Takes in what was made; it is dropped where all were evicted meanwhile.
+    /// Adds the standby that was made. Drops it if all were evicted meanwhile.
     pub fn made(&mut self, purpose: &Purpose, made: Result<Standby, StandbyError>) {
         let Some(line) = self.0.iter_mut().find(|line| line.purpose == *purpose) else { return };
         line.is_making = false;
@@ -132,7 +132,7 @@ impl Lines {
 }
 
 impl Line {
-    /// What a function would have seen otherwise than a standby has while it imported.
+    /// Reads of a standby's imports whose answer would differ for a function.
     pub fn differences(
         &self,
         standby: &Standby,
@@ -146,7 +146,7 @@ impl Line {
         self.failed.is_none() && self.ready.len() < self.demand.spares(now, most)
     }
 
-    /// Whether nobody has needed it for long.
+    /// True if no function has needed a standby of this line for long.
     fn is_over(&self, now: Instant) -> bool {
         !self.is_making && self.demand.spares(now, 1) == 0
     }

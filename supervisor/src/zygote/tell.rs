@@ -1,4 +1,4 @@
-//! What users are told of the zygotes' tree: why a function starts as it does, and the tree itself.
+//! Explanations for users: why a function starts as it does, and the tree of zygotes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +12,7 @@ use crate::deployment::Function;
 use crate::environment::Tree;
 
 impl Pool {
-    /// Which zygote serves a function that starts in an environment, why no other does, and what that
-    /// saves.
+    /// The zygote that serves a function in an environment, the reasons against the others, and the saving.
     pub fn explain(&self, function: &Function, tree: &Arc<Tree>) -> Explanation {
         let now = self.now();
         let name = &function.info.name;
@@ -50,7 +49,7 @@ impl Pool {
         }
     }
 
-    /// The zygotes there are, as JSON that can be given back.
+    /// The zygotes that there are, as JSON that a user can give back.
     pub fn export(&self) -> String {
         let inner = self.lock();
         let (standing, policy) = (inner.standing(), &inner.policy);
@@ -142,7 +141,7 @@ impl Inner {
         }
     }
 
-    /// Zygotes that would serve a function, had they not failed.
+    /// Verdicts on failed zygotes that would otherwise serve a function.
     fn failed(&self, needs: Option<&Needs>) -> impl Iterator<Item = Verdict> {
         self.slots.values().filter_map(move |slot| {
             let State::Failed(why) = &slot.state else { return None };

@@ -1,4 +1,4 @@
-//! Children of zygotes that wait for functions: claimed by requests, made between them.
+//! Children of zygotes that wait for functions: claimed by requests, and made between them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,28 +10,27 @@ use super::spares::{Claim, Lack};
 use crate::sandbox::Sandbox;
 use crate::worker::Worker;
 
-/// How long making a spare waits for requests to be answered. Where they never pause it is made beside
-/// them.
+/// Longest time for which making a spare waits for a pause in requests. Without a pause the spare is made
+/// beside them.
 const REFILL_PATIENCE: Duration = Duration::from_millis(20);
-/// The part of the memory budget that all spares together may take: one of so many.
+/// Divisor of the memory budget that gives the part for all spares together.
 const SPARES_SHARE: u64 = 8;
 
-/// What a start begins with.
+/// The begin of a start from a zygote.
 #[derive(Debug)]
 pub enum Claimed {
-    /// A child that waits.
+    /// A waiting child.
     Spare(Box<Worker>),
-    /// A sandbox for one.
+    /// A sandbox to fork a child into.
     Sandbox(Box<Sandbox>),
 }
 
 impl Pool {
-    /// What a start from a zygote begins with: a spare that is there or is being made, or a sandbox to fork
-    /// into.
+    /// Claims a spare that waits or is being made, or else a sandbox to fork into.
     pub async fn claim(&self, zygote: &Zygote) -> Result<Claimed, ForkError> {
         let empty = match zygote.spares().claim(Instant::now()) {
             Claim::Ready(spare) => return Ok(Claimed::Spare(spare)),
-            // What has kept it from being made would keep another.
+            // Do not retry: the failure that stopped this spare would stop another.
             Claim::Coming(spare) => {
                 return match spare.await {
                     Ok(spare) => Ok(Claimed::Spare(Box::new(spare))),
@@ -47,13 +46,12 @@ impl Pool {
         Ok(Claimed::Sandbox(empty))
     }
 
-    /// Makes the spares and empty sandboxes that a zygote should have, in the background, one after the
-    /// other.
+    /// Makes the missing spares and empty sandboxes of a zygote in the background, one after the other.
     pub fn refill(self: &Arc<Self>, zygote: &Arc<Zygote>) {
         if !self.has_room() || !zygote.spares().begin_refill(Instant::now()) {
             return;
         }
-        // Not kept for its spares: one that is evicted meanwhile ends.
+        // Hold the zygote weakly: if it is evicted meanwhile, it ends.
         let (pool, zygote) = (self.clone(), Arc::downgrade(zygote));
         tokio::spawn(async move {
             loop {
@@ -85,7 +83,8 @@ impl Pool {
                         (Some((spare, began.elapsed())), Ok(()))
                     }
                     Err(error) => {
-                        // Ahead of whoever waits for it, who would not know why.
+                        // Discard before the waiting request hears of it: the request does not know why it
+                        // failed.
                         self.discard(zygote, &error);
                         (None, Err(error))
                     }
@@ -109,7 +108,7 @@ impl Pool {
         fork(zygote, sandbox, true).await
     }
 
-    /// Drops the spares that are more than demand asks for.
+    /// Drops spares beyond the current demand.
     pub fn trim(&self) {
         let now = Instant::now();
         self.each_ready(|zygote| zygote.spares().trim(now));

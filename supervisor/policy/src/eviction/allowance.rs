@@ -1,9 +1,9 @@
-//! How much may be kept.
+//! The number of bytes that may be kept.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many bytes all that is kept in memory may have: the budget of the settings, and less while the
-/// machine is short of memory.
+/// Bytes that all kept items together may have: the budget of the settings, and less while the machine
+/// is short of memory.
 #[derive(Debug)]
 pub struct Allowance {
     most: u64,
@@ -11,7 +11,7 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// All of a budget, in bytes.
+    /// Allows a whole budget, in bytes.
     pub fn new(most: u64) -> Self {
         Self { most, now: AtomicU64::new(most) }
     }
@@ -21,12 +21,12 @@ impl Allowance {
         self.most
     }
 
-    /// What may be kept now, in bytes.
+    /// Bytes that may be kept now.
     pub fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
     }
 
-    /// Allows so many bytes, no more than the budget.
+    /// Allows that many bytes, but no more than the budget.
     pub fn set(&self, bytes: u64) {
         self.now.store(bytes.min(self.most), Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Kept things in the order of their worth: pure order and sums, no knowledge of what is kept.
+//! Kept items in the order of their worth: order and sums alone, no knowledge of the items.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::policy::{Policy, Use};
 
-/// Kept things, any number for each owner.
+/// Kept items, any number for each owner.
 #[derive(Debug)]
 pub struct Cache<T> {
     policy: Policy,
@@ -23,12 +23,12 @@ struct Entry<T> {
     value: T,
 }
 
-/// What is known of an owner, also while it has nothing here.
+/// The history of an owner, also while it has nothing here.
 #[derive(Debug, Default)]
 struct Owner {
     uses: u64,
     start: Duration,
-    /// What it has here, in the order in which it was kept.
+    /// Ranks of the owner's items, in the order in which they were kept.
     ranks: Vec<Rank>,
 }
 
@@ -60,14 +60,14 @@ impl PartialEq for Rank {
 impl Eq for Rank {}
 
 impl<T> Cache<T> {
-    /// Keeps nothing yet.
+    /// A cache that keeps nothing yet.
     pub fn new(policy: Policy) -> Self {
         let (entries, owners) = (BTreeMap::new(), HashMap::new());
         Self { policy, entries, owners, bytes: 0, last_number: 0 }
     }
 
-    /// Keeps a value that was just used, and what its start has taken where it was started for that use;
-    /// the value's number.
+    /// Keeps a value that was just used, and returns its number. `start` is the time that the value's
+    /// start took, if it was started for this use.
     pub fn keep(&mut self, owner: &str, bytes: u64, start: Option<Duration>, value: T) -> u64 {
         let known = self.owners.entry(owner.to_owned()).or_default();
         known.uses += 1;
@@ -95,14 +95,14 @@ impl<T> Cache<T> {
         self.remove_at(rank)
     }
 
-    /// The owner's value of a number, where it is still here.
+    /// The owner's value of a number, if the cache still has it.
     pub fn get_mut(&mut self, owner: &str, number: u64) -> Option<&mut T> {
         let rank = self.owners.get(owner)?.ranks.iter().find(|rank| rank.number == number)?;
         self.entries.get_mut(rank).map(|entry| &mut entry.value)
     }
 
-    /// Changes the size of what was kept last under a number, where it is still here, and with it what
-    /// that is worth.
+    /// Changes the size of the owner's value of a number, if the cache still has it, and its worth
+    /// accordingly.
     pub fn resize(&mut self, owner: &str, number: u64, bytes: u64) {
         let Some(known) = self.owners.get_mut(owner) else { return };
         let used = Use { count: known.uses, start: known.start, bytes };
@@ -114,13 +114,13 @@ impl<T> Cache<T> {
         self.entries.insert(*rank, entry);
     }
 
-    /// Takes the owner's value of a number, where it is still here.
+    /// Takes the owner's value of a number, if the cache still has it.
     pub fn remove(&mut self, owner: &str, number: u64) -> Option<T> {
         let rank = *self.owners.get(owner)?.ranks.iter().find(|rank| rank.number == number)?;
         self.remove_at(rank)
     }
 
-    /// Takes what is worth least until the rest has no more than so many bytes.
+    /// Takes the values worth least until the rest has at most `budget` bytes.
     pub fn shrink(&mut self, budget: u64) -> Vec<T> {
         let mut taken = Vec::new();
         while self.bytes > budget
@@ -144,7 +144,7 @@ impl<T> Cache<T> {
         ranks.into_iter().filter_map(|rank| self.remove_at(rank)).collect()
     }
 
-    /// Takes all that an owner has, and forgets how it was used.
+    /// Takes all values of an owner, and forgets the owner's history.
     pub fn forget(&mut self, owner: &str) -> Vec<T> {
         let known = self.owners.remove(owner).unwrap_or_default();
         known.ranks.into_iter().filter_map(|rank| self.remove_at(rank)).collect()
@@ -155,7 +155,7 @@ impl<T> Cache<T> {
         self.bytes
     }
 
-    /// Owner, size and value of each, in the order in which they would go.
+    /// Owner, size and value of each item, in the order in which they would be evicted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64, &T)> {
         self.entries.values().map(|entry| (entry.owner.as_str(), entry.bytes, &entry.value))
     }

@@ -1,8 +1,9 @@
-//! What is dropped, and when: pure decisions, without a process, a file or a clock, so that tests and
+//! Eviction of kept items: pure decisions, without a process, a file or a clock, so that tests and
 //! `tools/bench eviction` run the code that decides.
 //!
-//! `policy` says what something that is kept is worth, `cache` keeps it in that order; `pressure` decides
-//! how much may be kept while memory is short, and `allowance` is where everybody reads it.
+//! `policy` computes the worth of a kept item, and `cache` keeps the items in that order. `pressure`
+//! decides how much may be kept while memory is short, and `allowance` is the number that all readers
+//! share.
 
 mod allowance;
 mod cache;

@@ -1,34 +1,34 @@
-//! What something that is kept is worth.
+//! The worth of a kept item.
 
 use std::time::Duration;
 
-/// How something that is kept was used.
+/// The history of a kept item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Use {
-    /// How often its owner's were, since the owner last had none.
+    /// Uses of the owner's items since the owner last had none.
     pub count: u64,
-    /// What a start takes that does not find it.
+    /// Time of a start that does not find the item.
     pub start: Duration,
-    /// Its size.
+    /// Size of the item, in bytes.
     pub bytes: u64,
 }
 
-/// Puts what is kept in an order: the least worth goes first, and among equals what was kept first.
+/// The order of eviction: the least worth goes first, and among equals the item that was kept first.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Policy {
-    /// Least recently used first: all is worth the same.
+    /// Least recently used first: all items are worth the same.
     Lru,
     /// Greedy dual, by size and frequency (Cherkasova 1998; `FaasCache`, Fuerst and Sharma 2021): the
-    /// time that a byte of it has saved, on top of a clock. What is used again is put ahead of the clock
-    /// anew, and what is not is overtaken by it.
+    /// time that a byte of the item has saved, on top of a clock. Each use puts an item ahead of the
+    /// clock again; the clock overtakes an item that is not used.
     GreedyDual {
-        /// The worth of what has gone last.
+        /// The worth of the item that was evicted last.
         clock: f64,
     },
 }
 
 impl Policy {
-    /// Greedy dual before anything was kept.
+    /// The greedy-dual policy before anything was kept.
     pub fn greedy_dual() -> Self {
         Self::GreedyDual { clock: 0.0 }
     }
@@ -44,7 +44,7 @@ impl Policy {
         }
     }
 
-    /// Hears what was worth that has gone to make room.
+    /// Notes the worth of an item that was evicted to make room.
     pub fn made_room(&mut self, worth: f64) {
         match self {
             Self::Lru => {}

@@ -1,49 +1,50 @@
-//! How much may be kept while memory is short: a decision, made of readings.
+//! Bytes that may be kept while memory is short: a decision made of readings.
 //!
-//! Whoever has memory is a *domain*: the machine, and each control group around ours that has a limit.
-//! As systemd-oomd and senpai do, this looks at stalls, and, because without swap they come late, at
-//! what is available. Stalls alone say nothing: a function at its own limit stalls too.
+//! A *domain* has memory: the machine, and each control group around ours that has a limit. As
+//! systemd-oomd and senpai do, this module looks at stalls. Without swap stalls come late, so it also
+//! looks at the available memory. Stalls alone say nothing, because a function at its own limit stalls
+//! too.
 
 use std::time::Duration;
 
-/// What a domain says of its memory.
+/// The state of a domain's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reading {
-    /// Bytes it has in all.
+    /// Bytes that the domain has in all.
     pub size: u64,
-    /// Bytes that can be had without swapping.
+    /// Bytes that are available without swapping.
     pub available: u64,
-    /// Time that some process has waited for memory, since the domain is there.
+    /// Time that some process has waited for memory, since the domain exists.
     pub stalled: Duration,
-    /// Times that its limit was met, since the domain is there.
+    /// Times that the domain's limit was met, since the domain exists.
     pub met: u64,
 }
 
-/// What a domain wants to have available: one of so many parts.
+/// Divisor of a domain's size that gives the floor: the bytes that should be available at least.
 const FLOOR_PART: u64 = 20;
-/// More than that it does not want, however large it is, in bytes.
+/// Largest floor of a domain, however large the domain is, in bytes.
 const FLOOR_MOST: u64 = 1 << 30;
-/// Less than that is used up before it is noticed, in bytes.
+/// Smallest floor of a large domain, in bytes: less is used up before the supervisor notices.
 const FLOOR_LEAST: u64 = 64 << 20;
-/// Where so many floors are available, stalls are somebody's own.
+/// Number of available floors from which on stalls are no shortage, but a function's own.
 const SCARCE_FLOORS: u64 = 4;
-/// The share of time with stalls that counts as a shortage.
+/// Share of the time with stalls that counts as a shortage.
 const STALLED: f64 = 0.1;
-/// How long nothing more is given back while what was has not arrived.
+/// Time for which nothing more is given back while earlier bytes are still on their way.
 const SETTLING: Duration = Duration::from_secs(1);
-/// How long all must have been well before more is kept again.
+/// Time without a shortage before more is kept again.
 const CALM: Duration = Duration::from_secs(10);
 
-/// What a domain should have available at least, in bytes.
+/// Bytes that a domain should have available at least.
 fn floor(of: &Reading) -> u64 {
     (of.size / FLOOR_PART).clamp(FLOOR_LEAST, FLOOR_MOST).min(of.size / 4)
 }
 
-/// How many bytes more a domain should have available; 0 where all is well.
+/// Bytes that a domain should have available in addition; 0 if there is no shortage.
 fn lacks(now: &Reading, before: Option<&Reading>, passed: Duration) -> u64 {
     let floor = floor(now);
     if now.available < floor {
-        // More than the floor, so that the next byte that somebody takes is no new shortage.
+        // Ask for more than the floor, so that the next byte that is taken is no new shortage.
         return floor + floor / 2 - now.available;
     }
     let Some(before) = before else { return 0 };
@@ -52,33 +53,33 @@ fn lacks(now: &Reading, before: Option<&Reading>, passed: Duration) -> u64 {
     if is_short && now.available < SCARCE_FLOORS * floor { floor / 2 } else { 0 }
 }
 
-/// How many bytes a domain has available beyond what it should, with a margin.
+/// Bytes that a domain has available beyond its floor and a margin.
 fn spare(of: &Reading) -> u64 {
     of.available.saturating_sub(2 * floor(of))
 }
 
-/// Decides, reading by reading.
+/// The decision, reading by reading.
 #[derive(Debug)]
 pub struct Judge {
-    /// What may be kept at most, in bytes.
+    /// The budget, in bytes.
     most: u64,
-    /// What may be kept, in bytes.
+    /// Bytes that may be kept now.
     allowed: u64,
     before: Option<(Duration, Vec<Reading>)>,
-    /// When there was a shortage last, and when something was given back for it.
+    /// Time of the last shortage, and below, of the last time that bytes were given back for one.
     short: Option<Duration>,
     gave: Option<Duration>,
 }
 
 impl Judge {
-    /// Allows all of a budget, in bytes.
+    /// A judge that allows a whole budget, in bytes.
     pub fn new(most: u64) -> Self {
         Self { most, allowed: most, before: None, short: None, gave: None }
     }
 
-    /// How many bytes may be kept. `now` is the time since any moment, `readings` are the domains',
-    /// always in the same order, `kept` is how many bytes are kept, and `is_settling` says that some
-    /// that were given back are still on their way.
+    /// Bytes that may be kept. `now` is the time since any fixed moment. `readings` are those of the
+    /// domains, always in the same order. `kept` is the number of bytes that are kept. `is_settling` is
+    /// true if bytes that were given back are still on their way.
     pub fn allow(
         &mut self,
         now: Duration,
@@ -108,9 +109,9 @@ impl Judge {
         self.allowed
     }
 
-    /// When to look again: sooner, the sooner the memory of the domains may be used up.
+    /// Time until the next look: the shorter, the sooner the memory of the domains may be used up.
     pub fn pace(&self) -> Duration {
-        /// About what a processor writes to new pages in a second.
+        /// Bytes that a processor writes to new pages in a second, roughly.
         const BYTES_A_SECOND: u64 = 4 << 30;
         let readings = self.before.iter().flat_map(|(_, readings)| readings);
         let left = readings.map(|one| one.available.saturating_sub(floor(one))).min();
@@ -127,7 +128,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
-    /// A domain's floor, where it has eight GiB.
+    /// The floor of a domain of eight GiB.
     const FLOOR: u64 = 8 * GIB / 20;
 
     fn available(available: u64) -> Reading {
@@ -202,7 +203,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is read, what is allowed is never more than the budget, and never grows within
+        /// Property: for any readings, the allowed bytes never exceed the budget, and never grow within
         /// ten seconds of a shortage.
         #[test]
         fn nothing_flaps(

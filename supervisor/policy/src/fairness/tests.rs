@@ -13,7 +13,7 @@ fn bounds(sandboxes: u32, concurrency: u32) -> Bounds {
     Bounds { sandboxes, concurrency }
 }
 
-/// Begins, which must be possible at once.
+/// Begins an invocation, which must be possible at once.
 fn begin(fair: &mut Fair, function: &str, bounds: Bounds) -> Number {
     match fair.arrive(function, bounds, LONG, NONE) {
         Arrival::Begins(place) => place,
@@ -28,7 +28,7 @@ fn wait(fair: &mut Fair, function: &str, bounds: Bounds) -> Number {
     }
 }
 
-/// Ends an invocation and clears its place where that is empty; who begins.
+/// Ends an invocation, and frees its place if that is empty. Returns the waiters that begin.
 fn end(fair: &mut Fair, place: Number, now: Duration) -> Vec<Begin> {
     let (mut begins, is_empty) = fair.finish(place, Some(ms(10)), now);
     if is_empty {
@@ -111,7 +111,7 @@ fn a_place_of_many_is_cleared_for_a_function_that_has_none() {
     assert_eq!(end(&mut fair, place, ms(15)).len(), 3);
 }
 
-/// Runs one to its end, which leaves the function idle.
+/// Runs one invocation to its end, which leaves the function idle.
 fn run(fair: &mut Fair, function: &str, bounds: Bounds, began: Duration, ran: Duration) {
     let Arrival::Begins(place) = fair.arrive(function, bounds, LONG, began) else { panic!() };
     let now = began + ran;
@@ -127,12 +127,12 @@ fn what_cannot_be_in_time_is_foreseen_from_what_runs() {
     for _ in 0..2 {
         assert!(matches!(fair.arrive("f", two, NONE, ms(100)), Arrival::Begins(_)));
     }
-    // Those who run take another 100 ms; in 60 ms, another 40.
+    // The running invocations take another 100 ms; in 60 ms, another 40.
     assert_eq!(fair.arrive("f", two, ms(99), ms(100)), Arrival::Hopeless(ms(100)));
     assert!(matches!(fair.arrive("f", two, ms(40), ms(160)), Arrival::Waits(_)));
-    // What takes longer than any before may end at any time.
+    // An invocation that takes longer than any before may end at any time.
     assert!(matches!(fair.arrive("f", two, ms(1), ms(400)), Arrival::Waits(_)));
-    // Nothing is known of another, so it may hope; and who can begin at once is not judged.
+    // Nothing is known of `g`, so it may hope; an invocation that begins at once is not judged.
     assert!(matches!(fair.arrive("g", bounds(1, 1), NONE, ms(100)), Arrival::Begins(_)));
     assert!(matches!(fair.arrive("g", bounds(1, 1), NONE, ms(100)), Arrival::Waits(_)));
 }
@@ -151,7 +151,7 @@ fn who_waits_ahead_counts_by_what_runs_take_now() {
         let (begins, _) = fair.finish(place, Some(ms(100)), now);
         place = begins[0].place;
     }
-    // One runs and two wait.
+    // One invocation runs and two wait.
     assert_eq!(fair.arrive("f", one, ms(299), now), Arrival::Hopeless(ms(300)));
     assert!(matches!(fair.arrive("f", one, ms(300), now), Arrival::Waits(_)));
 }
@@ -170,7 +170,7 @@ fn what_was_slow_before_refuses_nobody_now() {
         let Arrival::Begins(place) = fair.arrive("slow", eight, 5 * second, now) else { panic!() };
         places.push_back(place);
     }
-    // All of them at once, and each that follows.
+    // All waiters arrive at once, and each is let in.
     for _ in 0..92 {
         let arrival = fair.arrive("slow", eight, 5 * second, now);
         assert!(matches!(arrival, Arrival::Waits(_)), "{arrival:?}");
@@ -197,14 +197,14 @@ fn timeouts_and_places_of_others_refuse_nobody() {
     let now = ms(60_000);
     let _place = begin(&mut fair, "f", one);
     assert!(matches!(fair.arrive("f", one, ms(1), now), Arrival::Waits(_)));
-    // Another has nothing that runs: nobody knows when it gets a place.
+    // `f` runs nothing: no estimate of its next place exists.
     run(&mut fair, "g", one, now, ms(5000));
     begin(&mut fair, "h", one);
     assert!(matches!(fair.arrive("g", one, ms(1), now), Arrival::Waits(_)));
 }
 
 proptest! {
-    /// Whatever ran before, and however short the patience is.
+    /// Property: any earlier run times, and any patience.
     #[test]
     fn nobody_is_refused_while_nothing_runs(
         past in proptest::collection::vec(0..10_000u64, 0..20),
@@ -237,7 +237,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     proptest::collection::vec(act, 0..200)
 }
 
-/// What the outside knows: who runs where, and who waits for what, in order.
+/// The model of the outside: the running invocations, and the waiting ones in order.
 #[derive(Default)]
 struct Model {
     running: Vec<(usize, Number)>,
@@ -276,7 +276,7 @@ impl Model {
             let waits = self.waiting.iter().filter(|(waiting, _)| *waiting == function).count();
             let told = fair.waiting().get(&function.to_string()).copied().unwrap_or(0);
             assert_eq!(waits as u64, told);
-            // Nothing is left idle that somebody waits for.
+            // No place stays idle while an invocation waits that could use it.
             let may_open = has_room && own.len() < bounds.sandboxes as usize;
             assert!(waits == 0 || !may_open, "{function} waits for a place that is free");
             let slots = own.iter().filter(|(_, count)| **count < bounds.concurrency).count();
@@ -328,8 +328,7 @@ proptest! {
             }
             model.check(&fair, most, &all);
         }
-        // A flood of one function: whoever of another waits is served before it has had its turn
-        // more often than all that are there together.
+        // During a flood of one function, an invocation of another begins before 64 of the flood have ended.
         let flood = 0;
         let mut others = model.waiting.iter().filter(|(function, _)| *function != flood).count();
         let mut ends = 0;

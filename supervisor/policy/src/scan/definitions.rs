@@ -1,18 +1,17 @@
-//! What a module has at its top level under which name.
+//! Names that a module defines at its top level.
 
 use super::tokens::{Token, Tokens};
 
-/// Something that a module defines.
+/// A definition of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Definition<'a> {
-    /// A function that takes something.
+    /// A function with at least one parameter.
     Function(&'a str),
-    /// A name to which something is assigned.
+    /// A name that is assigned to.
     Assigned(&'a str),
 }
 
-/// The functions that are defined, and names that are assigned to, at a module's top level: what
-/// stands in no block.
+/// Functions defined, and names assigned to, at a module's top level, outside of any block.
 pub fn definitions(text: &str) -> Vec<Definition<'_>> {
     let mut tokens = Tokens::of(text).peekable();
     let mut found = Vec::new();
@@ -21,7 +20,7 @@ pub fn definitions(text: &str) -> Vec<Definition<'_>> {
         let began = std::mem::replace(&mut begins, false);
         match token {
             Token::Line(indent) => begins = indent == 0,
-            // What an `async` begins may be a function.
+            // A `def` may follow `async`.
             Token::Name("async") if began => begins = true,
             Token::Name("def") if began => {
                 let Some(Token::Name(name)) = tokens.next() else { continue };

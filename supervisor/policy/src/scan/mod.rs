@@ -1,5 +1,5 @@
-//! What code is seen to import, without running it: the first guess of what a function needs, until
-//! a start of it has told.
+//! Imports that a function's code shows without being run: the first guess of its needs, until a start
+//! tells.
 
 mod definitions;
 mod statements;
@@ -13,17 +13,17 @@ pub use statements::{Import, imports};
 /// Most files that are read for one function.
 const FILES: usize = 500;
 
-/// Modules that code names, without the function's own.
+/// Modules that the code names, without the function's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Guess {
-    /// Those that are imported where the code runs.
+    /// Modules that are imported if the code runs.
     pub modules: BTreeSet<String>,
-    /// `a.b` of `from a import b`, which can be a module or anything else.
+    /// `a.b` of `from a import b`, which may be a module or any other attribute.
     pub perhaps: BTreeSet<String>,
 }
 
-/// What a module of a function imports, and what the function's own modules that it imports do.
-/// `source` tells the text of a file of the function's folder, by its path in it.
+/// Finds the imports of a module of a function, and those of the function's own modules that it
+/// imports. `source` returns the text of a file by its path in the function's folder.
 pub fn scan(module: &str, source: impl Fn(&str) -> Option<String>) -> Guess {
     let mut guess = Guess::default();
     let mut seen = BTreeSet::new();
@@ -41,7 +41,7 @@ pub fn scan(module: &str, source: impl Fn(&str) -> Option<String>) -> Guess {
             for name in import.names.iter().filter(|_| !base.is_empty()) {
                 note(format!("{base}.{name}"), &source, &mut open, &mut guess.perhaps);
             }
-            // `from . import b` at the top has no package to be in.
+            // `from . import b` in a top-level module: without a package, `b` is taken for a top-level one.
             for name in import.names.iter().filter(|_| base.is_empty()) {
                 note(name.clone(), &source, &mut open, &mut guess.modules);
             }
@@ -51,7 +51,7 @@ pub fn scan(module: &str, source: impl Fn(&str) -> Option<String>) -> Guess {
     guess
 }
 
-/// Notes a module as one to follow, where it is the function's own, or as a find.
+/// Adds a module to `open` if it is the function's own, else to `found`.
 fn note(
     name: String,
     source: &impl Fn(&str) -> Option<String>,
@@ -66,15 +66,15 @@ fn note(
     }
 }
 
-/// A module of the function's folder: its text, and whether it is a package.
+/// A module of the function's folder: its text, and true if it is a package.
 fn own(module: &str, source: &impl Fn(&str) -> Option<String>) -> Option<(String, bool)> {
     let path = module.replace('.', "/");
     let package = source(&format!("{path}/__init__.py")).map(|text| (text, true));
     package.or_else(|| source(&format!("{path}.py")).map(|text| (text, false)))
 }
 
-/// The module that an import names, which for a relative one depends on where it stands. None where
-/// that leads out of everything.
+/// The absolute name of an imported module; a relative import depends on the importing module. `None`
+/// if the import leads above the top-level package.
 fn absolute(import: &Import, module: &str, is_package: bool) -> Option<String> {
     if import.level == 0 {
         return Some(import.module.clone());
@@ -89,7 +89,7 @@ fn absolute(import: &Import, module: &str, is_package: bool) -> Option<String> {
     Some(parts.join("."))
 }
 
-/// `a`, `a.b` and `a.b.c` of `a.b.c`: importing a module imports the packages that it is in.
+/// `a`, `a.b` and `a.b.c` of `a.b.c`: importing a module imports the packages around it.
 fn prefixes(module: &str) -> impl Iterator<Item = &str> {
     let ends = module.match_indices('.').map(|(end, _)| end).chain([module.len()]);
     ends.map(|end| &module[..end]).filter(|name| !name.is_empty())

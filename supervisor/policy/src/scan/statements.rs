@@ -7,21 +7,21 @@ use super::tokens::{Token, Tokens};
 /// One import.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Import {
-    /// How many dots stand before the module: 0 where it is absolute.
+    /// Number of dots before the module; 0 if the import is absolute.
     pub level: usize,
-    /// The module, which may be empty where it is relative.
+    /// The module; may be empty if the import is relative.
     pub module: String,
-    /// What is taken from it, without `*`.
+    /// Names that are imported from the module, without `*`.
     pub names: Vec<String>,
 }
 
-/// All imports of a text, wherever they stand, but for those that are for type checkers alone.
+/// All imports of a text at any depth, but for those under `if TYPE_CHECKING`.
 pub fn imports(text: &str) -> Vec<Import> {
     let mut tokens = Tokens::of(text).peekable();
     let mut found = Vec::new();
     let mut open = 0_usize;
     let mut indent = 0;
-    // What is indented deeper than this is not run.
+    // Lines indented deeper than this belong to `if TYPE_CHECKING`, and do not run.
     let mut idle: Option<usize> = None;
     let mut begins = true;
     while let Some(token) = tokens.next() {
@@ -36,7 +36,8 @@ pub fn imports(text: &str) -> Vec<Import> {
             }
             Token::Sign('(' | '[' | '{') => open += 1,
             Token::Sign(')' | ']' | '}') => open = open.saturating_sub(1),
-            // Also that of an annotation or a lambda, which no keyword of ours can follow.
+            // An annotation's or a lambda's colon counts too: no keyword that matters here can follow
+            // it.
             Token::Sign(';' | ':') => begins = open == 0,
             Token::Name("if") if began && is_type_checking(&mut tokens) => {
                 idle = idle.or(Some(indent));
@@ -59,7 +60,7 @@ pub fn imports(text: &str) -> Vec<Import> {
 
 type Rest<'a> = Peekable<Tokens<'a>>;
 
-/// Whether a condition is `TYPE_CHECKING` and nothing else. What is read of it imports nothing.
+/// True if a condition is `TYPE_CHECKING` and nothing else. The tokens it takes contain no import.
 fn is_type_checking(tokens: &mut Rest<'_>) -> bool {
     if tokens.next_if(|token| matches!(token, Token::Name("typing" | "t"))).is_some() {
         tokens.next_if_eq(&Token::Sign('.'));
@@ -94,7 +95,7 @@ fn from(tokens: &mut Rest<'_>) -> Option<Import> {
         import.module = dotted(tokens);
     }
     tokens.next_if_eq(&Token::Name("import"))?;
-    // Its bracket is closed where its names end, so that it needs not be counted.
+    // The bracket is closed where the names end, so `open` need not count it.
     let is_open = tokens.next_if_eq(&Token::Sign('(')).is_some();
     while let Some(Token::Name(name)) = tokens.next_if(|token| matches!(token, Token::Name(_))) {
         import.names.push(name.to_owned());
@@ -109,7 +110,7 @@ fn from(tokens: &mut Rest<'_>) -> Option<Import> {
     (import.level > 0 || !import.module.is_empty()).then_some(import)
 }
 
-/// `("a.b"` after the name of a function that imports.
+/// `("a.b"` after `import_module` or `__import__`.
 fn literal(tokens: &mut Rest<'_>, open: &mut usize) -> Option<Import> {
     tokens.next_if_eq(&Token::Sign('('))?;
     *open += 1;

@@ -1,25 +1,25 @@
-//! Python's tokens, as far as finding imports needs them: names, strings, what separates statements.
-//! What is not Python gives some tokens or other, and an end.
+//! Python's tokens, as far as finding imports needs them: names, strings, and separators of statements.
+//! Any text that is not Python gives some tokens, and ends.
 
 /// A token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Token<'a> {
     /// An identifier or keyword.
     Name(&'a str),
-    /// A string that is what it looks like: no escapes, nothing put in.
+    /// A string literal whose value is its text: without escapes and without a prefix but `u`.
     Text(&'a str),
-    /// A string of another kind, a number.
+    /// A string of another kind, or a number.
     Other,
     /// Any other character.
     Sign(char),
-    /// The end of a statement's line. The next begins with so many blanks.
+    /// The end of a statement's line, and the number of blanks at the begin of the next.
     Line(usize),
 }
 
 /// The tokens of a text.
 pub(super) struct Tokens<'a> {
     text: &'a str,
-    /// How many brackets are open: lines do not end in them.
+    /// Number of open brackets: lines do not end inside them.
     open: usize,
 }
 
@@ -39,7 +39,7 @@ impl<'a> Tokens<'a> {
         self.skip(end)
     }
 
-    /// A string from its quote on.
+    /// Reads a string, from its quote on.
     fn string(&mut self, prefix: &str) -> Token<'a> {
         let quote = self.text.chars().next().unwrap_or('"');
         let three = match quote {
@@ -61,7 +61,8 @@ impl<'a> Tokens<'a> {
             if rest.starts_with(quotes) {
                 break;
             }
-            // A short string that does not end on its line is an error; the next line is none of it.
+            // A short string that does not end on its line is an error; the next line is not part of
+            // it.
             if next == '\n' && !is_long {
                 self.skip(end);
                 return Token::Other;

@@ -1,47 +1,49 @@
-//! Which zygote serves a function, and why no other does.
+//! The choice of the zygote that serves a function, and the reasons against the others.
 
 use super::costs::Costs;
 use super::demand::Function;
 use super::names::{DistributionId, Distributions, ModuleId, Modules, Realm};
 
-/// Number of a zygote, given out by whoever starts them.
+/// Number of a zygote, assigned by the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ZygoteId(pub u64);
 
 /// A zygote that can be asked to fork.
 #[derive(Debug, Clone)]
 pub struct Zygote {
-    /// Its number.
+    /// The zygote's number.
     pub id: ZygoteId,
-    /// Where its children are.
+    /// The realm of the zygote's children.
     pub realm: Realm,
-    /// All whose code it has seen: those of its view, not only of its modules, because a `.pth`
-    /// file runs without being imported.
+    /// Distributions whose code the zygote has seen: all of its view, not only those of its modules,
+    /// because a `.pth` file runs without being imported.
     pub distributions: Distributions,
-    /// What it has imported, its parents' imports included.
+    /// Modules that the zygote has imported, including its parents'.
     pub modules: Modules,
-    /// How long its fork takes, in microseconds: it copies the tables of all its memory.
+    /// Time of a fork, in microseconds: it copies the page tables of all the zygote's memory.
     pub fork_us: f64,
 }
 
-/// Whether a zygote may serve a function, and what that leaves to do.
+/// The fitness of a zygote for a function, and the work that is left.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fitness {
-    /// It may.
+    /// The zygote may serve the function.
     Fit {
-        /// Microseconds until the function's modules are there: the fork, and what is left to import.
+        /// Microseconds until the function's modules are there: the fork, and the imports that are
+        /// left.
         us: f64,
         /// The modules that are left to import.
         left: Modules,
     },
-    /// It is of another interpreter or network.
+    /// The zygote is of another realm.
     Elsewhere,
-    /// It has seen code that is not in the function's environment.
+    /// The zygote has seen code that is not in the function's environment.
     Foreign(Distributions),
 }
 
 impl Zygote {
-    /// Whether it may serve a function. Nothing but a subset is safe: importing is running code.
+    /// The zygote's fitness for a function. Only a subset of the function's distributions is safe,
+    /// because an import runs code.
     pub fn fitness(&self, function: &Function, costs: &Costs) -> Fitness {
         if self.realm != function.realm {
             return Fitness::Elsewhere;
@@ -55,7 +57,7 @@ impl Zygote {
     }
 }
 
-/// The zygote that has a function's modules there first. Of two that are equal, the older.
+/// The zygote that has a function's modules ready first; of two equal ones, the older.
 pub fn choose<'a>(
     zygotes: impl IntoIterator<Item = &'a Zygote>,
     function: &Function,
@@ -69,31 +71,31 @@ pub fn choose<'a>(
         .map(|(_, zygote)| zygote)
 }
 
-/// Why a zygote does not serve a function.
+/// The reason why a zygote serves a function or does not.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
-    /// It does.
+    /// The zygote serves the function.
     Serves {
         /// Microseconds until the function's modules are there.
         us: f64,
-        /// What is left to import.
+        /// Modules that are left to import.
         left: Vec<ModuleId>,
     },
-    /// Another is faster.
+    /// Another zygote is faster.
     Slower {
-        /// By how many microseconds.
+        /// Microseconds that the other zygote saves.
         by_us: f64,
-        /// What it leaves to import and the one that serves does not.
+        /// Modules that this zygote leaves to import and the other does not.
         lacks: Vec<ModuleId>,
     },
-    /// Another interpreter or network.
+    /// The zygote is of another realm.
     Elsewhere,
-    /// The function's environment lacks these.
+    /// Distributions that the zygote has seen and the function's environment lacks.
     Foreign(Vec<DistributionId>),
 }
 
-/// What is to be said of each zygote about a function; the one that serves first, then those that
-/// may, by what they leave to do.
+/// The verdict on each zygote for a function: first the one that serves, then the slower ones by their
+/// time.
 pub fn explain(zygotes: &[Zygote], function: &Function, costs: &Costs) -> Vec<(ZygoteId, Verdict)> {
     let chosen = choose(zygotes, function, costs);
     let best = chosen.map(|zygote| (zygote, zygote.fitness(function, costs)));

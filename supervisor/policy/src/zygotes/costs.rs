@@ -1,10 +1,10 @@
-//! What each module costs to import, as it was measured.
+//! The measured cost of importing each module.
 
 use super::names::{ModuleId, Modules};
 use super::set::Id;
 
-/// How much of a new measurement is taken over: machines are noisy, and packages do not change
-/// under their digest.
+/// Weight of a new measurement: it is small, because machines are noisy and a package does not change
+/// under its digest.
 const NEWEST: f64 = 0.25;
 
 /// Time and memory of one import, without those of the imports that it caused.
@@ -16,7 +16,7 @@ pub struct Cost {
     pub bytes: f64,
 }
 
-/// Assumed until a module is measured: about what a module of a popular package takes.
+/// The cost assumed until a module is measured: about that of a module of a popular package.
 const UNKNOWN: Cost = Cost { us: 500.0, bytes: 100_000.0 };
 
 /// The costs of all modules.
@@ -24,7 +24,7 @@ const UNKNOWN: Cost = Cost { us: 500.0, bytes: 100_000.0 };
 pub struct Costs(Vec<Option<Cost>>);
 
 impl Costs {
-    /// Takes a measurement over.
+    /// Includes a measurement.
     pub fn observe(&mut self, module: ModuleId, measured: Cost) {
         if self.0.len() <= module.place() {
             self.0.resize(module.place() + 1, None);
@@ -34,17 +34,17 @@ impl Costs {
         known.bytes += NEWEST * (measured.bytes - known.bytes);
     }
 
-    /// What a module costs, where it was measured.
+    /// The cost of a module, if it was measured.
     pub fn measured(&self, module: ModuleId) -> Option<Cost> {
         self.0.get(module.place()).copied().flatten()
     }
 
-    /// What a module costs, or is assumed to.
+    /// The cost of a module, measured or assumed.
     pub fn of(&self, module: ModuleId) -> Cost {
         self.measured(module).unwrap_or(UNKNOWN)
     }
 
-    /// What modules cost together.
+    /// The sum of the costs of modules.
     pub fn sum(&self, modules: &Modules) -> Cost {
         modules.iter().map(|module| self.of(module)).fold(
             Cost { us: 0.0, bytes: 0.0 },

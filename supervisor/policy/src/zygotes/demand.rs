@@ -1,11 +1,11 @@
-//! What is asked for: which functions start how often, and what they import.
+//! The demand: functions, the rate of their starts, and their imports.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::names::{DistributionId, Distributions, ModuleId, Modules, Realm};
 
-/// A number of events a second, of which older ones count less: half as much after each half-life.
+/// Events a second. Older events count less: half as much after each half-life.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Rate {
     weight: f64,
@@ -13,7 +13,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// A rate as it was at a time.
+    /// A rate that was known at a time.
     pub fn of(per_second: f64, now: f64, half_life: f64) -> Self {
         Self { weight: per_second * half_life / std::f64::consts::LN_2, at: now }
     }
@@ -34,18 +34,18 @@ fn decay(seconds: f64, half_life: f64) -> f64 {
     (-seconds.max(0.0) / half_life).exp2()
 }
 
-/// The distributions of a function, and which of them need which: what a zygote sees must hold
-/// together, because packages look for each other's metadata and data without importing anything.
+/// The distributions of a function, and their requirements. A zygote's view must be closed under
+/// requirements, because packages look for each other's metadata and data without an import.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// All of them.
+    /// All distributions.
     pub distributions: Distributions,
-    /// Which others each requires, where that is known.
+    /// The distributions that each one requires, if known.
     pub requires: HashMap<DistributionId, Vec<DistributionId>>,
 }
 
 impl Environment {
-    /// Distributions and all that they require.
+    /// Distributions and all that they require, transitively.
     pub fn close(&self, distributions: &Distributions) -> Distributions {
         let mut closed = Distributions::new();
         let mut open: Vec<DistributionId> = distributions.iter().collect();
@@ -61,28 +61,28 @@ impl Environment {
 /// A function, as the choice of its zygote sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Function {
-    /// Where it runs.
+    /// The realm in which the function runs.
     pub realm: Realm,
-    /// What it may see.
+    /// Distributions that the function may see.
     pub environment: Arc<Environment>,
-    /// What it imports when it starts.
+    /// Modules that the function imports when it starts.
     pub modules: Modules,
 }
 
-/// How much of the last start is taken over into the share of starts that import a module.
+/// Weight of the last start in the share of starts that import a module.
 const NEWEST: f64 = 0.2;
-/// From which share of its starts on a function is said to import a module.
+/// Share of its starts from which on a function is said to import a module.
 const USUAL: f64 = 0.5;
 
-/// What is known of one function's imports.
+/// The imports of one function, learned from its starts.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Imports {
-    /// The share of starts that import each; empty until a start has told.
+    /// The share of starts that import each module; empty until a start has reported.
     shares: HashMap<ModuleId, f64>,
 }
 
 impl Imports {
-    /// Takes over what a start has imported, and tells what the function usually does.
+    /// Includes the imports of a start, and returns the usual imports of the function.
     pub(super) fn learn(&mut self, imported: &Modules) -> Modules {
         if self.shares.is_empty() {
             self.shares = imported.iter().map(|module| (module, 1.0)).collect();
@@ -99,22 +99,22 @@ impl Imports {
         self.usual()
     }
 
-    /// Whether a start has told.
+    /// True if a start has reported.
     pub(super) fn has_learned(&self) -> bool {
         !self.shares.is_empty()
     }
 
-    /// What most starts import.
+    /// Modules that most starts import.
     fn usual(&self) -> Modules {
         let usual = self.shares.iter().filter(|(_, share)| **share >= USUAL);
         usual.map(|(&module, _)| module).collect()
     }
 }
 
-/// A function and how often it starts.
+/// A function and the rate of its starts.
 #[derive(Debug, Clone)]
 pub struct Demand<'a> {
-    /// Which.
+    /// The function.
     pub function: &'a Function,
     /// Starts a second.
     pub rate: f64,

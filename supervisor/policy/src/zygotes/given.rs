@@ -1,6 +1,6 @@
-//! Trees as files: our own form, which is written and read, and OpenLambda's, which is read.
+//! Trees as files: our own form, which is written and read, and OpenLambda's, which is only read.
 //!
-//! Ours is an object with the trees of all realms; a node says what it adds to its parent:
+//! Our form is an object with the trees of all realms; a node lists what it adds to its parent:
 //!
 //! ```json
 //! {"zygotes": [{"distributions": [], "modules": [], "children": [
@@ -8,8 +8,8 @@
 //!      "us": 81000, "bytes": 21000000, "children": []}]}]}
 //! ```
 //!
-//! OpenLambda's is one node, `{"packages": ["numpy"], "children": []}`, whose packages are imported by
-//! their top-level names. What else its nodes have is passed over.
+//! OpenLambda's form is one node, `{"packages": ["numpy"], "children": []}`, whose packages are
+//! imported by their top-level names. Other fields of its nodes are ignored.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -20,32 +20,32 @@ use super::names::{DistributionId, Distributions, ModuleId, Modules, Names, Real
 use super::plan::{Parent, Start};
 use super::situation::Standing;
 
-/// Deepest nesting that is read, which is deeper than any that can be planned.
+/// Deepest nesting that is read: deeper than any that can be planned.
 const DEPTH: usize = 32;
 
-/// What is wrong with a file of trees.
+/// An error in a file of trees.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum GivenError {
-    /// It is no JSON.
+    /// The file is not JSON.
     #[error("the trees are not JSON: {0}")]
     Json(String),
-    /// A part is not what it must be.
+    /// A part has the wrong type.
     #[error("{place} must be {expected}")]
     Form {
-        /// Where, such as `zygotes[0].children[2].modules`.
+        /// The part's place, such as `zygotes[0].children[2].modules`.
         place: String,
-        /// What must be there.
+        /// The expected type.
         expected: &'static str,
     },
-    /// Nested too deep.
+    /// The node at this place is nested too deep.
     #[error("{0} is nested deeper than {DEPTH} zygotes")]
     Deep(String),
-    /// Of what is not there.
+    /// A node names a package that no environment has.
     #[error("{place} names {package}, which no environment has: add one that does")]
     Unknown {
-        /// Where.
+        /// The node's place.
         place: String,
-        /// The package as it is written.
+        /// The package, as the file writes it.
         package: String,
     },
 }
@@ -55,25 +55,26 @@ pub enum GivenError {
 pub struct Package {
     /// Normalised name.
     pub name: String,
-    /// Version, where one is named.
+    /// Version, if one is named.
     pub version: Option<String>,
 }
 
-/// A zygote of a tree, and those forked from it.
+/// A zygote of a tree, and the zygotes forked from it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Tree {
-    /// Distributions that it adds to its parent's, as `name==version`.
+    /// Distributions that the zygote adds to its parent's, as `name==version`.
     pub distributions: Vec<String>,
-    /// Modules that it imports besides its parent's; none for the top-level ones of its distributions.
+    /// Modules that the zygote imports besides its parent's; `None` for the top-level ones of its
+    /// distributions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub modules: Option<Vec<String>>,
-    /// What its imports take, in microseconds.
+    /// Time of the zygote's imports, in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub us: Option<u64>,
-    /// Its private memory, in bytes.
+    /// The zygote's private memory, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// Those that are forked from it.
+    /// Zygotes that are forked from this one.
     pub children: Vec<Tree>,
 }
 
@@ -105,7 +106,7 @@ fn node(value: &Value, place: &str, packages: &str, depth: usize) -> Result<Tree
         return Err(form(place, "an object"));
     }
     let inner = |key: &str| {
-        // That OpenLambda's root is called so says nothing: its file is it.
+        // OpenLambda's root is the whole file, so it has no name in a message.
         if depth == 0 && packages == "packages" { key.to_owned() } else { format!("{place}.{key}") }
     };
     let list = |key: &str| match value.get(key) {
@@ -145,7 +146,7 @@ fn form(place: &str, expected: &'static str) -> GivenError {
 }
 
 impl Package {
-    /// What `name==version` or `name` says; the name as indexes normalise it.
+    /// Parses `name==version` or `name`, and normalises the name as indexes do.
     pub fn named(text: &str) -> Self {
         let (name, version) = match text.split_once("==") {
             Some((name, version)) => (name, Some(version.trim().to_owned())),
@@ -163,19 +164,19 @@ impl Package {
     }
 }
 
-/// A distribution that is there.
+/// A distribution that an environment has.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// Which.
+    /// The distribution.
     pub distribution: DistributionId,
-    /// What it requires, and what that does.
+    /// Distributions that it requires, transitively.
     pub requires: Vec<DistributionId>,
     /// Top-level names that can be imported.
     pub modules: Vec<String>,
 }
 
-/// The starts that make a tree of a realm; `find` tells what a package is here. A module is of the
-/// first distribution of its node, or of those above it, that has its top-level name.
+/// The starts that make a tree of a realm. `find` looks a package up here. A module belongs to the
+/// nearest distribution, of its node or of those above, that has its top-level name.
 pub fn starts(
     tree: &Tree,
     realm: Realm,
@@ -195,7 +196,7 @@ pub fn starts(
     Ok(made)
 }
 
-/// What a node inherits.
+/// The state that a node inherits.
 #[derive(Clone)]
 struct Above {
     parent: Parent,
@@ -255,7 +256,7 @@ fn module(name: &str, found: &[Found], names: &mut Names) -> ModuleId {
     names.module(owner.map(|one| one.distribution), name)
 }
 
-/// What stands, as trees; `describe` tells a distribution as `name==version`.
+/// The standing zygotes as trees; `describe` gives a distribution as `name==version`.
 pub fn export(
     standing: &[Standing],
     names: &Names,
@@ -304,7 +305,7 @@ mod tests {
     use super::super::costs::Cost;
     use super::*;
 
-    /// The numbers of a distribution for each name: it has the module of its name, and requires `base`.
+    /// A `find` that knows four distributions: each has the module of its name, and requires `base`.
     fn find(names: &mut Names) -> impl Fn(&Package) -> Option<Found> + use<> {
         let known = ["base", "numpy", "pandas", "python-dateutil"];
         let numbers: Vec<_> = known.map(|name| names.distribution(name)).to_vec();
@@ -384,7 +385,7 @@ mod tests {
         assert!(matches!(planted(&deep), Err(GivenError::Deep(_))));
     }
 
-    /// Trees of four distributions that exist, nested as they may be.
+    /// Trees of three known distributions, nested at random.
     fn trees() -> impl Strategy<Value = Tree> {
         let node =
             (prop::sample::subsequence(vec!["numpy", "pandas", "python-dateutil"], 0..3), 0u64..9);

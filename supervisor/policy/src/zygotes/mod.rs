@@ -1,9 +1,10 @@
-//! Which zygotes there should be, and which of them serves a function: policy alone, without clocks,
-//! processes or files. Time is passed in; numbers stand for names ([`Names`]).
+//! Decisions about zygotes: the tree that there should be, and the zygote that serves a function. This
+//! is policy alone, without clocks, processes or files. Time is passed in; numbers stand for names
+//! ([`Names`]).
 //!
-//! Data flows one way. Starts tell what functions import and what that costs ([`demand`],
-//! [`costs`]); the [`mod@plan`] makes of that, a budget and what stands a list of changes; the
-//! [`mod@choose`] finds for each start the zygote that leaves least to do.
+//! Data flows one way. Starts report the imports of functions and their costs ([`demand`], [`costs`]).
+//! The [`mod@plan`] turns these, a budget and the standing zygotes into a list of changes. For each
+//! start [`mod@choose`] finds the zygote that leaves the least to do.
 
 pub mod choose;
 pub mod costs;

@@ -1,11 +1,12 @@
-//! What the policy speaks of, by compact numbers: planning compares sets of thousands of modules.
+//! Compact numbers for the names that the policy uses: planning compares sets of thousands of modules.
 
 use std::collections::HashMap;
 
 use super::set::{Id, Set, ids};
 
 ids! {
-    /// What a child can not leave: the interpreter and the network that it was forked in.
+    /// The functions that may share a zygote: of one interpreter, network, tenant and start-up
+    /// variables.
     Realm
     /// A distribution, by the digest of its files.
     DistributionId
@@ -13,22 +14,22 @@ ids! {
     ModuleId
 }
 
-/// Distributions.
+/// A set of distributions.
 pub type Distributions = Set<DistributionId>;
-/// Modules.
+/// A set of modules.
 pub type Modules = Set<ModuleId>;
 
-/// A module, by what brings it.
+/// A module, by its distribution and name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Module {
-    /// The distribution that it is a file of; none for the interpreter's own library.
+    /// The distribution that has the module's file; none for the interpreter's own library.
     pub distribution: Option<DistributionId>,
-    /// Its full name, such as `scipy.stats`.
+    /// Full name, such as `scipy.stats`.
     pub name: String,
 }
 
-/// Numbers given out to names. They are never taken back, and mean something to this table alone:
-/// what outlives it is stored by name.
+/// Numbers assigned to names. They are never reused, and mean something to this table alone: stored
+/// data has names instead.
 #[derive(Debug, Default)]
 pub struct Names {
     realms: Table<String>,
@@ -37,7 +38,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// The number of a realm: any text that is equal for whom may fork for each other.
+    /// The number of a realm, by any text that is equal for all functions of the realm.
     pub fn realm(&mut self, name: &str) -> Realm {
         self.realms.number(name.to_owned())
     }
@@ -52,27 +53,27 @@ impl Names {
         self.modules.number(Module { distribution, name: name.to_owned() })
     }
 
-    /// A distribution's digest.
+    /// The digest of a distribution.
     pub fn digest(&self, distribution: DistributionId) -> &str {
         &self.distributions.named[distribution.place()]
     }
 
-    /// A module's name and distribution.
+    /// The name and distribution of a module.
     pub fn module_named(&self, module: ModuleId) -> &Module {
         &self.modules.named[module.place()]
     }
 
-    /// How many modules have a number.
+    /// Count of modules that have a number.
     pub fn modules(&self) -> usize {
         self.modules.named.len()
     }
 
-    /// All modules that have one.
+    /// All modules that have a number.
     pub fn all_modules(&self) -> impl Iterator<Item = ModuleId> {
         (0..self.modules()).map(ModuleId::at)
     }
 
-    /// The distributions that bring some modules.
+    /// The distributions that have some modules.
     pub fn owners(&self, modules: &Modules) -> Distributions {
         modules.iter().filter_map(|module| self.module_named(module).distribution).collect()
     }

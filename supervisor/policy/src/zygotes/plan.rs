@@ -1,9 +1,9 @@
-//! From what is asked for, what it costs and what there is, to what is to be started and retired.
+//! The plan: from demand, costs and the standing zygotes to the zygotes to start and to retire.
 //!
-//! What a zygote is worth to a function is the time that the function then saves against the best
-//! other one, as often as it starts; what it costs is the memory that its imports add to its
-//! parent's, and a fixed overhead. The plan is what saves most within the budget, as far as greedy
-//! steps and exchanges find it. What stands is kept unless a change pays for the work of making it.
+//! The worth of a zygote to a function is the time that each start saves against the next best zygote,
+//! times the rate of starts. The cost of a zygote is the memory that its imports add to its parent's,
+//! and a fixed overhead. The plan saves the most within the budget, as far as greedy steps and
+//! exchanges find it. Standing zygotes are kept unless a change pays for the work of making it.
 
 use std::collections::HashMap;
 
@@ -14,19 +14,19 @@ use super::search::Search;
 use super::situation::{Situation, Standing};
 use super::trees::Forest;
 
-/// Whom a new zygote is forked from.
+/// The process that a new zygote is forked from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parent {
-    /// Nobody: an interpreter is started.
+    /// None: an interpreter is started.
     Nobody,
-    /// One that stands.
+    /// A standing zygote.
     Standing(ZygoteId),
-    /// One that the plan starts, by its place among the plan's starts.
+    /// A zygote that the plan starts, by its place among the plan's starts.
     Planned(usize),
 }
 
 impl Parent {
-    /// The same, in a list of starts that so many others come ahead of.
+    /// This parent in a list of starts with `others` more at its front.
     #[must_use]
     pub fn after(self, others: usize) -> Self {
         match self {
@@ -39,26 +39,27 @@ impl Parent {
 /// A zygote to be started.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Start {
-    /// Where.
+    /// The zygote's realm.
     pub realm: Realm,
-    /// From whom.
+    /// The process that the zygote is forked from.
     pub parent: Parent,
-    /// All that its view is to have: what brings its modules, and what those require.
+    /// Distributions of the zygote's view: those of its modules, and those that they require.
     pub distributions: Distributions,
-    /// What it is to import, besides its parent's.
+    /// Modules that the zygote is to import, without its parent's.
     pub imports: Modules,
-    /// All that it will have imported.
+    /// All modules that the zygote will have imported.
     pub modules: Modules,
     /// Expected time of its imports, in microseconds.
     pub us: f64,
     /// Expected private memory, in bytes.
     pub bytes: f64,
-    /// What its functions save with it and not without, in microseconds of waiting a second.
+    /// Saving of the zygote's functions against having no such zygote, in microseconds of waiting a
+    /// second.
     pub saves: f64,
 }
 
-/// What is to change. Whom others are forked from goes last and comes first, so both lists are in
-/// the order in which they can be carried out; to keep within the budget, retire first.
+/// The changes. Both lists can be carried out in their order, because parents start first and are
+/// retired last. To keep within the budget, retire first.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
     /// Zygotes to end, children before parents.
@@ -68,13 +69,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether nothing is to change.
+    /// True if nothing is to change.
     pub fn is_empty(&self) -> bool {
         self.retire.is_empty() && self.start.is_empty()
     }
 }
 
-/// Plans what to start and retire in a situation.
+/// Plans the zygotes to start and retire in a situation.
 pub fn plan(situation: &Situation<'_>) -> Plan {
     let problem = Problem::new(situation);
     let search = Search::new(&problem, situation);
@@ -86,8 +87,8 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
     changes(situation, &problem, &better)
 }
 
-/// Which zygotes to end so that the rest is within a budget, children before parents: those first
-/// that save least per byte. Nothing is started.
+/// Zygotes to end so that the rest is within the budget, children before parents. Those that save least
+/// per byte go first. Nothing is started.
 pub fn shrink(situation: &Situation<'_>) -> Vec<ZygoteId> {
     let problem = Problem::new(situation);
     let search = Search::new(&problem, situation);
@@ -132,12 +133,12 @@ fn changes(situation: &Situation<'_>, problem: &Problem, forest: &Forest) -> Pla
     Plan { retire, start }
 }
 
-/// How far each zygote is from its root.
+/// Distance of each zygote from its root.
 fn depths(standing: &[Standing]) -> HashMap<ZygoteId, usize> {
     let parents: HashMap<_, _> = standing.iter().map(|one| (one.id, one.parent)).collect();
     let depth = |id: &ZygoteId| {
         let above = |id: &ZygoteId| parents.get(id).copied().flatten();
-        // As many steps as there are zygotes, should what is told go in a circle.
+        // Stop after as many steps as there are zygotes, in case the parents form a circle.
         std::iter::successors(above(id), above).take(standing.len()).count()
     };
     standing.iter().map(|one| (one.id, depth(&one.id))).collect()

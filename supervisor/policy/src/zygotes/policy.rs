@@ -1,4 +1,4 @@
-//! All that the policy knows, between one decision and the next.
+//! The state of the policy between one decision and the next.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,29 +10,29 @@ use super::names::{ModuleId, Modules, Names, Realm};
 use super::plan::{self, Plan};
 use super::situation::{Parameters, Situation, Standing};
 
-/// What a start has imported.
+/// An import of a start.
 #[derive(Debug, Clone, Copy)]
 pub struct Imported {
-    /// Which module.
+    /// The module.
     pub module: ModuleId,
-    /// What that cost; none where a zygote had it already, or where it was not measured.
+    /// The cost; `None` if a zygote had the module already, or if it was not measured.
     pub cost: Option<Cost>,
 }
 
-/// What is known of functions and modules, and what follows from it.
+/// The known functions and modules, and the decisions that follow.
 #[derive(Debug)]
 pub struct Policy {
-    /// The numbers of names.
+    /// Numbers of names.
     pub names: Names,
-    /// What modules cost.
+    /// Costs of modules.
     pub costs: Costs,
     pub(super) parameters: Parameters,
     pub(super) functions: HashMap<String, Known>,
-    /// Modules that import others whenever they are imported.
+    /// Modules, each with the modules that its import always imports.
     needs: HashMap<ModuleId, Modules>,
     /// Modules that do not survive a fork.
     hazards: Modules,
-    /// Modules that could not be imported by a zygote.
+    /// Modules that a zygote could not import.
     dropped: Modules,
     failed: Vec<Failure>,
 }
@@ -42,11 +42,11 @@ pub struct Policy {
 struct Failure {
     realm: Realm,
     modules: Modules,
-    /// When it is tried again, in seconds.
+    /// Time of the next try, in seconds.
     until: f64,
-    /// How long it was to wait for that, in seconds.
+    /// Length of the pause before that try, in seconds.
     pause: f64,
-    /// When it was good at last, in seconds, if it was.
+    /// Time of the last success, in seconds, if there was one.
     good: Option<f64>,
 }
 
@@ -55,13 +55,13 @@ impl Failure {
         self.realm == realm && self.modules == *modules
     }
 
-    /// Whether it was good for longer than it was waited for.
+    /// True if the zygote has been good for longer than its last pause.
     fn is_over(&self, now: f64) -> bool {
         self.good.is_some_and(|since| now - since > self.pause)
     }
 }
 
-/// How long a zygote that has failed once is not tried again, in seconds.
+/// Pause after a zygote's first failure, in seconds.
 const PAUSE: f64 = 1.0;
 
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub(super) struct Known {
 }
 
 impl Policy {
-    /// One that knows nothing.
+    /// A policy that knows nothing.
     pub fn new(parameters: Parameters) -> Self {
         Self {
             names: Names::default(),
@@ -86,13 +86,13 @@ impl Policy {
         }
     }
 
-    /// What it weighs by.
+    /// The parameters that the policy weighs by.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
-    /// Takes a function in, or its new code or environment. `guess` is what its code is seen to
-    /// import, which holds until a start tells better. How often it started stays known.
+    /// Adds a function, or updates its code or environment. `guess` is the imports seen in its code,
+    /// used until a start reports. The rate of its starts is kept.
     pub fn deploy(
         &mut self,
         name: &str,
@@ -107,7 +107,7 @@ impl Policy {
         self.functions.insert(name.to_owned(), known);
     }
 
-    /// Moves a function to another realm, where that is another.
+    /// Moves a function to a realm.
     pub fn settle(&mut self, name: &str, realm: Realm) {
         if let Some(known) = self.functions.get_mut(name) {
             known.function.realm = realm;
@@ -119,31 +119,30 @@ impl Policy {
         self.functions.remove(name);
     }
 
-    /// What is known of a function.
+    /// The known data of a function.
     pub fn function(&self, name: &str) -> Option<&Function> {
         self.functions.get(name).map(|known| &known.function)
     }
 
-    /// Whether a start has told what a function imports.
+    /// True if a start has reported the imports of a function.
     pub fn has_learned(&self, name: &str) -> bool {
         self.functions.get(name).is_some_and(|known| known.imports.has_learned())
     }
 
-    /// Starts of a function a second.
+    /// Rate of a function's starts, a second.
     pub fn rate(&self, name: &str, now: f64) -> f64 {
         let known = self.functions.get(name);
         known.map_or(0.0, |known| known.rate.per_second(now, self.parameters.half_life))
     }
 
-    /// Counts a start. `now` is in seconds, by a clock that outlives the supervisor.
+    /// Counts a start. `now` is in seconds since a fixed moment, such as the supervisor's start.
     pub fn started(&mut self, name: &str, now: f64) {
         if let Some(known) = self.functions.get_mut(name) {
             known.rate.count(now, self.parameters.half_life);
         }
     }
 
-    /// Takes over what was known of a function before: what its starts import, and how many there were a
-    /// second.
+    /// Restores earlier knowledge of a function: its imports, and its starts a second.
     pub fn recall(&mut self, name: &str, modules: &Modules, per_second: f64, now: f64) {
         let half_life = self.parameters.half_life;
         if let Some(known) = self.functions.get_mut(name) {
@@ -152,11 +151,10 @@ impl Policy {
         }
     }
 
-    /// Takes over what a start of a function has imported, all of it: modules that its zygote had
-    /// already included.
+    /// Includes all imports of a function's start, also modules that its zygote had already.
     ///
-    /// True where that is something which no zygote could import: then a zygote that does without it is not
-    /// like a function.
+    /// Returns true if one of them is a module that zygotes could not import. A zygote without it then
+    /// differs from the function.
     pub fn learn(&mut self, name: &str, imported: &[Imported]) -> bool {
         for one in imported {
             if let Some(cost) = one.cost {
@@ -179,8 +177,8 @@ impl Policy {
         self.needs.entry(module).or_default().insert(needed);
     }
 
-    /// Notes whether a module leaves what does not survive a fork, so that no zygote imports it, nor
-    /// what needs it.
+    /// Notes if a module leaves state that does not survive a fork. No zygote then imports it, nor a
+    /// module that needs it.
     pub fn hazard(&mut self, module: ModuleId, is_hazard: bool) {
         if is_hazard {
             self.hazards.insert(module);
@@ -189,8 +187,9 @@ impl Policy {
         }
     }
 
-    /// Notes that a zygote could not import modules, so that none is asked to again; where starts of
-    /// functions have told that they can, nor what needs those.
+    /// Notes that a zygote could not import modules, so that no zygote is asked to again. Modules that
+    /// starts of functions have imported become hazards, so that modules that need them are left out
+    /// too.
     pub fn fails(&mut self, modules: &Modules) {
         let told = self.functions.values().filter(|known| known.imports.has_learned());
         let mut works = Modules::new();
@@ -212,9 +211,10 @@ impl Policy {
         barred
     }
 
-    /// Notes that a zygote with such modules could not be started, or that its children are of no use; for
-    /// how many seconds it is not planned again. It may have been killed, so that is not long the first
-    /// time; each further time doubles it, up to a half-life, unless it was good for longer meanwhile.
+    /// Notes that a zygote with these modules could not be started, or that its children are of no use.
+    /// Returns the seconds for which it is not planned again. The first pause is short, because the
+    /// zygote may have been killed. Each further failure doubles it, up to a half-life, unless the
+    /// zygote was good for longer in between.
     pub fn failed(&mut self, realm: Realm, modules: &Modules, now: f64) -> f64 {
         let longest = self.parameters.half_life;
         self.failed.retain(|one| one.until + longest > now && !one.is_over(now));
@@ -226,7 +226,7 @@ impl Policy {
         pause
     }
 
-    /// Notes that a zygote with such modules has a child that is of use.
+    /// Notes that a zygote with these modules has a child that is of use.
     pub fn succeeded(&mut self, realm: Realm, modules: &Modules, now: f64) {
         for one in self.failed.iter_mut().filter(|one| one.is_of(realm, modules)) {
             (one.until, one.good) = (one.until.min(now), Some(now));
@@ -242,18 +242,18 @@ impl Policy {
         choose::choose(zygotes, self.function(name)?, &self.costs)
     }
 
-    /// What is to be said of each zygote about a function.
+    /// The verdict on each zygote for a function.
     pub fn explain(&self, zygotes: &[Zygote], name: &str) -> Vec<(ZygoteId, Verdict)> {
         let function = self.function(name);
         function.map_or_else(Vec::new, |one| choose::explain(zygotes, one, &self.costs))
     }
 
-    /// What is to change so that zygotes save most within a budget in bytes.
+    /// Plans the changes so that zygotes save most within a budget, in bytes.
     pub fn plan(&self, standing: &[Standing], budget: f64, now: f64) -> Plan {
         self.situation(standing, budget, now, plan::plan)
     }
 
-    /// Which zygotes to end so that the rest is within a budget in bytes.
+    /// Zygotes to end so that the rest is within a budget, in bytes.
     pub fn shrink(&self, standing: &[Standing], budget: f64, now: f64) -> Vec<ZygoteId> {
         self.situation(standing, budget, now, plan::shrink)
     }
@@ -290,7 +290,7 @@ impl Policy {
         })
     }
 
-    /// Those that leave what does not survive a fork, and those that need them.
+    /// Modules that leave state which does not survive a fork, and modules that need them.
     pub fn unsafe_modules(&self) -> Modules {
         let mut found = self.hazards.clone();
         loop {

@@ -1,7 +1,7 @@
-//! What there is to choose from, in numbers that are quick to compare.
+//! The choices of a plan, in numbers that are quick to compare.
 //!
-//! Modules that the same functions import, and that are in the same distribution, are one *atom*: no
-//! plan would tell them apart. A *shape* is what a zygote could be: its atoms and distributions.
+//! Modules of one distribution that the same functions import are one *atom*: no plan would tell them
+//! apart. A *shape* is a possible zygote: its atoms and distributions.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -11,9 +11,9 @@ use super::names::{DistributionId, Distributions, ModuleId, Modules, Realm};
 use super::set::{Id, Set, ids};
 use super::situation::{Parameters, Situation};
 
-/// Of how many functions, those that could save most, each two's common modules are a shape.
+/// Number of clients, those that could save most, of which each pair's common modules are a shape.
 const PAIRED: usize = 48;
-/// Most shapes; those that could save most per byte are kept.
+/// Maximum number of shapes; those that could save most per byte are kept.
 const SHAPES: usize = 2000;
 
 ids! {
@@ -25,7 +25,7 @@ ids! {
 
 pub(super) type Atoms = Set<Atom>;
 
-/// Functions that are the same to every zygote.
+/// Functions that are equal for every zygote.
 #[derive(Debug)]
 pub(super) struct Client {
     pub realm: Realm,
@@ -35,26 +35,27 @@ pub(super) struct Client {
     pub rate: f64,
 }
 
-/// What a zygote could be.
+/// A possible zygote.
 #[derive(Debug)]
 pub(super) struct Shape {
     pub realm: Realm,
     pub distributions: Distributions,
     pub atoms: Atoms,
-    /// Memory of its imports, its parents' included.
+    /// Memory of the zygote's imports, in bytes, including its parents'.
     pub bytes: f64,
-    /// Time of its imports, its parents' included.
+    /// Time of the zygote's imports, in microseconds, including its parents'.
     pub us: f64,
-    /// Clients that it may serve, and the microseconds that each start saves against an interpreter.
+    /// Clients that the zygote may serve, and the microseconds that each start saves against a new
+    /// interpreter.
     pub serves: Vec<(usize, f64)>,
 }
 
 pub(super) struct Problem {
     pub clients: Vec<Client>,
     pub shapes: Vec<Shape>,
-    /// The shape of each zygote that stands.
+    /// The shape of each standing zygote.
     pub standing: Vec<usize>,
-    /// Time and memory of each atom.
+    /// Time of each atom, in microseconds, and its memory, in bytes.
     pub us: Vec<f64>,
     pub bytes: Vec<f64>,
     members: Vec<Vec<ModuleId>>,
@@ -160,8 +161,9 @@ impl Problem {
         atoms.iter().flat_map(|atom| self.members[atom.place()].iter().copied()).collect()
     }
 
-    /// Sets of atoms worth a zygote, each with a client whose environment it fits: nothing at all,
-    /// all that a client imports, what two clients share, and what all users of a distribution share.
+    /// Sets of atoms worth a zygote, each with a client whose environment has them: the empty set, all
+    /// imports of a client, the common imports of two clients, and the common imports of all users of a
+    /// distribution.
     fn candidates(&self) -> Vec<(Realm, Atoms, Option<usize>)> {
         let mut found = Vec::new();
         let mut by_worth: Vec<usize> = (0..self.clients.len()).collect();
@@ -186,7 +188,7 @@ impl Problem {
         found
     }
 
-    /// What all clients share that import anything of a distribution.
+    /// The common imports of all clients that import anything of a distribution.
     fn cores(&self) -> Vec<(Realm, Atoms, Option<usize>)> {
         let mut cores: HashMap<(Realm, DistributionId), (Atoms, usize)> = HashMap::new();
         for (place, client) in self.clients.iter().enumerate() {
@@ -230,7 +232,8 @@ impl Problem {
         Shape { realm, distributions, atoms, bytes, us, serves }
     }
 
-    /// Drops what could save least per byte. Those without imports, which all others need, stay.
+    /// Drops the shapes that could save least per byte. Shapes without imports stay, because all others
+    /// need them.
     fn keep_best(&mut self, parameters: &Parameters) {
         let density = |shape: &Shape| {
             if shape.atoms.is_empty() {
@@ -254,8 +257,8 @@ impl Problem {
     }
 }
 
-/// Clients by what they have, so that who has all of some distributions is found without a look at
-/// each client.
+/// Clients by realm and by distribution. The clients that have all of some distributions are found
+/// without a look at each client.
 struct Users {
     of_realm: HashMap<Realm, Set<ClientId>>,
     of_distribution: HashMap<DistributionId, Set<ClientId>>,
@@ -289,7 +292,7 @@ impl Users {
 
 /// Modules by atom.
 struct Classes {
-    /// The atom of each module; that of others is without meaning.
+    /// The atom of each module; meaningless for modules that no set has.
     atom: Vec<Atom>,
     members: Vec<Vec<ModuleId>>,
     owners: Vec<Option<DistributionId>>,
@@ -298,7 +301,7 @@ struct Classes {
 }
 
 impl Classes {
-    /// Splits modules by each set in turn: those inside from those outside.
+    /// Splits the modules by each set in turn: those inside from those outside.
     fn of<'a>(sets: impl Iterator<Item = &'a Modules>, situation: &Situation<'_>) -> Self {
         let mut class = vec![0; situation.names.modules()];
         let mut classes = 1;
@@ -326,7 +329,7 @@ impl Classes {
         };
         for (place, class) in class.into_iter().enumerate() {
             let module = ModuleId::at(place);
-            // Class 0 is what nobody imports.
+            // Class 0 has the modules that no set has.
             if class == 0 {
                 made.atom.push(Atom::at(0));
                 continue;

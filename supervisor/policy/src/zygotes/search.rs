@@ -1,28 +1,29 @@
-//! Looking for the zygotes that save most within a budget.
+//! The search for the zygotes that save most within a budget.
 //!
-//! Savings are submodular: a zygote is worth the less the more others there are. So what a shape was
-//! worth is never less than what it is worth now, and few have to be weighed anew in each greedy step.
-//! Greedy alone is held up by what it took first; exchanges mend that: a shape is added, what saves
-//! least per byte goes until the rest fits, and the outcome is kept where it saves more.
+//! Savings are submodular: the more zygotes there are, the less another one is worth. So the earlier
+//! worth of a shape is an upper bound of its current worth, and each greedy step weighs only a few
+//! shapes anew. Greedy steps alone are held up by their first choices; exchanges mend that. An exchange
+//! adds a shape, and drops the zygotes that save least per byte until the rest fits. The outcome is
+//! kept if it saves more.
 
 use super::choose::ZygoteId;
 use super::problem::{Problem, Shape};
 use super::situation::{Situation, Standing};
 use super::trees::{Forest, Node};
 
-/// How many shapes are tried for an exchange before it is given up.
+/// Number of shapes that are tried for one exchange.
 const TRIED: usize = 12;
-/// Most exchanges; what is left is found by the next plan.
+/// Maximum number of exchanges; the next plan finds what is left.
 const EXCHANGES: usize = 24;
 
-/// What a shape would be in a forest, were it added.
+/// The place and worth that a shape would have in a forest.
 #[derive(Debug, Clone)]
 struct Offer {
-    /// Whom it would be forked from.
+    /// The zygote that the shape would be forked from.
     parent: Option<usize>,
-    /// What planned zygotes would then inherit from it and not bring themselves, in bytes.
+    /// Bytes that planned zygotes would inherit from the shape instead of having themselves.
     relief: f64,
-    /// What it is worth: at most this where that is old.
+    /// The shape's worth; an upper bound if `is_old`.
     gain: f64,
     is_old: bool,
     is_taken: bool,
@@ -31,7 +32,7 @@ struct Offer {
 /// A shape that was added.
 struct Taken {
     at: usize,
-    /// Those that were moved below it, with the bytes that they inherited before.
+    /// Zygotes that were moved below the shape, with the bytes that they inherited before.
     moved: Vec<(usize, f64)>,
 }
 
@@ -45,7 +46,7 @@ impl<'a> Search<'a> {
         Self { problem, situation }
     }
 
-    /// What users have given, and those above it.
+    /// The zygotes that users have given, and the zygotes above them.
     pub fn given(&self) -> Forest {
         let mut forest = self.standing();
         for (_, family) in forest.families() {
@@ -56,7 +57,7 @@ impl<'a> Search<'a> {
         forest
     }
 
-    /// What stands.
+    /// The standing zygotes.
     pub fn standing(&self) -> Forest {
         let mut forest = Forest::empty(self.problem);
         for (one, &shape) in self.situation.standing.iter().zip(&self.problem.standing) {
@@ -69,7 +70,7 @@ impl<'a> Search<'a> {
                 node.parent = one.parent.and_then(place);
             }
         }
-        // What goes in a circle has no root, and nothing could be retired from its leaves on.
+        // Zygotes in a circle have no root, and could not be retired from the leaves on: cut them off.
         let depths = forest.nodes().map(|(at, _)| forest.depth(at)).collect::<Vec<_>>();
         for (node, depth) in forest.nodes.iter_mut().flatten().zip(&depths) {
             if *depth == depths.len() {
@@ -86,7 +87,7 @@ impl<'a> Search<'a> {
         forest.saved(self.problem) - work
     }
 
-    /// Takes for zygotes that stand those of a forest that are the same.
+    /// Matches planned zygotes of a forest with equal standing ones.
     pub fn matched(&self, mut forest: Forest) -> Forest {
         let standing = self.situation.standing;
         let mut order: Vec<usize> = (0..standing.len()).collect();
@@ -115,7 +116,7 @@ impl<'a> Search<'a> {
         forest
     }
 
-    /// Makes the best of a forest that steps from it lead to.
+    /// Improves a forest by single steps, as far as they lead.
     pub fn improve(&self, mut forest: Forest) -> Forest {
         self.prune(&mut forest, self.situation.budget);
         self.drop_idle(&mut forest);
@@ -126,17 +127,17 @@ impl<'a> Search<'a> {
                 None => break,
             }
         }
-        // A zygote that would be too deep is not moved, though its relief was counted on.
+        // A zygote that would be too deep is not moved, though the offer counted on it: so prune again.
         self.prune(&mut forest, self.situation.budget);
         forest
     }
 
-    /// Drops what saves least per byte until the rest is within a budget.
+    /// Drops the zygotes that save least per byte until the rest is within a budget.
     pub fn prune(&self, forest: &mut Forest, budget: f64) {
         self.prune_beside(forest, budget, None);
     }
 
-    /// The same, without one zygote and those above it.
+    /// Variant of [`Self::prune`] that keeps one zygote and those above it.
     fn prune_beside(&self, forest: &mut Forest, budget: f64, kept: Option<usize>) {
         while forest.bytes > budget {
             let mut kept_path = Vec::new();
@@ -160,13 +161,13 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether one of some zygotes was given by a user.
+    /// True if a user has given one of these zygotes.
     fn has_given(&self, forest: &Forest, family: &[usize]) -> bool {
         let given = |id| self.situation.standing.iter().any(|one| one.id == id && one.is_given);
         family.iter().any(|&at| forest.node(at).standing.is_some_and(given))
     }
 
-    /// What a zygote and those below it save for each byte.
+    /// Savings of a zygote and those below it, for each byte.
     fn density(&self, forest: &Forest, family: &[usize]) -> f64 {
         let nodes = family.iter().map(|&at| forest.node(at));
         let bytes: f64 = nodes.clone().map(|node| node.bytes).sum();
@@ -175,7 +176,7 @@ impl<'a> Search<'a> {
         (forest.loss_of(self.problem, family) - work) / bytes.max(1.0)
     }
 
-    /// Drops what would not be worth a part of the work of making it again.
+    /// Drops zygotes whose savings are below a share of the work of making them again.
     fn drop_idle(&self, forest: &mut Forest) {
         for (at, mut family) in forest.families() {
             family.retain(|&at| forest.nodes[at].is_some());
@@ -190,7 +191,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Adds what saves most for its bytes, again and again, while that fits and pays for its work.
+    /// Adds the shape that saves most for its bytes, again and again, while one fits and pays for its
+    /// work.
     fn fill(&self, forest: &mut Forest) {
         let mut offers = self.offers(forest);
         while let Some(shape) = self.best(forest, &mut offers) {
@@ -222,7 +224,8 @@ impl<'a> Search<'a> {
                 continue;
             }
             let bytes = self.bytes(forest, shape, offer);
-            // What others inherit can be more than what it brings: that is worth it in any case.
+            // Zygotes may inherit more bytes than the shape adds: then the shape is worth it in any
+            // case.
             let ratio = |gain: f64| if bytes < 0.0 { f64::INFINITY } else { gain / bytes.max(1.0) };
             let least = best.map_or(0.0, |(ratio, _)| ratio);
             if bytes > free || ratio(offer.gain) <= least {
@@ -243,7 +246,7 @@ impl<'a> Search<'a> {
         offer.parent.is_some() || self.problem.shapes[shape].atoms.is_empty()
     }
 
-    /// What a forest saves more with a shape, less the work of making it.
+    /// Savings that a shape adds to a forest, less the work of making it.
     fn gain(&self, forest: &Forest, shape: usize, parent: Option<usize>) -> f64 {
         let serves = self.problem.shapes[shape].serves.iter();
         let gained: f64 = serves
@@ -268,12 +271,12 @@ impl<'a> Search<'a> {
         imports.max(0.0) / parameters.horizon
     }
 
-    /// Memory that a shape adds.
+    /// Bytes that a shape adds to a forest.
     fn bytes(&self, forest: &Forest, shape: usize, offer: &Offer) -> f64 {
         self.own_bytes(forest, shape, offer.parent) - offer.relief
     }
 
-    /// Memory of its own that a shape would have below a parent.
+    /// Private bytes that a shape would have below a parent.
     fn own_bytes(&self, forest: &Forest, shape: usize, parent: Option<usize>) -> f64 {
         let parameters = self.situation.parameters;
         let inherited = match parent {
@@ -283,7 +286,7 @@ impl<'a> Search<'a> {
         parameters.overhead_bytes + self.problem.shapes[shape].bytes - inherited
     }
 
-    /// Bytes that a zygote does not bring itself.
+    /// Bytes that a zygote inherits from its parent.
     fn inherited(&self, forest: &Forest, at: usize) -> f64 {
         forest
             .node(at)
@@ -291,7 +294,7 @@ impl<'a> Search<'a> {
             .map_or(0.0, |parent| self.problem.shapes[forest.node(parent).shape].bytes)
     }
 
-    /// The best zygote to fork a shape from: that which has most of its imports.
+    /// The best zygote to fork a shape from: the one that has most of its imports.
     fn parent(&self, forest: &Forest, shape: usize) -> Option<usize> {
         let deepest = self.situation.parameters.depth;
         forest
@@ -308,7 +311,7 @@ impl<'a> Search<'a> {
             .map(|(at, _)| at)
     }
 
-    /// Bytes that a planned zygote, which inherits some, would inherit more from a shape.
+    /// Bytes that a planned zygote would inherit from a shape beyond the `inherited` ones.
     fn relief(&self, forest: &Forest, shape: usize, at: usize, inherited: f64) -> f64 {
         let node = forest.node(at);
         let (above, own) = (&self.problem.shapes[shape], &self.problem.shapes[node.shape]);
@@ -318,7 +321,7 @@ impl<'a> Search<'a> {
         (above.bytes - inherited).max(0.0)
     }
 
-    /// Adds a shape, and moves below it those that inherit more from it.
+    /// Adds a shape, and moves below it the zygotes that inherit more from it.
     fn take(&self, forest: &mut Forest, shape: usize, offer: &Offer) -> Taken {
         let bytes = self.own_bytes(forest, shape, offer.parent);
         let node = Node { shape, parent: offer.parent, standing: None, bytes };
@@ -342,7 +345,7 @@ impl<'a> Search<'a> {
         Taken { at, moved }
     }
 
-    /// Makes offers those of a forest that has one zygote more.
+    /// Updates the offers after a shape was added.
     fn follow(&self, forest: &Forest, offers: &mut [Offer], taken: &Taken) {
         let at = taken.at;
         let (shape, depth) = (forest.node(at).shape, forest.depth(at));
@@ -360,7 +363,7 @@ impl<'a> Search<'a> {
             });
             if nearer && is_below(own, above) && depth + 1 < self.situation.parameters.depth {
                 offer.parent = Some(at);
-                // It needs less work now, so what it was worth is no bound any more.
+                // Less work is left for this shape now, so raise its bound.
                 offer.gain += self.work(forest, shape, None);
             }
         }
@@ -397,7 +400,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Whether one may be forked from another.
+/// True if one shape may be forked from another.
 fn is_below(one: &Shape, above: &Shape) -> bool {
     one.realm == above.realm
         && above.atoms.is_subset(&one.atoms)

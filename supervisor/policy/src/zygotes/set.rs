@@ -1,19 +1,20 @@
-//! Sets of small numbers, as bits. Two sets of the same members are equal whatever they had before.
+//! Sets of small numbers, as bits. Two sets of the same members are equal, whatever they contained
+//! before.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
-/// A number that a set can hold: given out from 0 on, so that bits are not wasted.
+/// A number that a set can hold: assigned from 0 on, so that no bits are wasted.
 pub trait Id: Copy {
-    /// From its place.
+    /// The id of a place.
     fn at(place: usize) -> Self;
-    /// Its place.
+    /// The place of the id.
     fn place(self) -> usize;
 }
 
-/// A set of ids. Own code, because bit sets of the usual crates compare their lengths too, and these
-/// grow while names are added.
+/// A set of ids. This is our own code, because the usual crates' bit sets compare their lengths too,
+/// and these sets grow while names are added.
 pub struct Set<T> {
     /// The last word is never 0.
     words: Vec<u64>,
@@ -26,7 +27,7 @@ impl<T: Id> Set<T> {
         Self { words: Vec::new(), of: PhantomData }
     }
 
-    /// Adds a member; whether it is new.
+    /// Adds a member. True if it is new.
     pub fn insert(&mut self, id: T) -> bool {
         let (word, bit) = (id.place() / 64, 1 << (id.place() % 64));
         if self.words.len() <= word {
@@ -37,31 +38,31 @@ impl<T: Id> Set<T> {
         is_new
     }
 
-    /// Whether it has a member.
+    /// True if the set has this member.
     pub fn contains(&self, id: T) -> bool {
         self.words.get(id.place() / 64).is_some_and(|word| word & (1 << (id.place() % 64)) != 0)
     }
 
-    /// Whether all of its members are another's.
+    /// True if all members are also in the other set.
     pub fn is_subset(&self, other: &Self) -> bool {
         self.words.len() <= other.words.len()
             && self.words.iter().zip(&other.words).all(|(own, others)| own & !others == 0)
     }
 
-    /// The members that both have.
+    /// The members that both sets have.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         Self::of(self.words.iter().zip(&other.words).map(|(own, others)| own & others).collect())
     }
 
-    /// The members that another lacks.
+    /// The members that the other set lacks.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
         let others = other.words.iter().copied().chain(std::iter::repeat(0));
         Self::of(self.words.iter().zip(others).map(|(own, others)| own & !others).collect())
     }
 
-    /// Adds another's members.
+    /// Adds the members of another set.
     pub fn extend_from(&mut self, other: &Self) {
         if self.words.len() < other.words.len() {
             self.words.resize(other.words.len(), 0);
@@ -71,17 +72,17 @@ impl<T: Id> Set<T> {
         }
     }
 
-    /// How many members it has.
+    /// Number of members.
     pub fn len(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// Whether it has none.
+    /// True if the set has no members.
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()
     }
 
-    /// Its members, in order.
+    /// The members, in order.
     pub fn iter(&self) -> impl Iterator<Item = T> + '_ {
         self.words
             .iter()
@@ -89,12 +90,12 @@ impl<T: Id> Set<T> {
             .flat_map(|(place, &word)| Bits(word).map(move |bit| T::at(place * 64 + bit)))
     }
 
-    /// Sum of its members' weights.
+    /// Sum of the members' weights.
     pub fn weight(&self, weights: &[f64]) -> f64 {
         self.iter().map(|id| weights[id.place()]).sum()
     }
 
-    /// Sum of the weights of the members that both have.
+    /// Sum of the weights of the members that both sets have.
     pub fn common_weight(&self, other: &Self, weights: &[f64]) -> f64 {
         let words = self.words.iter().zip(&other.words).enumerate();
         words

@@ -1,38 +1,38 @@
-//! All that a plan is made from: what is asked for, what it costs, what stands, and how it is weighed.
+//! The input of a plan: demand, costs, standing zygotes, and parameters.
 
 use super::choose::ZygoteId;
 use super::costs::Costs;
 use super::demand::Demand;
 use super::names::{Distributions, Modules, Names, Realm};
 
-/// What the policy weighs by.
+/// The parameters that the policy weighs by.
 #[derive(Debug, Clone, Copy)]
 pub struct Parameters {
-    /// Private memory of a zygote besides its imports: its tables, its stack, and what of its
-    /// parent's memory it writes to, in bytes.
+    /// Private memory of a zygote besides its imports, in bytes: its tables, its stack, and the pages
+    /// of its parent that it writes to.
     pub overhead_bytes: f64,
     /// Private memory of an interpreter that has imported nothing, in bytes.
     pub interpreter_bytes: f64,
-    /// The start of an interpreter, which no fork from any zygote pays, in microseconds.
+    /// Time of an interpreter's start, which a fork avoids, in microseconds.
     pub interpreter_us: f64,
-    /// The fork of a zygote without imports, in microseconds.
+    /// Time of a fork of a zygote without imports, in microseconds.
     pub fork_us: f64,
-    /// What each MiB of a zygote adds to its fork, in microseconds.
+    /// Time that each MiB of a zygote adds to its fork, in microseconds.
     pub fork_us_per_mib: f64,
     /// Longest path from a root: namespaces nest at most 32 deep, and a sandbox is one deeper.
     pub depth: usize,
-    /// In which time a change must have saved the work of making it, in seconds.
+    /// Time in which a change must save the work of making it, in seconds.
     pub horizon: f64,
-    /// A zygote that saves less in the horizon than this share of the work of making it goes.
+    /// Share of the work of making a zygote that it must save within the horizon to be kept.
     pub idle: f64,
-    /// By which share a whole new forest must be better than one grown from what stands.
+    /// Share by which a whole new forest must be better than one grown from the standing zygotes.
     pub margin: f64,
-    /// After which time a function's starts count half, in seconds.
+    /// Time after which a function's start counts half, in seconds.
     pub half_life: f64,
 }
 
 impl Default for Parameters {
-    /// Fork and interpreter as measured on a machine with two cores; half-lives of five minutes, and a
+    /// Fork and interpreter as measured on a machine with two cores, half-lives of five minutes, and a
     /// horizon in which the first start of a function already pays for a zygote of its own.
     fn default() -> Self {
         Self {
@@ -50,43 +50,42 @@ impl Default for Parameters {
     }
 }
 
-/// A zygote that is there, or is being started.
+/// A zygote that is ready or being started.
 #[derive(Debug, Clone)]
 pub struct Standing {
-    /// Its number.
+    /// The zygote's number.
     pub id: ZygoteId,
-    /// Whom it was forked from; none for a root, and for one whose parent is gone.
+    /// The zygote that it was forked from; none for a root, and if the parent is gone.
     pub parent: Option<ZygoteId>,
-    /// Where its children are.
+    /// The realm of the zygote's children.
     pub realm: Realm,
-    /// All whose code it has seen.
+    /// Distributions whose code the zygote has seen.
     pub distributions: Distributions,
-    /// What it has imported, its parents' imports included.
+    /// Modules that the zygote has imported, including its parents'.
     pub modules: Modules,
     /// Private memory in bytes, measured.
     pub bytes: f64,
-    /// Whether a user has given it: it goes under pressure alone, and last.
+    /// True if a user has given the zygote: it ends under memory pressure alone, and last.
     pub is_given: bool,
 }
 
-/// All that a plan is made from.
+/// The input of a plan.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation<'a> {
-    /// What the numbers stand for.
+    /// Names of the numbers.
     pub names: &'a Names,
-    /// What modules cost.
+    /// Costs of modules.
     pub costs: &'a Costs,
-    /// What is asked for.
+    /// Functions and the rates of their starts.
     pub demand: &'a [Demand<'a>],
-    /// What is there.
+    /// Zygotes that are ready or being started.
     pub standing: &'a [Standing],
-    /// What must not be planned: starts of these have failed a short while ago, or their modules do
-    /// not survive a fork.
+    /// Zygotes that must not be planned, by realm and modules: they have failed a short while ago.
     pub barred: &'a [(Realm, Modules)],
     /// Modules that no zygote may import.
     pub unsafe_modules: &'a Modules,
-    /// Most memory of all zygotes, in bytes.
+    /// Maximum memory of all zygotes, in bytes.
     pub budget: f64,
-    /// What to weigh by.
+    /// The parameters to weigh by.
     pub parameters: &'a Parameters,
 }

@@ -1,4 +1,4 @@
-//! The policy against brute force, and what its plans keep to.
+//! The policy against brute force, and the rules that its plans keep.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What tests say of a function: its distributions and modules, and its starts a second.
+/// The test's form of a function: its distributions and modules, and its starts a second.
 #[derive(Debug, Clone)]
 struct Made {
     realm: usize,
@@ -32,7 +32,7 @@ fn made() -> impl Strategy<Value = Made> {
     )
 }
 
-/// A policy that knows some functions, called by their place, each started so often.
+/// A policy that knows some functions, named by their place, each with its rate.
 fn policy(functions: &[Made]) -> Policy {
     let mut policy = Policy::new(Parameters::default());
     let distributions: Vec<_> =
@@ -101,7 +101,7 @@ fn bytes(standing: &[Standing]) -> f64 {
     standing.iter().map(|one| one.bytes).sum()
 }
 
-/// Those that could fork.
+/// The standing zygotes, as ones that could fork.
 fn zygotes(standing: &[Standing], policy: &Policy) -> Vec<Zygote> {
     let parameters = policy.parameters();
     let fork = |one: &Standing| {
@@ -147,7 +147,7 @@ fn what_no_zygote_can_import_holds_back_only_what_needs_it_where_functions_can()
     let failing: Modules = [modules[0]].into_iter().collect();
     let planned =
         |policy: &Policy| policy.plan(&[], 1000.0 * MIB, 0.0).start.last().unwrap().modules.clone();
-    // It was a guess: what needs it may do so everywhere.
+    // `failing` was a guess: modules that need it may still be imported.
     policy.fails(&failing);
     assert_eq!(planned(&policy), all.difference(&failing));
     let told: Vec<_> = all.iter().map(|module| Imported { module, cost: None }).collect();
@@ -194,7 +194,7 @@ fn what_does_not_survive_a_fork_is_in_no_zygote_nor_what_needs_it() {
     }
     assert_eq!(pauses[..3], [1.0, 2.0, 4.0]);
     assert_eq!(pauses.last(), Some(&policy.parameters.half_life));
-    // What is good only for a moment is not waited for less.
+    // A zygote that is good only for a moment does not shorten its pause.
     let longest = policy.parameters.half_life;
     policy.succeeded(start.realm, &all, now);
     assert!(is_planned(&policy, now));
@@ -257,7 +257,7 @@ proptest! {
                 fork_us: 100.0 * f64::from(u32::try_from(other.modules.len()).unwrap()),
             }
         }).collect();
-        // By lists and loops, without any of the policy's sets.
+        // Count with lists and loops, without any of the policy's sets.
         let mut best: Option<(f64, u64)> = None;
         for (place, other) in others.iter().enumerate() {
             let fits = other.realm == one.realm
@@ -315,7 +315,7 @@ proptest! {
         });
         prop_assert!(deepest.max().unwrap_or(0) <= policy.parameters.depth);
 
-        // Under pressure, and when nothing was asked for in a long time.
+        // Shrink under pressure, and plan after a long time without demand.
         let gone = policy.shrink(&standing, mib * MIB / 2.0, 0.0);
         carry_out(&mut standing, &Plan { retire: gone, start: Vec::new() });
         prop_assert!(bytes(&standing) <= mib * MIB / 2.0);

@@ -1,4 +1,4 @@
-//! Zygotes as the search adds and removes them: who was forked from whom, and whom each serves.
+//! Zygotes as the search adds and removes them: the parent of each, and the clients that it serves.
 
 use super::choose::ZygoteId;
 use super::problem::Problem;
@@ -8,21 +8,21 @@ use super::problem::Problem;
 pub(super) struct Node {
     pub shape: usize,
     pub parent: Option<usize>,
-    /// The one that it is, where it stands.
+    /// The standing zygote that this node is, if it is one.
     pub standing: Option<ZygoteId>,
-    /// Private memory.
+    /// Private memory, in bytes.
     pub bytes: f64,
 }
 
-/// Zygotes, and whom they serve.
+/// Zygotes, and the clients that they serve.
 #[derive(Debug, Clone)]
 pub(super) struct Forest {
     pub nodes: Vec<Option<Node>>,
-    /// Those that may serve a client, with what each saves.
+    /// For each client, the zygotes that may serve it, with the microseconds that each start saves.
     serving: Vec<Vec<(usize, f64)>>,
-    /// What each client saves with the best.
+    /// Microseconds that each client saves a start with its best zygote.
     pub best: Vec<f64>,
-    /// Memory of all.
+    /// Memory of all zygotes, in bytes.
     pub bytes: f64,
 }
 
@@ -37,29 +37,29 @@ impl Forest {
         }
     }
 
-    /// Its zygotes and their places.
+    /// The zygotes and their places.
     pub fn nodes(&self) -> impl Iterator<Item = (usize, &Node)> {
         self.nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.as_ref()?)))
     }
 
-    /// The zygote at a place, where there is one.
+    /// The zygote at a place; an empty node if it was removed.
     pub fn node(&self, at: usize) -> &Node {
         static GONE: Node = Node { shape: 0, parent: None, standing: None, bytes: 0.0 };
         self.nodes[at].as_ref().unwrap_or(&GONE)
     }
 
-    /// How many zygotes are above one.
+    /// Number of zygotes above one.
     pub fn depth(&self, at: usize) -> usize {
         let above = |&at: &usize| self.nodes[at].as_ref().and_then(|node| node.parent);
         std::iter::successors(above(&at), above).take(self.nodes.len()).count()
     }
 
-    /// What is lost without one zygote.
+    /// Savings that are lost without one zygote.
     pub fn loss(&self, problem: &Problem, at: usize) -> f64 {
         self.loss_of(problem, &[at])
     }
 
-    /// What is lost without some zygotes.
+    /// Savings that are lost without some zygotes.
     pub fn loss_of(&self, problem: &Problem, gone: &[usize]) -> f64 {
         let mut seen = vec![false; if gone.len() > 1 { self.best.len() } else { 0 }];
         let mut loss = 0.0;
@@ -77,7 +77,7 @@ impl Forest {
         loss
     }
 
-    /// Each zygote with all that were forked from it and from those.
+    /// Each zygote with all zygotes below it, itself included.
     pub fn families(&self) -> Vec<(usize, Vec<usize>)> {
         let mut families: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
         for (at, _) in self.nodes() {
@@ -92,19 +92,19 @@ impl Forest {
         families.filter(|(_, family)| !family.is_empty()).collect()
     }
 
-    /// A zygote and all that were forked from it and from those.
+    /// A zygote and all zygotes below it.
     pub fn below(&self, at: usize) -> Vec<usize> {
         let family = self.families().into_iter().find(|(of, _)| *of == at);
         family.map_or_else(Vec::new, |(_, family)| family)
     }
 
-    /// The longest path down from a zygote.
+    /// Length of the longest path down from a zygote.
     pub fn height(&self, at: usize) -> usize {
         let depth = self.depth(at);
         self.below(at).into_iter().map(|below| self.depth(below) - depth).max().unwrap_or(0)
     }
 
-    /// Adds a zygote; its place.
+    /// Adds a zygote, and returns its place.
     pub fn add(&mut self, problem: &Problem, node: Node) -> usize {
         let at = self.nodes.len();
         for &(client, saved) in &problem.shapes[node.shape].serves {
@@ -133,7 +133,7 @@ impl Forest {
         }
     }
 
-    /// What its clients save, in microseconds a second.
+    /// Savings of all clients, in microseconds a second.
     pub fn saved(&self, problem: &Problem) -> f64 {
         problem.clients.iter().zip(&self.best).map(|(client, best)| client.rate * best).sum()
     }

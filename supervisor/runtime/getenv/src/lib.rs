@@ -1,40 +1,40 @@
-//! Takes the place of the C library's `getenv` in a zygote, and records the names that it is asked for.
+//! A replacement of the C library's `getenv` in a zygote that records the requested names.
 //!
-//! The dynamic linker loads it ahead of the C library (`LD_PRELOAD`). Every part of a process may ask at any
-//! time, in a signal handler or a fork's child too, so it neither allocates nor locks.
+//! The dynamic linker loads it ahead of the C library (`LD_PRELOAD`). Any part of a process may call it at
+//! any time, also in a signal handler or a fork's child, so it neither allocates nor locks.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
-/// Room for names, in bytes: torch, which reads the most of what was looked at, needs 4 KiB.
+/// Room for names, in bytes: torch, which reads the most of the packages looked at, needs 4 KiB.
 const ROOM: usize = 64 << 10;
 /// Places for the hashes of names, a power of two.
 const PLACES: usize = 8192;
 
 static IS_RECORDING: AtomicBool = AtomicBool::new(false);
-/// Names, each with a zero behind it.
+/// Recorded names, each with a zero at its end.
 static NAMES: [AtomicU8; ROOM] = [const { AtomicU8::new(0) }; ROOM];
-/// How much of the room is used; more than all of it where a name had none.
+/// Used bytes of the room; more than the room if a name did not fit.
 static USED: AtomicUsize = AtomicUsize::new(0);
 static SEEN: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
-/// The functions that this library stands before, once they were looked up.
+/// The C library's functions behind these, once they were looked up.
 static GETENV: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 static SECURE_GETENV: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
 type Getenv = unsafe extern "C" fn(*const c_char) -> *mut c_char;
 
-/// Takes this library out of the variables before anything copies them: no process that is started later
-/// is to load it.
+/// Removes this library from the variables before any code copies them, so that no process that is started
+/// later loads it.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static LOADED: extern "C" fn() = loaded;
 
 extern "C" fn loaded() {
-    // SAFETY: the name is a C string, and no other thread is there while libraries are loaded.
+    // SAFETY: the name is a C string, and no other thread exists while libraries are loaded.
     unsafe { libc::unsetenv(c"LD_PRELOAD".as_ptr()) };
 }
 
-/// As the C library's.
+/// Replaces the C library's function of this name.
 ///
 /// # Safety
 ///
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn getenv(name: *const c_char) -> *mut c_char {
     unsafe { next(&GETENV, c"getenv", name) }
 }
 
-/// As the C library's.
+/// Replaces the C library's function of this name.
 ///
 /// # Safety
 ///
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn secure_getenv(name: *const c_char) -> *mut c_char {
     unsafe { next(&SECURE_GETENV, c"secure_getenv", name) }
 }
 
-/// Asks the function that this one stands before.
+/// Calls the C library's function behind this one.
 ///
 /// # Safety
 ///
@@ -79,13 +79,13 @@ unsafe fn next(known: &AtomicPtr<c_void>, symbol: &CStr, name: *const c_char) ->
         }
         known.store(found, Ordering::Relaxed);
     }
-    // SAFETY: this is what functions of these names are, in every C library.
+    // SAFETY: functions of these names have this type in every C library.
     let found = unsafe { std::mem::transmute::<*mut c_void, Getenv>(found) };
     // SAFETY: as the caller promises.
     unsafe { found(name) }
 }
 
-/// Notes a name, which ends in a zero, unless it is known.
+/// Records a name, which ends in a zero, unless it is known.
 fn record(name: &[u8]) {
     if !is_fresh(hash(name)) {
         return;
@@ -96,7 +96,7 @@ fn record(name: &[u8]) {
     }
 }
 
-/// Whether a hash was not seen yet. True, too, when there is no place for it any more.
+/// True if a hash was not seen yet, or if there is no place left for it.
 fn is_fresh(hash: u64) -> bool {
     let first = usize::try_from(hash % PLACES as u64).unwrap_or(0);
     for place in SEEN.iter().cycle().skip(first).take(PLACES) {
@@ -115,14 +115,14 @@ fn hash(name: &[u8]) -> u64 {
     name.iter().fold(0xcbf2_9ce4_8422_2325, step).max(1)
 }
 
-/// Has names recorded from now on, or not any more.
+/// Starts or stops recording names.
 #[unsafe(no_mangle)]
 pub extern "C" fn pipsqueak_getenv_record(is_recording: bool) {
     IS_RECORDING.store(is_recording, Ordering::Relaxed);
 }
 
-/// Copies the names that were recorded to `out`, each with a zero behind it. Returns how many bytes all of
-/// them need: where that is more than `room`, or than what is kept, some are lost.
+/// Copies the recorded names to `out`, each with a zero at its end. Returns the bytes that all of them
+/// need. Some names are lost if that is more than `room`, or than the room here.
 ///
 /// # Safety
 ///

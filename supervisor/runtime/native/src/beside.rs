@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-/// Calls `look` with the names of modules in a folder, and of folders, which may be packages.
+/// Calls `look` with the names of modules and subfolders of a folder; a subfolder may be a package.
 pub fn each_module(folder: &str, mut look: impl FnMut(&str)) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -16,7 +16,7 @@ pub fn each_module(folder: &str, mut look: impl FnMut(&str)) {
     }
 }
 
-/// Whether a name of those is not that of a folder without code of its own.
+/// True unless the name, from [`each_module`], is of a subfolder without code of its own.
 pub fn is_module(folder: &str, name: &str) -> bool {
     let path = Path::new(folder).join(name);
     let Ok(entries) = fs::read_dir(path) else { return true };

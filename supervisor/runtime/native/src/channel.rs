@@ -1,4 +1,4 @@
-//! Messages between the supervisor and a process, with descriptors and without Python's `socket`.
+//! Messages between the supervisor and a process, with descriptors, and without Python's `socket`.
 
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -19,8 +19,8 @@ use crate::owner::{here, own};
 /// of the wire protocol.
 const MAX_MESSAGE_BYTES: usize = 80 << 20;
 
-/// So many of the first messages may be orders, which are carried out before what follows them is read: should
-/// that end the process, whoever has sent it is told that nobody has begun with the rest.
+/// Number of first messages that may be orders. An order is carried out before the message after it is
+/// read: if it ends the process, the supervisor hears that the later messages were not begun.
 const ORDERS: u64 = 2;
 
 create_exception!(pipsqueak_native, Broken, PyBaseException, "The channel is of no use any more.");
@@ -49,22 +49,22 @@ pub fn send(py: Python<'_>, channel: RawFd, body: &[u8]) -> PyResult<()> {
 /// A message: its kind, its header, and its body, which is text or bytes.
 type Received<'py> = (u8, Bound<'py, PyString>, Bound<'py, PyAny>);
 
-/// A function's channel: messages of a header, a line's end, and a body. It belongs to the process that
-/// has made it; what that forks has `Elsewhere` raised.
+/// A function's channel: messages of a header, a line's end, and a body. It belongs to the process that has
+/// made it; a process forked from that gets `Elsewhere` raised.
 #[pyclass(frozen)]
 pub struct Channel {
     socket: BorrowedFd<'static>,
-    /// The kind of messages whose bodies are bytes. Those of all others are text.
+    /// The kind of messages whose bodies are bytes. Bodies of all other kinds are text.
     of_bytes: u8,
-    /// The kind of messages with a pipe for what is printed from now on.
+    /// The kind of messages that bring a new pipe for printed output.
     of_output: u8,
     reader: Mutex<Reader>,
     children: Mutex<Children>,
-    /// The file to which is printed.
+    /// The file, by device and inode, to which the process prints.
     output: Mutex<Option<(u64, u64)>>,
-    /// The header of the last message that was received and not answered.
+    /// The header of the last message that was received and is not answered.
     unanswered: Mutex<Option<Py<PyString>>>,
-    /// How many messages were received.
+    /// Number of received messages.
     received: AtomicU64,
 }
 
@@ -87,8 +87,9 @@ impl Channel {
         })
     }
 
-    /// Receives one message: its kind, its header and its body, or `None` at the end of the channel. Signals are
-    /// handled meanwhile; what a handler raises is raised here, and loses nothing.
+    /// Receives one message: its kind, its header and its body, or `None` at the end of the channel.
+    /// Signals are handled meanwhile. An exception of a signal handler is raised here, and no message is
+    /// lost.
     fn receive<'py>(&self, py: Python<'py>) -> PyResult<Option<Received<'py>>> {
         loop {
             here()?;
@@ -128,7 +129,7 @@ impl Channel {
         }
     }
 
-    /// Has whoever waits for a message handle signals, too, when there is something to read from `woken`.
+    /// Makes the wait for a message also handle signals, as soon as `woken` is readable.
     fn heed(&self, woken: RawFd) -> PyResult<()> {
         lock(&self.reader).heed(descriptor::borrowed(woken)?);
         Ok(())
@@ -148,26 +149,27 @@ impl Channel {
         Ok(())
     }
 
-    /// Takes the last message that was received for somebody else's to answer.
+    /// Marks the last message as one that another process will answer.
     fn settle(&self) {
         *lock(&self.unanswered) = None;
     }
 
-    /// The header of the last message that was received, while it is not answered.
+    /// The header of the last message that was received, unless it is answered.
     fn unanswered(&self, py: Python<'_>) -> Option<Py<PyString>> {
         lock(&self.unanswered).as_ref().map(|header| header.clone_ref(py))
     }
 
-    /// Whether other processes may have been left behind since this was asked last, which print where this
-    /// one does, and it can be given another pipe.
+    /// True if child processes may live on since the last call. They print to this process's pipe, so the
+    /// supervisor gives it another; false if it has no descriptor left to take one.
     fn has_left_others(&self) -> bool {
-        // What has used up its descriptors would print to one that nobody takes for its own any more.
+        // A process without free descriptors could not take another pipe, and would print to one that is no
+        // longer read.
         lock(&self.children).were_made() && self.socket.try_clone_to_owned().is_ok()
     }
 }
 
 impl Channel {
-    /// Has what is printed go to `output`; not where somebody has put something else in its place.
+    /// Redirects printed output to `output`, except for a descriptor that other code has replaced.
     fn print_to(&self, output: &OwnedFd) -> PyResult<()> {
         let mut file = lock(&self.output);
         let before = *file;
@@ -189,7 +191,7 @@ fn broken(error: &std::io::Error) -> PyErr {
     Broken::new_err(error.to_string())
 }
 
-/// Which file a descriptor is of.
+/// The file of a descriptor, by device and inode.
 fn file_of(number: RawFd) -> Option<(u64, u64)> {
     descriptor::file(descriptor::borrowed(number).ok()?).ok()
 }

@@ -1,8 +1,8 @@
-//! The contents of modules that a zygote has imported, which a function's code may change ahead of an import that
-//! uses them.
+//! Contents of modules that a zygote has imported. A function's code may change them ahead of an import
+//! that uses them.
 //!
-//! As in [`crate::surroundings`], a child counts as few references as it can, and compares addresses: of what a
-//! module's names stand for, and of what is in dictionaries, lists and objects there.
+//! As in [`crate::surroundings`], a child counts as few references as it can, and compares addresses: of
+//! the objects that a module's names stand for, and of those in dictionaries, lists and objects there.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::c_ulong;
@@ -15,20 +15,20 @@ use pyo3::types::{PyDict, PyString};
 
 use crate::surroundings::each;
 
-/// Depth to which objects in a module are looked at: a setting in a section of a dictionary in an object.
+/// Depth to which objects in a module are followed: a setting in a section of a dictionary in an object.
 const DEPTH: usize = 4;
-/// Most objects that are looked at behind one name. Tables of data are longer, and not changed.
+/// Most objects that are followed from one name. Data tables are longer, but are not changed.
 pub const MOST: usize = 2000;
 
 /// The objects that a module's names stood for at one time.
 pub struct Contents {
     dict: Py<PyDict>,
-    /// The address of each name that counts, in the dictionary's order, and the digest of what it stands for.
+    /// The address of each name that counts, in the dictionary's order, and the digest of its object.
     entries: Vec<(usize, u64)>,
 }
 
 impl Contents {
-    /// Takes what is in the module called `name`. The import system's own names, and modules, are left out.
+    /// Records the contents of the module `name`, without modules and the import system's own names.
     pub fn of(name: &str, dict: &Bound<'_, PyDict>) -> Self {
         let mut kinds = Kinds::new(name);
         let mut entries = Vec::new();
@@ -49,8 +49,8 @@ impl Contents {
         Self { dict: dict.clone().unbind(), entries }
     }
 
-    /// A name that stands for something else now, or for something in which something else is; none for one
-    /// that was added. `name` is the module's.
+    /// The name of an object that was replaced, removed or changed inside since; additions do not count.
+    /// `name` is the module's.
     pub fn change(&self, py: Python<'_>, name: &str) -> Option<String> {
         let mut kinds = Kinds::new(name);
         let mut before = self.entries.iter().peekable();
@@ -66,13 +66,13 @@ impl Contents {
             }
             found.is_none()
         });
-        // Names keep their order, so one that was not met was taken away.
+        // Names keep their order, so one that was not met was removed.
         found.or_else(|| before.next().map(|_| "an attribute".to_owned()))
     }
 }
 
-/// Which types are of the same distribution as a module, as far as names tell: what else is in it is not its
-/// own. A logger knows all others.
+/// Types of the same distribution as a module, judged by their names. Attributes of other types' objects do
+/// not count: a logger, for example, refers to all others.
 pub struct Kinds {
     top: String,
     known: HashMap<usize, bool>,
@@ -80,13 +80,13 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    /// Of the distribution of the module of this name.
+    /// Types for the module of this name.
     pub fn new(module: &str) -> Self {
         let top = module.split('.').next().unwrap_or_default().to_owned();
         Self { top, known: HashMap::new(), lazy: HashMap::new() }
     }
 
-    /// True if an object has attributes of its own that count.
+    /// True if an object has attributes that count.
     pub fn has_attributes(&mut self, object: &Bound<'_, PyAny>) -> bool {
         let kind = object.get_type_ptr();
         // SAFETY: the type is that of an object which is alive.
@@ -94,8 +94,8 @@ impl Kinds {
         !is_type && !is_module(object.as_ptr()) && self.count(object.py(), kind)
     }
 
-    /// True if an object stands for another until somebody asks for that, as far as its type's names tell: an import
-    /// by `lazy import` (PEP 810), or by what emulates that.
+    /// True if an object stands in for another until that is asked for, judged by its type's name: an
+    /// import by `lazy import` (PEP 810), or an emulation of one.
     pub fn is_lazy(&mut self, object: &Bound<'_, PyAny>) -> bool {
         let kind = object.get_type();
         *self.lazy.entry(kind.as_ptr() as usize).or_insert_with(|| {
@@ -110,7 +110,7 @@ impl Kinds {
     fn count(&mut self, py: Python<'_>, kind: *mut ffi::PyTypeObject) -> bool {
         let top = &self.top;
         *self.known.entry(kind as usize).or_insert_with(|| {
-            // SAFETY: an object is alive that is of the type.
+            // SAFETY: an object of the type is alive.
             let kind = unsafe {
                 if !has(kind, ffi::Py_TPFLAGS_HEAPTYPE) {
                     return false;
@@ -124,7 +124,7 @@ impl Kinds {
     }
 }
 
-/// A look at what is behind one name.
+/// A walk over the objects behind one name.
 struct Walk<'a, 'py> {
     py: Python<'py>,
     kinds: &'a mut Kinds,
@@ -139,7 +139,7 @@ fn digest(py: Python<'_>, object: *mut ffi::PyObject, kinds: &mut Kinds) -> u64 
 }
 
 impl Walk<'_, '_> {
-    /// Looks at an object, which something refers to that is alive during the call.
+    /// Adds an object to the digest. The object must be alive during the call.
     fn object(&mut self, object: *mut ffi::PyObject, depth: usize) {
         (object as usize).hash(&mut self.digest);
         if depth == 0 || self.met.len() == MOST {
@@ -189,11 +189,11 @@ impl Walk<'_, '_> {
     }
 }
 
-/// The dictionary of an object's attributes, where it has one. No code of Python's runs.
+/// The dictionary of an object's attributes, if it has one. No Python code runs.
 pub fn attributes<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
     let name = intern!(object.py(), "__dict__");
-    // SAFETY: the object is alive. What is found is owned here. An object without a dictionary is no
-    // failure of anybody's.
+    // SAFETY: the object is alive, and the found dictionary is owned here. An error only means that the
+    // object has no dictionary, and is cleared.
     let dict = unsafe {
         let dict = ffi::PyObject_GenericGetAttr(object.as_ptr(), name.as_ptr());
         if dict.is_null() {
@@ -205,14 +205,14 @@ pub fn attributes<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>>
     dict.cast_into().ok()
 }
 
-/// True if an object is a module. It is alive during the call.
+/// True if an object is a module. The object must be alive during the call.
 pub fn is_module(object: *mut ffi::PyObject) -> bool {
     // SAFETY: something refers to the object, of which the type alone is looked at.
     unsafe { ffi::PyModule_Check(object) != 0 }
 }
 
-/// True if a type has a flag. The type is alive during the call.
+/// True if a type has a flag. The type must be alive during the call.
 unsafe fn has(kind: *mut ffi::PyTypeObject, flag: c_ulong) -> bool {
-    // SAFETY: as it is told above.
+    // SAFETY: the caller keeps the type alive.
     unsafe { ffi::PyType_GetFlags(kind) & flag != 0 }
 }

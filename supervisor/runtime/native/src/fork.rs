@@ -13,33 +13,33 @@ use pyo3::prelude::*;
 
 use crate::owner;
 
-/// What a zygote's children give up. Compiled ahead of the first fork: in each child it would copy
-/// pages.
+/// Rights that a zygote's children give up. The filter is compiled ahead of the first fork, because in each
+/// child that would copy pages.
 static ENTERED: OnceLock<Filter> = OnceLock::new();
 
-// In the stable ABI since 3.7; pyo3 does not name them.
+// These are in the stable ABI since 3.7; pyo3 does not name them.
 unsafe extern "C" {
     fn PyOS_BeforeFork();
     fn PyOS_AfterFork_Parent();
     fn PyOS_AfterFork_Child();
 }
 
-/// The page by which children enter their sandboxes, in a zygote and all that it forks.
+/// The page by which children enter their sandboxes, shared by a zygote and all its forks.
 static PASSAGE: OnceLock<Passage> = OnceLock::new();
 
-/// Makes ready for forks into sandboxes, ahead of what packages do.
+/// Prepares forks into sandboxes, before packages run any code.
 #[pyfunction]
 pub fn open_passage() -> PyResult<()> {
     if PASSAGE.get().is_none() {
         let passage = Passage::open()?;
-        // No other thread is there that could have been first.
+        // No other thread exists yet that could have been first.
         PASSAGE.get_or_init(|| passage);
     }
     Ok(entered().map(drop)?)
 }
 
 /// Forks as `os.fork` does, into the sandbox of `holder`, a pidfd, where the child is a user without any
-/// capability. The child's number in the caller's pid namespace, or 0 in the child.
+/// capability. Returns the child's number in the caller's pid namespace, or 0 in the child.
 #[pyfunction]
 pub fn fork_into(
     _py: Python<'_>,
@@ -54,7 +54,7 @@ pub fn fork_into(
         passage.go(holder, own_network, is_zygote);
         Ok(())
     };
-    // SAFETY: this thread has the interpreter, and these surround its forks. What follows a fork in
+    // SAFETY: this thread has the interpreter, and these calls surround its forks. Code after the fork in
     // the child is as safe as after `os.fork`.
     let side = unsafe {
         PyOS_BeforeFork();
@@ -73,14 +73,14 @@ pub fn fork_into(
     }
 }
 
-/// Puts the process's memory into huge pages, which forks copy sooner; as far as that can be had.
+/// Moves the process's memory into huge pages, which forks copy faster, as far as the kernel grants them.
 #[pyfunction]
 pub fn collapse() {
     let _ = memory::collapse();
 }
 
-/// Begins, in a process that was just forked into its sandbox; unless it `is_zygote` gives up what a zygote may
-/// that a function may not.
+/// Begins in a process that was just forked into its sandbox. Unless `is_zygote`, the process gives up the
+/// rights that a zygote has and a function has not.
 #[pyfunction]
 pub fn settle(is_zygote: bool) -> PyResult<()> {
     privilege::settle()?;

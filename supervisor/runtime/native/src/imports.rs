@@ -1,4 +1,4 @@
-//! Where imports begin: in a zygote they are recorded, in its children watched.
+//! Entry points of imports: recorded in a zygote, watched in its children.
 
 use std::thread;
 
@@ -10,10 +10,10 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use crate::printed::printed_bytes;
 use crate::watch::{Mode, state, take};
 
-/// The module that logs.
+/// The logging module.
 const LOGGING: &str = "logging";
 
-/// The functions of the module.
+/// The functions of this module.
 #[pymodule(submodule)]
 pub mod imports {
     #[pymodule_export]
@@ -69,8 +69,9 @@ fn import<'py>(
     Ok(module)
 }
 
-/// Takes the place of the import system's function of the name, which is asked for what is not there yet and
-/// by `importlib.import_module`; from CPython 3.15 on also with what is to come of a submodule that is nowhere.
+/// Replaces the import system's function of this name. That function gets imports of modules that are not
+/// there yet, and those by `importlib.import_module`; from CPython 3.15 on also an argument for submodules
+/// that are missing.
 #[pyfunction(name = "_find_and_load")]
 #[pyo3(signature = (name, import_, **lazy))]
 fn find_and_load<'py>(
@@ -106,7 +107,7 @@ fn find_and_load<'py>(
     }
 }
 
-/// Names of modules that an import statement wants, as far as these can be told.
+/// Names of the modules that an import statement wants, as far as they can be determined.
 fn wanted(
     name: &Bound<'_, PyAny>,
     globals: Option<&Bound<'_, PyAny>>,
@@ -126,7 +127,7 @@ fn wanted(
         name = if name.is_empty() { base.to_owned() } else { format!("{base}.{name}") };
     }
     let mut names = vec![name];
-    // What is no tuple was not written as a statement.
+    // Import statements pass a tuple; anything else is a direct call.
     let items = fromlist.and_then(|items| items.cast::<PyTuple>().ok());
     for item in items.into_iter().flatten() {
         if let Ok(item) = item.extract::<String>() {
@@ -136,8 +137,8 @@ fn wanted(
     names
 }
 
-/// Records imports until they are sealed; `plain` is the import system's `_find_and_load`, `loaded` is called
-/// when `logging` was imported.
+/// Records imports until `seal`. `plain` is the import system's `_find_and_load`; `loaded` is called
+/// after `logging` was imported.
 #[pyfunction]
 fn record(plain: Py<PyAny>, loaded: Py<PyAny>) {
     let mut state = state();
@@ -148,7 +149,8 @@ fn record(plain: Py<PyAny>, loaded: Py<PyAny>) {
     state.length = printed_bytes();
 }
 
-/// The number of a new event of the module that is being imported, if there is one.
+/// Adds an event to the module that is being imported, and returns its number; `None` if no import is
+/// recorded.
 #[pyfunction]
 fn note() -> Option<usize> {
     let mut state = state();
@@ -166,7 +168,8 @@ fn importing() -> Option<usize> {
     if state.is_recorded() { state.modules.innermost() } else { None }
 }
 
-/// What was printed since recording has begun: events, and where it is.
+/// Printed output since the last call: for each event, its number, and where its output begins and ends in
+/// all.
 #[pyfunction]
 fn printed() -> Vec<(usize, u64, u64)> {
     let mut state = state();

@@ -1,4 +1,4 @@
-//! Packages' modules as they were when a zygote had imported all, against what they hold in its child.
+//! Packages' modules as they were once a zygote had imported all, for comparison in its child.
 
 use std::collections::HashMap;
 
@@ -18,17 +18,17 @@ struct Module {
     names: Names,
 }
 
-/// The one who may have changed something.
+/// The code that may have changed something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor {
-    /// The function's code: whatever is otherwise counts.
+    /// The function's code: every difference counts.
     Function,
-    /// Imports of the child's own: what they replace counts, as it does in a zygote.
+    /// The child's own imports: only replaced objects count, as in a zygote.
     Import,
 }
 
 impl Kept {
-    /// Takes what is in modules, which are named and `find` knows the numbers of.
+    /// Records modules by name; `find` returns a module's number.
     pub fn of(
         packages: Vec<(String, Bound<'_, PyDict>)>,
         find: impl Fn(&str) -> Option<usize>,
@@ -42,7 +42,7 @@ impl Kept {
         Self(modules.collect())
     }
 
-    /// Something that was changed in the modules of these numbers.
+    /// A change in the modules of these numbers.
     pub fn change(&self, py: Python<'_>, numbers: &[usize], actor: Actor) -> Option<String> {
         numbers.iter().filter_map(|number| self.0.get(number)).find_map(|module| {
             let Module { name, contents, names } = module;

@@ -1,4 +1,4 @@
-//! What a function's code may import when its handler runs.
+//! Modules that a function's code may import when its handler runs.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -12,7 +12,8 @@ pub struct Types {
 }
 
 impl Types {
-    /// Calls `look` with each text that functions among the objects name or have, whose code is in a folder.
+    /// Calls `look` with each name and text in the code of the functions among `objects` whose file is in a
+    /// folder.
     pub fn names(
         &self,
         objects: &Bound<'_, PyList>,
@@ -21,7 +22,7 @@ impl Types {
     ) -> PyResult<()> {
         let (py, folder) = (objects.py(), PyString::new(objects.py(), &format!("{folder}/")));
         for at in 0..objects.len() {
-            // SAFETY: the list refers to the object, of which the type alone is looked at.
+            // SAFETY: the list refers to the object, and only its type is read.
             let object = unsafe { ffi::PyList_GetItem(objects.as_ptr(), at.cast_signed()) };
             if !is_of(object, &self.function) {
                 continue;
@@ -51,7 +52,7 @@ impl Types {
             if is_of(one.as_ptr(), &self.code) {
                 self.names_of(&one, look)?;
             } else if let Ok(text) = one.cast::<PyString>() {
-                // What is no character is of no name.
+                // A text with invalid characters is no module's name, so a lossy copy is good enough.
                 look(&text.to_string_lossy());
             }
         }
@@ -60,6 +61,6 @@ impl Types {
 }
 
 fn is_of(object: *mut ffi::PyObject, kind: &Py<PyAny>) -> bool {
-    // SAFETY: whoever calls has the object from what refers to it.
+    // SAFETY: the caller keeps the object alive.
     unsafe { ffi::Py_TYPE(object).cast() == kind.as_ptr() }
 }

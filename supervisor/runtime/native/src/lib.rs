@@ -1,5 +1,5 @@
-//! What the Python runtime cannot do in Python: messages with descriptors without the `socket`
-//! module's import, the steps by which a zygote's child enters a sandbox, and a watch over its imports.
+//! Parts of the Python runtime that Python cannot do: messages with descriptors without importing `socket`,
+//! the steps by which a zygote's child enters a sandbox, and a watch over its imports.
 
 mod beside;
 mod channel;

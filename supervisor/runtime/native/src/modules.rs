@@ -1,4 +1,4 @@
-//! Modules: which want which when they are imported, and which of a zygote's a child has taken.
+//! Modules: those that each one's import wants, and those of a zygote that a child has taken.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,31 +6,31 @@ use std::collections::{HashMap, HashSet};
 #[derive(Default)]
 pub struct Modules {
     numbers: HashMap<Box<str>, usize>,
-    /// Small and in one place, because a child changes it.
+    /// Marks of each module, small and in one place, because a child writes to them.
     marks: Vec<Marks>,
-    /// What the own import of each has wanted.
+    /// Modules that the own import of each module has wanted.
     wants: Vec<HashSet<usize>>,
-    /// Of that, what is not everybody's, one module's after the other's, and where each one's ends. In one
-    /// place, because a child reads it while somebody waits.
+    /// Wanted modules that are untaken in a child, one module's after the other's, and the end of each
+    /// module's part. They are in one place, because a child reads them while a request waits.
     sealed: (Vec<usize>, Vec<usize>),
     /// Modules that are being imported, each by the one before it.
     open: Vec<usize>,
-    /// The modules during whose imports something has happened, by the events' numbers.
+    /// For each event, by number, the module during whose import it happened.
     events: Vec<usize>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Marks {
-    /// Whether the zygote has it, and this process has not imported it yet.
+    /// True if the zygote has the module, and this process has not imported it yet.
     is_untaken: bool,
-    /// Whether another is found in its place.
+    /// True if another module would be found in its place.
     is_shadowed: bool,
-    /// Whether something has happened during its import.
+    /// True if an event happened during its import.
     has_events: bool,
 }
 
 impl Modules {
-    /// Notes that what is being imported wants a module.
+    /// Notes that the innermost import wants a module.
     pub fn want(&mut self, name: &str) {
         if let Some(importer) = self.innermost() {
             let wanted = self.number(name);
@@ -38,7 +38,7 @@ impl Modules {
         }
     }
 
-    /// Notes that a module is being imported until it is closed.
+    /// Notes that a module is being imported, until [`Self::close`].
     pub fn open(&mut self, name: &str) {
         self.want(name);
         let number = self.number(name);
@@ -50,12 +50,12 @@ impl Modules {
         self.open.pop();
     }
 
-    /// The module that is being imported, and imports no other.
+    /// The module of the innermost import.
     pub fn innermost(&self) -> Option<usize> {
         self.open.last().copied()
     }
 
-    /// Notes an event during the innermost import; its number.
+    /// Adds an event to the innermost import, and returns its number.
     pub fn happen(&mut self) -> Option<usize> {
         let importer = self.innermost()?;
         self.marks[importer].has_events = true;
@@ -63,7 +63,7 @@ impl Modules {
         Some(self.events.len() - 1)
     }
 
-    /// A child has these modules, and has imported none of them.
+    /// Marks these modules as present in a child but not imported yet.
     pub fn seal<'a>(&mut self, names: impl Iterator<Item = &'a String>) {
         self.open.clear();
         self.marks.iter_mut().for_each(|marks| marks.is_untaken = false);
@@ -79,18 +79,18 @@ impl Modules {
         self.sealed = (all, ends);
     }
 
-    /// Whether a module is there and was not taken.
+    /// True if a module is there and was not taken.
     pub fn is_untaken(&self, name: &str) -> bool {
         self.numbers.get(name).is_some_and(|number| self.marks[*number].is_untaken)
     }
 
-    /// The number of a module that there is.
+    /// The number of a known module.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.numbers.get(name).copied()
     }
 
-    /// Modules that were taken already and that the imports of others, which were not, may use: what these
-    /// want, and what that wants.
+    /// Modules that are taken already and that the imports of untaken ones may use: those that these want,
+    /// directly or through others.
     pub fn used(&self, names: &[String]) -> Vec<usize> {
         let mut open: Vec<_> = names.iter().filter_map(|name| self.find(name)).collect();
         open.retain(|number| self.marks[*number].is_untaken);
@@ -105,21 +105,22 @@ impl Modules {
         used
     }
 
-    /// The modules that the own import of a module has wanted.
+    /// Modules that the own import of a module has wanted.
     fn wanted(&self, number: usize) -> &[usize] {
         let (wanted, ends) = &self.sealed;
         let begin = number.checked_sub(1).map_or(0, |before| ends[before]);
         &wanted[begin..ends[number]]
     }
 
-    /// Notes that another is found in a module's place.
+    /// Notes that another module is found in a module's place.
     pub fn shadow(&mut self, name: &str) {
         if let Some(number) = self.numbers.get(name) {
             self.marks[*number].is_shadowed = true;
         }
     }
 
-    /// Takes modules and what they want; those of them that another is found in the place of, and events.
+    /// Takes modules and all that they want. Returns the taken ones that another module shadows, and the
+    /// numbers of the taken ones' events.
     pub fn take(&mut self, names: &[String]) -> (Vec<String>, Vec<usize>) {
         let mut open: Vec<_> = names.iter().filter_map(|name| self.find(name)).collect();
         let (mut shadowed, mut eventful) = (HashSet::new(), HashSet::new());
@@ -148,7 +149,7 @@ impl Modules {
         (names, events)
     }
 
-    /// Reads and writes what taking a module would, and changes nothing.
+    /// Reads and writes the same memory as taking a module, and changes nothing.
     pub fn rehearse(&mut self) {
         let read: usize = self.sealed.0.iter().chain(&self.sealed.1).sum();
         for marks in &mut self.marks {

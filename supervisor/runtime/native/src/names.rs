@@ -1,7 +1,7 @@
-//! The names of a module and what they stand for, at one time and at another.
+//! Names of a module and the objects that they stand for, compared between two times.
 //!
-//! Additions are no change: registries grow, and lazy modules add what they make. Nor is what takes the place of
-//! `None`, unless it is a function or a class: values are kept when they are first asked for.
+//! Additions are no change: registries grow, and lazy modules add the attributes that they make. Nor is a
+//! value in place of `None`, unless it is a function or a class: such values are cached on first use.
 
 use std::collections::HashMap;
 
@@ -12,10 +12,10 @@ use pyo3::types::{PyDict, PyList, PyString};
 use crate::contents::{Kinds, MOST, attributes, is_module};
 use crate::surroundings::{each, is_callable};
 
-/// The addresses of the first so many items of a list that has as many.
+/// Addresses of the first `count` items of a list that has at least that many.
 pub fn items(list: &Bound<'_, PyList>, count: usize) -> impl Iterator<Item = usize> {
     let list = list.as_ptr();
-    // SAFETY: the list is alive while this is iterated over, and has as many items.
+    // SAFETY: the list is alive during the iteration, and has as many items.
     (0..count.cast_signed()).map(move |at| unsafe { ffi::PyList_GetItem(list, at) as usize })
 }
 
@@ -23,11 +23,12 @@ pub fn items(list: &Bound<'_, PyList>, count: usize) -> impl Iterator<Item = usi
 pub struct Names {
     /// The module's dictionary.
     pub dict: Py<PyDict>,
-    /// With the addresses of the names, in their order.
+    /// Address and value of each name, in the dictionary's order.
     values: Vec<(usize, Value)>,
 }
 
-/// The object that a name stands for: its address, and those of what is in a dictionary, a list or an object there.
+/// The object that a name stands for: its address, and the addresses inside, if it is a dictionary, a list
+/// or an object with attributes.
 struct Value {
     address: usize,
     stands: Stands,
@@ -36,12 +37,12 @@ struct Value {
     within: Within,
 }
 
-/// For how long a name stands for what it does.
+/// The time for which a name stands for its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stands {
-    /// Until somebody asks for what the object is there for.
+    /// Until the object behind a lazy stand-in is asked for.
     Lazily,
-    /// Until there is something: it is `None`.
+    /// Until a value is there: the object is `None`.
     Empty,
     /// For good.
     Still,
@@ -49,13 +50,13 @@ enum Stands {
 
 enum Within {
     Nothing,
-    /// With the addresses of keys, in their order.
+    /// Addresses of keys and values, in the dictionary's order.
     Entries(Vec<(usize, usize)>),
     Items(Vec<usize>),
 }
 
 impl Names {
-    /// Takes what is in the module called `name`. The import system's own names, and modules, are left out.
+    /// Records the names of the module `name`, without modules and the import system's own names.
     pub fn of(name: &str, dict: &Bound<'_, PyDict>) -> Self {
         let mut kinds = Kinds::new(name);
         Self::those_that(dict, |text, value| {
@@ -64,7 +65,7 @@ impl Names {
         })
     }
 
-    /// Takes what can be called in a module or a class of the interpreter's, and is for everybody.
+    /// Records the public callables of a module or a class of the interpreter.
     pub fn of_table(dict: &Bound<'_, PyDict>) -> Self {
         Self::those_that(dict, |text, value| {
             (!text.starts_with('_') && is_callable(value)).then(|| Value::called(value))
@@ -77,7 +78,7 @@ impl Names {
     ) -> Self {
         let mut values = Vec::new();
         each(dict, |key, value| {
-            // SAFETY: the dictionary refers to the key, which is looked at during the call.
+            // SAFETY: the dictionary refers to the key, which is only read during the call.
             let text = unsafe { Bound::ref_from_ptr(dict.py(), &key) };
             let text = text.cast::<PyString>().ok().and_then(|text| text.to_cow().ok());
             let taken = text.and_then(|text| take(&text, value));
@@ -88,12 +89,12 @@ impl Names {
         Self { dict: dict.clone().unbind(), values }
     }
 
-    /// A name in whose place something else is by now. `name` is the module's.
+    /// A name that was replaced since, or changed inside. `name` is the module's.
     pub fn change(&self, py: Python<'_>, name: &str) -> Option<String> {
         self.replaced(&Self::of(name, self.dict.bind(py)), py)
     }
 
-    /// A name that stands for something else `now`, or for something in which something else is.
+    /// A name that is replaced `now`, or changed inside.
     pub fn replaced(&self, now: &Self, py: Python<'_>) -> Option<String> {
         let later: HashMap<_, _> = now.values.iter().map(|(key, value)| (key, value)).collect();
         let is_replaced = |(key, before): &&(usize, Value)| {
@@ -105,14 +106,14 @@ impl Names {
         if !later.contains_key(key) {
             return Some("an attribute".to_owned());
         }
-        // SAFETY: the dictionary has the key, as it was found there just now.
+        // SAFETY: the dictionary has the key, because it was found there just now.
         let key = unsafe { Bound::from_borrowed_ptr(py, *key as *mut ffi::PyObject) };
         Some(key.extract().unwrap_or_default())
     }
 }
 
 impl Value {
-    /// Looks at an object that a dictionary refers to.
+    /// Records an object that a dictionary refers to.
     fn of(py: Python<'_>, object: *mut ffi::PyObject, kinds: &mut Kinds) -> Self {
         // SAFETY: the object is alive during the call.
         let known = unsafe { Bound::ref_from_ptr(py, &object) };
@@ -131,7 +132,7 @@ impl Value {
         }
     }
 
-    /// Something that can be called, whatever is in it.
+    /// Records a callable, without its inside.
     fn called(object: *mut ffi::PyObject) -> Self {
         let address = object as usize;
         Self { address, stands: Stands::Still, is_code: true, within: Within::Nothing }
@@ -160,7 +161,7 @@ impl Value {
 }
 
 impl Within {
-    /// Looks at what is in an object; at attributes only of the distribution's own.
+    /// Records an object's inside; attributes only if its type is of the same distribution.
     fn of(object: &Bound<'_, PyAny>, kinds: &mut Kinds) -> Self {
         if let Ok(dict) = object.cast::<PyDict>() {
             return Self::entries(dict);
@@ -188,7 +189,7 @@ impl Within {
 
 fn is_code(object: &Bound<'_, PyAny>) -> bool {
     let object = object.as_ptr();
-    // SAFETY: the object is alive, and of its type alone something is asked. Types of functions are the
+    // SAFETY: the object is alive, and only its type is asked about. Types of functions are the
     // interpreter's.
     unsafe {
         let is_interpreters =

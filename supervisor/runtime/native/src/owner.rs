@@ -1,4 +1,4 @@
-//! The process that may answer. What it forks may live on, but never answers in its place.
+//! The process that may answer. Its forks may live on, but never answer in its place.
 
 use std::sync::OnceLock;
 
@@ -14,10 +14,10 @@ create_exception!(
     "This process was forked by the one that was asked. Its argument, if any, is what was raised."
 );
 
-/// Set in the process that may answer, once there is one.
+/// Mark of the process that may answer, once there is one.
 static OWNER: OnceLock<Mark> = OnceLock::new();
 
-/// Takes this process for the one that may answer.
+/// Makes this process the one that may answer.
 #[pyfunction]
 pub fn own() -> PyResult<()> {
     if OWNER.get().is_none() {
@@ -37,14 +37,14 @@ pub fn is_elsewhere() -> bool {
     OWNER.get().is_some_and(|owner| !owner.is_set())
 }
 
-/// Takes a child for the one that may answer in its own right, if its parent is one.
+/// Makes a child one that may answer for itself, if its parent is one.
 pub fn inherit() {
     if let Some(owner) = OWNER.get() {
         owner.set();
     }
 }
 
-/// Raises [`Elsewhere`] where the process is not the one that may answer.
+/// Raises [`Elsewhere`] unless this process is the one that may answer.
 pub fn here() -> PyResult<()> {
     if is_elsewhere() { Err(Elsewhere::new_err(())) } else { Ok(()) }
 }

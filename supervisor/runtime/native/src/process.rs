@@ -1,4 +1,4 @@
-//! What the runtime asks of its own process and has of the C library alone.
+//! Operations of the runtime on its own process that only the C library offers.
 
 use nix::sys::time::TimeValLike;
 use nix::time::ClockId;
@@ -6,14 +6,14 @@ use pipsqueak_kernel::forked::{self, Timer};
 use pipsqueak_kernel::getenv;
 use pyo3::prelude::*;
 
-/// A time in nanoseconds that only grows, whatever code puts in the place of `time`'s.
+/// A monotonic time in nanoseconds, even if code has replaced functions of `time`.
 #[pyfunction]
 pub fn now() -> PyResult<i64> {
     let now = ClockId::CLOCK_MONOTONIC.now().map_err(std::io::Error::from)?;
     Ok(now.num_nanoseconds())
 }
 
-/// Stops timers that would send this process a signal later; their names.
+/// Stops timers that would send this process a signal later, and returns their names.
 #[pyfunction]
 pub fn stop_timers() -> Vec<&'static str> {
     let stopped = forked::stop_timers().into_iter().map(|timer| match timer {
@@ -24,13 +24,13 @@ pub fn stop_timers() -> Vec<&'static str> {
     stopped.collect()
 }
 
-/// Has the names recorded of the variables that C code reads, or not any more.
+/// Starts or stops recording the names of variables that C code reads.
 #[pyfunction]
 pub fn record_getenv(is_recording: bool) {
     getenv::record(is_recording);
 }
 
-/// The names that were recorded; `None` where not all of them are known.
+/// The recorded names; `None` if some are lost.
 #[pyfunction]
 pub fn names_of_getenv() -> Option<Vec<String>> {
     getenv::names()

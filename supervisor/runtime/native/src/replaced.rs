@@ -1,5 +1,5 @@
-//! Imports that replace something in modules of others: whoever imports the same in another order, or without one
-//! of them, sees something else there.
+//! Imports that replace objects in other packages' modules: code that imports in another order, or leaves
+//! one of them out, sees other objects there.
 
 use std::collections::HashMap;
 
@@ -10,10 +10,10 @@ use crate::contents::{Kinds, attributes};
 use crate::names::{Names, items};
 use crate::surroundings::{each, values};
 
-/// Dictionaries, with the names that they have for who is told.
+/// Dictionaries with the names that messages give them.
 type Named<'py> = Vec<(String, Bound<'py, PyDict>)>;
 
-/// Modules as they were when they were seen last.
+/// Modules as they were at the last look.
 #[pyclass]
 #[derive(Default)]
 pub struct Held {
@@ -21,10 +21,10 @@ pub struct Held {
     names: HashMap<String, Seen>,
 }
 
-/// The names of a module, and what tells cheaply that nothing at all has happened to them.
+/// The names of a module, and a digest that shows cheaply that nothing has changed.
 struct Seen {
     names: Names,
-    /// Dictionaries and lists that they stand for, and dictionaries of the attributes of objects.
+    /// Dictionaries and lists that the names stand for, and the attribute dictionaries of objects.
     within: Vec<Py<PyAny>>,
     digest: u64,
 }
@@ -36,8 +36,8 @@ impl Held {
         Self::default()
     }
 
-    /// Names of what was another thing when it was seen last, and is not of a module of the package `top`. `modules` is
-    /// `sys.modules`, `tables` are those of the interpreter's modules and classes, `packages` the names of others.
+    /// Names of objects that were replaced since the last call, outside of package `top`. `modules` is
+    /// `sys.modules`, `tables` has the interpreter's modules and classes, `packages` all other modules.
     fn replaced(
         &mut self,
         py: Python<'_>,
@@ -48,7 +48,7 @@ impl Held {
     ) -> Vec<String> {
         let (mut found, modules) = (Vec::new(), values(modules));
         for (name, module) in &modules {
-            // What was taken away is imported anew by whoever wants it.
+            // A removed module is no replacement, because the next import brings it back.
             if self.modules.get(name).is_some_and(|before| before != module) {
                 found.push((name.clone(), format!("sys.modules[{name:?}]")));
             }
@@ -101,7 +101,7 @@ impl Seen {
         self.digest == self.look(py)
     }
 
-    /// A digest of all addresses there.
+    /// A digest of all addresses.
     fn look(&self, py: Python<'_>) -> u64 {
         let mut digest = Digest::default();
         digest.entries(self.names.dict.bind(py));
@@ -117,7 +117,8 @@ impl Seen {
     }
 }
 
-/// A digest of addresses, as the compiler's own hash tables have it: there are some 100,000 at each look.
+/// A digest of addresses, in the manner of the compiler's own hash tables: each look has some 100,000
+/// addresses.
 #[derive(Default)]
 struct Digest(u64);
 

@@ -1,4 +1,5 @@
-//! The steps of a function's modules besides imports: whether their code can have changed something by now.
+//! Steps of a function's modules besides imports: they tell if the function's code can have changed an
+//! object by now.
 
 use std::collections::HashSet;
 
@@ -14,40 +15,40 @@ use crate::kept::Actor;
 pub struct Steps {
     /// The folder of the function's code, with a slash at its end.
     folder: String,
-    /// Operations that may change an object which others have, by their numbers.
+    /// Numbers of the bytecode operations that may change an object which other code has too.
     acting: Vec<u8>,
     /// Names of modules in the folder.
     own: HashSet<String>,
-    /// True once something else was imported.
+    /// True once a module outside of the folder was imported.
     has_imported: bool,
     seen: Vec<Seen>,
 }
 
 struct Seen {
     code: Py<PyAny>,
-    /// The offset of the first of these operations, in bytes, if there is one.
+    /// Offset of the first such operation, in bytes, if the code has one.
     first: Option<usize>,
 }
 
 impl Steps {
-    /// Takes the numbers of operations that may change an object.
+    /// Sets the numbers of operations that may change an object.
     pub fn know(&mut self, acting: Vec<u8>) {
         self.acting = acting;
     }
 
-    /// Begins anew, with a function's code in a folder, and the names of modules there.
+    /// Begins anew, with the folder of a function's code and the names of modules there.
     pub fn begin(&mut self, folder: &str, own: HashSet<String>) {
         (self.folder, self.own) = (format!("{folder}/"), own);
         self.has_imported = false;
         self.seen.clear();
     }
 
-    /// Notes that a module is imported which was not there.
+    /// Notes the import of a module that was not there.
     pub fn meet_import(&mut self, name: &str) {
         self.has_imported |= !self.own.contains(name.split('.').next().unwrap_or(name));
     }
 
-    /// Who can have changed something by now.
+    /// The code that can have changed something by now.
     pub fn actor(&mut self, py: Python<'_>) -> PyResult<Option<Actor>> {
         if self.have_acted(py)? {
             return Ok(Some(Actor::Function));
@@ -55,7 +56,7 @@ impl Steps {
         Ok(self.has_imported.then_some(Actor::Import))
     }
 
-    /// Notes the code that imports something now, where it is a function's.
+    /// Notes the code that imports something now, if it is a function's.
     pub fn meet(&mut self, py: Python<'_>) -> PyResult<()> {
         match current(py) {
             Some(frame) => self.enter(&frame).map(drop),
@@ -79,7 +80,7 @@ impl Steps {
             }
             next = frame.getattr(intern!(py, "f_back")).ok().filter(|frame| !frame.is_none());
         }
-        // Those that do not run any more have done all that they do.
+        // Modules whose code has ended have run all their operations.
         Ok(self
             .seen
             .iter()
@@ -87,7 +88,7 @@ impl Steps {
             .any(|(one, is_running)| !is_running && one.first.is_some()))
     }
 
-    /// The number of a frame's code, where it is that of a module of the function.
+    /// The number of a frame's code, if it is that of a module of the function.
     fn enter(&mut self, frame: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
         let py = frame.py();
         let code = frame.getattr(intern!(py, "f_code"))?;
@@ -110,7 +111,7 @@ impl Steps {
     }
 }
 
-/// The frame of Python's that runs now.
+/// The Python frame that runs now.
 fn current(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
     // SAFETY: this thread has the interpreter, which refers to the frame that it runs.
     unsafe { Bound::from_borrowed_ptr_or_opt(py, ffi::PyEval_GetFrame().cast()) }

@@ -1,8 +1,8 @@
-//! What code can change of its process that an import may read: attributes of modules and classes, the
+//! State of the process that code can change and an import may read: attributes of modules and classes, the
 //! lists of the import system, variables, streams, the locale.
 //!
-//! A child shares its pages with its zygote until it writes to them, and a reference that is counted is
-//! written, as is memory that is taken in small pieces. So all of this compares addresses and digests.
+//! A child shares its pages with its zygote until it writes to them. Counting a reference writes to a page,
+//! and so does allocating small pieces of memory. So all of this compares addresses and digests.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -22,28 +22,28 @@ unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
-/// What is cheap to look at, as it is at one time.
+/// State that is cheap to look at, as it is at one time.
 pub struct Look {
-    /// As in the process's environment, each with a zero at its end.
+    /// Variables as in the process's environment, each with a zero at its end.
     variables: Vec<u8>,
-    /// The addresses of the items of each list, with their number ahead of them, and those of the streams.
+    /// Number of items of each list and their addresses, then the addresses of the streams.
     addresses: Vec<usize>,
     locale: Vec<u8>,
 }
 
-/// What is otherwise than in an earlier look.
+/// Differences from an earlier look.
 #[derive(IntoPyObject)]
 pub struct Differences {
     /// Names of variables.
     variables: Vec<String>,
-    /// Lists of `sys` with the addresses of what was in them.
+    /// Lists of `sys`, with the addresses of their earlier items.
     lists: HashMap<String, Vec<usize>>,
     /// Other things, by their names.
     others: Vec<String>,
 }
 
 impl Look {
-    /// Looks now.
+    /// The state now.
     pub fn now(_py: Python<'_>) -> Self {
         let (mut variables, mut addresses, mut name) = (Vec::new(), Vec::new(), Vec::new());
         variables.reserve(4096);
@@ -57,7 +57,7 @@ impl Look {
         Self { variables, addresses, locale: name }
     }
 
-    /// A digest of what would be seen now.
+    /// A digest of the state now.
     pub fn digest(_py: Python<'_>) -> u64 {
         let mut digest = DefaultHasher::new();
         each_variable(|variable| variable.hash(&mut digest));
@@ -71,7 +71,7 @@ impl Look {
         digest.finish()
     }
 
-    /// What is otherwise in a later look.
+    /// Differences of a later look from this one.
     pub fn differences(&self, now: &Self) -> Differences {
         let ((mut lists, mut others), mut later) = ((HashMap::new(), Vec::new()), &*now.addresses);
         let mut earlier = &*self.addresses;
@@ -105,9 +105,9 @@ impl Look {
 pub struct Table {
     dict: Py<PyDict>,
     entries: Vec<Entry>,
-    /// The dictionary's version, where it has one.
+    /// The dictionary's version, if it has one.
     version: Option<u64>,
-    /// True for a module that makes attributes when they are asked for (PEP 562), and may keep them.
+    /// True for a module that makes attributes on demand (PEP 562), and may store them.
     is_lazy: bool,
 }
 
@@ -115,12 +115,12 @@ pub struct Table {
 struct Entry {
     key: usize,
     value: usize,
-    /// Whether another in its place makes a difference.
+    /// True if a replacement of the value makes a difference: the value can be called.
     counts: bool,
 }
 
 impl Table {
-    /// Takes the entries that are there now.
+    /// Records the current entries.
     pub fn new(dict: &Bound<'_, PyDict>) -> Self {
         let mut entries = Vec::new();
         each(dict, |key, value| {
@@ -129,19 +129,20 @@ impl Table {
             true
         });
         let version = has_versions(dict.py()).then(|| version(dict));
-        // A class may have the one, and has no other.
+        // A class may have `__getattr__`, but has no `__spec__`.
         let is_lazy =
             ["__getattr__", "__spec__"].iter().all(|name| dict.contains(name).unwrap_or(false));
         Self { version, dict: dict.clone().unbind(), entries, is_lazy }
     }
 
-    /// The dictionary's version when its entries were taken, and now.
+    /// The dictionary's version when the entries were recorded, and now.
     pub fn versions(&self, py: Python<'_>) -> Option<(u64, u64)> {
         self.version.map(|taken| (taken, version(self.dict.bind(py))))
     }
 
-    /// An attribute that can be called and has been put in another's place, added or taken away since: its
-    /// name, as far as that can be told. Data changes at all times, and a lazy module adds what it makes. `expected` is what a value may be.
+    /// The name of a callable that was replaced, added or removed since, as far as it can be determined.
+    /// Data does not count, because it changes at all times. Additions to a lazy module do not count. A
+    /// value `expected` does not count.
     pub fn change(&self, py: Python<'_>, expected: usize) -> Option<String> {
         if self.is_same(py, false) {
             return None;
@@ -155,7 +156,7 @@ impl Table {
             };
             let is_changed = is_changed && value as usize != expected;
             if is_changed {
-                // SAFETY: the dictionary refers to it.
+                // SAFETY: the dictionary refers to the key.
                 let key = unsafe { Bound::from_borrowed_ptr(py, key) };
                 found = Some(key.extract().unwrap_or_default());
             }
@@ -165,7 +166,8 @@ impl Table {
         found.or_else(is_less)
     }
 
-    /// Whether the entries are what they were, and in their order; with more behind them where it `may_grow`.
+    /// True if the entries are the same, in the same order; new ones at the end are allowed if it
+    /// `may_grow`.
     pub fn is_same(&self, py: Python<'_>, may_grow: bool) -> bool {
         let mut before = self.entries.iter();
         let mut is_same = true;
@@ -181,11 +183,11 @@ impl Table {
     }
 }
 
-/// The addresses of values by their keys' texts.
+/// Addresses of values by their keys' texts.
 pub fn values(dict: &Bound<'_, PyDict>) -> HashMap<String, usize> {
     let mut found = HashMap::new();
     each(dict, |key, value| {
-        // SAFETY: the dictionary refers to it.
+        // SAFETY: the dictionary refers to the key.
         let key = unsafe { Bound::from_borrowed_ptr(dict.py(), key) };
         if let Ok(key) = key.extract() {
             found.insert(key, value as usize);
@@ -195,8 +197,8 @@ pub fn values(dict: &Bound<'_, PyDict>) -> HashMap<String, usize> {
     found
 }
 
-/// Calls `look` with keys and values until it returns false. Both are borrowed: they are alive during the
-/// call, and not afterwards.
+/// Calls `look` with keys and values until it returns false. Both are borrowed: they are alive only during
+/// the call.
 pub fn each(
     dict: &Bound<'_, PyDict>,
     mut look: impl FnMut(*mut ffi::PyObject, *mut ffi::PyObject) -> bool,
@@ -213,7 +215,7 @@ pub fn each(
     }
 }
 
-/// Whether each change gives a dictionary another version. It has one up to CPython 3.13.
+/// True if each change gives a dictionary another version: up to CPython 3.13.
 fn has_versions(py: Python<'_>) -> bool {
     let running = py.version_info();
     running >= (3, 9) && (running.major, running.minor) < (3, 14)
@@ -225,19 +227,19 @@ fn version(dict: &Bound<'_, PyDict>) -> u64 {
     unsafe { dict.as_ptr().add(1).cast::<u64>().add(1).read() }
 }
 
-/// True if an object can be called. Something refers to it.
+/// True if an object can be called. The object must be alive.
 pub fn is_callable(object: *mut ffi::PyObject) -> bool {
-    // SAFETY: a dictionary refers to the object, of which only the type is looked at.
+    // SAFETY: the caller keeps the object alive, and only its type is read.
     unsafe { ffi::PyCallable_Check(object) != 0 }
 }
 
-/// An attribute of `sys`, borrowed; null where there is none.
+/// An attribute of `sys`, borrowed; null if there is none.
 fn attribute(name: &CStr) -> *mut ffi::PyObject {
-    // SAFETY: the name is a C string; whoever calls has the interpreter.
+    // SAFETY: the name is a C string; the caller has the interpreter.
     unsafe { ffi::PySys_GetObject(name.as_ptr()) }
 }
 
-/// Calls `look` with the number of a list's items and their addresses.
+/// Calls `look` with the length of a list of `sys`, then with the address of each item.
 fn each_item(name: &CStr, mut look: impl FnMut(usize)) {
     let list = attribute(name);
     // SAFETY: `sys` refers to the list, whose items are asked for within its length.
@@ -259,10 +261,10 @@ fn next_list<'a>(addresses: &mut &'a [usize]) -> &'a [usize] {
     list
 }
 
-/// Calls `look` with each variable, and the zero at its end.
+/// Calls `look` with each variable, including the zero at its end.
 fn each_variable(mut look: impl FnMut(&[u8])) {
-    // SAFETY: this thread has the interpreter, by which variables are set. What `environ` points to ends
-    // with a null, and each that is before it with a zero.
+    // SAFETY: this thread has the interpreter, which is needed to set variables. `environ` points to a list
+    // that ends with a null; each variable in it ends with a zero.
     unsafe {
         let mut at = environ;
         while !at.is_null() && !(*at).is_null() {
@@ -274,7 +276,7 @@ fn each_variable(mut look: impl FnMut(&[u8])) {
 
 /// Calls `look` with the name of the locale.
 fn locale(look: impl FnOnce(&[u8])) {
-    // SAFETY: nothing is set, and what is returned is looked at before anybody could set it.
+    // SAFETY: nothing is set, and the returned text is read before other code could set it.
     unsafe {
         let name = nix::libc::setlocale(nix::libc::LC_ALL, std::ptr::null());
         look(if name.is_null() { &[] } else { CStr::from_ptr(name).to_bytes() });

@@ -1,8 +1,8 @@
-//! Imports of what a zygote has imported, by a function's code in the zygote's child.
+//! The watch over imports in a zygote's child: imports of modules that the zygote has already.
 //!
-//! The zygote records which modules each import wanted. In the child, the first import of a module takes it
-//! and all that its own import wanted; ahead of that it is seen whether what it may have read is as it was.
-//! Nothing that could import is called while the state is locked.
+//! The zygote records the modules that each import wanted. In the child, the first import of a module takes
+//! it and all that its own import wanted. Before that, the watch checks that the state that the import may
+//! have read is unchanged. No call that could import is made while the state is locked.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -26,82 +26,82 @@ static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
 pub struct State {
     pub mode: Mode,
     pub modules: Modules,
-    /// The steps of the function's modules besides imports.
+    /// Steps of the function's modules besides imports.
     pub steps: Steps,
     /// The thread whose imports are recorded.
     pub thread: Option<ThreadId>,
-    /// How much was printed.
+    /// Bytes printed so far.
     pub length: u64,
-    /// Events that are something printed: from where to where in all that was.
+    /// Events of printed output: number, and where the output begins and ends in all.
     pub printed: Vec<(usize, u64, u64)>,
     /// The import system's own `_find_and_load`.
     pub plain: Option<Py<PyAny>>,
-    /// Called when `logging` was imported.
+    /// Callback after `logging` was imported.
     pub loaded: Option<Py<PyAny>>,
     sealed: Option<Sealed>,
-    /// Ends the load, once one has begun.
+    /// Callback that ends the load, once one has begun.
     refuse: Option<Py<PyAny>>,
-    /// As it was when the load began, and the digest of what did no harm when it was last seen.
+    /// The look when the load began, and the digest of the last state that was found harmless.
     began: Option<(Look, u64)>,
-    /// Versions of tables and of modules that were seen to do no harm, where they are not what they were.
+    /// Versions of tables that have changed and were found harmless, by the tables' numbers.
     seen: HashMap<usize, u64>,
-    /// Why the version is to have interpreters of its own.
+    /// The reason for which the version is to have interpreters of its own.
     unlike: Option<String>,
 }
 
-/// What the entry points do besides importing.
+/// The work of the entry points besides importing.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     #[default]
     Off,
-    /// They note what each import wants.
+    /// Note the modules that each import wants.
     Recording,
-    /// They see what is taken while a handler is loaded.
+    /// Check each taken module while a handler is loaded.
     Loading,
-    /// They see what is taken while a handler runs.
+    /// Check each taken module while a handler runs.
     Running,
 }
 
-/// What a zygote knows when it has imported all.
+/// State of a zygote when it has imported all.
 struct Sealed {
-    /// Tables of attributes, with the names that they have for who is told; the first has `__import__`.
+    /// Attribute tables with the names that messages give them; the first has `__import__`.
     tables: Vec<(String, Table)>,
-    /// The modules that there are.
+    /// The table of all modules.
     all: Table,
     by_name: HashMap<String, usize>,
     packages: Kept,
-    /// What the runtime has imported for itself, and not every interpreter has.
+    /// Modules that the runtime has imported for itself, and not every interpreter has.
     early: HashSet<String>,
-    /// What imports have looked for and not found.
+    /// Modules that imports have looked for and not found.
     missed: HashSet<String>,
     hooks: Hooks,
 }
 
-/// Objects of Python that are needed while somebody waits.
+/// Python objects that are needed while a request waits.
 #[derive(FromPyObject)]
 pub struct Hooks {
     modules: Py<PyDict>,
-    /// Where imports begin: `builtins.__import__` first.
+    /// Entry points of imports: `builtins.__import__` first.
     places: Vec<Place>,
-    /// Tells what is otherwise and may make a difference.
+    /// Callback that finds a difference that may matter.
     difference: Py<PyAny>,
-    /// Does what imports have done that anybody could see, or says why it cannot.
+    /// Callback that repeats the visible effects of imports, or returns the reason why it cannot.
     tell: Py<PyAny>,
-    /// All objects that are neither the zygote's nor too simple to be tracked.
+    /// Callback for all objects that are neither the zygote's nor too simple to be tracked.
     objects: Py<PyAny>,
     types: Types,
 }
 
-/// A dictionary, a key, the value that watches, and the plain one.
+/// A dictionary, a key, the watching value, and the plain value.
 type Place = (Py<PyDict>, Py<PyString>, Py<PyAny>, Py<PyAny>);
 
-/// The state, which nothing may be held by that could import.
+/// The state. A caller that holds the lock must not import.
 pub fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes modules that are there and were not taken yet, with what their imports wanted; not where something
-/// is otherwise that these may have read.
+/// Takes modules that are there and not taken yet, with all that their imports wanted. Refuses if state
+/// that these may have read has changed.
 pub fn take(py: Python<'_>, names: &[String]) -> PyResult<()> {
     let (name, is_changed, changed) = {
         let mut state = state();
@@ -135,7 +135,7 @@ pub fn take(py: Python<'_>, names: &[String]) -> PyResult<()> {
     }
 }
 
-/// What is otherwise than it was when the load began, and may make a difference.
+/// A difference from the begin of the load that may matter. Without one, the state counts as harmless.
 fn difference(py: Python<'_>) -> PyResult<Option<String>> {
     let Some(find) = state().sealed.as_ref().map(|sealed| sealed.hooks.difference.clone_ref(py))
     else {
@@ -148,7 +148,7 @@ fn difference(py: Python<'_>) -> PyResult<Option<String>> {
     Ok(found)
 }
 
-/// Calls what may import without being seen.
+/// Calls a function whose imports are not watched.
 fn passing<T>(call: impl FnOnce() -> T) -> T {
     let mode = std::mem::take(&mut state().mode);
     let outcome = call();
@@ -160,7 +160,8 @@ fn passing<T>(call: impl FnOnce() -> T) -> T {
     outcome
 }
 
-/// Ends the load because of a reason, and does not return; a handler that runs goes on.
+/// Ends the load for a reason, and does not return. A handler that runs goes on, unwatched, and its version
+/// is to have interpreters of its own.
 #[pyfunction]
 pub fn refuse(py: Python<'_>, reason: &str) -> PyResult<()> {
     let mut state = state();
@@ -190,7 +191,7 @@ impl State {
         self.modules.close();
     }
 
-    /// Takes what was printed since this was called last for the innermost import's.
+    /// Assigns output printed since the last call to the innermost import.
     pub fn charge(&mut self) {
         let length = printed_bytes();
         let before = std::mem::replace(&mut self.length, length);
@@ -201,14 +202,14 @@ impl State {
         }
     }
 
-    /// Notes that a module is imported now, which is the child's own import unless the zygote had it.
+    /// Notes the import of a module. It is the child's own import unless the zygote has the module.
     pub fn meet_import(&mut self, name: &str) {
         if !self.sealed.as_ref().is_some_and(|sealed| sealed.by_name.contains_key(name)) {
             self.steps.meet_import(name);
         }
     }
 
-    /// Whether anything is otherwise than it was when the load began, and was not seen to do no harm.
+    /// True if state has changed since the load began, and was not found harmless.
     fn is_changed(&mut self, py: Python<'_>) -> bool {
         let (Some(sealed), Some((_, digest))) = (&self.sealed, &self.began) else { return false };
         if *digest != Look::digest(py) {
@@ -237,10 +238,10 @@ impl State {
         false
     }
 
-    /// Something in a module that modules which are taken now use, and that was taken before them, which the
-    /// function's code or an import of the child's own has changed meanwhile.
+    /// A changed object in a module that was taken earlier and that the imports of `names` use. The
+    /// function's code or an import of the child's own has changed it.
     fn changed_content(&mut self, py: Python<'_>, names: &[String]) -> PyResult<Option<String>> {
-        // A handler that runs has done more than import.
+        // A running handler has done more than import.
         let actor = match self.mode {
             Mode::Loading => self.steps.actor(py)?,
             _ => Some(Actor::Function),
@@ -249,7 +250,7 @@ impl State {
         Ok(sealed.packages.change(py, &self.modules.used(names), actor))
     }
 
-    /// Takes what is otherwise now for what does no harm.
+    /// Marks the current state as harmless.
     fn settle(&mut self, py: Python<'_>) {
         if let Some((_, digest)) = &mut self.began {
             *digest = Look::digest(py);
@@ -258,7 +259,7 @@ impl State {
 }
 
 impl Sealed {
-    /// An attribute that was changed, or a module.
+    /// A changed attribute, or a replaced module.
     fn change(&self, py: Python<'_>) -> Option<String> {
         if !self.all.is_same(py, true) {
             let now = values(self.hooks.modules.bind(py));
@@ -274,7 +275,7 @@ impl Sealed {
 }
 
 impl Hooks {
-    /// Has imports be seen, or not any more; not where somebody has put something else in the place.
+    /// Starts or stops watching imports, except at places where other code has put its own value.
     fn place(&self, py: Python<'_>, is_watched: bool) -> PyResult<()> {
         for (dict, key, watching, plain) in &self.places {
             let (old, new) = if is_watched { (plain, watching) } else { (watching, plain) };
@@ -287,9 +288,9 @@ impl Hooks {
     }
 }
 
-/// Ends the recording: a child has all modules without having imported them, but for what is `bare`.
-/// `tables` are dictionaries whose entries code may change, with their names; `packages` names of modules that are
-/// not the interpreter's; `acting` operations that may change an object.
+/// Ends the recording: a child has all modules without having imported them, except for the `bare` ones.
+/// `tables` are dictionaries whose entries code may change, with their names. `packages` are modules that
+/// are not the interpreter's. `acting` are the operations that may change an object.
 #[pyfunction]
 #[expect(clippy::too_many_arguments, reason = "Python's side calls it once")]
 pub fn seal(
@@ -304,7 +305,7 @@ pub fn seal(
 ) {
     let modules = hooks.modules.bind(py).clone();
     let mut by_name = values(&modules);
-    // It is what runs, and another in what is spawned.
+    // `__main__` is the running program, and another one in a spawned process.
     by_name.remove("__main__");
     let tables = tables.into_iter().map(|(name, dict)| (name, Table::new(&dict))).collect();
     let all = Table::new(&modules);
@@ -317,8 +318,8 @@ pub fn seal(
     state.sealed = Some(Sealed { tables, all, by_name, packages, early, missed, hooks });
 }
 
-/// Watches imports from now on, of a function whose code is in the folder `code`. What ends the load is
-/// `refuse`, which is told why.
+/// Watches imports of a function from now on; its code is in the folder `code`. `refuse` ends the load, and
+/// gets the reason.
 #[pyfunction]
 pub fn begin(py: Python<'_>, code: &str, handler: String, refuse: Py<PyAny>) -> PyResult<()> {
     let mut state = state();
@@ -329,7 +330,8 @@ pub fn begin(py: Python<'_>, code: &str, handler: String, refuse: Py<PyAny>) -> 
         if modules.is_untaken(name) && beside::is_module(code, name) {
             modules.shadow(name);
         } else if sealed.early.contains(name) && beside::is_module(code, name) {
-            // The runtime has imported the other one, and who else has cannot be told.
+            // The runtime has imported its own module of this name; other importers of it cannot be
+            // determined.
             reason = Some(format!("the function has a module {name} of its own"));
         } else if sealed.missed.contains(name) && beside::is_module(code, name) {
             reason =
@@ -349,7 +351,7 @@ pub fn begin(py: Python<'_>, code: &str, handler: String, refuse: Py<PyAny>) -> 
 }
 
 fn place(py: Python<'_>, is_watched: bool) -> PyResult<()> {
-    // What it may call is the interpreter's own.
+    // The functions called here are the interpreter's own.
     state().sealed.as_ref().map_or(Ok(()), |sealed| sealed.hooks.place(py, is_watched))
 }
 
@@ -358,8 +360,8 @@ fn stop(py: Python<'_>) -> PyResult<()> {
     place(py, false)
 }
 
-/// Ends the load. Watches on only where the handler may import what nothing has taken yet, or where
-/// something is otherwise by now.
+/// Ends the load. The watch goes on only if the handler may import a module that is not taken yet, or if
+/// state has changed.
 #[pyfunction]
 pub fn end(py: Python<'_>, code: &str) -> PyResult<()> {
     let later = later(py, code)?;
@@ -377,7 +379,7 @@ pub fn end(py: Python<'_>, code: &str) -> PyResult<()> {
     }
 }
 
-/// A module that nothing has taken yet, and a function of the code in a folder may import.
+/// A module that is not taken yet and that a function of the code in a folder may import.
 fn later(py: Python<'_>, code: &str) -> PyResult<Option<String>> {
     let Some(find) = state().sealed.as_ref().map(|sealed| sealed.hooks.objects.clone_ref(py))
     else {
@@ -392,14 +394,13 @@ fn later(py: Python<'_>, code: &str) -> PyResult<Option<String>> {
         }
     };
     if let Some(sealed) = &state.sealed {
-        // Nothing of it runs code.
+        // None of these calls runs Python code.
         sealed.hooks.types.names(objects.cast()?, code, &mut look)?;
     }
     Ok(found)
 }
 
-/// Does what each load does, where nobody waits for it, and leaves nothing of it. No module of a function's
-/// is in the `folder`.
+/// Does the work of a load ahead of any request, and undoes it. The `folder` has no module of a function.
 #[pyfunction]
 pub fn rehearse(py: Python<'_>, folder: &str) -> PyResult<()> {
     begin(py, folder, String::new(), py.None())?;
@@ -407,7 +408,7 @@ pub fn rehearse(py: Python<'_>, folder: &str) -> PyResult<()> {
     state.is_changed(py);
     state.modules.rehearse();
     drop(state);
-    // By the watch, as it is placed.
+    // Import through the watch that was just placed.
     py.import("sys")?;
     later(py, folder)?;
     stop(py)?;
@@ -416,13 +417,14 @@ pub fn rehearse(py: Python<'_>, folder: &str) -> PyResult<()> {
     Ok(())
 }
 
-/// Why the version is to have interpreters of its own, where that was seen when the handler ran.
+/// The reason for which the version is to have interpreters of its own, if one was seen while the handler
+/// ran.
 #[pyfunction]
 pub fn unlike() -> Option<String> {
     state().unlike.clone()
 }
 
-/// Notes that others are found in the place of modules.
+/// Notes modules that others shadow.
 #[pyfunction]
 pub fn shadow(names: Vec<String>) {
     for name in names {
@@ -430,20 +432,20 @@ pub fn shadow(names: Vec<String>) {
     }
 }
 
-/// Those of the names that are of modules which are there and were not taken.
+/// Names of modules that are there and not taken.
 #[pyfunction]
 pub fn untaken(names: Vec<String>) -> Vec<String> {
     let state = state();
     names.into_iter().filter(|name| state.modules.is_untaken(name)).collect()
 }
 
-/// What is otherwise than when the load began, but for attributes.
+/// Differences from the begin of the load, without attributes.
 #[pyfunction]
 pub fn differences(py: Python<'_>) -> Option<Differences> {
     Some(state().began.as_ref()?.0.differences(&Look::now(py)))
 }
 
-/// The name of an attribute that was changed, or of a module.
+/// The name of a changed attribute, or of a replaced module.
 #[pyfunction]
 pub fn changed_attribute(py: Python<'_>) -> Option<String> {
     state().sealed.as_ref()?.change(py)

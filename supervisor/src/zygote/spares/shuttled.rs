@@ -1,4 +1,4 @@
-//! Spares under shuttle: whatever the order of starts, of making them, and of their zygote's end is.
+//! Spares under shuttle: any order of starts, of making spares, and of the zygote's end.
 
 use std::sync::{Arc, Weak};
 
@@ -10,7 +10,7 @@ use super::*;
 
 const STARTS: u32 = 3;
 
-/// What has become of all that was made.
+/// Counts of all tokens: made, taken, ended.
 #[derive(Default)]
 struct Fates {
     made: AtomicU32,
@@ -18,7 +18,7 @@ struct Fates {
     ended: AtomicU32,
 }
 
-/// A spare, or an empty sandbox; ended when it is dropped and nobody has taken it.
+/// A spare or an empty sandbox. It counts as ended if it is dropped untaken.
 struct Token {
     fates: Arc<Fates>,
     is_alive: bool,
@@ -57,7 +57,7 @@ impl Waits for Token {
 
 type Ours = Spares<Token, Token>;
 
-/// A start: it gets a spare, or hears at once that it has to make one; then more are made.
+/// A start: it gets a spare, or hears at once that it has to make one. Then it refills.
 fn start(spares: &Arc<Ours>, fates: &Arc<Fates>, fails_at: Option<u32>) {
     let now = Instant::now();
     match spares.claim(now) {
@@ -65,7 +65,7 @@ fn start(spares: &Arc<Ours>, fates: &Arc<Fates>, fails_at: Option<u32>) {
             assert!(spare.is_alive, "one was given that had ended");
             spare.take();
         }
-        // Ended by shuttle as a deadlock where nobody makes it, nor says that it is not made.
+        // Shuttle ends this as a deadlock if no thread makes the spare or reports that it is not made.
         Claim::Coming(spare) => {
             if let Ok(spare) = block_on(spare) {
                 spare.take();
@@ -82,7 +82,7 @@ fn start(spares: &Arc<Ours>, fates: &Arc<Fates>, fails_at: Option<u32>) {
     }
 }
 
-/// As the pool does it.
+/// Refills as the pool does.
 fn refill(spares: &Weak<Ours>, fates: &Arc<Fates>, fails_at: Option<u32>) {
     for round in 0.. {
         thread::yield_now();
@@ -104,7 +104,7 @@ fn refill(spares: &Weak<Ours>, fates: &Arc<Fates>, fails_at: Option<u32>) {
                     empty.take();
                 }
                 thread::yield_now();
-                // Each other one ends before anybody looks.
+                // Every other spare is dead before a start looks.
                 let made = Token::make(fates, round % 2 == 0);
                 spares.made(Some((made, Duration::from_millis(1))));
             }
@@ -141,7 +141,7 @@ fn check(fails_at: Option<u32>, ends_early: bool) {
         }
         evicting.join().unwrap();
         if let Some(spares) = kept {
-            // Whoever began to make some has said when it ended: another start can have more made.
+            // Every refill has ended, so another start can begin one.
             let state = spares.lock();
             assert!(!state.refilling && matches!(state.making, Making::Nothing));
             let kept = u32::try_from(state.waiting.len() + state.empty.len()).unwrap();
@@ -151,7 +151,7 @@ fn check(fails_at: Option<u32>, ends_early: bool) {
             drop(state);
             drop(spares);
         }
-        // Nothing of a zygote that is gone waits on.
+        // Nothing waits that belongs to a dropped zygote.
         let [made, taken, ended] =
             [&fates.made, &fates.taken, &fates.ended].map(|one| one.load(Ordering::SeqCst));
         assert_eq!(made, taken + ended, "one waits for ever");

@@ -10,7 +10,7 @@ enum Act {
         start: Option<u64>,
     },
     Take(u8),
-    /// One whose value is even rather than another.
+    /// Takes a value, rather an even one.
     TakeEven(u8),
     Resize {
         owner: u8,
@@ -35,7 +35,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     proptest::collection::vec(act, 0..80)
 }
 
-/// What is kept, as a plain list in the order of keeping.
+/// The kept values, as a plain list in the order of keeping.
 #[derive(Debug, Clone, PartialEq)]
 struct Kept {
     owner: u8,
@@ -44,7 +44,7 @@ struct Kept {
     value: usize,
 }
 
-/// Uses and seconds of a start by owner, and a clock.
+/// Uses and start seconds by owner, and a clock.
 #[derive(Debug, Default)]
 struct Model {
     kept: Vec<Kept>,
@@ -186,7 +186,7 @@ fn what_is_used_often_and_starts_slowly_stays_until_the_clock_has_passed_it() {
     for value in 1..4 {
         cache.keep("quick", 10, Some(Duration::from_millis(400)), value);
         let gone = cache.shrink(10);
-        // The quick one has gone twice, each time moving the clock; the third time it is worth more.
+        // The quick one was evicted twice, each time moving the clock; the third time it is worth more.
         assert_eq!(gone, [if value < 3 { value } else { 0 }]);
     }
 }
