@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand, value_parser};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use pipsqueak::settings::{self, Overrides, Settings};
+use pipsqueak::settings::{self, LogLevel, Overrides, Settings};
 use pipsqueak_kernel::clone::OneThread;
 use pipsqueak_kernel::descriptor;
 use pipsqueakd::boot::{BootError, Rest};
@@ -23,6 +23,7 @@ use pipsqueakd::service::Service;
 use pipsqueakd::upgrade::Successor;
 use pipsqueakd::{boot, network, sandbox, tryout};
 use tokio::runtime::Runtime;
+use tracing_subscriber::filter::LevelFilter;
 
 /// How long threads may take to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -110,19 +111,27 @@ impl FromArgMatches for Flags {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let is_asked = matches!(arguments.command, Some(Command::TryNat | Command::TryPrograms { .. }));
-    // What is asked answers on stderr.
-    if !is_asked {
-        tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).init();
-    }
     match arguments.command {
         Some(Command::MakeSandboxes { orders, kill_switch, .. }) => {
+            log_from(LogLevel::Info);
             make_sandboxes(orders, kill_switch)
         }
         Some(Command::TryNat) => tried(network::try_out()),
         Some(Command::TryPrograms { python, uv }) => tried(try_programs(&python, uv.as_deref())),
         None => serve(arguments.serve),
     }
+}
+
+/// Has what is said be written to stderr from this weight on. Commands that are asked something answer
+/// there, and log nothing.
+fn log_from(level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+    };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_ansi(false).init();
 }
 
 fn make_sandboxes(orders: RawFd, kill_switch: Option<RawFd>) -> ExitCode {
@@ -157,17 +166,18 @@ fn tried<E: Display>(outcome: Result<(), E>) -> ExitCode {
     }
 }
 
-/// What a service manager that has started this process says. What it says wrong is no reason not to
-/// serve.
-fn managed() -> boot::Managed {
+/// What a service manager that has started this process says, and what is wrong with that, which is no
+/// reason not to serve.
+fn managed() -> (boot::Managed, Option<String>) {
     let managed = OneThread::check()
         .map_err(|error| error.to_string())
         .and_then(|alone| Service::of_process(alone).map_err(|error| error.to_string()));
-    let (service, stored) = managed.unwrap_or_else(|error| {
-        tracing::error!(error, "going on without the service manager");
-        Default::default()
-    });
-    (Arc::new(service), stored)
+    let (managed, trouble) = match managed {
+        Ok(managed) => (managed, None),
+        Err(error) => (Default::default(), Some(error)),
+    };
+    let (service, stored) = managed;
+    ((Arc::new(service), stored), trouble)
 }
 
 /// Ends the threads of the runtime, and does what is left to do; the program to become, where there is
@@ -195,7 +205,13 @@ fn finish(rest: Rest, runtime: io::Result<Runtime>) -> Result<Option<Successor>,
 }
 
 fn serve(serve: Serve) -> ExitCode {
-    let managed = managed();
+    // Ahead of any thread, and of processes that would inherit what the manager has passed.
+    let (managed, trouble) = managed();
+    let settings = Settings::resolve(serve.flags.0);
+    log_from(settings.as_ref().map_or(LogLevel::Info, |settings| settings.log_level));
+    if let Some(error) = trouble {
+        tracing::error!(error, "going on without the service manager");
+    }
     // Each sandbox has some, and shells give few.
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
@@ -212,7 +228,7 @@ fn serve(serve: Serve) -> ExitCode {
             let _ = writeln!(ready, "{line}");
         }
     };
-    let failed = match Settings::resolve(serve.flags.0) {
+    let failed = match settings {
         Err(error) => (2, error.to_string()),
         Ok(settings) => {
             let runtime =

@@ -114,7 +114,7 @@ mod tests {
         let told: BTreeSet<&str> = TABLE.iter().map(|row| row.key).collect();
         let lines = File::lines(file.path());
         assert_eq!(told, lines.keys().map(String::as_str).collect());
-        assert_eq!((lines["state"], lines["index.url"]), (2, 24));
+        assert_eq!((lines["state"], lines["index.url"]), (2, 25));
     }
 
     #[test]

@@ -82,6 +82,7 @@ cdi = "/d.json"
 tiers = ["paused", "ssd"]
 memory = "1.5G"
 eviction = "greedy-dual"
+log_level = "debug"
 linger = 0
 spares = 3
 sandboxes = 20
@@ -106,7 +107,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::kind::{Kind, Written};
-    use super::super::{Eviction, Index, Row, Secrets, TABLE, Tiers};
+    use super::super::{Eviction, Index, LogLevel, Row, Secrets, TABLE, Tiers};
     use super::*;
 
     #[allow(clippy::unnecessary_wraps, reason = "a key of the file may be absent")]
@@ -128,6 +129,7 @@ mod tests {
             tiers: said(Tiers { zygote: false, ..Tiers::ALL }),
             memory: said(3 << 29),
             eviction: said(Eviction::GreedyDual),
+            log_level: said(LogLevel::Debug),
             linger: said(Duration::ZERO),
             spares: said(3),
             sandboxes: said(20),
@@ -167,6 +169,7 @@ mod tests {
             ("state = \"/s\"\nstat = \"/t\"", 2, "unknown field `stat`"),
             ("\n\nstate = \"relative\"", 3, "`relative` is not an absolute path"),
             ("run = \"/r\"\nmemory = \"much\"", 2, "`much` is no size"),
+            ("log_level = \"loud\"", 1, "`loud` is no level of the log"),
             ("eviction = \"fifo\"", 1, "`fifo` is no policy of eviction"),
             ("linger = \"5ms\"", 1, "a time is a number of seconds"),
             ("spares = -1", 1, "`-1` is no number of spares"),

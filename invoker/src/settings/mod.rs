@@ -11,6 +11,7 @@ mod file;
 mod index;
 mod installed;
 mod kind;
+mod log_level;
 mod logs;
 mod modules;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use error::SettingsError;
 pub use eviction::{Eviction, EvictionError};
 pub use explain::{Origin, Setting};
 pub use index::Index;
+pub use log_level::{LogLevel, LogLevelError};
 pub use program::find_program;
 pub use range::{Range, RangeError};
 pub use resolve::run_folder;

@@ -15,6 +15,7 @@ use super::eviction::Eviction;
 use super::index::Index;
 use super::installed::{Program, Python, Uv};
 use super::kind::{FlagKind, Kind, Written};
+use super::log_level::LogLevel;
 use super::logs::Logs;
 use super::modules::Modules;
 use super::place::{Folder, PathOrNone, canonical};
@@ -131,6 +132,15 @@ table! {
             variable: "PIPSQUEAK_LOGS",
             default: "10M",
             more: "[Logs](../guide/logs.md).",
+        }
+        /// Least weight of what the supervisor logs: error, warn, info, or debug
+        ///
+        /// `debug` tells each step of each invocation.
+        log_level: LogLevel = LogLevel {
+            flag: "--log-level",
+            variable: "PIPSQUEAK_LOG_LEVEL",
+            default: "info",
+            more: "[Its log](../guide/operate.md#the-supervisors-log).",
         }
         /// The uv executable
         ///

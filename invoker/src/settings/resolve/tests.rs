@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use super::super::{Eviction, Index, Secrets, Tiers};
+use super::super::{Eviction, Index, LogLevel, Secrets, Tiers};
 use super::*;
 
 fn with_variables<T>(pairs: &[(&str, &str)], use_them: impl FnOnce(&Variables) -> T) -> T {
@@ -131,6 +131,7 @@ fn the_supervisor_is_told_every_setting() {
         payload_out: 1,
         grace: Duration::from_millis(1500),
         logs: 1 << 20,
+        log_level: LogLevel::Warn,
         docker_plugin: None,
         cdi: Some("/d.json".into()),
         fork_safe: Vec::new(),
@@ -141,7 +142,7 @@ fn the_supervisor_is_told_every_setting() {
     let line = settings.flags().join(&OsString::from(" "));
     let expected = "--state /s --run /r --mount /m --cache /c --tiers none --memory 1024 \
                     --eviction greedy-dual --linger 0.005 --spares 2 --sandboxes 32 --queue 64 \
-                    --grace 1.5 --logs 1048576 --python /p --docker-plugin none --cdi /d.json \
+                    --grace 1.5 --logs 1048576 --log-level warn --python /p --docker-plugin none --cdi /d.json \
                     --nat 10.11.0.0/20";
     assert_eq!(line, expected);
 }
