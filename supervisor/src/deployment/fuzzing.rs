@@ -12,7 +12,7 @@ use super::folder::DeployError;
 pub fn deploy(source: &Path, target: &Path) -> Result<bool, String> {
     match deploy::copy(source, target) {
         Ok(single) => {
-            // There need not be any.
+            // A folder without an entry point is no failure.
             let _ = entry::find(target, single.as_deref(), &BTreeMap::new());
             Ok(true)
         }
