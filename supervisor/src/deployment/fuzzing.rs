@@ -7,8 +7,8 @@ use super::deploy;
 use super::entry;
 use super::folder::DeployError;
 
-/// Copies what is deployed into a new folder, and looks for its entry point. Returns true if it was copied, false
-/// if it was refused for what it is; an error is a fault of our own.
+/// Copies what is deployed into a new folder, and looks for its entry point. Returns true if it was
+/// copied, and false if it was refused; an error is a fault of our own.
 pub fn deploy(source: &Path, target: &Path) -> Result<bool, String> {
     match deploy::copy(source, target) {
         Ok(single) => {
