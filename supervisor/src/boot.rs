@@ -1,5 +1,5 @@
-//! From nothing to serving, and back: each step is undone by a drop, in reverse order, also where
-//! a later one fails.
+//! The way from nothing to serving, and back: each step is undone by a drop, in reverse order, even if
+//! a later step fails.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -32,71 +32,71 @@ use crate::service::{Service, Stored};
 use crate::supervisor::{Resources, Supervisor};
 use crate::upgrade::Successor;
 
-/// How long requests that were read are waited for at the end.
+/// Longest wait, at the end, for requests that were read.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
-/// How long what has been started may take to end before the mount does, and with it whatever waits
-/// for it.
+/// Longest wait for everything else to end before the mount is ended, which also ends what waits for
+/// the mount.
 const CUT_OFF: Duration = Duration::from_secs(10);
 
-/// Why a supervisor could not start.
+/// Reason that a supervisor could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    /// Something that only root may do.
+    /// The supervisor does not run as root.
     #[error("pipsqueakd makes mounts and namespaces, so it must be started by root")]
     NotRoot,
-    /// Its socket.
+    /// The supervisor's socket cannot be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// One of its folders.
+    /// One of the supervisor's folders cannot be made or removed.
     #[error("{}: {error}", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The error of the call.
         error: io::Error,
     },
-    /// The interpreter for environments that name none.
+    /// No interpreter can be used for environments that name none.
     #[error("no interpreter: {0}; name one with --python")]
     Interpreter(String),
-    /// No uv.
+    /// No uv was found.
     #[error("uv is not on the PATH; install it (pip install uv) or name it with --uv")]
     Uv,
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Repository(#[from] pipsqueak_fs::RepositoryError),
-    /// The keys that encrypt what is stored of secrets.
+    /// A key that encrypts stored secrets cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The functions.
+    /// The deployed functions cannot be read.
     #[error(transparent)]
     Functions(#[from] FunctionsError),
-    /// The asynchronous events.
+    /// The asynchronous events cannot be read.
     #[error(transparent)]
     Events(#[from] EventsError),
-    /// The environments.
+    /// The environments failed.
     #[error(transparent)]
     Environments(#[from] EnvironmentsError),
-    /// What containers have.
+    /// The environments of containers failed.
     #[error(transparent)]
     Containers(#[from] ContainersError),
-    /// The network of functions.
+    /// The network of functions failed.
     #[error(transparent)]
     Nat(#[from] NatError),
-    /// The mount.
+    /// The mount has ended by itself.
     #[error("the process that keeps the mount has ended, and the mount with it; see the log")]
     Lost,
-    /// A step that the machine refused.
+    /// The machine refused a step.
     #[error("{step}: {error}; `pipsqueak doctor` tells what the machine lacks")]
     Machine {
-        /// Which step.
+        /// The step.
         step: &'static str,
-        /// Why.
+        /// The error of the call.
         error: io::Error,
     },
 }
 
 impl BootError {
-    /// The exit code that a client of the command line sees.
+    /// Exit code that a client of the command line sees.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Listen(
@@ -113,10 +113,10 @@ impl BootError {
     }
 }
 
-/// What a service manager has to do with this supervisor, and what it has kept for it.
+/// The service manager of this supervisor, and the descriptors that it has kept.
 pub type Managed = (Arc<Service>, Vec<Stored>);
 
-/// What is left to do at the very end, when nobody in this process asks anything of the mount.
+/// Work that is left for the very end, when no thread of this process uses the mount.
 #[derive(Debug)]
 pub enum Rest {
     /// Nothing.
@@ -128,7 +128,7 @@ pub enum Rest {
 }
 
 impl Rest {
-    /// Does it; the program to become, where there is one. Blocks.
+    /// Does the work. Returns the program to become, if there is one. Blocks.
     pub fn carry_out(self) -> Result<Option<Successor>, BootError> {
         match self {
             Self::Nothing => Ok(None),
@@ -144,7 +144,7 @@ impl Rest {
         }
     }
 
-    /// Does nothing of it, and ends the mount: somebody waits for it still. Blocks.
+    /// Ends the mount instead, because some thread still waits for it. Blocks.
     pub fn give_up(self) -> Result<(), BootError> {
         match self {
             Self::Nothing => Ok(()),
@@ -155,8 +155,8 @@ impl Rest {
     }
 }
 
-/// Starts, calls `ready` when requests are served, and runs until it is told to stop, by signal
-/// or by a client. Returns what is left to do when this process has no other thread.
+/// Starts, calls `ready` once requests are served, and runs until a signal or a client ends it. Returns
+/// the work that is left when this process has no other thread.
 pub async fn run(
     settings: Settings,
     (service, stored): Managed,
@@ -167,7 +167,8 @@ pub async fn run(
     }
     let (socket, stored) = Socket::open(&settings.run, &service, stored)?;
     let (ender, ending) = Ender::new();
-    // Before there is anything to be left: what is built is also ended in order.
+    // Before there is anything to clean up: after a signal during the start, everything is built and
+    // then ended in order.
     follow_signals(&ender)?;
     let given = settings.clone();
     let (handle, managed) = (Handle::current(), (service.clone(), stored));
@@ -194,7 +195,8 @@ pub async fn run(
     service.ready(&format!("serving {}", settings.mount.display()));
     ready();
     let loops = Arc::new(EventLoops::start().map_err(machine("starting threads for clients"))?);
-    // There, because another thread would have to be woken for each connection, to wake one of them.
+    // Accepted on a serving thread, because another thread would have to be woken for each connection
+    // only to wake that one.
     let serving = {
         let (supervisor, ending, all) = (supervisor.clone(), ending.clone(), loops.clone());
         loops.first().spawn(async move {
@@ -248,7 +250,7 @@ fn build(
     let root = settings.run.join("root");
     folder(&settings.state, 0o700)?;
     folder(&settings.cache, 0o700)?;
-    // What a killed instance was installing.
+    // The rest of installations that a killed instance had begun.
     let _ = fs::remove_dir_all(&private_folder);
     folder(&private_folder, 0o711)?;
     folder(&root, 0o700)?;
@@ -278,7 +280,8 @@ fn build(
     let lost = move || told.end(Ending::Lost);
     let keeper = Keeper::start(&settings.mount, &settings.state, &service, stored, lost)
         .map_err(machine("mounting"))?;
-    // Not before: a process that waits for a mount that was left is in its group until it is served.
+    // Not earlier: the process that serves a mount that was left is in its group until this supervisor
+    // takes over.
     let groups = cgroups::Instance::create(&id).map_err(machine("making control groups"))?;
     let runtime_folder = settings.run.join("runtime");
     runtime::install(&runtime_folder, &python.executable)
@@ -316,7 +319,7 @@ fn build(
     Ok(Arc::new(Supervisor::new(resources, ender)))
 }
 
-/// Waits until all requests that were read are answered, within bounds.
+/// Waits until all requests that were read are answered, at most for [`DRAIN_PATIENCE`].
 async fn drain(supervisor: &Supervisor) {
     let until = Instant::now() + DRAIN_PATIENCE;
     while supervisor.in_flight() > 0 && Instant::now() < until {
@@ -324,7 +327,7 @@ async fn drain(supervisor: &Supervisor) {
     }
 }
 
-/// Ends it all, but for the mount, and what containers have of it, where it is to `leave` them.
+/// Ends everything. If it is to `leave` the mount, ends neither the mount nor the environments of containers.
 fn end(supervisor: &Supervisor, leave: bool) -> Result<(), BootError> {
     let ended = (!leave).then(|| cut_off(supervisor.resources.keeper.clone()));
     supervisor.invocations.clear();
@@ -346,8 +349,8 @@ fn end(supervisor: &Supervisor, leave: bool) -> Result<(), BootError> {
     stopped.and(unmounted)
 }
 
-/// Ends the mount after a while: what is ended now may wait for an answer of it. Not if what is returned
-/// is dropped before.
+/// Ends the mount after [`CUT_OFF`], because what is being ended may wait for the mount. Dropping the
+/// returned sender before prevents that.
 fn cut_off(keeper: Arc<Keeper>) -> mpsc::Sender<()> {
     let (ended, end) = mpsc::channel();
     std::thread::spawn(move || {
@@ -361,7 +364,7 @@ fn cut_off(keeper: Arc<Keeper>) -> mpsc::Sender<()> {
     ended
 }
 
-/// Stops at signals. SIGUSR1 is for a restart by the service manager.
+/// Ends the supervisor on signals. SIGUSR1 is for a restart by the service manager.
 fn follow_signals(ender: &Ender) -> Result<(), BootError> {
     for (kind, ending) in [
         (SignalKind::terminate(), Ending::Stop),
@@ -379,7 +382,7 @@ fn follow_signals(ender: &Ender) -> Result<(), BootError> {
     Ok(())
 }
 
-/// Tells the service manager that all is well, twice as often as it wants to hear it.
+/// Tells the service manager that all is well, twice as often as the manager wants.
 fn follow_watchdog(service: &Arc<Service>) {
     let Some(interval) = service.watchdog() else { return };
     let service = service.clone();
@@ -398,7 +401,7 @@ fn python(named: Option<&Path>) -> Result<Interpreter, BootError> {
         .map_err(|error| BootError::Interpreter(format!("{}: {error}", path.display())))
 }
 
-/// Tells instances apart, by where their sockets are.
+/// Short text that tells instances apart, made of the path of their sockets.
 fn instance_id(run: &Path) -> String {
     let digest = blake3::hash(run.as_os_str().as_encoded_bytes()).to_hex();
     digest[..8].to_owned()

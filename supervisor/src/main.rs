@@ -24,7 +24,7 @@ use pipsqueakd::upgrade::Successor;
 use pipsqueakd::{boot, network, sandbox, tryout};
 use tokio::runtime::Runtime;
 
-/// How long threads may take to end.
+/// Longest wait for threads to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Parser)]
@@ -111,7 +111,7 @@ impl FromArgMatches for Flags {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let is_asked = matches!(arguments.command, Some(Command::TryNat | Command::TryPrograms { .. }));
-    // What is asked answers on stderr.
+    // These commands answer on stderr, so they have no log there.
     if !is_asked {
         tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).init();
     }
@@ -157,8 +157,8 @@ fn tried<E: Display>(outcome: Result<(), E>) -> ExitCode {
     }
 }
 
-/// What a service manager that has started this process says. What it says wrong is no reason not to
-/// serve.
+/// The service manager that has started this process, and its descriptors. The supervisor serves even
+/// if the manager's variables are wrong.
 fn managed() -> boot::Managed {
     let managed = OneThread::check()
         .map_err(|error| error.to_string())
@@ -170,11 +170,11 @@ fn managed() -> boot::Managed {
     (Arc::new(service), stored)
 }
 
-/// Ends the threads of the runtime, and does what is left to do; the program to become, where there is
-/// one.
+/// Ends the threads of the runtime, and does the work that is left. Returns the program to become, if
+/// there is one.
 fn finish(rest: Rest, runtime: io::Result<Runtime>) -> Result<Option<Successor>, (u8, String)> {
     let (ended, end) = channel();
-    // Its end waits for whoever asks something of the mount.
+    // The runtime's end waits for threads that use the mount.
     thread::spawn(move || {
         drop(runtime);
         let _ = ended.send(());
@@ -187,7 +187,7 @@ fn finish(rest: Rest, runtime: io::Result<Runtime>) -> Result<Option<Successor>,
         tracing::warn!("some of it does not end, and is left to the kernel");
         return Ok(None);
     }
-    // Whoever asks has an error now.
+    // The end of the mount gives these threads an error.
     rest.give_up().map_err(told)?;
     let is_ended = end.recv_timeout(PATIENCE).is_ok();
     let reason = "some of it did not end, so the mount was ended";
@@ -196,18 +196,18 @@ fn finish(rest: Rest, runtime: io::Result<Runtime>) -> Result<Option<Successor>,
 
 fn serve(serve: Serve) -> ExitCode {
     let managed = managed();
-    // Each sandbox has some, and shells give few.
+    // Each sandbox needs some descriptors, and shells allow few.
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
-    // A dump of its memory would have functions' variables. One byte, because a program that the kernel
-    // gives dumps to has them whatever the limit is, unless it is that.
+    // A dump of this process's memory would show functions' variables. The limit is one byte, because
+    // the kernel ignores any other limit if it gives dumps to a program.
     if let Err(error) = setrlimit(Resource::RLIMIT_CORE, 1, 1) {
         tracing::warn!(%error, "limiting dumps of this process's memory");
     }
     let mut ready = serve.ready_fd.and_then(|fd| descriptor::inherited(fd).map(File::from).ok());
     let mut tell = |line: String| {
-        // Nobody may be listening: a service manager reads the log.
+        // No pipe is given by a service manager, which reads the log.
         if let Some(mut ready) = ready.take() {
             let _ = writeln!(ready, "{line}");
         }

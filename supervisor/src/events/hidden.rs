@@ -47,7 +47,7 @@ pub fn seal(
     Ok(keys.seal(&column.place(id), text.as_bytes()).map_err(of_sealed)?.into())
 }
 
-/// Text of an event, as it is stored in a row's column; `None` if the column is empty.
+/// Text of an event, opened from a row's column; `None` if the column is empty.
 pub fn open(
     keys: &Keys,
     column: Column,
