@@ -173,7 +173,7 @@ impl<T> State<T> {
 }
 
 impl<T> Place<T> {
-    /// What serves in the place, for the invocations in it. Locked while it is being started.
+    /// The `T` that serves in the place, for the invocations there. Locked while it is being started.
     pub fn serving(&self) -> &tokio::sync::Mutex<Option<T>> {
         &self.serving
     }
@@ -218,7 +218,7 @@ impl<T> Drop for Turn<T> {
 }
 
 impl<T> Vacated<T> {
-    /// Takes out what has served in the place.
+    /// Takes out the `T` that has served in the place.
     pub fn take(&self) -> Option<T> {
         // Never locked here: only invocations in the place lock it.
         self.place.serving.try_lock().ok()?.take()

@@ -10,7 +10,7 @@ use zip::result::ZipError;
 
 use super::folder::{DeployError, MAX_BYTES, MAX_ENTRIES, create_folder, finish_file};
 
-/// Longest path in an archive, in bytes: half of what the kernel takes, because more stands before it.
+/// Longest path in an archive, in bytes: half of the kernel's limit, because the target's path precedes it.
 const MAX_PATH: usize = 2048;
 /// Longest name of a file or folder, in bytes, as file systems have it.
 const MAX_NAME: usize = 255;

@@ -1,4 +1,4 @@
-//! A door for the fuzz harness: the reader of what is deployed.
+//! A door for the fuzz harness: the reader of deployed code.
 
 use std::collections::BTreeMap;
 use std::path::Path;

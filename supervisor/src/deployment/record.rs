@@ -20,12 +20,12 @@ pub fn read(folder: &Path, keys: &Keys) -> Result<Option<FunctionInfo>, Function
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(at(&record)(error)),
     };
-    // One that an earlier version has written.
+    // An earlier version may have written it with another mode.
     fs::set_permissions(&record, Permissions::from_mode(0o600)).map_err(at(&record))?;
     let opened = keys.open(&place(folder), &stored)?;
     let info = serde_json::from_slice(&opened.content)
         .map_err(|error| at(&record)(io::Error::other(error)))?;
-    // What a crash cut off has the variables as well, and may be from before there was a key.
+    // A record that a crash cut off has the variables too, perhaps from before there was a key.
     pipsqueak_fs::durable::remove(&record.with_extension("new")).map_err(at(&record))?;
     if opened.is_outdated {
         let sealed = keys.seal(&place(folder), &opened.content)?;

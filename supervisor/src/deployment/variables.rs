@@ -11,7 +11,7 @@ use crate::sandbox::FUNCTION;
 /// Further ones begin with one of [`AT_START_PREFIXES`].
 const AT_START: [&str; 5] = ["TZ", "TZDIR", "LANG", "LANGUAGE", "LOCPATH"];
 const AT_START_PREFIXES: [&str; 5] = ["PYTHON", "LC_", "MALLOC_", "GLIBC_", "LD_"];
-/// Variables among these that may name files in the function's own folder, which no zygote sees.
+/// Variables among [`AT_START`] and its prefixes that may name files in the function's own folder, which no zygote sees.
 const OF_OWN_FILES: [&str; 8] = [
     "PYTHONPATH",
     "PYTHONHOME",
@@ -69,7 +69,7 @@ impl Variables {
         &self.0
     }
 
-    /// Those of these variables that are in `names`.
+    /// The variables whose names are in `names`.
     #[must_use]
     pub fn only<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Self {
         let found = names.into_iter().filter_map(|name| self.0.get_key_value(name));

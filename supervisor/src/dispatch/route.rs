@@ -17,7 +17,7 @@ use crate::supervisor::{Asked, Kept, Supervisor};
 /// Work that is left when the reply is on its way.
 #[derive(Debug, Default)]
 pub struct After {
-    /// What is left of an invocation.
+    /// Work that is left of an invocation.
     pub kept: Option<Kept>,
     /// The supervisor's end, if the request asks for it.
     pub ending: Option<Ending>,

@@ -5,8 +5,8 @@ use rusqlite::{Connection, Row, params};
 
 use crate::sealed::{Keys, SealedError};
 
-/// `application_id` of a database in which nothing is left, freed pages included, that is not encrypted with the
-/// current key.
+/// `application_id` of a database that has nothing, freed pages included, which the current key does
+/// not encrypt.
 const CLEAN: i64 = 0x5051_5331;
 
 /// A column whose content is encrypted.

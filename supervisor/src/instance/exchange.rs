@@ -125,10 +125,9 @@ impl Logs {
 
 /// Sends `messages`, calls `sent`, and waits for one answer of at most `longest` bytes; a longer one is
 /// a failure. Meanwhile reads `printed` and passes on `parts` of what is streamed.
-/// one is a failure.
+///
 /// `None` if the process closed the channel instead of answering. An error that [`channel::is_unread`]
 /// recognises if it closed the channel before it had read the messages.
-/// where it did so before it had read what it was asked.
 pub async fn exchange(
     function: &mut (impl AsyncRead + AsyncWrite + Unpin),
     printed: &mut pipe::Receiver,

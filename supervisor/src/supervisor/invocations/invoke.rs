@@ -1,4 +1,4 @@
-//! The path of an invocation: its turn, its start, its handler, and what is left to do after the reply.
+//! The path of an invocation: its turn, its start, its handler, and the work that is left after the reply.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -22,16 +22,16 @@ use crate::logs::{Recording, Report};
 use crate::sync::lock;
 use crate::zygote::Zygote;
 
-/// Most characters that are recorded of the reason why a handler did not load.
+/// Most characters that are recorded of the reason that a handler did not load.
 const MOST_REASON: usize = 500;
 
-/// What is left of an invocation when its reply is sent.
+/// Work that is left of an invocation after its reply.
 #[derive(Debug)]
 pub struct Kept {
     function: Arc<Function>,
-    /// Where the instance is kept, if it is.
+    /// Place of the instance in the paused tier, if it is kept.
     place: Option<Place>,
-    /// Whether what it has imported says what its function imports.
+    /// True if the imports of the instance tell what its function imports.
     tells: bool,
     tier: Tier,
     tree: Arc<Tree>,
@@ -39,7 +39,7 @@ pub struct Kept {
     imported: Vec<String>,
 }
 
-/// What an instance is asked.
+/// A call of an instance.
 struct Call<'a> {
     request_id: &'a str,
     payload: &'a RawValue,
@@ -47,8 +47,8 @@ struct Call<'a> {
 }
 
 impl Invocations {
-    /// Runs a function once: queue, start, handler. What is left to be done for its instance
-    /// comes back in [`Kept`], to be given to [`Self::settle`] when the reply has been sent.
+    /// Runs a function once: queue, start, handler. The caller must give the returned [`Kept`] to
+    /// [`Self::settle`] after the reply is sent.
     pub async fn invoke(
         &self,
         name: &str,
@@ -57,7 +57,8 @@ impl Invocations {
         progress: &UnboundedSender<Progress>,
     ) -> Result<(Invocation, Kept), Fault> {
         let (arrived, request_id) = (asked.arrived, asked.request_id.clone());
-        // Before there is anything to wait for: one that is removed meanwhile gets no new one.
+        // The log is taken here, before any wait, so that a function that is removed meanwhile gets no
+        // new one.
         let function = self.functions.get(name)?;
         let log = self.journal.of(name);
         let mut prepared = Prepared::default();
@@ -71,7 +72,7 @@ impl Invocations {
             if let Some(obtained) = self.serve(&turn, &function, &prepared).await? {
                 break (function, turn, obtained, began);
             }
-            // Another version was deployed meanwhile, or each start makes its own.
+            // Another version was deployed meanwhile, or each start makes its own environment.
             drop(turn);
             prepared = self.prepare(&function, &asked, prepared.took, progress).await?;
         };
@@ -112,17 +113,17 @@ impl Invocations {
             .then(|| (began.elapsed() + prepared.again()).saturating_sub(ran));
         drop(prepared);
         if self.settings.tiers.zygote && tier != Tier::Paused {
-            // Ahead of the reply: who has it can see that there is more to come.
+            // Before the reply: a client that has it can see in the status that zygotes may be started.
             self.zygotes.announce();
         }
         let instance = obtained.instance;
         let imported = if tier == Tier::Paused { Vec::new() } else { instance.take_imported() };
-        // What a standby has imported ahead says nothing of what its function imports.
+        // The imports that a standby did ahead do not tell what its function imports.
         let tells = instance.is_fit() && instance.origin() != Origin::Standby;
         drop(instance);
-        // Ahead of the reply: whoever has it finds the instance.
+        // Before the reply, so that the next request of its client finds the instance.
         let mut place = None;
-        // One that a limit has ended tells how long it was let run, not how long the next runs.
+        // If a limit ended the handler, its time tells nothing about the next invocation.
         let is_whole = answered.outcome != Outcome::Refused;
         let vacated = turn.end(is_whole.then_some(ran));
         if let Some(Serving { instance, tree }) = vacated.as_ref().and_then(Vacated::take)
@@ -134,9 +135,9 @@ impl Invocations {
         Ok((invocation, kept))
     }
 
-    /// Runs the handler in what was obtained. Where that is a zygote's child in which the handler does not
-    /// load, nothing has run: it is tried once in an interpreter of its own. Where the process had ended before
-    /// it read what it was asked, it is tried once in another.
+    /// Runs the handler in the obtained instance. If the handler does not load in a zygote's child,
+    /// nothing of it has run, and it is tried once in an interpreter of its own. If the process had
+    /// ended before it read the invocation, it is tried once in another process.
     async fn run(
         &self,
         turn: &Turn<Serving>,
@@ -176,7 +177,7 @@ impl Invocations {
                 format!("{}: {}", error.error_type, error.error_message)
             };
             let is_tried_again = match (answered.reached, instance.origin()) {
-                // Whoever has killed it may do so again.
+                // Only once, because the process may be killed again.
                 (Reached::Nobody, _) => !std::mem::replace(&mut was_lost, true),
                 (Reached::Order, Origin::Zygote { .. } | Origin::Standby) => {
                     trust.has_own_order(&reason);
@@ -205,7 +206,7 @@ impl Invocations {
                 again.print(line.as_bytes());
             }
             let Some(fresh) = self.serve(turn, &function, prepared).await? else {
-                // Its environment is gone meanwhile.
+                // The environment was removed meanwhile.
                 answered.recording = Some(again);
                 return Ok((obtained, answered));
             };
@@ -213,15 +214,15 @@ impl Invocations {
         }
     }
 
-    /// Does what follows a reply: the instance is frozen, its environment gets a zygote, and that
-    /// another spare.
+    /// Does the work after a reply: freezes the instance, gives its environment a zygote, and gives the
+    /// zygote another spare.
     pub fn settle(&self, kept: Kept) {
-        // Not in the thread that serves the client, who may have sent the next request.
+        // Not in the thread that serves the client, which may have sent the next request.
         let _background = self.background.enter();
         let Kept { function, place, tells, tier, tree, zygote, imported } = kept;
         let is_current = self.is_deployed(&function);
         if self.settings.tiers.zygote && tier != Tier::Paused {
-            // What a start that has failed has not imported tells nothing.
+            // A start that failed tells nothing by the modules that it did not import.
             let told = tells.then_some(imported);
             let had = zygote.as_ref().map(|(id, _)| *id);
             let (zygotes, tree) = (self.zygotes.clone(), tree.clone());
@@ -236,17 +237,17 @@ impl Invocations {
             self.zygotes.refill(&zygote);
         }
         if tier != Tier::Paused {
-            // What grows while it is used again is looked at from time to time.
+            // Memory that paused sandboxes gain while they are used again is looked at from time to time.
             self.shrink();
         }
     }
 
-    /// Whether an instance is to be kept: another version may have been deployed meanwhile.
+    /// True if an instance is to be kept. Another version may have been deployed meanwhile.
     fn keeps(&self, instance: &Instance) -> bool {
         self.settings.tiers.paused && instance.is_fit() && self.is_deployed(instance.function())
     }
 
-    /// Whether a function's name still stands for this version.
+    /// True if a function's name still stands for this version.
     fn is_deployed(&self, function: &Arc<Function>) -> bool {
         let now = self.functions.get(&function.info.name);
         now.is_ok_and(|now| Arc::ptr_eq(&now, function))
