@@ -11,7 +11,7 @@ use crate::sandbox::FUNCTION;
 /// Further ones begin with one of [`AT_START_PREFIXES`].
 const AT_START: [&str; 5] = ["TZ", "TZDIR", "LANG", "LANGUAGE", "LOCPATH"];
 const AT_START_PREFIXES: [&str; 5] = ["PYTHON", "LC_", "MALLOC_", "GLIBC_", "LD_"];
-/// Variables among [`AT_START`] and its prefixes that may name files in the function's own folder, which no zygote sees.
+/// Those of the variables read at start that may name files in the function's folder, which no zygote sees.
 const OF_OWN_FILES: [&str; 8] = [
     "PYTHONPATH",
     "PYTHONHOME",

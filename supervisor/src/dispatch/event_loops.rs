@@ -33,7 +33,7 @@ struct EventLoop {
 }
 
 impl EventLoops {
-    /// Starts a thread for each processor that this process may use, at most [`MAX_LOOPS`].
+    /// Starts a thread for each processor that this process may use, at most `MAX_LOOPS`.
     pub fn start() -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_LOOPS);
         let (mut loops, mut threads) = (Vec::new(), Vec::new());

@@ -43,7 +43,7 @@ pub fn read(text: &str) -> Result<OpenLambda, String> {
 struct File {
     environment: Option<BTreeMap<String, String>>,
     triggers: Option<Triggers>,
-    /// Sandboxes are used again as a rule; that they are not cannot be had.
+    /// Sandboxes are always used again; a function cannot turn that off.
     #[serde(rename = "reuse-sandbox")]
     reuse: Option<bool>,
     #[serde(flatten)]
