@@ -1,4 +1,4 @@
-//! Copying a function's code to where sandboxes see it.
+//! The copy of a function's code, into the folder that sandboxes see.
 
 use std::fs::File;
 use std::io::{self, Read};

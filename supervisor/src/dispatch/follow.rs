@@ -1,4 +1,4 @@
-//! Logs of a function for a client: what is there, and what comes.
+//! Logs of a function for a client: the records so far, and those that come.
 
 use std::io;
 use std::sync::Arc;

@@ -18,7 +18,7 @@ pub struct Audience {
 }
 
 impl Audience {
-    /// An audience of one listener, who never leaves.
+    /// An audience of one listener, which never leaves.
     pub fn of(progress: &UnboundedSender<Progress>) -> Arc<Self> {
         let audience = Self::default();
         audience.join(0, progress.clone());

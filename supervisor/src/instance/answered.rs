@@ -20,13 +20,13 @@ pub struct Answered {
     pub logs: String,
     /// Recording of the same output, which the caller must end.
     pub recording: Option<Recording>,
-    /// Part of the way that the invocation came.
+    /// Stage that the invocation reached.
     pub reached: Reached,
     /// Reason that the version gets interpreters of its own from now on; `None` if it does not.
     pub unlike: Option<String>,
 }
 
-/// Part of the way that an invocation came in its process.
+/// Stage that an invocation reached in its process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reached {
     /// The handler ran, as far as is known.

@@ -216,7 +216,7 @@ impl Instance {
         Ok(Answered { result, outcome, run_us, logs, recording, reached, unlike })
     }
 
-    /// Part of the way of an invocation that its process, which has ended, has not read.
+    /// Stage of an invocation that its process, which has ended, has not read.
     fn unread(&self) -> Reached {
         // A killed process would not have ended by itself, so its load has not failed.
         let was_killed = self.exit.get().copied().flatten().is_none_or(Exit::is_kill);

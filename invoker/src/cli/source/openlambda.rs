@@ -21,7 +21,7 @@ pub struct OpenLambda {
     pub unknown: Vec<String>,
 }
 
-/// Reads the text of an `ol.yaml`; an error says where in it.
+/// Reads the text of an `ol.yaml`; an error has the place in the text.
 pub fn read(text: &str) -> Result<OpenLambda, String> {
     let file: Option<File> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     let File { environment, triggers, reuse, others } = file.unwrap_or_default();

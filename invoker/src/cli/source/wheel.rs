@@ -111,7 +111,7 @@ impl Line {
         extras.peek().is_none() || extras.any(|extra| active.contains(&extra))
     }
 
-    /// The requirement where these extras are wanted.
+    /// The requirement, if these extras are wanted.
     fn with(&self, active: &BTreeSet<String>) -> String {
         let mut marker = self.marker.clone();
         for (at, extra) in self.comparisons() {
