@@ -25,7 +25,7 @@ pub fn socket_path(run: &Path) -> PathBuf {
 /// Failure of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// There is no socket, or nobody listens on it.
+    /// The socket is absent, or no process listens on it.
     #[error(
         "no supervisor answers on {}; `pipsqueak up` starts one, and --run or PIPSQUEAK_RUN \
          names the folder of another",
@@ -49,7 +49,7 @@ pub enum ClientError {
         /// The error of the call.
         source: io::Error,
     },
-    /// Somebody else listens on the socket.
+    /// A process of another user listens on the socket.
     #[error(
         "{} belongs to user {uid}, who is neither root nor this user: not sending it anything",
         socket.display()
@@ -57,7 +57,7 @@ pub enum ClientError {
     Untrusted {
         /// The socket.
         socket: PathBuf,
-        /// The user that listens.
+        /// The user of that process.
         uid: u32,
     },
     /// The request cannot be put into a frame.
@@ -97,7 +97,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the supervisor whose socket is in the folder `run`, and checks who it is.
+    /// Connects to the supervisor whose socket is in the folder `run`, and checks the supervisor's user.
     pub fn connect(run: &Path) -> Result<Self, ClientError> {
         let socket = socket_path(run);
         let stream = match UnixStream::connect(&socket) {
@@ -138,9 +138,9 @@ impl Client {
         self.ask(request, heard)?.ok_or(ClientError::Ended)
     }
 
-    /// Sends a [`Request::InvokeStreamed`] and, by a thread, the body that comes with it; hands what
-    /// comes of the result to `given`, and waits for the reply. Where the function does not read all of
-    /// the body, that thread is left behind, and the connection is of no use.
+    /// Sends a [`Request::InvokeStreamed`] and, in a thread, the body that comes with it. Hands pieces
+    /// of the result to `given`, and waits for the reply. If the function does not read all of the
+    /// body, the thread is left behind and the connection is of no use.
     pub fn stream(
         &mut self,
         request: &Request,
@@ -190,8 +190,8 @@ impl Client {
     fn ask(&mut self, request: &Request, heard: Heard<'_>) -> Result<Option<Reply>, ClientError> {
         let frame = encode(FrameKind::Request, request).map_err(ClientError::Request)?;
         if let Err(error) = self.stream.get_mut().0.write_all(&frame) {
-            // A supervisor that refuses a request may not read it to its end; what it says
-            // explains more than the broken pipe.
+            // A supervisor that refuses a request may not read it to its end. Its reply explains more
+            // than the broken pipe.
             return self.answer(heard).map_err(|answer| match answer {
                 ClientError::Ended | ClientError::Broken(_) => ClientError::Broken(error),
                 other => other,
@@ -239,8 +239,8 @@ impl Client {
     }
 }
 
-/// A socket that is read when there is something. Who waits in a read is woken by the other side's
-/// reading, too, and goes back to sleep; who polls for what arrives is not.
+/// A socket that is polled before it is read. A thread that waits in a read also wakes each time that
+/// the other side reads; a thread that polls for arriving bytes does not.
 #[derive(Debug)]
 struct Polled(UnixStream);
 
@@ -278,8 +278,8 @@ impl Message {
     }
 }
 
-/// Sends all of a body and its end. Where it cannot be read the connection is shut down, so that nobody
-/// takes what was sent for all of it.
+/// Sends all of a body and its end. If the body cannot be read, shuts the connection down, so that the
+/// function does not take a part for the whole.
 fn send_body(mut socket: &UnixStream, mut body: impl Read, failed: &mpsc::Sender<io::Error>) {
     let mut part = vec![0; MAX_PART_BYTES];
     loop {
@@ -293,7 +293,7 @@ fn send_body(mut socket: &UnixStream, mut body: impl Read, failed: &mpsc::Sender
             Ok(length) => length,
         };
         let Ok(frame) = encode_bytes(FrameKind::Part, &part[..length]) else { return };
-        // Where it is read no further, the reply tells why.
+        // If the function reads no further, the reply tells the reason.
         if socket.write_all(&frame).is_err() || length == 0 {
             return;
         }
@@ -325,8 +325,8 @@ fn read_error(error: io::Error) -> ClientError {
     }
 }
 
-/// True if a client of user `own` may talk to a server of user `peer`. Anybody can bind a socket in a
-/// folder that they may write to, and payloads are nobody else's business.
+/// True if a client of user `own` may talk to a server of user `peer`. Any user can bind a socket in a
+/// folder that they may write to, and must not get payloads that way.
 fn is_trusted(peer: u32, own: u32) -> bool {
     peer == 0 || peer == own
 }

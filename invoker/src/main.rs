@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let Arguments { places, verb } = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) if error.use_stderr() => {
-            // It has what was typed, or what a pattern has found.
+            // The error repeats what was typed, or the names that a pattern has found.
             output::aside(&error.to_string());
             return Exit::BadInput.into();
         }

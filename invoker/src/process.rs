@@ -17,7 +17,7 @@ const KILLED: u64 = 1 << 8;
 pub struct Process {
     /// The process's number.
     pub pid: u32,
-    /// The start, in the kernel's ticks since the start of the machine. Absent if nobody knows it.
+    /// Start of the process, in the kernel's ticks since the machine's start; absent if it is unknown.
     began: Option<u64>,
 }
 
@@ -40,14 +40,14 @@ impl Process {
         Self { pid, began: None }
     }
 
-    /// True if the process runs. A process that was killed, or is in its exit, does not run, however long
-    /// it takes to be gone. A process that nobody reaps does not run either.
+    /// True if the process runs. A process that was killed, or is in its exit, does not run, even if
+    /// its end takes long. An unreaped process does not run either.
     pub fn is_running(&self) -> io::Result<bool> {
         let is_it = |seen: &Seen| self.began.is_none_or(|began| began == seen.began);
         Ok(see(self.pid)?.is_some_and(|seen| is_it(&seen) && !seen.is_ending))
     }
 
-    /// True if anything of the process is there for certain, even only a number that nobody reaps.
+    /// True if anything of the process is there for certain, even only an unreaped number.
     pub fn is_there(&self) -> io::Result<bool> {
         Ok(see(self.pid)?.is_some_and(|seen| self.began == Some(seen.began)))
     }
@@ -77,7 +77,7 @@ fn see(pid: u32) -> io::Result<Option<Seen>> {
     let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}"));
     let (stat, status) = match read("stat").and_then(|stat| Ok((stat, read("status")?))) {
         Ok(read) => read,
-        // The latter is what reading says of a process that goes meanwhile.
+        // ESRCH is the error of a read while the process goes.
         Err(error)
             if error.kind() == io::ErrorKind::NotFound
                 || error.raw_os_error() == Some(Errno::ESRCH as i32) =>
@@ -118,7 +118,7 @@ mod tests {
         let process = Process::numbered(child.id());
         assert!(process.is_running().unwrap());
         child.kill().unwrap();
-        // From the signal on, and as long as this process does not reap it.
+        // From the signal on, although this process does not reap the child.
         for _ in 0..100 {
             assert!(!process.is_running().unwrap());
         }

@@ -20,7 +20,7 @@ fn parse_exactly(text: &str) -> Option<u64> {
     let (number, unit) = text.split_at(end);
     let shift = shift_of(&unit.trim_start().to_ascii_lowercase())?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    // Nine digits are beyond what anybody means, and keep the sum below far from overflow.
+    // Nine digits are more than any size needs, and keep the sum below far from overflow.
     if fraction.len() > 9 {
         return None;
     }

@@ -1,5 +1,5 @@
-//! From nothing to serving, and back: each step is undone by a drop, in reverse order, also where
-//! a later one fails.
+//! The way from nothing to serving, and back: each step is undone by a drop, in reverse order, even if
+//! a later step fails.
 
 mod build;
 mod error;
@@ -26,10 +26,10 @@ use build::build;
 pub use error::BootError;
 use error::machine;
 
-/// How long requests that were read are waited for at the end.
+/// Longest wait, at the end, for requests that were read.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
-/// How long what has been started may take to end before the mount does, and with it whatever waits
-/// for it.
+/// Longest wait for everything else to end before the mount is ended, which also ends what waits for
+/// the mount.
 const CUT_OFF: Duration = Duration::from_secs(10);
 
 /// What is left to do at the very end, when nobody in this process asks anything of the mount.
@@ -44,7 +44,7 @@ pub enum Rest {
 }
 
 impl Rest {
-    /// Does it; the program to become, where there is one. Blocks.
+    /// Does the work. Returns the program to become, if there is one. Blocks.
     pub fn carry_out(self) -> Result<Option<Successor>, BootError> {
         match self {
             Self::Nothing => Ok(None),
@@ -60,7 +60,7 @@ impl Rest {
         }
     }
 
-    /// Does nothing of it, and ends the mount: somebody waits for it still. Blocks.
+    /// Ends the mount instead, because some thread still waits for it. Blocks.
     pub fn give_up(self) -> Result<(), BootError> {
         match self {
             Self::Nothing => Ok(()),
@@ -71,8 +71,8 @@ impl Rest {
     }
 }
 
-/// Starts, calls `ready` when requests are served, and runs until it is told to stop, by signal
-/// or by a client. Returns what is left to do when this process has no other thread.
+/// Starts, calls `ready` once requests are served, and runs until a signal or a client ends it. Returns
+/// the work that is left when this process has no other thread.
 pub async fn run(
     settings: Settings,
     (service, stored): Managed,
@@ -83,7 +83,8 @@ pub async fn run(
     }
     let (socket, stored) = Socket::open(&settings.run, &service, stored)?;
     let (ender, ending) = Ender::new();
-    // Before there is anything to be left: what is built is also ended in order.
+    // Before there is anything to clean up: after a signal during the start, everything is built and
+    // then ended in order.
     follow_signals(&ender)?;
     let given = settings.clone();
     let (handle, managed) = (Handle::current(), (service.clone(), stored));
@@ -99,7 +100,8 @@ pub async fn run(
     service.ready(&format!("serving {}", settings.mount.display()));
     ready();
     let loops = Arc::new(EventLoops::start().map_err(machine("starting threads for clients"))?);
-    // There, because another thread would have to be woken for each connection, to wake one of them.
+    // Accepted on a serving thread, because another thread would have to be woken for each connection
+    // only to wake that one.
     let serving = {
         let (supervisor, ending, all) = (supervisor.clone(), ending.clone(), loops.clone());
         loops.first().spawn(async move {
@@ -179,7 +181,7 @@ async fn drain(supervisor: &Supervisor) {
     }
 }
 
-/// Ends it all, but for the mount, and what containers have of it, where it is to `leave` them.
+/// Ends everything. If it is to `leave` the mount, ends neither the mount nor the environments of containers.
 fn end(supervisor: &Supervisor, leave: bool) -> Result<(), BootError> {
     let ended = (!leave).then(|| cut_off(supervisor.resources.keeper.clone()));
     supervisor.invocations.clear();
@@ -201,8 +203,8 @@ fn end(supervisor: &Supervisor, leave: bool) -> Result<(), BootError> {
     stopped.and(unmounted)
 }
 
-/// Ends the mount after a while: what is ended now may wait for an answer of it. Not if what is returned
-/// is dropped before.
+/// Ends the mount after [`CUT_OFF`], because what is being ended may wait for the mount. Dropping the
+/// returned sender before prevents that.
 fn cut_off(keeper: Arc<Keeper>) -> mpsc::Sender<()> {
     let (ended, end) = mpsc::channel();
     std::thread::spawn(move || {
@@ -216,7 +218,7 @@ fn cut_off(keeper: Arc<Keeper>) -> mpsc::Sender<()> {
     ended
 }
 
-/// Stops at signals. SIGUSR1 is for a restart by the service manager.
+/// Ends the supervisor on signals. SIGUSR1 is for a restart by the service manager.
 fn follow_signals(ender: &Ender) -> Result<(), BootError> {
     for (kind, ending) in [
         (SignalKind::terminate(), Ending::Stop),
@@ -234,7 +236,7 @@ fn follow_signals(ender: &Ender) -> Result<(), BootError> {
     Ok(())
 }
 
-/// Tells the service manager that all is well, twice as often as it wants to hear it.
+/// Tells the service manager that all is well, twice as often as the manager wants.
 fn follow_watchdog(service: &Arc<Service>) {
     let Some(interval) = service.watchdog() else { return };
     let service = service.clone();

@@ -1,6 +1,6 @@
 //! Messages of [`crate::protocol`] on their way to and from the Python runtime.
 //!
-//! The frame is that of `pipsqueak_kernel::message`; this is its asynchronous reader and writer.
+//! Each frame is one of `pipsqueak_kernel::message`; here are its asynchronous reader and writer.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -12,23 +12,23 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::protocol::{Incoming, Outgoing};
 use crate::stream::Stream;
 
-/// Longest message that is taken from a zygote's process, in bytes.
+/// Longest message that a zygote's process may send, in bytes.
 pub const MAX_MESSAGE_BYTES: u64 = 6 << 20;
-/// Room for the header of a function's answer, in bytes: for the names of some thousand modules.
+/// Room for the header of a function's answer, in bytes: enough for the names of some thousand modules.
 pub const HEADER_BYTES: u64 = 1 << 20;
 
-/// Longest message over a limit that is read to its end, in bytes, so that what follows it is understood.
-/// More than the longest message that there can be.
+/// Longest message over its limit that is still read to its end, in bytes, so that the next one can be
+/// read. No message of a function that keeps to its limits is longer.
 const LONGEST_DROPPED: u64 = 80 << 20;
-/// How much of it is read at once, in bytes.
+/// Bytes of such a message that are read at once.
 const DROPPED_BYTES: usize = 64 << 10;
 
-/// What follows a message's header.
+/// Body of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Body {
-    /// All of it.
+    /// The whole body.
     Whole(Vec<u8>),
-    /// It was read and dropped, because the message was over its limit; how many bytes it had.
+    /// The body was read and dropped, because the message was over its limit; length of the body in bytes.
     Dropped(u64),
 }
 
@@ -42,19 +42,19 @@ pub fn compose(header: &impl Outgoing, body: &[u8]) -> io::Result<Vec<u8>> {
     Ok(message)
 }
 
-/// Sends messages as [`send`] does to a process of which an answer is waited for: that it has ended is
-/// told there.
+/// Variant of [`send`] for a process that is expected to answer. Its end is no error here, because the
+/// reader of the answer sees it.
 pub async fn ask(channel: &mut (impl AsyncWrite + Unpin), messages: &[Vec<u8>]) -> io::Result<()> {
     unless_ended(send(channel, messages).await)
 }
 
-/// Whether an error says that the other side has closed without having read all that it was sent: the
-/// kernel's word, not the other side's.
+/// True if the error is the kernel's report that the other side has closed without reading all that it
+/// was sent.
 pub fn is_unread(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
-/// What came of sending something to a process whose end is told elsewhere.
+/// Result of a send without the error that the process has ended, which the caller learns elsewhere.
 pub fn unless_ended(sent: io::Result<()>) -> io::Result<()> {
     match sent {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -62,8 +62,8 @@ pub fn unless_ended(sent: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// What came of sending something to a process that may have answered before it read that. The inner error
-/// says that it has not read it, and counts only where no answer comes.
+/// Result of a send to a process that may have answered before it read the message. The inner error
+/// says that the process has not read it, and counts only if no answer comes.
 pub fn unless_unread(sent: io::Result<()>) -> io::Result<io::Result<()>> {
     match sent {
         Err(error) if is_unread(&error) => Ok(Err(error)),
@@ -76,7 +76,7 @@ pub async fn send(channel: &mut (impl AsyncWrite + Unpin), messages: &[Vec<u8>])
     channel.write_all(&frames(messages)?).await
 }
 
-/// Messages, each made by [`compose`], as they are sent.
+/// The bytes of messages, each made by [`compose`], as they are sent.
 pub fn frames(messages: &[Vec<u8>]) -> io::Result<Vec<u8>> {
     let mut frames = Vec::with_capacity(messages.iter().map(|message| 4 + message.len()).sum());
     for message in messages {
@@ -87,8 +87,8 @@ pub fn frames(messages: &[Vec<u8>]) -> io::Result<Vec<u8>> {
     Ok(frames)
 }
 
-/// Whether the other side of a channel that nothing is expected on is there: a process may have been
-/// killed while nobody looked.
+/// True if the other side of a channel still holds it. For a channel on which no message is expected:
+/// its process may have been killed unnoticed.
 pub fn is_open(channel: &Stream) -> bool {
     if channel.is_quiet() {
         return true;
@@ -97,8 +97,8 @@ pub fn is_open(channel: &Stream) -> bool {
     recv(channel.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN)
 }
 
-/// Receives a message of so many bytes at most; `None` where the other side has closed, even half-way: a
-/// process that ends while it writes is no different from one that ends before.
+/// Receives a message of at most `longest` bytes. `None` if the other side has closed, even half-way,
+/// because a process that ends while it writes counts as one that ends before.
 pub async fn receive<H: Incoming>(
     channel: &mut (impl AsyncRead + Unpin),
     longest: u64,
@@ -114,9 +114,10 @@ pub async fn receive<H: Incoming>(
     }
 }
 
-/// The same, but of a longer message the header is received and the body dropped: what follows it can be
-/// received. Errors where that is no message, or longer than any; and as [`is_unread`] tells where the other
-/// side has closed without having read all that it was sent.
+/// Variant of [`receive`] that keeps the header of a longer message and drops its body, so that the
+/// next message can be received. Errors if the bytes are no message, or one that is too long to be
+/// dropped; an error that [`is_unread`] recognises if the other side has closed without reading all
+/// that it was sent.
 pub async fn receive_or_drop<H: Incoming>(
     channel: &mut (impl AsyncRead + Unpin),
     longest: u64,
@@ -145,7 +146,7 @@ pub async fn receive_or_drop<H: Incoming>(
     Ok(Some((header, Body::Whole(message))))
 }
 
-/// Receives a header of `longest` bytes at most of a message of `length`, and drops its body.
+/// Receives the header, of at most `longest` bytes, of a message of `length` bytes, and drops the body.
 async fn receive_header<H: Incoming>(
     channel: &mut (impl AsyncRead + Unpin),
     length: u64,
@@ -194,8 +195,8 @@ fn invalid(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Err
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Waits for the empty message by which a forked process says that it waits for its first; `false` where
-/// it has ended instead.
+/// Waits for the empty message that a forked process sends when it is ready for its first message.
+/// False if the process has ended instead.
 pub async fn greeted(channel: &mut (impl AsyncRead + Unpin)) -> io::Result<bool> {
     let mut length = [0; 4];
     if ended(channel.read_exact(&mut length).await)? {
@@ -228,12 +229,12 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A message of any text.
+    /// A message with any text.
     #[derive(Debug, PartialEq, Eq, Serialize)]
     pub struct Text(pub String);
 
     impl Text {
-        /// One.
+        /// A message with this text.
         pub fn new(text: &str) -> Self {
             Self(text.to_owned())
         }

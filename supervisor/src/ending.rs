@@ -1,32 +1,32 @@
-//! How a supervisor ends.
+//! The end of a supervisor.
 
 use tokio::sync::watch;
 
-/// What an end leaves to others.
+/// Way to end, by what is left to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Nothing.
+    /// Nothing is left.
     Stop,
-    /// The mount and the socket, to the process that the service manager starts next.
+    /// The mount and the socket are left to the process that the service manager starts next.
     Restart,
-    /// The same, to the program that this process becomes.
+    /// The mount and the socket are left to the program that this process becomes.
     Upgrade,
-    /// Nothing: the mount has ended, and with it what this process is for.
+    /// Nothing is left, because the mount has ended by itself, and the supervisor is useless without it.
     Lost,
 }
 
-/// Ends the supervisor; the first word holds.
+/// Ends the supervisor. Only the first call counts.
 #[derive(Debug, Clone)]
 pub struct Ender(watch::Sender<Option<Ending>>);
 
 impl Ender {
-    /// One, and what hears of it.
+    /// An ender, and a receiver of its word.
     pub fn new() -> (Self, watch::Receiver<Option<Ending>>) {
         let (sender, receiver) = watch::channel(None);
         (Self(sender), receiver)
     }
 
-    /// Hears of it.
+    /// A receiver of the ender's word.
     pub fn heard(&self) -> watch::Receiver<Option<Ending>> {
         self.0.subscribe()
     }

@@ -1,4 +1,4 @@
-//! What clients are told of failures: which kind each error is, decided in one place.
+//! Faults that clients are told: the kind of each error, decided in one place.
 
 use pipsqueak::wire::{Fault, FaultKind};
 use pipsqueak_fs::RepositoryError;
@@ -10,7 +10,7 @@ use crate::events::EventsError;
 use crate::worker::StartError;
 use crate::zygote::GiveError;
 
-/// A fault of Pipsqueak or its machine.
+/// A fault of Pipsqueak or of its machine.
 pub fn internal(error: impl std::fmt::Display) -> Fault {
     Fault { kind: FaultKind::Internal, message: error.to_string() }
 }

@@ -1,10 +1,10 @@
 //! The supervisor, `pipsqueakd`: environments, zygotes, sandboxes, and the functions that run in
 //! them.
 //!
-//! A request comes in through [`dispatch`], which asks the [`supervisor`] for an answer. That
-//! takes a paused [`instance`], or makes one of a [`worker`]: in the [`environment`] it needs,
-//! forked from a [`zygote`] where there is one, in a [`sandbox`] always. What it prints goes to the
-//! [`logs`]; what nobody waits for comes from the [`events`].
+//! A request comes in through [`dispatch`], which asks the [`supervisor`] for an answer. The supervisor
+//! takes a paused [`instance`], or makes one of a [`worker`]: in the [`environment`] of the function,
+//! forked from a [`zygote`] if there is one, and always in a [`sandbox`]. Its output goes to the
+//! [`logs`]; work that no client waits for comes from the [`events`].
 
 pub mod admission;
 pub mod boot;

@@ -25,7 +25,7 @@ use pipsqueakd::{boot, network, sandbox, tryout};
 use tokio::runtime::Runtime;
 use tracing_subscriber::filter::LevelFilter;
 
-/// How long threads may take to end.
+/// Longest wait for threads to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Parser)]
@@ -180,11 +180,11 @@ fn managed() -> (boot::Managed, Option<String>) {
     ((Arc::new(service), stored), trouble)
 }
 
-/// Ends the threads of the runtime, and does what is left to do; the program to become, where there is
-/// one.
+/// Ends the threads of the runtime, and does the work that is left. Returns the program to become, if
+/// there is one.
 fn finish(rest: Rest, runtime: io::Result<Runtime>) -> Result<Option<Successor>, (u8, String)> {
     let (ended, end) = channel();
-    // Its end waits for whoever asks something of the mount.
+    // The runtime's end waits for threads that use the mount.
     thread::spawn(move || {
         drop(runtime);
         let _ = ended.send(());
@@ -197,7 +197,7 @@ fn finish(rest: Rest, runtime: io::Result<Runtime>) -> Result<Option<Successor>,
         tracing::warn!("some of it does not end, and is left to the kernel");
         return Ok(None);
     }
-    // Whoever asks has an error now.
+    // The end of the mount gives these threads an error.
     rest.give_up().map_err(told)?;
     let is_ended = end.recv_timeout(PATIENCE).is_ok();
     let reason = "some of it did not end, so the mount was ended";
@@ -216,14 +216,14 @@ fn serve(serve: Serve) -> ExitCode {
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
-    // A dump of its memory would have functions' variables. One byte, because a program that the kernel
-    // gives dumps to has them whatever the limit is, unless it is that.
+    // A dump of this process's memory would show functions' variables. The limit is one byte, because
+    // the kernel ignores any other limit if it gives dumps to a program.
     if let Err(error) = setrlimit(Resource::RLIMIT_CORE, 1, 1) {
         tracing::warn!(%error, "limiting dumps of this process's memory");
     }
     let mut ready = serve.ready_fd.and_then(|fd| descriptor::inherited(fd).map(File::from).ok());
     let mut tell = |line: String| {
-        // Nobody may be listening: a service manager reads the log.
+        // No pipe is given by a service manager, which reads the log.
         if let Some(mut ready) = ready.take() {
             let _ = writeln!(ready, "{line}");
         }

@@ -1,9 +1,9 @@
-//! Numbers of requests and events, which no other of any run of a supervisor has.
+//! Numbers of requests and events. No other request or event has the same, in any run of a supervisor.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Gives them out: UUIDs of version 8, random once a run and counted within it, so that a request
-/// draws nothing.
+/// Source of numbers: UUIDs of version 8, random once per run and counted within it, so that a request
+/// needs no random bytes.
 #[derive(Debug)]
 pub struct RequestIds {
     run: u128,
@@ -11,12 +11,12 @@ pub struct RequestIds {
 }
 
 impl RequestIds {
-    /// Those of a run.
+    /// The numbers of one run.
     pub fn new() -> Self {
         Self { run: fastrand::u128(..), next: AtomicU64::new(0) }
     }
 
-    /// The next one.
+    /// The next number.
     pub fn draw(&self) -> String {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let bits = (self.run & !0xffff_ffff_ffff) | u128::from(number & 0xffff_ffff_ffff);

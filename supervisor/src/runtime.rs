@@ -1,4 +1,4 @@
-//! The Python side of sandboxes: where it comes from, and how an interpreter is started with it.
+//! The Python side of sandboxes: its installation, and the command that starts an interpreter with it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,10 +10,10 @@ use std::process::Command;
 use crate::sandbox::{ENVIRONMENT, RUNTIME};
 
 const PACKAGE: &str = "pipsqueak_runtime";
-/// Folder of what every function can import, unless its environment has something of the name.
+/// Folder of modules that every function can import, unless its environment has a module of the same name.
 const PROVIDED: &str = "provided";
 const NATIVE: &str = "pipsqueak_native";
-/// What records the variables that a zygote's imports read from C.
+/// Library that records the variables which a zygote's imports read from C.
 const GETENV: &str = "pipsqueak_getenv";
 
 macro_rules! modules {
@@ -57,7 +57,7 @@ const MODULES: &[(&str, &str)] = &modules!(
     "provided/snapshot_restore_py.py"
 );
 
-/// What an interpreter in a sandbox is for.
+/// Role of an interpreter in a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Imports packages and forks.
@@ -80,7 +80,7 @@ pub fn install(folder: &Path, python: &Path) -> io::Result<()> {
     for path in packages.iter().map(PathBuf::as_path).chain([folder]) {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
     }
-    // Bytecode that names the path it will be found at is not rewritten at each start.
+    // The bytecode names its path in sandboxes and is never checked, so no start writes it again.
     let compiled = Command::new(python)
         .args(["-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"])
         .arg("-s")
@@ -103,7 +103,7 @@ pub fn native(folder: &Path) -> PathBuf {
     folder.join(format!("{NATIVE}.abi3.so"))
 }
 
-/// Libraries are built beside the supervisor.
+/// Path of a library, which is built beside the supervisor.
 fn library(name: &str) -> io::Result<PathBuf> {
     let executable = std::env::current_exe()?;
     let path = executable.with_file_name(format!("lib{name}.so"));
@@ -117,7 +117,7 @@ fn library(name: &str) -> io::Result<PathBuf> {
 }
 
 impl Role {
-    /// As the runtime is told it.
+    /// Name of the role, as the runtime is told it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Zygote => "zygote",
@@ -126,10 +126,11 @@ impl Role {
     }
 }
 
-/// Program and arguments that start an environment's interpreter in a sandbox, with a function's variables.
+/// Program and arguments that start an environment's interpreter in a sandbox. `own` are the function's
+/// variables.
 pub fn arguments(role: Role, own: &BTreeMap<String, String>) -> Vec<String> {
     let mut arguments = vec![format!("{ENVIRONMENT}/bin/python")];
-    // In isolated mode an interpreter heeds no variable.
+    // In isolated mode an interpreter ignores all variables.
     let is_told = own.keys().any(|name| name.starts_with("PYTHON"));
     arguments.push(if is_told { "-s" } else { "-I" }.to_owned());
     if !own.contains_key("PYTHONUTF8") {
@@ -148,14 +149,14 @@ pub const VARIABLES: [(&str, &str); 4] = [
     ("LANG", "C.UTF-8"),
 ];
 
-/// Environment variables of an interpreter in a sandbox: a function's `own` come before everybody's;
-/// `is_recorded` if what C code reads of them is to be known.
+/// Environment variables of an interpreter in a sandbox. A function's `own` variables win. True in
+/// `is_recorded` makes the interpreter record the variables that C code reads.
 pub fn variables(own: &BTreeMap<String, String>, is_recorded: bool) -> Vec<(String, String)> {
     let all = VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut variables = BTreeMap::from(all);
     variables.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
     if is_recorded {
-        // It takes itself out again.
+        // The library removes this variable again.
         variables.insert("LD_PRELOAD".to_owned(), format!("{RUNTIME}/{GETENV}.so"));
     }
     variables.into_iter().collect()

@@ -1,7 +1,7 @@
 //! The service manager: systemd, or another that speaks its protocol.
 //!
-//! It is told how the supervisor is (`sd_notify(3)`), and keeps descriptors for it from one of its
-//! lives to the next (`sd_pid_notify_with_fds(3)`, `sd_listen_fds(3)`).
+//! The supervisor tells the manager its state (`sd_notify(3)`). The manager keeps descriptors from one
+//! process of the supervisor to the next (`sd_pid_notify_with_fds(3)`, `sd_listen_fds(3)`).
 
 use std::ffi::OsString;
 use std::io::{self, IoSlice};
@@ -16,34 +16,34 @@ use pipsqueak_kernel::{descriptor, variables};
 
 /// The first descriptor that a manager gives to a program.
 const FIRST: RawFd = 3;
-/// How long the manager may take to make room for a message.
+/// Longest wait until the manager has room for a message.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why there is no talking to the manager.
+/// Reason that the supervisor cannot talk to the manager.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// A variable that it has set.
+    /// A variable that the manager has set cannot be understood.
     #[error("{name} is {value:?}, which cannot be understood")]
     Variable {
-        /// Its name.
+        /// The variable's name.
         name: &'static str,
-        /// What it says.
+        /// The variable's value.
         value: OsString,
     },
-    /// A descriptor that it should have given.
+    /// A descriptor that the manager should have given is missing.
     #[error("the service manager says that it gave descriptor {number}: {error}")]
     Descriptor {
-        /// Its number.
+        /// The descriptor's number.
         number: RawFd,
-        /// Why it cannot be had.
+        /// The error of the call.
         error: io::Error,
     },
-    /// Its socket.
+    /// The manager's socket failed.
     #[error("telling the service manager {message:?}: {error}")]
     Tell {
-        /// What it was to be told.
+        /// The message for the manager.
         message: String,
-        /// Why it could not be.
+        /// The error of the call.
         error: io::Error,
     },
 }
@@ -53,11 +53,12 @@ pub enum ServiceError {
 pub struct Stored {
     /// The name under which it was stored.
     pub name: String,
-    /// Itself, close-on-exec.
+    /// The descriptor, close-on-exec.
     pub descriptor: OwnedFd,
 }
 
-/// The manager of this process, if it has one. Telling what nobody hears is no error.
+/// The service manager of this process, if it has one. Without a manager, messages are dropped without
+/// an error.
 #[derive(Debug, Default)]
 pub struct Service {
     manager: Option<Manager>,
@@ -71,8 +72,8 @@ struct Manager {
 }
 
 impl Service {
-    /// What the variables of this process say, and what it was given. No process that it starts has
-    /// those variables.
+    /// The manager that the variables of this process name, and the descriptors that it has given. The
+    /// variables are removed, so that no child process has them.
     pub fn of_process(alone: OneThread) -> Result<(Self, Vec<Stored>), ServiceError> {
         let [socket, interval, watched, count, names, given_to] = [
             "NOTIFY_SOCKET",
@@ -89,44 +90,44 @@ impl Service {
         let manager = socket.map(Manager::at).transpose()?;
         let interval = number(interval)?.filter(|micros| *micros > 0);
         let watchdog = if is_own(watched)? { interval.map(Duration::from_micros) } else { None };
-        // The variables of a manager that is further up are for somebody else.
+        // The descriptors may be meant for another process, if a parent has passed its variables on.
         let count = if given_to.is_some() && is_own(given_to)? { number(count)? } else { None };
         let stored = given(count.unwrap_or_default(), names)?;
         Ok((Self { manager, watchdog }, stored))
     }
 
-    /// Whether there is one.
+    /// True if there is a manager.
     pub fn is_there(&self) -> bool {
         self.manager.is_some()
     }
 
-    /// How often it wants to be told that all is well, at least; `None` where it does not care.
+    /// Longest time between two messages that all is well; `None` if the manager wants none.
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
 
-    /// Says that requests are served, and what else there is to say.
+    /// Tells that requests are served, with a status for people.
     pub fn ready(&self, status: &str) {
         self.say(&format!("READY=1\nSTATUS={status}"));
     }
 
-    /// Says that the end has begun.
+    /// Tells that the end has begun, with a status for people.
     pub fn stopping(&self, status: &str) {
         self.say(&format!("STOPPING=1\nSTATUS={status}"));
     }
 
-    /// Says that all is well.
+    /// Tells that all is well.
     pub fn alive(&self) {
         self.say("WATCHDOG=1");
     }
 
-    /// Gives it a copy of a descriptor, which the next process of this service is started with. Names
-    /// are of letters, digits and dashes.
+    /// Gives the manager a copy of a descriptor, for the next process of this service. The name has
+    /// letters, digits and dashes.
     pub fn keep(&self, name: &str, descriptor: BorrowedFd<'_>) -> Result<(), ServiceError> {
         self.tell(&format!("FDSTORE=1\nFDNAME={name}"), &[descriptor.as_raw_fd()])
     }
 
-    /// Lets it close what it keeps under a name.
+    /// Lets the manager close the descriptors that it keeps under a name.
     pub fn forget(&self, name: &str) -> Result<(), ServiceError> {
         self.tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[])
     }
@@ -180,7 +181,7 @@ fn number(variable: Option<Variable>) -> Result<Option<u64>, ServiceError> {
     number.map(Some).ok_or(ServiceError::Variable { name, value })
 }
 
-/// Takes over so many descriptors, whose names are separated by colons.
+/// Takes over `count` descriptors, whose names are separated by colons.
 fn given(count: u64, names: Option<Variable>) -> Result<Vec<Stored>, ServiceError> {
     let names = names.map(|(_, names)| names.to_string_lossy().into_owned()).unwrap_or_default();
     let mut names = names.split(':');

@@ -1,8 +1,8 @@
-//! A Unix stream socket whose task is woken for what it waits for, and for nothing else.
+//! A Unix stream socket that wakes its task only for what the task waits for.
 //!
-//! The kernel tells a socket's owner when the other side has read something, too. Tokio's own stream
-//! listens to both, so that each message sent would wake whoever waits for its answer once for nothing;
-//! on a machine that is itself virtual a wake-up costs more than all else that is done for a message.
+//! The kernel also wakes a socket's owner when the other side has read something. Tokio's own stream
+//! listens to that too, so each message sent would wake the task that waits for the answer once for
+//! nothing. On a virtual machine such a wake-up costs more than all other work for a message.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -14,26 +14,26 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::runtime::{self, Handle};
 
-/// Such a socket.
+/// A Unix stream socket that wakes its task only for what the task waits for.
 #[derive(Debug)]
 pub struct Stream {
     socket: AsyncFd<UnixStream>,
-    /// The runtime that wakes its task.
+    /// The runtime that wakes the socket's task.
     home: runtime::Id,
-    /// Listens to the other side's reading, while there is no room for what is to be written.
+    /// Registration for writing, only while there is no room for what is to be written.
     room: Option<AsyncFd<UnixStream>>,
 }
 
 impl Stream {
-    /// Takes a socket over. Called on a runtime.
+    /// Takes a socket over. Must be called on a runtime.
     pub fn new(socket: UnixStream) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let (socket, home) = (register(socket, Interest::READABLE)?, Handle::current().id());
         Ok(Self { socket, home, room: None })
     }
 
-    /// Has its task woken by the runtime that this is called on; whether it was another before. Without
-    /// it a task that runs elsewhere than the socket was made is woken by way of that other.
+    /// Moves the socket to the runtime that this is called on, which then wakes its task directly. True
+    /// if another runtime did so before.
     pub fn attach(&mut self) -> io::Result<bool> {
         let here = Handle::current().id();
         if self.home == here {
@@ -45,7 +45,7 @@ impl Stream {
         Ok(true)
     }
 
-    /// Whether there is nothing to read and no end, as far as the kernel has told so far.
+    /// True if there is nothing to read and no end, as far as the kernel has told.
     pub fn is_quiet(&self) -> bool {
         let context = &mut Context::from_waker(Waker::noop());
         self.socket.poll_read_ready(context).is_pending()
@@ -86,7 +86,7 @@ impl AsyncRead for Stream {
             let most = room.len();
             match guard.get_inner().read(room) {
                 Ok(bytes) => {
-                    // There was no more, and what comes is told of.
+                    // The read was short, so there is no more, and the kernel tells what comes.
                     if (1..most).contains(&bytes) {
                         guard.clear_ready();
                     }

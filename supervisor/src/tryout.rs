@@ -1,4 +1,4 @@
-//! The programs that are used, tried in a sandbox without an instance: for `pipsqueak doctor`.
+//! A trial of the programs that an instance uses, in a sandbox without an instance: for `pipsqueak doctor`.
 
 use std::error::Error;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::machine::cgroups;
 use crate::network::Nat;
 use crate::sandbox::Sandboxes;
 
-/// Has an interpreter, and uv with it, make an environment without packages. Blocks.
+/// Makes an environment without packages with an interpreter, and with uv if it is given. Blocks.
 pub fn try_programs(
     python: &Path,
     uv: Option<&Path>,

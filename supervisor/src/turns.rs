@@ -7,16 +7,16 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::sync::{Mutex, lock};
 
-/// One task at a time has the turn of a name.
+/// Locks by name: one task at a time has the turn of a name.
 #[derive(Debug, Default)]
 pub struct Turns(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
 
 impl Turns {
-    /// Waits for the turn of a name, which is had until what this returns is dropped.
+    /// Waits for the turn of a name. The task has the turn until it drops the guard.
     pub async fn take(&self, name: &str) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = lock(&self.0);
-            // Those that nobody has or waits for.
+            // Removes the turns that no task has or waits for.
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
             turns.entry(name.to_owned()).or_default().clone()
         };

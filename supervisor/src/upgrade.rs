@@ -1,7 +1,7 @@
-//! Becoming the program that is installed now.
+//! An upgrade: this process becomes the program that is installed now.
 //!
-//! What is to outlive this program is handed to the next as a service manager would do it
-//! (`sd_listen_fds(3)`), so a supervisor takes over from another in one way.
+//! Descriptors are handed to the next program as a service manager would do it (`sd_listen_fds(3)`), so
+//! that a supervisor takes over in only one way.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,38 +13,38 @@ use std::process::Command;
 use nix::sched::{CloneFlags, unshare};
 use pipsqueak_kernel::descriptor;
 
-/// A flag that is for one life of a supervisor, and takes a value.
+/// Flag that is for one run of a supervisor only, and takes a value.
 const READY_FLAG: &str = "--ready-fd";
-/// What Linux says of an executable's path whose file was replaced.
+/// Suffix that Linux gives to an executable's path after the file was replaced.
 const DELETED: &str = " (deleted)";
 
-/// Why the program that is installed now cannot be followed by.
+/// Reason that this process cannot become the installed program.
 #[derive(Debug, thiserror::Error)]
 pub enum UpgradeError {
-    /// It is a service.
+    /// The supervisor is a service, which its manager restarts.
     #[error(
         "this supervisor is a service, whose manager restarts it so that the mount and clients wait: \
         `systemctl restart` it"
     )]
     Service,
-    /// It does not run.
+    /// The program does not run.
     #[error("{}: {reason}; install a program that runs there first", path.display())]
     Program {
         /// The program.
         path: PathBuf,
-        /// What it said, or why it could not be started.
+        /// The program's complaint, or the reason that it could not be started.
         reason: String,
     },
 }
 
-/// The program that follows, and what it is given.
+/// The program that this process becomes, and the descriptors that it gets.
 #[derive(Debug)]
 pub struct Successor {
     program: PathBuf,
     handed: Vec<(String, OwnedFd)>,
 }
 
-/// Where the supervisor's program is installed, whatever file is there by now.
+/// Path at which the supervisor's program is installed, even if another file is there by now.
 pub fn program() -> io::Result<PathBuf> {
     let path = std::env::current_exe()?;
     let text = path.to_string_lossy();
@@ -69,9 +69,9 @@ impl Successor {
         Ok(Self { program: program()?, handed })
     }
 
-    /// Becomes it, with the arguments of this process. Returns only where that fails.
+    /// Becomes the program, with the arguments of this process. Returns only an error.
     ///
-    /// For the end of a process: all other descriptors are closed.
+    /// The last call of a process: all other descriptors are closed.
     pub fn become_it(self) -> io::Error {
         let names: Vec<_> = self.handed.iter().map(|(name, _)| name.as_str()).collect();
         let mut command = Command::new(&self.program);
@@ -83,12 +83,12 @@ impl Successor {
         let streams = (io::stdin(), io::stdout(), io::stderr());
         let mut descriptors = vec![streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()];
         descriptors.extend(self.handed.iter().map(|(_, handed)| handed.as_fd()));
-        // Other threads may run until the end. They close what they have opened, by numbers that this
-        // thread is about to give to something else; so it has descriptors of its own from now on.
+        // Other threads may run until the end, and close descriptors by numbers that this thread is
+        // about to reuse. So this thread gets a descriptor table of its own.
         let arranged = unshare(CloneFlags::CLONE_FILES)
             .map_err(io::Error::from)
             .and_then(|()| descriptor::arrange(&descriptors, None::<BorrowedFd<'_>>));
-        // The numbers are other descriptors' by now.
+        // The numbers belong to other descriptors by now.
         self.handed.into_iter().for_each(|(_, handed)| std::mem::forget(handed));
         match arranged {
             Ok(()) => command.exec(),
@@ -97,7 +97,7 @@ impl Successor {
     }
 }
 
-/// The arguments but for what is for one life.
+/// The arguments without those that are for one run only.
 fn arguments(own: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut own = own.peekable();
     let mut kept = Vec::new();
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(arguments(own.into_iter()), all(&["--run", "/r", "--mount", "/m"]));
     }
 
-    /// Set where this test is started by itself, to the program that is to be become.
+    /// Variable that makes this test, started by itself, become the program that it names.
     const BECOME: &str = "PIPSQUEAK_TEST_BECOME";
 
     const SCRIPT: &str = "#!/bin/sh\nprintf 'begun '\n\

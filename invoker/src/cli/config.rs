@@ -21,7 +21,7 @@ const WIDEST: usize = 50;
 struct Shown {
     #[serde(flatten)]
     setting: Setting,
-    /// Absent if none runs, or if it has the same value.
+    /// The supervisor's value; absent if no supervisor runs, or if it has the same value.
     running: Option<String>,
 }
 
@@ -47,7 +47,7 @@ pub fn run(places: Places, verb: ConfigVerb) -> Result<Exit, Failure> {
 /// Settings in force of the supervisor whose socket is in the folder; none if no supervisor answers.
 fn ask_running(run: &Path) -> Result<BTreeMap<String, Option<String>>, Failure> {
     let mut client = match Client::connect(run) {
-        // Whoever may not ask it can still be told what the file says.
+        // A user who may not ask the supervisor can still be told the file's settings.
         Err(ClientError::NoSupervisor { .. } | ClientError::Denied { .. }) => {
             return Ok(BTreeMap::new());
         }

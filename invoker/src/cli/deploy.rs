@@ -46,7 +46,7 @@ fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
     let timeout_ms = deploy.timeout.map(|timeout| timeout.as_millis().try_into());
     let usual = AsyncPolicy::default();
     let millis = |time: Option<Duration>, usual| {
-        // What fits into 64 bits only is taken by the parser of times.
+        // The parser of times refuses longer times, so this always fits.
         time.map_or(usual, |time| time.as_millis().try_into().unwrap_or(u64::MAX))
     };
     Ok(wire::Deploy {
@@ -76,7 +76,7 @@ fn plan(deploy: Deploy) -> Result<wire::Deploy, Failure> {
     })
 }
 
-/// Says what of an `ol.yaml` has no effect.
+/// Tells which keys of an `ol.yaml` have no effect.
 fn tell_what_is_ignored(openlambda: &OpenLambda) {
     for key in &openlambda.unknown {
         output::aside(&format!("warning: ol.yaml: {key} is ignored"));

@@ -15,8 +15,8 @@ use super::args::Places;
 use super::failure::{Exit, Failure};
 use super::{output, supervisor};
 
-/// The supervisor waits for invocations that run, then removes what was installed for sandboxes that
-/// end with it: without the ssd tier that is an environment each.
+/// Longest wait for the supervisor's end. It waits for running invocations, then removes what was
+/// installed for sandboxes: without the ssd tier an environment for each.
 const PATIENCE_SECONDS: u16 = 300;
 
 /// Carries the verb out.
@@ -37,7 +37,7 @@ pub fn run(places: &Places) -> Result<Exit, Failure> {
         None => None,
     };
     match client.call(&Request::Down, &mut |_| {}) {
-        // It was being stopped by somebody else, and may be gone before it answers.
+        // Another client may have stopped the supervisor, so that it is gone before it answers.
         Ok(Reply::Done { .. }) | Err(ClientError::Ended | ClientError::Broken(_)) => {}
         Ok(_) => return Err(Failure::WrongReply),
         Err(error) => return Err(error.into()),

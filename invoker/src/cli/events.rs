@@ -1,4 +1,4 @@
-//! `pipsqueak events`: what functions are given later.
+//! `pipsqueak events`: asynchronous events.
 
 use std::fmt::Write;
 

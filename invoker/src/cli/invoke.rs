@@ -47,8 +47,8 @@ fn enqueue(places: &Places, invoke: Invoke, payload: Box<RawValue>) -> Result<Ex
     if invoke.json { output::json(&accepted) } else { output::line(accepted.id) }
 }
 
-/// Refuses a payload that is over the function's limit. The supervisor is asked for the limit only if
-/// the payload is longer than what every function takes.
+/// Refuses a payload that is over the function's limit. A payload up to the default limit is left to
+/// the supervisor, so that most calls ask only once.
 fn refuse_too_long(places: &Places, name: &str, payload: &RawValue) -> Result<(), Failure> {
     let length = payload.get().len() as u64;
     if length <= DEFAULT_PAYLOAD {

@@ -1,4 +1,4 @@
-//! `pipsqueak logs`: what a function has printed.
+//! `pipsqueak logs`: the output of a function.
 
 use std::io;
 

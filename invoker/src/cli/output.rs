@@ -20,7 +20,7 @@ pub fn print(text: &str) -> Result<Exit, Failure> {
     done(Stream::Stdout.write(text))
 }
 
-/// Tells what became of writing to stdout.
+/// Tells the outcome of a write to stdout.
 pub fn done(written: io::Result<()>) -> Result<Exit, Failure> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -45,7 +45,7 @@ pub fn json_line(json: impl Into<String>) -> Result<Exit, Failure> {
     done(Stream::Stdout.write_json(&(json.into() + "\n")))
 }
 
-/// Writes text to stderr, ending it with a newline. Where stderr is closed, nobody listens.
+/// Writes text to stderr, ending it with a newline. A closed stderr is no error.
 pub fn aside(text: &str) {
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     let _ = Stream::Stderr.write(&format!("{text}{end}"));
@@ -63,8 +63,8 @@ pub fn complain(failure: &Failure) {
     aside(&format!("error: {}", lines.join("\n")));
 }
 
-/// Lays rows out in columns as wide as their widest cell. Where stdout is a terminal, the widest cells are
-/// cut until a row fits into a line of it.
+/// Lays rows out in columns as wide as their widest cell. On a terminal the widest cells are cut until
+/// a row fits into one line.
 pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
     let width = tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
     laid_out(header, rows, width.filter(|width| *width > 0))

@@ -35,7 +35,7 @@ impl Meter {
 
     /// Shows how far the work is.
     pub fn show(&mut self, mut progress: Progress) {
-        // A step may name a package as whoever has made it has named it.
+        // A step may have a package's name, which the package's author chose.
         progress.step = harmless(&progress.step);
         match &mut self.shown {
             Shown::Nothing if Stream::Stderr.is_terminal() => {

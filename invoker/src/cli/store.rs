@@ -1,4 +1,4 @@
-//! `pipsqueak store`: what it costs, and its care.
+//! `pipsqueak store`: the cost of the store, and its care.
 
 use std::fmt::Write;
 

@@ -1,15 +1,15 @@
 //! Texts for a terminal, which displays them and carries none of them out.
 //!
-//! All that is printed comes by here. To a terminal every character that it might carry out is written as an
-//! escape; to anything else (a pipe, a file) texts go as they are, as `ls` and `git` have it: what reads
-//! them may want the bytes, and carries nothing out. Tables, errors and progress have their escapes
-//! wherever they go, because a line of theirs must stay one.
+//! All output passes here. On a terminal each character that the terminal might carry out is written as
+//! an escape. Elsewhere (a pipe, a file) texts go as they are, as with `ls` and `git`, because the
+//! reader may want the bytes and carries nothing out. Tables, errors and progress have their escapes
+//! everywhere, because each of their lines must stay one line.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
-/// A text that a terminal shows and does not carry out, on one line: control characters, and those that
-/// change what is read around them, are written as escapes.
+/// A text on one line, for a terminal to show and not to carry out: control characters, and characters
+/// that change how their neighbours are read, are written as escapes.
 pub fn harmless(text: &str) -> String {
     let mut harmless = String::with_capacity(text.len());
     for character in text.chars() {
@@ -22,8 +22,8 @@ pub fn harmless(text: &str) -> String {
     harmless
 }
 
-/// True for characters that end lines, direct terminals, or change what is read around them: control
-/// characters, marks of direction, separators, and what has no width.
+/// True for characters that end lines, direct terminals, or change how their neighbours are read:
+/// control characters, marks of direction, separators, and characters without width.
 pub fn is_invisible(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}')
@@ -130,7 +130,7 @@ impl Parts {
         Stream::Stdout.put(text.as_bytes())
     }
 
-    /// Takes the whole characters of what has come. Bytes that are no text become escapes.
+    /// Takes the whole characters that have come. Bytes that are no text become escapes.
     fn take_shown(&mut self) -> String {
         let mut shown = String::new();
         let mut rest = self.begun.as_slice();
@@ -145,7 +145,7 @@ impl Parts {
                     let (text, after) = rest.split_at(error.valid_up_to());
                     shown.push_str(&harmless_lines(&String::from_utf8_lossy(text)));
                     rest = after;
-                    // Where it is only not whole, more may come.
+                    // Only an incomplete character: its rest may come.
                     let Some(length) = error.error_len() else { break };
                     for byte in &after[..length] {
                         let _ = write!(shown, "\\x{byte:02x}");

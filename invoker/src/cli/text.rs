@@ -18,7 +18,7 @@ pub enum TextError {
     /// The bytes are not in their encoding.
     #[error("it is not in {0}; save it as UTF-8")]
     Malformed(&'static str),
-    /// Nobody knows the encoding.
+    /// The encoding is unknown.
     #[error("the encoding {0:?} is unknown; save it as UTF-8")]
     Unknown(String),
 }

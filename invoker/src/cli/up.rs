@@ -80,8 +80,9 @@ fn refuse_if_running(run: &Path) -> Result<(), Failure> {
                 socket_path(run).display()
             )));
         }
-        // A killed one has its socket until the last of its threads is gone. Where a service manager
-        // has the socket, the next one begins to serve it. Else the next one waits for what is left.
+        // A killed supervisor has its socket until the last of its threads is gone. If a service
+        // manager has the socket, the next supervisor serves it at once. Otherwise the next one waits
+        // for that end.
         if Instant::now() > until {
             return Ok(());
         }
@@ -101,14 +102,14 @@ fn start(settings: &Settings, program: &Path, arguments: Vec<OsString>) -> Resul
         .args(arguments)
         .arg("--ready-fd")
         .arg(writer.as_raw_fd().to_string())
-        // It is no part of the service that this program may have been started by.
+        // The supervisor is no part of a service that may have started this program.
         .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(Failure::system(step()))?)
         .stderr(log)
         .spawn()
         .map_err(Failure::system(step()))?;
-    // Only the child's copy may be left, or its end goes unnoticed.
+    // Only the child may hold the writing end, or this process would not notice its end.
     drop(writer);
     let failed = |exit, message| Err(Failure::Start { exit, message });
     match ready::wait(&reader).map_err(Failure::system("waiting for the supervisor"))? {
@@ -146,14 +147,14 @@ fn open_log(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// A pipe whose writing end, and only that, a child inherits.
+/// A pipe of which a child inherits the writing end only.
 fn ready_pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
     fcntl(&writer, FcntlArg::F_SETFD(FdFlag::empty()))?;
     Ok((reader, writer))
 }
 
-/// The last lines of a log, from `start` on: what an earlier run wrote explains nothing.
+/// The last lines of a log, from `start` on, because earlier runs wrote the lines before.
 fn tail(path: &Path, start: u64) -> String {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(path)?;

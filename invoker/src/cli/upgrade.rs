@@ -16,7 +16,7 @@ pub fn run(places: &Places) -> Result<Exit, Failure> {
         return Err(Failure::WrongReply);
     };
     client.await_end();
-    // Whoever connects meanwhile waits.
+    // A client that connects meanwhile waits.
     let answered =
         Client::connect(&run).and_then(|mut client| client.call(&Request::Status, &mut |_| {}));
     match answered {

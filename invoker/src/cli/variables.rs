@@ -7,8 +7,8 @@ use super::args::values::variable;
 use super::failure::Failure;
 use super::text;
 
-/// The variables of files, as Docker reads them: a line `KEY=VALUE` each, the value as it is; a line `KEY`
-/// has the caller's own; `#` begins a comment at a line's start. Messages have no values.
+/// Variables of files, as Docker reads them. A line `KEY=VALUE` has the value as it is; a line `KEY`
+/// takes the caller's own value; `#` at a line's start begins a comment. Messages have no values.
 pub fn of_files(files: &[PathBuf]) -> Result<BTreeMap<String, String>, Failure> {
     let mut all = BTreeMap::new();
     for file in files {
@@ -26,7 +26,7 @@ pub fn of_files(files: &[PathBuf]) -> Result<BTreeMap<String, String>, Failure> 
                 (false, Some(value)) => {
                     all.extend([variable(&format!("{line}={value}")).map_err(refused)?]);
                 }
-                // What is not set is not set for the function, either.
+                // A variable that the caller does not have is not set for the function, either.
                 (false, None) => drop(variable(&format!("{line}=")).map_err(refused)?),
             }
         }
@@ -34,7 +34,7 @@ pub fn of_files(files: &[PathBuf]) -> Result<BTreeMap<String, String>, Failure> 
     Ok(all)
 }
 
-/// A variable that has what a file has, without the end of its last line.
+/// A variable whose value is the content of a file, without the end of its last line.
 pub fn of_secret(name: &str, file: &Path) -> Result<(String, String), Failure> {
     let text = text::read(file)?;
     let text = text.strip_suffix('\n').unwrap_or(&text);

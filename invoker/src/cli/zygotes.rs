@@ -76,7 +76,7 @@ fn branch(one: &ZygoteInfo, zygotes: &[ZygoteInfo], depth: usize, text: &mut Str
         one.id, one.state, one.forks, one.spares
     );
     for child in zygotes.iter().filter(|child| child.parent == Some(one.id)) {
-        // A tree is no deeper than it is large, whatever is told.
+        // A path in the tree is no longer than the list, even if the supervisor tells a cycle.
         if depth < zygotes.len() {
             branch(child, zygotes, depth + 1, text);
         }
@@ -86,7 +86,7 @@ fn branch(one: &ZygoteInfo, zygotes: &[ZygoteInfo], depth: usize, text: &mut Str
 /// Modules that a zygote has imported, as many as a line takes.
 fn some_modules(one: &ZygoteInfo) -> String {
     let mut modules: Vec<&str> = one.modules.iter().map(String::as_str).collect();
-    // What is in a package says less than the package does.
+    // Packages first: a module in a package tells less than the package.
     modules.sort_by_key(|name| name.matches('.').count());
     let more = modules.len().saturating_sub(SHOWN);
     modules.truncate(SHOWN);

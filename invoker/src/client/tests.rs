@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::*;
 use crate::wire::{FaultKind, MAX_FRAME_BYTES, Requirements, VERSION};
 
-/// A supervisor that reads one request and does as it is told with the connection.
+/// A supervisor that reads one request and answers as the test tells it.
 struct Server {
     folder: tempfile::TempDir,
     thread: JoinHandle<Request>,

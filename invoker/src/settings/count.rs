@@ -1,4 +1,4 @@
-//! Numbers of what there can be many of.
+//! Settings that are numbers of things.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
@@ -10,19 +10,19 @@ use super::error::{SettingsError, Wrong};
 use super::kind::{FlagKind, Kind};
 use super::variables::Variables;
 
-/// More spares than anybody should want: each is a sandbox.
+/// Limit far above any use: each spare is a sandbox.
 const MOST_SPARES: usize = 1000;
 
-/// Users for sandboxes, less some for zygotes and spares.
+/// Number of users for sandboxes, less some for zygotes and spares.
 const MOST_SANDBOXES: u32 = 10_000;
 
-/// Each invocation that waits has a connection, of which there are some thousands.
+/// Limit below that of connections: each waiting invocation has one.
 const MOST_WAITING: u32 = 4000;
 
-/// Functions wait for others most of the time, or one a processor would do.
+/// Functions wait for other services most of the time, or one sandbox for each processor would do.
 const SANDBOXES_PER_PROCESSOR: usize = 16;
 
-/// A kind of thing that there is a number of.
+/// A kind of thing whose number is a setting.
 pub(super) trait Counted {
     /// The type of the number.
     type Number: FromStr + Display + PartialOrd;
@@ -105,7 +105,7 @@ fn number_of<C: Counted>(text: &str) -> Result<C::Number, String> {
     })
 }
 
-/// The number of sandboxes that serve at the same time, if nobody says one.
+/// Default number of sandboxes that serve at the same time.
 pub(super) fn default_sandboxes() -> u32 {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     u32::try_from(processors * SANDBOXES_PER_PROCESSOR).unwrap_or(MOST_SANDBOXES)

@@ -124,8 +124,8 @@ macro_rules! table {
         ];
 
         impl Settings {
-            /// The settings that are in force: of each the flag, or else the variable, or else what the
-            /// file says, or else the default.
+            /// The settings that are in force: for each the flag, or else the variable, or else the
+            /// file's value, or else the default.
             pub(super) fn of(
                 flags: Overrides,
                 variables: &Variables,

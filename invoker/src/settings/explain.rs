@@ -15,7 +15,7 @@ use super::variables::{CONFIG, Variables};
 pub struct Setting {
     /// Key in the configuration file.
     pub key: &'static str,
-    /// Value as the file would have it; absent if there is none. Addresses have no credentials.
+    /// Value in the form of the file; absent if there is none. Addresses have no credentials.
     pub value: Option<String>,
     /// Origin of the value.
     pub origin: Origin,
@@ -36,7 +36,7 @@ pub enum Origin {
         /// The line.
         line: usize,
     },
-    /// The default: nobody says a value.
+    /// The default, because no value was given.
     Default,
 }
 
@@ -58,7 +58,7 @@ impl Settings {
         Self::explain_with(flags, &Variables::OF_PROCESS)
     }
 
-    /// Checks a configuration file, as if nothing but it said anything.
+    /// Checks a configuration file, as if there were no flags and variables.
     pub fn check_file(path: &Path) -> Result<(), SettingsError> {
         let variables = |name: &str| match name {
             CONFIG => Some(path.into()),
@@ -68,7 +68,7 @@ impl Settings {
         Self::resolve_with(Overrides::default(), &Variables(&variables)).map(drop)
     }
 
-    /// Value of each key, as the configuration file would have it.
+    /// Value of each key, in the form of the configuration file.
     pub fn values(&self) -> BTreeMap<String, Option<String>> {
         TABLE.iter().map(|row| (row.key.to_owned(), row.write_for_file(self))).collect()
     }
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(of("spares"), expected("3", "--spares".to_owned()));
         assert_eq!(of("grace"), expected("300", "default".to_owned()));
         assert_eq!(of("index.url").0, "\"https://****@host:8080/simple\"");
-        // It is a file that says the same.
+        // The told values make a configuration file with the same settings.
         let lines = told.iter().filter(|one| !one.key.contains('.'));
         let lines =
             lines.filter_map(|one| Some(format!("{} = {}\n", one.key, one.value.as_ref()?)));

@@ -17,7 +17,7 @@ impl File {
         Self::read(&path, is_asked_for)
     }
 
-    /// Reads the file at `path`; one that is not there says nothing, unless it was asked for.
+    /// Reads the file at `path`. An absent file counts as an empty one, unless it was asked for.
     fn read(path: &Path, asked_for: bool) -> Result<Self, SettingsError> {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&text).map_err(|(line, reason)| SettingsError::Content {
@@ -32,7 +32,7 @@ impl File {
         }
     }
 
-    /// On which line the file at `path` says each key; of a table, `table.key`.
+    /// Lines on which the file at `path` sets keys; of a table, `table.key`.
     pub(super) fn lines(path: &Path) -> BTreeMap<String, usize> {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let mut lines = BTreeMap::new();
@@ -54,7 +54,7 @@ impl File {
         lines
     }
 
-    /// Reads the file's text; an error is a line and what is wrong there.
+    /// Reads the file's text. An error is a line and its fault.
     fn parse(text: &str) -> Result<Self, (usize, String)> {
         toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start.min(text.len()));

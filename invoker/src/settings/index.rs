@@ -68,7 +68,7 @@ fn hosts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     }
 }
 
-/// The address is not in the message: it may hold a password.
+/// Refuses a bad address. The message does not repeat it, because it may hold a password.
 fn address<E: Error>(text: String) -> Result<String, E> {
     let is_address = text.starts_with("https://") || text.starts_with("http://");
     if is_address && !text.contains(char::is_whitespace) {
@@ -80,7 +80,7 @@ fn address<E: Error>(text: String) -> Result<String, E> {
 fn without_credentials(address: &str) -> String {
     let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    // What follows the path may be a token.
+    // The query may hold a token.
     let path = path.split(['?', '#']).next().unwrap_or_default();
     match host.rsplit_once('@') {
         Some((_, host)) => format!("{scheme}://****@{host}{path}"),

@@ -16,9 +16,9 @@ use super::variables::Variables;
 pub(super) trait Installed {
     /// The key of the setting.
     const KEY: &'static str;
-    /// The name that is looked for on the PATH if nobody names a program.
+    /// The name that is looked for on the PATH if no program is named.
     const USUAL: &'static str;
-    /// The program, as the file has it.
+    /// The program, in the form of the file.
     const EXAMPLE: &'static str;
 
     /// The program that a shim stands for.
@@ -101,7 +101,7 @@ impl<P: Installed> FlagKind for Program<P> {
     }
 }
 
-/// The first program that can be used. If none can, the first: its user has the reason.
+/// The first program that can be used. If none can, the first of all, so that its user sees the reason.
 fn usable<P: Installed>(mut found: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
     let first = found.next()?;
     let followed =

@@ -1,4 +1,4 @@
-//! Kinds of values: how a setting is written in the file and in a flag, and what it comes to.
+//! Kinds of values: their form in the file and in a flag, and the value in force.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
@@ -11,24 +11,23 @@ use super::variables::Variables;
 
 /// A kind of value that the configuration file can have.
 pub(super) trait Kind {
-    /// The value as somebody says it.
+    /// The value as a user gives it.
     type Said;
     /// The value that is in force.
     type Value;
 
-    /// A value, as the file has it.
+    /// An example of a value, in the form of the file.
     const EXAMPLE: &'static str;
     /// True if [`Kind::write`] gives a text that the file has between quotes.
     const IS_QUOTED: bool;
 
-    /// Reads what the file says.
+    /// Reads the file's value.
     fn read_file<'de, D: Deserializer<'de>>(from: D) -> Result<Self::Said, D::Error>;
 
-    /// Makes the value that is in force of the one that is said.
+    /// Makes the value in force from the given value.
     fn settle(said: Self::Said, variables: &Variables) -> Result<Self::Value, SettingsError>;
 
-    /// The value as text: what a flag has, or what the file has without quotes. `None` if there is no
-    /// value.
+    /// The value as text, in the form of a flag, or of the file without quotes. `None` if there is no value.
     fn write(value: &Self::Value) -> Option<OsString>;
 }
 
@@ -81,7 +80,7 @@ pub(super) fn parse_file<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
     String::deserialize(from)?.parse().map_err(D::Error::custom)
 }
 
-/// A list, as the file has it.
+/// A list, in the form of the file.
 pub(super) fn list(values: impl IntoIterator<Item = String>) -> OsString {
     toml::Value::from(values.into_iter().collect::<Vec<_>>()).to_string().into()
 }

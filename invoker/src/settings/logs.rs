@@ -10,7 +10,7 @@ use super::kind::{FlagKind, Kind};
 use super::variables::Variables;
 use crate::size::{self, SizeError};
 
-/// The least: files of a quarter of it must hold what one invocation may print.
+/// Smallest bound. One file, a quarter of the bound, must hold the output of one invocation.
 const LEAST: u64 = 1 << 20;
 
 /// A text is no bound for logs.

@@ -1,4 +1,4 @@
-//! Settings: the places of an instance, and how much it may use.
+//! Settings: the places of an instance, and the limits of its use.
 
 mod amount;
 mod count;

@@ -16,7 +16,7 @@ use super::variables::Variables;
 /// Links that one path may lead over, as for the kernel.
 const MOST_LINKS: u32 = 40;
 
-/// The word that turns off what a path would name.
+/// The word that turns off the thing that a path would name.
 const NONE: &str = "none";
 
 /// The path of a folder.
@@ -29,7 +29,7 @@ impl Kind for Folder {
     const EXAMPLE: &'static str = "\"/folder\"";
     const IS_QUOTED: bool = true;
 
-    /// The file is read from any working directory, so that a relative path means nothing in it.
+    /// Relative paths mean nothing in the file, which is read from any working directory.
     fn read_file<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
         let path = PathBuf::deserialize(from)?;
         if !path.is_absolute() {
@@ -94,13 +94,13 @@ impl FlagKind for PathOrNone {
     }
 }
 
-/// The path, as it is from the working directory.
+/// The path, made absolute from the working directory.
 pub(super) fn absolute(path: PathBuf) -> Result<PathBuf, SettingsError> {
     std::path::absolute(&path).map_err(|source| SettingsError::Relative { path, source })
 }
 
-/// An absolute path without symbolic links, as far as it is there, and without `..`. What cannot be
-/// looked at is left as it is.
+/// An absolute path without symbolic links, as far as it exists, and without `..`. Parts that cannot be
+/// looked at are left as they are.
 pub(super) fn canonical(path: &Path) -> PathBuf {
     let mut resolved = PathBuf::from("/");
     let mut rest: Vec<OsString> = Vec::new();

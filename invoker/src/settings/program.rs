@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{AccessFlags, access};
 
 /// Path of the program `name`. A name with a folder is made absolute; another is looked for on `search`
-/// (a PATH). Symbolic links are left alone: an interpreter finds its libraries by the name it was called
-/// by.
+/// (a PATH). Symbolic links are kept, because an interpreter finds its libraries by the name that it
+/// was called by.
 pub fn find_program(name: &Path, search: Option<&OsStr>) -> io::Result<PathBuf> {
     if name.components().count() != 1 || name.is_absolute() {
         let path = std::path::absolute(name)?;

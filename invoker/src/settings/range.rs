@@ -39,7 +39,7 @@ impl Range {
         Self { first, prefix }
     }
 
-    /// First address, which nobody has.
+    /// First address, which no sandbox has.
     pub fn first(self) -> Ipv4Addr {
         self.first
     }
@@ -64,7 +64,7 @@ impl Range {
         Ipv4Addr::from_bits(self.first.to_bits().wrapping_add(offset))
     }
 
-    /// Distance from the first address to the last, which nobody has either.
+    /// Distance from the first address to the last, which no sandbox has either.
     pub fn last_offset(self) -> u32 {
         !self.mask()
     }

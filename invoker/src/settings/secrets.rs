@@ -1,4 +1,4 @@
-//! The keys that encrypt what is stored of secrets.
+//! The keys that encrypt stored secrets.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use super::variables::Variables;
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// The credential that is the key, unless the configuration file names one.
 const KEY: &str = "pipsqueak.key";
-/// The credential that is the key before it.
+/// The credential that is the previous key.
 const OLD_KEY: &str = "pipsqueak.old-key";
 
-/// The files of the keys that encrypt what is stored of secrets.
+/// The files of the keys that encrypt stored secrets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Secrets {
@@ -38,7 +38,7 @@ impl Secrets {
         list(self.old_key_files.iter().map(|path| path.to_string_lossy().into_owned()))
     }
 
-    /// These files, and the credentials that systemd gives in the place of what is not named.
+    /// These files, or for files that are not named the credentials that systemd gives.
     pub(super) fn settle(self, variables: &Variables) -> Self {
         let credential = |name: &str| {
             let path = variables.path(CREDENTIALS)?.join(name);
@@ -64,7 +64,8 @@ fn files<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
     Vec::deserialize(from)?.into_iter().map(absolute).collect()
 }
 
-/// The path is not in the message: somebody may have written the key in its place.
+/// Refuses a relative path. The message does not repeat it, because a user may have written the key in
+/// its place.
 fn absolute<E: Error>(path: PathBuf) -> Result<PathBuf, E> {
     if path.is_absolute() { Ok(path) } else { Err(E::custom("a key file is an absolute path")) }
 }

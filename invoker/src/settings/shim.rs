@@ -1,8 +1,8 @@
 //! Shims: programs that stand for another, as version managers put them on the PATH.
 //!
-//! What a shim starts depends on its caller's working directory, home and PATH, and often on files
-//! that a sandbox does not see. So a shim is asked once, here, where it means what its user means by
-//! it. From there on the program that it stands for is used.
+//! The program that a shim starts depends on its caller's working directory, home and PATH, and often
+//! on files that a sandbox does not see. So the shim is asked once, here, in its user's surroundings.
+//! From then on the program itself is used.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -26,11 +26,11 @@ const PACE: Duration = Duration::from_millis(5);
 /// Most bytes of an answer that are read.
 const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
-/// Prints the executable of the interpreter that runs it.
+/// Program text that prints the executable of its interpreter.
 const PYTHON: &str = "import sys; print(sys.executable)";
-/// Prints the path of the program that the package `uv` has.
+/// Program text that prints the path of the uv in the package `uv`.
 const UV_OF_PACKAGE: &str = "import uv; print(uv.find_uv_bin())";
-/// Prints which uv has started it: uv tells that to whatever it runs.
+/// Shell text that prints the uv that has started it, which uv tells each program that it runs.
 const UV: &str = "printf '%s\\n' \"$UV\"";
 
 /// The interpreter that `path` starts: `path` itself, if that is one.
@@ -50,15 +50,15 @@ pub fn uv(path: &Path) -> io::Result<PathBuf> {
     let mut run = Command::new(path);
     run.args(["run", "--quiet", "--no-project", "--no-config", "--offline", "--no-cache"]);
     let said = program_of(run.args(["--", "sh", "-c", UV]), PATIENCE);
-    // One that is too old to say it may have been installed by pip, whose shim of Python is beside.
+    // A uv that is too old to tell this may be pip's shim, which has a shim of Python beside it.
     said.or_else(|said| {
         let mut python = Command::new(path.with_file_name("python3"));
         program_of(python.args(["-c", UV_OF_PACKAGE]), PATIENCE).map_err(|_| said)
     })
 }
 
-/// True if a file is a compiled program whose own name, behind links, begins with `name`. A script starts
-/// something else, and so does a program that looks at the name it was called by.
+/// True if a file is a compiled program whose own name, behind links, begins with `name`. A script may
+/// start another program, and so may a program that looks at the name it was called by.
 fn is_itself(path: &Path, name: &str) -> bool {
     let Ok(own) = std::fs::canonicalize(path) else { return false };
     let is_named = own.file_name().is_some_and(|own| own.to_string_lossy().starts_with(name));
@@ -79,7 +79,7 @@ fn program_of(command: &mut Command, patience: Duration) -> io::Result<PathBuf> 
         let reason = if reason.is_empty() { stdout.trim() } else { reason };
         return Err(untold(format!("{status}: {reason}")));
     }
-    // What else is printed, such as hints of a version manager, comes before.
+    // Other output, such as hints of a version manager, comes before.
     let path = PathBuf::from(stdout.lines().last().unwrap_or_default());
     if !path.is_absolute() {
         return Err(untold(format!("it answers `{}`", path.display())));
@@ -93,7 +93,7 @@ fn answer_of(
     command: &mut Command,
     patience: Duration,
 ) -> io::Result<(ExitStatus, String, String)> {
-    // Version managers keep what they know in the home folder, which a service is not told.
+    // Version managers keep their data in the home folder, which services are not told.
     if std::env::var_os("HOME").is_none()
         && let Ok(Some(user)) = User::from_uid(Uid::effective())
     {
@@ -105,8 +105,8 @@ fn answer_of(
     let until = Instant::now() + patience;
     let process = Pid::from_raw(child.id().cast_signed());
     let ended = has_ended(process, until);
-    // What it has left running would keep its output open. Its number is not another's: it has not
-    // been reaped.
+    // Processes that the command has left would keep its output open. Its number cannot belong to
+    // another process, because it has not been reaped.
     let _ = killpg(process, Signal::SIGKILL);
     let status = child.wait()?;
     if !ended? {
@@ -168,7 +168,7 @@ mod tests {
         symlink("manager", at("python3")).unwrap();
         assert_eq!(uv(&at("uv")).unwrap(), at("uv"));
         assert!(!is_itself(&at("python3"), "python"));
-        // It looks at the name it was called by, and says nothing of use.
+        // A program that looks at its name, and says nothing of use.
         let error = python(&at("python3")).unwrap_err().to_string();
         assert!(error.contains("it answers ``"), "{error}");
     }
@@ -178,7 +178,7 @@ mod tests {
         let (_folder, shim) = script("python3", "echo 'a hint'; exec /usr/bin/env python3 \"$@\"");
         let told = python(&shim).unwrap();
         assert!(told.is_absolute() && told != shim, "{}", told.display());
-        // As uv does with what it runs.
+        // Set here as uv sets it for the programs that it runs.
         let (_folder, shim) =
             script("uv", "while [ \"$1\" != -- ]; do shift; done; shift\nUV=/bin/true \"$@\"");
         assert_eq!(uv(&shim).unwrap(), Path::new("/bin/true"));
@@ -205,7 +205,7 @@ mod tests {
         let (_folder, shim) = script("uv", "sleep 1000");
         let late = program_of(&mut Command::new(&shim), Duration::from_millis(50)).unwrap_err();
         assert!(late.to_string().contains("not answered within"), "{late}");
-        // It has ended, but what it has left running has not.
+        // The command has ended, but a process that it has left has not.
         let (_folder, shim) = script("uv", "sleep 1000 & echo /bin/true");
         assert_eq!(program_of(&mut Command::new(&shim), PATIENCE).unwrap(), Path::new("/bin/true"));
     }

@@ -12,15 +12,16 @@ pub struct Explanation {
     /// Reason that no zygote serves the function, whatever zygotes there are.
     #[serde(default)]
     pub unlike: Option<String>,
-    /// Things that other functions' zygotes have seen otherwise while they imported, so that the function
-    /// gets its own.
+    /// Things that other functions' zygotes saw differently while they imported, so that the function
+    /// gets its own zygotes.
     #[serde(default)]
     pub apart: Vec<String>,
     /// New starts a minute; older ones count less.
     pub starts_per_minute: f64,
     /// Imports of the function, by distribution.
     pub imports: Vec<Imports>,
-    /// The zygotes there are: first the one that serves the function, then by what they leave to do.
+    /// The zygotes there are: first the one that serves the function, then the others by the work that
+    /// they leave.
     pub zygotes: Vec<Verdict>,
     /// Interpreters that wait with its packages imported, those included that no zygote imports.
     #[serde(default)]

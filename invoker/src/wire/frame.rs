@@ -1,5 +1,5 @@
 //! Frames: a fixed header that names protocol, version and kind, then a body of known length, which is
-//! JSON but for parts of what is streamed.
+//! JSON except for parts of streams.
 //!
 //! ```text
 //! offset  bytes  field
@@ -23,7 +23,7 @@ pub const HEADER_BYTES: usize = 12;
 /// room for the rest.
 pub const MAX_FRAME_BYTES: u32 = 72 << 20;
 
-/// Longest part of what is streamed, in bytes.
+/// Longest part of a stream, in bytes.
 pub const MAX_PART_BYTES: usize = 256 << 10;
 
 /// Kind of a frame, by its body.
@@ -122,7 +122,7 @@ pub fn encode_bytes(kind: FrameKind, body: &[u8]) -> Result<Vec<u8>, FrameError>
     headed(kind, bytes)
 }
 
-/// Writes the header of a body that there is room for it ahead of.
+/// Writes the header into the room before the body.
 fn headed(kind: FrameKind, mut bytes: Vec<u8>) -> Result<Vec<u8>, FrameError> {
     let length = bytes.len() - HEADER_BYTES;
     let length = u32::try_from(length)

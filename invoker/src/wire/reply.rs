@@ -16,7 +16,7 @@ use super::store::{Checked, Collected, Repaired, Usage};
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
-    /// Done; the message tells the user what.
+    /// The request is done; the message tells the user the outcome.
     Done {
         /// One sentence.
         message: String,
@@ -107,7 +107,7 @@ pub struct Progress {
     pub step: String,
     /// Amount that is done.
     pub done: u64,
-    /// Amount that there is to do; 0 if nobody knows.
+    /// Amount that there is to do; 0 if unknown.
     pub total: u64,
     /// True if both amounts are bytes.
     #[serde(default)]
@@ -161,10 +161,10 @@ pub struct DistributionInfo {
     pub digest: String,
 }
 
-/// Size limit of a `/tmp` if nobody asks for another, in bytes: AWS Lambda's default.
+/// Default size limit of a `/tmp`, in bytes: AWS Lambda's default.
 pub const DEFAULT_TMP: u64 = 512 << 20;
 
-/// Size limit of functions that were deployed before anybody could ask for one.
+/// Size limit in records of functions that were deployed before this limit was a setting.
 fn default_tmp() -> u64 {
     DEFAULT_TMP
 }
@@ -197,8 +197,8 @@ pub struct FunctionInfo {
     pub timeout_ms: u64,
     /// Most invocations at the same time in one sandbox.
     pub concurrency: u32,
-    /// Most sandboxes at the same time. 0 in the record of a function that was deployed before it
-    /// could be said, where `concurrency` is their number.
+    /// Most sandboxes at the same time. 0 in records from before this was a setting; then `concurrency`
+    /// is their number.
     #[serde(default)]
     pub sandboxes: u32,
     /// Longest event, in bytes; in a function's record only if the function was deployed with one.

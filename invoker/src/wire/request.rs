@@ -10,8 +10,7 @@ use super::events::{AsyncPolicy, EventsRequest};
 use super::logs::LogsRequest;
 use super::store::StoreRequest;
 
-/// Longest event and longest result of an invocation if nobody asks for another length, in bytes: AWS
-/// Lambda's limit for synchronous requests.
+/// Default limit of an invocation's event and result, in bytes: AWS Lambda's limit for synchronous requests.
 pub const DEFAULT_PAYLOAD: u64 = 6 << 20;
 
 /// Longest event and result that can be asked for, in bytes: an event is held in memory here, and its
@@ -89,8 +88,9 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline_ms: Option<u64>,
     },
-    /// Run a function once and have its result as it comes, however long; answered by frames of it, then
-    /// by [`super::Reply::Invocation`], whose result is null. The client must read all the while.
+    /// Run a function once and get its result while it runs, of any length; answered by frames of the
+    /// result, then by [`super::Reply::Invocation`], whose result is null. The client must read all the
+    /// while.
     InvokeStreamed {
         /// The function's name.
         function: String,
@@ -99,8 +99,8 @@ pub enum Request {
         /// Longest wait for a turn, as in `Invoke`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline_ms: Option<u64>,
-        /// True if frames of a body follow, which the function reads as it comes. The supervisor closes
-        /// the connection if the reply comes before the body's end.
+        /// True if frames of a body follow, which the function reads while it runs. The supervisor
+        /// closes the connection if the reply comes before the body's end.
         has_body: bool,
     },
     /// Have a function run later; answered by [`super::Reply::Accepted`] when that is certain.
@@ -132,8 +132,7 @@ pub enum Request {
     Store(StoreRequest),
 }
 
-/// Packages that an environment is to have. No part of it names a file: its reader has none of the
-/// host's.
+/// Packages of an environment to be made. No part names a file, because the reader has no files of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Requirements {
@@ -146,7 +145,7 @@ pub enum Requirements {
         constraints: Vec<String>,
         /// Versions of Python that the requirements are for, as PEP 440 writes them.
         requires_python: Option<String>,
-        /// True if what has no wheel may be built from source.
+        /// True if packages without a wheel may be built from source.
         #[serde(default)]
         allow_build: bool,
         /// True if a wheel or an archive says the requirements, and not the user: then their addresses may
@@ -154,7 +153,7 @@ pub enum Requirements {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         is_brought: bool,
     },
-    /// Distributions that somebody has resolved already.
+    /// Distributions that are resolved already.
     Locked {
         /// Text of a `pylock.toml` (PEP 751).
         lock: String,
@@ -173,7 +172,7 @@ pub struct Deploy {
     pub source: PathBuf,
     /// `module.function`; found out if absent.
     pub handler: Option<String>,
-    /// The environment it runs in.
+    /// The environment of the function.
     pub environment: Option<String>,
     /// Packages of the function. The first start that finds no environment makes it.
     pub requirements: Option<Requirements>,

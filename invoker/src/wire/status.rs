@@ -33,7 +33,7 @@ pub struct Status {
     pub environments: Vec<String>,
     /// Number of functions.
     pub functions: u64,
-    /// True if zygotes are being started, or may be, for what was asked for last.
+    /// True if zygotes are being started, or may be, for the latest requests.
     pub growing: bool,
     /// Zygotes.
     pub zygotes: Vec<ZygoteInfo>,
@@ -62,11 +62,11 @@ pub struct Status {
 pub struct MountStatus {
     /// Path of the mount.
     pub path: PathBuf,
-    /// The process that serves it; absent for the moment between two.
+    /// The process that serves the mount; absent for the moment between two such processes.
     pub pid: Option<u32>,
     /// Number of successors that have taken the connection over.
     pub successions: u64,
-    /// Requests of the kernel since the serving process began, by operation, and what they cost:
+    /// Requests of the kernel since the serving process began, by operation, and their cost:
     /// `read-bytes`, `decoded-frames`, `panic`.
     pub requests: BTreeMap<String, u64>,
 }
@@ -88,11 +88,11 @@ pub struct ContainersStatus {
 pub struct ZygoteInfo {
     /// The zygote's number, counted from the supervisor's start.
     pub id: u64,
-    /// The zygote that it was forked from; none for a root.
+    /// The zygote that this one was forked from; absent for a root.
     pub parent: Option<u64>,
     /// Process on the host; absent while it is being started.
     pub pid: Option<u32>,
-    /// Digest of the environment it sees.
+    /// Digest of the environment that the zygote sees.
     pub environment: String,
     /// `starting`, `ready`, `failed` or `gone`.
     pub state: String,
@@ -100,11 +100,11 @@ pub struct ZygoteInfo {
     pub modules: Vec<String>,
     /// Reason of the failure, if the zygote failed.
     pub reason: Option<String>,
-    /// Children forked from it.
+    /// Children forked from the zygote.
     pub forks: u64,
-    /// Children of it that wait for a function.
+    /// Children of the zygote that wait for a function.
     pub spares: u64,
-    /// Memory it uses, in bytes.
+    /// Memory that the zygote uses, in bytes.
     pub memory: u64,
 }
 
@@ -113,15 +113,15 @@ pub struct ZygoteInfo {
 pub struct SandboxInfo {
     /// The sandbox's number, counted from the supervisor's start.
     pub id: u64,
-    /// The function it belongs to.
+    /// The function that the sandbox belongs to.
     pub function: String,
     /// Process of the function on the host.
     pub pid: u32,
     /// State of the sandbox.
     pub state: SandboxState,
-    /// Invocations it has served.
+    /// Invocations that the sandbox has served.
     pub invocations: u64,
-    /// Memory it uses, in bytes.
+    /// Memory that the sandbox uses, in bytes.
     pub memory: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The care of the store: what can be asked, and the answers.
+//! The care of the store: requests and answers.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub enum StoreRequest {
     /// Tell the content of the store and its cost; answered by [`super::Reply::Usage`].
     Du,
-    /// Reclaim what nobody reaches; answered by [`super::Reply::Collected`].
+    /// Reclaim content that is out of reach; answered by [`super::Reply::Collected`].
     Gc {
         /// True if the collection only says what it would do.
         dry_run: bool,
@@ -30,7 +30,7 @@ pub enum StoreRequest {
     },
     /// Get again what is damaged; answered by [`super::Reply::Repaired`].
     Repair,
-    /// Keep an environment or distribution, whether it is published or not; answered by
+    /// Keep an environment or distribution, even if it is not published any more; answered by
     /// [`super::Reply::Done`].
     Pin {
         /// An environment, or a distribution as the mount names it.
@@ -48,7 +48,7 @@ pub enum StoreRequest {
 pub struct Usage {
     /// Environments, by name.
     pub environments: Vec<Cost>,
-    /// Distributions, by what the mount calls them.
+    /// Distributions, by their names in the mount.
     pub distributions: Vec<Cost>,
     /// Names of pinned things.
     pub pins: Vec<String>,
@@ -93,7 +93,7 @@ pub struct Collected {
     pub dry_run: bool,
     /// Environments of functions that are gone, by name.
     pub environments: Vec<String>,
-    /// Distributions, by what the mount called them.
+    /// Distributions, by their names in the mount.
     pub distributions: Vec<String>,
     /// Views.
     pub views: u64,
@@ -101,7 +101,7 @@ pub struct Collected {
     pub objects: u64,
     /// Segments that were removed whole.
     pub segments_removed: u64,
-    /// Segments whose living rest was written anew.
+    /// Segments whose needed rest was written anew.
     pub segments_rewritten: u64,
     /// Archives of downloads that were removed.
     #[serde(default)]

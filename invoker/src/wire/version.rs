@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Version of the wire protocol. Client and supervisor must agree exactly; it is raised by every
-/// change to a frame, a request or a reply.
+/// Version of the wire protocol. Client and supervisor must agree exactly. Every change to a frame, a
+/// request or a reply raises it.
 pub const VERSION: u16 = 5;
 
 /// Sent instead of a reply to a client of another version, and by design readable by all of them.

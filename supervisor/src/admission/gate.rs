@@ -1,5 +1,5 @@
-//! The scheduler among tasks: who waits is woken when its turn has come, and leaves the queue when
-//! it is given up.
+//! The scheduler among tasks: a waiting task is woken when its turn comes, and leaves the queue when it
+//! is given up.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::sync::{self, Mutex, MutexGuard};
 
-/// Why an invocation does not begin.
+/// Reason that an invocation does not begin.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The queue is full.
@@ -20,38 +20,38 @@ pub enum Refused {
          `--queue`"
     )]
     Full {
-        /// Whose queue.
+        /// The function whose queue is full.
         function: String,
-        /// How many wait in it.
+        /// Invocations that wait in the queue.
         waiting: u64,
     },
-    /// It cannot be in time.
+    /// The turn would come too late.
     #[error(
         "the estimated wait of {} exceeds the limit of {}; try again later, or raise `--sandboxes`",
         seconds(*foreseen),
         seconds(*patience)
     )]
     Hopeless {
-        /// How long it would wait.
+        /// Estimated wait for the turn.
         foreseen: Duration,
-        /// How long it may.
+        /// Longest wait that the caller allows.
         patience: Duration,
     },
-    /// It was not in time.
+    /// The turn did not come within this time.
     #[error("its turn has not come within {} ms; try again later", .0.as_millis())]
     Late(Duration),
-    /// Nobody waits for its answer any more.
+    /// The client has gone away.
     #[error("its client has gone away")]
     Gone,
 }
 
-/// A duration as messages have it, such as `5.3 s`.
+/// A duration in the form that messages have, such as `5.3 s`.
 pub fn seconds(duration: Duration) -> String {
     let told = format!("{:.1}", duration.as_secs_f64());
     format!("{} s", told.trim_end_matches(".0"))
 }
 
-/// Lets invocations of all functions in, in turn. A place holds a `T`: what serves in it.
+/// Gate that lets invocations of all functions in, in turn. Each place holds a `T`, which serves in it.
 #[derive(Debug)]
 pub struct Gate<T>(Arc<Inner<T>>);
 
@@ -68,14 +68,14 @@ struct State<T> {
     places: HashMap<Number, Arc<Place<T>>>,
 }
 
-/// A place, and what serves in it once it is there.
+/// A place, and the `T` that serves in it, once there is one.
 #[derive(Debug)]
 pub struct Place<T> {
     number: Number,
     serving: tokio::sync::Mutex<Option<T>>,
 }
 
-/// The right to run in a place; given back when it is dropped.
+/// The right to run in a place. Dropping it gives the right back.
 #[derive(Debug)]
 pub struct Turn<T> {
     gate: Arc<Inner<T>>,
@@ -83,7 +83,7 @@ pub struct Turn<T> {
     is_ended: bool,
 }
 
-/// A place in which nobody runs any more; free for others when it is dropped.
+/// A place in which no invocation runs any more. Dropping it frees the place for others.
 #[derive(Debug)]
 pub struct Vacated<T> {
     gate: Arc<Inner<T>>,
@@ -91,7 +91,7 @@ pub struct Vacated<T> {
 }
 
 impl<T> Gate<T> {
-    /// A machine on which so many sandboxes serve at most, and so many wait for one function.
+    /// A gate for at most `sandboxes` places, and a queue of at most `queue` invocations for each function.
     pub fn new(sandboxes: u32, queue: u32) -> Self {
         let fair = Fair::new(sandboxes, queue);
         let state = State { fair, waiting: HashMap::new(), places: HashMap::new() };
@@ -134,12 +134,12 @@ impl<T> Gate<T> {
         }
     }
 
-    /// Forgets what was learned of a function that is no more.
+    /// Forgets what was learned about a function that was removed.
     pub fn forget(&self, function: &str) {
         self.0.lock().fair.forget(function);
     }
 
-    /// How many wait for each function, of those for which somebody does.
+    /// Waiting invocations by function; functions without any are left out.
     pub fn waiting(&self) -> BTreeMap<String, u64> {
         self.0.lock().fair.waiting()
     }
@@ -161,7 +161,7 @@ impl<T> State<T> {
         self.places.entry(number).or_insert_with(new).clone()
     }
 
-    /// Calls those who begin. They are there: who gives up does so with the state locked.
+    /// Wakes the invocations that begin. They still wait, because giving up needs the state's lock.
     fn call(&mut self, begins: Vec<Begin>) {
         for Begin { waiter, place } in begins {
             let place = self.place(place);
@@ -173,7 +173,7 @@ impl<T> State<T> {
 }
 
 impl<T> Place<T> {
-    /// What serves in it, for whoever is inside; locked while that is being started.
+    /// The `T` that serves in the place, for the invocations there. Locked while it is being started.
     pub fn serving(&self) -> &tokio::sync::Mutex<Option<T>> {
         &self.serving
     }
@@ -184,18 +184,18 @@ impl<T> Turn<T> {
         Self { gate: gate.clone(), place, is_ended: false }
     }
 
-    /// The place that it is in.
+    /// The place of the turn.
     pub fn place(&self) -> &Place<T> {
         &self.place
     }
 
-    /// Among how many sandboxes its function's part of the processors is to be shared now.
+    /// Number of sandboxes that now share the processors of the turn's function.
     pub fn sharers(&self) -> u32 {
         self.gate.lock().fair.sharers(self.place.number)
     }
 
-    /// Ends it, after the handler ran for so long where it ran to its end. The place, where nobody else is
-    /// in it.
+    /// Ends the turn. `ran` is the time in the handler, if that ran to its end. Returns the place if no
+    /// other invocation is in it.
     pub fn end(mut self, ran: Option<Duration>) -> Option<Vacated<T>> {
         self.leave(ran)
     }
@@ -218,9 +218,9 @@ impl<T> Drop for Turn<T> {
 }
 
 impl<T> Vacated<T> {
-    /// Takes out what has served in it.
+    /// Takes out the `T` that has served in the place.
     pub fn take(&self) -> Option<T> {
-        // Whoever has locked it was inside.
+        // Never locked here: only invocations in the place lock it.
         self.place.serving.try_lock().ok()?.take()
     }
 }
@@ -234,7 +234,7 @@ impl<T> Drop for Vacated<T> {
     }
 }
 
-/// One who waits, until this is dropped.
+/// A waiting invocation. Dropping it gives the wait up.
 struct Waiting<'a, T> {
     gate: &'a Arc<Inner<T>>,
     function: &'a str,
@@ -252,7 +252,7 @@ impl<T> Drop for Waiting<'_, T> {
             }
             self.call.try_recv()
         };
-        // It was called in the moment in which it went away.
+        // The turn came just before the wait was given up, so it is given back.
         if let Ok(place) = called {
             drop(Turn::new(self.gate, place));
         }
@@ -288,7 +288,7 @@ mod tests {
         await_waiting(&gate, 1).await;
         let full = Refused::Full { function: "f".to_owned(), waiting: 1 };
         assert_eq!(enter(&gate, "f").await.unwrap_err(), full);
-        // Not empty: the second has it now.
+        // Not empty, because the second invocation has the place now.
         assert!(first.end(Some(LONG)).is_none());
         let second = second.await.unwrap().unwrap();
         assert_eq!(*second.place().serving().lock().await, Some(7));
@@ -312,7 +312,7 @@ mod tests {
         await_waiting(&gate, 1).await;
         cut_off.abort();
         await_waiting(&gate, 0).await;
-        // It took a minute: another would not be in time.
+        // The handler took a minute, so another invocation would be too late.
         drop(first.end(Some(LONG)));
         let first = enter(&gate, "f").await.unwrap();
         let hopeless = gate.enter("f", ONE, short, pending()).await.unwrap_err();

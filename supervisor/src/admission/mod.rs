@@ -1,5 +1,5 @@
-//! Whether an invocation begins, waits or is refused: [`Gate`] holds back what is too much at once, and
-//! [`Traffic`] counts what is under way.
+//! The decision that an invocation begins, waits or is refused: [`Gate`] holds back what is too much at
+//! once, and [`Traffic`] counts requests that are under way.
 
 mod gate;
 mod traffic;

@@ -1,4 +1,4 @@
-//! Requests that have been read and not been answered.
+//! Requests that were read and are not answered yet.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,30 +6,30 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// Counts them.
+/// Counter of requests in flight.
 #[derive(Debug, Default)]
 pub struct Traffic {
     count: AtomicUsize,
     none: Notify,
 }
 
-/// One of them, until this is dropped.
+/// A request in flight, until this is dropped.
 #[derive(Debug)]
 pub struct InFlight(Arc<Traffic>);
 
 impl Traffic {
-    /// Counts one more.
+    /// Counts one more request.
     pub fn begin(self: &Arc<Self>) -> InFlight {
         self.count.fetch_add(1, Ordering::SeqCst);
         InFlight(self.clone())
     }
 
-    /// How many there are.
+    /// Number of requests in flight.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::SeqCst)
     }
 
-    /// Waits until there are none, for so long at most.
+    /// Waits until no request is in flight, at most for `patience`.
     pub async fn pause(&self, patience: Duration) {
         let paused = async {
             loop {
@@ -40,7 +40,7 @@ impl Traffic {
                 none.await;
             }
         };
-        // Where they never pause, what waits here goes on beside them.
+        // If requests never pause, the caller goes on beside them.
         let _ = tokio::time::timeout(patience, paused).await;
     }
 }

@@ -11,65 +11,65 @@ use crate::events::EventsError;
 use crate::network::NatError;
 use crate::sealed::{KeyError, SealedError};
 
-/// Why a supervisor could not start.
+/// Reason that a supervisor could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    /// Something that only root may do.
+    /// The supervisor does not run as root.
     #[error("pipsqueakd makes mounts and namespaces, so it must be started by root")]
     NotRoot,
-    /// Its socket.
+    /// The supervisor's socket cannot be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// One of its folders.
+    /// One of the supervisor's folders cannot be made or removed.
     #[error("{}: {error}", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The error of the call.
         error: io::Error,
     },
-    /// The interpreter for environments that name none.
+    /// No interpreter can be used for environments that name none.
     #[error("no interpreter: {0}; name one with --python")]
     Interpreter(String),
-    /// No uv.
+    /// No uv was found.
     #[error("uv is not on the PATH; install it (pip install uv) or name it with --uv")]
     Uv,
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Repository(#[from] pipsqueak_fs::RepositoryError),
-    /// The keys that encrypt what is stored of secrets.
+    /// A key that encrypts stored secrets cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The functions.
+    /// The deployed functions cannot be read.
     #[error(transparent)]
     Functions(#[from] FunctionsError),
-    /// The asynchronous events.
+    /// The asynchronous events cannot be read.
     #[error(transparent)]
     Events(#[from] EventsError),
-    /// The environments.
+    /// The environments failed.
     #[error(transparent)]
     Environments(#[from] EnvironmentsError),
-    /// What containers have.
+    /// The environments of containers failed.
     #[error(transparent)]
     Containers(#[from] ContainersError),
-    /// The network of functions.
+    /// The network of functions failed.
     #[error(transparent)]
     Nat(#[from] NatError),
-    /// The mount.
+    /// The mount has ended by itself.
     #[error("the process that keeps the mount has ended, and the mount with it; see the log")]
     Lost,
-    /// A step that the machine refused.
+    /// The machine refused a step.
     #[error("{step}: {error}; `pipsqueak doctor` tells what the machine lacks")]
     Machine {
-        /// Which step.
+        /// The step.
         step: &'static str,
-        /// Why.
+        /// The error of the call.
         error: io::Error,
     },
 }
 
 impl BootError {
-    /// The exit code that a client of the command line sees.
+    /// Exit code that a client of the command line sees.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Listen(

@@ -1,4 +1,4 @@
-//! Unpacking code that comes as a zip or a wheel, whoever has made it.
+//! Code that comes as a zip or a wheel, unpacked. The archive may be hostile.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,21 +10,21 @@ use zip::result::ZipError;
 
 use super::folder::{DeployError, MAX_BYTES, MAX_ENTRIES, create_folder, finish_file};
 
-/// Longest path in an archive, in bytes: half of what the kernel takes, because more stands before it.
+/// Longest path in an archive, in bytes: half of the kernel's limit, because the target's path precedes it.
 const MAX_PATH: usize = 2048;
 /// Longest name of a file or folder, in bytes, as file systems have it.
 const MAX_NAME: usize = 255;
 
 /// Unpacks a zip, which messages call `source`, into the folder `target`, which is empty.
 ///
-/// Refused is what could write elsewhere (absolute paths, `..`, links), what is there twice, and what
-/// has more than `left` bytes or too many entries, whatever its headers say.
+/// Refuses paths that could lead elsewhere (absolute paths, `..`, links), paths that are there twice,
+/// and more than `left` bytes or too many entries, whatever the archive's headers say.
 pub fn unpack(zip: File, source: &Path, target: &Path, left: &mut u64) -> Result<(), DeployError> {
     unpack_as(zip, source, target, left, |path| Some(path.to_owned()))
 }
 
-/// The same for a wheel, whose `NAME.data/purelib` and `platlib` belong beside the rest; its other
-/// data is for an installation and left out.
+/// Variant of [`unpack`] for a wheel: `NAME.data/purelib` and `platlib` go beside the rest; other data
+/// of the wheel is for an installation and left out.
 pub fn unpack_wheel(
     zip: File,
     source: &Path,
@@ -42,7 +42,7 @@ pub fn unpack_wheel(
     })
 }
 
-/// `place` says where a path of the archive goes, or that it is left out.
+/// Unpacks to where `place` says that a path of the archive goes; `None` leaves the path out.
 fn unpack_as(
     zip: File,
     source: &Path,
@@ -103,7 +103,7 @@ fn unpack_as(
     Ok(())
 }
 
-/// A path of an archive, where it is a plain one: relative, no part of it empty, `.` or `..`.
+/// Path of an archive's entry, if it is plain: relative, with no part empty, `.` or `..`.
 fn inside(name: &str) -> Option<&Path> {
     let path = name.strip_suffix('/').unwrap_or(name);
     let is_plain = |part: &str| !matches!(part, "" | "." | "..") && part.len() <= MAX_NAME;
@@ -111,7 +111,7 @@ fn inside(name: &str) -> Option<&Path> {
     (is_text && path.split('/').all(is_plain)).then(|| Path::new(path))
 }
 
-/// Bytecode of another place, which is made anew.
+/// True for an empty path, and for bytecode of another place, which is made anew here.
 fn is_left_out(path: &Path) -> bool {
     path.as_os_str().is_empty() || path.components().any(|part| part.as_os_str() == "__pycache__")
 }

@@ -1,5 +1,5 @@
-//! Files and folders that somebody brings, read from descriptors: what was looked at is what is read,
-//! whoever changes the names meanwhile.
+//! Files and folders that a client brings, read from descriptors: the file that was checked is the file
+//! that is read, even if its name changes meanwhile.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -12,39 +12,39 @@ use nix::dir::Dir;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
-/// Something that was found, and is not read yet: its kind and its size are those of what will be.
+/// File or folder that was found and not read yet. Its kind and size are those of what will be read.
 #[derive(Debug)]
 pub struct Brought {
     place: OwnedFd,
     found: FileStat,
 }
 
-/// What it is.
+/// Kind of a found thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// A folder.
     Folder,
     /// A plain file of so many bytes, holes included.
     File(u64),
-    /// Neither; a word for it.
+    /// Neither, such as a device; a word for messages.
     Other(&'static str),
-    /// A link, and where it leads.
+    /// A link, and its target.
     Link(OsString),
 }
 
 impl Brought {
-    /// What is at an absolute path, none of whose parts is a link.
+    /// Finds the thing at an absolute path, none of whose parts is a link.
     pub fn at(path: &Path) -> io::Result<Self> {
         Self::find(AT_FDCWD, path.as_os_str())
     }
 
-    /// What a folder has of a name.
+    /// Finds the thing of this name in a folder.
     pub fn in_folder(folder: &Dir, name: &OsStr) -> io::Result<Self> {
         Self::find(folder.as_fd(), name)
     }
 
     fn find(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<Self> {
-        // Nothing is done by being found: opening a device or a pipe might do something, or wait.
+        // Only a path descriptor: to open a device or a pipe might do something, or wait.
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let no_links = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
         let place = openat2(folder, name, OpenHow::new().flags(flags).resolve(no_links))?;
@@ -52,7 +52,7 @@ impl Brought {
         Ok(Self { place, found })
     }
 
-    /// What it is.
+    /// Kind of the found thing.
     pub fn kind(&self) -> Kind {
         let kind = SFlag::from_bits_truncate(self.found.st_mode) & SFlag::S_IFMT;
         if kind == SFlag::S_IFDIR {
@@ -72,22 +72,22 @@ impl Brought {
         }
     }
 
-    /// Its permissions.
+    /// Mode of the found thing, permissions included.
     pub fn mode(&self) -> u32 {
         self.found.st_mode
     }
 
-    /// Opens it, where it is a plain file.
+    /// Opens a plain file.
     pub fn open(&self) -> io::Result<File> {
         self.again(OFlag::O_NONBLOCK).map(File::from)
     }
 
-    /// Opens it, where it is a folder.
+    /// Opens a folder.
     pub fn open_folder(&self) -> io::Result<Dir> {
         Ok(Dir::from_fd(self.again(OFlag::O_DIRECTORY)?)?)
     }
 
-    /// The same file or folder, to be read.
+    /// Opens the found file or folder again, to be read.
     fn again(&self, flags: OFlag) -> io::Result<OwnedFd> {
         let flags = flags | OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         let own = format!("/proc/self/fd/{}", self.place.as_raw_fd());

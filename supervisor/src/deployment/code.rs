@@ -1,4 +1,4 @@
-//! The folder with a version's code, which is there as long as somebody runs it.
+//! The folder with a version's code, kept as long as an invocation runs it.
 
 use std::fs;
 use std::ops::Deref;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sync::{Mutex, lock};
 
-/// The folder. It stays when this is dropped, unless another version has taken its place.
+/// Folder of code. The folder stays when this is dropped, unless the version was superseded.
 #[derive(Debug)]
 pub struct Code {
     path: PathBuf,
@@ -17,13 +17,13 @@ pub struct Code {
 }
 
 impl Code {
-    /// Of a version that new calls run. Who holds `turn` is the only one that changes what the folder
-    /// is in.
+    /// Folder of a version that new calls run. Only the holder of `turn` changes the folder's parent.
     pub fn new(path: PathBuf, turn: Arc<Mutex<()>>) -> Self {
         Self { path, turn, is_superseded: AtomicBool::new(false) }
     }
 
-    /// New calls do not run it any more: it goes with the last that does.
+    /// Marks the code as superseded: new calls do not run it, and the folder goes with the last call
+    /// that does.
     pub fn supersede(&self) {
         self.is_superseded.store(true, Ordering::SeqCst);
     }
@@ -48,11 +48,11 @@ impl Drop for Code {
             if let Err(error) = fs::remove_dir_all(&path) {
                 tracing::warn!(path = %path.display(), %error, "removing the code of an old version");
             }
-            // Goes only where the function was removed.
+            // Removes the parent only if it is empty: then the function was removed.
             let _ = path.parent().map(fs::remove_dir);
         };
         match tokio::runtime::Handle::try_current() {
-            // What the end of the supervisor cuts off is done by the next start.
+            // If the supervisor ends first, its next start removes the folder.
             Ok(runtime) => drop(runtime.spawn_blocking(remove)),
             Err(_) => remove(),
         }

@@ -1,4 +1,4 @@
-//! Copying a function's code to where sandboxes see it.
+//! The copy of a function's code, into the folder that sandboxes see.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,8 +14,8 @@ const MAX_DEPTH: usize = 64;
 /// Copies the folder or the single Python file at `source`, an absolute path without links, into
 /// `target`, a new folder; or unpacks a zip or a wheel into it.
 ///
-/// Taken are files and folders alone. Version control and bytecode of another place are left out. Returns
-/// the module's name of a single file.
+/// Copies files and folders only, without version control and bytecode of another place. Returns the
+/// module's name if the source is a single Python file.
 pub fn copy(source: &Path, target: &Path) -> Result<Option<String>, DeployError> {
     let failed = |error| DeployError::Copy(target.display().to_string(), error);
     let refused = |why: String| DeployError::Source(format!("{}: {why}", source.display()));
@@ -51,7 +51,7 @@ pub fn copy(source: &Path, target: &Path) -> Result<Option<String>, DeployError>
     Ok(None)
 }
 
-/// What code may still have.
+/// Bytes and entries that the rest of the code may have.
 struct Left {
     bytes: u64,
     entries: usize,
@@ -102,8 +102,7 @@ fn copy_folder(
     Ok(())
 }
 
-/// Copies a file that is to have so many bytes: what has too many is refused unread, however few of
-/// them take space where it is.
+/// Copies a file of `bytes` bytes, holes included. A file that is too long is refused before it is read.
 fn copy_file(
     brought: &Brought,
     from: &Path,
@@ -118,7 +117,7 @@ fn copy_file(
     let failed = |error| DeployError::Copy(to.display().to_string(), error);
     let source = brought.open().map_err(unreadable)?;
     let mut copy = File::create_new(to).map_err(failed)?;
-    // It may have grown since.
+    // The file may have grown since it was found.
     let copied = io::copy(&mut source.take(left.bytes + 1), &mut copy).map_err(failed)?;
     if copied > left.bytes {
         return Err(too_large(from));

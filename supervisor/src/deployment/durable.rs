@@ -1,4 +1,4 @@
-//! What is written so that it outlives a loss of power, each step in its order.
+//! Writes that outlive a loss of power, each step in its order.
 
 use std::fs;
 use std::io;
@@ -26,7 +26,7 @@ pub fn folder(path: &Path) -> io::Result<()> {
     pipsqueak_fs::durable::sync(path)
 }
 
-/// Replaces a file that root alone may read, so that there is always the old or the new one, whole.
+/// Replaces a file that only root may read. A reader, and a restart, find the old or the new content, whole.
 pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
     step("replace", path)?;
     pipsqueak_fs::durable::replace_private(path, content)?;
@@ -53,7 +53,7 @@ mod steps {
         static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
     }
 
-    /// Notes a step, or fails in its place where the test has it so.
+    /// Notes a step, or fails in its place if the test says so.
     pub fn step(what: &'static str, path: &Path) -> io::Result<()> {
         STEPS.with_borrow_mut(|steps| steps.push((what, path.to_owned())));
         let left = LEFT.get();
@@ -61,7 +61,7 @@ mod steps {
         if left == Some(0) { Err(io::Error::other("the disk fails")) } else { Ok(()) }
     }
 
-    /// Does work whose step number `fails`, counted from 0, fails; the steps that it came to.
+    /// Does work whose step number `fails`, counted from 0, fails. Returns the steps that the work reached.
     pub fn of<T>(
         fails: Option<usize>,
         work: impl FnOnce() -> T,

@@ -1,5 +1,5 @@
-//! Which function of which module handles requests, where that is not said. Code is read for it, not
-//! run.
+//! The entry point of a function that names none: the function and module that handle requests. The
+//! code is read, not run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,21 +7,21 @@ use std::path::Path;
 
 use pipsqueak_policy::scan::{Definition, definitions};
 
-/// Names of a function's environment variables by which OpenLambda is told its entry point: a file,
-/// and what of it is a WSGI or ASGI application.
+/// Environment variables that tell OpenLambda a function's entry point: a file, and the name of a WSGI
+/// or ASGI application in it.
 const ENTRY_FILE: &str = "OL_ENTRY_FILE";
 const APPLICATIONS: [&str; 2] = ["OL_WSGI_ENTRY", "OL_ASGI_ENTRY"];
 
-/// What a name must stand for.
+/// Name of an entry point, with the kind of definition that it must have.
 #[derive(Debug, Clone, Copy)]
 enum Named {
     /// A function.
     Function(&'static str),
-    /// A function or whatever is assigned, as in `handler = Mangum(app)`.
+    /// A function or an assigned value, as in `handler = Mangum(app)`.
     Any(&'static str),
 }
 
-/// What handles events.
+/// Names that handle events.
 const HANDLERS: &[Named] = &[
     Named::Any("handler"),
     Named::Any("lambda_handler"),
@@ -29,54 +29,54 @@ const HANDLERS: &[Named] = &[
     Named::Function("handle"),
     Named::Function("main"),
 ];
-/// The same, where there is much else.
+/// Names that handle events, for places with many other definitions.
 const SURE_HANDLERS: &[Named] = &[Named::Any("handler"), Named::Any("lambda_handler")];
-/// What serves HTTP.
+/// Names that serve HTTP.
 const APPS: &[Named] = &[Named::Any("app"), Named::Any("application")];
-/// What OpenLambda takes of its entry file.
+/// Names that OpenLambda takes from its entry file.
 const OPENLAMBDA: &[Named] = &[Named::Any("f"), Named::Any("app"), Named::Any("application")];
-/// Modules that people deploy, in the code's folder.
+/// Usual names of a module with an entry point, at the top of the code's folder.
 const MODULES: &[&str] = &["handler", "main", "app", "index"];
 
-/// Longest file of code that is looked at, in bytes.
+/// Longest file of code that is read, in bytes.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// Why no entry point was found.
+/// Reason that no entry point was found.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
-    /// Nothing looks like one.
+    /// No definition looks like an entry point.
     #[error(
         "no handler found: looked for f.f, lambda_function.lambda_handler, then a function handler, \
          lambda_handler, f, handle or main with a parameter, then an application app or application; \
          name it with --handler module.function"
     )]
     Nothing,
-    /// Several do.
+    /// Several definitions look like one.
     #[error(
         "several functions could be meant: {}; name one with --handler, and deploy the folder again \
          under another name for each of the others",
         .0.join(", ")
     )]
     Several(Vec<String>),
-    /// The named file has none.
+    /// The file that a variable names has no entry point.
     #[error("{ENTRY_FILE} is {0:?}, and that file has no function f and no application app")]
     File(String),
 }
 
-/// Which modules a step looks at.
+/// Modules that a step looks at.
 #[derive(Debug, Clone, Copy)]
 enum Where {
-    /// This one of the code's folder.
+    /// The module of this name, at the top of the code's folder.
     Module(&'static str),
-    /// Those with the names that people use, and a single file.
+    /// Modules with a usual name, and a deployed single file.
     Usual,
-    /// All of the code's folder.
+    /// All modules at the top of the code's folder.
     Top,
-    /// Those with this name in a package.
+    /// Modules with one of these names in a package.
     Packages(&'static [&'static str]),
 }
 
-/// What is looked for, in this order. The first step that finds something decides.
+/// Steps of the search, in order. The first step that finds something decides.
 const STEPS: &[(Where, &[Named])] = &[
     (Where::Module("f"), OPENLAMBDA),
     (Where::Module("lambda_function"), &[Named::Any("lambda_handler")]),
@@ -118,7 +118,7 @@ pub fn find(
     Err(EntryError::Several(all))
 }
 
-/// What OpenLambda's variables name.
+/// Entry point that OpenLambda's variables name.
 fn named(code: &Path, file: &str, variables: &BTreeMap<String, String>) -> Option<String> {
     let module = file.strip_suffix(".py")?.replace('/', ".");
     well_formed(&format!("{module}.f"))?;
@@ -159,7 +159,7 @@ impl Modules {
         Self { top, inner }
     }
 
-    /// Of each module of a place the first of the names that it defines.
+    /// Entry points of a step: of each module, the first of `names` that it defines.
     fn find(&self, place: Where, single: Option<&str>, names: &[Named]) -> Vec<String> {
         let in_top = |wanted: &dyn Fn(&str) -> bool| {
             let modules = self.top.iter().filter(|(module, _)| wanted(module));
@@ -187,7 +187,7 @@ impl Modules {
     }
 }
 
-/// The first of the names that a text defines.
+/// First of the names that a text defines.
 fn defined(text: &str, names: &[Named]) -> Option<&'static str> {
     let there = definitions(text);
     names.iter().find_map(|named| {
@@ -200,13 +200,13 @@ fn defined(text: &str, names: &[Named]) -> Option<&'static str> {
     })
 }
 
-/// What there is in a folder.
+/// Names in a folder; none if the folder cannot be read.
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// The text of a file, where it is one of a size that people write. Links lead anywhere.
+/// Text of a file, if it is plain and not too long. Links are not followed: they may lead anywhere.
 fn read(path: &Path) -> Option<String> {
     let metadata = fs::symlink_metadata(path).ok()?;
     if !metadata.is_file() || metadata.len() > MOST_BYTES {
@@ -216,8 +216,8 @@ fn read(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The form `module.function` of a handler, which AWS also takes as `folder/module.function`; none where
-/// it is neither.
+/// Form `module.function` of a handler, which AWS also takes as `folder/module.function`; `None` if the
+/// handler has neither form.
 pub fn well_formed(handler: &str) -> Option<String> {
     let handler = handler.replace('/', ".");
     let identifier = |part: &str| {

@@ -1,4 +1,4 @@
-//! The folder that a function's code is copied to: what it may hold, and with which modes.
+//! The folder that a function's code is copied to: its limits, and its modes.
 
 use std::fs;
 use std::io;
@@ -11,19 +11,19 @@ pub const MAX_BYTES: u64 = 512 << 20;
 /// Most files and folders that one function's code may have.
 pub const MAX_ENTRIES: usize = 65_536;
 
-/// Why code could not be copied.
+/// Reason that code could not be copied.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
-    /// The user can mend it.
+    /// The source is at fault; the user can mend it.
     #[error("{0}")]
     Source(String),
-    /// The machine's fault.
+    /// The machine is at fault.
     #[error("copying the function's code to {0}: {1}")]
     Copy(String, io::Error),
 }
 
-/// Counts a file of so many bytes, and lets everybody read it, and execute it where its `mode` lets
-/// anybody.
+/// Counts a file of `bytes` bytes and makes it readable for everybody; executable too if `mode` has any
+/// executable bit.
 pub fn finish_file(to: &Path, bytes: u64, mode: u32, left: &mut u64) -> Result<(), DeployError> {
     *left = left.checked_sub(bytes).ok_or_else(|| {
         DeployError::Source(format!("the code is larger than {} MiB", MAX_BYTES >> 20))

@@ -1,4 +1,4 @@
-//! A door for the fuzz harness: the reader of what is deployed.
+//! A door for the fuzz harness: the reader of deployed code.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,12 +7,12 @@ use super::deploy;
 use super::entry;
 use super::folder::DeployError;
 
-/// Copies what is deployed into a new folder, and looks for its entry point. Returns true if it was copied, false
-/// if it was refused for what it is; an error is a fault of our own.
+/// Copies what is deployed into a new folder, and looks for its entry point. Returns true if it was
+/// copied, and false if it was refused; an error is a fault of our own.
 pub fn deploy(source: &Path, target: &Path) -> Result<bool, String> {
     match deploy::copy(source, target) {
         Ok(single) => {
-            // There need not be any.
+            // A folder without an entry point is no failure.
             let _ = entry::find(target, single.as_deref(), &BTreeMap::new());
             Ok(true)
         }

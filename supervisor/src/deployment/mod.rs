@@ -1,4 +1,4 @@
-//! Functions as they are deployed: read with suspicion, kept on disk, known by name and version.
+//! Deployed functions: read with suspicion, kept on disk, known by name and version.
 
 mod archive;
 mod brought;

@@ -1,4 +1,4 @@
-//! The record of a deployed function: `function.json` in its folder, encrypted where there is a key.
+//! The record of a deployed function: `function.json` in its folder, encrypted if there is a key.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -11,8 +11,8 @@ use super::durable;
 use super::error::{FunctionsError, at};
 use crate::sealed::Keys;
 
-/// Reads the record in a function's folder, if it is there. A record that is not encrypted as the keys say is
-/// written anew.
+/// Reads the record in a function's folder; `None` if there is none. A record whose encryption is not
+/// as the keys say is written anew.
 pub fn read(folder: &Path, keys: &Keys) -> Result<Option<FunctionInfo>, FunctionsError> {
     let record = path(folder);
     let stored = match fs::read(&record) {
@@ -20,12 +20,12 @@ pub fn read(folder: &Path, keys: &Keys) -> Result<Option<FunctionInfo>, Function
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(at(&record)(error)),
     };
-    // One that an earlier version has written.
+    // An earlier version may have written it with another mode.
     fs::set_permissions(&record, Permissions::from_mode(0o600)).map_err(at(&record))?;
     let opened = keys.open(&place(folder), &stored)?;
     let info = serde_json::from_slice(&opened.content)
         .map_err(|error| at(&record)(io::Error::other(error)))?;
-    // What a crash cut off has the variables as well, and may be from before there was a key.
+    // A record that a crash cut off has the variables too, perhaps from before there was a key.
     pipsqueak_fs::durable::remove(&record.with_extension("new")).map_err(at(&record))?;
     if opened.is_outdated {
         let sealed = keys.seal(&place(folder), &opened.content)?;
@@ -34,8 +34,8 @@ pub fn read(folder: &Path, keys: &Keys) -> Result<Option<FunctionInfo>, Function
     Ok(Some(info))
 }
 
-/// Writes the record into a function's folder. Returns why the record may be the earlier one after a loss of
-/// power, if that is so.
+/// Writes the record into a function's folder. Returns an error in `Some` if the earlier record may be
+/// back after a loss of power.
 pub fn write(
     folder: &Path,
     info: &FunctionInfo,
@@ -67,7 +67,7 @@ fn path(folder: &Path) -> PathBuf {
     folder.join("function.json")
 }
 
-/// The place that a record is encrypted for.
+/// Name of a record's place, which its encryption is bound to.
 fn place(folder: &Path) -> String {
     format!("the record of function {}", folder.file_name().unwrap_or_default().display())
 }

@@ -1,4 +1,4 @@
-//! A version before it has its place: its code is copied, looked at and made durable.
+//! A version that is not in its final folder yet: its code is copied, checked and made durable.
 
 use std::fs;
 use std::io;
@@ -19,26 +19,26 @@ const DEFAULT_TIMEOUT_MS: u64 = 30_000;
 pub const DEFAULT_CONCURRENCY: u32 = 1;
 const DEFAULT_SANDBOXES: u32 = 8;
 
-/// Where versions are made, a folder on the file system of those that have their place.
+/// Folder in which versions are made, on the file system of their final folders.
 #[derive(Debug)]
 pub struct Staging {
     folder: PathBuf,
     next: AtomicU64,
 }
 
-/// A version without a number. Its code goes when this is dropped.
+/// A version without a number. Its code is removed when this is dropped.
 #[derive(Debug)]
 pub struct Staged {
     code: Copied,
     info: FunctionInfo,
 }
 
-/// A folder of its own.
+/// The folder of a staged version, removed when dropped.
 #[derive(Debug)]
 struct Copied(PathBuf);
 
 impl Staging {
-    /// Empties the folder, which is made where it is not there.
+    /// Empties the folder, or makes it if it is absent.
     pub fn open(folder: PathBuf) -> Result<Self, FunctionsError> {
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -50,7 +50,7 @@ impl Staging {
         Ok(Self { folder, next: AtomicU64::default() })
     }
 
-    /// Copies what is `wanted`. Blocks as long as reading the source does.
+    /// Copies the code of a `wanted` function. Blocks as long as the source takes to be read.
     pub fn make(&self, wanted: Deploy) -> Result<Staged, FunctionsError> {
         for schedule in &wanted.schedules {
             Schedule::parse(schedule).map_err(|e| FunctionsError::Invalid(e.to_string()))?;
@@ -80,7 +80,7 @@ impl Staged {
         &self.info.name
     }
 
-    /// Gives the code its place, on the same file system. Returns what was deployed, without a version.
+    /// Moves the code to its final folder, on the same file system. Returns the function without a version.
     pub fn settle(self, place: &Path) -> Result<FunctionInfo, FunctionsError> {
         fs::rename(&self.code.0, place).map_err(at(place))?;
         Ok(self.info)
@@ -90,7 +90,7 @@ impl Staged {
 impl Drop for Copied {
     fn drop(&mut self) {
         match fs::remove_dir_all(&self.0) {
-            // It has its place, or there was never anything.
+            // The code was moved to its final folder, or there never was any.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 tracing::warn!(path = %self.0.display(), %error, "removing code that was not deployed");

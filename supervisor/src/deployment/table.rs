@@ -1,8 +1,7 @@
-//! Which functions there are, on disk and in memory.
+//! All deployed functions, on disk and in memory.
 //!
 //! ```text
-//! STATE/functions/NAME/function.json   what was deployed last, replaced by rename, encrypted where
-//!                                      there is a key
+//! STATE/functions/NAME/function.json   last deployment, replaced by rename, encrypted if there is a key
 //! STATE/functions/NAME/code-VERSION/   its code, read-only for sandboxes; that of an older version as
 //!                                      long as calls of it run
 //! STATE/deploying/                     code that is being copied
@@ -33,30 +32,30 @@ use crate::wall_clock;
 /// A deployed function.
 #[derive(Debug)]
 pub struct Function {
-    /// What was deployed.
+    /// The function as it was deployed.
     pub info: FunctionInfo,
-    /// Its code on the host.
+    /// The function's code on the host.
     pub code: Code,
-    /// How it has loaded.
+    /// History of the version's loads.
     pub trust: Trust,
-    /// The variables of its processes.
+    /// Environment variables of the function's processes.
     pub variables: Variables,
-    /// The name of its environment, once somebody has asked for that.
+    /// Name of the function's environment, filled at its first use.
     pub(crate) environment_name: OnceLock<String>,
 }
 
 impl Function {
-    /// Whether its sandboxes have a network namespace of their own.
+    /// True if the function's sandboxes have a network namespace of their own.
     pub fn own_network(&self) -> bool {
         self.info.network != Network::Host
     }
 
-    /// With whom its sandboxes share what they see of the system.
+    /// The group of sandboxes that share their view of the system with this function's.
     pub fn commons(&self) -> Commons {
         Commons::of_functions(self.own_network(), self.info.tenant.as_deref())
     }
 
-    /// What was deployed, without the values of its variables, and when it runs next by itself.
+    /// The function as a client sees it: without its variables' values, with its next scheduled run.
     pub fn shown(&self) -> FunctionInfo {
         let next = next_run(&self.info.schedules, wall_clock::now());
         let mut shown = self.info.clone();
@@ -76,12 +75,12 @@ impl Function {
     }
 }
 
-/// Longest events and results of functions that were deployed without a limit of their own, in bytes.
+/// Longest events and results of functions that were deployed without limits of their own, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Payloads {
-    /// Of events.
+    /// Longest event.
     pub into: u64,
-    /// Of results.
+    /// Longest result.
     pub out: u64,
 }
 
@@ -93,20 +92,21 @@ pub struct Functions {
     payloads: Payloads,
     keys: Arc<Keys>,
     deployed: Mutex<BTreeMap<String, Arc<Function>>>,
-    /// One change of what is below the folder at a time.
+    /// Held by each change below the folder: one at a time.
     turn: Arc<Mutex<()>>,
 }
 
 impl Functions {
-    /// Reads the functions below `folder`, which is made where it is not there. Beside it is where code is
-    /// copied to. Records that are not encrypted as the keys say are written anew.
+    /// Reads the functions below `folder`, which is made if it is absent. Code is copied to a folder
+    /// beside it. Records whose encryption is not as the keys say are written anew.
     pub fn open(
         folder: PathBuf,
         payloads: Payloads,
         keys: Arc<Keys>,
     ) -> Result<Self, FunctionsError> {
         fs::create_dir_all(&folder).map_err(at(&folder))?;
-        // Code and variables may hold what is secret; sandboxes are given theirs from outside.
+        // Code and variables may be secret. Sandboxes get their code mounted by the supervisor, not by
+        // this path.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(at(&folder))?;
         let staging = Staging::open(folder.with_file_name("deploying"))?;
         let turn = Arc::<Mutex<()>>::default();
@@ -114,7 +114,7 @@ impl Functions {
         for entry in fs::read_dir(&folder).map_err(at(&folder))? {
             let path = entry.map_err(at(&folder))?.path();
             let Some(info) = record::read(&path, &keys)? else {
-                // A first deployment that was cut off.
+                // The rest of a first deployment that was cut off.
                 fs::remove_dir_all(&path).map_err(at(&path))?;
                 continue;
             };
@@ -127,11 +127,12 @@ impl Functions {
         Ok(Self { folder, staging, payloads, keys, deployed: Mutex::new(functions), turn })
     }
 
-    /// Deploys a function; of an existing name, as its next version. Calls that run finish on theirs.
+    /// Deploys a function; if its name exists, as the next version. Running calls finish on their own
+    /// version.
     pub fn deploy(&self, wanted: Deploy) -> Result<Arc<Function>, FunctionsError> {
-        // Nobody else waits for it: the source may be where reading takes for ever.
+        // Before the turn is taken: a source on a bad file system may never be read to its end.
         let staged = self.staging.make(wanted)?;
-        // Goes after the turn, which its end may need.
+        // Dropped after `_turn`, because the drop of old code may take the turn.
         let replaced;
         let _turn = lock(&self.turn);
         let folder = self.folder.join(staged.name());
@@ -145,7 +146,8 @@ impl Functions {
                 let function = Arc::new(Function::new(info, code, self.payloads));
                 replaced = lock(&self.deployed).insert(name, function.clone());
                 if let Some(error) = doubt {
-                    // After a loss of power it may be either version, so both stay.
+                    // After a loss of power either version may be the deployed one, so the code of both
+                    // stays.
                     return Err(error);
                 }
                 if let Some(old) = &replaced {
@@ -155,14 +157,15 @@ impl Functions {
             }
             Err(error) => {
                 let _ = fs::remove_dir_all(&code);
-                // Goes only where nothing was deployed before.
+                // Removes the folder only if it is empty: nothing was deployed before.
                 let _ = fs::remove_dir(&folder);
                 Err(error)
             }
         }
     }
 
-    /// Writes a version, its code first. With it, why it may be another one after a loss of power.
+    /// Writes a version, its code first. Returns, if known, why an earlier one may be back after a loss
+    /// of power.
     fn write(
         keys: &Keys,
         staged: Staged,
@@ -174,11 +177,11 @@ impl Functions {
         Ok((info, doubt))
     }
 
-    /// Forgets a function. Its code goes with the last that runs it.
+    /// Removes a function. Its code goes with the last call that runs it.
     pub fn remove(&self, name: &str) -> Result<Arc<Function>, FunctionsError> {
         let _turn = lock(&self.turn);
         let function = self.get(name)?;
-        // The record first: a function is there exactly as long as that is.
+        // The record goes first, because a function exists exactly as long as its record.
         let folder = self.folder.join(name);
         record::remove(&folder)?;
         lock(&self.deployed).remove(name);
@@ -206,7 +209,7 @@ fn code_folder(folder: &Path, version: u64) -> PathBuf {
     folder.join(format!("code-{version}"))
 }
 
-/// The highest version of which there is code, or 0. That of a removed function may still run.
+/// Highest version that has code here, or 0. Code of a removed function may still be running.
 fn last_version(folder: &Path) -> io::Result<u64> {
     let mut last = 0;
     for entry in fs::read_dir(folder)? {

@@ -1,35 +1,36 @@
-//! Whether a version loads in a zygote's child as in an interpreter of its own.
+//! The trust in zygotes for one version: it must load in a zygote's child as in an interpreter of its own.
 //!
-//! A zygote's child must make no difference. Where it does all the same, the version gets interpreters of
-//! its own from then on.
+//! A zygote's child must make no difference. If a child does make one, the supervisor starts the
+//! version in interpreters of its own from then on.
 
 use crate::sync::{Mutex, lock};
 
-/// What the loads of one version have told.
+/// History of the loads of one version.
 #[derive(Debug, Default)]
 pub struct Trust(Mutex<State>);
 
 #[derive(Debug, Default, PartialEq, Eq)]
 enum State {
-    /// It is started from zygotes.
+    /// Starts come from zygotes.
     #[default]
     Forked,
-    /// It is started in interpreters of its own: why it did not load in a zygote's child.
+    /// Starts get interpreters of their own; the reason why the version did not load in a zygote's child.
     Fresh(String),
-    /// It is started in interpreters of its own, whether it loads there or not: what its code changes ahead
-    /// of an import.
+    /// Starts get interpreters of their own, whether the version loads there or not; the thing that its
+    /// code changes before an import.
     Ordered(String),
-    /// It has loaded in neither. Each start tries the other, and none tries both.
+    /// The version has loaded in neither. Each start tries one, alternately; none tries both.
     Nowhere,
 }
 
 impl Trust {
-    /// Whether a zygote's child may be tried.
+    /// True if a start may try a zygote's child.
     pub fn may_fork(&self) -> bool {
         !matches!(*lock(&self.0), State::Fresh(_) | State::Ordered(_))
     }
 
-    /// Its own code changes something ahead of an import, which a zygote's import has read before.
+    /// Notes that the version's code changes something before an import that a zygote's import has
+    /// already read.
     pub fn has_own_order(&self, reason: &str) {
         let mut state = lock(&self.0);
         if !matches!(*state, State::Ordered(_)) {
@@ -37,8 +38,8 @@ impl Trust {
         }
     }
 
-    /// It has not loaded in a zygote's child, and why; true if the same invocation is to try an interpreter
-    /// of its own.
+    /// Notes that a load in a zygote's child failed, and why. True if the same invocation is to try an
+    /// interpreter of its own.
     pub fn has_failed_forked(&self, reason: &str) -> bool {
         let mut state = lock(&self.0);
         let is_known = *state == State::Nowhere;
@@ -48,7 +49,7 @@ impl Trust {
         !is_known
     }
 
-    /// It has not loaded in an interpreter of its own.
+    /// Notes that a load in an interpreter of its own failed.
     pub fn has_failed_fresh(&self) {
         let mut state = lock(&self.0);
         if !matches!(*state, State::Ordered(_)) {
@@ -56,7 +57,7 @@ impl Trust {
         }
     }
 
-    /// It has loaded.
+    /// Notes that a load succeeded.
     pub fn has_loaded(&self) {
         let mut state = lock(&self.0);
         if *state == State::Nowhere {
@@ -64,7 +65,7 @@ impl Trust {
         }
     }
 
-    /// Why it is started in interpreters of its own, if it is.
+    /// Reason that starts get interpreters of their own; `None` if they do not.
     pub fn reason(&self) -> Option<String> {
         match &*lock(&self.0) {
             State::Fresh(reason) | State::Ordered(reason) => Some(reason.clone()),
@@ -108,7 +109,7 @@ mod tests {
         assert!(!trust.may_fork());
         trust.has_failed_fresh();
         assert!(trust.may_fork());
-        // What it lacked is there.
+        // The thing that the load lacked is there now.
         trust.has_loaded();
         assert!(trust.may_fork());
         assert!(trust.has_failed_forked("no"));

@@ -20,8 +20,8 @@ use super::streamed;
 use crate::stream::Stream;
 use crate::supervisor::Supervisor;
 
-/// Serves a client until it closes the connection or breaks the protocol. Its large requests are
-/// read when `room` has as many units for them.
+/// Serves a client until the client closes the connection or breaks the protocol. A large request is
+/// read once `room` has enough units for it.
 pub async fn serve(
     stream: UnixStream,
     supervisor: &Arc<Supervisor>,
@@ -52,7 +52,7 @@ pub async fn serve(
             }
         };
         if let Request::Logs(wanted) = *request {
-            // Nobody waits for those who follow: they are no requests that are to be answered.
+            // Not counted as a request in flight: a follower never ends by itself.
             let Some(reply) = follow(&mut stream, supervisor, wanted).await? else { return Ok(()) };
             write(&mut stream, FrameKind::Reply, &reply).await?;
             continue;
@@ -68,7 +68,7 @@ pub async fn serve(
             }
         };
         let written = write(&mut stream, FrameKind::Reply, &reply).await;
-        // Also where the client is gone: its function's sandbox is as good as before.
+        // Done even if the client is gone: its function's sandbox can serve again.
         after.carry_out(supervisor);
         drop(in_flight);
         written?;
@@ -78,8 +78,8 @@ pub async fn serve(
     }
 }
 
-/// Carries a request out, telling its progress meanwhile. A client that goes away does not cut it off
-/// half-way, but is told to what only waits for its turn.
+/// Carries a request out, and tells its progress meanwhile. If the client goes away, work that has
+/// begun goes on; work that only waits for its turn is told, and ends.
 async fn answer(
     stream: &mut Connection,
     supervisor: &Arc<Supervisor>,
@@ -89,14 +89,14 @@ async fn answer(
     let (progress, mut told) = mpsc::unbounded_channel::<Progress>();
     let gone = Notify::new();
     let caller = Caller { arrived, gone: &gone, streams: None };
-    // In a box, so that a connection without a request is small.
+    // In a box, so that a connection without a request takes little memory.
     let mut work = Box::pin(route::route(supervisor, request, caller, &progress));
     let mut is_watched = true;
     loop {
         tokio::select! {
             biased;
             Some(progress) = told.recv() => {
-                // A client that is gone is noticed by the reply.
+                // An error is ignored here; the reply fails, too.
                 let _ = write(stream, FrameKind::Progress, &progress).await;
             }
             done = &mut work => return done,
@@ -114,12 +114,12 @@ async fn answer(
     }
 }
 
-/// What a client is seen to do while it is to wait.
+/// Act of a client while it should wait.
 enum Look {
     Nothing,
-    /// It has sent its next request, or says that there is none.
+    /// The client has sent its next request, or has closed only its writing end.
     More,
-    /// It has closed the connection.
+    /// The client has closed the connection.
     Gone,
 }
 

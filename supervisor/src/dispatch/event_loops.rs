@@ -1,10 +1,10 @@
 //! Threads that serve clients' connections, each with an event loop of its own.
 //!
-//! A call passes from its client to the supervisor, on to the function, and back by the same way, and
-//! each of these wakes the next. From one processor to another that costs ten times what a switch within
-//! one does, on a virtual machine. So whatever the supervisor does for a connection it does in one
-//! thread, and none of these threads takes another's work: the kernel comes to have client, thread and
-//! function beside each other, and calls of two clients do not meet.
+//! A call passes from its client to the supervisor, on to the function, and back, and each wakes the
+//! next. On a virtual machine a wake-up on another processor costs ten times a switch on the same one.
+//! So the supervisor does all work for a connection in one thread, and none of these threads takes
+//! another's work: the kernel then places client, thread and function together, and calls of two
+//! clients do not meet.
 
 use std::io;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use tokio::sync::oneshot;
 
 use crate::sync::{Mutex, lock};
 
-/// Most of them: more connections that are busy at once share them.
+/// Most threads. More connections that are busy at once share them.
 const MAX_LOOPS: usize = 16;
 
-/// All of them.
+/// All threads with event loops.
 #[derive(Debug)]
 pub struct EventLoops {
     loops: Vec<EventLoop>,
@@ -28,12 +28,12 @@ pub struct EventLoops {
 #[derive(Debug)]
 struct EventLoop {
     handle: Handle,
-    /// Counted by how many there are.
+    /// The number of its references counts the connections.
     connections: Arc<()>,
 }
 
 impl EventLoops {
-    /// Starts one for each processor that this process may use.
+    /// Starts a thread for each processor that this process may use, at most `MAX_LOOPS`.
     pub fn start() -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_LOOPS);
         let (mut loops, mut threads) = (Vec::new(), Vec::new());
@@ -52,12 +52,12 @@ impl EventLoops {
         Ok(Self { loops, threads: Mutex::new(threads) })
     }
 
-    /// The one where connections are accepted.
+    /// The event loop in which connections are accepted.
     pub fn first(&self) -> &Handle {
         &self.loops[0].handle
     }
 
-    /// Serves a connection where there are the fewest, and where they are accepted rather than elsewhere.
+    /// Serves a connection in the loop with the fewest; of several such loops, in the one that comes first.
     pub fn serve(&self, connection: impl Future<Output = ()> + Send + 'static) {
         let least = self.loops.iter().min_by_key(|one| Arc::strong_count(&one.connections));
         if let Some(least) = least {
@@ -69,7 +69,7 @@ impl EventLoops {
         }
     }
 
-    /// Ends them, whatever they serve. Blocks.
+    /// Ends the threads, whatever they serve. Blocks.
     pub fn stop(&self) {
         let mut threads = lock(&self.threads);
         for (stop, thread) in threads.drain(..) {

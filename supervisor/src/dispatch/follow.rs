@@ -1,4 +1,4 @@
-//! A function's logs to a client: what there is, and what comes.
+//! Logs of a function for a client: the records so far, and those that come.
 
 use std::io;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::logs::{Reader, Selection};
 use crate::supervisor::Supervisor;
 use crate::wall_clock;
 
-/// Sends records until there are no more, or until the client, the function or the supervisor goes;
-/// then the reply is due, or with `None` nobody waits for one.
+/// Sends records until there are no more, or until the client, the function or the supervisor goes.
+/// Returns the reply; `None` if the client has gone.
 pub async fn follow(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     supervisor: &Arc<Supervisor>,
@@ -24,7 +24,7 @@ pub async fn follow(
         return Ok(Some(Reply::Fault(fault.into())));
     }
     let log = supervisor.resources.journal.of(&wanted.function);
-    // What was recorded before a reply is there for whoever has that reply.
+    // A client that has had an invocation's reply must find what was recorded before it.
     supervisor.resources.journal.flush().await;
     let mut changes = log.changes();
     let mut ending = supervisor.ending();
@@ -61,7 +61,7 @@ pub async fn follow(
         tokio::select! {
             more = changes.changed() => if more.is_err() { return done() },
             _ = ending.wait_for(Option::is_some) => return done(),
-            // A client that follows says nothing more: it has gone, or is none.
+            // A client that follows may not send anything: it has gone, or breaks the protocol.
             _ = stream.read(&mut said) => return Ok(None),
         }
     }
@@ -70,7 +70,7 @@ pub async fn follow(
 fn selection(wanted: &LogsRequest) -> Selection {
     let since = wanted.since_ms.map(|ms| {
         let now = wall_clock::now();
-        // What is longer ago than times are is everything.
+        // An age beyond the range of times selects everything.
         let ago = chrono::TimeDelta::from_std(Duration::from_millis(ms)).ok();
         let since = ago.and_then(|ago| now.checked_sub_signed(ago));
         since.map_or_else(String::new, wall_clock::exactly)
@@ -78,7 +78,7 @@ fn selection(wanted: &LogsRequest) -> Selection {
     Selection { since, request: wanted.request.clone() }
 }
 
-/// Reads, where it holds nobody up.
+/// Reads in a thread that may block.
 async fn read<T: Send + 'static>(
     mut reader: Reader,
     how: impl FnOnce(&mut Reader) -> io::Result<T> + Send + 'static,
@@ -91,7 +91,7 @@ async fn read<T: Send + 'static>(
 }
 
 async fn send(stream: &mut (impl AsyncWrite + Unpin), records: &[LogRecord]) -> io::Result<()> {
-    // As many records as fit into a frame whatever they hold.
+    // As many records as always fit into one frame.
     for some in records.chunks(128) {
         let frame = encode(FrameKind::Logs, &some).map_err(io::Error::other)?;
         stream.write_all(&frame).await?;

@@ -16,19 +16,19 @@ use tokio::time::error::Elapsed;
 
 use crate::stream::Stream;
 
-/// How long a client may take from the first byte of a frame to its last.
+/// Longest time from the first byte of a client's frame to its last.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// How much of a connection is read at once, in bytes.
+/// Bytes of a connection that are read at once.
 pub const BUFFER_BYTES: usize = 4 << 10;
-/// What large requests take room in, in bytes, and the longest that is not large.
+/// Unit of room for large requests, in bytes. A request of at most one unit is not large.
 const UNIT_BYTES: u32 = 64 << 10;
-/// How many units of large requests are held at the same time, at 256 MiB.
+/// Units of large requests that may be held at the same time: 256 MiB in all.
 pub const ROOM: usize = (256 << 20) / UNIT_BYTES as usize;
 
-/// A client's connection. Most requests come with one read of it.
+/// Connection of a client. One read takes most requests.
 pub type Connection = BufReader<Stream>;
 
-/// True if the client of a connection has closed it, whatever of what it has said is not read yet.
+/// True if the client has closed the connection, even if some of its bytes are not read yet.
 pub fn has_gone(stream: BorrowedFd<'_>) -> bool {
     let mut asked = [PollFd::new(stream, PollFlags::empty())];
     let told = poll(&mut asked, PollTimeout::ZERO);
@@ -36,19 +36,19 @@ pub fn has_gone(stream: BorrowedFd<'_>) -> bool {
     told.is_ok() && asked[0].revents().is_some_and(|events| events.contains(hung_up))
 }
 
-/// The result of reading a request.
+/// Result of reading a request.
 pub enum Read {
-    /// A request, when it had been read, and its room.
+    /// A request, the time at which it was read, and its units of room.
     Request(Box<Request>, Instant, Option<OwnedSemaphorePermit>),
     /// The end of the connection.
     End,
-    /// A version of the protocol that is not ours.
+    /// A frame of another version of the protocol.
     Version(u16),
-    /// No request: the fault that the client is told.
+    /// No request; the fault to tell the client.
     Broken(FaultKind, String),
 }
 
-/// Reads a request; a large one when `room` has as many units of [`UNIT_BYTES`] for it.
+/// Reads a request. A large one is read once `room` has enough units of [`UNIT_BYTES`] for it.
 pub async fn read(stream: &mut Connection, room: &Arc<Semaphore>) -> io::Result<Read> {
     if stream.fill_buf().await?.is_empty() {
         return Ok(Read::End);
@@ -80,7 +80,7 @@ pub async fn read(stream: &mut Connection, room: &Arc<Semaphore>) -> io::Result<
         .unwrap_or_else(|_| broken(format!("the request was not complete within {PATIENCE:?}")))
 }
 
-/// Waits until there is room for a frame of so many bytes; small ones have some of their own.
+/// Waits until there is room for a frame of this length. Small frames need none, and get `None`.
 async fn hold(bytes: u32, room: &Arc<Semaphore>) -> Result<Option<OwnedSemaphorePermit>, Elapsed> {
     if bytes <= UNIT_BYTES {
         return Ok(None);
@@ -89,7 +89,7 @@ async fn hold(bytes: u32, room: &Arc<Semaphore>) -> Result<Option<OwnedSemaphore
     tokio::time::timeout(PATIENCE / 2, held).await.map(Result::ok)
 }
 
-/// Sends a frame, or in its place why it cannot be sent.
+/// Sends a frame. If it cannot be encoded, sends the reason as a fault.
 pub async fn write(
     stream: &mut (impl AsyncWrite + Unpin),
     kind: FrameKind,

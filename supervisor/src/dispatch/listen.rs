@@ -1,4 +1,4 @@
-//! Accepting clients.
+//! Acceptance of clients.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::supervisor::Supervisor;
 /// Most connections at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 4096;
 
-/// Accepts clients, to be served by `loops`, until `ending` says how it ends.
+/// Accepts clients, which `loops` serve, until `ending` has a value.
 pub async fn serve(
     socket: &mut Socket,
     loops: &EventLoops,
@@ -41,7 +41,7 @@ pub async fn serve(
                     });
                 }
                 Err(error) => {
-                    // Out of descriptors, most likely; what runs will give some back.
+                    // Most likely there are no descriptors left; connections that end free some.
                     tracing::warn!(%error, "accepting a client");
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 }

@@ -1,7 +1,7 @@
 //! The lock of an instance: one supervisor at a time.
 //!
-//! A supervisor that was killed has its lock, its socket and its other files until the last of its threads
-//! is gone. The next one, started at once, waits for that.
+//! A supervisor that was killed holds its lock, its socket and its other files until the last of its
+//! threads is gone. The next supervisor, if it starts at once, waits for that.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -17,24 +17,24 @@ use nix::unistd::Pid;
 use pipsqueak::process::Process;
 use pipsqueak_kernel::pidfd;
 
-/// How long what a killed supervisor has left may take to end.
+/// Longest wait for the rest of a killed supervisor to end.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often the lock is tried meanwhile. The kernel tells nobody that it is free.
+/// Time between two tries of the lock. The kernel does not tell when it is free.
 const PACE: Duration = Duration::from_millis(5);
 
-/// Why the lock cannot be had.
+/// Reason that the lock cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another supervisor has it.
+    /// Another supervisor holds the lock.
     #[error("a supervisor is running already (process {pid}), with its socket in {}; \
         `pipsqueak down` stops it", run.display())]
     Running {
         /// The folder of the socket.
         run: PathBuf,
-        /// The other's process.
+        /// The process of the other supervisor.
         pid: u32,
     },
-    /// A supervisor that has ended has left it to somebody.
+    /// The supervisor has ended, but another process that it has left holds the lock.
     #[error("{} is still locked {} s after the end of its supervisor{}; end {}, or name another place \
         with --run", path.display(), PATIENCE.as_secs(),
         last.map_or_else(String::new, |last| format!(" (process {})", last.pid)),
@@ -42,20 +42,20 @@ pub enum LockError {
     Left {
         /// The lock's file.
         path: PathBuf,
-        /// The supervisor that had it last, where that can be told.
+        /// The supervisor that held the lock last, if it is known.
         last: Option<Process>,
     },
-    /// The file system, or the list of processes.
+    /// The file system, or the list of processes, failed.
     #[error("{}: {error}", path.display())]
     File {
         /// The lock's file.
         path: PathBuf,
-        /// Why.
+        /// The error of the call.
         error: io::Error,
     },
 }
 
-/// The lock. Its file names the process that has it.
+/// The lock of an instance. Its file names the process that holds it.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
@@ -63,8 +63,8 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of the instance whose sockets are in `run`, after the end of a supervisor that has
-    /// been killed. Blocks.
+    /// Takes the lock of the instance whose sockets are in `run`. Waits for the end of a supervisor
+    /// that was killed. Blocks.
     pub fn take(run: &Path) -> Result<Self, LockError> {
         let path = run.join("supervisor.lock");
         let until = Instant::now() + PATIENCE;
@@ -74,7 +74,7 @@ impl Lock {
             let mut options = File::options();
             let options = options.read(true).write(true).create(true).truncate(false);
             let file = options.open(&path).map_err(at)?;
-            // Read before it is overwritten. Nothing where nobody had it, or somebody is just writing.
+            // Read before it is overwritten. `None` if the file is new, or just being written.
             let last: Option<Process> =
                 fs::read_to_string(&path).ok().and_then(|text| text.parse().ok());
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -87,7 +87,7 @@ impl Lock {
                     (&*file).write_all(format!("{own}\n").as_bytes()).map_err(at)?;
                     return Ok(Self { path, _file: file });
                 }
-                // Its last owner has removed the file between our opening and locking it.
+                // The last holder removed the file after we opened it and before we locked it.
                 Ok(_) => continue,
                 Err((_, Errno::EWOULDBLOCK)) => {}
                 Err((_, error)) => return Err(at(error.into())),
@@ -108,15 +108,15 @@ impl Lock {
         }
     }
 
-    /// The lock's file.
+    /// Path of the lock's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Waits until a process that had the lock before is gone: until then it has other files of the instance.
+/// Waits until the lock's earlier holder is gone, because until then it may hold other files of the instance.
 fn await_end(last: Process, until: Instant) -> io::Result<()> {
-    // This process itself has had it where it was another program before.
+    // This process held the lock before, when it ran the program that was replaced.
     if last.pid == std::process::id() {
         return Ok(());
     }
@@ -125,7 +125,7 @@ fn await_end(last: Process, until: Instant) -> io::Result<()> {
         Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => return Ok(()),
         Err(error) => return Err(error),
     };
-    // Another process may have its number by now.
+    // Another process may have the number by now.
     if last.is_there()?
         && !pidfd::wait_end(process.as_fd(), until.saturating_duration_since(Instant::now()))?
     {
@@ -143,7 +143,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// The processes that have a file open, as text for a message.
+/// Processes that have a file open, as text for a message.
 fn holders(path: &Path) -> String {
     let has_it = |process: &PathBuf| {
         let open = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();

@@ -1,6 +1,7 @@
-//! From a client's connection to an answer: `listen` accepts on a `socket`, one of `event_loops` serves,
-//! `connection` speaks the protocol in `frames`, `route` carries a request out, `streamed` passes on what comes
-//! meanwhile, `follow` sends logs. The `lock` says whose the socket is.
+//! The way from a client's connection to an answer: `listen` accepts on a `socket`, one of
+//! `event_loops` serves, `connection` speaks the protocol in `frames`, `route` carries a request out,
+//! `streamed` passes on what is streamed, `follow` sends logs. The `lock` tells which supervisor has
+//! the socket.
 
 mod connection;
 mod event_loops;

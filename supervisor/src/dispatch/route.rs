@@ -1,4 +1,4 @@
-//! From a request to a reply: every verb, one arm.
+//! The way from a request to a reply: one arm for each verb.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,17 +14,17 @@ use crate::fault::internal;
 use crate::instance::Streams;
 use crate::supervisor::{Asked, Kept, Supervisor};
 
-/// What is to be done once the reply is on its way.
+/// Work that is left when the reply is on its way.
 #[derive(Debug, Default)]
 pub struct After {
-    /// The instance that has answered.
+    /// Work that is left of an invocation.
     pub kept: Option<Kept>,
-    /// How the supervisor is to end.
+    /// The supervisor's end, if the request asks for it.
     pub ending: Option<Ending>,
 }
 
 impl After {
-    /// Does it.
+    /// Does the work that is left.
     pub fn carry_out(self, supervisor: &Supervisor) {
         if let Some(kept) = self.kept {
             supervisor.invocations.settle(kept);
@@ -35,18 +35,18 @@ impl After {
     }
 }
 
-/// Who has sent a request.
+/// Client of a request, as far as the request needs it.
 #[derive(Debug)]
 pub struct Caller<'a> {
-    /// When it had been read.
+    /// Time at which the request was read.
     pub arrived: Instant,
-    /// Told when the client goes away.
+    /// Notified when the client goes away.
     pub gone: &'a Notify,
-    /// Where the request is streamed.
+    /// The client's streams, if the request is streamed.
     pub streams: Option<Streams>,
 }
 
-/// Carries a request out. A failure is a reply like any other.
+/// Carries a request out. A failure becomes a reply like any other.
 pub async fn route(
     supervisor: &Arc<Supervisor>,
     request: Request,
@@ -143,7 +143,7 @@ async fn carry_out(
             Reply::Accepted(Accepted { id, function })
         }
         Request::Events(request) => supervisor.later.manage_events(request).await?,
-        // Answered where the connection is, because it is many frames.
+        // The connection answers it, because the answer is many frames.
         Request::Logs(_) => return Err(internal("logs are not asked for here")),
         Request::Store(request) => supervisor.upkeep.care(request, progress).await?,
         Request::Explain { function } => {

@@ -1,7 +1,8 @@
 //! The supervisor's socket.
 //!
-//! Clients that come while one supervisor follows another wait: where a service manager has made the
-//! socket, or keeps it from one process to the next, it is taken over and not made anew.
+//! Clients that connect while one supervisor follows another wait. For this the supervisor takes the
+//! socket over, if a service manager has made it or keeps it between two processes, instead of making
+//! it anew.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -19,41 +20,41 @@ use crate::service::{Service, Stored};
 
 /// `FileDescriptorName=` in the unit of a socket that the service manager makes.
 const ACTIVATED: &str = "supervisor";
-/// What the name of a stored socket begins with. The rest is the inode number of its file: another
+/// Prefix of a stored socket's name. The rest is the inode number of the socket's file, because another
 /// supervisor may have put its own there meanwhile.
 const STORED: &str = "listener-";
 
-/// Why the socket could not be opened.
+/// Reason that the socket could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Another supervisor has it, or what one has left.
+    /// Another supervisor holds the lock, or a process that one has left.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// The service manager has made another.
+    /// The service manager has made a socket at another path.
     #[error("the service manager's socket is not {}: name it in ListenStream= of the unit, or the \
         folder in `run` of the configuration file", .0.display())]
     Elsewhere(PathBuf),
-    /// The file system.
+    /// The file system failed.
     #[error("{}: {error}", path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The error of the call.
         error: io::Error,
     },
 }
 
-/// Who keeps a socket beyond the end of this process.
+/// Keeper of a socket beyond the end of this process.
 #[derive(Debug)]
 enum Keeper {
     Nobody,
-    /// The service manager, which was given it under a name.
+    /// The service manager, which was given the socket under this name.
     Store(Arc<Service>, String),
-    /// Somebody else, whose it is.
+    /// The socket's maker, or the program that this process becomes.
     Other,
 }
 
-/// The socket. Unless somebody keeps it, it goes when this is dropped.
+/// The socket. Its files are removed when this is dropped, unless the socket has a keeper.
 #[derive(Debug)]
 pub struct Socket {
     path: PathBuf,
@@ -63,8 +64,9 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Takes the lock in the folder `run`, and listens: on a socket among the `stored`, of which the others
-    /// are given back, or on a new one, which replaces a stale one.
+    /// Takes the lock in the folder `run`, and listens on a suitable one of the `stored` sockets, or on
+    /// a new one, which replaces a stale one. The stored descriptors that are no sockets are given
+    /// back.
     pub fn open(
         run: &Path,
         service: &Arc<Service>,
@@ -99,27 +101,27 @@ impl Socket {
             Some(taken) => taken,
             None => bind(&path, service).map_err(at(&path))?,
         };
-        // Of one that was taken over, clients would else be told that its maker serves them.
+        // Listen again, even on a socket that was taken over, so that clients see this process as their peer.
         listen(&listener, Backlog::MAXCONN).map_err(|error| at(&path)(error.into()))?;
         listener.set_nonblocking(true).map_err(at(&path))?;
         let listener = UnixListener::from_std(listener).map_err(at(&path))?;
         Ok((Self { path, listener, keeper, lock }, others))
     }
 
-    /// The next client.
+    /// Waits for the next client.
     pub async fn accept(&self) -> io::Result<UnixStream> {
         let (stream, _) = self.listener.accept().await?;
         stream.into_std()
     }
 
-    /// Has whoever accepts woken by the runtime that this is called on.
+    /// Moves the socket to the runtime that this is called on, which then wakes the accepting task.
     pub fn attach(&mut self) -> io::Result<()> {
         let same = StdListener::from(self.listener.as_fd().try_clone_to_owned()?);
         self.listener = UnixListener::from_std(same)?;
         Ok(())
     }
 
-    /// Lets it end with this process, unless the service manager has made it.
+    /// Lets the socket end with this process, unless the service manager has made it.
     pub fn close(&mut self) {
         if let Keeper::Store(service, name) = &self.keeper {
             if let Err(error) = service.forget(name) {
@@ -129,8 +131,8 @@ impl Socket {
         }
     }
 
-    /// A copy for the program that this process becomes, which finds it under this name. From now on it is
-    /// kept.
+    /// A copy for the program that this process becomes, and the name under which that program finds
+    /// it. The socket is kept from now on.
     pub fn hand_over(&mut self) -> io::Result<(String, OwnedFd)> {
         let name = name_of(&self.path)?;
         let copy = self.listener.as_fd().try_clone_to_owned()?;
@@ -170,8 +172,8 @@ fn bind(path: &Path, service: &Arc<Service>) -> io::Result<(StdListener, Keeper)
     }
 }
 
-/// The name under which the socket that is at `path` now is stored. No socket is stored under that of
-/// none.
+/// Name under which the socket at `path` is stored. Empty if there is none; no socket is stored under
+/// the empty name.
 fn name_of(path: &Path) -> io::Result<String> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(format!("{STORED}{}", metadata.ino())),

@@ -1,4 +1,4 @@
-//! An invocation whose result, and perhaps its body, passes through while it runs.
+//! An invocation whose result, and perhaps its body, is streamed while it runs.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,11 +19,11 @@ use super::route::{self, After, Caller};
 use crate::instance::{Given, Streams};
 use crate::supervisor::Supervisor;
 
-/// How often a client is looked at whose body nobody reads: what it has said already hides its end.
+/// Time between two looks at a client whose body nobody reads: its unread bytes hide its end.
 const GLANCE: Duration = Duration::from_secs(1);
 
-/// Carries such a request out. Besides the reply, whether the connection can be used for another
-/// request: not where the client has not said all of its body, or has said more than that.
+/// Carries a streamed request out. The last value is true if the connection can be used for another
+/// request: the client has sent all of its body and nothing more.
 pub async fn answer(
     stream: &mut Connection,
     supervisor: &Arc<Supervisor>,
@@ -32,7 +32,7 @@ pub async fn answer(
     has_body: bool,
 ) -> (Reply, After, bool) {
     let (gone, is_whole) = (Notify::new(), AtomicBool::new(!has_body));
-    // Without one the client's end is found by writing to it.
+    // Without a body, a failed write shows that the client has gone.
     let glanced_at = stream.get_ref().as_fd().try_clone_to_owned().ok().filter(|_| has_body);
     let (done, is_usable) = {
         let (reader, writer) = tokio::io::split(&mut *stream);
@@ -58,7 +58,7 @@ pub async fn answer(
                 done = &mut work => break done,
             }
         };
-        // What it had to give is on its way, and nothing comes after it.
+        // Drops the sender of the result, so that `give` ends after what was sent.
         drop(work);
         let is_given = match given {
             Some(is_given) => is_given,
@@ -67,14 +67,14 @@ pub async fn answer(
         (done, is_given.then(|| is_whole.load(Ordering::Relaxed) && !is_heard))
     };
     if is_usable.is_none() {
-        // There may be half a frame, which a reply would be taken for the rest of.
+        // The client may have half a frame, and would take a reply for its rest.
         let _ = stream.shutdown().await;
     }
     let (reply, after) = done;
     (reply, after, is_usable.unwrap_or(false))
 }
 
-/// Sends a client what it is told and given, until there is no more to be given.
+/// Sends a client its progress and its result, until no more comes.
 async fn give(
     mut writer: impl AsyncWrite + Unpin,
     mut given: Receiver<Given>,
@@ -98,8 +98,8 @@ async fn give(
     }
 }
 
-/// Hears the body of a client, where there is one, until `is_whole`, and then whether the client goes;
-/// ends when it does, or says what it is not to say.
+/// Reads the body of a client, if there is one, until `is_whole`. Then waits until the client goes, or
+/// sends something that it may not send.
 async fn hear(
     mut reader: impl AsyncRead + Unpin,
     glanced_at: Option<BorrowedFd<'_>>,
@@ -114,7 +114,7 @@ async fn hear(
             tokio::pin!(send);
             loop {
                 tokio::select! {
-                    // Where nobody waits for it any more, the reply is on its way.
+                    // An error means that nobody wants the body any more; the reply is on its way.
                     _ = &mut send => break,
                     () = sleep(GLANCE) => if glanced_at.is_some_and(has_gone) { return },
                 }

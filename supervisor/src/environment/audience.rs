@@ -1,5 +1,5 @@
-//! Those for whom an environment is made: they hear how it goes, and when the last has gone it can be
-//! given up.
+//! Clients that wait for one environment: they hear the progress, and the work can be given up once the
+//! last has gone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::sync::{Mutex, lock};
 
-/// All who wait for one environment.
+/// All clients that wait for one environment.
 #[derive(Debug, Default)]
 pub struct Audience {
     told: Mutex<Vec<(u64, UnboundedSender<Progress>)>>,
@@ -18,32 +18,32 @@ pub struct Audience {
 }
 
 impl Audience {
-    /// One listener for all time.
+    /// An audience of one listener, which never leaves.
     pub fn of(progress: &UnboundedSender<Progress>) -> Arc<Self> {
         let audience = Self::default();
         audience.join(0, progress.clone());
         Arc::new(audience)
     }
 
-    /// One more listener.
+    /// Adds a listener.
     pub fn join(&self, number: u64, progress: UnboundedSender<Progress>) {
         lock(&self.told).push((number, progress));
     }
 
-    /// One listener less.
+    /// Removes a listener.
     pub fn leave(&self, number: u64) {
         lock(&self.told).retain(|(one, _)| *one != number);
     }
 
-    /// Tells all.
+    /// Tells every listener.
     pub fn tell(&self, progress: &Progress) {
         for (_, told) in &*lock(&self.told) {
-            // Whoever asked may be gone.
+            // The listener's client may be gone.
             let _ = told.send(progress.clone());
         }
     }
 
-    /// Has the work end soon: nobody wants what it makes.
+    /// Ends the work soon, because nobody wants its result.
     pub fn give_up(&self) {
         self.is_given_up.store(true, Ordering::SeqCst);
     }
@@ -54,7 +54,7 @@ impl Audience {
     }
 }
 
-/// A step of the library's as the client is told of it.
+/// A step of the library, as the client is told it.
 pub(super) fn told(step: Step) -> Progress {
     let Step { step, done, total, unit } = step;
     Progress { step, done, total, bytes: unit == Unit::Bytes }

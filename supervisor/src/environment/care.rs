@@ -1,4 +1,4 @@
-//! Care of the store: what it costs, collecting, checking, repairing.
+//! Care of the store: cost, collection, checks, repair.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -18,14 +18,14 @@ use super::table::Environments;
 use crate::deployment::Function;
 use crate::mount::mountinfo;
 
-/// What messages call the store as a whole.
+/// Name of the store as a whole in messages.
 const STORE: &str = "store";
 
-/// The findings of a check and how many bytes it has read.
+/// Findings of a check, and the number of bytes that it has read.
 type Found = Result<(Vec<fsck::Finding>, u64), RepositoryError>;
 
 impl Environments {
-    /// What is stored and what it costs. `used` are views that somebody is seen to have.
+    /// Content and cost of the store. `used` are views that are seen in use.
     pub async fn usage(
         &self,
         functions: &[Arc<Function>],
@@ -39,8 +39,8 @@ impl Environments {
         .await
     }
 
-    /// Reclaims what nothing has reached for `grace`, or says what that would be. `used` are views that
-    /// somebody is seen to have.
+    /// Reclaims what nothing has reached for `grace`; a `dry_run` only says what that would be. `used`
+    /// are views that are seen in use.
     pub async fn collect(
         &self,
         functions: &[Arc<Function>],
@@ -55,7 +55,7 @@ impl Environments {
             let collected = if dry_run {
                 gc::would_collect(&shared.repository, &roots, grace)?
             } else {
-                // What has no name any more, also where collecting the rest fails.
+                // These names stand for nothing afterwards, even if the rest of the collection fails.
                 let abandoned: Vec<_> = roots.abandoned.iter().cloned().collect();
                 let _changing = shared.trees.changing(&abandoned);
                 gc::collect(&shared.repository, &roots, grace, &*shared)?
@@ -95,7 +95,7 @@ impl Environments {
         self.read_all(progress, check).await
     }
 
-    /// Does a check that reads all that is stored; one at a time.
+    /// Runs a check that reads the whole store; only one runs at a time.
     async fn read_all(
         &self,
         progress: &UnboundedSender<Progress>,
@@ -111,7 +111,7 @@ impl Environments {
         .await
     }
 
-    /// Gets again what is damaged.
+    /// Gets damaged content again.
     pub async fn repair(
         &self,
         progress: &UnboundedSender<Progress>,
@@ -138,19 +138,19 @@ impl Environments {
         .await
     }
 
-    /// Keeps an environment or a distribution, whatever is removed.
+    /// Keeps an environment or a distribution in the store, even if its name is removed.
     pub async fn pin(&self, name: String) -> Result<(), EnvironmentsError> {
         let shared = self.shared.clone();
         blocking(STORE, move || Ok(shared.repository.pin(&name)?)).await
     }
 
-    /// Keeps it no longer; whether it was kept.
+    /// Stops keeping a pinned thing. True if it was pinned.
     pub async fn unpin(&self, name: String) -> Result<bool, EnvironmentsError> {
         let shared = self.shared.clone();
         blocking(STORE, move || Ok(shared.repository.unpin(&name)?)).await
     }
 
-    /// How many objects are known to be damaged.
+    /// Number of objects that are known to be damaged.
     pub async fn damaged(&self) -> Result<u64, EnvironmentsError> {
         let shared = self.shared.clone();
         blocking(STORE, move || Ok(fsck::damaged(&shared.repository, &*shared.keeper)?)).await
@@ -162,8 +162,8 @@ impl Shared {
         self.caring.try_lock().map_err(|_| EnvironmentsError::Busy(what))
     }
 
-    /// What keeps other things besides what the catalog knows. `needed` are the environments of
-    /// functions, `views` what somebody is seen to have.
+    /// Roots of a collection that the catalog does not know. `needed` are the environments of
+    /// functions, `views` those that are seen in use.
     fn roots(
         &self,
         needed: &BTreeSet<String>,
@@ -183,7 +183,7 @@ fn needed(functions: &[Arc<Function>]) -> BTreeSet<String> {
 
 fn teller(progress: &UnboundedSender<Progress>) -> impl FnMut(Step) {
     move |step| {
-        // Whoever asked may be gone; the work is done all the same.
+        // The client may be gone; the work is done all the same.
         let _ = progress.send(told(step));
     }
 }

@@ -1,33 +1,33 @@
-//! Why environments could not be found, made or cared for.
+//! Errors of environments that could not be found, made or cared for.
 
 use std::io;
 use std::path::PathBuf;
 
 use pipsqueak_fs::AddError;
 
-/// Why an environment could not be found or made.
+/// Reason that an environment could not be found, made or cared for.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentsError {
-    /// There is none of that name.
+    /// No environment has this name.
     #[error("there is no environment {0}; `pipsqueak env ls` lists those there are")]
     Unknown(String),
     /// The interpreter cannot be used.
     #[error("{}: {reason}", path.display())]
     Interpreter {
-        /// Its executable.
+        /// The interpreter's executable.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A version of Python that is none, or not that of the interpreter.
+    /// The text is no version of Python, or not the version of the named interpreter.
     #[error("--python-version {version}: {reason}")]
     Version {
-        /// As it was given.
+        /// The version, as it was given.
         version: String,
-        /// Why it cannot be.
+        /// The reason.
         reason: String,
     },
-    /// Its interpreter is not on this machine.
+    /// The environment's interpreter is not on this machine.
     #[error(
         "environment {name} is for a Python {version} that this machine does not have, so no \
          function can run in it; containers can use it"
@@ -35,24 +35,24 @@ pub enum EnvironmentsError {
     Elsewhere {
         /// The environment.
         name: String,
-        /// Of its interpreter.
+        /// Version of the environment's interpreter.
         version: String,
     },
     /// Resolving, installing or storing failed.
     #[error(transparent)]
     Add(#[from] AddError),
-    /// The store or its catalog.
+    /// The store or its catalog failed.
     #[error(transparent)]
     Repository(#[from] pipsqueak_fs::RepositoryError),
-    /// Care that is one at a time.
+    /// Care of this kind is running already; only one runs at a time.
     #[error("{0} is running; wait for its end")]
     Busy(&'static str),
-    /// The mount, or a folder.
+    /// The mount or a folder failed.
     #[error("environment {name}: {error}")]
     Io {
         /// The environment.
         name: String,
-        /// Why.
+        /// The error of the call.
         error: io::Error,
     },
 }

@@ -1,5 +1,5 @@
-//! What the host sees of environments: the names in the mount lead to the folder of all views, and the overlay
-//! of those lies on it. So the host has one mount for all names, however many there are.
+//! Environments on the host: names in the mount lead to the folder of all views, on which the overlay
+//! of all views is mounted. So the host has one overlay mount, however many names there are.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,15 +11,15 @@ use super::Environments;
 use super::shared::{Shared, lock};
 
 impl Environments {
-    /// Shows the overlay of all views on the host. Where that fails, it is logged: the folder below shows
-    /// the same. Blocks.
+    /// Shows the overlay of all views on the host. A failure is logged only, because the folder below
+    /// shows the same files. Blocks.
     pub fn host(&self) {
         self.shared.host();
     }
 }
 
 impl Shared {
-    /// Lets the mount show what the catalog says now, of these names above all. Blocks until it does.
+    /// Makes the mount show what the catalog says now, at least for these names. Blocks until it does.
     pub(super) fn publish(&self, names: &[String]) -> io::Result<()> {
         let published = self.keeper.publish(names);
         let mut owed = lock(&self.owed);
@@ -33,18 +33,18 @@ impl Shared {
         published
     }
 
-    /// Exchanges the overlay, because files below it are others now. Blocks.
+    /// Exchanges the overlay after the files below it have changed. Blocks.
     pub(super) fn renew(&self) {
         self.views.renew();
         self.host();
     }
 
-    /// Where the mount shows an environment.
+    /// Path at which the mount shows an environment.
     pub(super) fn place(&self, name: &str) -> PathBuf {
         self.keeper.path().join("envs").join(name)
     }
 
-    /// Mounts the overlay on the folder to which names lead, in the place of an earlier one.
+    /// Mounts the overlay on the folder of all views, in the place of an earlier overlay.
     fn host(&self) {
         let place = self.keeper.path().join(SHOWN_FOLDER);
         let shown = mount::detach_all(&place).and_then(|()| self.views.attach_all(&place));

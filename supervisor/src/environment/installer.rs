@@ -1,5 +1,5 @@
-//! Where resolving and installing run: a sandbox like a function's, with a few folders of its own and,
-//! for what downloads, one way to the network.
+//! Sandboxes in which packages are resolved and installed. Each is like a function's, with a few
+//! folders of its own, and one way to the network for jobs that download.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -30,11 +30,11 @@ const PIDS: u32 = 1024;
 const TMP_BYTES: u64 = 4 << 30;
 /// Most bytes of each output stream that are kept; the rest is read and dropped.
 const MAX_OUTPUT_BYTES: usize = 16 << 20;
-/// Most bytes that a job is given on its stdin: what fits into a pipe, whatever the kernel's page size.
+/// Most bytes of a job's stdin: as many as fit into a pipe, whatever the kernel's page size.
 const MAX_INPUT_BYTES: usize = 60 << 10;
-/// How often the free space is looked at.
+/// Time between two looks at the free space.
 const SPACE_PACE: Duration = Duration::from_millis(50);
-/// How long the report of a job's end is waited for.
+/// Longest wait for the report of a job's end.
 const EXIT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs jobs in sandboxes that see one interpreter.
@@ -43,7 +43,7 @@ pub struct Installer {
     sandboxes: Arc<Sandboxes>,
     interpreter: Interpreter,
     runtime: Handle,
-    /// Those for whom it works, where that is to end when they have gone.
+    /// Clients that the jobs work for; the jobs end when these give up. Absent if the jobs never give up.
     audience: Option<Arc<Audience>>,
 }
 
@@ -53,7 +53,7 @@ impl Installer {
         Self { sandboxes, interpreter, runtime, audience: None }
     }
 
-    /// Ends its jobs when the work is given up for which they are done.
+    /// Ties the installer to an audience: its jobs end when the audience gives up.
     #[must_use]
     pub fn of(self, audience: &Arc<Audience>) -> Self {
         Self { audience: Some(audience.clone()), ..self }
@@ -212,7 +212,7 @@ impl Confine for Installer {
     }
 }
 
-/// What a job reads on its stdin: a pipe, which can be read once, by its user.
+/// The stdin of a job: a pipe that the job's user can read once.
 fn stdin_of(job: &Job) -> io::Result<OwnedFd> {
     if job.input.0.is_empty() {
         return Ok(File::open("/dev/null")?.into());
@@ -220,7 +220,7 @@ fn stdin_of(job: &Job) -> io::Result<OwnedFd> {
     let (reader, mut writer) = io::pipe()?;
     let user = host_user(INSTALLER);
     fchown(&reader, Some(user), Some(user))?;
-    // Nobody reads yet: what does not fit would wait for ever.
+    // Nobody reads the pipe yet, so a write that does not fit would block for ever.
     if job.input.0.len() > MAX_INPUT_BYTES {
         return Err(io::Error::other("it is told of too many indexes; name fewer"));
     }
@@ -228,8 +228,8 @@ fn stdin_of(job: &Job) -> io::Result<OwnedFd> {
     Ok(reader.into())
 }
 
-/// The free space where a job may write. A job may take half of it: what it unpacks is stored once
-/// more, and the machine has other uses for its disk.
+/// Free space where a job may write. A job may take half of it, because its files are stored once more
+/// and the machine needs disk space for other things.
 struct Space(Vec<(PathBuf, u64)>);
 
 impl Space {
@@ -243,7 +243,7 @@ impl Space {
         Ok(self.taken()?.is_none())
     }
 
-    /// Where more than half of what was free is taken.
+    /// A folder in which more than half of the free space was taken, if there is one.
     fn taken(&self) -> io::Result<Option<PathBuf>> {
         for (folder, before) in &self.0 {
             if free(folder)? < before / 2 {

@@ -1,4 +1,4 @@
-//! An interpreter on this machine: looked at, and shown to a sandbox where it is not among the system's.
+//! An interpreter of this machine: inspected, and shown to a sandbox if it is outside the system's folders.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use pipsqueak_kernel::mount::{self, Access};
 use super::error::EnvironmentsError;
 use crate::sandbox::{Mounted, SYSTEM};
 
-/// Folders of a sandbox in which an interpreter has no other names: they have others' content.
+/// Folders of a sandbox that have their own content, so that the interpreter cannot have another name there.
 const TAKEN: [&str; 6] = ["/dev", "/etc", "/function", "/pipsqueak", "/proc", "/tmp"];
 
 /// Looks at the interpreter at `python`.
@@ -36,8 +36,8 @@ pub(super) fn check_present(
     Err(EnvironmentsError::Elsewhere { name, version })
 }
 
-/// The interpreter's files, where they are not among the system's, detached and read-only: each where
-/// it really is, and its folder by the other names that it has, too.
+/// Mounts of the interpreter's files that are outside the system's folders, detached and read-only:
+/// each at its real path, and the interpreter's folder also at its other names.
 pub fn mounts(interpreter: &Interpreter) -> io::Result<Vec<Mounted>> {
     let places = places(interpreter, &mounts_between)?;
     let taken = places.into_iter().map(|(inside, host)| {
@@ -49,21 +49,21 @@ pub fn mounts(interpreter: &Interpreter) -> io::Result<Vec<Mounted>> {
     taken.collect()
 }
 
-/// Where in a sandbox which folder or file of the host belongs, in the order in which they are to be
-/// mounted. `between` finds what is mounted below a folder on the way to what is in it.
+/// Pairs of path in the sandbox and path on the host, in the order of mounting. `between` finds the
+/// mounts below a folder on the way to a path in it.
 fn places(
     interpreter: &Interpreter,
     between: &dyn Fn(&Path, &Path) -> io::Result<Vec<PathBuf>>,
 ) -> io::Result<Vec<(PathBuf, PathBuf)>> {
     let mut places: Vec<(PathBuf, PathBuf)> = Vec::new();
     let prefix = &interpreter.base_prefix;
-    // Of an interpreter that has the root for its own, the parts are enough.
+    // For an interpreter whose prefix is the root, its parts are enough.
     let whole = [prefix].into_iter().filter(|prefix| prefix.parent().is_some());
     for part in whole.chain(&interpreter.parts) {
         let seen = places.iter().map(|(inside, _)| inside.clone());
         let seen = seen.filter(|seen| part.starts_with(seen)).chain(system_of(part));
         match seen.max_by_key(|seen| seen.components().count()) {
-            // A mount is taken without what is mounted below it.
+            // Taking a folder does not take the mounts below it.
             Some(seen) => {
                 let more = between(&seen, part)?;
                 places.extend(more.into_iter().map(|place| (place.clone(), place)));
@@ -74,7 +74,7 @@ fn places(
     for name in &interpreter.named {
         let is_seen = places.iter().any(|(inside, _)| name.starts_with(inside));
         let is_taken = TAKEN.iter().any(|taken| name.starts_with(taken));
-        // Links are seen where they are in what is seen.
+        // A name inside a folder that is shown needs no mount of its own.
         if prefix.parent().is_some() && !is_seen && !is_taken && system_of(name).is_none() {
             places.push((name.clone(), prefix.clone()));
         }
@@ -82,13 +82,13 @@ fn places(
     Ok(places)
 }
 
-/// The system's folder that has a path, which every sandbox sees.
+/// Folder of the system that holds a path, if one does. Every sandbox sees these folders.
 fn system_of(path: &Path) -> Option<PathBuf> {
     let mut folders = SYSTEM.iter().map(|name| Path::new("/").join(name));
     folders.find(|folder| path.starts_with(folder))
 }
 
-/// What is mounted below `folder` on the way to `inside`, which is in it, from the top down.
+/// Mounts below `folder` on the way to `inside`, a path in it, from the top down.
 fn mounts_between(folder: &Path, inside: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut from = folder.to_owned();
@@ -110,7 +110,7 @@ fn mounts_between(folder: &Path, inside: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Whether a mount lies on the way from a folder to what is in it.
+/// True if a mount lies on the way from a folder to a path in it.
 fn is_crossing(folder: &Path, way: &Path) -> io::Result<bool> {
     let at = |error: io::Error| {
         io::Error::new(error.kind(), format!("{}: {error}", folder.join(way).display()))
@@ -141,7 +141,7 @@ mod tests {
         }
     }
 
-    /// What is shown of an interpreter, where `mounted` is mounted.
+    /// Places that are shown for an interpreter if `mounted` are mounts.
     fn shown(interpreter: &Interpreter, mounted: &[&str]) -> Vec<String> {
         let between = |folder: &Path, inside: &Path| {
             let found = mounted.iter().map(PathBuf::from).filter(|mount| {
@@ -171,7 +171,7 @@ mod tests {
             shown(&interpreter(own, &parts, &names), &[]),
             [own, &format!("/opt/python/current = {own}")]
         );
-        // What is outside of its folder, and what is mounted in it.
+        // Parts outside the interpreter's folder, and mounts in it.
         let scattered =
             ["/opt/lib/python3.12", "/opt/lib/python3.12/lib-dynload", "/root/python3.12"];
         assert_eq!(

@@ -2,38 +2,38 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// Pieces that may wait; who writes faster than is listened to is not heard whole.
+/// Most pieces that wait. Further pieces are lost if the writer is faster than the reader.
 const WAITING: usize = 64;
 /// Longest line that is passed on, in bytes.
 const MOST_BYTES: usize = 4096;
 
-/// The end of the thread that reads.
+/// Sending end, for the thread that reads the stream.
 #[derive(Debug)]
 pub struct Listener(SyncSender<Vec<u8>>);
 
-/// The end where lines arrive.
+/// Receiving end, at which lines arrive.
 #[derive(Debug)]
 pub struct Lines {
     pieces: Receiver<Vec<u8>>,
     begun: Vec<u8>,
 }
 
-/// Both ends.
+/// Both ends of a channel of lines.
 pub fn channel() -> (Listener, Lines) {
     let (sender, pieces) = sync_channel(WAITING);
     (Listener(sender), Lines { pieces, begun: Vec::new() })
 }
 
 impl Listener {
-    /// Passes on what was read. Never blocks.
+    /// Passes on bytes of the stream. Never blocks.
     pub fn hear(&self, bytes: &[u8]) {
-        // What does not fit is lost: lines are for progress alone.
+        // Bytes that do not fit are lost, because lines are for progress only.
         let _ = self.0.try_send(bytes.to_vec());
     }
 }
 
 impl Lines {
-    /// Gives `told` the lines that have arrived since.
+    /// Gives `told` the lines that have arrived since the last call.
     pub fn arrived(&mut self, told: &mut dyn FnMut(&str)) {
         for piece in self.pieces.try_iter() {
             for byte in piece {

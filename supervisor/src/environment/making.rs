@@ -1,4 +1,4 @@
-//! Making environments: with an interpreter that is looked at first, in sandboxes.
+//! Making of environments in sandboxes, with an interpreter that is inspected first.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,18 +12,18 @@ use super::interpreter::inspect;
 use super::shared::Shared;
 use super::tree::Tree;
 
-/// What an environment is to be made of.
+/// An environment to be made.
 #[derive(Debug)]
 pub struct Wanted {
-    /// Whose it is to be.
+    /// Owner of the environment.
     pub owner: Owner,
-    /// What packages it is to have.
+    /// Packages of the environment.
     pub requirements: Requirements,
-    /// Its interpreter, where it is not the default.
+    /// Interpreter of the environment; absent for the default.
     pub python: Option<PathBuf>,
-    /// Version of its interpreter, where that need not be on this machine.
+    /// Version of the interpreter, if that need not be on this machine.
     pub python_version: Option<String>,
-    /// Whether the newest versions are taken, not those that other environments have.
+    /// True if the newest versions are taken, not those that other environments have.
     pub upgrade: bool,
 }
 
@@ -44,7 +44,7 @@ impl Shared {
         let installer = installer.of(audience);
         let name = name.to_owned();
         let spec = EnvironmentSpec { name, owner, requirements, interpreter, host, upgrade };
-        // The name may stand for another environment from here on, also where publishing that fails.
+        // From here on the name may stand for another environment, even if publishing fails.
         let _changing = self.trees.changing(std::slice::from_ref(&spec.name));
         let told = &mut |step| audience.tell(&told(step));
         let environment = self.repository.add(&installer, &spec, told)?;
@@ -79,7 +79,7 @@ impl Shared {
     }
 }
 
-/// The interpreter of a version: the host's, where it is of that, or one that is elsewhere.
+/// An interpreter of this version: the host's if that has the version, or else one that is elsewhere.
 fn of_version(
     version: String,
     host: &Interpreter,

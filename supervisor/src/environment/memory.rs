@@ -1,5 +1,5 @@
-//! A file system in memory for wheels that are being unpacked, which no list of mounts shows and which is
-//! gone with the supervisor, however that ends.
+//! A file system in memory for wheels while they are unpacked. No list of mounts shows it, and it is
+//! gone with the supervisor, even if that is killed.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,15 +10,15 @@ use pipsqueak_kernel::mount::{self as tree, Access};
 
 use crate::machine::pressure;
 
-/// Parts of the machine's memory of which it may have one.
+/// Divisor of the machine's memory that gives the file system's size.
 const PARTS: u64 = 4;
 
-/// The root of one, and its size in bytes. Errors before Linux 6.15, which has folders of mounts that are
-/// attached nowhere seen in no sandbox. Blocks.
+/// Root of a new file system in memory, and its size in bytes. Errors before Linux 6.15, where a
+/// sandbox cannot see folders of a mount that is attached nowhere. Blocks.
 pub fn in_memory() -> io::Result<(OwnedFd, u64)> {
     let size = pressure::machine()?.size / PARTS;
     let root = filesystem::in_memory("pipsqueak", size)?;
-    // As jobs are given folders in it.
+    // Tries what each job needs: to be given a folder in it.
     tree::take(&PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd())), Access::ReadOnly)?;
     Ok((root, size))
 }
@@ -49,7 +49,7 @@ mod tests {
         fs::write(folder.join("a/b"), "content").unwrap();
         fs::hard_link(folder.join("a/b"), folder.join("c")).unwrap();
         let place = tempfile::tempdir().unwrap();
-        // Another mount namespace, as that in which sandboxes are made.
+        // In another mount namespace, like the one in which sandboxes are made.
         tree::elsewhere(|| {
             tree::own_namespace()?;
             let shown = tree::take(&folder.join("a"), Access::ReadOnly)?;

@@ -1,7 +1,7 @@
-//! Environments: found where they are installed, made where they are not.
+//! Environments: found if they are installed, made if not.
 //!
-//! With the ssd tier an environment is in the store and served by the mount. Without it each
-//! start that finds no zygote installs into a folder of its own: what is measured as no sharing.
+//! With the ssd tier an environment is in the store, and the mount serves it. Without that tier each
+//! start that finds no zygote installs into a folder of its own; benchmarks measure that as no sharing.
 
 mod audience;
 mod care;

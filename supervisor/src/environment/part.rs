@@ -1,4 +1,4 @@
-//! Parts of environments, and what can be imported from one: what zygotes are made of.
+//! Parts of environments, and the modules that can be imported from one. Zygotes are made of these.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use super::table::Environments;
 use super::tree::Tree;
 
 impl Environments {
-    /// An environment of some distributions of another, by their digests. What they need of each other
-    /// is the caller's to know.
+    /// An environment of some distributions of `tree`, named by digest. The caller must include the
+    /// distributions that these need.
     pub async fn part(
         &self,
         tree: &Arc<Tree>,
@@ -34,7 +34,7 @@ impl Environments {
         .await
     }
 
-    /// All environments of the default interpreter that sandboxes can see.
+    /// All environments of the default interpreter that sandboxes can see; none if the ssd tier is off.
     pub async fn trees(&self) -> Result<Vec<Arc<Tree>>, EnvironmentsError> {
         let mut trees = Vec::new();
         if self.shared.private.is_some() {
@@ -48,7 +48,7 @@ impl Environments {
         Ok(trees)
     }
 
-    /// Asks the repository for something, off everybody's path.
+    /// Asks the repository in a thread that may block.
     pub async fn in_repository<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Repository) -> Result<T, RepositoryError> + Send + 'static,
@@ -57,7 +57,7 @@ impl Environments {
         blocking("catalog", move || Ok(ask(&shared.repository)?)).await
     }
 
-    /// What can be imported from an environment; nothing is known of one that is private.
+    /// Modules that can be imported from an environment; none for a private one, of which nothing is known.
     pub async fn imports(&self, tree: &Tree) -> Result<Arc<Imports>, EnvironmentsError> {
         let Some(view) = tree.view_digest() else { return Ok(Arc::default()) };
         let read = async || {

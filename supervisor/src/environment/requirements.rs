@@ -1,4 +1,4 @@
-//! What packages a function asks for, and which environment has them.
+//! Packages that a function asks for, and the name of the environment that has them.
 
 use pipsqueak::wire;
 use pipsqueak_fs::Requirements;
@@ -18,12 +18,12 @@ pub(super) fn name_of(function: &Function) -> &str {
     })
 }
 
-/// What a function that names no environment was deployed with.
+/// Requirements that a function was deployed with; empty if it has none.
 pub(super) fn requirements_of(function: &Function) -> Requirements {
     function.info.requirements.clone().map(requirements).unwrap_or_default()
 }
 
-/// Requirements as the store knows them.
+/// Requirements in the store's form.
 pub fn requirements(sent: wire::Requirements) -> Requirements {
     match sent {
         wire::Requirements::Listed {

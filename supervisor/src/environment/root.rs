@@ -1,4 +1,4 @@
-//! The views of environments, for those who mount them elsewhere.
+//! The views of environments, for callers that mount them elsewhere.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,31 +12,31 @@ use super::{Environments, EnvironmentsError};
 use crate::mount::View;
 use crate::mount::mountinfo::{Mount, Namespace};
 
-/// How long the mount may take to show what the catalog says.
+/// Longest wait until the mount shows what the catalog says.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What an environment's name stands for.
+/// The environment that a name stands for.
 #[derive(Debug)]
 pub struct Root {
-    /// Its view.
+    /// View of the environment.
     pub view: Arc<View>,
-    /// Where its packages are, below the view's root.
+    /// Path of its packages, below the view's root.
     pub site_packages: String,
 }
 
 impl Environments {
-    /// What an environment's name stands for now. Blocks.
+    /// The environment that a name stands for now. Blocks.
     pub fn root(&self, name: &str) -> Result<Root, EnvironmentsError> {
         let (environment, view, _lease) = self.shared.current(name)?;
         Ok(Root { view, site_packages: environment.interpreter.site_packages() })
     }
 
-    /// Names and views of all environments that somebody has named, by name. Blocks.
+    /// Names and views of all environments that users have named, in the order of names. Blocks.
     pub fn named(&self) -> Result<Vec<(String, String)>, EnvironmentsError> {
         Ok(self.shared.repository.views_of(Owner::User)?)
     }
 
-    /// Shows these views in the mount, also where no name stands for them any more. Blocks.
+    /// Keeps these views in the mount, even if no name stands for them any more. Blocks.
     pub fn retain(&self, views: BTreeSet<String>) -> Result<(), EnvironmentsError> {
         let names: Vec<_> = views.iter().map(|view| retained_name(view)).collect();
         self.shared.repository.retain(views)?;
@@ -44,13 +44,13 @@ impl Environments {
         self.shared.publish(&names).map_err(io)
     }
 
-    /// A view that some name stands for, or that is retained. Blocks.
+    /// A view that a name stands for, or that is retained. Blocks.
     pub fn view(&self, view: &str) -> Result<Arc<View>, EnvironmentsError> {
         self.shared.view(view)
     }
 
-    /// Views, of environments and distributions, that are mounted somewhere in these namespaces. Those
-    /// that this instance shows itself, on its mount and on `exports`, are not among them. Blocks.
+    /// Views, of environments and distributions, that are mounted in these namespaces. Mounts of this
+    /// instance, on its mount and on `exports`, do not count. Blocks.
     pub fn mounted(
         &self,
         namespaces: &[Namespace],
@@ -66,7 +66,7 @@ impl Environments {
 }
 
 impl Shared {
-    /// What an environment's name stands for now, with its view, which is kept by a lease. Blocks.
+    /// The environment that a name stands for now, and its view, which the lease keeps. Blocks.
     pub(super) fn current(
         &self,
         name: &str,
@@ -74,7 +74,7 @@ impl Shared {
         let until = Instant::now() + PATIENCE;
         let owed: Vec<_> = lock(&self.owed).iter().cloned().collect();
         if owed.iter().any(|owed| owed == name) {
-            // Or nobody would: the mount shows what it was told of last.
+            // Published again here, because nobody else would: the mount still shows what it was told last.
             let io = |error| EnvironmentsError::Io { name: name.to_owned(), error };
             self.publish(&owed).map_err(io)?;
         }
@@ -82,7 +82,8 @@ impl Shared {
             let stored = self.repository.environment(name)?;
             let environment = stored.ok_or_else(|| EnvironmentsError::Unknown(name.to_owned()))?;
             let lease = self.repository.lease(&environment.view);
-            // Whatever had the name, or was collected, before the lease began is not kept by it.
+            // A view that lost its name before the lease began may be collected, so the name is looked
+            // up again.
             let is_current = || {
                 let now = self.repository.environment(name)?;
                 Ok::<_, EnvironmentsError>(now.is_some_and(|now| now.view == environment.view))
@@ -90,7 +91,7 @@ impl Shared {
             match self.view(&environment.view) {
                 Ok(view) if is_current()? => return Ok((environment, view, lease)),
                 Ok(_) => {}
-                // It is just being published.
+                // The view is just being published.
                 Err(_) if Instant::now() < until => thread::sleep(Duration::from_millis(10)),
                 Err(error) => return Err(error),
             }

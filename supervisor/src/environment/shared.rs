@@ -1,4 +1,4 @@
-//! What blocking work on environments needs, in whichever thread it is done.
+//! State for blocking work on environments, in any thread.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,11 +16,11 @@ use crate::sandbox::Sandboxes;
 use crate::sync::Mutex;
 pub(super) use crate::sync::lock;
 
-/// What blocking work on environments needs.
+/// State for blocking work on environments.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) repository: Repository,
-    /// What names stand for, as far as somebody has asked.
+    /// Environments by name, as far as they were read.
     pub(super) trees: Trees<Tree>,
     /// Names that the mount could not be told of.
     pub(super) owed: Mutex<BTreeSet<String>>,
@@ -30,12 +30,12 @@ pub(super) struct Shared {
     pub(super) python: PathBuf,
     pub(super) private: Option<PathBuf>,
     pub(super) runtime: Handle,
-    /// Collecting and repairing are one at a time; so is scrubbing, which may take a day.
+    /// Held by collections and repairs, one at a time. Scrubs have a lock of their own: one may take a day.
     pub(super) caring: Mutex<()>,
     pub(super) scrubbing: Mutex<()>,
 }
 
-/// Does blocking work on what is called `name` in a thread of its own.
+/// Does blocking work on the thing `name` in a thread of its own.
 pub(super) async fn blocking<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> Result<T, EnvironmentsError> + Send + 'static,

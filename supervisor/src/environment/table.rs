@@ -1,4 +1,4 @@
-//! Which environments there are, and which one a function runs in.
+//! All environments, and the one that a function runs in.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,10 +30,10 @@ pub struct Environments {
 }
 
 impl Environments {
-    /// Environments of `repository`, of the interpreter `python` where none is named.
+    /// Environments of `repository`. `python` is the interpreter of environments that name none.
     ///
-    /// `keeper` and `views` are of the mount that shows them. `private` is the folder for private
-    /// installs; where it is given, the ssd tier is off.
+    /// `keeper` and `views` belong to the mount that shows them. `private` is the folder for private
+    /// installs; if it is given, the ssd tier is off.
     pub fn new(
         repository: Repository,
         (keeper, views): (Arc<Keeper>, Views),
@@ -58,7 +58,7 @@ impl Environments {
         Self { shared: Arc::new(shared), making: Turns::default() }
     }
 
-    /// Makes an environment, or replaces the one of that name.
+    /// Makes an environment, or replaces the one of the same name.
     pub async fn add(
         &self,
         name: String,
@@ -90,7 +90,7 @@ impl Environments {
         }
     }
 
-    /// Refuses requirements that are never resolved, such as for another Python than the default.
+    /// Refuses requirements that can never be resolved, such as those for another Python than the default.
     pub async fn check(&self, requirements: Requirements) -> Result<(), EnvironmentsError> {
         let shared = self.shared.clone();
         blocking("check", move || Ok(check_requirements(&requirements, &inspect(&shared.python)?)?))
@@ -109,7 +109,7 @@ impl Environments {
         Ok(self.info(self.stored(&name).await?.ok_or(EnvironmentsError::Unknown(name))?))
     }
 
-    /// Removes an environment's name; what runs in it goes on.
+    /// Removes an environment's name. Sandboxes that run in the environment go on.
     pub async fn remove(&self, name: String) -> Result<(), EnvironmentsError> {
         let (shared, wanted) = (self.shared.clone(), name.clone());
         let removed = blocking(&name, move || {
@@ -125,7 +125,7 @@ impl Environments {
         if removed.await? { Ok(()) } else { Err(EnvironmentsError::Unknown(name)) }
     }
 
-    /// The environment of a function, where somebody has asked for it since it was made.
+    /// The environment of a function, if it was read since it was made.
     pub fn known(&self, function: &Function) -> Result<Option<Arc<Tree>>, EnvironmentsError> {
         if self.shared.private.is_some() {
             return Ok(None);
@@ -133,7 +133,7 @@ impl Environments {
         let name = name_of(function);
         let is_named = function.info.environment.is_some();
         let tree = self.shared.trees.get(name);
-        // A user may have taken the name that it would have.
+        // The name may belong to a user's environment, which is not the function's.
         let fits = |tree: &Arc<Tree>| is_named || tree.owner == Owner::Functions;
         let Some(tree) = tree.filter(fits) else { return Ok(None) };
         check_present(name.to_owned(), &tree.interpreter)?;
@@ -142,17 +142,17 @@ impl Environments {
 
     /// True if nothing is to be found or made for a function before it has a place.
     pub fn is_at_hand(&self, function: &Function) -> bool {
-        // Where each start has its own, there may be one that is paused.
+        // Without the ssd tier there may be a paused sandbox, which needs nothing.
         self.shared.private.is_some() || self.shared.trees.look(name_of(function), |_| ()).is_some()
     }
 
-    /// What [`Self::make`] would make one of for all functions that have the same; nothing where each
-    /// start has its own.
+    /// Name under which [`Self::make`] makes one environment for all functions with the same
+    /// requirements; `None` if each start makes its own.
     pub fn shared_name<'a>(&self, function: &'a Function) -> Option<&'a str> {
         self.shared.private.is_none().then(|| name_of(function))
     }
 
-    /// The environment of a function, where it is installed already.
+    /// The environment of a function, if it is installed.
     pub async fn find(&self, function: &Function) -> Result<Option<Arc<Tree>>, EnvironmentsError> {
         if self.shared.private.is_some() {
             return Ok(None);
@@ -163,7 +163,7 @@ impl Environments {
         let name = name_of(function).to_owned();
         let is_named = function.info.environment.is_some();
         match self.stored(&name).await? {
-            // A user's, who has taken the name that it would have; making it says so.
+            // The name belongs to a user's environment; making the function's own fails and says so.
             Some(environment) if !is_named && environment.owner == Owner::User => Ok(None),
             Some(environment) => {
                 check_present(name.clone(), &environment.interpreter)?;
@@ -192,7 +192,7 @@ impl Environments {
         Ok(tree)
     }
 
-    /// The key that the tree of a function has, where that is known without making it.
+    /// Key that the function's tree has, if it is known without making the tree.
     pub fn known_key(&self, function: &Function) -> Option<String> {
         let name = name_of(function);
         match self.shared.private {

@@ -14,34 +14,34 @@ use super::interpreter;
 use crate::mount::View;
 use crate::sandbox::{ENVIRONMENT, Mounted, RUNTIME};
 
-/// An installed environment. Two of the same key hold the same distributions.
+/// An installed environment. Two with the same key hold the same distributions.
 #[derive(Debug)]
 pub struct Tree {
-    /// Whose environment it is.
+    /// Owner of the environment.
     pub owner: Owner,
-    /// Digest of its distributions and interpreter; of what it was asked for where it is private.
+    /// Digest of the distributions and the interpreter; for a private environment its name.
     pub key: String,
-    /// Top-level modules of what its requirements ask for.
+    /// Top-level modules of the distributions that were asked for.
     pub modules: Vec<String>,
-    /// Its distributions by their digests; one that stands for them all where it is private.
+    /// Distributions by digest; a private environment has one that stands for all of them.
     pub distributions: BTreeMap<String, Distribution>,
-    /// Its interpreter.
+    /// Interpreter of the environment.
     pub interpreter: Interpreter,
-    /// What can be imported from it, once that was read.
+    /// Modules that can be imported from it, once they were read.
     pub(super) imports: OnceCell<Arc<Imports>>,
     place: Place,
 }
 
 #[derive(Debug)]
 enum Place {
-    /// A view of the mount. It is not collected meanwhile.
+    /// A view of the mount. The lease keeps it from being collected.
     View(Arc<View>, #[expect(dead_code, reason = "held for its drop")] Lease),
-    /// A folder of its own, removed with its last user: the ssd tier is off.
+    /// A private folder, removed with its last user: the ssd tier is off.
     Private(Arc<TempDir>),
 }
 
 impl Tree {
-    /// An environment and its view, which `lease` keeps.
+    /// The environment in a view, which `lease` keeps.
     pub fn view(environment: Environment, view: Arc<View>, lease: Lease) -> Self {
         let by_digest = |one: &Distribution| (one.digest.clone(), one.clone());
         let distributions = environment.distributions.iter().map(by_digest).collect();
@@ -57,7 +57,7 @@ impl Tree {
         }
     }
 
-    /// Some distributions of this environment.
+    /// Part of this environment: the `wanted` distributions, in the view of the subset.
     pub(super) fn part(&self, wanted: &BTreeSet<String>, subset: Subset, view: Arc<View>) -> Self {
         Self {
             owner: self.owner,
@@ -74,7 +74,7 @@ impl Tree {
         }
     }
 
-    /// An environment installed in `folder`.
+    /// A private environment, installed in `folder`.
     pub fn private(
         key: String,
         modules: Vec<String>,
@@ -93,19 +93,19 @@ impl Tree {
         Self { owner, key, modules, distributions, interpreter, imports, place }
     }
 
-    /// What can be imported from it, where that was read.
+    /// Modules that can be imported, if they were read.
     pub fn known_imports(&self) -> Option<&Arc<Imports>> {
         self.imports.get()
     }
 
-    /// Digest of the distribution that has the top-level name of a module.
+    /// Digest of the distribution that has a module's top-level name.
     pub fn owner_of_top(&self, module: &str) -> Option<&str> {
         let top = module.split('.').next().unwrap_or_default();
         let has = |one: &&Distribution| one.modules.iter().any(|name| name == top);
         self.distributions.values().find(has).map(|one| one.digest.as_str())
     }
 
-    /// Digest of its view, where it has one.
+    /// Digest of the view; `None` for a private environment.
     pub fn view_digest(&self) -> Option<&str> {
         match &self.place {
             Place::View(view, _) => Some(view.digest()),
@@ -113,7 +113,7 @@ impl Tree {
         }
     }
 
-    /// Its own folder, detached and read-only.
+    /// The mount of the environment's files, detached and read-only.
     pub fn mount(&self) -> io::Result<Mounted> {
         let environment = match &self.place {
             Place::View(view, _) => view.take()?,
@@ -133,7 +133,7 @@ impl Tree {
         interpreter::mounts(&self.interpreter)
     }
 
-    /// What must be kept as long as a sandbox sees it.
+    /// Folder that must be kept as long as a sandbox sees it; `None` for a view.
     pub fn keeps(&self) -> Option<Arc<TempDir>> {
         match &self.place {
             Place::View(..) => None,

@@ -1,17 +1,18 @@
-//! What names stand for, as far as that was read.
+//! Environments by name, as far as they were read.
 //!
-//! Reading takes a while, and what a name stands for may change meanwhile. So each change begins a new
-//! *generation* once it is made, or has failed half-way: what was read in an earlier one is not kept.
+//! Reading takes a while, and the meaning of a name may change meanwhile. So each change begins a new
+//! *generation* once it is made or has failed half-way, and what was read in an earlier generation is
+//! not kept.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::sync::{Mutex, lock};
 
-/// Most that are kept of what nobody uses: what was asked for lately is likely to be asked for again.
+/// Most entries before unused ones are dropped. Recent names are likely to be asked for again.
 const MOST_KEPT: usize = 256;
 
-/// What was read, by name.
+/// Entries that were read, by name.
 #[derive(Debug)]
 pub struct Trees<T>(Mutex<Known<T>>);
 
@@ -28,17 +29,17 @@ impl<T> Default for Trees<T> {
 }
 
 impl<T> Trees<T> {
-    /// What a name stands for, where that was read.
+    /// The entry of a name, if it was read.
     pub fn get(&self, name: &str) -> Option<Arc<T>> {
         lock(&self.0).trees.get(name).cloned()
     }
 
-    /// Looks at what a name stands for, where that was read.
+    /// Looks at the entry of a name, if it was read.
     pub fn look<R>(&self, name: &str, look: impl FnOnce(&T) -> R) -> Option<R> {
         lock(&self.0).trees.get(name).map(|tree| look(tree))
     }
 
-    /// What a name stands for, which is read where it is not known. Blocks as long as `read` does.
+    /// The entry of a name, read if it is not known. Blocks as long as `read` does.
     pub fn read<E>(&self, name: &str, mut read: impl FnMut() -> Result<T, E>) -> Result<Arc<T>, E> {
         loop {
             let generation = {
@@ -50,25 +51,25 @@ impl<T> Trees<T> {
             };
             let tree = Arc::new(read()?);
             let mut known = lock(&self.0);
-            // Else something has changed since, and it may have been this.
+            // Otherwise something has changed meanwhile, perhaps this name.
             if known.generation == generation {
                 let kept = known.trees.entry(name.to_owned()).or_insert(tree).clone();
                 let idle = known.make_room();
-                // What they hold is let go beside the lock.
+                // Dropped after the lock, because dropping an entry may take long.
                 drop((known, idle));
                 return Ok(kept);
             }
         }
     }
 
-    /// A change of what names stand for: made, or failed, when this is dropped.
+    /// Marks a change of names. The change counts as made, or failed, when this is dropped.
     pub fn changing<'a>(&'a self, names: &'a [String]) -> Changing<'a, T> {
         Changing { trees: self, names }
     }
 }
 
 impl<T> Known<T> {
-    /// Takes out what nobody uses, where there is too much of it.
+    /// Takes out the unused entries if there are too many.
     fn make_room(&mut self) -> Vec<(String, Arc<T>)> {
         if self.trees.len() <= MOST_KEPT {
             return Vec::new();
@@ -77,7 +78,7 @@ impl<T> Known<T> {
     }
 }
 
-/// See [`Trees::changing`].
+/// Change of names that is under way; see [`Trees::changing`].
 #[derive(Debug)]
 pub struct Changing<'a, T> {
     trees: &'a Trees<T>,
@@ -89,7 +90,7 @@ impl<T> Drop for Changing<'_, T> {
         let mut known = lock(&self.trees.0);
         known.generation += 1;
         let gone: Vec<_> = self.names.iter().map(|name| known.trees.remove(name)).collect();
-        // What they hold is let go beside the lock.
+        // Dropped after the lock, because dropping an entry may take long.
         drop((known, gone));
     }
 }
@@ -105,7 +106,7 @@ mod tests {
         ["e".to_owned()]
     }
 
-    /// What the catalog says, read while `meanwhile` happens after the first reading.
+    /// Reads the catalog; `meanwhile` happens after the first reading.
     fn read(trees: &Trees<u32>, catalog: &Cell<u32>, meanwhile: impl FnOnce()) -> u32 {
         let mut meanwhile = Some(meanwhile);
         let read = || {
@@ -128,7 +129,7 @@ mod tests {
             let changing = trees.changing(&names);
             catalog.set(2);
             drop(changing);
-            // Another has read it by then.
+            // Another reader has read the new value by then.
             assert_eq!(read(&trees, &catalog, || {}), 2);
         };
         assert_eq!(read(&trees, &catalog, change), 2);
@@ -142,7 +143,7 @@ mod tests {
         let changing = trees.changing(&names);
         assert_eq!(read(&trees, &catalog, || {}), 1);
         catalog.set(2);
-        // As where publishing fails: it was changed all the same.
+        // Like a failed publishing: the name was changed all the same.
         drop(changing);
         assert_eq!(trees.get("e"), None);
         assert_eq!(read(&trees, &catalog, || {}), 2);
@@ -180,8 +181,8 @@ mod shuttled {
 
     use super::*;
 
-    /// Whatever the order of readers and changes is, nothing stale is kept after the last change, and
-    /// who begins to read after a change has it.
+    /// In any order of readers and changes, nothing stale is kept after the last change, and a reader
+    /// that begins after a change gets the changed value.
     #[test]
     fn nothing_stale_is_kept_after_the_last_change() {
         let run = || {

@@ -1,12 +1,12 @@
-//! Payloads and errors of events, encrypted in the database where there is a key.
+//! Payloads and errors of events, encrypted in the database if there is a key.
 
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, Row, params};
 
 use crate::sealed::{Keys, SealedError};
 
-/// `application_id` of a database in which nothing is left, freed pages included, that is not encrypted with the
-/// current key.
+/// `application_id` of a database that has nothing, freed pages included, which the current key does
+/// not encrypt.
 const CLEAN: i64 = 0x5051_5331;
 
 /// A column whose content is encrypted.
@@ -14,7 +14,7 @@ const CLEAN: i64 = 0x5051_5331;
 pub enum Column {
     /// Payload of an event.
     Payload,
-    /// Why the last attempt failed.
+    /// Error of the last attempt.
     Error,
 }
 
@@ -47,7 +47,7 @@ pub fn seal(
     Ok(keys.seal(&column.place(id), text.as_bytes()).map_err(of_sealed)?.into())
 }
 
-/// An event's text as it is stored in a row's column, if there is one.
+/// Text of an event, opened from a row's column; `None` if the column is empty.
 pub fn open(
     keys: &Keys,
     column: Column,
@@ -62,13 +62,13 @@ pub fn open(
     String::from_utf8(opened.content).map(Some).map_err(|error| of_column(index, error))
 }
 
-/// Stores everything as the keys say. What it was before is in no page of the file afterwards.
+/// Stores all texts as the keys say. Afterwards no page of the file has an earlier form.
 pub fn renew(connection: &mut Connection, keys: &Keys) -> rusqlite::Result<()> {
     connection.pragma_update(None, "secure_delete", keys.is_sealing())?;
     let is_clean =
         connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0))? == CLEAN;
     let transaction = connection.transaction()?;
-    // Without a key, none of the payloads has to be read to see that nothing is encrypted.
+    // Without a key, the query finds encrypted texts by their type and reads none.
     let ids: Vec<String> = transaction
         .prepare(
             "SELECT id FROM events WHERE CASE WHEN ?1 IS NULL
@@ -87,7 +87,7 @@ pub fn renew(connection: &mut Connection, keys: &Keys) -> rusqlite::Result<()> {
     }
     transaction.commit()?;
     if keys.is_sealing() && (is_changed || !is_clean) {
-        // What was deleted before there was a key is in free pages, and the log has what was replaced.
+        // Free pages have what was deleted before there was a key, and the log has what was replaced.
         connection.execute_batch("VACUUM")?;
         truncate_log(connection)?;
         connection.pragma_update(None, "application_id", CLEAN)?;
@@ -126,7 +126,7 @@ fn truncate_log(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
-/// The reason that the keys had, if they were the reason of an error.
+/// The keys' error, if that caused an error of the database.
 pub fn reason(error: &rusqlite::Error) -> Option<&SealedError> {
     match error {
         rusqlite::Error::FromSqlConversionFailure(_, _, reason) => reason.downcast_ref(),

@@ -1,5 +1,5 @@
-//! Asynchronous events: accepted when they are on disk, carried out beside what clients wait for,
-//! again where a function fails, and kept as dead letters where it fails too often.
+//! Asynchronous events: accepted once they are on disk, run beside the invocations that clients wait
+//! for, tried again if the function fails, and kept as dead letters if it fails too often.
 //!
 //! ```text
 //!            accept                 claim             settle: done
@@ -11,8 +11,8 @@
 //!                                        retry by hand
 //! ```
 //!
-//! `store` has them on disk, `hidden` encrypts what is in them, and each arrow is a transaction of it; `policy` decides, `schedule` says
-//! when functions run by themselves. Who acts is the supervisor.
+//! `store` has the events on disk, `hidden` encrypts their texts, and each arrow is a transaction of
+//! `store`; `policy` decides, `schedule` tells when functions run by themselves. The supervisor acts.
 
 mod hidden;
 mod policy;
@@ -36,45 +36,45 @@ pub use policy::{Ended, Past, Verdict, is_too_old, judge};
 pub use schedule::{Schedule, ScheduleError, Timetable, next_run};
 pub use store::Running;
 
-/// Most events that are told at once.
+/// Most events in one listing.
 const MAX_LISTED: i64 = 1000;
 
-/// Why an event could not be accepted, found or changed.
+/// Reason that an event could not be accepted, found or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum EventsError {
-    /// The database.
+    /// The database failed.
     #[error("the events in {}: {error}", path.display())]
     Database {
-        /// The file.
+        /// The database's file.
         path: PathBuf,
-        /// Why.
+        /// The error of the database.
         error: rusqlite::Error,
     },
-    /// The encryption of what is in it.
+    /// The encryption of an event's text failed.
     #[error(transparent)]
     Sealed(#[from] SealedError),
-    /// Its file.
+    /// The file of the database, or its folder, failed.
     #[error("letting nobody else read the events in {}: {error}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the call.
         error: io::Error,
     },
-    /// It was written by a later version.
+    /// A later version of this program wrote the database.
     #[error(
         "the events in {} have schema {found}, this program knows {known}; use the newer program",
         path.display()
     )]
     Newer {
-        /// The file.
+        /// The database's file.
         path: PathBuf,
-        /// Its schema.
+        /// The schema of the database.
         found: i64,
-        /// Ours.
+        /// The newest schema that this program knows.
         known: i64,
     },
-    /// Too many wait.
+    /// Too many events of a function wait.
     #[error(
         "{} events of {function}, or {} MiB of them, are waiting already; try again later",
         store::MAX_PENDING,
@@ -84,20 +84,20 @@ pub enum EventsError {
         /// The function.
         function: String,
     },
-    /// There is none of that number.
+    /// No event has this number.
     #[error("there is no event {0}: it is done or never was; `pipsqueak events ls` lists others")]
     Unknown(String),
-    /// It is not in a state for that.
+    /// The event is not in a state for the request.
     #[error("event {id} is {state} and cannot be {what}")]
     State {
-        /// Its number.
+        /// The event's number.
         id: String,
-        /// Its state.
+        /// The event's state.
         state: &'static str,
-        /// What was asked for.
+        /// The request.
         what: &'static str,
     },
-    /// The work was cut off.
+    /// The blocking task was cut off.
     #[error("the events: {0}")]
     Cut(tokio::task::JoinError),
 }
@@ -106,16 +106,16 @@ pub enum EventsError {
 #[derive(Debug)]
 pub struct Events {
     store: Arc<Store>,
-    /// Wakes who carries them out.
+    /// Wakes the task that carries events out.
     news: Notify,
-    /// Wakes who looks at schedules.
+    /// Wakes the task that follows schedules.
     rescheduled: Notify,
 }
 
 impl Events {
-    /// Opens the database at `path`, made where it is not there. What was running is pending again;
-    /// what belongs to other functions than these is removed. What is not encrypted as the keys say is stored
-    /// anew.
+    /// Opens the database at `path`, which is made if it is absent. Events that were running are
+    /// pending again; events of functions other than these are removed. Texts whose encryption is not
+    /// as the keys say are stored anew.
     pub fn open(
         path: PathBuf,
         functions: &BTreeSet<String>,
@@ -138,8 +138,7 @@ impl Events {
         Ok(())
     }
 
-    /// Events that are not done, the oldest first, but not more than can be told; and how many there
-    /// are.
+    /// Events that are not done, the oldest first, as many as fit into one listing; and the number of all.
     pub async fn list(
         &self,
         function: Option<String>,
@@ -170,14 +169,13 @@ impl Events {
         self.with(move |store| store.forget(&function)).await
     }
 
-    /// Takes the pending event that has been due for longest, but for those of functions that are
-    /// `busy`.
+    /// Takes the pending event that has been due for longest. Events of `busy` functions do not count.
     pub async fn claim(&self, busy: Vec<String>) -> Result<Option<Running>, EventsError> {
         self.with(move |store| store.claim(&busy)).await
     }
 
-    /// When the next pending event is due, in milliseconds since 1970, but for those of functions that
-    /// are `busy`.
+    /// Time at which the next pending event is due, in milliseconds since 1970. Events of `busy`
+    /// functions do not count.
     pub async fn next_due(&self, busy: Vec<String>) -> Result<Option<i64>, EventsError> {
         self.with(move |store| store.next_due(&busy)).await
     }
@@ -192,7 +190,7 @@ impl Events {
         self.news.notified().await;
     }
 
-    /// Tells who waits for news.
+    /// Wakes the task that waits for news.
     pub fn tell(&self) {
         self.news.notify_one();
     }
@@ -202,17 +200,17 @@ impl Events {
         self.rescheduled.notified().await;
     }
 
-    /// How many there are.
+    /// Numbers of events by state.
     pub async fn counts(&self) -> Result<EventCounts, EventsError> {
         self.with(Store::counts).await
     }
 
-    /// Has schedules looked at again: they may have changed.
+    /// Has the schedules read again, because they may have changed.
     pub fn reschedule(&self) {
         self.rescheduled.notify_one();
     }
 
-    /// Does something with the store, where it holds nobody up.
+    /// Runs work on the store in a thread that may block.
     async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> Result<T, EventsError> + Send + 'static,

@@ -1,68 +1,68 @@
-//! What follows an attempt: pure.
+//! The consequence of an attempt, as pure functions.
 
 use pipsqueak::wire::{AsyncPolicy, EventCondition, FunctionError};
 
-/// How soon an event is tried again that did not come to its function, in milliseconds; twice as
-/// long after each further time.
+/// Time until an event that did not reach its function is tried again, in milliseconds. The time
+/// doubles after each further such attempt.
 const DEFERRED_MS: u64 = 1000;
-/// How long that becomes: what AWS Lambda takes.
+/// Longest such time, in milliseconds: as on AWS Lambda.
 const MAX_DEFERRED_MS: u64 = 5 * 60 * 1000;
 
-/// What of an event's past decides on its future. Times are in milliseconds since 1970.
+/// The part of an event's past that decides its future. Times are in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Past {
-    /// When it was accepted.
+    /// Time of acceptance.
     pub accepted: i64,
-    /// How often its function has failed it.
+    /// Attempts that the function has failed.
     pub attempts: u32,
-    /// How often in a row it did not come to its function.
+    /// Consecutive attempts that never reached the function.
     pub deferrals: u32,
 }
 
-/// How an attempt ended.
+/// End of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Well, or its function is no more.
+    /// The function succeeded, or does not exist any more.
     Done,
     /// The function failed.
     Failed(FunctionError),
-    /// It did not come to the function: the machine had no room for it, or a fault of its own.
+    /// The attempt did not reach the function: the machine had no room, or a fault of its own.
     Deferred(FunctionError),
 }
 
-/// What follows.
+/// Consequence of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The event is done.
     Done,
-    /// It is tried again.
+    /// The event is tried again.
     Again {
-        /// When, in milliseconds since 1970.
+        /// Time of the next attempt, in milliseconds since 1970.
         due: i64,
-        /// How often its function has failed it by now.
+        /// Attempts that the function has failed, this one included.
         attempts: u32,
-        /// How often in a row it did not come to its function.
+        /// Consecutive attempts that never reached the function.
         deferrals: u32,
-        /// Why this attempt failed.
+        /// Error of this attempt.
         error: FunctionError,
     },
-    /// It is a dead letter.
+    /// The event is a dead letter.
     Dead {
-        /// Why.
+        /// Reason that the event is not tried again.
         condition: EventCondition,
-        /// How often its function has failed it.
+        /// Attempts that the function has failed.
         attempts: u32,
-        /// Why this attempt failed; absent where there was none.
+        /// Error of this attempt; absent if there was no attempt.
         error: Option<FunctionError>,
     },
 }
 
-/// Whether an event is too old to be tried.
+/// True if an event is too old to be tried.
 pub fn is_too_old(past: Past, policy: &AsyncPolicy, now: i64) -> bool {
     now > latest(past, policy)
 }
 
-/// What follows an attempt that ended at `now`.
+/// Consequence of an attempt that ended at `now`.
 pub fn judge(past: Past, ended: Ended, policy: &AsyncPolicy, now: i64) -> Verdict {
     let (attempts, deferrals, after, error) = match ended {
         Ended::Done => return Verdict::Done,

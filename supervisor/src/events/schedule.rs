@@ -1,4 +1,4 @@
-//! When functions run by themselves: pure.
+//! Times at which functions run by themselves, as pure functions.
 
 use std::str::FromStr;
 
@@ -21,7 +21,7 @@ pub struct ScheduleError {
 pub struct Schedule(Cron);
 
 impl Schedule {
-    /// Reads five fields, or six of which the first is seconds, or a name such as `@hourly`.
+    /// Reads five fields, or six with seconds first, or a name such as `@hourly`.
     pub fn parse(text: &str) -> Result<Self, ScheduleError> {
         let failed = |reason: String| ScheduleError { text: text.to_owned(), reason };
         let schedule = Self(Cron::from_str(text).map_err(|error| failed(error.to_string()))?);
@@ -31,13 +31,13 @@ impl Schedule {
         Ok(schedule)
     }
 
-    /// The first time after this one.
+    /// First time of the schedule after this one.
     pub fn next(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.0.find_next_occurrence(&after, false).ok()
     }
 }
 
-/// The first time after this one of any of these schedules.
+/// First time of any of these schedules after this one.
 pub fn next_run(schedules: &[String], after: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let read = schedules.iter().filter_map(|text| Schedule::parse(text).ok());
     read.filter_map(|schedule| schedule.next(after)).min()
@@ -56,8 +56,8 @@ struct Row {
 }
 
 impl Timetable {
-    /// Follows what functions have now. Schedules that were there keep their next time; new ones
-    /// begin `now`.
+    /// Follows the schedules that functions have now. Schedules that were there keep their next time;
+    /// new ones begin `now`.
     pub fn follow(&mut self, functions: &[(String, Vec<String>)], now: DateTime<Utc>) {
         let old = std::mem::take(&mut self.0);
         for (function, schedules) in functions {
@@ -77,8 +77,8 @@ impl Timetable {
         }
     }
 
-    /// What is due: the function, its schedule and the time. A schedule of which several times have
-    /// passed is due once, with the first of them.
+    /// Takes what is due: the function, its schedule and the time. A schedule with several past times
+    /// is due once, with the first of them.
     pub fn due(&mut self, now: DateTime<Utc>) -> Vec<(String, String, DateTime<Utc>)> {
         let mut due = Vec::new();
         self.0.retain_mut(|row| {
@@ -93,7 +93,7 @@ impl Timetable {
         due
     }
 
-    /// The next time of any.
+    /// Next time of any schedule.
     pub fn next(&self) -> Option<DateTime<Utc>> {
         self.0.iter().map(|row| row.next).min()
     }
@@ -138,7 +138,7 @@ mod tests {
         table.follow(&functions("0 * * * *"), at("2026-01-01T00:30:00Z"));
         assert_eq!(table.next(), Some(at("2026-01-01T01:00:00Z")));
         assert!(table.due(at("2026-01-01T00:59:59Z")).is_empty());
-        // What others do to their schedules loses nothing of this one.
+        // Other functions' changes lose no time of this schedule.
         table.follow(&functions("0 * * * *"), at("2026-01-01T01:00:00.1Z"));
         let due = table.due(at("2026-01-01T01:00:00.2Z"));
         assert_eq!((due.len(), due[0].2), (1, at("2026-01-01T01:00:00Z")));

@@ -1,11 +1,11 @@
-//! The table of events, and how an older one becomes it.
+//! The table of events, and the migrations from older tables.
 
 use rusqlite::Connection;
 
-/// What makes each version from the one before; the first from nothing.
+/// Migration to each version from the one before; the first begins with nothing.
 const MIGRATIONS: [&str; 1] = [EVENTS];
 
-/// Times are in milliseconds since 1970.
+/// Table of events. Times are in milliseconds since 1970.
 const EVENTS: &str = "
     CREATE TABLE events (
         id TEXT PRIMARY KEY,

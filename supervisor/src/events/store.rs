@@ -1,4 +1,4 @@
-//! Events on disk. Each change is one transaction, on the disk when it returns.
+//! Events on disk. Each change is one transaction, which is on disk when the method returns.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -18,9 +18,9 @@ use crate::sealed::Keys;
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::wall_clock::{now_ms, of_ms};
 
-/// Most events of one function that wait.
+/// Most events of one function that may wait.
 pub(super) const MAX_PENDING: i64 = 10_000;
-/// Most bytes that they have together.
+/// Most bytes of payloads of one function's waiting events.
 pub(super) const MAX_PENDING_BYTES: i64 = 256 << 20;
 /// Most dead letters of one function that are kept; the oldest goes for a new one.
 const MAX_DEAD: i64 = 100;
@@ -33,16 +33,16 @@ pub(super) struct Store {
     keys: Arc<Keys>,
 }
 
-/// An event that is being carried out. It is settled once.
+/// An event that is being carried out. It must be settled once.
 #[derive(Debug)]
 pub struct Running {
-    /// Its number.
+    /// The event's number.
     pub id: String,
     /// The function.
     pub function: String,
-    /// What the function is given: JSON.
+    /// Payload for the function: JSON.
     pub payload: String,
-    /// What decides on its future.
+    /// Past of the event, which decides its future.
     pub past: Past,
 }
 
@@ -72,7 +72,7 @@ impl Store {
                 "DELETE FROM events WHERE function NOT IN (SELECT value FROM json_each(?1))",
                 [names],
             )?;
-            // Whoever ran them has died with them.
+            // The process that ran them has ended.
             transaction.execute(
                 "UPDATE events SET state = 'pending', due = ?1 WHERE state = 'running'",
                 [now_ms()],
@@ -82,7 +82,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Enters a new event, to be carried out at once.
+    /// Enters a new event, due at once.
     pub(super) fn accept(
         &self,
         id: &str,
@@ -118,8 +118,7 @@ impl Store {
         if accepted { Ok(()) } else { Err(EventsError::Full { function: function.to_owned() }) }
     }
 
-    /// Takes the pending event that has been due for longest, but for those of functions that are
-    /// `busy`.
+    /// Takes the pending event that has been due for longest. Events of `busy` functions do not count.
     pub(super) fn claim(&self, busy: &[String]) -> Result<Option<Running>, EventsError> {
         let busy = serde_json::json!(busy).to_string();
         self.write(|transaction| {
@@ -154,7 +153,7 @@ impl Store {
         })
     }
 
-    /// When the next pending event is due, but for those of functions that are `busy`.
+    /// Time at which the next pending event is due. Events of `busy` functions do not count.
     pub(super) fn next_due(&self, busy: &[String]) -> Result<Option<i64>, EventsError> {
         let busy = serde_json::json!(busy).to_string();
         let found = self.lock().query_row(
@@ -198,8 +197,8 @@ impl Store {
         })
     }
 
-    /// Events that are not done, the oldest first, and how many there are. Without payloads and stack
-    /// traces, so that many can be told at once.
+    /// Events that are not done, the oldest first, and the number of all. Payloads and stack traces are
+    /// left out, so that a listing can be long.
     pub(super) fn list(
         &self,
         function: Option<&str>,
@@ -269,7 +268,7 @@ impl Store {
         })
     }
 
-    /// How many there are.
+    /// Numbers of events by state.
     pub(super) fn counts(&self) -> Result<EventCounts, EventsError> {
         let count = |state: &str| {
             let sql = "SELECT count(*) FROM events WHERE state = ?1";
@@ -357,7 +356,7 @@ impl Store {
     }
 }
 
-/// Removes the oldest dead letters of a function where there are too many.
+/// Removes the oldest dead letters of a function if there are too many.
 fn prune(transaction: &Transaction<'_>, function: &str) -> rusqlite::Result<()> {
     transaction
         .execute(

@@ -1,4 +1,4 @@
-//! What comes of an invocation.
+//! The end of an invocation.
 
 use std::time::Duration;
 
@@ -7,42 +7,43 @@ use serde_json::value::RawValue;
 
 use crate::logs::Recording;
 
-/// How an invocation ended.
+/// End of an invocation, with all that came of it.
 #[derive(Debug)]
 pub struct Answered {
-    /// What the handler returned, or why not.
+    /// Result of the handler, or the failure.
     pub result: Result<Box<RawValue>, FunctionError>,
-    /// How it ended.
+    /// Kind of the end.
     pub outcome: Outcome,
     /// Time in the handler, in microseconds.
     pub run_us: u64,
-    /// What it printed.
+    /// Output of the invocation.
     pub logs: String,
-    /// Where the same is recorded, to be ended.
+    /// Recording of the same output, which the caller must end.
     pub recording: Option<Recording>,
-    /// How far it came.
+    /// Stage that the invocation reached.
     pub reached: Reached,
-    /// Why its version is to have interpreters of its own from now on, if it is.
+    /// Reason that the version gets interpreters of its own from now on; `None` if it does not.
     pub unlike: Option<String>,
 }
 
-/// How far an invocation came in its process.
+/// Stage that an invocation reached in its process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reached {
-    /// The handler, as far as is known.
+    /// The handler ran, as far as is known.
     Handler,
     /// The handler was not loaded: nothing of it has run.
     Load,
-    /// Nor was it loaded here, where the function's own code comes ahead of what a zygote had imported.
+    /// The handler was not loaded, because the function's own code must run before something that a
+    /// zygote had already imported.
     Order,
     /// The process ended before it had read the invocation.
     Nobody,
 }
 
-/// As much of a time, in microseconds, as it can have been, of a function's word for it.
+/// Time that a function tells, in microseconds, cut to at least 0 and at most the time that the call took.
 pub fn within(took: Duration, told_us: f64) -> u64 {
     let most = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    // What is negative was no time, and what is no duration was all that there can have been.
+    // A negative time counts as none, and a number that is no duration as the most.
     let told = Duration::try_from_secs_f64((told_us / 1e6).max(0.0));
     told.map_or(most, |told| u64::try_from(told.as_micros()).unwrap_or(most).min(most))
 }

@@ -1,4 +1,4 @@
-//! One request and its answer on a function's channel, with what is printed meanwhile.
+//! One request and its answer on a function's channel, with the output meanwhile.
 
 use std::fmt::Write;
 use std::io;
@@ -12,25 +12,25 @@ use crate::channel::{self, Body};
 use crate::logs::Recording;
 use crate::protocol::{Answer, Failure, FromFunction};
 
-/// Most bytes of a single invocation's output that are kept; the rest is read and dropped, so that
-/// a function that prints much goes on.
+/// Most bytes of one invocation's output that are kept; the rest is read and dropped, so that a
+/// function that prints much is not blocked.
 const MAX_LOG_BYTES: usize = 256 << 10;
 
-/// How many modules are kept that nobody has asked for.
+/// Most imported modules that are kept until they are taken.
 const MOST_IMPORTED: usize = 10_000;
 
-/// How much of what is printed is read at once, in bytes.
+/// Bytes of output that are read at once.
 pub const PRINTED_BYTES: usize = 4 << 10;
 
 impl Answer {
-    /// An answer to an invocation, of which nothing else is known.
+    /// An answer to an invocation, with nothing else known.
     #[must_use]
     pub fn to(request_id: String) -> Self {
         Self { request_id: Some(request_id), ..Self::default() }
     }
 
-    /// The failure of an invocation whose message was over the limit of `longest` bytes; whether the process
-    /// is `fit` for another.
+    /// The failure of an invocation whose message was over the limit of `longest` bytes. The process
+    /// can serve another invocation if it is `fit`.
     #[must_use]
     pub fn too_long(self, bytes: u64, longest: u64, fit: bool) -> Self {
         let message = format!(
@@ -40,8 +40,8 @@ impl Answer {
         self.failed("Function.ResponseSizeTooLarge", message, fit)
     }
 
-    /// The failure of an invocation because of something that its process has said; whether the process is
-    /// `fit` for another.
+    /// The failure of an invocation because of a message of its process. The process can serve another
+    /// invocation if it is `fit`.
     #[must_use]
     pub fn failed(self, error_type: &str, error_message: String, fit: bool) -> Self {
         let (error_type, stack_trace) = (error_type.to_owned(), Vec::new());
@@ -57,40 +57,40 @@ impl Answer {
 pub struct Imported(Vec<String>);
 
 impl Imported {
-    /// Takes more in, unless there are more already than anybody imports.
+    /// Adds modules, unless there are already more than any program imports.
     pub fn note(&mut self, modules: Vec<String>) {
         if self.0.len() < MOST_IMPORTED {
             self.0.extend(modules);
         }
     }
 
-    /// What nobody has taken yet.
+    /// Takes the modules that were not taken yet.
     pub fn take(&mut self) -> Vec<String> {
         std::mem::take(&mut self.0)
     }
 }
 
-/// What a function printed, within bounds.
+/// Output of a function, within bounds.
 #[derive(Debug, Default)]
 pub struct Logs {
     bytes: Vec<u8>,
     dropped: usize,
-    /// Keeps it on disk as well.
+    /// Recording that keeps the output on disk as well.
     recording: Option<Recording>,
 }
 
 impl Logs {
-    /// Records what is printed, too.
+    /// Output that is recorded on disk, too.
     pub fn recorded(recording: Recording) -> Self {
         Self { recording: Some(recording), ..Self::default() }
     }
 
-    /// Records in the same place what belongs to no invocation.
+    /// A recording at the same place, for output that belongs to no invocation.
     pub fn of_nobody(&self) -> Option<Recording> {
         self.recording.as_ref().map(Recording::of_nobody)
     }
 
-    /// Keeps what there is room for.
+    /// Adds output, and keeps as much as there is room for.
     pub fn add(&mut self, bytes: &[u8]) {
         if let Some(recording) = &mut self.recording {
             recording.print(bytes);
@@ -101,18 +101,19 @@ impl Logs {
         self.dropped += bytes.len() - kept;
     }
 
-    /// Counts what is not kept.
+    /// Counts output that is not kept.
     pub fn skip(&mut self, bytes: u64) {
         self.dropped = self.dropped.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
 
-    /// Adds what others have kept.
+    /// Adds what other logs have kept.
     pub fn append(&mut self, other: &Self) {
         self.add(&other.bytes);
         self.dropped += other.dropped;
     }
 
-    /// As text, and the recording; what is not UTF-8 is replaced, what was dropped is told.
+    /// The output as text, and the recording. Bytes that are not UTF-8 are replaced; a last line tells
+    /// the number of dropped bytes.
     pub fn finish(self) -> (String, Option<Recording>) {
         let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
         if self.dropped > 0 {
@@ -122,12 +123,11 @@ impl Logs {
     }
 }
 
-/// Sends `messages`, does what is to be done once they are `sent`, and waits for one answer of at most
-/// `longest` bytes, reading `printed` all the while, and passing on `parts` of what is streamed. A longer
-/// one is a failure.
+/// Sends `messages`, calls `sent`, and waits for one answer of at most `longest` bytes; a longer one is
+/// a failure. Meanwhile reads `printed` and passes on `parts` of what is streamed.
 ///
-/// `None` where the function's process closed the channel instead; an error as [`channel::is_unread`] tells
-/// where it did so before it had read what it was asked.
+/// `None` if the process closed the channel instead of answering. An error that [`channel::is_unread`]
+/// recognises if it closed the channel before it had read the messages.
 pub async fn exchange(
     function: &mut (impl AsyncRead + AsyncWrite + Unpin),
     printed: &mut pipe::Receiver,
@@ -138,7 +138,7 @@ pub async fn exchange(
 ) -> io::Result<Option<(Answer, Vec<u8>)>> {
     let mut buffer = vec![0; PRINTED_BYTES];
     let talk = async {
-        // Reading the answer at the same time would not help: a function answers at the end.
+        // No need to read the answer at the same time: a function answers after it has read the messages.
         let asked = channel::unless_unread(channel::send(function, messages).await)?;
         sent()?;
         let answered = match parts {
@@ -158,7 +158,7 @@ pub async fn exchange(
     let answer = loop {
         tokio::select! {
             biased;
-            // Ahead of what is printed, of which there may be no end.
+            // The answer comes first in this select, because the output may never end.
             answer = &mut talk => break answer,
             read = printed.read(&mut buffer), if open => match read? {
                 0 => open = false,
@@ -170,8 +170,8 @@ pub async fn exchange(
     answer
 }
 
-/// The answer that a process gives which serves one invocation at a time. What has answered has ended, so
-/// that it is fit for another however long its answer is.
+/// The answer of a process that serves one invocation at a time. Such a process is fit for another
+/// invocation even if its answer is too long, because it has ended this one.
 fn answer_of(said: FromFunction, body: Body, longest: u64) -> io::Result<(Answer, Vec<u8>)> {
     match (said, body) {
         (FromFunction::Answer(answer), Body::Whole(body)) => Ok((answer, body)),
@@ -184,7 +184,7 @@ fn answer_of(said: FromFunction, body: Body, longest: u64) -> io::Result<(Answer
     }
 }
 
-/// Passes parts on until the answer comes.
+/// Passes parts on until the answer arrives.
 async fn receive_streamed(
     function: &mut (impl AsyncRead + AsyncWrite + Unpin),
     longest: u64,
@@ -209,7 +209,7 @@ async fn receive_streamed(
                 }
                 continue;
             }
-            // What streams goes on, and nobody takes it.
+            // The process goes on streaming, and nobody takes it, so it is not fit.
             (FromFunction::Said { request_id, .. }, Body::Dropped(bytes)) => {
                 (Answer::to(request_id).too_long(bytes, longest, false), Vec::new())
             }
@@ -222,8 +222,8 @@ async fn receive_streamed(
     }
 }
 
-/// Reads what was printed before now, which is in the pipe: no more than that holds, because somebody
-/// may go on printing. Asked of the kernel, because the runtime may not have heard of it yet.
+/// Reads the output that was printed before now: at most what the pipe holds, because a process may go
+/// on printing. Asks the kernel, because the runtime may not have heard of the output yet.
 pub fn read_printed(printed: &pipe::Receiver, buffer: &mut [u8], mut take: impl FnMut(&[u8])) {
     let mut left = None;
     while let Ok(bytes @ 1..) = nix::unistd::read(printed, buffer) {
@@ -258,7 +258,7 @@ mod tests {
         let (mut near, mut far) = tokio::net::UnixStream::pair().unwrap();
         let (printed, mut print) = io::pipe().unwrap();
         let mut printed = pipe::Receiver::from_owned_fd(printed.into()).unwrap();
-        // Until nobody reads any more.
+        // Ends once the pipe has no reader.
         let printing =
             std::thread::spawn(move || while print.write_all(&[b'x'; 1 << 12]).is_ok() {});
         let answer = answer(r#"{"run_us": 1e300}"#, "1");

@@ -1,4 +1,4 @@
-//! A function's process in its sandbox: born, asked, paused, resumed, ended.
+//! A function's process in its sandbox: begin, invocations, pause, resume, end.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -28,16 +28,16 @@ use crate::stream::Stream;
 use crate::sync::{Mutex, lock};
 use crate::worker::{PIDS, StartError, Worker};
 
-/// How long the report of a process's end is waited for.
+/// Longest wait for the report of a process's end.
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How much of an answer is read at once, in bytes: all of most.
+/// Bytes of an answer that are read at once: the whole of most answers.
 const BUFFER_BYTES: usize = 4 << 10;
 
-/// How much a socket takes, in bytes, that nobody reads from: less than the smallest buffer.
+/// Bytes that a socket takes although nobody reads them: less than the smallest socket buffer.
 const UNREAD_BYTES: usize = 32 << 10;
 
-/// An answer within the timeout: `None` where the process closed the channel instead.
+/// An answer within the timeout; `None` if the process closed the channel instead.
 type Exchanged = Result<io::Result<Option<(Answer, Vec<u8>)>>, tokio::time::error::Elapsed>;
 
 /// An instance that runs.
@@ -51,40 +51,40 @@ pub struct Instance {
     host_pid: OnceLock<Option<u32>>,
     origin: Origin,
     invocations: AtomicU64,
-    /// Modules that it has told to have imported itself, and that nobody has taken yet.
+    /// Modules that the instance imported itself, as it told, and that were not taken yet.
     imported: Mutex<Imported>,
-    /// Whether it can serve another invocation.
+    /// True if the instance can serve another invocation.
     is_fit: AtomicBool,
-    /// Whether its processes are stopped.
+    /// True if the instance's processes are frozen.
     is_frozen: AtomicBool,
-    /// Processes of it that were killed for want of memory before it was last frozen.
+    /// Processes of the sandbox that were killed for want of memory before the last freeze.
     oom_kills: AtomicU64,
 }
 
-/// What its process comes from.
+/// Origin of an instance's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// An interpreter that was started for it.
+    /// An interpreter that was started for the function.
     Interpreter,
-    /// An interpreter that has waited with its packages imported.
+    /// An interpreter that has waited with the function's packages imported.
     Standby,
     /// A zygote.
     Zygote {
-        /// Whether its environment has more than the zygote has seen.
+        /// True if the environment has more than the zygote has seen.
         is_wider: bool,
     },
 }
 
-/// How its process is talked to.
+/// Connection to an instance's process.
 #[derive(Debug)]
 enum Wire {
-    /// One invocation at a time, by whoever has it: no task beside the one that waits.
+    /// One invocation at a time, for the holder of the lock. No task is needed besides the waiting one.
     Alone(Box<tokio::sync::Mutex<(BufReader<Stream>, Printed)>>),
-    /// Several at once.
+    /// Several invocations at once.
     Shared(Shared),
 }
 
-/// An instance that nobody asks anything of, frozen or about to be, and its environment.
+/// An instance without invocations, frozen or about to be, and its environment.
 #[derive(Debug)]
 pub struct Paused {
     instance: Arc<Instance>,
@@ -92,8 +92,8 @@ pub struct Paused {
 }
 
 impl Instance {
-    /// Makes a waiting process the function's, whose sandbox is furnished for it; it has not loaded its
-    /// handler yet.
+    /// Gives a waiting process to the function, for which its sandbox is furnished. The process has not
+    /// loaded the handler yet.
     pub fn new(
         worker: Worker,
         function: Arc<Function>,
@@ -141,8 +141,8 @@ impl Instance {
         })
     }
 
-    /// Runs the handler once, within the function's timeout. Where it is streamed, the result that
-    /// comes back is null. Where the handler cannot be loaded, `streams` are as they were.
+    /// Runs the handler once, within the function's timeout. If the call is streamed, its result here
+    /// is null. If the handler cannot be loaded, `streams` are untouched.
     pub async fn invoke(
         &self,
         request_id: &str,
@@ -157,7 +157,7 @@ impl Instance {
         let logs = Logs::recorded(recording);
         let began = Instant::now();
         let (exchanged, logs) = self.exchange(request_id, message, streams, logs).await;
-        // The function tells how much of this was its handler, and may tell anything.
+        // The function tells how much of this time its handler took, and may tell anything.
         let took = began.elapsed();
         let ended = match exchanged {
             Err(_) => {
@@ -194,17 +194,17 @@ impl Instance {
         Ok(Answered { result, outcome, run_us, logs, recording, reached, unlike })
     }
 
-    /// How far an invocation came that its process, which has ended, has not read.
+    /// Stage of an invocation that its process, which has ended, has not read.
     fn unread(&self) -> Reached {
-        // What is killed would not have ended by itself.
+        // A killed process would not have ended by itself, so its load has not failed.
         let was_killed = self.exit.get().copied().flatten().is_none_or(Exit::is_kill);
-        // Of several, all that are told so were asked ahead of the load's end.
+        // Several calls may wait for the load; each that was not read came before the load's end.
         let is_new = self.invocations() == 1 || matches!(self.wire, Wire::Shared(_));
         if is_new && !was_killed { Reached::Load } else { Reached::Nobody }
     }
 
-    /// Sends an invocation, and ahead of the first of all what to load; its answer, if that comes within
-    /// the timeout, and what it has printed.
+    /// Sends an invocation; before the first one also the load message. Returns the answer, if it
+    /// arrives within the timeout, and the output.
     async fn exchange(
         &self,
         request_id: &str,
@@ -230,7 +230,8 @@ impl Instance {
                         printed.begin(channel.get_ref().as_fd(), &logs)?;
                     }
                     let messages: Vec<_> = load.into_iter().chain([message]).collect();
-                    // Woken by its event and not twice, where that needs nobody who reads it meanwhile.
+                    // Messages that fit into the socket are sent before the thaw, so that the process
+                    // wakes once.
                     if messages.iter().map(Vec::len).sum::<usize>() > UNREAD_BYTES {
                         self.thaw()?;
                     }
@@ -262,7 +263,7 @@ impl Instance {
         }
     }
 
-    /// What tells its process which function it is.
+    /// Message that tells the process its function.
     fn load(&self) -> io::Result<Vec<u8>> {
         let info = &self.function.info;
         let load = Load {
@@ -279,7 +280,7 @@ impl Instance {
         channel::compose(&ToFunction::Load(load), b"")
     }
 
-    /// Lays it aside, to be frozen.
+    /// Sets the instance aside, to be frozen.
     pub fn pause(self: Arc<Self>, tree: Arc<Tree>) -> Paused {
         Paused { instance: self, tree }
     }
@@ -292,7 +293,7 @@ impl Instance {
         }
     }
 
-    /// Modules that it had to import itself, as it tells: what nobody has taken yet.
+    /// Takes the modules that the instance had to import itself, as far as they were not taken yet.
     pub fn take_imported(&self) -> Vec<String> {
         let mut imported = lock(&self.imported);
         let mut imported = imported.take();
@@ -302,15 +303,16 @@ impl Instance {
         imported
     }
 
-    /// Whether it can serve another invocation: not after a timeout, or what else cannot be got over.
+    /// True if the instance can serve another invocation; false after a timeout or another failure that
+    /// the process cannot recover from.
     pub fn is_fit(&self) -> bool {
         self.is_fit.load(Ordering::Relaxed)
     }
 
-    /// Whether its process still holds the channel: it may have been killed while it was frozen.
+    /// True if the process still holds the channel. It may have been killed while it was frozen.
     pub fn is_alive(&self) -> bool {
         match &self.wire {
-            // Who talks to it will see.
+            // A locked channel is in use, and its user will notice the end.
             Wire::Alone(wire) => {
                 wire.try_lock().map_or(true, |wire| channel::is_open(wire.0.get_ref()))
             }
@@ -318,43 +320,42 @@ impl Instance {
         }
     }
 
-    /// The function it belongs to.
+    /// The function of the instance.
     pub fn function(&self) -> &Arc<Function> {
         &self.function
     }
 
-    /// Lets it have its part of the processors of what its function has, where that is shared among so
-    /// many sandboxes.
+    /// Sets the weight of the sandbox: its share of the function's processors among `sharers` sandboxes.
     pub fn share_processors(&self, sharers: u32) -> io::Result<()> {
         self.sandbox.group().weigh(sharers)
     }
 
-    /// Its sandbox.
+    /// The sandbox of the instance.
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
     }
 
-    /// Its process's number on the host, where that is known: of a fork not before its first pause.
+    /// The process's number on the host, if it is known; for a forked process only after the first pause.
     pub fn host_pid(&self) -> Option<u32> {
         self.host_pid.get().copied().flatten()
     }
 
-    /// What its process comes from.
+    /// Origin of the instance's process.
     pub fn origin(&self) -> Origin {
         self.origin
     }
 
-    /// How many invocations it has served.
+    /// Number of invocations that the instance was sent.
     pub fn invocations(&self) -> u64 {
         self.invocations.load(Ordering::Relaxed)
     }
 
-    /// Why its process ended without an answer.
+    /// Reason that the process ended without an answer.
     async fn ended(&self) -> (FunctionError, Outcome) {
-        // Told once, and asked for by all whom it was to answer.
+        // The exit is reported once, and every call that waited needs it.
         let exit = *self.exit.get_or_init(|| self.end.heard(EXIT_PATIENCE)).await;
-        // A child that was killed for want of memory is the handler's to cope with, and those of earlier
-        // calls are nobody's.
+        // If only a child was killed for want of memory, the handler deals with it. Kills before the
+        // last freeze belong to earlier calls.
         let was_killed = exit.is_none_or(Exit::is_kill);
         let earlier = self.oom_kills.load(Ordering::Relaxed);
         if was_killed && self.sandbox.group().oom_kills() > earlier {
@@ -369,9 +370,9 @@ impl Instance {
 }
 
 impl Paused {
-    /// Stops its processes. Called when the answer is on its way, never before.
+    /// Freezes the processes. The caller must have sent the answer before.
     pub fn freeze(&mut self) -> io::Result<()> {
-        // Found out here because nobody waits for it here.
+        // Found out here, where no client waits.
         self.instance.host_pid.get_or_init(|| self.instance.sandbox.process());
         let group = self.instance.sandbox.group();
         group.freeze()?;
@@ -380,7 +381,7 @@ impl Paused {
         Ok(())
     }
 
-    /// Lets it go on, at the latest when it is invoked.
+    /// Lets the processes go on: at once if they serve several invocations, otherwise when they are invoked.
     pub fn resume(self) -> io::Result<(Arc<Instance>, Arc<Tree>)> {
         if let Wire::Shared(_) = self.instance.wire {
             self.instance.thaw()?;
@@ -388,12 +389,12 @@ impl Paused {
         Ok((self.instance, self.tree))
     }
 
-    /// Its environment.
+    /// The environment of the instance.
     pub fn tree(&self) -> &Tree {
         &self.tree
     }
 
-    /// The instance, to look at.
+    /// The instance, for inspection.
     pub fn instance(&self) -> &Instance {
         &self.instance
     }

@@ -1,4 +1,4 @@
-//! An instance of a function: its process in a sandbox, asked one invocation or several at a time,
+//! An instance of a function: its process in a sandbox, with one invocation or several at a time;
 //! paused, resumed, ended.
 
 mod answered;

@@ -1,8 +1,8 @@
-//! What is streamed while a handler runs: its result to the client, and a body to it, part by part.
+//! Streaming while a handler runs: its result to the client, and a body to the handler, part by part.
 //!
-//! Nobody sends what the other has no room for: the function has [`WINDOW`] parts on their way at most,
-//! and each that the client's connection has taken is told; a part of the body comes when the function
-//! asks for one.
+//! Each side sends only what the other has room for. The function has at most [`WINDOW`] parts on their
+//! way, and is told of each part that the client's connection has taken. The function gets a part of
+//! the body when it asks for one.
 
 use std::future::pending;
 use std::io;
@@ -12,28 +12,28 @@ use tokio::sync::mpsc;
 use crate::channel;
 use crate::protocol::{Said, ToFunction, Told};
 
-/// Most parts of a result that a function sends ahead of being told that the first was taken. As in
-/// the runtime's `streaming`.
+/// Most parts of a result that a function may send before it is told that the first was taken. Same as
+/// in the runtime's `streaming`.
 pub const WINDOW: usize = 8;
-/// Longest part of a result, in bytes. As in the runtime's `streaming`.
+/// Longest part of a result, in bytes. Same as in the runtime's `streaming`.
 pub const PART_BYTES: u64 = 64 << 10;
 
 /// A client's side of an invocation that is streamed.
 #[derive(Debug)]
 pub struct Streams {
-    /// Takes the result.
+    /// Channel that takes the result.
     pub result: mpsc::Sender<Given>,
-    /// Gives the body; absent where there is none. An empty part is its end; that there are no more
-    /// without one tells that the client has gone.
+    /// Channel that gives the body; absent if there is none. An empty part is the body's end. If the
+    /// channel closes before that, the client has gone.
     pub body: Option<mpsc::Receiver<Vec<u8>>>,
 }
 
-/// What a client is given of a result.
+/// Piece of a result for the client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Given {
-    /// What precedes it: JSON.
+    /// Head of the result: JSON.
     Head(Vec<u8>),
-    /// Some of it.
+    /// Bytes of the result.
     Part(Vec<u8>),
 }
 
@@ -42,19 +42,20 @@ pub enum Given {
 pub struct Parts<'a> {
     request_id: &'a str,
     streams: &'a mut Streams,
-    /// Whether the function waits for some of the body.
+    /// True if the function waits for a part of the body.
     is_asked: bool,
-    /// Whether there is no more of it.
+    /// True if no more of the body comes.
     has_ended: bool,
 }
 
 impl<'a> Parts<'a> {
-    /// Those of the invocation `request_id`.
+    /// Streams of the invocation `request_id`.
     pub fn new(request_id: &'a str, streams: &'a mut Streams) -> Self {
         Self { request_id, has_ended: streams.body.is_none(), streams, is_asked: false }
     }
 
-    /// Hears the function; what it is to be told, if anything. Waits until the client has room.
+    /// Takes a message of the function; returns the message to send back, if there is one. Waits until
+    /// the client has room.
     pub async fn hear(&mut self, said: Said, bytes: Vec<u8>) -> io::Result<Option<Vec<u8>>> {
         let given = match said {
             Said::Head => Given::Head(bytes),
@@ -71,7 +72,7 @@ impl<'a> Parts<'a> {
         self.compose(told, b"").map(Some)
     }
 
-    /// What the function has asked for, once it is there.
+    /// Message with the part that the function has asked for. Waits for the part.
     pub async fn next(&mut self) -> io::Result<Vec<u8>> {
         if !self.is_asked {
             return pending().await;
@@ -88,7 +89,8 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// What a function is to be told that has answered and still waits for some of the body.
+    /// Message for a function that has answered and still waits for a part of the body; `None` if it
+    /// does not wait.
     pub fn end(self) -> io::Result<Option<Vec<u8>>> {
         self.is_asked.then(|| self.compose(Told::Body, b"")).transpose()
     }

@@ -1,7 +1,8 @@
-//! What a process prints, and to which invocation that belongs.
+//! Output of a process, and the invocation that it belongs to.
 //!
-//! What a handler leaves running prints where its process does. So after an invocation that may have left
-//! other processes, its process is given another pipe: what comes by the old one is no later invocation's.
+//! Processes that a handler leaves running print to the same pipe as the handler's. So after an
+//! invocation that may have left such processes, the handler's process gets another pipe: output of the
+//! old pipe belongs to no later invocation.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,41 +17,40 @@ use crate::channel;
 use crate::logs::Recording;
 use crate::protocol::ToFunction;
 
-/// How many pipes are read that only others print to. Beyond, what prints to the oldest is told that
-/// nobody reads.
+/// Most old pipes that are read. Beyond that the oldest is closed, so that writing to it fails.
 const MOST_OLD: usize = 64;
 
-/// The pipe by which a process prints.
+/// Pipe to which a process prints.
 #[derive(Debug)]
 pub struct Printed {
     pipe: pipe::Receiver,
-    /// Whether others may print there, too.
+    /// True if other processes may print to the pipe, too.
     is_shared: bool,
     old: Old,
 }
 
-/// Pipes to which only others print.
+/// Pipes to which only left processes print.
 #[derive(Debug, Default)]
 pub struct Old(VecDeque<AbortHandle>);
 
 impl Printed {
-    /// A process's pipe to which nobody else prints yet.
+    /// A process's pipe, to which no other process prints yet.
     pub fn new(pipe: pipe::Receiver) -> Self {
         Self { pipe, is_shared: false, old: Old::default() }
     }
 
-    /// The pipe.
+    /// The pipe that is in use.
     pub fn pipe(&mut self) -> &mut pipe::Receiver {
         &mut self.pipe
     }
 
-    /// Notes that an answer says whether its process may have left others.
+    /// Notes an answer's word: true if its process may have left others.
     pub fn note(&mut self, has_left_others: bool) {
         self.is_shared |= has_left_others;
     }
 
-    /// Has what comes from now on be of the next invocation alone, whose output goes to `logs`; `channel`
-    /// is its process's, of which nothing is being asked.
+    /// Begins an invocation: output from now on is its own and goes to `logs`. `channel` is the
+    /// process's, on which no message waits for an answer.
     pub fn begin(&mut self, channel: BorrowedFd<'_>, logs: &Logs) -> io::Result<()> {
         if self.is_shared {
             let fresh = renew(channel)?;
@@ -73,7 +73,8 @@ impl Printed {
 }
 
 impl Old {
-    /// Reads a pipe until nobody prints to it any more, for the log of `nobody`'s.
+    /// Reads a pipe until nobody can print to it any more, and records the output as belonging to no
+    /// invocation.
     pub fn read(&mut self, mut pipe: pipe::Receiver, mut nobody: Option<Recording>) {
         self.0.retain(|reading| !reading.is_finished());
         if self.0.len() >= MOST_OLD
@@ -93,7 +94,7 @@ impl Old {
     }
 }
 
-/// Gives a process another pipe to print to; its other end.
+/// Gives a process another pipe to print to. Returns the end that is read.
 pub fn renew(channel: BorrowedFd<'_>) -> io::Result<pipe::Receiver> {
     let (printed, print) = io::pipe()?;
     let message = channel::compose(&ToFunction::Output, b"")?;
@@ -128,7 +129,7 @@ mod tests {
         let mut fresh = std::fs::File::from(told.descriptors.pop().unwrap());
         fresh.write_all(b"second").unwrap();
         assert_eq!(printed.pipe().read(&mut buffer).await.unwrap(), 6);
-        // It is not told that nobody reads.
+        // The write succeeds, because the old pipe is still read.
         print.write_all(b"more").unwrap();
     }
 }

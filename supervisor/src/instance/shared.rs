@@ -1,5 +1,5 @@
-//! A process that serves several invocations at once: answers are told apart by the invocation they
-//! name, and so is what is printed, as far as the process can tell.
+//! A process that serves several invocations at once. Each answer names its invocation, and so does
+//! output, if the process knows whose it is.
 
 mod sending;
 
@@ -23,45 +23,45 @@ use crate::protocol::{Answer, FromFunction, Said};
 use crate::stream::Stream;
 use crate::sync::{Mutex, lock};
 
-/// An answer's header and body, and what was printed for it.
+/// Header and body of an answer, and the output that belongs to it.
 type Answered = (Answer, Vec<u8>, Logs);
 
-/// The channel of such a process.
+/// Channel of a process that serves several invocations at once.
 #[derive(Debug)]
 pub struct Shared {
     writer: Arc<tokio::sync::Mutex<Writer>>,
-    /// The same socket, to send a pipe along; used by whoever has the writer.
+    /// Duplicate of the channel's socket, to send a pipe along; only for the holder of the writer.
     socket: OwnedFd,
     calls: Arc<Mutex<Calls>>,
-    /// Told when there is another pipe.
+    /// Notified when there is another pipe.
     changed: Arc<Notify>,
 }
 
-/// Who waits for an answer.
+/// Calls that wait for an answer.
 #[derive(Debug, Default)]
 struct Calls {
     waiting: HashMap<String, Waiting>,
-    /// Modules that answers have named. The first to be sent names them, whoever that is for.
+    /// Modules that answers have named. A process names each in its next answer, whichever call that is for.
     imported: Imported,
-    /// What nobody knows who has printed it; told with the next answer.
+    /// Output of an unknown call; told with the next answer.
     unknown: Logs,
-    /// Takes what belongs to none of those who wait.
+    /// Recording of output that belongs to no waiting call.
     nobody: Option<Recording>,
-    /// Whether the process is to be given another pipe to print to, and that pipe.
+    /// True if the process must get another pipe to print to, which is then `fresh`.
     is_without_pipe: bool,
     fresh: Option<pipe::Receiver>,
-    /// Whether an answer has come: only the first of all may name no invocation.
+    /// True once the process has said anything: only its first message may be an answer that names no call.
     has_answered: bool,
-    /// What was said when the handler could not be loaded: for all who come until the process is gone, too.
+    /// Answer of a handler that could not be loaded; also for calls that come until the process is gone.
     unloaded: Option<(Answer, Vec<u8>)>,
-    /// Why no answer comes any more, once that is so.
+    /// Reason that no more answers come; `None` while they do.
     ended: Option<Ended>,
 }
 
 #[derive(Debug, Clone)]
 enum Ended {
     Closed,
-    /// It had answered nothing, and not read all that it was asked.
+    /// The process had said nothing, and not read all that it was sent.
     Unread,
     Broken(String),
 }
@@ -69,12 +69,12 @@ enum Ended {
 #[derive(Debug)]
 struct Waiting {
     answer: Option<oneshot::Sender<Answered>>,
-    /// Takes what its process says of streams.
+    /// Takes what the process says about streams.
     said: Option<mpsc::Sender<(Said, Vec<u8>)>>,
     logs: Logs,
 }
 
-/// One call, until it is dropped.
+/// One call, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Call<'a> {
     shared: &'a Shared,
@@ -84,7 +84,7 @@ pub struct Call<'a> {
 }
 
 impl Shared {
-    /// Follows a channel and what is printed. An answer has at most `longest` bytes.
+    /// Follows a channel and its output. An answer has at most `longest` bytes.
     pub fn new(channel: Stream, printed: pipe::Receiver, longest: u64) -> io::Result<Self> {
         let socket = channel.as_fd().try_clone_to_owned()?;
         let (reader, writer) = tokio::io::split(channel);
@@ -95,7 +95,7 @@ impl Shared {
             let ended = follow(reader, printed, (&told, &has_changed), longest).await;
             let mut calls = lock(&told);
             calls.ended = Some(ended);
-            // Those who wait see that nobody answers, and what was said last.
+            // Waiting calls see that no answer comes, and get the last output.
             let Calls { waiting, unknown, .. } = &mut *calls;
             for call in waiting.values_mut() {
                 call.logs.append(unknown);
@@ -106,21 +106,21 @@ impl Shared {
         Ok(Self { writer, socket, calls, changed })
     }
 
-    /// Whether its process still holds the channel.
+    /// True if the process still holds the channel.
     pub fn is_open(&self) -> bool {
         lock(&self.calls).ended.is_none()
     }
 
-    /// Modules that answers have named, and that nobody has taken yet.
+    /// Takes the modules that answers have named, as far as they were not taken yet.
     pub fn take_imported(&self) -> Vec<String> {
         lock(&self.calls).imported.take()
     }
 
-    /// Begins to wait for the answer to the invocation `id`, whose output is added to `logs`, and for
-    /// parts where it `is_streamed`.
+    /// Begins to wait for the answer to the invocation `id`, whose output is added to `logs`. Parts are
+    /// awaited too if the call `is_streamed`.
     pub fn call<'a>(&'a self, id: &'a str, logs: Logs, is_streamed: bool) -> Call<'a> {
         let (answer, receiver) = oneshot::channel();
-        // Beside its window a process asks for one part of the body at a time, and says one head.
+        // Besides its window, a process asks for one part of the body at a time, and sends one head.
         let (said, heard) = is_streamed.then(|| mpsc::channel(WINDOW + 2)).unzip();
         let mut calls = lock(&self.calls);
         calls.nobody = logs.of_nobody();
@@ -135,7 +135,7 @@ impl Shared {
 }
 
 impl Shared {
-    /// Gives the process another pipe to print to, where what it has left has the one before.
+    /// Gives the process another pipe to print to, if processes that it has left hold the current one.
     fn renew_pipe(&self) -> io::Result<()> {
         let mut calls = lock(&self.calls);
         if std::mem::take(&mut calls.is_without_pipe) {
@@ -152,8 +152,8 @@ impl Shared {
 }
 
 impl Call<'_> {
-    /// Sends the invocation, and `first` what it gives ahead of the first of all; passes on `parts`.
-    /// `None` where the process closed the channel instead of answering.
+    /// Sends the invocation, and before the very first one the message of `first`; passes on `parts`.
+    /// `None` if the process closed the channel instead of answering.
     pub async fn exchange(
         &mut self,
         first: impl FnOnce() -> io::Result<Vec<u8>>,
@@ -163,10 +163,10 @@ impl Call<'_> {
         let sent = {
             let sending = Sending::begin(&self.shared.writer).await;
             self.shared.renew_pipe()?;
-            // One that is given up before any of it is written leaves it to the next.
+            // A call that is given up before it writes leaves `first` to the next call.
             let first = sending.is_first().then(first).transpose()?;
             let messages: Vec<_> = first.into_iter().chain([message]).collect();
-            // What has not loaded its handler has said so, and goes without hearing more.
+            // A process that could not load its handler has said so, and ends without reading more.
             channel::unless_unread(sending.send(&messages).await)?
         };
         let answered = match (parts, &mut self.said) {
@@ -195,7 +195,7 @@ impl Call<'_> {
         }
     }
 
-    /// What it has printed so far without an answer.
+    /// Output of the call so far, for a call without an answer.
     pub fn logs(&self) -> Logs {
         let mut calls = lock(&self.shared.calls);
         let own = calls.waiting.get_mut(self.id).map(|call| std::mem::take(&mut call.logs));
@@ -214,7 +214,7 @@ impl Drop for Call<'_> {
 }
 
 impl Calls {
-    /// Keeps what nobody knows who has printed it.
+    /// Keeps output of an unknown call.
     fn print(&mut self, bytes: &[u8]) {
         match &mut self.nobody {
             Some(nobody) if self.waiting.is_empty() => nobody.print(bytes),
@@ -222,7 +222,7 @@ impl Calls {
         }
     }
 
-    /// Hands out what a process has said. What it may not say is the trouble of the call that it names.
+    /// Hands out a message of the process. A forbidden message is a failure of the call that it names.
     fn tell(&mut self, said: FromFunction, body: Body, longest: u64) {
         let is_first = !std::mem::replace(&mut self.has_answered, true);
         match (said, body) {
@@ -237,7 +237,7 @@ impl Calls {
                 }
             }
             (FromFunction::Printed { request_id }, body) => {
-                // One whose client has gone is waited for no more.
+                // The call was given up, because its client has gone.
                 let Some(call) = self.waiting.get_mut(&request_id) else { return };
                 match body {
                     Body::Whole(body) => call.logs.add(&body),
@@ -254,15 +254,15 @@ impl Calls {
                 }
             }
             (FromFunction::Said { request_id, .. }, Body::Dropped(bytes)) => {
-                // What streams goes on, and nobody takes it.
+                // The process goes on streaming, and nobody takes it, so it is not fit.
                 let answer = Answer::to(request_id).too_long(bytes, longest, false);
                 self.answer(answer, Vec::new());
             }
         }
     }
 
-    /// Tells all that the handler could not be loaded, which is nobody's in particular. Anything but the
-    /// first answer would be one to what was not asked.
+    /// Tells all calls that the handler could not be loaded; the answer names no call. Ignored unless
+    /// it is the process's first message, because a later one answers nothing that was asked.
     fn unload(&mut self, is_first: bool, answer: &Answer, body: Body) {
         let Body::Whole(body) = body else { return };
         if !is_first {
@@ -287,7 +287,7 @@ impl Calls {
     }
 }
 
-/// Hands out answers until there are none any more; why.
+/// Hands out answers until no more come; returns the reason.
 async fn follow(
     mut reader: ReadHalf<Stream>,
     printed: pipe::Receiver,
@@ -304,7 +304,7 @@ async fn follow(
             tokio::select! {
                 biased;
                 () = changed.notified() => printed = lock(calls).fresh.take().or(printed),
-                // Ahead of what is printed, of which there may be no end.
+                // Messages come before output in this select, because output may never end.
                 received = &mut receive => break received,
                 read = read(&mut printed, &mut buffer) => match read {
                     Ok(bytes @ 1..) => lock(calls).print(&buffer[..bytes]),

@@ -1,4 +1,4 @@
-//! What is recorded, and how it is written.
+//! Recorded entries, and their form in the files.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use crate::wall_clock;
 
 /// Most lines of an error that are kept.
 const MAX_ERROR_LINES: usize = 100;
-/// Most characters of each.
+/// Most characters of each of these lines.
 const MAX_ERROR_LINE: usize = 4 << 10;
 
-/// Something that was recorded. It is made into text by who writes it.
+/// A recorded entry. The task that writes it makes it into text.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) at: DateTime<Utc>,
@@ -20,36 +20,36 @@ pub(super) struct Entry {
     pub(super) content: Content,
 }
 
-/// What.
+/// Content of an entry.
 #[derive(Debug)]
 pub(super) enum Content {
     /// An invocation begins, of this version of its function.
     Start(u64),
-    /// A line that was printed.
+    /// A line of output.
     Line(Vec<u8>),
-    /// So many bytes that were printed were not kept.
+    /// Number of bytes of output that were not kept.
     Dropped(u64),
-    /// It has ended.
+    /// The invocation has ended.
     End(Box<Report>),
 }
 
-/// How an invocation ended.
+/// End of an invocation.
 #[derive(Debug)]
 pub struct Report {
-    /// How.
+    /// Kind of the end.
     pub outcome: Outcome,
-    /// Why it failed, where it did.
+    /// Error of the invocation, if it failed.
     pub error: Option<FunctionError>,
     /// The best tier that its start found.
     pub tier: Tier,
     /// Time in the handler, in microseconds.
     pub run_us: u64,
-    /// Its memory limit, in bytes.
+    /// Memory limit of the sandbox, in bytes.
     pub memory: u64,
 }
 
 impl Content {
-    /// How many bytes it holds.
+    /// Number of bytes that the content holds.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Line(line) => line.len(),
@@ -63,7 +63,7 @@ impl Content {
 }
 
 impl Entry {
-    /// As records. The forms are those of AWS Lambda.
+    /// The entry as records, in the forms of AWS Lambda.
     pub(super) fn records(&self) -> Vec<LogRecord> {
         let request = &self.request;
         let platform = |text| (LogSource::Platform, text);
@@ -115,7 +115,7 @@ impl Report {
 fn describe(error: &FunctionError) -> Vec<String> {
     let first = format!("[ERROR] {}: {}", error.error_type, error.error_message);
     let trace = error.stack_trace.iter().flat_map(|frame| frame.lines());
-    // The function says what its error is, so it may be anything.
+    // The function tells its error, so the text may be anything.
     let lines = first.lines().chain(trace).take(MAX_ERROR_LINES);
     lines.map(|line| line.chars().take(MAX_ERROR_LINE).collect()).collect()
 }

@@ -1,10 +1,10 @@
-//! Files that are written to one after the other, of which the oldest go.
+//! Files that are written one after the other. The oldest are removed.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// How many files a bound is divided into: as much of it is lost at once when the oldest goes.
+/// Files that share a log's bound. Removing the oldest loses this part of the log at once.
 const PARTS: u64 = 4;
 
 /// The files of one log.
@@ -13,29 +13,29 @@ pub(super) struct Files {
     folder: PathBuf,
     bound: u64,
     current: Option<Current>,
-    /// What could not be written since something could, in bytes.
+    /// Bytes that could not be written since the last write that succeeded.
     lost: u64,
 }
 
-/// The one that is written to.
+/// The file that is written to.
 #[derive(Debug)]
 struct Current {
     number: u64,
-    /// Open while lines are appended: there are as many logs as functions, and fewer descriptors.
+    /// Open only while lines are appended: there is a log for each function, and there are fewer descriptors.
     file: Option<File>,
     bytes: u64,
-    /// Whether its last line is not whole.
+    /// True if the last line may not be whole.
     is_torn: bool,
 }
 
-/// A file as it is found.
+/// A file that was found in the folder.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Found {
     pub(super) number: u64,
     pub(super) bytes: u64,
 }
 
-/// The files in a folder, the oldest first; none where it cannot be read.
+/// Files in a folder, the oldest first; none if the folder cannot be read.
 pub(super) fn list(folder: &Path) -> Vec<Found> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut found: Vec<_> = entries
@@ -48,19 +48,19 @@ pub(super) fn list(folder: &Path) -> Vec<Found> {
     found
 }
 
-/// Where a file is.
+/// Path of a file.
 pub(super) fn path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number}.jsonl"))
 }
 
 impl Files {
-    /// Files of `bound` bytes together. Nothing is opened before it is written to.
+    /// A log of at most `bound` bytes. No file is opened before the first write.
     pub(super) fn new(folder: PathBuf, bound: u64) -> Self {
         Self { folder, bound, current: None, lost: 0 }
     }
 
-    /// Appends lines, each with its end. Of what cannot be written the bytes are counted, and told
-    /// ahead of the next lines that can: by what `notice` makes of them.
+    /// Appends lines, each of which has its line end. Bytes that cannot be written are counted; before
+    /// the next lines that can be written, the text of `notice` tells their number.
     pub(super) fn append(
         &mut self,
         lines: &[Vec<u8>],
@@ -80,13 +80,13 @@ impl Files {
         }
         if appended.is_err() {
             self.lost += left;
-            // It may be gone or unusable: the next time it is opened again.
+            // The file may be gone or unusable, so the next write opens it again.
             self.current = None;
         }
         appended
     }
 
-    /// Whether something could not be written since something could.
+    /// True if bytes are lost that no notice has told yet.
     pub(super) fn has_lost(&self) -> bool {
         self.lost > 0
     }
@@ -108,7 +108,7 @@ impl Files {
         Ok(())
     }
 
-    /// Has a file ready that `wanted` more bytes fit into; how many do.
+    /// Makes a file ready that has room for `wanted` more bytes, if any file has; returns the room in bytes.
     fn room(&mut self, wanted: u64) -> io::Result<u64> {
         let part = self.bound / PARTS;
         let current = match self.current.take() {
@@ -134,7 +134,7 @@ impl Files {
         }
         let file = self.open_file(number)?;
         let bytes = file.metadata()?.len();
-        // What a supervisor that was killed has left may end anywhere.
+        // The last line may be torn, if a supervisor was killed while it wrote.
         Ok(Current { number, file: Some(file), bytes, is_torn: bytes > 0 })
     }
 
@@ -142,7 +142,7 @@ impl Files {
         File::options().append(true).create(true).open(path(&self.folder, number))
     }
 
-    /// Removes the oldest files until one more is within the bound.
+    /// Removes the oldest files until a new one is within the bound.
     fn make_room(&self, found: &[Found]) -> io::Result<()> {
         let mut bytes: u64 = found.iter().map(|file| file.bytes).sum();
         for file in found {
@@ -162,7 +162,7 @@ impl Files {
             None => self.open_file(current.number)?,
         };
         if std::mem::take(&mut current.is_torn) {
-            // Ends a line that is torn; else it is an empty one, which readers skip.
+            // Ends a torn line. If none was torn, this makes an empty line, which readers skip.
             file.write_all(b"\n")?;
             current.bytes += 1;
         }
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(found.len(), 4);
         let last = fs::read_to_string(path(&folder.path().join("f"), found[3].number)).unwrap();
         assert!(last.ends_with("999\n"));
-        // The same at once, and with lines that no file holds.
+        // Many lines in one call, and lines that are too long for a file.
         files.append(&lines(1000, 99), silent).unwrap();
         files.append(&lines(3, 3000), silent).unwrap();
         let found = list(&folder.path().join("f"));

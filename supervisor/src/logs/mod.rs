@@ -1,11 +1,11 @@
-//! What functions print, and what is told of their invocations, on disk:
+//! Output of functions and the course of their invocations, on disk:
 //!
 //! ```text
 //! STATE/logs/NAME/NUMBER.jsonl   records as JSON, one a line; the highest number is written to
 //! ```
 //!
-//! An invocation's [`Recording`] puts records into a `queue`, which never waits for a disk; a task
-//! writes them to `files`, of which the oldest goes when there is too much. Who reads reads the
+//! An invocation's [`Recording`] puts entries into a `queue`, which never waits for a disk; a task
+//! writes them to `files`, of which the oldest is removed when there is too much. A reader reads the
 //! files, and is told when there is more.
 
 mod entry;
@@ -31,7 +31,7 @@ pub use entry::Report;
 pub use read::{Reader, Selection};
 pub use recording::Recording;
 
-/// All logs.
+/// The logs of all functions.
 #[derive(Debug)]
 pub struct Journal {
     folder: PathBuf,
@@ -40,20 +40,20 @@ pub struct Journal {
     queue: Arc<Queue>,
 }
 
-/// One function's.
+/// The log of one function.
 #[derive(Debug)]
 pub struct Log {
     folder: PathBuf,
     files: Mutex<Files>,
-    /// Set once the function is removed.
+    /// True once the function is removed.
     is_removed: AtomicBool,
     /// Changes when there is more to read.
     written: watch::Sender<()>,
 }
 
 impl Journal {
-    /// The logs below `folder`; those of others than `functions` are removed. Each function has
-    /// `bound` bytes.
+    /// Opens the logs below `folder`; logs of functions other than `functions` are removed. Each log
+    /// has at most `bound` bytes.
     pub fn open(folder: PathBuf, bound: u64, functions: &BTreeSet<String>) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
         for entry in fs::read_dir(&folder)? {
@@ -65,12 +65,12 @@ impl Journal {
         Ok(Self { folder, bound, logs: Mutex::default(), queue: Arc::default() })
     }
 
-    /// Writes what is recorded, as long as this runs.
+    /// Writes what is recorded, until the task is dropped.
     pub async fn write(self: Arc<Self>) {
         self.queue.write().await;
     }
 
-    /// Writes what was recorded.
+    /// Writes what was recorded up to now.
     pub async fn flush(&self) {
         self.queue.flush().await;
     }
@@ -91,14 +91,14 @@ impl Journal {
         log
     }
 
-    /// Removes a function's log. What its last invocations still record goes nowhere.
+    /// Removes a function's log. Entries that its last invocations still record are dropped.
     pub async fn remove(&self, function: &str) -> io::Result<()> {
         let log = self.of(function);
         lock(&self.logs).remove(function);
         log.is_removed.store(true, Ordering::SeqCst);
         let removing = log.clone();
         let removed = tokio::task::spawn_blocking(move || {
-            // Whoever writes has the files.
+            // The lock waits until nobody writes to these files.
             let _files = removing.files();
             match fs::remove_dir_all(&removing.folder) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -110,7 +110,7 @@ impl Journal {
         removed
     }
 
-    /// What all of them have on disk, in bytes. Blocks.
+    /// Size of all logs on disk, in bytes. Blocks.
     pub fn bytes(&self) -> u64 {
         let functions = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         functions.flat_map(|function| files::list(&function.path())).map(|file| file.bytes).sum()
@@ -124,12 +124,12 @@ impl Log {
         Self { folder, files, is_removed: AtomicBool::new(false), written }
     }
 
-    /// Whether its function is removed.
+    /// True if the log's function is removed.
     pub fn is_removed(&self) -> bool {
         self.is_removed.load(Ordering::SeqCst)
     }
 
-    /// Tells when there is more to read.
+    /// A receiver that is told when there is more to read.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.written.subscribe()
     }

@@ -1,4 +1,4 @@
-//! From recordings to files: in memory first, so that nobody waits for a disk.
+//! The way from recordings to files: in memory first, so that no invocation waits for a disk.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -13,19 +13,19 @@ use super::entry::{Content, Entry};
 use crate::sync::{Mutex, lock};
 use crate::wall_clock;
 
-/// How long what is recorded may wait for more, to be written together.
+/// Longest wait of an entry for others, so that they are written together.
 const PACE: Duration = Duration::from_millis(10);
-/// Most bytes that wait for a disk; what comes then is not kept.
+/// Most bytes that wait for a disk before output is dropped. Other entries may take twice as much.
 const MAX_WAITING: usize = 8 << 20;
-/// What an entry takes besides its content, about, in bytes.
+/// Approximate size of an entry without its content, in bytes.
 const ENTRY: usize = 128;
 
-/// What is recorded and not written.
+/// Entries that are recorded and not written yet.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     news: Notify,
-    /// Whoever writes, writes alone, so that order is kept.
+    /// Held by the one task that writes, so that order is kept.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -36,12 +36,12 @@ struct Waiting {
 }
 
 impl Queue {
-    /// Puts an entry in; `false` where there is no room for it, and what it holds is lost.
+    /// Adds an entry. False if there is no room for it; the entry is lost then.
     pub(super) fn put(&self, log: &Arc<Log>, request: &Arc<str>, content: Content) -> bool {
         let bytes = ENTRY + content.bytes();
         let entry = Entry { at: wall_clock::now(), request: request.clone(), content };
         let mut waiting = lock(&self.waiting);
-        // What ends an invocation is worth more than what it printed, and is little.
+        // The end of an invocation is worth more than its output, and small.
         let is_line = matches!(entry.content, Content::Line(_));
         if is_line && waiting.bytes + bytes > MAX_WAITING || waiting.bytes > 2 * MAX_WAITING {
             return false;
@@ -56,7 +56,7 @@ impl Queue {
         true
     }
 
-    /// Writes what comes, for ever.
+    /// Writes entries as they come, for ever.
     pub(super) async fn write(&self) {
         loop {
             self.news.notified().await;
@@ -65,7 +65,7 @@ impl Queue {
         }
     }
 
-    /// Writes what waits.
+    /// Writes the entries that wait.
     pub(super) async fn flush(&self) {
         let _turn = self.turn.lock().await;
         let entries = mem::take(&mut lock(&self.waiting).entries);
@@ -73,7 +73,7 @@ impl Queue {
             return;
         }
         let written = tokio::task::spawn_blocking(move || write_out(entries)).await;
-        // Until now it was in memory.
+        // The entries were in memory until now.
         match written {
             Ok(bytes) => lock(&self.waiting).bytes -= bytes,
             Err(error) => tracing::error!(%error, "writing logs of functions"),
@@ -81,7 +81,7 @@ impl Queue {
     }
 }
 
-/// Writes entries to their logs; how many bytes they took in memory.
+/// Writes entries to their logs; returns their size in memory, in bytes.
 fn write_out(entries: Vec<(Arc<Log>, Entry)>) -> usize {
     let mut bytes = 0;
     let mut logs: BTreeMap<*const Log, (Arc<Log>, Vec<Vec<u8>>)> = BTreeMap::new();
@@ -118,7 +118,7 @@ fn notice(lost: u64) -> LogRecord {
 }
 
 fn line(record: &LogRecord) -> Vec<u8> {
-    // Texts can always be JSON.
+    // Records can always be written as JSON.
     let mut line = serde_json::to_vec(record).unwrap_or_default();
     line.push(b'\n');
     line

@@ -1,4 +1,4 @@
-//! Reading a log's files while they are written to.
+//! Reader of a log's files while they are written to.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -9,19 +9,19 @@ use pipsqueak::wire::LogRecord;
 
 use super::{Log, files};
 
-/// Most bytes of a file that are read at once: more than any record has.
+/// Most bytes of a file that are read at once. No record is longer.
 const PIECE: u64 = 256 << 10;
 
-/// What is wanted.
+/// Choice of records.
 #[derive(Debug, Default)]
 pub struct Selection {
-    /// Only what is not older than this, as records tell times.
+    /// Earliest time of wanted records, in the form that records have.
     pub since: Option<String>,
-    /// Only what belongs to this invocation.
+    /// Invocation whose records are wanted.
     pub request: Option<String>,
 }
 
-/// Where somebody has read to.
+/// Position of a reader in a log.
 #[derive(Debug)]
 pub struct Reader {
     log: Arc<Log>,
@@ -31,18 +31,18 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Begins with the oldest.
+    /// A reader at the oldest record.
     pub fn new(log: &Arc<Log>, selection: Selection) -> Self {
         Self { log: log.clone(), selection, number: 0, offset: 0 }
     }
 
-    /// The log.
+    /// The log that is read.
     pub fn log(&self) -> &Arc<Log> {
         &self.log
     }
 
-    /// Reads on: some of the records that are wanted, or none of a piece; `None` at the end of what
-    /// there is. Blocks.
+    /// Reads on. Returns the wanted records of the next piece, perhaps none; `None` at the end of the
+    /// log. Blocks.
     pub fn read(&mut self) -> io::Result<Option<Vec<LogRecord>>> {
         loop {
             let found = files::list(&self.log.folder);
@@ -53,7 +53,7 @@ impl Reader {
                 (self.number, self.offset) = (file.number, 0);
             }
             let piece = match self.piece() {
-                // It was the oldest, and has gone just now.
+                // The oldest file was removed just now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 read => read?,
             };
@@ -63,20 +63,20 @@ impl Reader {
                 return Ok(Some(lines.filter_map(|line| self.wanted(line)).collect()));
             }
             if piece.len() as u64 == PIECE {
-                // No record is so long.
+                // A line as long as this is no record, and is skipped.
                 self.offset += PIECE;
                 continue;
             }
             if !found.iter().any(|file| file.number > self.number) {
                 return Ok(None);
             }
-            // Nothing more comes to this one.
+            // This file gets no more lines, because there is a later one.
             self.number += 1;
             self.offset = 0;
         }
     }
 
-    /// Reads all there is; the last `most` records of it. Blocks.
+    /// Reads to the end of the log; returns the last `most` wanted records. Blocks.
     pub fn last(&mut self, most: usize) -> io::Result<Vec<LogRecord>> {
         let mut last = VecDeque::new();
         while let Some(records) = self.read()? {
@@ -94,7 +94,7 @@ impl Reader {
         Ok(piece)
     }
 
-    /// A line as a record, where it is one and is wanted.
+    /// The record of a line; `None` if the line is no record or is not wanted.
     fn wanted(&self, line: &[u8]) -> Option<LogRecord> {
         let record: LogRecord = serde_json::from_slice(line).ok()?;
         let Selection { since, request } = &self.selection;
@@ -138,7 +138,7 @@ mod tests {
         assert!(reader.read().unwrap().is_none());
         write(5, std::slice::from_ref(&c), "");
         assert_eq!(texts(reader.read().unwrap().unwrap()), "c");
-        // The oldest goes while somebody reads it.
+        // The oldest file is removed while it is read.
         let mut late = Reader::new(&log, Selection::default());
         fs::remove_file(files::path(folder.path(), 4)).unwrap();
         assert_eq!(texts(late.last(9).unwrap()), "c");

@@ -1,4 +1,4 @@
-//! One invocation, as it is recorded: what was printed becomes lines, within a bound.
+//! The recording of one invocation: its output becomes lines, within a bound.
 
 use std::mem;
 use std::sync::Arc;
@@ -9,18 +9,18 @@ use super::queue::Queue;
 
 /// Most bytes of one invocation's output that are kept.
 pub(super) const MAX_PRINTED: usize = 256 << 10;
-/// Longest line; what is longer is cut into several.
+/// Longest line, in bytes. A longer one is cut into several.
 const MAX_LINE: usize = 16 << 10;
 
-/// Records an invocation. Never waits.
+/// Recording of an invocation. Its methods never wait.
 #[derive(Debug)]
 pub struct Recording {
     log: Arc<Log>,
     queue: Arc<Queue>,
     request: Arc<str>,
-    /// What is not a whole line yet.
+    /// Output that is not a whole line yet.
     line: Vec<u8>,
-    /// How many bytes may come.
+    /// Bytes of output that may still come.
     left: usize,
     dropped: u64,
 }
@@ -32,14 +32,14 @@ impl Recording {
         Self { log, queue, request, line: Vec::new(), left: MAX_PRINTED, dropped: 0 }
     }
 
-    /// Records in the same log what belongs to no invocation.
+    /// A recording in the same log for output that belongs to no invocation.
     #[must_use]
     pub fn of_nobody(&self) -> Self {
         let (log, queue) = (self.log.clone(), self.queue.clone());
         Self { log, queue, request: Arc::from(""), line: Vec::new(), left: MAX_PRINTED, dropped: 0 }
     }
 
-    /// Takes what was printed.
+    /// Takes output.
     pub fn print(&mut self, bytes: &[u8]) {
         let kept = bytes.len().min(self.left);
         self.left -= kept;
@@ -59,7 +59,7 @@ impl Recording {
         }
     }
 
-    /// Ends with how the invocation did.
+    /// Ends the recording with the invocation's report.
     pub fn end(mut self, report: Report) {
         self.finish();
         self.put(Content::End(Box::new(report)));

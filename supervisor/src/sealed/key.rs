@@ -1,4 +1,4 @@
-//! A key, from a file that root alone can read.
+//! A key, from a file that only root can read.
 
 use std::fmt;
 use std::fs::File;
@@ -12,12 +12,12 @@ use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 const LEAST: usize = 32;
 /// Most bytes of a key file.
 const MOST: u64 = 64 << 10;
-/// Purposes that tell what is derived from a key file apart. A change of either makes all that is sealed
-/// unreadable.
+/// Purposes, so that the two values derived from a key file differ. A change of either makes all sealed
+/// content unreadable.
 const FOR_ENCRYPTION: &str = "pipsqueak 2026-11-30 key that seals state";
 const FOR_NAME: &str = "pipsqueak 2026-11-30 name of a key that seals state";
 
-/// Why a key file is not used.
+/// Reason that a key file is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file cannot be read.
@@ -25,7 +25,7 @@ pub enum KeyError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the call.
         error: io::Error,
     },
     /// Other users than root can read or change the file.
@@ -46,12 +46,12 @@ pub enum KeyError {
     Length {
         /// The file.
         path: PathBuf,
-        /// Its length.
+        /// The length of the file, in bytes.
         length: usize,
     },
 }
 
-/// The public name of a key, by which what is sealed says with which key.
+/// Public name of a key. Sealed content tells with it which key sealed it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyName(pub [u8; 8]);
 
@@ -69,9 +69,9 @@ impl fmt::Debug for KeyName {
 
 /// A key. It is overwritten in memory when it is dropped.
 pub struct Key {
-    /// Its name.
+    /// Name of the key.
     pub name: KeyName,
-    /// The cipher that has it.
+    /// Cipher with the key.
     pub cipher: XChaCha20Poly1305,
 }
 
@@ -99,7 +99,7 @@ impl Key {
         Ok(Self::derive(&content))
     }
 
-    /// The key of a key file's content, whatever form that has.
+    /// The key of a key file's content, which may have any form.
     pub fn derive(content: &[u8]) -> Self {
         let mut name = [0; 8];
         name.copy_from_slice(&blake3::derive_key(FOR_NAME, content)[..8]);

@@ -31,11 +31,11 @@ const NONCE_END: usize = NAME_END + 24;
 pub struct Keys {
     /// The key that seals. Without one, content is stored as it is.
     current: Option<Key>,
-    /// Further keys that open, of which nothing is to be left.
+    /// Further keys that open. Content sealed with them is sealed anew, until none is left.
     old: Vec<Key>,
 }
 
-/// Why content could not be sealed or opened. No content is in a message.
+/// Reason that content could not be sealed or opened. The messages do not have the content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SealedError {
     /// Content is sealed with a key that was not given.
@@ -46,7 +46,7 @@ pub enum SealedError {
     Unknown {
         /// The content.
         what: String,
-        /// The name of its key.
+        /// The name of the key that sealed the content.
         key: String,
         /// The names of the keys that were given, as part of a sentence.
         given: String,
@@ -80,7 +80,7 @@ pub enum SealedError {
 pub struct Opened {
     /// The content.
     pub content: Vec<u8>,
-    /// True if it would not be stored like this today: it is to be sealed again.
+    /// True if the content must be sealed again, because it would be stored in another form today.
     pub is_outdated: bool,
 }
 
@@ -92,7 +92,7 @@ impl Keys {
         Ok(Self { current, old })
     }
 
-    /// The keys of these contents of key files.
+    /// Keys of these contents of key files.
     #[cfg(test)]
     pub fn of(current: Option<&[u8]>, old: &[&[u8]]) -> Self {
         Self {
@@ -106,13 +106,13 @@ impl Keys {
         self.current.is_some()
     }
 
-    /// The first bytes of all that is stored encrypted with the current key, if there is one.
+    /// First bytes of all content that is sealed with the current key; `None` if there is none.
     pub fn head(&self) -> Option<Vec<u8>> {
         let key = self.current.as_ref()?;
         Some([&MARK[..], &[VERSION], &key.name.0].concat())
     }
 
-    /// The form in which content is stored. `place` names the content and where it belongs.
+    /// The form in which content is stored. `place` names the content and the place that it is bound to.
     pub fn seal(&self, place: &str, content: &[u8]) -> Result<Vec<u8>, SealedError> {
         let Some((key, head)) = self.current.as_ref().zip(self.head()) else {
             return Ok(content.to_owned());
@@ -125,7 +125,7 @@ impl Keys {
         Ok([head, nonce.to_vec(), secret].concat())
     }
 
-    /// The content of what is stored at `place`, sealed or not.
+    /// The content that is stored at `place`, sealed or not.
     pub fn open(&self, place: &str, stored: &[u8]) -> Result<Opened, SealedError> {
         if !stored.starts_with(&MARK) {
             return Ok(Opened { content: stored.to_owned(), is_outdated: self.is_sealing() });

@@ -36,7 +36,7 @@ fn content_without_a_key_stays_as_it_is_and_is_taken_over() {
 
 #[test]
 fn the_form_of_what_is_stored_stays_readable() {
-    // Made by the first version that had it.
+    // Made by the first version that had this form.
     let digits = "00505153013405a9ffa5d777ab58aaceeb0b7cc4d0a699a84342d82dfe800efb48fa2c25d872\
                   3006420afc1047b9827b62621656f35583586518b044ad1b7ecd474040235122";
     let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
@@ -80,7 +80,7 @@ proptest! {
         prop_assert!(keys.open("b", &sealed).is_err());
         let mut changed = sealed.clone();
         changed[at.index(sealed.len())] ^= 1 << bit;
-        // Without its mark it is a text of somebody else's, which is none.
+        // A change of the mark makes it content that is not sealed, which is not refused.
         prop_assert!(!changed.starts_with(&MARK) || keys.open("a", &changed).is_err());
         let cut = &sealed[..length.index(sealed.len())];
         prop_assert!(!cut.starts_with(&MARK) || keys.open("a", cut).is_err());

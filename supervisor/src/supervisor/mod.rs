@@ -26,11 +26,11 @@ pub use upkeep::Upkeep;
 pub struct Supervisor {
     /// The resources that all parts share.
     pub resources: Resources,
-    /// Invocations, and what is kept for the next.
+    /// Invocations, and what is kept for the next ones.
     pub invocations: Arc<Invocations>,
     /// Events and schedules.
     pub later: Arc<Later>,
-    /// Deployments, and what is told of all.
+    /// Deployments, and the supervisor's status.
     pub administration: Administration,
     /// Care of the store and of memory.
     pub upkeep: Arc<Upkeep>,
@@ -59,12 +59,12 @@ impl Supervisor {
         }
     }
 
-    /// Counts a request until what this returns is dropped.
+    /// Counts a request until the returned value is dropped.
     pub fn begin_request(&self) -> InFlight {
         self.traffic.begin()
     }
 
-    /// Requests that have been read and not been answered.
+    /// Requests that were read and are not answered yet.
     pub fn in_flight(&self) -> usize {
         self.traffic.count()
     }
@@ -74,7 +74,7 @@ impl Supervisor {
         self.ender.end(ending);
     }
 
-    /// Says when the supervisor is to stop.
+    /// A receiver that is told when the supervisor must stop.
     pub fn ending(&self) -> watch::Receiver<Option<Ending>> {
         self.ender.heard()
     }

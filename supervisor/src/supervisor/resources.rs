@@ -1,4 +1,4 @@
-//! What the parts of a supervisor share.
+//! Resources that the parts of a supervisor share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::logs::Journal;
 use crate::mount::Keeper;
 use crate::sandbox::Sandboxes;
 
-/// What a supervisor is made of.
+/// Resources that the parts of a supervisor share.
 #[derive(Debug, Clone)]
 pub struct Resources {
     /// The settings.
@@ -35,6 +35,6 @@ pub struct Resources {
     pub events: Arc<Events>,
     /// The folder of the Python runtime.
     pub runtime: PathBuf,
-    /// The tasks that nobody waits for.
+    /// The runtime for tasks that no client waits for.
     pub background: Handle,
 }

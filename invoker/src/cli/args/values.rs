@@ -94,7 +94,7 @@ pub fn network(text: &str) -> Result<Network, String> {
 
 /// A variable, and the file that has its value; `-` is stdin.
 pub fn secret(text: &str) -> Result<(String, PathBuf), String> {
-    // What stands there may be the value itself, and is not repeated.
+    // The text may be the secret value itself, so no message repeats it.
     let wrong = || "write NAME=@FILE, or NAME=- for stdin".to_owned();
     let (key, place) = text.split_once('=').ok_or_else(wrong)?;
     let (key, _) = variable(&format!("{key}="))?;

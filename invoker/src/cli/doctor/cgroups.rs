@@ -1,4 +1,4 @@
-//! Control groups: which hierarchies there are, what they control, and whether they freeze.
+//! Control groups: the hierarchies, their controllers, and a test that groups freeze.
 
 use std::fs;
 use std::io;
@@ -128,7 +128,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // It is empty, so that this fails only where somebody else has removed it.
+        // The group is empty, so this fails only if another process has removed it.
         let _ = fs::remove_dir(&self.0);
     }
 }

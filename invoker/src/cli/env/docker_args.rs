@@ -1,4 +1,4 @@
-//! `pipsqueak env docker-args`: what gives an environment to a container.
+//! `pipsqueak env docker-args`: the arguments that give an environment to a container.
 
 use pipsqueak::wire::Export;
 
@@ -7,7 +7,8 @@ use crate::cli::failure::Failure;
 /// The arguments of `docker run` and `podman run`, as words that a shell splits again:
 /// `docker run $(pipsqueak env docker-args NAME) IMAGE …`.
 ///
-/// Not `--volume`: that makes a source that is not there, and the container finds nothing in it.
+/// Not `--volume`: with it the engine would make an absent source, and the container would find nothing
+/// there.
 pub fn line(export: &Export) -> Result<String, Failure> {
     let source = export.source.to_string_lossy();
     // Blanks and patterns mean something to a shell, commas and quotes to the engines.

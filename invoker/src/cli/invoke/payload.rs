@@ -30,7 +30,8 @@ pub fn open(text: &OsStr) -> Result<Option<Source>, Failure> {
             let path = Path::new(OsStr::from_bytes(path));
             let unreadable = |error| unreadable(path.display(), &error);
             let file = File::open(path).map_err(unreadable)?;
-            // Said before anything is sent: what is streamed is read while the function runs.
+            // An error is told before anything is sent, because a streamed body is read only while the
+            // function runs.
             if file.metadata().map_err(unreadable)?.is_dir() {
                 return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
             }
@@ -40,7 +41,7 @@ pub fn open(text: &OsStr) -> Result<Option<Source>, Failure> {
     })
 }
 
-/// Reads one byte past the limit at most: what is longer is refused, however long it is.
+/// Reads at most one byte past the limit: a longer event is refused, however long it is.
 fn read_all(from: impl Read, name: impl std::fmt::Display) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let most = MOST_PAYLOAD + 1;

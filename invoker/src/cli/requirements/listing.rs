@@ -14,7 +14,7 @@ use crate::cli::text;
 pub enum Role {
     /// The file asks for packages.
     Requirements,
-    /// The file limits the versions of what is asked for elsewhere.
+    /// The file limits versions of packages that other files ask for.
     Constraints,
 }
 
@@ -30,8 +30,8 @@ pub struct Listing {
 const ARCHIVES: [&str; 6] = [".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"];
 
 impl Listing {
-    /// Reads a file, and the files that it names; each once. Refuses what cannot be had without the
-    /// files of this machine.
+    /// Reads a file, and the files that it names, each once. Refuses requirements that need other files
+    /// of this machine.
     pub fn read(&mut self, path: &Path, role: Role) -> Result<(), Failure> {
         let identity = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         if !self.seen.insert((identity, role)) {
@@ -42,7 +42,8 @@ impl Listing {
         self.read_text(path, &text, Some(folder), role)
     }
 
-    /// Reads the text of a file, which may name others in `folder`, if there is one.
+    /// Reads the text of a file. `folder` is the place of the files that it may name; if absent, it may
+    /// name none.
     pub fn read_text(
         &mut self,
         path: &Path,
@@ -51,7 +52,7 @@ impl Listing {
         role: Role,
     ) -> Result<(), Failure> {
         for (number, line) in logical_lines(text) {
-            // The caller's variables are not for what an archive says.
+            // An archive's text must not get the caller's variables.
             let value = |name: &str| folder.and_then(|_| std::env::var(name).ok());
             let line = expand(&line, value);
             let refused = |reason: &str| {
@@ -64,7 +65,7 @@ impl Listing {
             };
             match understand(&line).map_err(refused)? {
                 Line::Kept => self.push(line, role),
-                // What a file of constraints names constrains too.
+                // A file that a constraints file names is a constraints file, too.
                 Line::Requirements(named) => self.read(&beside(named)?, role)?,
                 Line::Constraints(named) => self.read(&beside(named)?, Role::Constraints)?,
             }
@@ -105,7 +106,7 @@ impl Listing {
     }
 }
 
-/// Refuses what could end a line, or be replaced, for somebody who reads it later.
+/// Refuses characters that could end a line, and variables that a later reader would replace.
 fn check(line: &str) -> Result<(), &'static str> {
     if line.chars().any(|character| character != '\t' && is_invisible(character)) {
         return Err("it has a control character, such as one that ends a line; write it without");
@@ -121,7 +122,7 @@ fn check(line: &str) -> Result<(), &'static str> {
 /// Meaning of a line.
 #[derive(Debug, PartialEq, Eq)]
 enum Line<'a> {
-    /// Goes on as it is.
+    /// The line is sent as it is.
     Kept,
     /// Names a requirements file.
     Requirements(&'a str),
@@ -142,7 +143,7 @@ const OPTIONS: [&str; 8] = [
     "--use-feature",
 ];
 
-/// Tells what a line is, or why it is refused.
+/// The meaning of a line, or the reason that it is refused.
 fn understand(line: &str) -> Result<Line<'_>, &'static str> {
     if let Some(named) = option(line, "-r", "--requirement") {
         return file(named).map(Line::Requirements);
@@ -388,7 +389,7 @@ mod tests {
             let read = listing.read_text(path, &text, Some(path), Role::Constraints);
             assert!(read.unwrap_err().to_string().starts_with("r.txt:2: "), "{line:?}");
         }
-        // What an archive says is told nothing of the caller.
+        // The caller's variables are not put into an archive's text.
         let line = "x @ https://h/x.whl?q=${PATH}\n";
         assert!(listing.read_text(Path::new("r"), line, None, Role::Requirements).is_err());
         let folder = Some(Path::new("."));

@@ -92,7 +92,7 @@ pub fn allow_build(requirements: &mut Requirements, allowed: bool) -> Result<(),
 pub fn of_script(path: &Path, constraints: &[PathBuf]) -> Result<Option<Requirements>, Failure> {
     let failed = |reason| Failure::Input(format!("{}: {reason}", path.display()));
     let bytes = text::read_bytes(path)?;
-    // Whatever Python makes of the rest, a block has nothing but ASCII in it.
+    // A script may have another encoding, but its block is ASCII.
     let text =
         text::decode(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned());
     let Some(script) = script::read(&text).map_err(failed)? else { return Ok(None) };

@@ -8,7 +8,7 @@ use serde::Deserialize;
 pub struct Script {
     /// Packages that the script imports, as requirements.
     pub dependencies: Vec<String>,
-    /// Versions of Python that it runs on.
+    /// Versions of Python that the script runs on.
     pub requires_python: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Single files of a zip or wheel. All of it is unpacked, and checked, by the supervisor.
+//! Single files of a zip or wheel. The supervisor unpacks and checks the whole archive.
 
 use std::fs::File;
 use std::io::{BufReader, Read};

@@ -29,7 +29,7 @@ enum Kind {
     Script,
     /// A zip with code at its root.
     Zip,
-    /// A wheel, and the extras of it that are wanted.
+    /// A wheel, and the extras that are wanted.
     Wheel(Vec<String>),
 }
 
@@ -72,8 +72,8 @@ impl Source {
         Ok(Self { path, kind })
     }
 
-    /// The packages that it brings: by a folder's or a zip's lock or requirements file, a script's
-    /// block, a wheel's metadata.
+    /// The packages that the source brings: by a folder's or a zip's lock or requirements file, a
+    /// script's block, or a wheel's metadata.
     pub fn requirements(&self) -> Result<Option<Requirements>, Failure> {
         match &self.kind {
             Kind::Folder => requirements::of_folder(&self.path),

@@ -21,7 +21,7 @@ pub struct OpenLambda {
     pub unknown: Vec<String>,
 }
 
-/// Reads the text of an `ol.yaml`; an error says where in it.
+/// Reads the text of an `ol.yaml`; an error has the place in the text.
 pub fn read(text: &str) -> Result<OpenLambda, String> {
     let file: Option<File> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     let File { environment, triggers, reuse, others } = file.unwrap_or_default();
@@ -43,7 +43,7 @@ pub fn read(text: &str) -> Result<OpenLambda, String> {
 struct File {
     environment: Option<BTreeMap<String, String>>,
     triggers: Option<Triggers>,
-    /// Sandboxes are used again as a rule; that they are not cannot be had.
+    /// Sandboxes are always used again; a function cannot turn that off.
     #[serde(rename = "reuse-sandbox")]
     reuse: Option<bool>,
     #[serde(flatten)]

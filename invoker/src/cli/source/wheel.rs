@@ -7,8 +7,8 @@ use pipsqueak::wire::Requirements;
 /// A comparison that holds for every Python, in the place of one that has been made here.
 const TRUE: &str = "python_version >= '0'";
 
-/// The requirements of a wheel with `extras`, in a form that means the same to whoever does not know
-/// the wheel: comparisons with those extras hold, and what it requires of itself is resolved.
+/// The requirements of a wheel with `extras`, in a form that needs no knowledge of the wheel:
+/// comparisons with these extras hold, and requirements of the wheel itself are resolved.
 pub fn requirements(metadata: &str, extras: &[String]) -> Result<Requirements, String> {
     let fields = fields(metadata);
     let all = |key: &'static str| {
@@ -23,7 +23,7 @@ pub fn requirements(metadata: &str, extras: &[String]) -> Result<Requirements, S
         return Err(format!("it has no extra {unknown}; those it has: {}", provided.join(", ")));
     }
     let lines: Vec<Line> = all("Requires-Dist").map(Line::of).collect();
-    // `own[a]; extra == 'b'`: who wants b wants a.
+    // `own[a]; extra == 'b'` means that extra b brings extra a.
     loop {
         let more: BTreeSet<_> = lines
             .iter()
@@ -111,7 +111,7 @@ impl Line {
         extras.peek().is_none() || extras.any(|extra| active.contains(&extra))
     }
 
-    /// The requirement where these extras are wanted.
+    /// The requirement, if these extras are wanted.
     fn with(&self, active: &BTreeSet<String>) -> String {
         let mut marker = self.marker.clone();
         for (at, extra) in self.comparisons() {

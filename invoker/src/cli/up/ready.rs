@@ -20,7 +20,7 @@ pub enum Word {
     Ready,
     /// The supervisor could not start.
     Failed {
-        /// The exit code it gave.
+        /// The exit code that the supervisor gave.
         exit: Exit,
         /// The reason.
         message: String,
@@ -39,7 +39,7 @@ pub fn wait(pipe: &OwnedFd) -> io::Result<Word> {
 fn wait_until(pipe: &OwnedFd, until: Instant) -> io::Result<Word> {
     let mut said = Vec::new();
     let mut buffer = [0; 4096];
-    // A reason may have several lines, so that only the end of the pipe ends it.
+    // A reason may have several lines, so only the end of the pipe ends it.
     while said != b"ready\n" {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -1,4 +1,4 @@
-//! The gate under shuttle: whatever the order of threads is.
+//! The gate under shuttle, in any order of threads.
 
 use std::future::{pending, ready};
 
@@ -11,15 +11,15 @@ use super::*;
 const LONG: Duration = Duration::from_secs(60);
 const SANDBOXES: u32 = 2;
 
-/// What is inside now, by function and in all.
+/// Invocations that are inside now, by function, and all that were served.
 #[derive(Default)]
 struct Inside {
     of: [AtomicU32; 2],
     served: AtomicU32,
 }
 
-/// Two functions, three calls of each, some of whose clients go away: bounds are kept, all who stay are
-/// served, and in the end nobody waits and every place is free.
+/// Two functions, three calls of each, some of whose clients go away: bounds are kept, all calls that
+/// stay are served, and in the end nothing waits and every place is free.
 #[test]
 fn no_turn_is_lost_and_bounds_are_kept() {
     let run = || {
@@ -41,7 +41,7 @@ fn no_turn_is_lost_and_bounds_are_kept() {
         let state = gate.0.lock();
         assert!(state.places.is_empty() && state.waiting.is_empty());
         drop(state);
-        // Every place can be had again.
+        // Every place can be taken again.
         let again: Vec<_> = (0..SANDBOXES)
             .map(|_| block_on(gate.enter("0", bounds[0], LONG, ready(()))).unwrap())
             .collect();
@@ -67,7 +67,7 @@ fn call(gate: &Gate<u32>, inside: &Inside, of: usize, bounds: Bounds, goes_away:
     thread::yield_now();
     inside.of[of].fetch_sub(1, Ordering::SeqCst);
     inside.served.fetch_add(1, Ordering::SeqCst);
-    // One that is dropped is given back like one that has ended.
+    // Dropping a turn gives the place back like ending it.
     if mine == 1 {
         drop(turn);
     } else if let Some(vacated) = turn.end(Some(Duration::ZERO)) {

@@ -88,7 +88,7 @@ fn code_stays_as_long_as_somebody_runs_it() {
     assert!(!state.join("hello/code-1").exists());
     let removed = functions.remove("hello").unwrap();
     assert!(removed.code.join("hello.py").exists());
-    // A new one of the name has nothing of it.
+    // A new function of the same name shares nothing with the removed one.
     let again = deploy();
     assert_eq!(again.info.version, 3);
     drop(removed);
@@ -96,7 +96,7 @@ fn code_stays_as_long_as_somebody_runs_it() {
     assert!(again.code.join("hello.py").exists());
 }
 
-/// A folder with one file below another folder, and what it is to be deployed with.
+/// A folder with code: a module with a handler, and a file in a folder below.
 fn package(folder: &Path, text: &str) -> PathBuf {
     let source = folder.join("source");
     fs::create_dir_all(source.join("inner")).unwrap();
@@ -115,7 +115,7 @@ fn all_code_is_durable_before_the_record_names_it() {
         durable::of(None, || functions.deploy(wanted("hello", &source)).unwrap());
     let record = ("replace", state.join("hello/function.json"));
     let named = steps.iter().position(|step| *step == record).unwrap();
-    // Before it has its place, and then the folders that its place is in.
+    // First the code in its staging folder, then the folders above its final one.
     let staged = state.with_file_name("deploying").join("0");
     let below = ["main.py", "inner/data", "inner"].map(|name| staged.join(name));
     let all = below.into_iter().chain([staged, state.join("hello"), state]);
@@ -153,7 +153,7 @@ fn a_disk_that_fails_at_any_step_leaves_the_old_version_or_the_new_one() {
             found.info.version
         };
         let version = is(&functions);
-        // Both are there as long as a loss of power may have brought back either.
+        // Both stay if a loss of power may have brought back either.
         assert!(!has_failed || state.join("hello/code-1").exists());
         assert_eq!(is(&open(state).unwrap()), version);
         if !has_failed {

@@ -47,7 +47,7 @@ fn an_event_goes_from_state_to_state_and_no_other_way() {
     assert_eq!(running.past.attempts, 0);
     store.settle(&running, &Verdict::Done).unwrap();
     assert!(matches!(store.show("1"), Err(EventsError::Unknown(_))));
-    // Nothing comes back by being settled late.
+    // A late settling brings nothing back.
     store.settle(&running, &again).unwrap();
     assert_eq!(store.counts().unwrap(), EventCounts::default());
 }
@@ -67,7 +67,7 @@ fn what_was_running_is_pending_at_the_next_start() {
     }
     let counts = EventCounts { pending: 3, running: 0, dead: 1 };
     assert_eq!(open(&folder).counts().unwrap(), counts);
-    // Those of a function that is gone go.
+    // Events of a removed function are removed.
     let path = folder.path().join("events.sqlite");
     let store = Store::open(path, &["f".to_owned()].into(), Arc::default()).unwrap();
     assert_eq!(store.counts().unwrap(), EventCounts { pending: 2, ..counts });
@@ -113,7 +113,7 @@ fn what_waits_and_what_is_dead_are_bounded() {
         store.settle(&running, &dead()).unwrap();
     }
     assert_eq!(store.counts().unwrap().dead, MAX_DEAD.cast_unsigned());
-    // The oldest of them went.
+    // The oldest dead letter was removed.
     assert!(store.show("e3").is_err() && store.show("e4").is_ok());
     let (listed, total) = store.list(Some("f"), true, 7).unwrap();
     assert_eq!((listed.len(), listed[0].id.as_str(), total), (7, "e4", MAX_DEAD.cast_unsigned()));
@@ -147,7 +147,7 @@ fn no_page_has_what_is_encrypted_and_each_key_takes_over() {
     };
     {
         let store = open(Keys::default()).unwrap();
-        // In a page of its own, which is free afterwards.
+        // A payload with a page of its own, which is free afterwards.
         let long = payload(&format!("{}hunter2", "x".repeat(9000)));
         store.accept("0", "f", EventOrigin::Invoke, &long).unwrap();
         store.remove("0").unwrap();

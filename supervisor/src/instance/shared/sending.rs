@@ -1,4 +1,4 @@
-//! Sending on a channel that several calls have.
+//! Sending on a channel that several calls share.
 
 use std::io;
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use crate::channel;
 use crate::stream::Stream;
 
-/// The end of such a channel that is written to.
+/// Writing end of a shared channel.
 #[derive(Debug)]
 pub struct Writer {
     half: WriteHalf<Stream>,
-    /// Whether anything was written: the first to write says what is said once.
+    /// True once anything was written: the first writer also sends what is said only once.
     has_begun: bool,
 }
 
 impl Writer {
-    /// One that nothing was written to.
+    /// A writer without anything written yet.
     pub fn new(half: WriteHalf<Stream>) -> Self {
         Self { half, has_begun: false }
     }
 }
 
-/// Messages on their way. A call that is given up meanwhile does not cut them off: what comes next in
-/// the channel would be taken for the rest of them.
+/// Messages on their way. A call that is given up does not cut them off, because the channel's next
+/// bytes would be taken for their rest.
 #[derive(Debug)]
 pub struct Sending {
     writer: Option<OwnedMutexGuard<Writer>>,
@@ -34,18 +34,18 @@ pub struct Sending {
 }
 
 impl Sending {
-    /// Waits until nobody else sends.
+    /// Waits until no other call sends.
     pub async fn begin(writer: &Arc<Mutex<Writer>>) -> Self {
         let writer = writer.clone().lock_owned().await;
         Self { writer: Some(writer), frames: Vec::new(), sent: 0 }
     }
 
-    /// Whether nothing was sent yet.
+    /// True if nothing was sent on the channel yet.
     pub fn is_first(&self) -> bool {
         self.writer.as_ref().is_some_and(|writer| !writer.has_begun)
     }
 
-    /// Sends them.
+    /// Sends the messages, whole.
     pub async fn send(mut self, messages: &[Vec<u8>]) -> io::Result<()> {
         self.frames = channel::frames(messages)?;
         channel::unless_ended(self.proceed().await)
@@ -77,7 +77,8 @@ impl Drop for Sending {
             && let Some(mut writer) = self.writer.take()
         {
             let rest = self.frames.split_off(self.sent);
-            // It ends with its process at the latest. That nobody reads it is told to those who wait.
+            // The task ends with the process at the latest. Waiting calls learn from the reading end
+            // that the process is gone.
             tokio::spawn(async move { writer.half.write_all(&rest).await });
         }
     }

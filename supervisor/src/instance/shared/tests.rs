@@ -11,7 +11,7 @@ fn load() -> io::Result<Vec<u8>> {
     channel::compose(&Text::new("load"), b"")
 }
 
-/// A process's channel, its other end, and the end of what it prints.
+/// The channel of a process, its other end, and the end at which the process prints.
 fn process() -> (Shared, Stream, pipe::Sender) {
     let (near, far) = UnixStream::pair().unwrap();
     let (near, far) = (Stream::new(near).unwrap(), Stream::new(far).unwrap());

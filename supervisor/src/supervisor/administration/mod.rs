@@ -1,4 +1,4 @@
-//! What clients change and ask besides invocations: deployments, environments, what is kept, and why.
+//! Changes and questions of clients besides invocations: deployments, environments, what is kept, and why.
 
 mod status;
 
@@ -16,24 +16,24 @@ use crate::fault::internal;
 use crate::turns::Turns;
 use crate::upgrade::{self, UpgradeError};
 
-/// The supervisor as its administrators see it.
+/// Administration of a supervisor.
 #[derive(Debug)]
 pub struct Administration {
     resources: Resources,
     invocations: Arc<Invocations>,
-    /// Deployments and removals of each function: all that a removed one has left, such as its events,
-    /// is gone before another of the name is there.
+    /// Turns of deployments and removals, by function. All that a removed function has left, such as
+    /// its events, is gone before another of the same name is deployed.
     changes: Turns,
 }
 
 impl Administration {
-    /// Administers what `resources` and `invocations` have.
+    /// Administration of `resources` and `invocations`.
     pub fn new(resources: &Resources, invocations: &Arc<Invocations>) -> Self {
         let (resources, invocations) = (resources.clone(), invocations.clone());
         Self { resources, invocations, changes: Turns::default() }
     }
 
-    /// Makes an environment, or replaces the one of that name.
+    /// Makes an environment, or replaces the one of the same name.
     pub async fn add_environment(
         &self,
         name: String,
@@ -62,8 +62,8 @@ impl Administration {
         Ok(())
     }
 
-    /// Deploys a function, whose environment must be one that functions run in, and drops the paused
-    /// sandboxes of its earlier version.
+    /// Deploys a function, and drops the paused sandboxes of its earlier version. Refuses an
+    /// environment that no function can run in.
     pub async fn deploy(&self, deploy: Deploy) -> Result<FunctionInfo, Fault> {
         let environments = &self.resources.environments;
         if let Some(environment) = &deploy.environment {
@@ -82,7 +82,7 @@ impl Administration {
         Ok(function.shown())
     }
 
-    /// Removes a function and its paused sandboxes.
+    /// Removes a function, its paused sandboxes, its events and its logs.
     pub async fn remove_function(&self, name: &str) -> Result<(), Fault> {
         let _turn = self.changes.take(name).await;
         let (functions, owned) = (self.resources.functions.clone(), name.to_owned());
@@ -94,7 +94,7 @@ impl Administration {
         self.resources.journal.remove(name).await.map_err(internal)
     }
 
-    /// Drops what tiers keep; says what was dropped.
+    /// Drops what tiers keep. Returns a sentence that tells what was dropped.
     pub fn evict(&self, evict: &Evict) -> Result<String, Fault> {
         let both = !evict.paused && !evict.zygotes;
         let function = match &evict.function {
@@ -126,7 +126,7 @@ impl Administration {
         checked.await.map_err(internal)?.map_err(refused)
     }
 
-    /// Which zygote serves a function and why, in the environment that it has now.
+    /// The zygote that serves a function in its current environment, and the reasons.
     pub async fn explain(&self, name: &str) -> Result<Explanation, Fault> {
         let function = self.resources.functions.get(name)?;
         let Some(tree) = self.resources.environments.find(&function).await? else {
@@ -154,8 +154,8 @@ impl Administration {
         Ok(explanation)
     }
 
-    /// Starts given trees of zygotes, of the packages of all environments of the default interpreter;
-    /// how many zygotes.
+    /// Starts given trees of zygotes, with the packages of all environments of the default interpreter.
+    /// Returns the number of zygotes.
     pub async fn give_zygotes(&self, trees: &str) -> Result<usize, Fault> {
         if !self.resources.settings.tiers.zygote {
             let message = "the zygote tier is off".to_owned();

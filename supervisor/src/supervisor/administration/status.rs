@@ -1,4 +1,4 @@
-//! What the supervisor tells of itself.
+//! The supervisor's status.
 
 use pipsqueak::wire::{Fault, SandboxInfo, SandboxState, Status, Tier, ZygoteInfo};
 
@@ -9,7 +9,7 @@ use crate::sync::lock;
 use crate::zygote;
 
 impl Administration {
-    /// What is kept and done.
+    /// The status: what the supervisor keeps and does.
     pub async fn status(&self) -> Result<Status, Fault> {
         let tiers = &self.resources.settings.tiers;
         let used =
@@ -60,7 +60,7 @@ impl Administration {
     }
 }
 
-/// An instance as it is told.
+/// An instance, as the status tells it.
 fn info(instance: &Instance, state: SandboxState) -> SandboxInfo {
     SandboxInfo {
         id: instance.sandbox().id(),

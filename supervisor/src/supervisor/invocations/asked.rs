@@ -1,4 +1,4 @@
-//! What a client asks of an invocation, and how it is refused.
+//! A client's wishes for an invocation, and its refusal.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -11,23 +11,23 @@ use tokio::sync::Notify;
 use crate::deployment::Function;
 use crate::instance::Streams;
 
-/// What a client has said of an invocation besides its event.
+/// A client's wishes for an invocation, without its event.
 #[derive(Debug)]
 pub struct Asked<'a> {
     /// The request's number.
     pub request_id: String,
-    /// When it was read.
+    /// Time at which the request was read.
     pub arrived: Instant,
-    /// How long it may wait for its environment and its turn. Where this is absent, for its turn as long
-    /// as it may run.
+    /// Longest wait for the environment and the turn. If absent, the wait for the turn is limited by
+    /// the function's timeout.
     pub deadline: Option<Duration>,
-    /// Told when the client has gone away.
+    /// Notified when the client has gone away.
     pub gone: &'a Notify,
-    /// Where it is streamed.
+    /// The client's streams, if the call is streamed.
     pub streams: Option<Streams>,
 }
 
-/// Refuses an event that is longer than a function takes.
+/// Refuses an event that is longer than the function's limit.
 pub(super) fn check_length(function: &Function, payload: &RawValue) -> Result<(), Fault> {
     let info = &function.info;
     let (length, most) = (payload.get().len() as u64, info.payload_in.unwrap_or(DEFAULT_PAYLOAD));
@@ -38,12 +38,12 @@ pub(super) fn check_length(function: &Function, payload: &RawValue) -> Result<()
     Ok(())
 }
 
-/// What a function may have at the same time.
+/// Limits of what a function may have at the same time.
 pub(super) fn bounds(function: &Function) -> Bounds {
     Bounds { sandboxes: function.info.sandboxes, concurrency: function.info.concurrency }
 }
 
-/// An invocation that does not begin.
+/// The fault of an invocation that does not begin.
 pub(super) fn refused(name: &str, reason: &dyn Display) -> Fault {
     let message = format!("an invocation of {name} is refused: {reason}");
     Fault { kind: FaultKind::Refused, message }

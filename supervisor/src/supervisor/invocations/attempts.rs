@@ -1,8 +1,8 @@
-//! Attempts to make environments, one for all who wait for the same.
+//! Attempts to make environments, one for all invocations that wait for the same environment.
 //!
-//! An attempt is a task of its own. Who waits for it may leave, by deadline or with its client; the
-//! attempt goes on for the others. One that nobody waits for goes on for a *grace*, so that who comes
-//! again finds it further than it was, and is given up then.
+//! An attempt is a task of its own. A waiting invocation may leave, by deadline or with its client; the
+//! attempt goes on for the others. An attempt without waiters goes on for a *grace*, so that a client
+//! that tries again finds it further than before; then it is given up.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -17,19 +17,19 @@ use tokio::sync::watch;
 use crate::environment::Audience;
 use crate::sync::{self, Mutex, MutexGuard};
 
-/// All attempts that are being made. Their outcome is a `T`.
+/// All attempts that are under way. Their outcome is a `T`.
 #[derive(Debug)]
 pub struct Attempts<T>(Arc<Mutex<Table<T>>>);
 
 #[derive(Debug)]
 struct Table<T> {
     attempts: HashMap<String, Known<T>>,
-    /// How many wait, by function.
+    /// Waiters by function.
     waiting: BTreeMap<String, u64>,
     next: u64,
 }
 
-/// An attempt as those know it who may join it.
+/// An attempt, as those that may join it know it.
 #[derive(Debug)]
 struct Known<T> {
     number: u64,
@@ -40,15 +40,15 @@ struct Known<T> {
 
 #[derive(Debug, Clone)]
 enum Stage<T> {
-    /// It waits for its turn.
+    /// The attempt waits for its turn.
     Queued,
-    /// It works, since then.
+    /// The attempt works, since this time.
     Begun(Instant),
     Done(T),
 }
 
-/// An attempt as the task has it that makes it. Where this is dropped before its end, those who wait
-/// are told that there will be none.
+/// An attempt, as the task that makes it has it. If it is dropped before its end, its waiters are told
+/// that no outcome comes.
 #[derive(Debug)]
 pub struct Attempt<T> {
     table: Arc<Mutex<Table<T>>>,
@@ -59,7 +59,7 @@ pub struct Attempt<T> {
     audience: Arc<Audience>,
 }
 
-/// One who waits for an attempt, until this is dropped.
+/// A waiter for an attempt. Dropping it ends the wait.
 #[derive(Debug)]
 pub struct Waiter<T> {
     table: Arc<Mutex<Table<T>>>,
@@ -70,7 +70,7 @@ pub struct Waiter<T> {
     audience: Arc<Audience>,
 }
 
-/// As many wait for a function as may.
+/// Error: this many wait for the function already, and no more may.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Full(pub u64);
 
@@ -82,8 +82,8 @@ impl<T> Default for Attempts<T> {
 }
 
 impl<T: Clone> Attempts<T> {
-    /// Waits for the attempt `key` for a function, for which no more than `most` may wait. Whoever is
-    /// the first gets the attempt as well, to be run in a task.
+    /// Waits for the attempt `key` for a function, for which no more than `most` may wait. The first
+    /// waiter also gets the attempt, and must run it in a task.
     pub fn join(
         &self,
         key: &str,
@@ -132,12 +132,12 @@ impl<T: Clone> Attempts<T> {
         Ok((waiter, attempt))
     }
 
-    /// How many wait, by function.
+    /// Waiters by function.
     pub fn waiting(&self) -> BTreeMap<String, u64> {
         sync::lock(&self.0).waiting.clone()
     }
 
-    /// Gives all up.
+    /// Gives all attempts up.
     pub fn give_up(&self) {
         for known in sync::lock(&self.0).attempts.values() {
             known.audience.give_up();
@@ -146,7 +146,7 @@ impl<T: Clone> Attempts<T> {
 }
 
 impl<T: Clone> Attempt<T> {
-    /// Does the work of an attempt. `turn` is waited for first, and dropped at the end.
+    /// Does the work of an attempt. Waits for `turn` first, and drops it at the end.
     pub async fn run<P>(
         self,
         grace: Duration,
@@ -166,7 +166,7 @@ impl<T: Clone> Attempt<T> {
             () = self.abandoned(grace) => {
                 self.audience.give_up();
                 if !matches!(*self.stage.borrow(), Stage::Queued) {
-                    // It has its turn until it has really ended.
+                    // The attempt holds its turn until its work has really ended.
                     working.await;
                 }
             }
@@ -174,12 +174,12 @@ impl<T: Clone> Attempt<T> {
     }
 
     fn end(&self, outcome: T) {
-        // Who comes after the end begins anew: a failure is for those alone who have waited for it.
+        // Later waiters begin a new attempt: a failure is only for those that have waited for it.
         self.leave(&mut sync::lock(&self.table));
         self.stage.send_replace(Stage::Done(outcome));
     }
 
-    /// Ready when nobody has waited for the grace, and nobody can join any more.
+    /// Ends when no waiter came within the grace. After that nobody can join the attempt.
     async fn abandoned(&self, grace: Duration) {
         let mut waiting = self.waiting.clone();
         loop {
@@ -218,7 +218,8 @@ impl<T> Drop for Attempt<T> {
 }
 
 impl<T: Clone> Waiter<T> {
-    /// The outcome, and for how long of the waiting the attempt worked. Nothing where it was cut off.
+    /// The outcome, and the part of the wait during which the attempt worked. `None` if the attempt was
+    /// cut off.
     pub async fn outcome(&mut self) -> Option<(T, Duration)> {
         let joined = Instant::now();
         let mut begun = None;
@@ -283,7 +284,7 @@ mod tests {
         let (end, ended) = oneshot::channel();
         let work = async move |(), _| ended.await.unwrap();
         let task = tokio::spawn(attempt.run(LONG, async {}, work));
-        // One that leaves takes nobody along.
+        // A waiter that leaves does not end the attempt.
         drop(first);
         end.send(Err("no such package".to_owned())).unwrap();
         for mut waiter in [second, third] {
@@ -292,7 +293,7 @@ mod tests {
         }
         task.await.unwrap();
         assert_eq!(attempts.waiting(), BTreeMap::new());
-        // Who comes later has it tried again.
+        // A later waiter begins a new attempt.
         assert!(join(&attempts, "e", 3).unwrap().1.is_some());
     }
 
@@ -311,7 +312,7 @@ mod tests {
         assert!(!task.is_finished());
         drop(waiter);
         task.await.unwrap();
-        // One that has not begun ends as well.
+        // An attempt that has not begun ends as well.
         let (waiter, attempt) = join(&attempts, "e", 1).unwrap();
         drop(waiter);
         let turn = std::future::pending::<()>();
@@ -337,7 +338,7 @@ mod shuttled {
 
     use super::*;
 
-    /// Whatever the order of coming, leaving, ending and giving up is: who stays gets an outcome, of
+    /// In any order of coming, leaving, ending and giving up: a waiter that stays gets an outcome, of
     /// an attempt that was not given up, and nothing is left behind.
     #[test]
     fn who_stays_gets_an_outcome() {

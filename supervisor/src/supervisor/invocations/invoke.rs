@@ -1,4 +1,4 @@
-//! The path of an invocation: its turn, its start, its handler, and what is left to do after the reply.
+//! The path of an invocation: its turn, its start, its handler, and the work that is left after the reply.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -24,16 +24,16 @@ use crate::logs::{Recording, Report};
 use crate::sync::lock;
 use crate::zygote::Zygote;
 
-/// Most characters that are recorded of the reason why a handler did not load.
+/// Most characters that are recorded of the reason that a handler did not load.
 const MOST_REASON: usize = 500;
 
-/// What is left of an invocation when its reply is sent.
+/// Work that is left of an invocation after its reply.
 #[derive(Debug)]
 pub struct Kept {
     function: Arc<Function>,
-    /// Where the instance is kept, if it is.
+    /// Place of the instance in the paused tier, if it is kept.
     place: Option<Place>,
-    /// Whether what it has imported says what its function imports.
+    /// True if the imports of the instance tell what its function imports.
     tells: bool,
     tier: Tier,
     tree: Arc<Tree>,
@@ -59,8 +59,8 @@ struct Call<'a> {
 }
 
 impl Invocations {
-    /// Runs a function once: queue, start, handler. What is left to be done for its instance
-    /// comes back in [`Kept`], to be given to [`Self::settle`] when the reply has been sent.
+    /// Runs a function once: queue, start, handler. The caller must give the returned [`Kept`] to
+    /// [`Self::settle`] after the reply is sent.
     pub async fn invoke(
         &self,
         name: &str,
@@ -181,9 +181,9 @@ impl Invocations {
         Kept { function, place, tells, tier, tree, zygote, imported }
     }
 
-    /// Runs the handler in what was obtained. Where that is a zygote's child in which the handler does not
-    /// load, nothing has run: it is tried once in an interpreter of its own. Where the process had ended before
-    /// it read what it was asked, it is tried once in another.
+    /// Runs the handler in the obtained instance. If the handler does not load in a zygote's child,
+    /// nothing of it has run, and it is tried once in an interpreter of its own. If the process had
+    /// ended before it read the invocation, it is tried once in another process.
     async fn run(
         &self,
         turn: &Turn<Serving>,
@@ -230,7 +230,7 @@ impl Invocations {
                 again.print(line.as_bytes());
             }
             let Some(fresh) = self.serve(turn, &function, prepared).await? else {
-                // Its environment is gone meanwhile.
+                // The environment was removed meanwhile.
                 answered.recording = Some(again);
                 return Ok((obtained, answered));
             };
@@ -238,15 +238,15 @@ impl Invocations {
         }
     }
 
-    /// Does what follows a reply: the instance is frozen, its environment gets a zygote, and that
-    /// another spare.
+    /// Does the work after a reply: freezes the instance, gives its environment a zygote, and gives the
+    /// zygote another spare.
     pub fn settle(&self, kept: Kept) {
-        // Not in the thread that serves the client, who may have sent the next request.
+        // Not in the thread that serves the client, which may have sent the next request.
         let _background = self.background.enter();
         let Kept { function, place, tells, tier, tree, zygote, imported } = kept;
         let is_current = self.is_deployed(&function);
         if self.settings.tiers.zygote && tier != Tier::Paused {
-            // What a start that has failed has not imported tells nothing.
+            // A start that failed tells nothing by the modules that it did not import.
             let told = tells.then_some(imported);
             let had = zygote.as_ref().map(|(id, _)| *id);
             let (zygotes, tree) = (self.zygotes.clone(), tree.clone());
@@ -261,17 +261,17 @@ impl Invocations {
             self.zygotes.refill(&zygote);
         }
         if tier != Tier::Paused {
-            // What grows while it is used again is looked at from time to time.
+            // Memory that paused sandboxes gain while they are used again is looked at from time to time.
             self.shrink();
         }
     }
 
-    /// Whether an instance is to be kept: another version may have been deployed meanwhile.
+    /// True if an instance is to be kept. Another version may have been deployed meanwhile.
     fn keeps(&self, instance: &Instance) -> bool {
         self.settings.tiers.paused && instance.is_fit() && self.is_deployed(instance.function())
     }
 
-    /// Whether a function's name still stands for this version.
+    /// True if a function's name still stands for this version.
     fn is_deployed(&self, function: &Arc<Function>) -> bool {
         let now = self.functions.get(&function.info.name);
         now.is_ok_and(|now| Arc::ptr_eq(&now, function))

@@ -1,4 +1,4 @@
-//! Invocations: from a request to an answer, by the best start that there is.
+//! Invocations: from a request to an answer, by the best start that is possible.
 
 mod asked;
 mod attempts;
@@ -31,7 +31,7 @@ use paused::PausedTier;
 use prepare::Makings;
 use turn::{Running, Serving};
 
-/// What runs functions, and what is kept of that for the next start.
+/// The invocations of functions, and what is kept for the next start.
 #[derive(Debug)]
 pub struct Invocations {
     settings: Arc<Settings>,
@@ -44,11 +44,11 @@ pub struct Invocations {
     pub zygotes: Arc<Pool>,
     /// The paused sandboxes.
     pub(super) paused: Arc<PausedTier>,
-    /// The memory that all that is kept may have.
+    /// Memory that all kept things together may have.
     pub(super) allowance: Arc<Allowance>,
     /// The sandboxes that serve.
     pub(super) running: Running,
-    /// Starts of each tier.
+    /// Number of starts from each tier.
     pub(super) starts: Mutex<BTreeMap<Tier, u64>>,
     gate: Gate<Serving>,
     makings: Makings,
@@ -56,7 +56,7 @@ pub struct Invocations {
 }
 
 impl Invocations {
-    /// Nothing runs, nothing is kept.
+    /// Invocations of a supervisor in which nothing runs and nothing is kept.
     pub fn new(resources: &Resources, traffic: &Arc<Traffic>) -> Self {
         let Resources { settings, environments, sandboxes, runtime, .. } = resources;
         let allowance = Arc::new(Allowance::new(settings.memory));
@@ -87,15 +87,16 @@ impl Invocations {
         self.paused.bytes() + self.zygotes.bytes()
     }
 
-    /// Drops what is kept of a function that is removed.
+    /// Drops all that is kept of a function that was removed.
     pub fn forget(&self, function: &str) {
         self.zygotes.forget(function);
         self.gate.forget(function);
         self.paused.forget(function);
     }
 
-    /// Drops what is worth least until what may be kept is: paused sandboxes first, because a spare
-    /// serves every function of its zygote, and a zygote makes spares.
+    /// Drops the least valuable things until the rest fits into the allowance: standbys, then paused
+    /// sandboxes, then spares, then zygotes. A spare serves every function of its zygote, and a zygote
+    /// makes spares.
     pub fn shrink(&self) {
         let allowed = self.allowance.now();
         if self.kept_bytes() > allowed {
@@ -112,13 +113,13 @@ impl Invocations {
         }
     }
 
-    /// Drops everything that is kept, ahead of the end.
+    /// Drops everything that is kept, before the end.
     pub fn clear(&self) {
         self.paused.evict(None);
         self.zygotes.evict(None);
     }
 
-    /// Ends what requests wait for and what may take long, ahead of the end.
+    /// Gives up the environments that requests wait for, before the end.
     pub fn hurry(&self) {
         self.makings.give_up();
     }

@@ -1,6 +1,6 @@
-//! The paused tier: sandboxes that have answered and wait for the next request, frozen.
+//! The paused tier: sandboxes that have answered, and wait frozen for the next request.
 //!
-//! Where requests follow each other closely, a sandbox runs on for a short while after its answer:
+//! If requests follow each other closely, a sandbox runs on for a short while after its answer, because
 //! freezing and thawing it each time would cost more than its idle processes do.
 
 use std::collections::VecDeque;
@@ -14,11 +14,11 @@ use crate::deployment::Function;
 use crate::instance::Paused;
 use crate::sync::{Mutex, lock};
 
-/// All of them, by function.
+/// The kept instances, by function.
 #[derive(Debug)]
 pub struct PausedTier {
     kept: Mutex<Cache<Kept>>,
-    /// How long one may run on; requests follow each other closely where they come within that.
+    /// Time for which a sandbox runs on. Requests follow each other closely if each comes within this time.
     linger: Duration,
     running: Mutex<Running>,
 }
@@ -27,52 +27,53 @@ pub struct PausedTier {
 struct Kept {
     paused: Paused,
     since: Instant,
-    /// The runtime that it has served on.
+    /// The runtime on which the instance has served.
     home: runtime::Id,
-    /// Memory charged to it when it was frozen last.
+    /// Memory charged to the sandbox at its last freeze, in bytes.
     bytes: u64,
 }
 
-/// How an instance was kept before it was taken.
+/// Data of an instance's stay in the paused tier, when it is taken.
 #[derive(Debug, Clone, Copy)]
 pub struct Before {
-    /// For how long.
+    /// Time for which the instance was kept.
     idle: Duration,
-    /// Memory charged to it.
+    /// Memory charged to the sandbox at its last freeze, in bytes.
     bytes: u64,
 }
 
 impl Before {
-    /// Not at all: it has served on.
+    /// For an instance that was not kept, because it has served on.
     pub const RUNNING: Self = Self { idle: Duration::ZERO, bytes: 0 };
 }
 
-/// Where an instance is kept that is still to be frozen.
+/// Place of a kept instance that is still to be frozen.
 #[derive(Debug)]
 pub struct Place {
     function: Arc<Function>,
     number: u64,
-    /// Whether it is not frozen at once.
+    /// True if the instance runs on for a while before it is frozen.
     runs_on: bool,
 }
 
-/// Those that are not frozen yet, some of which have been taken meanwhile.
+/// Kept instances that are not frozen yet; some were taken meanwhile.
 #[derive(Debug, Default)]
 struct Running {
-    /// When to freeze one, its function, and its number; the soonest first.
+    /// Time to freeze an instance, its function, and its number; the soonest first.
     due: VecDeque<(Instant, String, u64)>,
-    /// Whether somebody sees to it.
+    /// True if a task freezes them.
     is_followed: bool,
 }
 
 impl PausedTier {
-    /// Keeps nothing yet.
+    /// An empty tier.
     pub fn new(policy: Policy, linger: Duration) -> Self {
         Self { kept: Mutex::new(Cache::new(policy)), linger, running: Mutex::default() }
     }
 
-    /// Keeps an instance that has answered, ahead of the reply: whoever has that finds it. `start` is what
-    /// its start has taken, if it was started for that; `before` what [`Self::take`] said, if it was kept.
+    /// Keeps an instance that has answered, before the reply, so that the client's next request finds
+    /// it. `start` is the time that its start took, if it was started for this answer; `before` comes
+    /// from [`Self::take`], if it was kept.
     pub fn keep(&self, paused: Paused, start: Option<Duration>, before: Option<Before>) -> Place {
         let function = paused.instance().function().clone();
         let bytes = before.map_or(0, |before| before.bytes);
@@ -81,8 +82,7 @@ impl PausedTier {
         Place { function, number, runs_on: before.is_some_and(|it| it.idle < self.linger) }
     }
 
-    /// What follows the reply of an instance that was kept: it is frozen, now or soon, unless it has
-    /// been taken already.
+    /// Freezes a kept instance after the reply, at once or soon, unless it was taken already.
     pub fn settle(self: &Arc<Self>, place: Place) {
         let Place { function, number, runs_on } = place;
         let name = &function.info.name;
@@ -93,7 +93,8 @@ impl PausedTier {
         }
     }
 
-    /// Ends what was kept of a version that is no longer there: whoever removed it may have looked before.
+    /// Drops kept instances of a version that is not deployed any more. The removal may have looked
+    /// before the instance was kept.
     pub fn discard(&self, place: &Place) {
         let is_of = |kept: &Kept| Arc::ptr_eq(kept.paused.instance().function(), &place.function);
         let gone = lock(&self.kept)
@@ -101,8 +102,9 @@ impl PausedTier {
         drop(gone);
     }
 
-    /// Takes the function's instance that was kept last, and how it was; one that has served on this
-    /// runtime rather than others, whose processes are on other processors, most likely.
+    /// Takes the function's instance that was kept last, and the data of its stay. Prefers an instance
+    /// that has served on this runtime, because the processes of others are most likely on other
+    /// processors.
     pub fn take(&self, function: &str) -> Option<(Paused, Before)> {
         let here = Handle::current().id();
         let Kept { paused, since, bytes, .. } =
@@ -110,31 +112,31 @@ impl PausedTier {
         Some((paused, Before { idle: since.elapsed(), bytes }))
     }
 
-    /// Drops what is worth least until the rest has no more than so many bytes.
+    /// Drops the least valuable instances until the rest has at most `budget` bytes.
     pub fn shrink(&self, budget: u64) {
         let gone = lock(&self.kept).shrink(budget);
         drop(gone);
     }
 
-    /// Drops those of a function, or all; how many.
+    /// Drops the instances of a function, or all. Returns their number.
     pub fn evict(&self, function: Option<&str>) -> usize {
         let chosen = |owner: &str| function.is_none_or(|function| function == owner);
         let gone = lock(&self.kept).take_all(|owner, _| chosen(owner));
         gone.len()
     }
 
-    /// Drops those of a function that is removed.
+    /// Drops the instances of a function that was removed.
     pub fn forget(&self, function: &str) {
         let gone = lock(&self.kept).forget(function);
         drop(gone);
     }
 
-    /// Memory charged to all, in bytes.
+    /// Memory charged to all kept instances, in bytes.
     pub fn bytes(&self) -> u64 {
         lock(&self.kept).bytes()
     }
 
-    /// Looks at each, in the order in which they would go, with its size in bytes.
+    /// Calls `look` for each instance, in the order in which they would be dropped, with its size in bytes.
     pub fn each(&self, mut look: impl FnMut(&Paused, u64)) {
         for (_, bytes, kept) in lock(&self.kept).iter() {
             look(&kept.paused, bytes);
@@ -150,7 +152,7 @@ impl PausedTier {
         }
     }
 
-    /// Freezes each when it is due, until there are none.
+    /// Freezes each instance when it is due, until none is left.
     async fn follow(&self) {
         loop {
             let (due, next) = lock(&self.running).due_at(Instant::now());
@@ -164,7 +166,7 @@ impl PausedTier {
         }
     }
 
-    /// Freezes one that is still here; drops it where that cannot be.
+    /// Freezes an instance if it is still kept, or drops it if that fails.
     fn freeze(&self, function: &str, number: u64) {
         let mut kept = lock(&self.kept);
         let Some(one) = kept.get_mut(function, number) else { return };
@@ -181,7 +183,8 @@ impl PausedTier {
 }
 
 impl Running {
-    /// Takes those that are due, and tells when the next is; where there is none, nobody follows.
+    /// Takes the instances that are due. Also returns the time of the next; with `None` the task that
+    /// follows ends.
     fn due_at(&mut self, now: Instant) -> (Vec<(Instant, String, u64)>, Option<Instant>) {
         let count = self.due.partition_point(|(at, ..)| *at <= now);
         let due = self.due.drain(..count).collect();
@@ -204,7 +207,7 @@ mod tests {
         let (due, next) = running.due_at(now);
         assert_eq!((due.len(), due[0].2, next), (1, 1, Some(later)));
         assert!(running.is_followed);
-        // In the end whatever was put there has been given out.
+        // Each instance was given out once.
         let (due, next) = running.due_at(later);
         assert_eq!((due.len(), due[0].2, next), (1, 2, None));
         assert!(!running.is_followed);

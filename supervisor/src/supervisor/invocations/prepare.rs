@@ -1,7 +1,7 @@
-//! What an invocation needs before it has a place: its environment, made where there is none yet.
+//! The preparation of an invocation before it has a place: its environment is made if there is none yet.
 //!
-//! Making waits for package indexes, so nobody is in a place meanwhile, and those whose environments
-//! are there do not wait for those whose are not.
+//! Making waits for package indexes, so it takes no place meanwhile, and invocations whose environments
+//! are there do not wait for others.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -20,19 +20,19 @@ use crate::deployment::Function;
 use crate::environment::{Audience, Tree};
 use crate::fault::internal;
 
-/// How long one counts among those that keep the processors busy. One that takes longer waits for
-/// an index, most likely.
+/// Time for which an attempt counts as one that keeps a processor busy. A longer attempt most likely
+/// waits for an index.
 const BUSY: Duration = Duration::from_secs(10);
-/// Most at once, for each processor: who waits for an index has memory all the same.
+/// Most attempts at once for each processor. An attempt that waits for an index needs memory too.
 const MOST_OF_PROCESSOR: usize = 16;
-/// How long an attempt goes on that nobody waits for. Clients that try again find it further.
+/// Time for which an attempt without waiters goes on. A client that tries again finds it further than before.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// Environments that are being made for invocations.
 #[derive(Debug)]
 pub(super) struct Makings {
     attempts: Attempts<Result<Made, Fault>>,
-    /// As many are begun at once as there are processors: more at once would all be done later.
+    /// Permits for as many attempts as there are processors. With more at once, all would end later.
     busy: Arc<Semaphore>,
     all: Arc<Semaphore>,
 }
@@ -41,18 +41,18 @@ pub(super) struct Makings {
 #[derive(Debug, Clone)]
 struct Made {
     tree: Arc<Tree>,
-    /// An environment that is nobody else's counts until something runs in it.
+    /// Permit of an environment that only one start uses: it counts until the invocation drops it.
     _held: Option<Arc<OwnedSemaphorePermit>>,
 }
 
-/// What is ready for an invocation.
+/// Result of the preparation of an invocation.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
-    /// Whose environment was made for it.
+    /// Function for which an environment was made.
     function: Option<Arc<Function>>,
-    /// Its own environment, where functions share none.
+    /// Environment of this invocation only; absent if functions share environments.
     made: Option<Made>,
-    /// How long the making took of which it has waited.
+    /// Part of the wait during which the environment was being made.
     pub took: Duration,
 }
 
@@ -62,13 +62,13 @@ impl Prepared {
         self.function.as_ref().is_some_and(|one| Arc::ptr_eq(one, function))
     }
 
-    /// Its own environment, where it has one.
+    /// The invocation's own environment, if it has one.
     pub fn tree(&self, function: &Arc<Function>) -> Option<Arc<Tree>> {
         let made = self.made.as_ref().filter(|_| self.is_for(function))?;
         Some(made.tree.clone())
     }
 
-    /// How long making took of what a next start takes as well.
+    /// Time of making that each next start takes as well.
     pub fn again(&self) -> Duration {
         if self.made.is_some() { self.took } else { Duration::ZERO }
     }
@@ -84,14 +84,14 @@ impl Makings {
         }
     }
 
-    /// Ends all.
+    /// Gives all attempts up.
     pub fn give_up(&self) {
         self.attempts.give_up();
     }
 }
 
 impl Invocations {
-    /// How many wait for each function: for a turn, or for its environment.
+    /// Number of waiting invocations by function: for a turn, or for an environment.
     pub fn waiting(&self) -> BTreeMap<String, u64> {
         let mut waiting = self.gate.waiting();
         for (function, count) in self.makings.attempts.waiting() {
@@ -100,8 +100,8 @@ impl Invocations {
         waiting
     }
 
-    /// Sees to it that a function's environment is there, as long as the client waits. `before` is what
-    /// was prepared already, and is no use any more.
+    /// Makes a function's environment, if it is absent, as long as the client waits. `before` is the
+    /// time of earlier preparations, which are of no use any more.
     pub(super) async fn prepare(
         &self,
         function: &Arc<Function>,
@@ -140,7 +140,7 @@ impl Invocations {
         }
         let name = &function.info.name;
         let shared = self.environments.shared_name(function);
-        // As many as may be in places and wait for one.
+        // As many as may have a place, and a queue of waiting ones.
         let bounds = bounds(function);
         let slots =
             bounds.sandboxes.min(self.settings.sandboxes).saturating_mul(bounds.concurrency);
@@ -160,7 +160,7 @@ impl Invocations {
         Ok(Prepared { function: Some(function.clone()), made, took })
     }
 
-    /// Has an environment made in a task.
+    /// Starts a task that makes an environment.
     fn attempt(
         &self,
         attempt: Attempt<Result<Made, Fault>>,
@@ -169,7 +169,7 @@ impl Invocations {
     ) {
         let (busy, all) = (self.makings.busy.clone(), self.makings.all.clone());
         let turn = async {
-            // Nobody closes them.
+            // The semaphores are never closed.
             let all = all.acquire_owned().await.ok();
             (all, busy.acquire_owned().await.ok())
         };
@@ -186,7 +186,7 @@ impl Invocations {
             let held = all.filter(|_| !is_shared).map(Arc::new);
             Ok(Made { tree: made?, _held: held })
         };
-        // One that is nobody else's is no use to who comes again.
+        // An environment for one start is of no use to a client that tries again.
         let grace = if is_shared { GRACE } else { Duration::ZERO };
         self.background.spawn(attempt.run(grace, turn, work));
     }

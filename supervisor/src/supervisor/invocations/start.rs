@@ -1,4 +1,4 @@
-//! The best start that there is: from the paused tier, a zygote, or the mount.
+//! The best start that is possible: from the paused tier, a zygote, or the mount.
 
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -20,12 +20,12 @@ pub(super) struct Obtained {
     pub instance: Arc<Instance>,
     pub tier: Tier,
     pub tree: Arc<Tree>,
-    /// What it was forked from, and its number. Not kept for it: a zygote that is evicted while its child
-    /// serves ends at once, with its spares.
+    /// Number of the zygote that the instance was forked from, and the zygote. Weak, so that an evicted
+    /// zygote ends at once, with its spares, while its child serves.
     pub zygote: Option<(u64, Weak<Zygote>)>,
-    /// When what a next start takes as well has begun.
+    /// Begin of the part of this start that a next start takes as well.
     pub began: Instant,
-    /// How it had been kept, where it was.
+    /// Data of the instance's stay in the paused tier, if it was kept there.
     pub before: Option<Before>,
 }
 
@@ -38,7 +38,7 @@ enum Child {
 }
 
 impl Obtained {
-    /// One that serves on, and was not kept meanwhile.
+    /// An instance that serves on, and was not kept meanwhile.
     pub fn running(instance: Arc<Instance>, tree: Arc<Tree>) -> Self {
         let (tier, before) = (Tier::Paused, Some(Before::RUNNING));
         Self { instance, tier, tree, zygote: None, began: Instant::now(), before }
@@ -46,8 +46,7 @@ impl Obtained {
 }
 
 impl Invocations {
-    /// The best start that there is for a function. Nothing where its environment is not there and is
-    /// not `prepared` either.
+    /// Starts a function in the best way. `None` if its environment is neither there nor `prepared`.
     pub(super) async fn obtain(
         &self,
         function: &Arc<Function>,
@@ -59,7 +58,7 @@ impl Invocations {
             return Ok(Some(Obtained { instance, tier, tree, zygote: None, began, before }));
         }
         let known = self.environments.known(function)?;
-        // Nothing was there when it asked.
+        // The request found no environment, so this start is cold.
         let is_cold = prepared.is_for(function);
         let may_share = self.settings.tiers.zygote
             && !is_cold
@@ -149,7 +148,7 @@ impl Invocations {
         let furnished = furnish(&self.sandboxes, sandbox.door(), function, None);
         let launched = Worker::launch(&self.sandboxes, sandbox, function.variables.all(), false);
         let launched = if function.variables.of_own_files().is_some() {
-            // They are to be there when the interpreter starts.
+            // The function's files must be there when the interpreter starts.
             furnished.await?;
             launched.await
         } else {

@@ -1,4 +1,4 @@
-//! An invocation's turn: waiting for it, and what serves in its place.
+//! An invocation's turn: the wait for it, and the instance that serves in its place.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -18,19 +18,19 @@ use crate::environment::Tree;
 use crate::instance::Instance;
 use crate::sync::{Mutex, lock};
 
-/// What serves in a place.
+/// Instance that serves in a place, and its environment.
 #[derive(Debug)]
 pub(super) struct Serving {
     pub(super) instance: Arc<Instance>,
     pub(super) tree: Arc<Tree>,
 }
 
-/// Sandboxes that serve, by their numbers, and how many invocations each.
+/// Sandboxes that serve, by number, each with its number of invocations.
 pub(super) type Running = Arc<Mutex<BTreeMap<u64, (Arc<Instance>, u32)>>>;
 
 impl Invocations {
-    /// Waits until a function may run; the function as it is then. So long has it waited already for
-    /// its environment.
+    /// Waits until a function may run, and returns the function as it is deployed then. `waited` is the
+    /// time that the invocation has already waited for its environment.
     pub(super) async fn admit(
         &self,
         name: &str,
@@ -48,12 +48,12 @@ impl Invocations {
         let gone = asked.gone.notified();
         let turn = self.gate.enter(name, bounds(&function), patience, gone).await;
         let turn = turn.map_err(|error| refused(name, &error))?;
-        // What was deployed meanwhile is what runs.
+        // A version that was deployed meanwhile is the one that runs.
         Ok((self.functions.get(name)?, turn))
     }
 
-    /// What serves in the place of a turn; started, or resumed, where nothing does. Nothing where the
-    /// function's environment is to be made first, which is not waited for in a place.
+    /// The instance that serves in the place of a turn; started or resumed if there is none. `None` if
+    /// the function's environment must be made first, because no place is held meanwhile.
     pub(super) async fn serve(
         &self,
         turn: &Turn<Serving>,
@@ -61,7 +61,8 @@ impl Invocations {
         prepared: &Prepared,
     ) -> Result<Option<Obtained>, Fault> {
         let mut serving = turn.place().serving().lock().await;
-        // Only a sandbox that serves several at once is there for more than one where none is kept.
+        // Without the paused tier a sandbox serves only one invocation, unless the function lets it
+        // serve several at once.
         let may_stay = self.settings.tiers.paused || function.info.concurrency > 1;
         if let Some(Serving { instance, tree }) = &*serving
             && may_stay
@@ -76,8 +77,8 @@ impl Invocations {
         Ok(Some(obtained))
     }
 
-    /// Whether an instance is one of a function as it is now, in the environment that it has now, and
-    /// can serve.
+    /// True if an instance can serve, and belongs to the deployed version of a function, in its current
+    /// environment.
     pub(super) fn is_current(
         &self,
         function: &Arc<Function>,
@@ -90,7 +91,7 @@ impl Invocations {
             && instance.is_alive()
     }
 
-    /// Lists an instance among those that run until what this returns is dropped.
+    /// Lists an instance among those that run, until the returned value is dropped.
     pub(super) fn note_running(&self, instance: &Arc<Instance>) -> Noted {
         let mut running = lock(&self.running);
         let sandbox = instance.sandbox().id();
@@ -99,7 +100,7 @@ impl Invocations {
     }
 }
 
-/// An invocation in the list of those that run; leaves it when dropped.
+/// An invocation in the list of those that run. Dropping it takes the invocation off.
 pub(super) struct Noted {
     running: Running,
     sandbox: u64,

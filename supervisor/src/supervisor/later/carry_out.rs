@@ -14,36 +14,37 @@ use crate::events::{Ended, EventsError, Running, Verdict, is_too_old, judge};
 use crate::sync::{Mutex, lock};
 use crate::wall_clock::now_ms;
 
-/// Most events of one function at once; of one that runs few invocations at once, half as many, so
-/// that clients find the others free.
+/// Most events of one function at once. A function that may run few invocations at once gets half as
+/// many, so that clients find the others free.
 const MAX_OF_FUNCTION: u32 = 4;
 /// Most events at once for each processor.
 const MAX_OF_PROCESSOR: usize = 4;
-/// Most events at once, besides the others, of functions whose environments are not there yet.
+/// Most further events at once, of functions whose environments are not there yet.
 const MAX_UNREADY: usize = 32;
-/// How long the time of day is not looked at: somebody may set it.
+/// Longest time between two looks at the time of day, which may be set meanwhile.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 /// Most characters of each text of an error that is kept.
 const MAX_ERROR_TEXT: usize = 1000;
-/// Most frames of its stack.
+/// Most frames of an error's stack that are kept.
 const MAX_FRAMES: usize = 50;
-/// How long after the database could not be read or written it is tried again.
+/// Time until the database is tried again after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How many events run.
+/// Numbers of events that run.
 type Counts = Arc<Mutex<Count>>;
 
 #[derive(Debug, Default)]
 struct Count {
     of: BTreeMap<String, u32>,
-    /// Of functions whose environments were there. The others wait for an index, most likely, so they
-    /// are beside these.
+    /// Events of functions whose environments were there. The others most likely wait for an index, so
+    /// they are counted apart.
     ready: usize,
     unready: usize,
 }
 
 impl Later {
-    /// Carries events out until the supervisor stops. What it waits for then is as other requests are.
+    /// Carries events out until the supervisor stops. Events that still run then are treated like other
+    /// requests.
     pub async fn carry_out(self: Arc<Self>) {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let most = processors * MAX_OF_PROCESSOR;
@@ -66,7 +67,8 @@ impl Later {
     }
 }
 
-/// Begins events that are due, while there is room; how long there are none but by news.
+/// Begins events that are due, while there is room. Returns the time until the next look, unless news
+/// come before.
 async fn fill(later: &Arc<Later>, running: &Counts, most: usize) -> Result<Duration, EventsError> {
     loop {
         let (mut busy, are_many_unready) = {
@@ -104,10 +106,10 @@ fn is_ready(later: &Later, function: &str) -> bool {
     known.is_ok_and(|function| later.environments.is_at_hand(&function))
 }
 
-/// How many events of a function may run at once.
+/// Most events of a function that may run at once.
 fn limit(later: &Later, function: &str) -> u32 {
     if !is_ready(later, function) {
-        // One is enough to have its environment made.
+        // One event is enough to have the environment made.
         return 1;
     }
     let known = later.functions.get(function);
@@ -117,7 +119,7 @@ fn limit(later: &Later, function: &str) -> u32 {
     })
 }
 
-/// An event's place among those that run; given back when dropped.
+/// An event's place among those that run. Dropping it gives the place back.
 struct Place {
     running: Counts,
     function: String,
@@ -165,7 +167,7 @@ async fn attempt(later: &Arc<Later>, event: Running) {
     } else {
         let ended = run(later, &event).await;
         if later.ending.clone().borrow().is_some() && ended != Ended::Done {
-            // It may have failed by being ended. It is pending again at the next start.
+            // The end of the supervisor may be the cause. The event is pending again at the next start.
             return;
         }
         judge(event.past, ended, &policy, now_ms())
@@ -177,8 +179,8 @@ async fn attempt(later: &Arc<Later>, event: Running) {
     settle(later, event, verdict).await;
 }
 
-/// Writes the verdict down, as often as it takes: an event that is not settled is not tried again
-/// before the next start.
+/// Writes the verdict down, and tries until it succeeds: an event that is not settled is not tried
+/// again before the next start.
 async fn settle(later: &Later, event: Running, verdict: Verdict) {
     let settled = Arc::new((event, verdict));
     let mut ending = later.ending.clone();
@@ -199,7 +201,7 @@ async fn run(later: &Arc<Later>, event: &Running) -> Ended {
         Ok(payload) => payload,
         Err(error) => return Ended::Failed(told("Pipsqueak.BadEvent", error.to_string())),
     };
-    // Nobody hears how an environment is made.
+    // No client hears the progress.
     let (progress, _) = mpsc::unbounded_channel();
     let gone = Notify::new();
     let (request_id, arrived) = (event.id.clone(), Instant::now());
@@ -218,10 +220,10 @@ async fn run(later: &Arc<Later>, event: &Running) -> Ended {
     }
 }
 
-/// What a request that did not come to its function means for its event.
+/// Meaning, for its event, of a request that did not reach its function.
 fn of_fault(fault: Fault) -> Ended {
     match fault.kind {
-        // Removed while its event was on its way.
+        // The function was removed while its event was on its way.
         FaultKind::NotFound => Ended::Done,
         FaultKind::BadInput => Ended::Failed(told("Pipsqueak.BadInput", fault.message)),
         FaultKind::Refused => Ended::Deferred(told("Pipsqueak.Refused", fault.message)),
@@ -229,7 +231,7 @@ fn of_fault(fault: Fault) -> Ended {
     }
 }
 
-/// As much of an error as is kept with an event: functions say what theirs is, so it may be anything.
+/// Part of an error that is kept with an event. The function tells its error, so the text may be anything.
 fn shortened(error: &FunctionError) -> FunctionError {
     let short = |text: &str| text.chars().take(MAX_ERROR_TEXT).collect();
     FunctionError {

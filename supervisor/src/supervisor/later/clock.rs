@@ -11,12 +11,12 @@ use super::Later;
 use crate::events::Timetable;
 use crate::wall_clock;
 
-/// How long the time of day is not looked at: somebody may set it.
+/// Longest time between two looks at the time of day, which may be set meanwhile.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 
 impl Later {
-    /// Follows the schedules of all functions until the supervisor stops. Times that passed before this
-    /// is called are not made up.
+    /// Follows the schedules of all functions until the supervisor stops. Times before this call are
+    /// not made up for.
     pub async fn follow_schedules(self: Arc<Self>) {
         let mut ending = self.ending.clone();
         let mut table = Timetable::default();
@@ -31,7 +31,7 @@ impl Later {
                 self.enter(&function, &schedule, time).await;
             }
             let until = table.next().map(|next| (next - wall_clock::now()).to_std());
-            // A time that has come meanwhile is no positive duration away.
+            // A time that has passed meanwhile gives an error here, and is due at once.
             let sleep = until.map_or(MAX_SLEEP, |until| until.unwrap_or_default().min(MAX_SLEEP));
             tokio::select! {
                 () = tokio::time::sleep(sleep) => {}
@@ -43,7 +43,7 @@ impl Later {
 
     async fn enter(&self, function: &str, schedule: &str, time: DateTime<Utc>) {
         let id = self.request_ids.draw();
-        // As Amazon's EventBridge has it.
+        // The form of Amazon's EventBridge.
         let event = json!({
             "version": "0",
             "id": id,

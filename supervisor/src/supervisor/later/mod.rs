@@ -1,5 +1,5 @@
-//! What functions do later: asynchronous events as clients ask for them, `carry_out`, which has
-//! functions run for them, and `clock`, which makes them of schedules.
+//! Later runs of functions: asynchronous events as clients ask for them, `carry_out`, which runs
+//! functions for events, and `clock`, which makes events of schedules.
 
 mod carry_out;
 mod clock;
@@ -31,7 +31,8 @@ pub struct Later {
 }
 
 impl Later {
-    /// Events are requests like others: `traffic` counts them, and none begins after an `ending`.
+    /// Events and schedules of a supervisor. `traffic` counts events like other requests, and none
+    /// begins after an `ending`.
     pub fn new(
         resources: &Resources,
         invocations: &Arc<Invocations>,
@@ -50,7 +51,7 @@ impl Later {
         }
     }
 
-    /// Accepts an event for a function; its number.
+    /// Accepts an event for a function. Returns the event's number.
     pub async fn enqueue(&self, function: &str, payload: String) -> Result<String, Fault> {
         if payload.len() > MAX_EVENT_BYTES {
             let message = format!(

@@ -1,4 +1,4 @@
-//! The watch over memory: what is kept follows from what the machine and the groups around us have.
+//! The watch over memory: the allowance follows the memory of the machine and of the groups around us.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Upkeep: what is stored, what is kept in memory, and what nobody asks for any more.
+//! Upkeep: of the store, of memory, and of spares that no function asks for any more.
 
 mod memory;
 mod store;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::invocations::Invocations;
 use super::resources::Resources;
 
-/// How often it is looked whether spares are asked for as much as before.
+/// Time between two looks at the demand for spares.
 const TRIM_PACE: Duration = Duration::from_secs(30);
 
 /// Care of the store and of memory.
@@ -20,12 +20,12 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    /// Cares for what `resources` and `invocations` have.
+    /// Upkeep of `resources` and `invocations`.
     pub fn new(resources: &Resources, invocations: &Arc<Invocations>) -> Self {
         Self { resources: resources.clone(), invocations: invocations.clone() }
     }
 
-    /// Lets spares go that nobody asks for any more, until the supervisor is gone.
+    /// Drops spares that no function asks for any more, until the supervisor is gone.
     pub fn follow_demand(self: &Arc<Self>) {
         let upkeep: Weak<Self> = Arc::downgrade(self);
         tokio::spawn(async move {

@@ -37,7 +37,7 @@ impl Upkeep {
                 let repaired = environments.repair(progress).await?;
                 if repaired.objects > 0 {
                     self.resources.containers.renew().await;
-                    // What they have loaded is of another overlay than their children's.
+                    // Zygotes have loaded files of the old overlay, and their children would see the new one.
                     self.invocations.zygotes.evict(None);
                 }
                 Reply::Repaired(repaired)
