@@ -161,7 +161,7 @@ fn code_in_a_pth_file_reaches_nothing_but_its_own_sandbox() {
     assert!(!index.mark().exists());
 }
 
-/// Both are installed in one go, and the code of one runs in each interpreter from then on.
+/// The two distributions are installed in one go, and the code of one runs in each interpreter from then on.
 fn one_distribution_cannot_change_another() {
     let index = Index::of(&["poison", "victim"]);
     let instance = instance(&index);
@@ -222,7 +222,7 @@ fn one_wheel_is_no_other_distribution() {
     instance.ok(&["store", "fsck", "--archives"]);
 }
 
-/// Neither files that uv has unpacked, where the resolving user may write, nor stored archives are trusted.
+/// Files that uv has unpacked, and stored archives, are not trusted: both are hashed again.
 fn what_the_downloads_hold_is_hashed_again() {
     let index = Index::of(&["six"]);
     let first = instance(&index);
