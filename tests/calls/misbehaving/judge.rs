@@ -14,7 +14,7 @@ const TOLD: usize = 1000;
 /// Most bytes of a call's output that are kept.
 const KEPT: usize = 256 << 10;
 /// Messages that are compared up to here only. Several checks notice a stack that is too deep, each
-/// with an ending of its own; the name of a file follows a want of descriptors.
+/// with an ending of its own; a want of descriptors has the name of a file behind it.
 const WITHOUT_END: [&str; 2] =
     ["maximum recursion depth exceeded", "[Errno 24] Too many open files"];
 
