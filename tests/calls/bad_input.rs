@@ -98,7 +98,7 @@ fn payloads_that_are_not_json() {
     assert_eq!(instance.invoke("payload", &json!(1))["tier"], "paused");
 }
 
-/// Deploys a function with a handler and invokes it with a payload; returns its answer as JSON.
+/// Deploys a function with a handler and invokes it with a payload; returns the type of the error.
 fn error(instance: &Instance, code: &str, handler: &str, payload: &serde_json::Value) -> String {
     instance.deploy("failing", code, &["--handler", handler, "--timeout", "5"]);
     let answer = instance.invoke("failing", payload);

@@ -212,7 +212,7 @@ impl Podman {
         start(command, self.command(), code)
     }
 
-    /// The parent control group of root's containers; `None` for another user.
+    /// The flag for the parent control group of root's containers; `None` for another user.
     pub fn groups(&self) -> Option<String> {
         let name = name_of(self.folder.path());
         self.user.is_none().then(|| format!("--cgroup-parent=/{name}"))

@@ -93,7 +93,7 @@ impl Drop for Holder {
     }
 }
 
-/// Imports as long as `disturb` runs, which no import may notice; returns the number of imports.
+/// Imports as long as `disturb` runs; returns the number of imports, none of which may fail.
 pub(super) fn while_importing(instance: &Instance, disturb: impl FnOnce()) -> usize {
     let python = instance.mount().join("envs/science/bin/python");
     let (over, imports) = (AtomicBool::new(false), AtomicUsize::new(0));

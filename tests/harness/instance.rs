@@ -123,7 +123,7 @@ impl Instance {
         Path::new("/run/docker/plugins").join(self.driver()).with_extension("sock")
     }
 
-    /// The folder of the CDI specifications of environments.
+    /// The CDI file that describes environments as devices.
     pub fn cdi(&self) -> PathBuf {
         Path::new("/var/run/cdi").join(self.driver()).with_extension("json")
     }

@@ -32,7 +32,7 @@ pub struct Flags {
     package: String,
 }
 
-/// Fewest starts between two looks at the memory; at least one tenth of all so far.
+/// Fewest starts between two looks at the memory, and the part of all starts so far (1/10).
 const STEP: usize = 10;
 
 /// The number of processes at one look, and their memory in bytes.

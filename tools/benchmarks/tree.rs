@@ -50,7 +50,7 @@ pub struct Flags {
     /// Seed of functions and trace
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Concurrent imports, any number of them, as processor time is measured
+    /// Interpreters that import at once; any number does, as processor time is measured
     #[arg(long, default_value_t = 2)]
     workers: usize,
     /// Import all again, in place of using an earlier run's results

@@ -125,8 +125,8 @@ fn top(package: &str) -> &str {
 }
 
 /// OpenLambda's default tree, in its order, as far as the budget allows. Packages that no function
-/// has get no zygote. A zygote has only the packages that the tree names; it may serve a function
-/// even if their requirements are missing.
+/// has get no zygote. A zygote has only the packages that the tree names, without their
+/// requirements, and serves functions all the same.
 pub fn openlambda(world: &World, measured: &HashMap<Written, Measured>, budget: f64) -> Zygotes {
     let mut policy = world.policy();
     let known = world.clients.iter().map(|client| &client.function.environment.distributions);
