@@ -1,4 +1,4 @@
-//! The pages: links lead somewhere, tests that are named exist, and no page is too long to be read.
+//! The pages: links work, named tests exist, and no page is too long.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// The blocks of a page that are marked as of a kind, such as `sh`.
+/// The code blocks of a page of some kind, such as `sh`.
 pub fn blocks(page: &str, kind: &str) -> Vec<String> {
     let text = std::fs::read_to_string(repository().join(page)).unwrap();
     let inside = text.split("```").skip(1).step_by(2).map(|block| block.split_once('\n').unwrap());

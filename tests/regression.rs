@@ -1,4 +1,4 @@
-//! What once broke.
+//! Faults of the past.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ tests!(
     a_sandbox_that_is_being_made_does_not_hold_up_the_end,
 );
 
-/// Output that was in the pipe when the answer came was taken for the next invocation's.
+/// Output in the pipe at the time of the answer was once attributed to the next invocation.
 fn what_is_printed_comes_with_its_own_invocation() {
     let instance = Instance::start(&Options::default());
     let code = "
@@ -40,7 +40,7 @@ def handler(event):
     assert!(logs.len() < 300 << 10 && logs.contains("more bytes were not kept"));
 }
 
-/// A tagged enum buffered the payload, and could not give it back.
+/// A tagged enum once buffered the payload and could not give it back unchanged.
 fn a_payload_crosses_to_the_byte() {
     let instance = Instance::start(&Options::default());
     instance.deploy("echo", "def handler(event): return event\n", &[]);
@@ -53,8 +53,9 @@ fn a_payload_crosses_to_the_byte() {
     assert_eq!(instance.call_with(&["invoke", "echo", "-d", "-"], &too_large).code, 5);
 }
 
-/// The holder of a sandbox that was finished after the last word to the thread that takes sandboxes
-/// down was waited for by its maker, that by the supervisor, and the supervisor by the holder.
+/// A holder once made after the last message to the thread that removes sandboxes led to a
+/// deadlock: its maker waited for it, the supervisor for the maker, and the holder for the
+/// supervisor.
 fn a_sandbox_that_is_being_made_does_not_hold_up_the_end() {
     let instance = Instance::start(&Options::default());
     instance.deploy("echo", "def handler(event): return event\n", &[]);

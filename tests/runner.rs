@@ -1,7 +1,7 @@
-//! Runs the integration tests: declares them all, and ends what they share.
+//! Runs the integration tests: declares all, and ends the instances that they share.
 //!
-//! They make real mounts, namespaces and control groups, each instance in temporary folders of
-//! its own, so they run beside each other and beside a running Pipsqueak.
+//! Tests make real mounts, namespaces and control groups, each instance in temporary folders of its
+//! own. So tests run beside each other and beside a running Pipsqueak.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(missing_docs)]
@@ -27,15 +27,15 @@ use libtest_mimic::{Arguments, Trial};
 
 /// A test.
 pub struct Test {
-    /// Its name.
+    /// The test's name.
     pub name: &'static str,
-    /// What it does.
+    /// The test's function.
     pub run: fn(),
-    /// Whether it is for `tools/test --long` alone.
+    /// True if only `tools/test --long` runs the test.
     pub is_long: bool,
 }
 
-/// All tests, by the modules that they are in.
+/// All tests, by module.
 pub fn groups() -> Vec<(&'static str, Vec<Test>)> {
     let mut groups = vec![
         ("attacks::channel", attacks::channel::tests()),
@@ -163,7 +163,7 @@ fn of_zygotes() -> Vec<(&'static str, Vec<Test>)> {
     ]
 }
 
-/// Names tests after their functions; those after `long` run with `tools/test --long` alone.
+/// Declares tests by their functions; `tools/test` runs those after `long` only with `--long`.
 #[macro_export]
 macro_rules! tests {
     ($($name:ident),* $(,)? $(; long $($long:ident),* $(,)?)?) => {

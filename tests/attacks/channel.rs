@@ -1,4 +1,4 @@
-//! What is said to the supervisor on a channel that it trusts nobody on.
+//! Lies that a function's process tells the supervisor on its channel.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ tests!(
     a_zygote_that_lies_is_done_without,
 );
 
-/// Says what it is asked to on its channel, as bytes in hexadecimal digits, instead of an answer.
+/// Writes the bytes of the event, given in hexadecimal digits, to its channel instead of an answer.
 const LIAR: &str = "
 import array, os, socket, time
 
@@ -44,7 +44,7 @@ fn whole(body: &[u8]) -> Value {
     frame(u32::try_from(body.len()).unwrap(), body)
 }
 
-/// How many descriptors the supervisor has open.
+/// The number of descriptors that the supervisor has open.
 fn open_descriptors(attacked: &Attacked) -> usize {
     let pid = attacked.instance.status()["pid"].to_string();
     std::fs::read_dir(PathBuf::from("/proc").join(pid).join("fd")).unwrap().count()
@@ -96,7 +96,7 @@ fn lies_of_a_function_hurt_itself_alone() {
     assert_eq!(instance.invoke("liar", &json!({ "say": [] }))["result"], "honest");
 }
 
-/// Of eight calls in one process the last says what it may not, once the others wait.
+/// Lies in the last of eight calls in one process, once the others wait.
 const ONE_OF_SEVERAL: &str = "
 import collections, json, os, socket, threading, time
 

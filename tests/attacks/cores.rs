@@ -1,4 +1,4 @@
-//! What crashes in a sandbox leaves none of its memory with the host, whatever the host does with cores.
+//! Crashes in a sandbox: none of its memory reaches the host, whatever the host does with cores.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -27,7 +27,7 @@ def handler(event):
     os.abort()
 ";
 
-/// The machine's way with cores, as it was before when this is dropped.
+/// The machine's pattern of core files; dropping it restores the pattern of before.
 struct Pattern(String);
 
 const PATTERN: &str = "/proc/sys/kernel/core_pattern";
@@ -46,7 +46,7 @@ impl Drop for Pattern {
     }
 }
 
-/// Changes how the whole machine deals with cores, for a moment.
+/// Changes the pattern of core files of the whole machine for a moment.
 fn no_memory_of_a_sandbox_is_in_a_core() {
     let attacked = Attacked::start();
     let folder = attacked.instance.scratch();

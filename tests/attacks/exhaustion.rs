@@ -1,4 +1,4 @@
-//! Using up what there is: it ends at the function's own limits, while others are served.
+//! Exhaustion of resources: it ends at the function's own limits, while others are served.
 
 use serde_json::{Value, json};
 
@@ -115,7 +115,7 @@ fn using_everything_up_ends_at_the_functions_own_limits() {
     attacked.serves_others();
 }
 
-/// Takes what the kernel has so many of, by user or by machine, until it is refused, and keeps it.
+/// Takes a resource that the kernel limits by user or machine until it is refused, and keeps it.
 const HOARDER: &str = "
 import ctypes, os, signal, socket, struct
 

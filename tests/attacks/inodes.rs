@@ -1,5 +1,4 @@
-//! What is of a file and not of who has opened it does not reach over from one tenant's sandboxes to another's, nor
-//! to the host.
+//! State that the kernel keeps by file, such as locks: no tenant sees another's or the host's.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -18,7 +17,7 @@ tests!(
 
 const INODES: &str = include_str!("inodes.py");
 
-/// The same code as the functions', run by the host until this is dropped.
+/// The code of the functions, run by the host until this is dropped.
 struct OfHost(Child, Value);
 
 impl OfHost {
@@ -41,7 +40,7 @@ impl Drop for OfHost {
     }
 }
 
-/// Functions that have nothing to do with the first.
+/// Functions that must not see what function `first` does.
 const OTHERS: [(&str, &[&str]); 3] = [
     ("of-nobody", &[]),
     ("of-another-tenant", &["--tenant", "other"]),
@@ -101,7 +100,7 @@ fn what_others_open_of_the_system_is_not_seen() {
     attacked.serves_others();
 }
 
-/// A file of the host's that is gone when this is.
+/// A file on the host, removed when this is dropped.
 struct Installed(std::path::PathBuf);
 
 impl Drop for Installed {

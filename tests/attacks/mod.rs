@@ -1,4 +1,4 @@
-//! Attacks by function code and package code: each must fail, and the supervisor serve others
+//! Attacks by function code and package code. Each must fail, and the supervisor must serve others
 //! meanwhile and afterwards.
 
 pub mod channel;
@@ -24,7 +24,7 @@ impl Attacked {
         Self::with(&Options::default())
     }
 
-    /// One whose packages come from an index.
+    /// Starts an instance whose packages come from an index.
     pub fn from(index: &Index) -> Self {
         Self::with(&Options {
             variables: vec![("UV_DEFAULT_INDEX", index.url(""))],
@@ -39,7 +39,7 @@ impl Attacked {
         Self { instance, supervisor }
     }
 
-    /// Whether others are served as before, by the same supervisor, from an existing sandbox or not.
+    /// Checks that the same supervisor still serves others, from an existing sandbox and from a new one.
     pub fn serves_others(&self) {
         assert_eq!(self.instance.invoke("bystander", &json!(1))["result"], 2);
         self.instance.ok(&["evict", "--paused", "bystander"]);
@@ -47,7 +47,7 @@ impl Attacked {
         assert_eq!(self.instance.status()["pid"], self.supervisor);
     }
 
-    /// What a function that is forked from a zygote answers.
+    /// Invokes a function that must be forked from a zygote; returns its answer.
     pub fn forked(&self, function: &str, event: &Value) -> Value {
         self.instance.await_zygotes();
         self.instance.ok(&["evict", "--paused"]);
@@ -61,7 +61,7 @@ impl Attacked {
     }
 }
 
-/// Makes a source distribution of a `setup.py`, which is what `sys.argv[1]` is to be.
+/// Program that writes a source distribution of a `setup.py` to the path in `sys.argv[1]`.
 pub fn source(name: &str, setup: &str) -> String {
     format!(
         r"
@@ -76,7 +76,7 @@ with tarfile.open(sys.argv[1], 'w:gz') as archive:
     )
 }
 
-/// Makes a wheel of one module, which is what `sys.argv[1]` is to be.
+/// Program that writes a wheel of one module to the path in `sys.argv[1]`.
 pub fn wheel(name: &str, code: &str) -> String {
     format!(
         r"

@@ -1,4 +1,4 @@
-//! What one function, or one package, does to others that share something with it.
+//! Attacks of a function or a package on others that share something with it.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::tests;
 
 tests!(a_poisoned_zygote_serves_only_who_has_the_poison, signals_to_all_reach_nobody_else);
 
-/// Changes at import what others use.
+/// Changes, at import, what others use.
 const POISON: &str = "
 import builtins, json, os, sys
 builtins.poisoned = True

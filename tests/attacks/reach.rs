@@ -1,5 +1,5 @@
-//! What code reaches outside of its sandbox: the same attempts by a function that was started, by
-//! one that was forked, by a package that a zygote imports, and by the build of a package.
+//! Attempts to reach out of a sandbox: by a function that was started, by one that was forked, by a
+//! package that a zygote imports, and by the build of a package.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -31,8 +31,8 @@ const FORK: i32 = libc::CLONE_NEWUSER | libc::SIGCHLD;
 const USER_MODE_ONLY: i64 = 1;
 const TIOCSTI: i64 = 0x5412;
 
-/// System calls, harmless with these arguments, and what they must answer. Without a filter most
-/// would answer something else.
+/// System calls, harmless with these arguments, and the error that each must give. Most would give
+/// another error without a filter.
 const CALLS: &[(&str, libc::c_long, [i64; 4], i32)] = &[
     ("mount", libc::SYS_mount, [0; 4], libc::EPERM),
     ("umount2", libc::SYS_umount2, [0; 4], libc::EPERM),
@@ -90,10 +90,10 @@ const CALLS: &[(&str, libc::c_long, [i64; 4], i32)] = &[
     ("a call of x32", 0x4000_0027, [0; 4], libc::ENOSYS),
 ];
 
-/// What a zygote's children do by its filter: refused there only because this joins nothing.
+/// The one call that the filter of a zygote's children allows; it fails only because it joins nothing.
 const JOIN: &str = "setns as into a sandbox";
 
-/// What an attacker is told of the host: files and processes that are there, and may be read by all.
+/// The attacker's knowledge of the host: files and processes that exist there, and may be read by all.
 fn host(instance: &Instance, abstract_name: &str, package: bool) -> Value {
     let calls = CALLS.iter().map(|(name, number, arguments, _)| json!([name, number, arguments]));
     json!({
@@ -144,8 +144,8 @@ fn is_contained(who: &str, found: &Value) {
     }
 }
 
-/// Whether it has the descriptors that it should have: for a function or zygote, the channel besides
-/// the usual three.
+/// Checks that a process has the descriptors that it should have: the usual three, and the channel
+/// for a function or zygote.
 fn has_its_descriptors_only(who: &str, found: &Value) {
     for (number, target) in found["descriptors"].as_object().unwrap() {
         let target = target.as_str().unwrap();
@@ -215,7 +215,7 @@ fn whoever_runs_it_code_reaches_nothing() {
     attacked.serves_others();
 }
 
-/// Changes what a build has left, as long as anything in its sandbox may.
+/// Changes the result of a build for as long as a process in its sandbox lives.
 const MEDDLER: &str = "
 import os, sys
 NAME, SECRET, OUT = 'name', 'secret', '/pipsqueak/work/out'
@@ -243,8 +243,8 @@ from setuptools import setup
 setup(name=NAME, version='1.0', py_modules=[NAME])
 ";
 
-/// What the build of a package leaves is read by the supervisor, as root. It depends on who is faster
-/// whether there is a package in the end; that of the host's it never is.
+/// The supervisor reads the result of a build as root. The race decides whether there is a package
+/// in the end; it is never the host's.
 fn a_build_leaves_nothing_that_leads_elsewhere() {
     let index = Index::start(&["setuptools", "wheel", "packaging"], &[], None);
     let attacked = Attacked::from(&index);
@@ -279,7 +279,7 @@ fn make(path: &Path, making: &str) {
     assert!(made.status.success(), "{made:?}");
 }
 
-/// From Linux 6.12 on, which has it from Landlock.
+/// Only from Linux 6.12 on, whose Landlock bounds abstract sockets.
 fn abstract_sockets_of_the_host_are_out_of_reach_in_its_network() {
     if landlock::version() < 6 {
         return;

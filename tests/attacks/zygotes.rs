@@ -1,4 +1,4 @@
-//! What packages do in a zygote to get into the sandboxes of its children.
+//! Attempts of packages in a zygote to get into the sandboxes of its children.
 
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ fn root_of(pid: &Value) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/root"))
 }
 
-/// What was found in the sandbox of the zygote that has imported something.
+/// The findings in the sandbox of the zygote that has imported something.
 fn report(zygote: &Value) -> Vec<Value> {
     let root = root_of(&zygote["pid"]);
     eventually("the helper is done", || root.join("tmp/over").exists());
@@ -75,7 +75,7 @@ fn no_package_has_a_capability_in_a_zygotes_children() {
     attacked.serves_others();
 }
 
-/// What whoever started the supervisor has told it is nobody else's.
+/// The supervisor's variables are for nobody else.
 fn holders_have_no_variables() {
     let attacked = Attacked::start();
     attacked.serves_others();
@@ -98,7 +98,7 @@ fn holders_have_no_variables() {
     assert_eq!(holders, 1);
 }
 
-/// Leaves something that children would share, and has the zygote not tell of it.
+/// Leaves something that children would share, and keeps the zygote from reporting it.
 const HIDING: &str = "
 import ctypes, mmap, os, sys, threading, time
 hazards = sys.modules.get('pipsqueak_runtime.hazards')
@@ -184,7 +184,7 @@ fn what_packages_hide_keeps_them_out_of_zygotes() {
     attacked.serves_others();
 }
 
-/// What a process has of whoever it was forked from: its hashes, and where things are in memory.
+/// Returns what a process has from its parent: its hashes, and addresses in memory.
 const LAYOUT: &str = "
 import six
 def handler(event):

@@ -1,4 +1,4 @@
-//! Who is let in while others wait for what does not come.
+//! Admission of calls while others wait for an index that never answers.
 
 use std::process::{Child, Stdio};
 use std::thread;
@@ -19,7 +19,7 @@ tests!(
 
 const ECHO: &str = "def handler(event): return event\n";
 
-/// An instance of few places whose index does not answer.
+/// Starts an instance with few places whose index does not answer.
 fn start(index: &Silent, tiers: Option<&'static str>) -> Instance {
     let variables = vec![
         ("UV_DEFAULT_INDEX", index.url()),
@@ -146,7 +146,7 @@ fn each_start_makes_its_own_environment_outside_of_the_places() {
     assert_eq!(instance.invoke("warm", &json!(3))["tier"], "cold");
 }
 
-/// Calls of 0.2 s, thirty at once, all of which are answered.
+/// Makes a hundred calls of 0.2 s, thirty at once; all are answered.
 fn a_hundred(instance: &Instance, name: &str) {
     thread::scope(|scope| {
         let threads: Vec<_> = (0..30)

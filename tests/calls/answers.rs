@@ -1,5 +1,5 @@
-//! An answer is that of the process and the request that were asked, whatever a handler forks, raises,
-//! returns, patches or leaves set; and the next call is none the worse for it.
+//! Answers come from the process and the request that were asked, whatever a handler forks, raises,
+//! returns, patches or leaves set. The next call is not affected.
 
 use std::thread;
 
@@ -23,7 +23,7 @@ tests!(
     only_what_is_named_is_imported,
 );
 
-/// Runs the code that it is told, as a handler's own.
+/// Executes the code in the event as if it were the handler's own.
 const EXECUTES: &str = "
 import os, sys, time
 

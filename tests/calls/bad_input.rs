@@ -33,7 +33,7 @@ fn packages_that_cannot_be_had() {
     assert!(!instance.mount().join("envs/refused").exists());
 }
 
-/// Requirements are taken as they are; the first start is when they are resolved.
+/// Requirements are accepted as they are; the first start resolves them.
 fn requirements_that_cannot_be_had() {
     let instance = Instance::start(&Options::default());
     let requirements = instance.scratch().join("requirements.txt");
@@ -98,7 +98,7 @@ fn payloads_that_are_not_json() {
     assert_eq!(instance.invoke("payload", &json!(1))["tier"], "paused");
 }
 
-/// Deploys a function with a handler, invokes it with a payload; its answer as JSON.
+/// Deploys a function with a handler and invokes it with a payload; returns the type of the error.
 fn error(instance: &Instance, code: &str, handler: &str, payload: &serde_json::Value) -> String {
     instance.deploy("failing", code, &["--handler", handler, "--timeout", "5"]);
     let answer = instance.invoke("failing", payload);

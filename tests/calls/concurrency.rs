@@ -1,4 +1,4 @@
-//! Several at once: in a sandbox, in several, and waiting for a turn.
+//! Concurrent calls: in one sandbox, in several, and waiting for a turn.
 //!
 //! Handlers wait for a file that the test puts beside their code, so order is known and time is not
 //! measured.
@@ -30,7 +30,7 @@ tests!(
     a_client_that_leaves_leaves_the_queue,
 );
 
-/// Answers with its event once there is a file of the name beside its code.
+/// Answers with its event once a file of that name is beside its code.
 const HELD: &str = "
 import os, time
 
@@ -45,7 +45,7 @@ fn with(variables: &[(&'static str, &str)]) -> Instance {
     Instance::start(&Options { variables, ..Options::default() })
 }
 
-/// Lets handlers of a function go on that wait for `event`.
+/// Lets the handlers of a function that wait for `event` go on.
 fn release(instance: &Instance, function: &str, event: &str) {
     let code = instance.state().join("functions").join(function).join("code-1");
     std::fs::write(code.join(event), "").unwrap();
@@ -139,7 +139,7 @@ def handler(event):
     });
 }
 
-/// The sandbox ends when nobody is left in it, with all that runs there.
+/// The sandbox ends with all its processes when no call is left in it.
 fn who_is_late_takes_nobody_along() {
     let instance = Instance::start(&Options { tiers: Some("paused,ssd"), ..Options::default() });
     let code = "

@@ -1,4 +1,4 @@
-//! `pipsqueak config`: what is in force, where it comes from, and what is wrong.
+//! `pipsqueak config`: the settings in force, their sources, and errors.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! What the pages tell people to type works, and systemd understands what it is told to install.
+//! Commands of the pages work, and systemd understands the units that the pages tell people to install.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use crate::tests;
 
 tests!(the_pages_commands_work, the_pages_client_is_answered, systemd_understands_the_unit);
 
-/// Pages whose commands are carried out, in the order in which somebody reads them.
+/// Pages whose commands are run, in reading order.
 const PAGES: [&str; 8] = [
     "README.md",
     "docs/src/start.md",
@@ -62,7 +62,7 @@ fn the_pages_commands_work() {
     assert!(count >= 38, "only {count} commands found");
 }
 
-/// In another language, by what the page says of the protocol alone.
+/// A client in another language, written from the page about the protocol alone.
 fn the_pages_client_is_answered() {
     let instance = Instance::start(&Options::default());
     instance.deploy("totals", "def handler(event): return len(event['sales'])\n", &[]);

@@ -18,7 +18,7 @@ tests!(
     events_go_with_their_function,
 );
 
-/// Accepts an event; its number.
+/// Sends an event to a function; returns its id.
 fn enqueue(instance: &Instance, function: &str, payload: &Value) -> String {
     let id = instance.ok(&["invoke", function, "--async", "-d", &payload.to_string()]);
     id.trim().to_owned()
@@ -29,7 +29,7 @@ fn events(instance: &Instance, arguments: &[&str]) -> Vec<Value> {
     listed.as_array().unwrap().clone()
 }
 
-/// How often an event's function has begun.
+/// The number of times that an event's function has begun.
 fn starts(instance: &Instance, function: &str, id: &str) -> usize {
     instance.ok(&["logs", function, "--request", id]).matches("START RequestId: ").count()
 }
@@ -108,7 +108,7 @@ fn a_failing_event_is_tried_again_and_then_a_dead_letter() {
     }
 }
 
-/// When an event's attempts began, in seconds after midnight.
+/// The times at which an event's attempts began, in seconds after midnight.
 fn attempts(instance: &Instance, id: &str) -> Vec<f64> {
     let text = instance.ok(&["logs", "flaky", "--request", id, "--json"]);
     let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -238,8 +238,8 @@ fn events_go_with_their_function() {
     assert!(events(&instance, &[]).is_empty());
 }
 
-/// Whatever of the two is first: where the function is there afterwards, it was deployed after the removal,
-/// and has all its events.
+/// Either may come first. A function that is there afterwards was deployed after the removal, and
+/// has all its events.
 fn a_removal_beside_a_deployment_loses_no_event() {
     let instance = Instance::start(&Options::default());
     let code = "def handler(event): print('came', event)\n";

@@ -1,4 +1,4 @@
-//! What is fetched from an index, and what an index's credentials are seen by.
+//! Fetching from an index, and the programs that see an index's credentials.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -73,7 +73,7 @@ fn each_distribution_is_fetched_once() {
     assert_eq!(String::from_utf8_lossy(&stored.stdout).trim(), packages.len().to_string());
 }
 
-/// A source that says what its build has seen: a network, what was downloaded, where the index is.
+/// Tells what its build sees: a network, the downloads, the place of the index.
 const CURIOUS: &str = "
 import os, socket, urllib.parse
 from setuptools import setup
@@ -139,7 +139,7 @@ setup(name='lying', version='1.0')
     assert!(!instance.ok(&["env", "freeze", "honest"]).contains("99"));
 }
 
-/// Whether a text is in any file below a folder.
+/// True if a text is in any file below a folder.
 fn is_below(folder: &Path, text: &str) -> bool {
     std::fs::read_dir(folder).unwrap().any(|entry| {
         let path = entry.unwrap().path();
@@ -150,7 +150,7 @@ fn is_below(folder: &Path, text: &str) -> bool {
     })
 }
 
-/// A wheel whose `.pth` file tells whatever starts a Python beside it.
+/// A wheel whose `.pth` file leaves a trace whenever a Python starts beside it.
 const TELLTALE: &str = r#"
 import sys, zipfile
 told = 'import os; f = open("/pipsqueak/env/told", "w"); f.write(repr(os.environ))'

@@ -16,7 +16,7 @@ tests!(
     an_interpreter_may_be_on_mounts_of_its_own,
 );
 
-/// What an interpreter says of itself.
+/// Prints what an interpreter says of itself.
 const ASKED: &str = "
 import json, os, sys
 
@@ -30,19 +30,19 @@ def handler(event):
     }
 ";
 
-/// Folders of interpreters of some versions; where there are none of those, of any.
+/// Folders of interpreters of some versions; of any version if those are missing.
 fn prefixes() -> Vec<PathBuf> {
     let all = interpreters();
     let some = [9, 11, 13].iter().filter_map(|minor| all.get(minor).cloned()).collect::<Vec<_>>();
     if some.is_empty() { all.into_values().collect() } else { some }
 }
 
-/// A folder for links that no sandbox has something else in.
+/// A folder for links at a place that sandboxes use for nothing else.
 fn links(parent: &str) -> TempDir {
     tempfile::Builder::new().prefix("pipsqueak-test-").tempdir_in(parent).unwrap()
 }
 
-/// What a Python says to some code, on the host.
+/// The output of a Python on the host for some code.
 fn plain(python: &Path, then: &str) -> Value {
     let code = format!("{ASKED}\nprint(json.dumps({then}))");
     let output = Command::new(python).args(["-c", &code]).output().unwrap();
@@ -103,7 +103,7 @@ fn an_interpreter_behind_links_is_the_one_that_they_lead_to() {
     }
 }
 
-/// A folder that is mounted somewhere else, too. Unmounted when dropped.
+/// A folder that is also mounted in another place. Unmounted when dropped.
 struct Bound(PathBuf);
 
 impl Bound {

@@ -69,7 +69,7 @@ fn down_leaves_nothing() {
     assert!(left.iter().all(|entry| entry.file_name() == "pipsqueakd.log"), "{left:?}");
 }
 
-/// The first start of an environment is followed by the making of its zygote, beside everything.
+/// The first start of an environment is followed by the start of its zygote in the background.
 fn down_leaves_nothing_of_what_is_just_being_made() {
     let instance = Instance::start(&Options::default());
     instance.deploy("kept", "def handler(event): return 1\n", &[]);

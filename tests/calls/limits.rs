@@ -1,4 +1,4 @@
-//! Timeouts, memory, processes, queue, and what is kept in memory.
+//! Timeouts, memory, processes, the queue, and what an instance keeps in memory.
 
 use std::process::Command;
 use std::time::Instant;
@@ -44,7 +44,7 @@ def handler(event):
     assert_eq!(instance.status()["sandboxes"], json!([]));
 }
 
-/// In sessions of their own, and adopted by nobody, too.
+/// Even processes in sessions of their own that are orphans.
 fn a_timeout_ends_all_that_was_started() {
     let instance = Instance::start(&Options { tiers: Some("paused,ssd"), ..Options::default() });
     let code = "
@@ -156,7 +156,7 @@ def handler(event):
     assert_eq!(throttled(&instance), 0);
 }
 
-/// How often the one sandbox that an instance has used its processor time up.
+/// The number of times that the instance's one sandbox was throttled for its processor time.
 fn throttled(instance: &Instance) -> u64 {
     let status = instance.status();
     let sandbox = format!("s{}", status["sandboxes"][0]["id"]);
@@ -199,7 +199,7 @@ def handler(folder):
     }
 }
 
-/// Where the machine lacks a controller, `doctor` and `up` say what is lost, and functions run.
+/// On a machine that lacks a controller `doctor` and `up` name the lost limits, and functions run.
 fn limits_that_cannot_be_kept_are_told() {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     let has_cpu = |line: &&str| {

@@ -1,4 +1,4 @@
-//! What functions print is kept, told apart, followed and bounded.
+//! Output of functions: kept, told apart, followed and bounded.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -29,7 +29,7 @@ def handler(event):
     print('end', event, file=sys.stderr)
 ";
 
-/// What `logs --json` says.
+/// The lines that `logs --json` prints.
 fn logs(instance: &Instance, arguments: &[&str]) -> Vec<Value> {
     let text = instance.ok(&[&["logs"], arguments, &["--json"]].concat());
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -100,7 +100,7 @@ impl Follower {
         Self(command.stdout(Stdio::piped()).spawn().unwrap())
     }
 
-    /// Reads on until a line says this.
+    /// Reads on until a line contains a text.
     fn await_text(&mut self, text: &str) {
         let mut lines = BufReader::new(self.0.stdout.as_mut().unwrap());
         let mut line = String::new();

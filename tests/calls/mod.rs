@@ -1,4 +1,4 @@
-//! What a client asks for, and what it is answered.
+//! Requests of clients, and their answers.
 
 pub mod admission;
 pub mod answers;

@@ -1,4 +1,5 @@
-//! Functions with an address of their own: whom they reach, who reaches them, and what is left.
+//! Functions with an address of their own: the hosts that they reach, the hosts that reach them,
+//! and the traces that they leave.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;

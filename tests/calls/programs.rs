@@ -14,7 +14,7 @@ fn script(path: &Path, text: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// The program that is on the machine, behind its own links and shims.
+/// The real uv of the machine, behind its links and shims.
 fn real_uv() -> PathBuf {
     let uv = std::env::var_os("PIPSQUEAK_UV").unwrap_or_else(|| "uv".into());
     let told = Command::new(uv)
@@ -29,8 +29,8 @@ fn real_python() -> PathBuf {
     String::from_utf8(told.unwrap().stdout).unwrap().trim().into()
 }
 
-/// A folder of shims that know what to start by a file in the home folder, and, of a link to a
-/// manager, by the name that they were called by.
+/// A folder of shims as version managers have them: one reads the program to start from a file in
+/// the home folder, one is a link whose name tells the program.
 fn shims(home: &Path) -> PathBuf {
     let shims = home.join("shims");
     std::fs::create_dir(&shims).unwrap();

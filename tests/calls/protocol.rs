@@ -1,4 +1,4 @@
-//! The socket: versions, frames that are none, users who may not.
+//! The socket: versions, malformed frames, and users without access.
 
 use std::fs::Permissions;
 use std::io::{Read, Write};
@@ -35,7 +35,7 @@ fn connect(instance: &Instance) -> UnixStream {
     stream
 }
 
-/// The kind and body of the frame that comes next.
+/// The kind and body of the next frame.
 fn answer(stream: &mut UnixStream) -> (FrameKind, Vec<u8>) {
     let mut header = [0; HEADER_BYTES];
     stream.read_exact(&mut header).unwrap();
@@ -58,7 +58,7 @@ fn another_version_is_refused_clearly() {
     assert!(refusal.message.contains(&(VERSION + 1).to_string()), "{refusal:?}");
 }
 
-/// What the invoker makes of a supervisor of another version.
+/// The invoker's message about a supervisor of another version.
 fn a_refused_client_says_why() {
     let folder = crate::harness::folder();
     let listener = UnixListener::bind(folder.path().join("supervisor.sock")).unwrap();

@@ -1,4 +1,4 @@
-//! What packages can be asked for, and in which forms.
+//! Requirements: the packages that can be asked for, and in which forms.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ tests!(
     versions_are_shared,
 );
 
-/// Name and version of an environment's distributions.
+/// Names and versions of an environment's distributions.
 fn frozen(instance: &Instance, environment: &str) -> Vec<String> {
     let text = instance.ok(&["env", "freeze", environment]);
     text.lines().map(ToOwned::to_owned).collect()
@@ -57,7 +57,7 @@ fn files_are_read_as_editors_and_shells_write_them() {
     refused(&add(&instance, "odd", &file), "odd.txt:2: --no-such-option: ");
 }
 
-/// SHA-256 of the one wheel that six 1.16.0 and 1.17.0, and idna 3.10, have.
+/// SHA-256 of the only wheel of six 1.16.0; those of six 1.17.0 and idna 3.10 follow.
 const SIX_16: &str = "8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254";
 const SIX_17: &str = "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274";
 const IDNA_10: &str = "946d195a0d259cbba61165e88e65941f16e9b36ea6ddb97f00452bae8b1287d3";

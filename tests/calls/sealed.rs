@@ -1,4 +1,4 @@
-//! Encryption of what is stored of secrets: by a key, by another one, and through kills.
+//! Encryption of stored secrets: with a key, with a new key, and through kills.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -46,12 +46,12 @@ impl Keys {
         self.folder.path().join(name)
     }
 
-    /// What the configuration file says from the next start on.
+    /// Writes the configuration file, which is read at the next start.
     fn say(&self, text: &str) {
         fs::write(self.path("config.toml"), text).unwrap();
     }
 
-    /// Has a key encrypt, and another one be the one before.
+    /// Configures the current key, and the old one if any.
     fn give(&self, current: &str, old: Option<&str>) {
         let named = |name: &str| format!("\"{}\"", self.path(name).display());
         let (current, old) = (named(current), old.map(named).unwrap_or_default());

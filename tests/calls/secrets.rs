@@ -1,4 +1,4 @@
-//! Values of variables: the function has them, and nobody else sees them.
+//! Values of variables: only the function has them.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -90,7 +90,7 @@ fn variables_come_from_files_and_stdin() {
     assert!(!output.stderr.contains("hunter2"), "{output:?}");
 }
 
-/// Files below a folder that have a text.
+/// Files below a folder that contain a text.
 pub fn having(folder: &Path, text: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let found = entries.flat_map(|entry| {

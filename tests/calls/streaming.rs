@@ -39,7 +39,7 @@ def items(event):
     yield {'a', 'set'} if event and event[-1] == 'last' else ''
 ";
 
-/// Answers each line of the body with what it has counted, as it comes.
+/// Answers each line of the body with a count as soon as it comes.
 const LINES: &str = "
 import asyncio
 
@@ -101,7 +101,7 @@ impl Call {
         line
     }
 
-    /// Ends the body; the rest of the result, what came aside, and the exit code.
+    /// Ends the body; returns the rest of the result, the messages, and the exit code.
     fn end(mut self) -> (String, String, i32) {
         drop(self.body.take());
         let mut rest = Vec::new();

@@ -1,4 +1,4 @@
-//! What functions and packages say to a terminal: it is shown, and not carried out.
+//! Text of functions and packages on a terminal: it is shown, and not carried out.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use crate::tests;
 
 tests!(a_terminal_carries_nothing_out, a_file_gets_the_bytes);
 
-/// Prints, raises, answers and streams what clears a screen, sets a title, moves back, hides and turns text.
+/// Prints, raises, answers and streams control sequences: clear, title, move, hide, turn.
 const RUDE: &str = "
 ALL = '\\x1b[2J\\x1b]0;owned\\x07\\x9b31m\\x08\\rback\\u202ednuora\\u200b\\u2028line\\x00\\x7f'
 def handler(event):
@@ -24,7 +24,7 @@ def items(event):
     yield b'\\xae\\xff\\x9b'
 ";
 
-/// What `command` writes to a terminal that is its stdin, stdout and stderr.
+/// Runs `command` with a terminal as stdin, stdout and stderr, and prints what it has written there.
 const TERMINAL: &str = "
 import os, pty, sys
 said = []
@@ -47,7 +47,7 @@ fn shown(instance: &Instance, arguments: &[&str]) -> String {
         .unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
 }
 
-/// What a terminal might carry out, but for the ends of lines that its driver makes.
+/// True if a terminal might carry out something in a text; line ends of the driver do not count.
 fn acts(text: &str) -> bool {
     let text = text.replace("\r\n", "\n");
     let is_act = |c: char| {
@@ -102,7 +102,7 @@ fn a_terminal_carries_nothing_out() {
     assert_eq!(value(json), value(&plain));
 }
 
-/// A package may be named by whoever has an index; what it says reaches nobody's terminal by an error, either.
+/// Anybody with an index may name a package; its text reaches no terminal by an error, either.
 fn a_file_gets_the_bytes() {
     let instance = Instance::start(&Options::default());
     instance.deploy("rude", RUDE, &["--handler", "rude.handler"]);

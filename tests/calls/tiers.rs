@@ -1,4 +1,4 @@
-//! Each tier answers when it is the best there is.
+//! Tiers: the best available one answers.
 
 use serde_json::json;
 

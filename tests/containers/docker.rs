@@ -18,7 +18,7 @@ tests!(
     what_cannot_be_is_told_by_docker,
 );
 
-/// What `docker run` needs besides to have a volume of an instance.
+/// Arguments of `docker run` that mount a volume of an instance.
 fn volume_args(name: &str) -> [String; 4] {
     let site = "PYTHONPATH=/pipsqueak/env/lib/python3.11/site-packages";
     ["--volume".to_owned(), format!("{name}:/pipsqueak"), "--env".to_owned(), site.to_owned()]
@@ -152,7 +152,7 @@ fn ten_containers_share_one_page_cache() {
     }
 }
 
-/// A container that has printed that it has imported what it is to import.
+/// Starts a container and waits until it has printed that its import is done.
 fn imported(arguments: &[String], code: &str) -> Container {
     let container = docker().start_container(&texts(arguments), code);
     crate::harness::eventually("it is imported", || {
@@ -161,7 +161,7 @@ fn imported(arguments: &[String], code: &str) -> Container {
     container
 }
 
-/// The text of a library in a process: which file, and how much is in memory, in KiB.
+/// The mapped text of a library in a process: the file, and the size in memory in KiB.
 #[derive(Debug)]
 struct Mapping {
     inode: String,

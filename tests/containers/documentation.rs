@@ -1,5 +1,5 @@
-//! What the pages tell people to type about containers works, but for the names of the image and
-//! of this instance, and without a network.
+//! Commands of the pages about containers work, with the names of the image and of this instance
+//! replaced, and without a network.
 
 use std::process::Command;
 

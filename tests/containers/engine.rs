@@ -1,4 +1,4 @@
-//! Docker and Podman with everything in temporary folders, and what is left of them cleared.
+//! Docker and Podman with everything in temporary folders, which are cleared in the end.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -26,7 +26,7 @@ pub struct Docker {
 }
 
 impl Docker {
-    /// Starts one that has the image.
+    /// Starts a Docker that has the image.
     pub fn start() -> Self {
         let folder = folder();
         let daemon = Mutex::new(start_daemon(folder.path()));
@@ -60,21 +60,21 @@ impl Docker {
         command
     }
 
-    /// Runs a program in a new container; what it prints.
+    /// Runs a program in a new container; returns its output.
     pub fn run(&self, arguments: &[&str], program: &[&str]) -> String {
         let mut command = self.command();
         command.args(["run", "--rm", "--network", "none"]).args(arguments).arg(IMAGE);
         ok(command.args(program))
     }
 
-    /// Starts a container that goes on; it ends with what this returns.
+    /// Starts a container that runs until the returned value is dropped.
     pub fn start_container(&self, arguments: &[&str], code: &str) -> Container {
         let mut command = self.command();
         command.args(["run", "--detach", "--network", "none"]).args(arguments);
         start(command, self.command(), code)
     }
 
-    /// Ends the daemon as a fault would, and what it has started besides containers.
+    /// Kills the daemon as a fault would, with all that it has started besides containers.
     pub fn kill_daemon(&self) {
         let mut daemon = self.daemon.lock().unwrap();
         daemon.kill().unwrap();
@@ -149,12 +149,12 @@ pub struct Podman {
 }
 
 impl Podman {
-    /// Root's.
+    /// Podman of root.
     pub fn new() -> Self {
         Self::of(None)
     }
 
-    /// That of a user without any privilege.
+    /// Podman of a user without any privilege.
     pub fn rootless(user: u32) -> Self {
         Self::of(Some(user))
     }
@@ -197,7 +197,7 @@ impl Podman {
         command
     }
 
-    /// Runs a program in a new container; what it prints.
+    /// Runs a program in a new container; returns its output.
     pub fn run(&self, arguments: &[&str], program: &[&str]) -> String {
         let mut command = self.command();
         command.args(["run", "--rm", "--network", "none"]).args(self.groups()).args(arguments);
@@ -205,14 +205,14 @@ impl Podman {
         ok(command.args(program))
     }
 
-    /// Starts a container that goes on; it ends with what this returns.
+    /// Starts a container that runs until the returned value is dropped.
     pub fn start_container(&self, arguments: &[&str], code: &str) -> Container {
         let mut command = self.command();
         command.args(["run", "--detach", "--network", "none"]).args(self.groups()).args(arguments);
         start(command, self.command(), code)
     }
 
-    /// Where root's containers have their control groups; a user has none to give.
+    /// The flag for the parent control group of root's containers; `None` for another user.
     pub fn groups(&self) -> Option<String> {
         let name = name_of(self.folder.path());
         self.user.is_none().then(|| format!("--cgroup-parent=/{name}"))
@@ -245,24 +245,24 @@ pub struct Container {
 }
 
 impl Container {
-    /// Runs code in it; what that prints.
+    /// Runs code in the container; returns its output.
     pub fn python(&self, code: &str) -> String {
         ok(&mut self.exec(code))
     }
 
-    /// Code to be run in it.
+    /// A command that runs code in the container.
     pub fn exec(&self, code: &str) -> Command {
         let mut command = copy(&self.client);
         command.args(["exec", &self.id, "python3", "-c", code]);
         command
     }
 
-    /// What its engine calls it.
+    /// The engine's id of the container.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The process on the host of what it runs.
+    /// The host's number of the container's main process.
     pub fn pid(&self) -> i32 {
         let mut command = copy(&self.client);
         ok(command.args(["inspect", "--format", "{{.State.Pid}}", &self.id]))
@@ -271,7 +271,7 @@ impl Container {
             .unwrap()
     }
 
-    /// Ends it and waits until it is removed.
+    /// Ends the container and waits until it is removed.
     pub fn remove(self) {
         drop(self);
     }
@@ -292,7 +292,7 @@ fn start(mut command: Command, client: Command, code: &str) -> Container {
     Container { client, id }
 }
 
-/// A command that is like another.
+/// A copy of a command.
 fn copy(command: &Command) -> Command {
     let mut copy = Command::new(command.get_program());
     copy.args(command.get_args());
@@ -305,7 +305,7 @@ fn copy(command: &Command) -> Command {
     copy
 }
 
-/// Runs a command that must succeed; what it prints.
+/// Runs a command that must succeed; returns its stdout.
 pub fn ok(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| {
@@ -315,7 +315,7 @@ pub fn ok(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Runs a command that must fail; what it says.
+/// Runs a command that must fail; returns its stderr.
 pub fn fails(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap();
     assert!(!output.status.success(), "{command:?}: {}", said(&output));
@@ -326,7 +326,7 @@ fn said(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned()).concat()
 }
 
-/// The image's root, which all engines of a run share; its path.
+/// The path of the image's root, which all engines of a run share.
 fn image() -> PathBuf {
     let mut root = ROOT.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = root.get_or_insert_with(|| {

@@ -1,4 +1,4 @@
-//! Which environments containers have, whatever becomes of those who ask for them.
+//! Environments that containers hold, whatever happens to the programs that ask for them.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -21,7 +21,7 @@ tests!(
     odd_questions_are_answered,
 );
 
-/// Asks the volume driver; the status and what it answers.
+/// Asks the volume driver; returns the status and the answer.
 fn ask(instance: &Instance, question: &str, body: &str) -> (u16, Value) {
     let text = exchange(
         instance,

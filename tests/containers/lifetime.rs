@@ -1,4 +1,4 @@
-//! What a running container notices of the ends of those that serve it.
+//! Running containers while the processes that serve them end.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -34,7 +34,7 @@ fn kill_9(pid: &Value) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
 }
 
-/// Containers of one instance, one for each way to an environment.
+/// Containers of one instance, one for each way to get an environment.
 fn one_of_each(instance: &Instance) -> [(&'static str, Container); 3] {
     let arguments = docker_args(instance);
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();

@@ -36,15 +36,15 @@ pub fn end_shared() {
     engine::remove_image();
 }
 
-/// An instance that engines know, with an environment of small packages. Its name is that of the
-/// driver: devices have theirs on the whole machine.
+/// Starts an instance that engines know, with an environment of small packages. The environment has
+/// the name of the driver, because names of devices are machine-wide.
 fn instance(packages: &[&str]) -> Instance {
     let instance = Instance::start(&Options { engines: true, ..Options::default() });
     add(&instance, packages);
     instance
 }
 
-/// The same, started by a service manager.
+/// Starts such an instance by a service manager.
 fn managed_instance(packages: &[&str], manager: &mut Manager) -> Instance {
     let options = Options { engines: true, ..Options::default() };
     let instance = Instance::start_managed(&options, manager);

@@ -28,7 +28,7 @@ fn web() -> Arc<Instance> {
     instance
 }
 
-/// A request in the form of API Gateway's payload format 2.0.
+/// A request in the payload format 2.0 of API Gateway.
 fn request(method: &str, path: &str, query: &str, rest: &Value) -> Value {
     let mut event = json!({
         "version": "2.0",

@@ -1,4 +1,4 @@
-//! Zips and wheels, those that mean harm included.
+//! Zips and wheels, hostile ones included.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +16,7 @@ tests!(
     hostile_zips_are_refused,
 );
 
-/// Has Python make an archive: `making` is told its path as `path`.
+/// Makes an archive with the Python code `making`, whose variable `path` is the archive's path.
 fn made(instance: &Instance, name: &str, making: &str) -> PathBuf {
     let path = instance.scratch().join(name);
     let program = format!(
@@ -117,7 +117,7 @@ A shop.
     refused(&deploy(&instance, "wheeled", &made(&instance, "none.whl", none), &[]), "METADATA");
 }
 
-/// How each is made, and what is said of it. All have a handler, so nothing else is wrong.
+/// Code that makes each archive, and the expected message. All have a handler, so that nothing else is wrong.
 const HOSTILE: [(&str, &str); 12] = [
     ("zip.writestr('/tmp/absolute.py', '')", "could lead elsewhere"),
     ("zip.writestr('../outside.py', '')", "could lead elsewhere"),

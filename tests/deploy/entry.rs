@@ -1,4 +1,4 @@
-//! Entry points: found out or named, of every kind, and what they are told about themselves.
+//! Entry points of every kind: found or named, and the context that they get.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

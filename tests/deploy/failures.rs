@@ -1,4 +1,4 @@
-//! What is told of a handler's failure: its type, its message, and where, the user's frames first.
+//! Failures of handlers as reported: type, message, and frames, the user's first.
 
 use serde_json::{Value, json};
 

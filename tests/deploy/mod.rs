@@ -1,4 +1,4 @@
-//! What can be deployed, how its entry point is found, and what handlers are given and give.
+//! Deployable sources, the search for their entry points, and the arguments and results of handlers.
 
 pub mod applications;
 pub mod archives;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::harness::{Instance, Output};
 
-/// Writes files into a new folder of the test's own; its path.
+/// Writes files into a new folder of the test; returns its path.
 fn folder(instance: &Instance, name: &str, files: &[(&str, &str)]) -> PathBuf {
     let folder = instance.scratch().join(name);
     for (name, text) in files {
@@ -27,7 +27,7 @@ fn deploy(instance: &Instance, name: &str, source: &Path, flags: &[&str]) -> Out
     instance.call(&[&["deploy", name, source.to_str().unwrap()], flags].concat())
 }
 
-/// Deploys what must be deployable; what is said of it.
+/// Deploys a source that must be deployable; returns the message.
 fn deployed(instance: &Instance, name: &str, source: &Path, flags: &[&str]) -> String {
     let output = deploy(instance, name, source, flags);
     assert_eq!(output.code, 0, "{output:?}");

@@ -1,4 +1,4 @@
-//! Functions as OpenLambda has them, deployed unchanged.
+//! Functions written for OpenLambda, deployed unchanged.
 
 use serde_json::json;
 

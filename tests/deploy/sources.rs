@@ -1,4 +1,4 @@
-//! What is deployed is read as it is, and nothing besides: links, what is no file, what is changed meanwhile.
+//! Sources are read as they are, and nothing else is: links, special files, and files that change meanwhile.
 
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
@@ -73,7 +73,7 @@ fn other_things_than_files_and_folders_are_refused_by_name() {
     instance.ok(&["functions", "rm", "odd"]);
 }
 
-/// Files below a folder that have a text.
+/// True if a file below a folder contains a text.
 fn has_below(folder: &Path, text: &str) -> bool {
     std::fs::read_dir(folder).is_ok_and(|entries| {
         entries.flatten().any(|entry| {
@@ -86,7 +86,7 @@ fn has_below(folder: &Path, text: &str) -> bool {
     })
 }
 
-/// A file, and the folder that a file is in, become links to what others may not read, and files again.
+/// A file, and the folder of another file, alternate with links to secrets while they are read.
 fn what_is_swapped_meanwhile_is_read_nowhere_else() {
     const SECRET: &str = "what nobody else may read";
     let instance = shared();

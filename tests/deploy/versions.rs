@@ -16,8 +16,7 @@ tests!(
     a_removed_function_answers_those_who_wait,
 );
 
-/// A function that, asked with a port, waits to be told there to go on, and then needs more of its
-/// version's code.
+/// Deploys a function. Its handler, given a port, waits there and then imports more of its version's code.
 fn deploy(instance: &Instance, version: &str, flags: &[&str]) {
     let code = format!(
         "
@@ -38,7 +37,7 @@ def handler(port):
     super::deployed(instance, "changing", &path, &[&["--network", "host"], flags].concat());
 }
 
-/// Where calls wait.
+/// A port at which calls wait.
 struct Door(TcpListener);
 
 impl Door {
@@ -50,7 +49,7 @@ impl Door {
         json!(self.0.local_addr().unwrap().port())
     }
 
-    /// The next call that waits, until it is let in.
+    /// The next call that waits, to be passed to [`let_in`].
     fn waiting(&self) -> TcpStream {
         self.0.accept().unwrap().0
     }

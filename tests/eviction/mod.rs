@@ -1,4 +1,4 @@
-//! What is dropped first, and when: by the budget, and where memory is short.
+//! Order and time of evictions: by the budget, and when memory is short.
 
 pub mod paused;
 pub mod pressure;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::Instance;
 
-/// Deploys a function that keeps so many MiB once it was called, after a pause at its start in seconds.
+/// Deploys a function whose start takes `pause` seconds, and which then keeps so many MiB.
 pub fn deploy(instance: &Instance, name: &str, mebibytes: u32, pause: u32) {
     let code = format!(
         "
@@ -24,14 +24,14 @@ def handler(event): return event
     instance.deploy(name, &code, &[]);
 }
 
-/// Invokes a function; the tier that answered.
+/// Invokes a function; returns the tier that answered.
 pub fn tier(instance: &Instance, name: &str) -> Value {
     let answer = instance.invoke(name, &json!(7));
     assert_eq!(answer["result"], 7, "{answer}");
     answer["tier"].clone()
 }
 
-/// The functions of paused sandboxes, by number of the sandbox: in the order of their starts.
+/// The functions of paused sandboxes, in the order of their starts.
 pub fn paused(status: &Value) -> Vec<String> {
     let sandboxes = status["sandboxes"].as_array().unwrap();
     let mut paused: Vec<_> = sandboxes.iter().filter(|one| one["state"] == "paused").collect();

@@ -1,4 +1,4 @@
-//! The order of eviction, and that what is paused is frozen in the end.
+//! The order of eviction, and the freezing of paused sandboxes.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ tests!(
     a_frozen_sandbox_that_was_killed_is_not_asked,
 );
 
-/// What is kept of functions of the same size, the first of which starts slowly.
+/// The functions that are kept, of several of the same size; the first one starts slowly.
 fn kept(eviction: &str) -> Vec<String> {
     let variables = vec![("PIPSQUEAK_EVICTION", eviction.to_owned())];
     let (tiers, memory) = (Some("paused,ssd"), Some("110M"));
@@ -84,7 +84,7 @@ fn a_frozen_sandbox_that_was_killed_is_not_asked() {
     assert_ne!(instance.status()["sandboxes"][0]["pid"], pid);
 }
 
-/// Waits until the one sandbox that there is is frozen (`1`) or runs on (`0`).
+/// Waits until the only sandbox is frozen (`1`) or runs (`0`).
 fn await_frozen(instance: &Instance, state: &str) {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     let unified = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).unwrap();

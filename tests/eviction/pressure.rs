@@ -31,7 +31,7 @@ def handler(port):
         return test.recv(1).decode()
 ";
 
-/// A process in a group inside of an instance's.
+/// A process in a group inside an instance's group.
 struct Hog {
     group: PathBuf,
     child: Child,
@@ -48,7 +48,7 @@ impl Hog {
         hog
     }
 
-    /// Takes more until `enough` says so.
+    /// Takes more memory until `enough` returns true.
     fn take_until(&mut self, what: &str, mut enough: impl FnMut() -> bool) {
         let mut answers = BufReader::new(self.child.stdout.as_mut().unwrap());
         let lines = self.child.stdin.as_mut().unwrap();
@@ -72,7 +72,7 @@ impl Drop for Hog {
     }
 }
 
-/// An instance's group in the hierarchy that limits memory, with the name of the limit's file.
+/// An instance's group in the hierarchy that limits memory, and the name of the limit's file.
 fn limited(instance: &Instance) -> (PathBuf, &'static str) {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     let groups = mounts

@@ -1,4 +1,4 @@
-//! Input that is damaged, for each reader.
+//! Damaged input of each reader.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! A great many invocations of every kind, after which there is no more of anything than after some.
+//! Very many invocations of every kind: the instance has no more of anything after all than after a few.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -20,14 +20,15 @@ tests!(
     long nothing_grows_by_a_hundred_thousand_invocations,
 );
 
-/// Functions that take turns, of which fewer fit into memory.
+/// Functions that take turns; not all of them fit into memory.
 const FUNCTIONS: usize = 60;
 const CLIENTS: usize = 4;
-/// What a function's logs may have on disk, in bytes.
+/// Most bytes of a function's logs on disk.
 const LOGS: u64 = 1 << 20;
-/// How much more memory all processes of an instance at rest may have, in KiB: what allocators keep.
+/// Growth of the memory of an idle instance's processes that is tolerated, in KiB, as allocators keep some.
 const MEMORY: u64 = 16 << 10;
-/// How much more disk, in bytes, besides logs: the catalog's and the events' databases.
+/// Growth of the disk use that is tolerated, in bytes, besides logs: the databases of the catalog
+/// and of events.
 const DISK: u64 = 4 << 20;
 
 /// Does what its event says.
@@ -57,16 +58,16 @@ fn nothing_grows_by_a_hundred_thousand_invocations() {
     endure(100_000);
 }
 
-/// What an instance has at rest.
+/// The resources that an idle instance has.
 #[derive(Debug, Clone)]
 struct Rest {
-    /// As [`at_rest`] counts it.
+    /// The counts of [`at_rest`].
     counts: [usize; 5],
-    /// Proportional set size of its processes, in KiB.
+    /// Proportional set size of the instance's processes, in KiB.
     memory: u64,
-    /// Blocks of files in its folders, in bytes, without logs.
+    /// Bytes of blocks of files in the instance's folders, without logs.
     disk: u64,
-    /// Blocks of logs, in bytes.
+    /// Bytes of blocks of logs.
     logs: u64,
 }
 
@@ -130,7 +131,7 @@ fn endure(invocations: usize) {
     assert!(now.logs <= 2 * LOGS * FUNCTIONS as u64, "{now:?}");
 }
 
-/// Invokes functions in every way; how often each has ended how.
+/// Invokes functions in every way; returns the number of each outcome.
 fn invoke_all(instance: &Instance, count: usize) -> BTreeMap<String, usize> {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -160,7 +161,7 @@ fn invoke_all(instance: &Instance, count: usize) -> BTreeMap<String, usize> {
     })
 }
 
-/// Invokes once, as the number says; how it ended.
+/// Invokes once, in a way that depends on the number; returns the outcome.
 fn invoke(instance: &Instance, client: &mut Client, number: usize) -> String {
     // Neighbours differ, and each function meets everything.
     let function = format!("f{}", number * 7 % FUNCTIONS);

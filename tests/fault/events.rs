@@ -1,4 +1,4 @@
-//! `kill -9` of the supervisor with accepted events: each is carried out by the next.
+//! `kill -9` of the supervisor with accepted events: the next supervisor carries out each of them.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,7 +12,7 @@ use crate::tests;
 
 tests!(accepted_events_outlive_a_killed_supervisor);
 
-/// Whom functions tell their numbers; they wait there until they may end.
+/// A server that functions report their numbers to; each waits there until it may end.
 #[derive(Debug, Default)]
 struct Desk {
     state: Mutex<State>,
@@ -21,14 +21,14 @@ struct Desk {
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many may end.
+    /// The number of functions that may end.
     passes: usize,
-    /// The numbers of those that have.
+    /// The numbers of functions that have ended.
     done: BTreeSet<usize>,
 }
 
 impl Desk {
-    /// Opens one; at which port.
+    /// Opens a desk; returns it and its port.
     fn open() -> (Arc<Self>, u16) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

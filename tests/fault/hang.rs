@@ -1,4 +1,4 @@
-//! Steps that never end: they are ended, told, and cleared, and the next start works.
+//! Steps that never end: the supervisor ends them, reports and clears them, and the next start works.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ tests!(
     a_source_that_hangs_holds_up_no_other_deployment,
 );
 
-/// Every start of these makes a sandbox and a process.
+/// Starts an instance whose every start of a function makes a sandbox and a process.
 fn start() -> Instance {
     let instance = Instance::start(&Options { tiers: Some("ssd"), ..Options::default() });
     instance.deploy("probed", "def handler(event): return event\n", &[]);
@@ -56,8 +56,8 @@ fn maker(instance: &Instance) -> u32 {
     *children(heir).first().expect("a maker")
 }
 
-/// Invokes until the first process that `choose` finds below the maker has been stopped; what that
-/// invocation has said.
+/// Invokes until the first process that `choose` finds below the maker has been stopped; returns
+/// the message of that invocation.
 fn invoke_stopping(instance: &Instance, choose: impl Fn(u32) -> Option<u32> + Sync) -> String {
     let maker = maker(instance);
     for _ in 0..200 {

@@ -1,4 +1,4 @@
-//! `kill -9` of each process: what goes on, and what the next `up` clears.
+//! `kill -9` of each process: the work that goes on, and the leftovers that the next `up` clears.
 
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Each process, killed at each state that it or others can be in: whoever waits is answered or told
-//! why not, and what comes after is served.
+//! Each process is killed in each state of itself or others. Every waiting caller gets an answer or
+//! a reason, and later calls are served.
 
 use std::fs;
 use std::path::Path;
@@ -24,20 +24,20 @@ tests!(
 const FUNCTION: &str = "import time, six\n\ndef handler(event):\n    time.sleep(event)\n    \
                         return event\n";
 
-/// A process by what it does.
+/// A process to kill, by its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Victim {
-    /// The function's own.
+    /// The function's own process.
     Function,
-    /// Pid 1 of its sandbox.
+    /// Pid 1 of the function's sandbox.
     Holder,
-    /// The one that it was, or would be, forked from.
+    /// The zygote that the function was, or would be, forked from.
     Zygote,
-    /// Pid 1 of that one's sandbox.
+    /// Pid 1 of the zygote's sandbox.
     ZygotesHolder,
-    /// Makes sandboxes.
+    /// The maker of sandboxes.
     Maker,
-    /// Serves the mount.
+    /// The server of the mount.
     Server,
     Supervisor,
 }
@@ -45,7 +45,7 @@ enum Victim {
 use Victim::{Function, Holder, Maker, Server, Supervisor, Zygote, ZygotesHolder};
 
 impl Victim {
-    /// Its number, where there is such a process now.
+    /// The number of the process, if there is one now.
     fn find(self, instance: &Instance) -> Option<i32> {
         let status = instance.status();
         let number = |value: &Value| value.as_i64().and_then(|pid| i32::try_from(pid).ok());
@@ -68,7 +68,7 @@ impl Victim {
         }
     }
 
-    /// Kills it, and sees to it that a supervisor serves.
+    /// Waits for the process and kills it; returns its number.
     fn kill(self, instance: &Instance) -> i32 {
         let mut found = None;
         eventually(&format!("there is a process: {self:?}"), || {
@@ -81,7 +81,7 @@ impl Victim {
         pid
     }
 
-    /// What follows a kill of it, where nobody but a user would do that.
+    /// Starts a killed supervisor again, which nobody but a user does.
     fn mend(self, instance: &Instance) {
         if self == Supervisor {
             instance.up();
@@ -117,7 +117,7 @@ fn started() -> Instance {
     instance
 }
 
-/// Forked from a zygote that has what it imports, and paused.
+/// Waits until the function is forked from a zygote with its imports, and paused.
 fn forked(instance: &Instance) {
     eventually("it is forked from a zygote", || {
         instance.ok(&["evict", "--paused"]);
@@ -134,7 +134,7 @@ fn invocation(instance: &Instance, seconds: f64) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Invoked again, whatever has happened: it is answered.
+/// Invokes the function again, which must be answered whatever has happened.
 fn serves(instance: &Instance, victim: Victim) {
     let answer = instance.invoke("f", &json!(0));
     assert_eq!(answer["result"], 0, "{victim:?}: {answer}");

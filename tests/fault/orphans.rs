@@ -1,4 +1,4 @@
-//! Where the first process of a pid namespace reaps nobody, as in many containers.
+//! A pid namespace whose first process reaps nothing, as in many containers.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -37,7 +37,7 @@ impl Place {
         Self { unsharing, first: first.unwrap() }
     }
 
-    /// Names of the processes in it that have ended and that nobody has reaped.
+    /// Names of the ended processes in the namespace that nothing has reaped.
     fn unreaped(&self) -> Vec<String> {
         let all = Process::all();
         let is_inside = |mut number: i32| loop {
@@ -59,7 +59,7 @@ impl Drop for Place {
     }
 }
 
-/// The maker of an instance, as seen from here.
+/// The maker of an instance, as the test's own namespace shows it.
 fn maker(instance: &Instance) -> Option<i32> {
     let group = instance.group().unwrap();
     let found = Process::all().into_iter().find(|one| {

@@ -1,4 +1,4 @@
-//! `up` at once after the end of a supervisor: it waits for what that one has left.
+//! `up` right after the end of a supervisor: it waits for the leftovers.
 
 use std::fs;
 use std::io::Read;
@@ -69,8 +69,8 @@ fn lock_of(instance: &Instance) -> PathBuf {
     instance.run().join("supervisor.lock")
 }
 
-/// A process that has the lock of an instance until it is told to end, as something would that a supervisor
-/// has left. Written in it is `owner`.
+/// A process that holds the lock of an instance until it is told to end, like a leftover of a
+/// supervisor. `owner` is written in the lock.
 fn hold(lock: &Path, owner: &str) -> Child {
     let script = "
 import fcntl, sys
@@ -137,7 +137,7 @@ fn up_waits_for_what_has_the_lock_of_a_dead_supervisor() {
     instance.up();
 }
 
-/// The end of a supervisor may have begun only when the next is started, by whatever signal.
+/// The end of a supervisor may have just begun, by any signal, when the next one starts.
 fn up_follows_an_end_that_has_just_begun() {
     let instance = Instance::start(&Options::default());
     for signal in ["KILL", "ABRT", "KILL"] {

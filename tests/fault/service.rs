@@ -1,5 +1,5 @@
-//! The supervisor as a service whose manager keeps the mount's connection: it is killed, restarted
-//! and stopped while the mount is in use. The manager is played by the tests.
+//! The supervisor as a service whose manager keeps the mount's connection. It is killed, restarted
+//! and stopped while the mount is in use. The tests play the manager.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -34,7 +34,7 @@ fn start(manager: &mut Manager) -> Instance {
     Instance::start_managed(&Options::default(), manager)
 }
 
-/// One whose programs can be replaced, with something to import.
+/// Starts an instance whose programs can be replaced, with something to import.
 fn start_of(programs: &Path, manager: &mut Manager) -> Instance {
     let options = Options { programs: Some(programs.to_owned()), ..Options::default() };
     let instance = Instance::start_managed(&options, manager);
@@ -42,12 +42,12 @@ fn start_of(programs: &Path, manager: &mut Manager) -> Instance {
     instance
 }
 
-/// How often somebody has taken the mount over in the life of this supervisor: once at the start.
+/// The number of successions of the mount's server in the life of this supervisor: one at the start.
 fn successions(instance: &Instance) -> u64 {
     instance.status()["mount"]["successions"].as_u64().unwrap()
 }
 
-/// Tells a mount from others.
+/// The number that tells a mount from others.
 fn device(instance: &Instance) -> u64 {
     fs::metadata(instance.mount()).unwrap().dev()
 }

@@ -17,7 +17,7 @@ tests!(
     long nothing_is_left_of_ten_thousand_invocations,
 );
 
-/// What environments are made of: some share a part, some nothing.
+/// The packages of environments: some share a part, some nothing.
 const SETS: [&[&str]; 5] = [&["six"], &["six", "idna"], &["idna"], &["attrs", "six"], &["toolz"]];
 /// Descriptors of views that zygotes may have of parts of these.
 pub const VIEWS: usize = 4 * SETS.len();
@@ -34,8 +34,8 @@ fn nothing_is_left_of_ten_thousand_invocations() {
     soak(200, 10_000, Duration::from_millis(250));
 }
 
-/// Invokes functions in turn while something is killed at each `pace`: each client gets an answer or
-/// is told why not, and at the end there is no more of anything than at the start.
+/// Invokes functions in turn while a process is killed at each `pace`. Each client gets an answer
+/// or a reason, and at the end there is no more of anything than at the start.
 fn soak(functions: usize, invocations: usize, pace: Duration) {
     let instance = Instance::start(&Options { memory: Some("2G"), ..Options::default() });
     let names: Vec<String> = (0..functions).map(|number| format!("f{number}")).collect();
@@ -122,7 +122,7 @@ fn soak(functions: usize, invocations: usize, pace: Duration) {
     });
 }
 
-/// Kills one process of a sandbox, whichever: a zygote, a holder, a spare or a function.
+/// Kills a random process of a sandbox: a zygote, a holder, a spare or a function.
 fn kill_one(instance: &Instance, random: u64) -> bool {
     let processes = instance.sandboxed();
     let Some(place) = usize::try_from(random).unwrap().checked_rem(processes.len()) else {
@@ -131,7 +131,7 @@ fn kill_one(instance: &Instance, random: u64) -> bool {
     kill(Pid::from_raw(processes[place]), Signal::SIGKILL).is_ok()
 }
 
-/// What there is when nothing is kept: processes, control groups, mounts, temporary folders, and
+/// Counts of an idle instance: processes, control groups, mounts, temporary folders, and
 /// descriptors of the supervisor.
 pub fn at_rest(instance: &Instance) -> [usize; 5] {
     eventually("nothing is kept", || {

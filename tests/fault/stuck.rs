@@ -15,13 +15,13 @@ tests!(
     a_call_whose_process_is_held_is_answered_at_its_timeout,
 );
 
-/// Where v1's freezer is, which holds back SIGKILL. v2's does not.
+/// The freezer of cgroup v1, which holds back SIGKILL; that of v2 does not.
 const FREEZER: &str = "/sys/fs/cgroup/freezer";
 
-/// Where v2 is beside it.
+/// The mount of cgroup v2 beside v1.
 const UNIFIED: &str = "/sys/fs/cgroup/unified";
 
-/// Processes that are held, until this is dropped.
+/// Processes that are held until this is dropped.
 struct Held(PathBuf);
 
 impl Held {
@@ -46,7 +46,7 @@ impl Drop for Held {
     }
 }
 
-/// Whether a process is in a group that v2 has frozen.
+/// True if a process is in a group that v2 has frozen.
 fn is_frozen(process: i32) -> bool {
     let groups = fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap_or_default();
     let group = groups.lines().find_map(|line| line.strip_prefix("0::/"));
@@ -54,13 +54,14 @@ fn is_frozen(process: i32) -> bool {
     events.is_some_and(|path| fs::read_to_string(path).is_ok_and(|text| text.contains("frozen 1")))
 }
 
-/// The users on the host that processes of sandboxes run as.
+/// Processes of sandboxes, each with its user on the host.
 fn users(instance: &Instance) -> Vec<(i32, u32)> {
     let user = |pid| Some((pid, fs::metadata(format!("/proc/{pid}")).ok()?.uid()));
     instance.sandboxed().into_iter().filter_map(user).collect()
 }
 
-/// A function `first` that sleeps for as many seconds as it is asked to, and has a timeout of 3 s.
+/// Starts an instance with a function `first` that sleeps for the seconds in its event, with a
+/// timeout of 3 s.
 fn sleeper() -> Option<Instance> {
     if !Path::new(FREEZER).exists() {
         return None;
@@ -72,7 +73,7 @@ fn sleeper() -> Option<Instance> {
     Some(instance)
 }
 
-/// Calls `first`, and holds its processes in the midst of that; what the call has answered.
+/// Calls `first` and holds its processes in the midst of the call; returns the call's answer.
 fn call_and_hold(instance: &Instance) -> (Held, Vec<(i32, u32)>, Value) {
     let users = users(instance);
     let processes: Vec<_> = users.iter().map(|(pid, _)| *pid).collect();

@@ -23,8 +23,8 @@ tests!(
 /// Processes that import at any moment.
 const IMPORTERS: usize = 8;
 
-/// Holds what a process may hold of a mount, and says for each line whether all of it is still
-/// right: a folder, an open file, mapped memory, and a file that is opened anew.
+/// Holds each kind of reference to a mount: a folder, an open file, mapped memory, and a file that
+/// is opened anew. Tells for each line whether all of them are still right.
 const HOLDER: &str = "
 import hashlib, mmap, os, sys
 
@@ -93,7 +93,7 @@ impl Drop for Holder {
     }
 }
 
-/// Imports all the while that `disturb` runs; how many there were. None may fail.
+/// Imports as long as `disturb` runs; returns the number of imports, none of which may fail.
 pub(super) fn while_importing(instance: &Instance, disturb: impl FnOnce()) -> usize {
     let python = instance.mount().join("envs/science/bin/python");
     let (over, imports) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -178,7 +178,7 @@ fn imports_survive_a_hundred_deaths() {
     die_again_and_again(100);
 }
 
-/// The programs, and what they need, in a folder of their own, so that one of them can be replaced.
+/// Copies the programs and their needs into a folder, so that one of them can be replaced.
 pub(super) fn programs(folder: &Path) -> PathBuf {
     let programs = folder.join("programs");
     std::fs::create_dir(&programs).unwrap();
@@ -195,7 +195,7 @@ pub(super) fn programs(folder: &Path) -> PathBuf {
     programs
 }
 
-/// Replaces a program as a package manager does: by rename.
+/// Replaces a program by rename, as a package manager does.
 pub(super) fn replace(program: &Path, content: &[u8]) {
     let (written, new) = (program.with_extension("written"), program.with_extension("new"));
     std::fs::write(&written, content).unwrap();
@@ -207,7 +207,7 @@ pub(super) fn replace(program: &Path, content: &[u8]) {
     std::fs::rename(&new, program).unwrap();
 }
 
-/// `pipsqueak-fs` as another build of it.
+/// The bytes of `pipsqueak-fs` as of another build.
 pub(super) fn another_build(program: &Path) -> Vec<u8> {
     let mut content = std::fs::read(program).unwrap();
     // Behind what an executable describes of itself.

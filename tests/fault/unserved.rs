@@ -1,6 +1,6 @@
-//! The mount's server reads what it is asked and answers nothing, while it is asked in every way, and
-//! processes are killed around it in every order: whoever asks is answered, or told that nobody is there,
-//! and the machine is free.
+//! The mount's server reads its requests and answers none, while it is asked in every way and
+//! processes are killed around it in every order. Each asker gets an answer or an error, and the
+//! machine is free again.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -25,8 +25,8 @@ tests!(
     a_killed_prefetcher_is_replaced,
 );
 
-/// Takes a copy of another process's connection, and reads requests from it that nobody answers: a
-/// process that waits for such an answer cannot even be killed. Says so for each.
+/// Copies another process's connection and reads requests from it, which then get no answer: a
+/// process that waits for one cannot even be killed. Prints each request's arrival.
 const THIEF: &str = "
 import ctypes, os, sys
 
@@ -39,14 +39,14 @@ while True:
     print('stolen', flush=True)
 ";
 
-/// Maps a file, and looks at it.
+/// Maps a file and reads it.
 const MAP: &str = "
 import mmap, sys
 file = open(sys.argv[1])
 mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)[0]
 ";
 
-/// An instance whose function's environment is in the mount, and has been asked for nothing.
+/// An instance whose function's environment is in the mount; no request for it is under way.
 struct Unserved {
     instance: Instance,
 }
@@ -61,9 +61,9 @@ enum Part {
 
 use Part::{Keeper, Server, Supervisor};
 
-/// A mount that nobody serves: the processes around it, and those that wait for it.
+/// A mount without a working server: the processes around it, and those that wait for it.
 struct Waiting {
-    /// The number of the connection.
+    /// The number of the connection in `/sys/fs/fuse/connections`.
     connection: u64,
     supervisor: Pid,
     keeper: Pid,
@@ -101,7 +101,7 @@ impl Unserved {
         Self { instance }
     }
 
-    /// Begins anew, stops the server, and asks in every way.
+    /// Restarts the instance, stops the server, and asks in every way.
     fn wait(&self) -> Waiting {
         let instance = &self.instance;
         instance.ok(&["down"]);
@@ -180,7 +180,7 @@ impl Waiting {
         let _ = kill(process, Signal::SIGKILL);
     }
 
-    /// How all who ask end, who must.
+    /// The outcome of each asker; all of them must end.
     fn ends(&mut self) -> Vec<(&'static str, bool)> {
         // A server that answers nothing is waited for some seconds; what hangs, hangs for ever.
         let until = Instant::now() + patience(30);
@@ -192,7 +192,7 @@ impl Waiting {
         ends
     }
 
-    /// Nobody waits any more, and what walks all file systems of the machine is not stopped.
+    /// Checks that no process waits any more, and that `sync`, which visits all file systems, ends.
     fn assert_free(&mut self) {
         self.ends();
         for part in [self.supervisor, self.keeper, self.server] {
@@ -220,7 +220,7 @@ fn parent(process: Pid) -> Pid {
     Pid::from_raw(Process::of(process.as_raw()).unwrap().parent)
 }
 
-/// Whether a process, or its rest, has a thread that cannot be ended.
+/// True if a process has a thread that cannot be killed.
 fn is_stuck(process: Pid) -> bool {
     let process = Process::of(process.as_raw());
     process.is_some_and(|process| process.threads().iter().any(|thread| thread.state == 'D'))
@@ -318,7 +318,7 @@ fn only_keeper_and_server_have_the_connection() {
     check();
 }
 
-/// The process that reads ahead for a server.
+/// The process that reads ahead for the server.
 fn prefetcher(server: Pid) -> Option<Pid> {
     let threads = fs::read_dir(format!("/proc/{server}/task")).unwrap().flatten();
     let children =

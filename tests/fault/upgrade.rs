@@ -1,4 +1,4 @@
-//! One supervisor follows another at the same socket: clients that come meanwhile wait.
+//! A supervisor that follows another at the same socket: clients that come meanwhile wait.
 
 use std::fs;
 use std::io::Write;
@@ -67,7 +67,7 @@ fn an_upgrade_keeps_the_mount_and_loses_no_call() {
     });
 }
 
-/// Whether no sandbox is at work.
+/// True if no sandbox is at work.
 fn is_idle(instance: &Instance) -> bool {
     let status = instance.status();
     let sandboxes = status["sandboxes"].as_array().unwrap();

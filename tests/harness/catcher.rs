@@ -1,4 +1,4 @@
-//! A port of this machine at which nobody may ask for anything, or who sends everybody on.
+//! A port at which nothing may ask for anything, or which redirects every client.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A listener that keeps what it hears. Ends when dropped.
+/// A listener that keeps the requests that it hears. Ends when dropped.
 pub struct Catcher {
     port: u16,
     heard: Arc<Mutex<Vec<String>>>,
@@ -16,12 +16,12 @@ pub struct Catcher {
 }
 
 impl Catcher {
-    /// One that answers nothing of use.
+    /// Starts a listener whose answers are useless.
     pub fn start() -> Self {
         Self::answering("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     }
 
-    /// One that sends everybody on to an address.
+    /// Starts a listener that redirects every client to an address.
     pub fn sending_to(address: &str) -> Self {
         Self::answering(&format!(
             "HTTP/1.1 302 Found\r\nLocation: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -50,12 +50,12 @@ impl Catcher {
         Self { port, heard, ended, thread: Some(thread) }
     }
 
-    /// Its port, at every address of this machine.
+    /// The port, open at every address of this machine.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What it has heard.
+    /// The requests so far.
     pub fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }

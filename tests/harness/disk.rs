@@ -6,11 +6,11 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::folder;
 
-/// A disk of its own. Unmounted when dropped.
+/// A small file system. Unmounted when dropped.
 pub struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    /// One of a size such as `512M`.
+    /// Makes a file system of a size such as `512M`.
     pub fn new(size: &str) -> Self {
         let folder = folder();
         let options = format!("size={size}");
@@ -19,7 +19,7 @@ impl SmallDisk {
         Self(folder)
     }
 
-    /// Where it is.
+    /// The place of the mount.
     pub fn path(&self) -> &Path {
         self.0.path()
     }

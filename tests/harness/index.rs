@@ -1,4 +1,4 @@
-//! A package index on the loopback interface, with wheels from PyPI, that counts what is fetched.
+//! A package index on the loopback interface, with wheels from PyPI, that counts its downloads.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -67,8 +67,8 @@ pub struct Index {
 }
 
 impl Index {
-    /// Serves wheels of `requirements`, and source distributions: each a name and a `setup.py`.
-    /// Only whoever sends `authorization`, the value of that header, is served where it is given.
+    /// Serves wheels of `requirements`, and source distributions, each a name and a `setup.py`. If
+    /// `authorization` is given, only requests with that header's value are served.
     pub fn start(
         requirements: &[&str],
         sources: &[(&str, &str)],
@@ -121,12 +121,12 @@ impl Index {
         Self { folder, port, fetched, ended, thread: Some(thread) }
     }
 
-    /// Its address, with `credentials` such as `user:password@`, or none.
+    /// The index's address, with `credentials` such as `user:password@`, or none.
     pub fn url(&self, credentials: &str) -> String {
         format!("http://{credentials}127.0.0.1:{}/simple/", self.port)
     }
 
-    /// Serves one more archive, which the Python program `making` writes to the path it is given.
+    /// Adds an archive, which the Python program `making` writes to the path in its first argument.
     pub fn add(&self, archive: &str, making: &str) {
         let path = self.folder.path().join("files").join(archive);
         let made = Command::new("python3").args(["-c", making]).arg(path).output().unwrap();
@@ -134,7 +134,7 @@ impl Index {
         make_pages(self.folder.path());
     }
 
-    /// Serves wheels as well, of one version of a package each: its files, by their paths.
+    /// Adds wheels, each of one version of a package with its files by path.
     pub fn add_wheels(&self, wheels: &[Wheel<'_>]) {
         let files = self.folder.path().join("files");
         for (name, version, content) in wheels {
@@ -164,14 +164,14 @@ impl Index {
         std::fs::write(page.join("index.html"), text).unwrap();
     }
 
-    /// The archives that it has.
+    /// Names of the archives.
     pub fn archives(&self) -> Vec<String> {
         let files = std::fs::read_dir(self.folder.path().join("files")).unwrap();
         let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
         names.filter(|name| !name.ends_with(".metadata")).collect()
     }
 
-    /// Digest of an archive, in hexadecimal.
+    /// SHA-256 of an archive, in hexadecimal.
     pub fn sha256(&self, archive: &str) -> String {
         let file = self.folder.path().join("files").join(archive);
         let summed = Command::new("sha256sum").arg(file).output().unwrap();
@@ -184,7 +184,7 @@ impl Index {
         format!("http://127.0.0.1:{}/files/{archive}", self.port)
     }
 
-    /// How often an archive was fetched.
+    /// The number of downloads of an archive.
     pub fn fetched(&self, archive: &str) -> usize {
         self.fetched.lock().unwrap().get(&format!("/files/{archive}")).copied().unwrap_or(0)
     }
@@ -248,7 +248,7 @@ fn serve(
     stream.write_all(&content)
 }
 
-/// An index that takes requests and does not answer them, until it is told to.
+/// An index that accepts requests and leaves them without an answer until it is told to answer.
 pub struct Silent {
     port: u16,
     asked: Arc<AtomicUsize>,
@@ -273,17 +273,17 @@ impl Silent {
         Self { port, asked, held }
     }
 
-    /// Its address.
+    /// The index's address.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/simple/", self.port)
     }
 
-    /// How many requests it has been sent.
+    /// The number of requests so far.
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// Answers that it has nothing, from now on.
+    /// Answers all requests from now on as an empty index.
     pub fn answer(&self) {
         *self.held.0.lock().unwrap() = false;
         self.held.1.notify_all();

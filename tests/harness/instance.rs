@@ -13,28 +13,28 @@ use super::leftovers::Footprint;
 use super::manager::Manager;
 use super::{binary, cache, eventually, folder, patience};
 
-/// How long a supervisor may take to end, in seconds.
+/// Longest time that a supervisor may take to end, in seconds.
 const DOWN_SECONDS: u32 = 70;
 
-/// How an instance is started.
+/// Options of an instance's start.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// Tiers in use; all where absent.
+    /// Tiers in use; all if absent.
     pub tiers: Option<&'static str>,
     /// Memory budget.
     pub memory: Option<&'static str>,
-    /// Variables of its commands and its supervisor, those that say where it is included.
+    /// Variables of the commands and the supervisor, including those that give the instance's place.
     pub variables: Vec<(&'static str, String)>,
-    /// The folder with its programs; that of the tests' where it is absent.
+    /// The folder with the programs; that of the tests' binaries if absent.
     pub programs: Option<PathBuf>,
-    /// Whether it serves volumes and devices to container engines, under a name of its own.
+    /// True if the instance serves volumes and devices to container engines, under a name of its own.
     pub engines: bool,
 }
 
-/// What a command has said.
+/// The outcome of a command.
 #[derive(Debug)]
 pub struct Output {
-    /// Exit code; -1 where it was killed.
+    /// Exit code; -1 if the command was killed.
     pub code: i32,
     /// stdout.
     pub stdout: String,
@@ -53,7 +53,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Starts one.
+    /// Starts an instance.
     pub fn start(options: &Options) -> Self {
         let mut instance = Self::new(options);
         instance.up();
@@ -61,7 +61,7 @@ impl Instance {
         instance
     }
 
-    /// Has a service manager start one, with no flags.
+    /// Starts an instance by a service manager, with no flags.
     pub fn start_managed(options: &Options, manager: &mut Manager) -> Self {
         let mut instance = Self::new(options);
         manager.start(&instance);
@@ -90,40 +90,40 @@ impl Instance {
         instance
     }
 
-    /// Starts it again, after it was stopped or killed.
+    /// Starts the instance again after it was stopped or killed.
     pub fn up(&self) {
         let mut arguments = vec!["up"];
         arguments.extend(self.options.iter().map(String::as_str));
         self.ok(&arguments);
     }
 
-    /// Where its sockets are.
+    /// The folder of the sockets.
     pub fn run(&self) -> PathBuf {
         self.folder.path().join("run")
     }
 
-    /// Where its state is.
+    /// The folder of the state.
     pub fn state(&self) -> PathBuf {
         let said = self.variables.iter().find(|(name, _)| *name == "PIPSQUEAK_STATE");
         said.map_or_else(|| self.folder.path().join("state"), |(_, place)| place.into())
     }
 
-    /// Where its packages are mounted.
+    /// The place of the mount.
     pub fn mount(&self) -> PathBuf {
         self.folder.path().join("packages")
     }
 
-    /// What container engines know it by: the name of its volume driver.
+    /// The name of the volume driver, by which container engines know the instance.
     pub fn driver(&self) -> &str {
         self.folder.path().file_name().unwrap().to_str().unwrap()
     }
 
-    /// Where its volume driver is asked, where it has one.
+    /// The socket of the volume driver.
     pub fn docker_plugin(&self) -> PathBuf {
         Path::new("/run/docker/plugins").join(self.driver()).with_extension("sock")
     }
 
-    /// Where it describes environments as devices, where it does.
+    /// The CDI file that describes environments as devices.
     pub fn cdi(&self) -> PathBuf {
         Path::new("/var/run/cdi").join(self.driver()).with_extension("json")
     }
@@ -135,7 +135,7 @@ impl Instance {
         path
     }
 
-    /// The invoker, told where this instance is.
+    /// The invoker, with the variables of this instance.
     pub fn command(&self) -> Command {
         self.environment(Command::new(&self.invoker))
     }
@@ -145,7 +145,7 @@ impl Instance {
         self.invoker.with_file_name("pipsqueakd")
     }
 
-    /// A command that is told where this instance is.
+    /// A command with the variables of this instance.
     pub fn environment(&self, mut command: Command) -> Command {
         command
             .env("PIPSQUEAK_STATE", self.state())
@@ -166,7 +166,7 @@ impl Instance {
         finish(self.command().args(arguments), stdin)
     }
 
-    /// Runs a command as another user, who need not be able to enter the folders that the program is in.
+    /// Runs a command as another user, even if that user cannot enter the program's folder.
     pub fn call_as(&self, user: u32, arguments: &[&str]) -> Output {
         let program = std::fs::File::open(&self.invoker).unwrap();
         let opened = format!("/proc/self/fd/{}", program.as_raw_fd());
@@ -174,7 +174,7 @@ impl Instance {
         finish(command.args(arguments).current_dir("/").uid(user).gid(user), "")
     }
 
-    /// Runs a command that must succeed; its stdout.
+    /// Runs a command that must succeed; returns its stdout.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let output = self.call(arguments);
         assert_eq!(output.code, 0, "{arguments:?}: {output:?}");
@@ -186,12 +186,12 @@ impl Instance {
         serde_json::from_str(&self.ok(arguments)).unwrap()
     }
 
-    /// What `status --json` says.
+    /// The output of `status --json`.
     pub fn status(&self) -> Value {
         self.json(&["status", "--json"])
     }
 
-    /// Invokes a function; what `invoke --json` prints, whatever the exit code.
+    /// Invokes a function; returns the output of `invoke --json`, whatever the exit code.
     pub fn invoke(&self, function: &str, payload: &Value) -> Value {
         let output = self.call(&["invoke", function, "-d", &payload.to_string(), "--json"]);
         serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
@@ -205,7 +205,7 @@ impl Instance {
         self.ok(&arguments);
     }
 
-    /// Waits until the zygotes are ready that follow from what was asked for.
+    /// Waits until all zygotes that the invocations so far call for are ready.
     pub fn await_zygotes(&self) {
         eventually("zygotes are ready", || {
             let status = self.status();
@@ -215,13 +215,12 @@ impl Instance {
         });
     }
 
-    /// Waits until all is done about zygotes that can be done now: some may have failed, and be tried again
-    /// later.
+    /// Waits until no work on zygotes is under way. Some may have failed, and be tried again later.
     pub fn await_growth(&self) {
         eventually("no zygote is being made", || self.status()["growing"] == false);
     }
 
-    /// Stops it; the exit code, or `None` where that did not end.
+    /// Stops the instance; returns the exit code, or `None` if the supervisor did not end.
     fn end(&self) -> Option<i32> {
         let mut down =
             self.command().arg("down").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -237,12 +236,12 @@ impl Instance {
         None
     }
 
-    /// What of the machine it uses now.
+    /// The resources of the machine that the instance uses now.
     pub fn footprint(&self) -> Footprint {
         Footprint::of(self)
     }
 
-    /// Processes in its sandboxes, holders included.
+    /// Processes in the instance's sandboxes, holders included.
     pub fn sandboxed(&self) -> Vec<i32> {
         let group = self.group().unwrap();
         let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].into_iter();
@@ -256,12 +255,12 @@ impl Instance {
             .collect()
     }
 
-    /// Name of its control groups; absent where it never came up.
+    /// Name of the instance's control groups; absent if it never came up.
     pub fn group(&self) -> Option<&str> {
         self.group.as_deref()
     }
 
-    /// Its folder, which is in the command line of each of its processes.
+    /// The instance's folder, which is in the command line of each of its processes.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }

@@ -5,11 +5,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Minor versions of CPython 3 that are looked for.
+/// Minor versions of CPython 3 to look for.
 const MINORS: RangeInclusive<u32> = 9..=14;
 
-/// Folders of interpreters by their minor versions: of the default one, of those on the PATH, and of those
-/// beside the default one's folder, where version managers have others.
+/// Folders of interpreters by minor version: of the default one, of those on the PATH, and of those
+/// beside the default one's folder, where version managers keep theirs.
 pub fn interpreters() -> BTreeMap<u32, PathBuf> {
     let (default, prefix) = ask("python3").expect("a python3 that runs");
     let mut found = BTreeMap::from([(default, prefix.clone())]);
@@ -28,8 +28,8 @@ pub fn interpreters() -> BTreeMap<u32, PathBuf> {
     found
 }
 
-/// The minor version of a program, and the folder that it belongs to. A version manager may have a shim in
-/// its place that starts nothing.
+/// The minor version of a program and the folder that it belongs to. `None` for a shim of a version
+/// manager that starts nothing.
 fn ask(program: &str) -> Option<(u32, PathBuf)> {
     let code = "import sys; print(sys.version_info[1], sys.base_prefix)";
     let asked = Command::new(program).args(["-c", code]).output().ok()?;

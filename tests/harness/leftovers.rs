@@ -1,4 +1,4 @@
-//! What an instance uses of the machine, so that a test can see that it is gone.
+//! Resources that an instance uses, so that a test can check that they are gone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,26 +11,26 @@ use nix::unistd::Pid;
 use super::instance::Instance;
 use super::{has_ended, patience};
 
-/// Processes, mounts, control groups and namespaces.
+/// An instance's processes, mounts, control groups and namespaces.
 ///
-/// Namespaces are not looked for by themselves: their numbers are given to others at once, and one
-/// lives no longer than the processes in it and the mounts and descriptors that pin it.
+/// Namespaces are not looked for by themselves, as the kernel reuses their numbers at once. A
+/// namespace lives no longer than the processes in it and the mounts and descriptors that pin it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Footprint {
     /// Process numbers.
     pub processes: Vec<i32>,
-    /// Where something is mounted.
+    /// Places of mounts.
     pub mounts: Vec<PathBuf>,
     /// Control groups.
     pub groups: Vec<PathBuf>,
-    /// Namespaces that processes of it are in and this one is not.
+    /// Namespaces of the instance's processes that are not those of the test.
     pub namespaces: Vec<String>,
     folder: PathBuf,
     name: Option<String>,
 }
 
 impl Footprint {
-    /// What an instance uses now.
+    /// The resources that an instance uses now.
     pub fn of(instance: &Instance) -> Self {
         let name = instance.group().map(ToOwned::to_owned);
         let groups = name.iter().flat_map(|name| {
@@ -41,7 +41,7 @@ impl Footprint {
         Self { groups, folder, name, ..Self::default() }.left()
     }
 
-    /// What is there now of what it was.
+    /// The resources that an instance of this name and folder uses now.
     fn left(&self) -> Self {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         let places = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(PathBuf::from);
@@ -61,8 +61,8 @@ impl Footprint {
         }
     }
 
-    /// Whether a process is of this instance: by its command line, or by its control group alone,
-    /// as interpreters in sandboxes are.
+    /// True if a process is of this instance: by its command line, or, like interpreters in
+    /// sandboxes, only by its control group.
     fn is_ours(&self, pid: i32) -> bool {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line);
@@ -77,7 +77,7 @@ impl Footprint {
         self.processes.is_empty() && self.mounts.is_empty() && self.groups.is_empty()
     }
 
-    /// Ends and removes what is left; what that was.
+    /// Ends and removes the leftovers; returns what they were.
     pub fn clear(&self) -> Self {
         let left = self.left();
         for pid in &left.processes {
@@ -93,7 +93,7 @@ impl Footprint {
         left
     }
 
-    /// Waits a while until nothing of it is left; whether that came.
+    /// Waits a while until nothing is left; returns whether that came.
     pub fn is_soon_gone(&self) -> bool {
         let until = Instant::now() + patience(10);
         while !self.left().is_empty() {
@@ -106,12 +106,12 @@ impl Footprint {
     }
 }
 
-/// Waits until nothing of what an instance has used is left.
+/// Waits until an instance's resources are all gone.
 pub fn wait_until_gone(footprint: &Footprint) {
     assert!(footprint.is_soon_gone(), "left behind: {:?}", footprint.left());
 }
 
-/// All processes but the first and this one.
+/// All processes but process 1 and this one.
 fn all_processes() -> impl Iterator<Item = i32> {
     let own = i32::try_from(std::process::id()).unwrap();
     let entries = fs::read_dir("/proc").unwrap();
@@ -119,7 +119,7 @@ fn all_processes() -> impl Iterator<Item = i32> {
     pids.filter(move |pid| *pid != 1 && *pid != own)
 }
 
-/// Where control group hierarchies are mounted.
+/// Roots of the mounted control group hierarchies.
 fn hierarchies() -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let roots = mounts.lines().filter_map(|line| {
@@ -137,14 +137,14 @@ fn namespaces_of(pid: i32) -> Vec<String> {
     links.map(|link| link.to_string_lossy().into_owned()).collect()
 }
 
-/// Removes the control groups of a name at the root of each hierarchy, as far as they are empty.
+/// Removes the empty control groups of a name at the root of each hierarchy.
 pub fn remove_groups(name: &str) {
     for root in hierarchies() {
         remove_group(&root.join(name));
     }
 }
 
-/// Removes a group and those in it; whether it is gone.
+/// Removes a group and the groups in it; returns whether it is gone.
 fn remove_group(group: &Path) -> bool {
     for entry in fs::read_dir(group).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -1,4 +1,4 @@
-//! A service manager for tests: it does what systemd does for a service that stores descriptors.
+//! A service manager for tests that does what systemd does for a service that stores descriptors.
 
 use std::fs;
 use std::io::IoSliceMut;
@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use super::process::Process;
 use super::{Instance, eventually};
 
-/// Starts a program with up to three descriptors, which it finds as stdin, stdout and stderr.
+/// Starts a program with up to three descriptors as its stdin, stdout and stderr.
 const START: &str = "export LISTEN_PID=$$
 log=$1
 shift
@@ -26,19 +26,19 @@ case $LISTEN_FDS in
     2) exec \"$@\" 3<&0 4<&1 < /dev/null >> \"$log\" 2>&1 ;;
     3) exec \"$@\" 3<&0 4<&1 5<&2 < /dev/null >> \"$log\" 2>&1 ;;
 esac";
-/// What names of connections of mounts begin with.
+/// Prefix of the names of mounts' connections.
 const CONNECTION: &str = "pipsqueak-";
 
 /// A descriptor in the store, and its name.
 pub type Kept = (String, OwnedFd);
 
-/// The manager. It keeps what it was given as long as it is there.
+/// The manager. It keeps its descriptors as long as it exists.
 pub struct Manager {
     folder: tempfile::TempDir,
     heard: Arc<Mutex<Heard>>,
     listener: Option<JoinHandle<()>>,
     main: Option<Child>,
-    /// Variables of the service besides those of its instance.
+    /// Variables of the service besides those of the instance.
     pub variables: Vec<(&'static str, String)>,
 }
 
@@ -50,7 +50,7 @@ struct Heard {
 }
 
 impl Manager {
-    /// One that has started nothing yet.
+    /// Makes a manager without a service.
     pub fn new() -> Self {
         let folder = super::folder();
         let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
@@ -68,7 +68,7 @@ impl Manager {
         Self { folder, heard, listener, main: None, variables }
     }
 
-    /// Starts the supervisor of an instance with what is kept, and waits until it is ready.
+    /// Starts the supervisor of an instance with the kept descriptors, and waits until it is ready.
     pub fn start(&mut self, instance: &Instance) {
         self.begin(instance);
         let heard = self.heard.clone();
@@ -80,7 +80,7 @@ impl Manager {
         });
     }
 
-    /// The same, without waiting.
+    /// Starts the supervisor without waiting.
     pub fn begin(&mut self, instance: &Instance) {
         assert!(self.main.is_none(), "it runs already");
         self.heard().said.clear();
@@ -106,8 +106,7 @@ impl Manager {
         self.main = Some(command.spawn().unwrap());
     }
 
-    /// Ends the supervisor without a warning, and with it what is in its control group, where it is
-    /// to be `all`.
+    /// Kills the supervisor without a warning and, if `all`, every process in its control group.
     pub fn kill(&mut self, all: bool) {
         let mut main = self.main.take().unwrap();
         let group = if all { group_of(main.id()) } else { Vec::new() };
@@ -140,29 +139,29 @@ impl Manager {
         i32::try_from(self.main.as_ref().unwrap().id()).unwrap()
     }
 
-    /// Names of what is kept of mounts.
+    /// Names of the kept connections of mounts.
     pub fn kept(&self) -> Vec<String> {
         self.copies().into_iter().map(|(name, _)| name).collect()
     }
 
-    /// Whether nothing is kept.
+    /// True if nothing is kept.
     pub fn keeps_nothing(&self) -> bool {
         self.heard().kept.is_empty()
     }
 
-    /// A copy of what is kept of mounts.
+    /// Copies of the kept connections of mounts.
     pub fn copies(&self) -> Vec<Kept> {
         let heard = self.heard();
         let connections = heard.kept.iter().filter(|(name, _)| name.starts_with(CONNECTION));
         connections.map(|(name, kept)| (name.clone(), kept.try_clone().unwrap())).collect()
     }
 
-    /// Keeps something that the service has not given.
+    /// Keeps a descriptor that the service has not given.
     pub fn plant(&self, kept: Kept) {
         self.heard().kept.push(kept);
     }
 
-    /// Whether the service has said a line since it was started.
+    /// True if the service has sent a line since its start.
     pub fn has_heard(&self, line: &str) -> bool {
         self.heard().said.iter().any(|said| said == line)
     }
@@ -217,8 +216,7 @@ fn receive(socket: &UnixDatagram) -> Option<(String, Option<OwnedFd>)> {
     Some((String::from_utf8_lossy(&buffer[..length]).into_owned(), descriptor))
 }
 
-/// Processes that a process has started, and those that these have, as far as they have stayed in
-/// its control groups.
+/// Descendants of a process, as far as they have stayed in its control groups.
 fn group_of(main: u32) -> Vec<i32> {
     let groups = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
     let main = i32::try_from(main).unwrap();

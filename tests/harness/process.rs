@@ -6,20 +6,20 @@ use std::path::Path;
 /// A process, or one of a process's threads.
 #[derive(Debug, Clone)]
 pub struct Process {
-    /// Its number.
+    /// The process's number.
     pub pid: i32,
-    /// Its name, which is not its command line's.
+    /// The process's name, which may differ from the command line's.
     pub name: String,
-    /// What it does, as a letter: `Z` has ended and was not reaped, `D` cannot be ended now.
+    /// The state as a letter, such as `Z` for ended but not reaped, and `D` for not to be killed now.
     pub state: char,
     /// The number of its parent.
     pub parent: i32,
-    /// When it was started, in clock ticks after the machine was.
+    /// The time of the start, in clock ticks after the machine's.
     pub started: u64,
 }
 
 impl Process {
-    /// All that there are.
+    /// All processes.
     pub fn all() -> Vec<Self> {
         below(Path::new("/proc"))
     }
@@ -29,12 +29,12 @@ impl Process {
         Self::at(&Path::new("/proc").join(pid.to_string()))
     }
 
-    /// Its threads.
+    /// The process's threads.
     pub fn threads(&self) -> Vec<Self> {
         below(&Path::new("/proc").join(self.pid.to_string()).join("task"))
     }
 
-    /// Its command line, with blanks between the arguments.
+    /// The process's command line, with blanks between the arguments.
     pub fn line(&self) -> String {
         let line = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
         String::from_utf8_lossy(&line).replace('\0', " ")
@@ -56,7 +56,7 @@ impl Process {
     }
 }
 
-/// Those whose numbers are names of folders in a folder.
+/// The processes whose numbers are names of folders in a folder.
 fn below(folder: &Path) -> Vec<Process> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let numbered = entries.filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit());

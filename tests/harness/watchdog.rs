@@ -1,5 +1,5 @@
-//! Ends a test that hangs, after it has said what hangs: nobody else would, and a run of all tests
-//! would be ended from outside with no word about the cause.
+//! Ends a test that hangs, after reporting what hangs. Otherwise something outside would end the
+//! whole run without a word about the cause.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,16 +15,16 @@ use nix::unistd::Pid;
 use super::patience;
 use super::process::Process;
 
-/// Longest time that a test may take, in seconds: several times what the slowest of them takes.
+/// Longest time that a test may take, in seconds: several times the time of the slowest one.
 const LONGEST: u32 = 12 * 60;
-/// The same for the tests that run with `tools/test --long` alone.
+/// Longest time of a test that only `tools/test --long` runs.
 const LONGEST_LONG: u32 = 3 * 60 * 60;
-/// How long a test may go on, in seconds, after all that it waits for has been ended.
+/// Longest time that a test may go on, in seconds, after everything that it waits for has been ended.
 const LAST: u32 = 180;
-/// A process this old, in clock ticks, is of the test that hangs; those of other tests are younger.
+/// Age in clock ticks of processes that belong to the hanging test; those of other tests are younger.
 const OLD_TICKS: u64 = 300 * TICKS_PER_SECOND;
 const TICKS_PER_SECOND: u64 = 100;
-/// Lines of a supervisor's log that are shown.
+/// Lines of a supervisor's log that are printed.
 const LOG_LINES: usize = 60;
 
 static RUNNING: Mutex<BTreeMap<String, Running>> = Mutex::new(BTreeMap::new());
@@ -35,7 +35,7 @@ struct Running {
     is_told: bool,
 }
 
-/// A test that runs and is watched, until this is dropped.
+/// A running test that is watched until this is dropped.
 #[derive(Debug)]
 pub struct Watched(String);
 
@@ -52,7 +52,7 @@ impl Drop for Watched {
     }
 }
 
-/// Looks after the tests that run, as long as the process lives.
+/// Watches the running tests as long as the process lives.
 pub fn start() {
     thread::spawn(|| {
         loop {
@@ -79,7 +79,7 @@ fn look() {
     release();
 }
 
-/// Ends what the test may wait for: its commands, and requests of a mount that nobody serves.
+/// Ends everything that the test may wait for: its commands, and requests of a mount without a server.
 fn release() {
     for path in connections() {
         let _ = fs::write(path.join("abort"), "1");
@@ -93,8 +93,7 @@ fn release() {
     }
 }
 
-/// Folders of `/sys/fs/fuse/connections` whose requests wait and are not being answered, as far as a
-/// look at one moment can tell.
+/// Folders of `/sys/fs/fuse/connections` whose requests wait without an answer, as far as one look can tell.
 fn connections() -> Vec<PathBuf> {
     let entries = fs::read_dir("/sys/fs/fuse/connections").into_iter().flatten().flatten();
     let waits = |path: &Path| {
@@ -107,7 +106,7 @@ fn connections() -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(|path| waits(path)).collect()
 }
 
-/// What of the machine is ours, in words.
+/// A text about the test's processes, connections and logs.
 fn describe() -> String {
     let is_ours = |process: &Process| {
         is_own(process) || is_child(process) || process.line().contains("pipsqueak")
@@ -134,7 +133,7 @@ fn is_child(process: &Process) -> bool {
     u32::try_from(process.parent) == Ok(std::process::id())
 }
 
-/// A process's command line, and where in the kernel each of its threads is.
+/// A process's command line, and the place in the kernel of each of its threads.
 fn described(process: &Process) -> String {
     let threads = process.threads().into_iter().map(|thread| {
         let stack = format!("/proc/{}/task/{}/stack", process.pid, thread.pid);

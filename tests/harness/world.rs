@@ -1,7 +1,7 @@
-//! A network of a test's own: a host and what is outside of it, each a network namespace.
+//! A network of a test's own: a host and the outside, each a network namespace.
 //!
-//! The outside has the addresses that tests ask for, and that of the machine's own resolver, so a
-//! host here asks it by the machine's own `/etc/resolv.conf`.
+//! The outside has the addresses that tests ask for. One of them is that of the machine's resolver,
+//! so that the host here needs no `/etc/resolv.conf` of its own.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,14 +12,14 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 /// The host's address on the link to the outside.
 pub const HOST: &str = "192.0.2.1";
-/// The other side's.
+/// The outside's address on that link.
 pub const OUTSIDE: &str = "192.0.2.2";
-/// Where clouds give a machine its credentials.
+/// The address at which clouds give a machine its credentials.
 pub const METADATA: &str = "169.254.169.254";
-/// What every name that the resolver is asked for stands for.
+/// The address of every name that the resolver is asked for.
 pub const NAMED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 
-/// The two namespaces. They go with it.
+/// The two namespaces, removed when dropped.
 #[derive(Debug)]
 pub struct World {
     host: File,
@@ -27,8 +27,8 @@ pub struct World {
 }
 
 impl World {
-    /// Makes them, linked, with servers outside: one that tells its clients their address, at port
-    /// 8000, and a resolver.
+    /// Makes both namespaces, linked, with two servers outside: one that tells its clients their
+    /// address, at port 8000, and a resolver.
     pub fn start() -> Self {
         let world = Self { host: namespace(), outside: namespace() };
         world.on_host(|| {
@@ -59,7 +59,7 @@ impl World {
         world
     }
 
-    /// Does something on the host, where what it starts is, too.
+    /// Does something on the host; processes that it starts are there, too.
     pub fn on_host<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         within(&self.host, act)
     }
@@ -69,7 +69,7 @@ impl World {
         within(&self.outside, act)
     }
 
-    /// What the host has that an instance made: links, rules, and what it forwards by.
+    /// Traces of an instance on the host: links, rules, and settings of forwarding.
     pub fn traces(&self) -> Vec<String> {
         self.on_host(|| {
             let links = said("ip", "-o link");
@@ -106,7 +106,7 @@ fn namespace() -> File {
     made.join().unwrap()
 }
 
-/// A process in a namespace, until it is dropped, by its number.
+/// A process in a namespace, by its number. Ended when dropped.
 struct Outsider(u32, std::process::Child);
 
 impl Drop for Outsider {
@@ -131,7 +131,7 @@ fn said(program: &str, arguments: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The first resolver that the machine knows.
+/// The first resolver in the machine's configuration.
 fn resolver() -> IpAddr {
     let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("nameserver"));
@@ -149,7 +149,7 @@ fn serve_addresses(listener: TcpListener) {
     });
 }
 
-/// Answers each question, in the form of RFC 1035, with [`NAMED`] or, for other types, with nothing.
+/// Answers each question in the form of RFC 1035: with [`NAMED`], or with nothing for other types.
 fn serve_names(socket: UdpSocket) {
     std::thread::spawn(move || {
         let mut packet = [0; 512];

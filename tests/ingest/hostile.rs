@@ -1,4 +1,4 @@
-//! Wheels made to do harm: refused with a reason, or harmless, and nothing is left of them.
+//! Wheels made to do harm: they are refused with a reason or harmless, and leave nothing.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ tests!(
     a_bomb_is_ended_before_the_disk_is_full,
 );
 
-/// An instance that knows one index only, with downloads of its own.
+/// Starts an instance that knows only one index, with downloads of its own.
 fn instance(index: &Index) -> Instance {
     let mut variables = index.variables();
     let downloads = index.mark().with_file_name("downloads");
@@ -31,8 +31,7 @@ fn instance(index: &Index) -> Instance {
     Instance::start(&Options { variables, ..Options::default() })
 }
 
-/// Everything that the state folder and the downloads hold of environments and half-made work, once
-/// what an addition has used is removed.
+/// Everything that the state folder holds of environments and half-made work, once no step is under way.
 fn kept(instance: &Instance) -> Vec<PathBuf> {
     let staging = instance.state().join("staging");
     for _ in 0..1000 {
@@ -109,7 +108,7 @@ fn wheels_that_break_the_rules_are_refused() {
     instance.ok(&["env", "add", "after", "sound"]);
 }
 
-/// What it brings is no harm by itself, so that only the environment is refused.
+/// The wheel's content is harmless by itself, so that only the environment is refused.
 fn a_wheel_cannot_configure_the_environment() {
     let index = Index::of(&["configure"]);
     let instance = instance(&index);
@@ -162,7 +161,7 @@ fn code_in_a_pth_file_reaches_nothing_but_its_own_sandbox() {
     assert!(!index.mark().exists());
 }
 
-/// Both are installed in one go, and one has code that runs in each interpreter from then on.
+/// The two distributions are installed in one go, and the code of one runs in each interpreter from then on.
 fn one_distribution_cannot_change_another() {
     let index = Index::of(&["poison", "victim"]);
     let instance = instance(&index);
@@ -180,8 +179,8 @@ fn one_distribution_cannot_change_another() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "as published\n", "{output:?}");
 }
 
-/// What a wheel has of another distribution's is never taken for that, whatever it says of it; who asks for
-/// the other gets what was published.
+/// A wheel's files of another distribution never pass for that distribution, whatever the wheel
+/// says. An environment with the other one gets what was published.
 fn one_wheel_is_no_other_distribution() {
     let refused = ["hijack", "zhijack", "hijack_top", "hijack_data", "hijack_lib64", "hijack_case"];
     let conflicting = ["overlay", "overlay_top"];
@@ -223,7 +222,7 @@ fn one_wheel_is_no_other_distribution() {
     instance.ok(&["store", "fsck", "--archives"]);
 }
 
-/// Neither what uv has unpacked, where whoever resolves may write, nor what was kept.
+/// Files that uv has unpacked, and stored archives, are not trusted: both are hashed again.
 fn what_the_downloads_hold_is_hashed_again() {
     let index = Index::of(&["six"]);
     let first = instance(&index);
@@ -306,7 +305,7 @@ fn two_distributions_that_disagree_are_both_named() {
     );
 }
 
-/// Bytes that a folder and all in it take.
+/// The bytes of a folder and everything in it.
 fn taken(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let sizes = entries.map(|entry| {

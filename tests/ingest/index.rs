@@ -1,4 +1,4 @@
-//! An index of wheels that the tests build, served on loopback: all that an instance finds.
+//! A local index of wheels that the tests build; instances see no other index.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ impl Index {
         Self { folder, server, address }
     }
 
-    /// What leads an instance, or uv, to it and to nothing else.
+    /// Variables that lead an instance, or uv, to this index only.
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         vec![("UV_DEFAULT_INDEX", self.address.clone())]
     }

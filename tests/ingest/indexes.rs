@@ -1,4 +1,4 @@
-//! Locks of packages from several indexes, of which one has others' packages too.
+//! Locks of packages from several indexes, one of which has packages of the other, too.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +14,7 @@ tests!(
     a_lock_is_repaired_from_its_addresses,
 );
 
-/// An index of wheels of one module each, which says what is given beside name and version.
+/// Serves wheels of one module each, by name, version and the text that the module holds.
 fn index(wheels: &[(&str, &str, &str)]) -> Index {
     let index = Index::start(&[], &[], None);
     for (name, version, says) in wheels {
@@ -24,8 +24,8 @@ fn index(wheels: &[(&str, &str, &str)]) -> Index {
     index
 }
 
-/// As PyPI and an index of special builds are: the second has the first's packages too, in other
-/// versions, and in the same with other bytes.
+/// An index like PyPI, and one of special builds. The second has packages of the first, in other
+/// versions and in the same version with other bytes.
 fn two() -> (Index, Index) {
     let main = [("common", "2.0", "main"), ("shared", "1.0", "main"), ("plain", "1.0", "main")];
     let second = [
@@ -42,7 +42,7 @@ fn start(main: &Index) -> Instance {
     Instance::start(&Options { variables, ..Options::default() })
 }
 
-/// What each module of an environment says, in the order of their names.
+/// The texts of the modules of an environment, in the order of their names.
 fn said(instance: &Instance, environment: &str) -> String {
     let python = instance.mount().join("envs").join(environment).join("bin/python");
     let code = "import common, plain, shared, special\n\
@@ -52,7 +52,7 @@ fn said(instance: &Instance, environment: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// A wheel's name, and the table that a lock has of it.
+/// A wheel's name, and its table in a lock.
 fn locked(index: &Index, name: &str, version: &str, says_index: bool) -> String {
     let file = format!("{name}-{version}-py3-none-any.whl");
     let (url, hash) = (index.archive_url(&file), index.sha256(&file));
@@ -73,7 +73,7 @@ fn lock(main: &Index, second: &Index, shared: &Index, says_index: bool) -> Strin
     format!("lock-version = '1.0'\ncreated-by = 'a test'\n{}", packages.concat())
 }
 
-/// A lock that uv makes of a project whose `special` comes from the second index alone.
+/// A lock that uv makes for a project whose `special` comes only from the second index.
 fn exported(folder: &Path, main: &Index, second: &Index) -> PathBuf {
     let project = format!(
         "[project]\nname = 'app'\nversion = '1'\nrequires-python = '>=3.9'\n\
@@ -198,7 +198,7 @@ fn a_digest_is_held_to_however_it_is_written() {
     }
 }
 
-/// As some tools write them, with a group for all that is not of another.
+/// A lock as some tools write it, with a group for everything that belongs to no other.
 fn a_lock_of_groups_has_those_that_it_has_by_default() {
     let main = index(&[("common", "1.0", "main"), ("plain", "1.0", "main")]);
     let instance = start(&main);

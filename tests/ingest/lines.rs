@@ -1,4 +1,4 @@
-//! What asks for packages and means more than that: none of it reaches uv, nor a place of this machine.
+//! Requirements with more in them than a package: no more reaches uv or a place on this machine.
 
 use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ tests!(
     a_built_wheel_is_for_those_who_have_its_source,
 );
 
-/// Characters that end a line for some readers, and one that ends a text.
+/// Characters that end a line for some readers.
 const ENDS: [char; 8] = ['\r', '\x0b', '\x0c', '\x1c', '\x1e', '\u{85}', '\u{2028}', '\u{2029}'];
 
 fn start(index: &Index) -> Instance {
@@ -101,12 +101,12 @@ fn a_line_ends_where_it_seems_to_end() {
     assert_eq!(add(&file).code, 0);
 }
 
-/// What makes an archive that is there already.
+/// Python code that copies an existing archive.
 fn copying(path: &Path) -> String {
     format!("import shutil, sys; shutil.copy('{}', sys.argv[1])", path.display())
 }
 
-/// What makes a source distribution that needs something for being built.
+/// Python code that makes a source distribution with a requirement of its build.
 fn source(name: &str, requires: &str) -> String {
     format!(
         r#"
@@ -167,7 +167,7 @@ fn variables_are_put_into_no_address() {
     instance.ok(&["env", "add", "good", "plain"]);
 }
 
-/// An address of this machine that others reach it by, where it has one.
+/// An address of this machine that others reach it by, if it has one.
 fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     // No packet is sent; an interface is chosen.
@@ -240,8 +240,8 @@ fn what_an_index_names_leads_to_no_place_of_this_machine() {
     assert_eq!(catcher.heard(), [""; 0]);
 }
 
-/// In the place of uv: tells all that it is given by variables, arguments and files, in digits, because
-/// what is secret is taken out of texts.
+/// Stands in for uv and prints its variables, arguments and files in hexadecimal digits, because
+/// the supervisor removes secrets from texts.
 const CURIOUS: &str = r#"
 #include <glob.h>
 #include <stdio.h>
@@ -324,7 +324,7 @@ fn a_built_wheel_is_for_those_who_have_its_source() {
     assert_eq!(main.fetched("tool-1.0.tar.gz"), fetched);
 }
 
-/// What makes a source distribution of a `setup.py`.
+/// Python code that makes a source distribution of a `setup.py`.
 fn packed(name: &str, version: &str, setup: &str) -> String {
     format!(
         "import io, sys, tarfile\nsetup = {setup:?}.encode()\n\

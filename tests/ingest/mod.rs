@@ -1,4 +1,4 @@
-//! What comes from elsewhere, on its way into the store.
+//! Foreign input on its way into the store.
 
 pub mod hostile;
 pub mod index;

@@ -1,4 +1,4 @@
-//! A view is what uv would have installed.
+//! Views hold what uv would have installed.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What the mount shows to anybody.
+//! The mount's content and cost, as any process sees them.
 
 pub mod cold;
 pub mod content;

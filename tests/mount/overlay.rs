@@ -1,4 +1,4 @@
-//! Views are shown through overlays, which follow what names stand for.
+//! Views behind overlays, which follow a change of a name.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ tests!(
     what_overlays_are_made_of_is_not_listed,
 );
 
-/// File systems that are mounted on or below the instance's mount, by where.
+/// File systems mounted on or below the instance's mount, by path.
 fn mounts(instance: &Instance) -> Vec<(PathBuf, String)> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mounts = text.lines().filter_map(|line| {
@@ -28,8 +28,7 @@ fn mounts(instance: &Instance) -> Vec<(PathBuf, String)> {
     mounts.collect()
 }
 
-/// What is shown of each environment, of those that have a name: its view, if that is shown through the
-/// overlay.
+/// The named environments, each with the view that it shows; all must be shown through the overlay.
 fn hosted(instance: &Instance) -> Vec<(String, String)> {
     let overlay = (PathBuf::from("envs/.views"), "overlay".to_owned());
     assert_eq!(mounts(instance), [(PathBuf::new(), "fuse.pipsqueak".to_owned()), overlay]);

@@ -1,4 +1,4 @@
-//! The same packages, installed by uv: what a view is compared with.
+//! Installations by uv of the same packages, to compare views with.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::harness::{Instance, cache};
 
-/// Runs a command that must succeed; its stdout.
+/// Runs a command that must succeed; returns its stdout.
 pub fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {output:?}");
@@ -18,10 +18,10 @@ fn uv() -> std::ffi::OsString {
     std::env::var_os("PIPSQUEAK_UV").unwrap_or_else(|| "uv".into())
 }
 
-/// What is at a path: a link's target, or a file's content and whether it may be executed.
+/// The content of a path: a link's target, or a file's bytes and true if it may be executed.
 type Content = Result<String, (Vec<u8>, bool)>;
 
-/// All files and links below a folder, by path, that are not of an installer's own making.
+/// All files and links below a folder, by path, without those that an installer makes.
 fn files(root: &Path) -> BTreeMap<String, Content> {
     fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, Content>) {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -49,13 +49,13 @@ fn files(root: &Path) -> BTreeMap<String, Content> {
     found
 }
 
-/// Whether a file is made at installation: bytecode, and uv's mark of what was asked for.
+/// True if an installer makes the file: bytecode, or uv's mark of requested packages.
 fn is_of_an_installer(path: &str) -> bool {
     let path = Path::new(path);
     path.extension().is_some_and(|extension| extension == "pyc") || path.ends_with("REQUESTED")
 }
 
-/// A RECORD without its lines for bytecode and for the installer's own mark.
+/// The bytes of a RECORD without the lines of files that an installer makes.
 fn without_own_lines(record: &str) -> Vec<u8> {
     let lines = record.lines().filter(|line| {
         let path = line.split(',').next().unwrap();
@@ -64,8 +64,8 @@ fn without_own_lines(record: &str) -> Vec<u8> {
     lines.collect::<Vec<_>>().join("\n").into_bytes()
 }
 
-/// Compares an environment's view with what uv installs of the same versions, given variables such
-/// as where the index is; how many files that were.
+/// Compares an environment's view with uv's installation of the same versions, given variables such
+/// as the index's address; returns the number of files.
 pub fn same_as_uv(instance: &Instance, environment: &str, variables: &[(&str, String)]) -> usize {
     let view = instance.mount().join("envs").join(environment);
     let shown = instance.json(&["env", "show", environment, "--json"]);

@@ -1,4 +1,4 @@
-//! Popular packages, awkward ones among them: installed as uv does it, and imported.
+//! Popular and awkward packages: a view is as uv installs it, and they can be imported.
 
 use std::process::Command;
 
@@ -13,10 +13,10 @@ tests!(
     long thirty_popular_packages_are_as_uv_installs_them,
 );
 
-/// A package and what is imported of it.
+/// A package and the module to import.
 type Package = (&'static str, &'static str);
 
-/// What is awkward about each is beside it.
+/// Awkward packages; the comments name their oddities.
 const AWKWARD: [Package; 10] = [
     // A `.pth`, and names that others patch.
     ("setuptools", "setuptools"),
@@ -85,7 +85,7 @@ fn thirty_popular_packages_are_as_uv_installs_them() {
     check(&[AWKWARD.as_slice(), POPULAR.as_slice()].concat());
 }
 
-/// Names that are not ASCII or hold a comma, empty files, every kind of data, a `.pth`, scripts.
+/// A wheel with names that are not ASCII or hold a comma, empty files, every kind of data, a `.pth`, scripts.
 fn a_wheel_of_oddities_is_as_uv_installs_it() {
     let index = Index::of(&["sound"]);
     let instance = Instance::start(&Options { variables: index.variables(), ..Options::default() });

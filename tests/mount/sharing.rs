@@ -1,4 +1,4 @@
-//! What two environments have in common is there once.
+//! Parts that two environments have in common are stored once.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -52,7 +52,7 @@ fn two_environments_share_objects_and_inodes() {
     }
 }
 
-/// The kernel knows a folder by one path: shared by two, each use by one path takes it from the other.
+/// The kernel knows a folder by one path; two paths to one folder would displace each other.
 fn equal_environments_have_their_own_folders() {
     let instance = Instance::start(&Options::default());
     for name in ["one", "two"] {

@@ -1,4 +1,4 @@
-//! A warm import asks the mount for nothing.
+//! Warm imports send the mount no request.
 
 use std::process::Command;
 
@@ -7,8 +7,8 @@ use crate::tests;
 
 tests!(a_warm_import_sends_no_request);
 
-/// Does something again until that asks the mount for nothing at all, which must come soon: where a
-/// library lies in memory is by chance, and so is which of its pages are read ahead of others.
+/// Repeats an action until the mount gets no request at all, which must come soon. A library's
+/// place in memory is random, and so are the pages that are read ahead.
 pub fn until_nothing_is_asked(instance: &Instance, act: impl Fn()) {
     let requests = || instance.status()["mount"]["requests"].clone();
     let mut asked = Vec::new();

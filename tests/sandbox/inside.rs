@@ -1,4 +1,4 @@
-//! A prober runs as a function and tells what it sees and what it could do.
+//! A prober, run as a function, tells what it can see and do.
 
 use serde_json::{Value, json};
 
@@ -51,7 +51,7 @@ impl Probed {
         Self(instance)
     }
 
-    /// The same, forked from a zygote.
+    /// Starts such an instance whose prober is forked from a zygote.
     fn forked() -> Self {
         let probed = Self::start();
         probed.ask("1");
@@ -61,7 +61,7 @@ impl Probed {
         probed
     }
 
-    /// What an expression is inside, or the errno that it fails with.
+    /// Evaluates an expression in the sandbox; returns its value, or the errno of its failure.
     fn ask(&self, expression: &str) -> Value {
         let answer = self.0.invoke("prober", &json!(expression));
         assert_eq!(answer["outcome"], "done", "{expression}: {answer}");
@@ -303,7 +303,7 @@ fn forked_and_fresh_are_the_same() {
     assert_ne!(draws(&fresh), draws(&forked));
 }
 
-/// Downloads belong to the user that installs, which is nobody on the host.
+/// Downloads belong to the installing user, which is no user of the host.
 fn installing_is_contained_too() {
     let instance = crate::harness::shared();
     let user =

@@ -1,4 +1,4 @@
-//! The limits that a function finds, by the ways in which programs ask.
+//! Limits of a function, as programs find them in various ways.
 
 use serde_json::json;
 
@@ -33,7 +33,7 @@ fn programs_find_the_functions_own_limits() {
     }
 }
 
-/// A package that sizes something at its import.
+/// A package that reads the memory limit at its import.
 const SIZES: &str = "
 import os
 LIMIT = next(int(open(path).read()) for path in

@@ -1,4 +1,4 @@
-//! What code in a sandbox sees and can do.
+//! The view and the powers of code in a sandbox.
 
 pub mod inside;
 pub mod limits;

@@ -1,4 +1,4 @@
-//! What of the system a process in a sandbox sees is what a plain interpreter sees.
+//! System properties, which a process in a sandbox sees as a plain interpreter does.
 
 use std::process::Command;
 
@@ -33,7 +33,7 @@ fn what_is_read_of_the_system_is_what_a_plain_interpreter_reads() {
     ask("paused");
 }
 
-/// In the host's network its names stand for what they do on the host, beside the sandbox's own.
+/// In the host's network a sandbox resolves the host's names as the host does, besides its own.
 fn names_of_the_host_are_kept() {
     let instance = Instance::start(&Options::default());
     let code = "

@@ -1,4 +1,4 @@
-//! What containment must not take away: programs that run elsewhere run in a sandbox.
+//! Programs that run elsewhere, which must run in a sandbox, too.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! What a collection takes and what it keeps, while everything runs.
+//! Objects that a collection takes or keeps, while everything runs.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -132,7 +132,7 @@ fn a_functions_environment_goes_with_its_last_user() {
     sound(&instance);
 }
 
-/// A place where something is mounted; unmounted when dropped.
+/// A bind mount; unmounted when dropped.
 struct Bound(std::path::PathBuf);
 
 impl Drop for Bound {
@@ -141,7 +141,7 @@ impl Drop for Bound {
     }
 }
 
-/// Starts a process that says when it is ready and then waits for a line; itself and what it says.
+/// Starts a process that reports when it is ready and then waits for a line; returns it and its stdout.
 pub(super) fn held(command: &mut Command) -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(process.stdout.take().unwrap()).lines();

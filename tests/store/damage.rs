@@ -1,4 +1,4 @@
-//! Damage on disk: an error to its reader, told, and repaired.
+//! Damage on disk: the reader gets an error, and the damage is reported and repaired.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -28,7 +28,7 @@ fn flip(path: &Path, at: u64) {
     file.write_all_at(&[byte[0] ^ 4], at).unwrap();
 }
 
-/// The largest file with an extension in a folder of the state.
+/// The largest file of an extension in a folder of the state.
 fn largest(instance: &Instance, folder: &str, extension: &str) -> PathBuf {
     let entries = std::fs::read_dir(instance.state().join(folder)).unwrap();
     let files = entries.map(|entry| entry.unwrap().path());
@@ -176,7 +176,7 @@ fn a_damaged_catalog_is_told() {
     assert!(findings(&instance, "fsck").is_empty());
 }
 
-/// Writes a wheel of a module that says what the wheel is called.
+/// Writes a wheel of a module that holds the wheel's file name.
 const ONE_OF_TWO: &str = "
 import pathlib, sys, zipfile
 path = pathlib.Path(sys.argv[1])

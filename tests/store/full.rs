@@ -30,7 +30,7 @@ impl<'a> SmallDisk<'a> {
         disk
     }
 
-    /// Leaves this many bytes free.
+    /// Leaves `bytes` bytes free.
     fn leave(&self, bytes: u64) {
         let ballast = self.0.state().join("ballast");
         let _ = std::fs::remove_file(&ballast);

@@ -1,4 +1,4 @@
-//! Care of the store, through the binaries.
+//! Maintenance of the store by its commands.
 
 pub mod collecting;
 pub mod damage;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::harness::Instance;
 
-/// Where an environment's packages are in the mount.
+/// The folder of an environment's packages in the mount.
 fn site(instance: &Instance, environment: &str) -> PathBuf {
     let lib = instance.mount().join("envs").join(environment).join("lib");
     let python = std::fs::read_dir(&lib).unwrap().next().unwrap().unwrap().path();
@@ -22,7 +22,7 @@ fn python(instance: &Instance, environment: &str) -> PathBuf {
     instance.mount().join("envs").join(environment).join("bin/python")
 }
 
-/// Reads every file below a folder; how many there are.
+/// Reads every file below a folder; returns the number of files.
 fn read_all(folder: &Path) -> std::io::Result<u64> {
     let mut count = 0;
     for entry in std::fs::read_dir(folder)? {

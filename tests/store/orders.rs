@@ -1,5 +1,6 @@
-//! Random orders of additions, removals, collections, restarts and kills, against a plain model: what
-//! should be there can be imported, what is in use stays whole, and nothing else stays.
+//! Random orders of additions, removals, collections, restarts and kills, compared with a simple
+//! model. Everything that should be there can be imported, everything in use stays whole, and
+//! nothing else stays.
 //!
 //! `PIPSQUEAK_TEST_SEED` repeats the order that a failure names.
 
@@ -20,14 +21,14 @@ tests!(random_orders_leave_what_should_be_there; long many_random_orders_leave_w
 const STEPS: u32 = 12;
 const PACKAGES: [&str; 4] = ["pa", "pb", "pc", "pd"];
 const VERSIONS: [&str; 2] = ["1.0", "2.0"];
-/// Says which of the packages it can import, and their versions.
+/// Prints the packages that can be imported, and their versions.
 const IMPORT: &str = "
 import importlib.util
 for name in ['pa', 'pb', 'pc', 'pd']:
     if importlib.util.find_spec(name):
         print(name, __import__(name).VERSION)
 ";
-/// Has a file mapped and a folder to work in; reads both again whenever it is asked.
+/// Maps a file of its working folder; reads the file in both ways for each line.
 const USE: &str = "
 import mmap, os
 descriptor = os.open('data.bin', os.O_RDONLY)
@@ -56,7 +57,7 @@ impl Drop for User {
     }
 }
 
-/// Tells the order when it has failed.
+/// Prints the steps of the order if the test fails.
 struct Told {
     seed: u64,
     steps: Vec<String>,
@@ -70,12 +71,12 @@ impl Drop for Told {
     }
 }
 
-/// An instance, what should be there, and who uses it.
+/// An instance, its expected content, and the processes that use it.
 struct Run {
     dice: fastrand::Rng,
     instance: Instance,
     manager: Option<Manager>,
-    /// Serves as long as it is there.
+    /// Serves as long as the run exists.
     _index: Index,
     environments: BTreeMap<String, Packages>,
     pins: BTreeMap<String, Packages>,
@@ -159,7 +160,7 @@ impl Run {
         self.is_empty_at_last();
     }
 
-    /// Nothing is needed: all goes, once the processes that have ended are gone.
+    /// Checks that a collection removes everything, once nothing is needed.
     fn is_empty_at_last(&self) {
         eventually("all is collected", || {
             collect(&self.instance);
@@ -234,7 +235,7 @@ impl Run {
         packages
     }
 
-    /// What is needed is there. That nothing else is is seen at the end.
+    /// Checks that a collection keeps everything needed; [`Run::is_empty_at_last`] checks the rest.
     fn collect(&mut self) {
         collect(&self.instance);
         let usage = self.instance.json(&["store", "du", "--json"]);
@@ -288,7 +289,7 @@ impl Run {
         }
     }
 
-    /// Adds and collects at the same time; the supervisor may be killed meanwhile.
+    /// Adds and collects at the same time; may kill the supervisor meanwhile.
     fn both(&mut self, name: &str, packages: Packages, killed: Option<u64>) {
         let spawn = |arguments: &[&str]| {
             let mut command = self.instance.command();
@@ -338,7 +339,7 @@ impl Run {
     }
 }
 
-/// Few enough texts that it does not matter that they stay.
+/// The arguments of an addition, which are leaked, as they are few.
 fn adding(name: &str, packages: &Packages) -> Vec<&'static str> {
     let mut arguments: Vec<&'static str> = vec!["env", "add", name.to_owned().leak()];
     for (package, version) in packages {

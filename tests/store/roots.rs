@@ -1,4 +1,4 @@
-//! What processes have of the mount stays, whichever supervisor showed it to them.
+//! Objects that processes use through the mount stay, whichever supervisor has shown the mount.
 
 use std::io::Write;
 use std::process::Command;
@@ -17,7 +17,7 @@ tests!(
     a_container_keeps_its_view_behind_symbolic_links,
 );
 
-/// Maps a file without reading it; reads it when it is told to, and says its sum.
+/// Maps a file without reading it; reads it after a line on stdin, and prints its sum.
 const MAPPING: &str = "
 import mmap, os, sys
 descriptor = os.open(sys.argv[1], os.O_RDONLY)

@@ -1,4 +1,4 @@
-//! What is imported ahead finds what it would find in a function, or is not imported ahead.
+//! Imports ahead of a call find everything that they find in a function, or are not made.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ tests!(
     what_packages_require_is_there_for_their_imports,
 );
 
-/// Fails in a zygote, and leaves something there.
+/// Fails in a zygote, and leaves a trace there.
 const FRAGILE: &str = "
 import builtins, sys
 if sys.orig_argv[-1] == 'zygote':
@@ -58,7 +58,7 @@ def handler(event):
     assert_eq!(explained.matches("not here").count(), 1, "{explained}");
 }
 
-/// Writes a wheel with files, whose project requires others.
+/// Writes a wheel with files and requirements.
 const WHEEL: &str = r"
 import sys, zipfile
 name, requires, files = {NAME!}, {REQUIRES!}, {FILES!}

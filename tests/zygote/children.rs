@@ -1,5 +1,4 @@
-//! Zygotes whose children are of no use: functions start without them, and they are not made again and
-//! again.
+//! Zygotes with useless children: functions start without them, and they are not made again and again.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ tests!(
     a_zygote_that_is_evicted_ends_while_its_child_serves,
 );
 
-/// What a package does in children after a fork, from a number of forks on.
+/// The code of a package that does something in children, from the fork number `first` on.
 fn package(first: u32, does: &str) -> String {
     format!(
         "
@@ -64,7 +63,7 @@ fn a_zygote_that_is_evicted_ends_while_its_child_serves() {
     assert_eq!((&answer["result"], &answer["tier"]), (&json!(5), &json!("zygote")), "{answer}");
 }
 
-/// Starts an instance with a function that imports such a package.
+/// Starts an instance with a function that imports a package of this code.
 fn start(code: &str) -> Instance {
     let index = index(&["six"], &[("spoiling", code)]);
     let instance = instance(&index, None, None);
@@ -88,7 +87,7 @@ fn zygotes(instance: &Instance) -> Vec<Value> {
     instance.status()["zygotes"].as_array().unwrap().clone()
 }
 
-/// Waits until both commands tell that a zygote has failed, and why.
+/// Waits until a zygote has failed, and checks that `zygotes ls` and `explain` tell the reason.
 fn await_reason(instance: &Instance, why: &str) {
     eventually(&format!("a zygote has failed: {why}"), || {
         zygotes(instance).iter().any(|one| {

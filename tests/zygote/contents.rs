@@ -1,5 +1,5 @@
-//! Settings that a function's code makes in a package, ahead of an import that reads them, hold although a zygote has
-//! imported both.
+//! Settings that a function's code makes in a package before another import reads them hold,
+//! although a zygote has imported both.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ tests!(
     it_holds_with_other_interpreters,
 );
 
-/// Has settings in each way that packages have them.
+/// Holds settings in each way in which packages do.
 const BASE: &str = "
 import logging, threading
 
@@ -42,7 +42,7 @@ def __getattr__(name):
     return globals()[name]
 ";
 
-/// Keeps what it has found in the other when it was imported, and another that asks it for the same.
+/// Keeps the settings of `base` as they are at its own import.
 const USER: &str = "
 import base
 found = [base.DEBUG, base.settings['plain'], base.settings['section']['mode'], base.options.mode,
@@ -139,7 +139,7 @@ fn what_is_only_used_of_a_package_makes_no_difference() {
     }
 }
 
-/// Deploys a function of that code, and tells that a zygote serves it.
+/// Deploys a function of this code, and checks that a zygote serves it.
 fn is_forked(instance: &Instance, name: &str, code: &str) {
     let code = format!("{code}\ndef handler(event): return 1\n");
     instance.deploy(name, &code, &["--env", "lab"]);
@@ -149,7 +149,7 @@ fn is_forked(instance: &Instance, name: &str, code: &str) {
     assert_eq!(seen, (&json!(1), &json!("zygote")), "{code} {answer}");
 }
 
-/// Changes what others have taken by the time it is imported.
+/// Changes, at import, something that others may have copied already.
 const PATCHER: &str = "
 import time
 time.sleep = lambda seconds: None

@@ -1,5 +1,5 @@
-//! What an import leaves in `/tmp`, at home or in shared memory, and takes its process for, is there in a
-//! zygote's children as well.
+//! Files that an import leaves in `/tmp`, at home or in shared memory, and properties of the
+//! process that it stores, are the same in a zygote's children.
 
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ os.mkdir('/tmp/renewed')
 os.register_at_fork(after_in_child=lambda: os.makedirs('/tmp/renewed', exist_ok=True))
 os.environ['WRITING'] = chosen
 ";
-/// Adds to what another has left.
+/// Adds to the files of `writing`.
 const ADDING: &str = "
 import os, writing
 
@@ -60,7 +60,7 @@ import os
 for number in range(1100):
     os.mkdir(f'/tmp/{number}')
 ";
-/// Leaves nothing in the end.
+/// Leaves no file in the end.
 const PASSING: &str = "
 import os, socket
 with open('/tmp/passing', 'wb') as file:
@@ -71,7 +71,7 @@ with socket.socket(socket.AF_UNIX) as server:
 os.unlink('/tmp/socket')
 ";
 
-/// Tells what there is, and whether all of it can be changed. A new folder's name is not told.
+/// Lists the files, and tells whether all can be changed. The name of a new folder is left out.
 const TELLING: &str = "
 import os, socket
 
@@ -119,7 +119,7 @@ fn started(packages: &[(&str, &str)], names: &[&str]) -> Instance {
     instance
 }
 
-/// Asks for an answer in a new process.
+/// Invokes a function in a new process; returns its tier and result.
 fn again(instance: &Instance, function: &str) -> (Value, Value) {
     instance.ok(&["evict", "--paused"]);
     let answer = instance.invoke(function, &json!({}));

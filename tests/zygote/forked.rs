@@ -1,4 +1,4 @@
-//! A process that was forked from a zygote is like one with an interpreter of its own.
+//! Processes forked from a zygote behave like one with an interpreter of its own.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ tests!(
 
 const PROBE: &str = include_str!("probe.py");
 
-/// What may differ, and why.
+/// Members that may differ, each with the reason.
 const ALLOWED: [(&str, &str); 3] = [
     ("frozen objects", "what a zygote has made is left out of collections, or they would copy it"),
     ("log stream", "each process writes one of its own, however it was started"),
@@ -25,7 +25,7 @@ const ALLOWED: [(&str, &str); 3] = [
 
 type Members = BTreeMap<String, Value>;
 
-/// Members of `one` that `other` has otherwise or not.
+/// Members of `one` that are different or absent in `other`.
 fn differences(one: &Members, other: &Members) -> BTreeMap<String, (Value, Option<Value>)> {
     one.iter()
         .filter(|(name, value)| other.get(*name) != Some(*value))

@@ -61,7 +61,7 @@ fn hooks_run_around_the_fork() {
     assert_eq!(instance.invoke("function", &json!({}))["result"], forked);
 }
 
-/// More than a format may be wide, and what would clear a terminal.
+/// A text that is longer than a format may be wide, and would clear a terminal.
 const LONG: &str = r" + 'x' * 70_000 + '\x1b[2J'";
 
 fn failing_hooks_are_told() {

@@ -1,4 +1,4 @@
-//! A library that a zygote has loaded is the same file in its children, whatever more they see.
+//! Libraries that a zygote has loaded are the same files in its children, whatever more the children see.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ tests!(
     a_loaded_library_is_found_in_what_a_forked_zygote_forks,
 );
 
-/// Loads each of its libraries again, by path, and tells which are not the file that was loaded.
+/// Loads each loaded library again, by path, and lists those whose file differs from the loaded one.
 const FUNCTION: &str = "
 import ctypes, os, tomllib
 import numpy, numpy.random, threadpoolctl
@@ -48,7 +48,7 @@ fn expected() -> Value {
     json!([true, [], [1], "six"])
 }
 
-/// An instance with a function whose environment has more than it imports.
+/// Starts an instance with a function that imports only a part of its environment.
 fn start(variables: Vec<(&'static str, String)>) -> Instance {
     let instance = Instance::start(&Options { variables, ..Options::default() });
     instance.ok(&["env", "add", "numeric", "numpy", "threadpoolctl", "six"]);

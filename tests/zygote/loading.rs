@@ -1,5 +1,5 @@
-//! What loads in an interpreter of its own is loaded for its callers, whatever becomes of it in a zygote's
-//! child.
+//! Functions that load only in an interpreter of their own are loaded for their callers, even if
+//! loading in a zygote's child fails.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ tests!(
     what_ends_while_it_loads_is_loaded_in_an_interpreter_of_its_own,
 );
 
-/// Knows whether it was imported by the process that it is in.
+/// Notices if it was imported by another process than the current one.
 const BOUND: &str = "
 import os
 is_foreign = False
@@ -37,7 +37,7 @@ def handler(event):
     return [event]
 ";
 
-/// An instance with a zygote that has imported what the function does not load with.
+/// An instance with a zygote that has imported `bound`, with which the function cannot load.
 fn with_zygote(code: &str, flags: &[&str]) -> (Index, Instance) {
     let index = index(&["six"], &[("bound", BOUND)]);
     let instance = instance(&index, None, None);

@@ -1,5 +1,5 @@
-//! What is asked about an environment's distributions is answered in a zygote's child as in an interpreter
-//! of its own, although the zygote saw fewer of them.
+//! Metadata of an environment's distributions, as a zygote's child sees it: all of it, although the
+//! zygote saw fewer distributions.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::tests;
 
 tests!(distributions_are_those_of_the_functions_environment);
 
-/// Asks in each way while it is imported, and remembers nothing.
+/// Asks for metadata in each way at import, and remembers nothing.
 const ASKING: &str = "
 import importlib.metadata, importlib_metadata, importlib.resources, pkgutil
 import pkg_resources

@@ -1,4 +1,4 @@
-//! What a process that was forked from a zygote is like, and what a zygote may have imported.
+//! Processes forked from a zygote, and the imports that a zygote may hold.
 
 pub mod ahead;
 pub mod children;
@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Index, Instance, Options};
 
-/// Writes a wheel of one module, or of one `.pth` file where the name ends so.
+/// Writes a wheel of one module, or of one `.pth` file if the name ends with that.
 const WHEEL: &str = r"
 import sys, zipfile
 name, code = {NAME!}, {CODE!}
@@ -43,7 +43,7 @@ with zipfile.ZipFile(sys.argv[1], 'w') as wheel:
     wheel.writestr(info + 'RECORD', record + info + 'RECORD,,\n')
 ";
 
-/// An index with packages of one module each, named with their code, and with others of PyPI.
+/// Starts an index of packages of one module each, given by name and code, and of others from PyPI.
 fn index(others: &[&str], packages: &[(&str, &str)]) -> Index {
     let index = Index::start(others, &[], None);
     for (name, code) in packages {
@@ -56,15 +56,15 @@ fn index(others: &[&str], packages: &[(&str, &str)]) -> Index {
     index
 }
 
-/// An instance that finds packages in an index, started with other variables as well.
+/// Starts an instance that finds packages in an index, with tiers and a configuration file.
 fn instance(index: &Index, tiers: Option<&'static str>, config: Option<&str>) -> Instance {
     let mut variables = vec![("UV_DEFAULT_INDEX", index.url(""))];
     variables.extend(config.map(|path| ("PIPSQUEAK_CONFIG", path.to_owned())));
     Instance::start(&Options { tiers, variables, ..Options::default() })
 }
 
-/// Invokes a function that must succeed from a new interpreter, and then from a zygote's fork, where
-/// it has not been invoked before.
+/// Invokes a function, which must succeed, from a new interpreter and then from a zygote's first
+/// fork; returns both results.
 fn fresh_and_forked(instance: &Instance, function: &str, payload: &Value) -> (Value, Value) {
     let invoke = |tier: &str| {
         let answer = instance.invoke(function, payload);
@@ -81,8 +81,8 @@ fn fresh_and_forked(instance: &Instance, function: &str, payload: &Value) -> (Va
     (fresh, invoke("zygote"))
 }
 
-/// The same for a function whose imports read what other functions' do not: its zygotes are planned by
-/// what the ones before were found to have read.
+/// Invokes a function in both ways although its imports read what other functions' do not, so that
+/// its zygotes are planned by the reads of earlier ones.
 fn fresh_and_apart(instance: &Instance, function: &str, payload: &Value) -> (Value, Value) {
     let fresh = instance.invoke(function, payload);
     assert_eq!(fresh["outcome"], "done", "{fresh}");
@@ -98,7 +98,7 @@ fn fresh_and_apart(instance: &Instance, function: &str, payload: &Value) -> (Val
     panic!("{function}: {}", instance.json(&["explain", function, "--json"]));
 }
 
-/// The one zygote that there is besides the interpreter that it was forked from.
+/// The only zygote besides the interpreter that it was forked from.
 fn zygote(instance: &Instance) -> Value {
     let status = instance.status();
     let mut zygotes = status["zygotes"].as_array().unwrap().clone();

@@ -1,5 +1,5 @@
-//! What a function's code does ahead of an import holds for that import, although a zygote has imported the
-//! same.
+//! Code of a function ahead of an import takes effect on that import, although a zygote has made
+//! the import already.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ tests!(
     what_stands_by_is_no_exception,
 );
 
-/// Keeps what it has found when it was imported.
+/// Keeps the settings that it finds at its import.
 pub const KNOB: &str = "
 import builtins, concurrent.futures, json, locale, logging, os, queue, socket, ssl, sys, threading, time
 import urllib.request
@@ -48,7 +48,7 @@ logging.getLogger('loud').info('loud is well')
 logging.getLogger('loud').warning('loud is unwell')
 ";
 
-/// An instance with a zygote that has imported packages.
+/// Starts an instance with a zygote that has imported packages.
 pub fn with_zygote(packages: &[(&str, &str)]) -> (Index, Instance) {
     let index = index(&["six"], packages);
     let instance = instance(&index, None, None);
@@ -56,7 +56,7 @@ pub fn with_zygote(packages: &[(&str, &str)]) -> (Index, Instance) {
     (index, instance)
 }
 
-/// An instance of another interpreter with such a zygote.
+/// Starts such an instance with another interpreter.
 pub fn with_interpreter(python: String, packages: &[(&str, &str)]) -> (Index, Instance) {
     let index = index(&["six"], packages);
     let variables = vec![("UV_DEFAULT_INDEX", index.url("")), ("PIPSQUEAK_PYTHON", python)];
@@ -65,7 +65,7 @@ pub fn with_interpreter(python: String, packages: &[(&str, &str)]) -> (Index, In
     (index, instance)
 }
 
-/// Has packages in a zygote.
+/// Makes a zygote with packages.
 fn seed(instance: &Instance, packages: &[(&str, &str)]) {
     let names: Vec<_> = packages.iter().map(|(name, _)| *name).collect();
     instance.ok(&[&["env", "add", "lab", "six"], &*names].concat());
@@ -78,13 +78,13 @@ fn seed(instance: &Instance, packages: &[(&str, &str)]) {
     assert_eq!(forked["tier"], "zygote", "{forked}");
 }
 
-/// The reason why no zygote serves a function, if none does.
+/// The reason why no zygote serves a function, or `null`.
 pub fn unlike(instance: &Instance, name: &str) -> Value {
     instance.json(&["explain", name, "--json"])["unlike"].clone()
 }
 
-/// Deploys a function whose `check` is true in a plain interpreter, and tells that it was not served by a
-/// zygote, because of `reason`.
+/// Deploys a function whose `check` is true in a plain interpreter, and checks that no zygote has
+/// served it, because of `reason`.
 pub fn holds(instance: &Instance, name: &str, (code, check, reason): (&str, &str, &str)) {
     let code = format!("{code}\ndef handler(event): return bool({check})\n");
     instance.deploy(name, &code, &["--env", "lab"]);
@@ -267,7 +267,7 @@ fn modules_beside_the_handler_come_first() {
     assert_eq!(answer["result"], "/function/knob.py", "{answer}");
 }
 
-/// Which of these changes, after all of its imports, what others read.
+/// The index of the change that comes after all of the function's imports.
 const CHANGES_AFTER: usize = 3;
 
 const HARMLESS: [&str; 12] = [

@@ -1,5 +1,5 @@
-//! What imports read is what a function has: a zygote that has read something else does not serve it, and
-//! one is made that does.
+//! Variables that imports read are those of the function: a zygote that has read others does not
+//! serve it, and a zygote that fits is made.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ tests!(
     what_is_installed_is_asked_of_the_functions_environment,
 );
 
-/// Reads variables in each way while it is imported.
+/// Reads variables in each way at import.
 const READING: &str = "
 import ctypes, os
 
@@ -36,7 +36,7 @@ SEEN = {
 os.environ['SET_BY_IMPORT'] = 'imported'
 ";
 
-/// Goes through all variables, as some look for a prefix.
+/// Goes through all variables, as packages do that look for a prefix.
 const SEARCHING: &str = "
 import os
 SEEN = sorted(f'{name}={value}' for name, value in os.environ.items() if name.startswith('FOUND_'))
@@ -60,7 +60,7 @@ def handler(event, context=None):
     }
 ";
 
-/// An instance whose zygote has imported both for a function that sets nothing.
+/// Starts an instance whose zygote has imported both packages for a function without variables.
 fn with_zygote() -> (Index, Instance) {
     let index = index(&[], &[("reading", READING), ("searching", SEARCHING)]);
     let instance = instance(&index, None, None);
@@ -72,7 +72,7 @@ fn with_zygote() -> (Index, Instance) {
     (index, instance)
 }
 
-/// What a function answers, first from whatever start it gets, then from a zygote's child: the same.
+/// A function's answer, which must be the same from any first start and from a zygote's child.
 fn served(instance: &Instance, function: &str) -> Value {
     let (fresh, forked) = fresh_and_apart(instance, function, &json!({}));
     let (fresh, forked) = (members(&fresh), members(&forked));
@@ -225,7 +225,7 @@ fn variables_hold_for_several_calls_and_applications() {
     }
 }
 
-/// Asks what is installed while it is imported.
+/// Asks for installed distributions at import.
 const ASKING: [(&str, &str); 4] = [
     ("lists", "import importlib.metadata as m\nSEEN = len(list(m.distributions()))\n"),
     (

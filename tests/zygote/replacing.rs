@@ -1,4 +1,4 @@
-//! Packages that replace what others hold, when they are imported.
+//! Packages that, at import, replace objects that others hold.
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ tests!(
     what_is_added_or_kept_when_it_is_asked_for_is_imported_ahead,
 );
 
-/// Something that others read and replace.
+/// Holds values that others read and replace.
 const BASE: &str = "
 value = 1
 settings = {'mode': 'plain', 'sections': {}}
@@ -35,13 +35,13 @@ def act():
     return 'base'
 ";
 
-/// Reads all of it once.
+/// Reads all values of `base` once.
 const READER: &str = "
 import base, json
 found = [base.value, base.settings['mode'], base.state.level, base.hook is None, base.act(), json.dumps(1)]
 ";
 
-/// A function that imports one module after the other, and returns what the readers have found.
+/// A function that imports one module after the other, and returns the values that the readers have found.
 fn importing(modules: &[&str]) -> String {
     let imports = modules.join(", ");
     format!(

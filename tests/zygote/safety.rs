@@ -1,4 +1,4 @@
-//! What imports leave that a fork would break or share keeps them out of zygotes.
+//! Leftovers of imports that a fork would break or share keep those imports out of zygotes.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ thread.start()
 ";
 const CONNECTED: &str = "import socket\nsocket = socket.socket()\n";
 const PARENTAL: &str = "import subprocess\nchild = subprocess.Popen(['sleep', '1000000'])\n";
-/// Leaves a process that is not a child any more.
+/// Leaves a process that is no longer a child.
 const DAEMONIC: &str = "
 import os, time
 child = os.fork()
@@ -50,7 +50,7 @@ thread.join()
 subprocess.run(['true'], check=True)
 open(__file__).close()
 ";
-/// Leaves and takes back.
+/// Leaves things and takes them back before a fork.
 const PASSING: &str = "
 import mmap, socket
 import snapshot_restore_py
@@ -158,7 +158,7 @@ snapshot_restore_py.register_before_snapshot(os.pipe)
     }
 }
 
-/// `OpenBLAS` has threads as soon as numpy is imported.
+/// `OpenBLAS` starts threads at the import of numpy.
 fn threads_that_stop_for_forks_do_no_harm() {
     let instance = shared();
     let code = "

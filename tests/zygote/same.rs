@@ -1,5 +1,5 @@
-//! Nothing that a process can see of itself tells a zygote's child from an interpreter of its own, for
-//! distributions that are chosen because they do different things when they are imported.
+//! Comparison of a zygote's child with an interpreter of its own, by all that a process can see of
+//! itself, for distributions whose imports do different things.
 
 use std::process::Command;
 
@@ -13,10 +13,11 @@ tests!(
     long many_distributions_see_the_same, other_interpreters_see_the_same,
 );
 
-/// Rust and C code, threads that stop for a fork, `.pth` files, metadata that is asked for, files that are
-/// made in `/tmp`, warnings.
+/// Distributions with Rust and C code, threads that stop for a fork, `.pth` files, use of metadata,
+/// files in `/tmp`, warnings.
 const SOME: [&str; 5] = ["numpy", "pydantic", "setuptools", "matplotlib", "keyring"];
-/// Besides: threads that stay, patches, hooks, plug-ins, namespaces, timers, own loaders of libraries.
+/// Distributions with lasting threads, patches, hooks, plug-ins, namespaces, timers, own loaders of
+/// libraries.
 const MANY: [&str; 22] = [
     "aiohttp",
     "astropy",
@@ -44,7 +45,7 @@ const MANY: [&str; 22] = [
 /// Modules that the handler of the survey itself imports late, by asking for metadata.
 const LATE: &str = "importlib_metadata._";
 
-/// Compares what is seen of each.
+/// Compares both kinds of start for each distribution.
 fn survey(names: &[&str], flags: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let results = folder.path().join("results");

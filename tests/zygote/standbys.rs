@@ -1,4 +1,4 @@
-//! What no zygote may have imported is imported ahead all the same, in a process that waits for its function.
+//! Imports that no zygote may hold are made ahead in a process that waits for its function.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ tests!(
     what_cannot_be_imported_ahead_is_not_tried_again,
 );
 
-/// Leaves a thread, which no fork has.
+/// Leaves a thread, which a fork would lose.
 const THREADED: &str = "
 import os, threading, time
 
@@ -58,7 +58,7 @@ fn await_standby(instance: &Instance, function: &str) {
     panic!("{}", instance.json(&["explain", function, "--json"]));
 }
 
-/// Invokes a function whose start finds something imported.
+/// Invokes a function whose start must find imports made ahead; returns the answer.
 fn started(instance: &Instance, function: &str) -> Value {
     let answer = instance.invoke(function, &json!({}));
     assert_eq!(
@@ -126,7 +126,7 @@ fn standbys_go_first_and_are_replaced() {
     assert_eq!(answer["result"], json!([1, false, "none", null]), "{answer}");
 }
 
-/// Cannot be imported ahead of a function: it asks for something of the function's.
+/// Cannot be imported ahead, as it needs something of the function's.
 const DEMANDING: &str = "
 import threading, time
 import main_settings

@@ -1,4 +1,4 @@
-//! Packages' own tests end in a sandboxed fork as they do in a plain interpreter.
+//! Packages' own tests have the same outcomes in a sandboxed fork and in a plain interpreter.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,8 +28,9 @@ struct Suites {
 }
 
 impl Suites {
-    /// With `packages` and what tests them. Of those in `sources` the tests are only in their source
-    /// distributions: these folders of them are beside the function's code.
+    /// Starts an instance with `packages` and the tools that test them. `sources` names projects
+    /// whose tests are only in source distributions, and the folders of those that are put beside
+    /// the function's code.
     fn start(packages: &[&str], sources: &[(&str, &[&str])]) -> Self {
         let code = folder();
         std::fs::write(code.path().join("suite.py"), SUITE).unwrap();
@@ -49,8 +50,8 @@ impl Suites {
         Self { instance, code }
     }
 
-    /// Runs tests both ways, in a folder of the function's code. At least `fewest` must pass. Those
-    /// whose names contain one of `different`, each with its reason, are not compared.
+    /// Runs tests both ways, in a folder of the function's code. At least `fewest` must pass. Tests
+    /// whose names contain a part in `different`, each with a reason, are not compared.
     fn compare(
         &self,
         directory: &str,
@@ -79,7 +80,7 @@ impl Suites {
         assert!(differ.is_empty(), "plain and forked differ: {differ:#?}\n{}", answer["logs"]);
     }
 
-    /// The same tests in an interpreter that nobody has forked, outside.
+    /// Outcomes of the tests in a plain interpreter, outside of sandboxes.
     fn plain(&self, directory: &str, arguments: &[&str]) -> BTreeMap<String, Value> {
         let home = folder();
         let output = Command::new(self.instance.mount().join("envs/suites/bin/python"))
@@ -98,7 +99,7 @@ impl Suites {
     }
 }
 
-/// Folders of a project's source distribution, into `target`.
+/// Unpacks folders of a project's source distribution into `target`.
 fn unpack(project: &str, folders: &[&str], target: &Path) {
     let downloads = folder();
     let downloaded = Command::new("python3")

@@ -1,4 +1,4 @@
-//! Which zygotes there are and whom they serve: those whose packages a function has, and no others.
+//! The choice of zygotes and of the functions that they serve: those that have all of a zygote's packages.
 
 use serde_json::{Value, json};
 
@@ -16,8 +16,8 @@ tests!(
     there_are_no_spares_where_none_are_wanted,
 );
 
-/// Packages of one module each, of which the second imports the first and the last says so at the
-/// interpreter's start as well.
+/// Packages of one module each. The second imports the first, and the last leaves a mark at the
+/// interpreter's start.
 const PACKAGES: [(&str, &str); 4] = [
     ("alpha", "import os\nbirth = os.getpid()\n"),
     ("beta", "import alpha, os\nbirth = os.getpid()\n"),
@@ -25,7 +25,7 @@ const PACKAGES: [(&str, &str); 4] = [
     ("started.pth", "import sys; sys.started = 'by pth'"),
 ];
 
-/// A function that tells which of its modules others have imported for it.
+/// Code of a function that tells which of its modules another process has imported.
 fn teller(modules: &[&str]) -> String {
     format!(
         "import os, sys\nimport {0}\n\ndef handler(event):\n    told = {{name: sys.modules[name].birth != \
@@ -45,7 +45,7 @@ fn start(index: &Index, functions: &[(&str, &[&str], &[&str])]) -> Instance {
     instance
 }
 
-/// Invokes a function in a new process; the tier that its start found, and its answer.
+/// Invokes a function in a new process; returns the tier that its start found, and its answer.
 fn start_of(instance: &Instance, function: &str) -> (Value, Value) {
     instance.ok(&["evict", "--paused"]);
     let answer = instance.invoke(function, &json!({}));
@@ -211,7 +211,7 @@ fn spares_wait_and_are_replaced() {
     assert_eq!(start_of(&instance, "small").1, json!(8 << 20));
 }
 
-/// Processes of sandboxes that are neither zygotes nor holders.
+/// Processes of sandboxes other than zygotes and holders.
 fn processes(instance: &Instance) -> Vec<i32> {
     let zygotes: Vec<i64> =
         zygotes(instance).iter().filter_map(|one| one["pid"].as_i64()).collect();

@@ -10,10 +10,10 @@ use crate::tests;
 tests!(no_two_children_draw_the_same);
 
 const CHILDREN: usize = 1000;
-/// As many are invoked at once.
+/// Number of children that are invoked at once.
 const THREADS: usize = 4;
 
-/// Has drawn from everything by the time its zygote sleeps.
+/// Draws from every generator before its zygote sleeps.
 const SEEDED: &str = "
 import multiprocessing, os, random, ssl, tempfile, uuid
 import numpy
@@ -54,7 +54,7 @@ def draw():
 draw()
 ";
 
-/// What is the same in all children.
+/// Draws that are the same in all children.
 const CONSTANT: [&str; 2] = ["hash", "seeded"];
 
 fn no_two_children_draw_the_same() {

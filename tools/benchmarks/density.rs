@@ -1,9 +1,9 @@
-//! How many paused functions that import the same package fit into some memory, against interpreters that
-//! have imported it each for itself and are stopped.
+//! Number of paused functions with the same import that fit into some memory, compared with stopped
+//! interpreters that have each made the import.
 //!
-//! All that an instance runs counts as its memory: zygotes, spares, and the processes that serve.
-//! Memory is told twice: as the sum of PSS, and as what the machine has less of, where what the kernel
-//! needs for each sandbox counts as well, and what others do meanwhile.
+//! An instance's memory is that of all its processes: zygotes, spares, and servers. Memory is
+//! reported twice: as the sum of PSS, and as the loss of available memory of the machine. The
+//! latter counts the kernel's needs for each sandbox, but also everything else on the machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,13 @@ use crate::Failure;
 use crate::instance::{Instance, plain_environment};
 use crate::report::{Better, Row};
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// Memory to fill
     #[arg(long, default_value = "8G")]
     memory: String,
-    /// Memory for which it is told, in proportion where that is more than was filled
+    /// Memory to report for, extrapolated if more was not filled
     #[arg(long, default_value = "8G")]
     to: String,
     /// The package that all import
@@ -32,11 +32,10 @@ pub struct Flags {
     package: String,
 }
 
-/// How many are started at least from one look at the memory to the next, and one of so many that there
-/// are.
+/// Fewest starts between two looks at the memory, and the part of all starts so far (1/10).
 const STEP: usize = 10;
 
-/// How many there were, and their memory in bytes.
+/// The number of processes at one look, and their memory in bytes.
 #[derive(Debug, Clone, Copy)]
 struct Look {
     count: usize,
@@ -61,10 +60,10 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     ])
 }
 
-/// What can be started again and again, and left asleep.
+/// A kind of process that can be started many times and left asleep.
 trait Side {
     fn add(&mut self) -> Result<(), Failure>;
-    /// All its processes.
+    /// All processes of this side.
     fn processes(&self) -> Result<Vec<u32>, Failure>;
 }
 
@@ -87,7 +86,7 @@ fn fill(memory: u64, side: &mut impl Side) -> Result<Vec<Look>, Failure> {
     }
 }
 
-/// How many fit, by what the later half of them has taken each.
+/// The number that fits, by the memory of each of the later half.
 #[expect(clippy::cast_precision_loss, reason = "sizes and counts, far below 2^52")]
 fn fitting(looks: &[Look], to: u64, bytes: impl Fn(&Look) -> f64) -> f64 {
     let (Some(half), Some(last)) = (looks.get(looks.len() / 2), looks.last()) else {
@@ -97,7 +96,7 @@ fn fitting(looks: &[Look], to: u64, bytes: impl Fn(&Look) -> f64) -> f64 {
     last.count as f64 + (to as f64 - bytes(last)) / each
 }
 
-/// A process's proportional share of memory, in bytes; none where it has ended.
+/// A process's proportional set size, in bytes; zero if it has ended.
 fn pss(pid: u32) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     kib(&text, "Pss:")

@@ -1,4 +1,4 @@
-//! How much of a disk trees of files take, and which files are in them.
+//! Disk use of file trees, and the files in them.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use crate::Failure;
 
-/// Bytes that a tree takes, in whole blocks as the file system gives them out.
+/// Bytes of a tree, in whole blocks as the file system allocates them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
-    /// All of it, as if no file had a second name.
+    /// All files, with each name of a file counted.
     pub all: u64,
-    /// Folders, links, and files that have no second name elsewhere.
+    /// Folders, links, and files without another name elsewhere.
     pub own: u64,
 }
 
-/// What a tree takes.
+/// The disk use of a tree.
 pub fn usage(root: &Path) -> Result<Usage, Failure> {
     let mut usage = Usage::default();
     walk(root, &mut |_, metadata| {
@@ -28,7 +28,7 @@ pub fn usage(root: &Path) -> Result<Usage, Failure> {
     Ok(usage)
 }
 
-/// Everything below a folder, and the folder itself: each path and whether it is a file.
+/// Everything below a folder and the folder itself, each by path with metadata.
 pub fn paths(root: &Path) -> Result<Vec<(PathBuf, fs::Metadata)>, Failure> {
     let mut found = Vec::new();
     walk(root, &mut |path, metadata| found.push((path.to_owned(), metadata.clone())))?;

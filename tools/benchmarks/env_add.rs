@@ -1,5 +1,5 @@
-//! Adding an environment, against `uv pip install --compile-bytecode` into an empty folder. Both
-//! have the downloads already; uv makes hard links to its cache, which is its default.
+//! Addition of an environment, compared with `uv pip install --compile-bytecode` into an empty
+//! folder. Both have the downloads already. uv makes hard links to its cache, which is its default.
 
 use std::fs;
 use std::path::Path;
@@ -10,10 +10,10 @@ use crate::instance::{Instance, milliseconds, succeed, uv};
 use crate::report::{Better, Row};
 use crate::statistics::median;
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
-    /// What is installed
+    /// Packages to install
     #[arg(
         long,
         num_args = 1..,
@@ -21,7 +21,7 @@ pub struct Flags {
             .map(ToOwned::to_owned)
     )]
     packages: Vec<String>,
-    /// How often each side does it
+    /// Measurements of each side
     #[arg(long, default_value_t = 5)]
     rounds: usize,
 }
@@ -48,7 +48,8 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     ])
 }
 
-/// Adds an environment to an empty store, then another of the same packages; milliseconds of each.
+/// Adds an environment to an empty store, then another of the same packages; returns the
+/// milliseconds of each.
 fn add(packages: &[String], downloads: &Path) -> Result<(f64, f64), Failure> {
     let instance = Instance::start_with(&["--tiers", "ssd"], Some(downloads))?;
     let time = |name| -> Result<f64, Failure> {
@@ -61,7 +62,7 @@ fn add(packages: &[String], downloads: &Path) -> Result<(f64, f64), Failure> {
     Ok((time("new")?, time("stored")?))
 }
 
-/// Installs into an empty folder; milliseconds.
+/// Installs into an empty folder; returns the milliseconds.
 fn install(packages: &[String], folder: &Path, downloads: &Path) -> Result<f64, Failure> {
     let target = folder.join("target");
     if target.exists() {

@@ -1,5 +1,5 @@
-//! Which paused sandboxes to keep, by trace: the supervisor's own policies within the same memory. Nothing
-//! is started; starts are added up.
+//! Choice of the paused sandboxes to keep, by trace: the supervisor's own policies within the same
+//! memory. Nothing is started; the times of starts are added up.
 
 mod traces;
 
@@ -14,10 +14,10 @@ use crate::statistics::Random;
 
 use traces::{Arrival, Function, TRACES};
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
-    /// How many functions
+    /// Number of functions
     #[arg(long, default_value_t = 200)]
     functions: usize,
     /// Length of each trace
@@ -26,8 +26,8 @@ pub struct Flags {
     /// Requests a second, of all functions
     #[arg(long, default_value_t = 4.0)]
     rate: f64,
-    /// Memory for paused sandboxes, by what one sandbox of every function takes; may be given several
-    /// times
+    /// Memory for paused sandboxes, as a part of that of one sandbox for every function; may be
+    /// given several times
     #[arg(long, default_values_t = [0.1, 0.2, 0.4, 0.8])]
     memory: Vec<f64>,
     /// Seed of functions and traces
@@ -35,10 +35,10 @@ pub struct Flags {
     seed: u64,
 }
 
-/// What a paused sandbox's answer takes to start, in seconds.
+/// Time of a paused sandbox's start, in seconds.
 const RESUMED: f64 = 0.0003;
 
-/// What a trace came to.
+/// The result of a trace.
 #[derive(Debug, Clone, Copy, Default)]
 struct Replay {
     requests: f64,
@@ -91,7 +91,8 @@ pub fn run(flags: &Flags) -> Vec<Row> {
     rows
 }
 
-/// Replays a trace as the supervisor serves it: a sandbox is taken while it serves, and kept again after.
+/// Replays a trace as the supervisor serves it: a sandbox is taken while it serves, and is kept
+/// again afterwards.
 fn replay(functions: &[Function], trace: &[Arrival], budget: u64, policy: Policy) -> Replay {
     let mut cache = Cache::new(policy);
     // Those that serve: when they have answered, in microseconds, for which function, and their start's

@@ -1,10 +1,10 @@
-//! The published experiment: functions that all import the same package, random requests at a
-//! steady rate, one worker, each combination of tiers.
+//! The published experiment: functions with the same import, random requests at a steady rate, one
+//! worker, and each combination of tiers.
 //!
-//! Requests come when they are due, whether others have been answered or not, and their total time
-//! counts from then. With the ssd tier the functions share one environment, made beforehand;
-//! without it each has requirements of its own, and each start that finds nothing better installs
-//! for itself. What is not answered within a grace after the last request is cut off and counted.
+//! Requests come at their time, whether others have been answered or not, and their total time
+//! counts from then. With the ssd tier the functions share one environment, made beforehand.
+//! Without it each has requirements of its own, and each start without a better tier installs for
+//! itself. Open requests are cut off and counted after a grace that follows the last request.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -21,7 +21,7 @@ use crate::instance::{Instance, milliseconds};
 use crate::report::{Better, Row};
 use crate::statistics::{Random, median, percentile};
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// Length of each combination's run
@@ -30,10 +30,10 @@ pub struct Flags {
     /// The package that all functions import
     #[arg(long, default_value = "pandas")]
     package: String,
-    /// What they import of it, where that is called otherwise
+    /// The module that they import, if its name is not the package's
     #[arg(long)]
     module: Option<String>,
-    /// How many functions
+    /// Number of functions
     #[arg(long, default_value_t = 100)]
     functions: u32,
     /// Requests a second
@@ -45,10 +45,10 @@ pub struct Flags {
     /// Only this combination, such as `zygote,ssd` or `none`; may be given several times
     #[arg(long)]
     tiers: Vec<String>,
-    /// How long answers are waited for after the last request, in seconds
+    /// Longest wait for answers after the last request, in seconds
     #[arg(long, default_value_t = 30.0)]
     grace: f64,
-    /// Write each request there, a JSON object a line
+    /// File for each request, a JSON object a line
     #[arg(long)]
     raw: Option<PathBuf>,
 }
@@ -65,7 +65,7 @@ const COMBINATIONS: [&str; 8] = [
     "paused,zygote,ssd",
 ];
 
-/// An answered request; times in milliseconds, `due` since the first could be.
+/// An answered request. Times are in milliseconds; `due` counts from the earliest time of the first request.
 #[derive(Debug, Clone, Serialize)]
 struct Answer {
     tiers: String,
@@ -106,7 +106,7 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     Ok(rows(&runs))
 }
 
-/// When each request is due and which function it is for: exponential gaps, uniform functions.
+/// The time and the function of each request: exponential gaps, uniform functions.
 fn schedule(flags: &Flags) -> Vec<(Duration, u32)> {
     let mut random = Random::new(flags.seed);
     let mut due = Duration::ZERO;
@@ -159,7 +159,7 @@ fn run_combination(flags: &Flags, tiers: &str) -> Result<Run, Failure> {
     })
 }
 
-/// Sends each request when it is due; how those ended that did in time. Stops the instance.
+/// Sends each request at its time and stops the instance; returns the results that came in time.
 fn ask_all(
     flags: &Flags,
     tiers: &str,
@@ -252,14 +252,14 @@ fn print(runs: &[Run]) {
     }
 }
 
-/// Starts of a tier over all runs, in milliseconds; cold ones only where nothing is shared.
+/// Times of a tier's starts over all runs, in milliseconds; cold ones only of runs without sharing.
 fn starts(runs: &[Run], tier: Tier) -> Vec<f64> {
     let of_tier = |run: &&Run| tier != Tier::Cold || run.tiers == "none";
     let answers = runs.iter().filter(of_tier).flat_map(|run| &run.answers);
     answers.filter(|answer| answer.tier == tier).map(|answer| answer.start).collect()
 }
 
-/// How many times faster a start of each tier is than a cold one.
+/// The speed of each tier's starts, in multiples of that of a cold start.
 fn rows(runs: &[Run]) -> Vec<Row> {
     let cold = median(&starts(runs, Tier::Cold));
     let budgets = [(Tier::Ssd, 2.0), (Tier::Zygote, 300.0), (Tier::Paused, 10_000.0)];

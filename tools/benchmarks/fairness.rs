@@ -1,5 +1,5 @@
-//! A quiet function's round trip while another is asked for ten times as much as it can do, against
-//! its round trip alone.
+//! Round trip of a quiet function while another gets ten times the requests that it can answer,
+//! compared with the round trip alone.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use crate::instance::{Instance, milliseconds};
 use crate::report::{Better, Row};
 use crate::statistics::{median, percentile};
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
-    /// How often each side is measured
+    /// Measurements of each side
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Requests of the quiet function each time
@@ -30,7 +30,7 @@ pub struct Flags {
     work: u32,
 }
 
-/// The flood may take its time to be whole.
+/// The time that the flood takes to rise.
 const RISE: Duration = Duration::from_millis(500);
 /// The quiet function's pause between two requests.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -77,7 +77,7 @@ fn quiet(flags: &Flags, instance: &Instance) -> Result<Vec<f64>, Failure> {
     (0..flags.requests).map(round_trip).collect()
 }
 
-/// Does something while another function is flooded.
+/// Runs `act` while another function is flooded.
 fn flooded<T>(
     flags: &Flags,
     instance: &Instance,

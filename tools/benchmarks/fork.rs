@@ -1,6 +1,6 @@
-//! Many new functions one after the other, each in a sandbox of its own: how many a second, against
-//! `multiprocessing`'s forkserver with the same modules preloaded and no sandbox at all; and what
-//! memory each has for itself, against an interpreter that has imported the package.
+//! Many new functions in a row, each in a sandbox of its own: starts a second, compared with the
+//! forkserver of `multiprocessing` with the same modules preloaded and no sandbox; and private
+//! memory of each, compared with an interpreter that has imported the package.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -15,7 +15,7 @@ use crate::instance::{Instance, plain_environment};
 use crate::report::{Better, Row};
 use crate::statistics::median;
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// The package that functions import
@@ -29,10 +29,10 @@ pub struct Flags {
     rounds: usize,
 }
 
-/// How many start at the same time: as many as the machine has processors where this was planned.
+/// Starts at the same time: the number of processors of the machine that the benchmark was designed on.
 const AT_ONCE: usize = 2;
 
-/// For each line, a number of processes, starts as many and tells the seconds that took.
+/// Starts as many processes as each line says, and prints the seconds that it took.
 const FORKSERVER: &str = "
 import multiprocessing, sys, threading, time
 
@@ -61,7 +61,7 @@ if __name__ == '__main__':
         print(time.perf_counter() - began, flush=True)
 ";
 
-/// Imports a module and waits to be ended.
+/// Imports a module and waits for its end.
 const IMPORTED: &str = "
 import importlib, sys
 importlib.import_module(sys.argv[1])
@@ -117,7 +117,7 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     ])
 }
 
-/// Invokes every function once; the seconds that took.
+/// Invokes every function once; returns the seconds that it took.
 fn start_all(instance: &Instance, names: &[String]) -> Result<f64, Failure> {
     let began = Instant::now();
     std::thread::scope(|scope| {
@@ -142,7 +142,7 @@ fn rate(count: usize, seconds: f64) -> f64 {
     count as f64 / seconds
 }
 
-/// What a process has for itself alone, in MiB.
+/// Private memory of a process, in MiB.
 fn private_mebibytes(process: u32) -> Result<f64, Failure> {
     let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
     let kibibytes = |line: &str| line.split_whitespace().nth(1)?.parse::<f64>().ok();
@@ -150,7 +150,7 @@ fn private_mebibytes(process: u32) -> Result<f64, Failure> {
     Ok(private.filter_map(kibibytes).sum::<f64>() / 1024.0)
 }
 
-/// A Python process that is talked to in lines; ended when dropped.
+/// A Python process that reads and writes lines; ended when dropped.
 struct Peer {
     child: Child,
     told: BufReader<std::process::ChildStdout>,

@@ -6,8 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::Failure;
 
-/// Imports a module, then forks once for each line and tells the nanoseconds to the child's first
-/// byte.
+/// Imports a module, then forks once for each line and prints the nanoseconds until the child's first byte.
 const FORKER: &str = "
 import gc, importlib, os, sys, time
 importlib.import_module(sys.argv[1])
@@ -29,7 +28,7 @@ for _ in sys.stdin:
     print(took, flush=True)
 ";
 
-/// An interpreter that forks when it is told to; ended when dropped.
+/// An interpreter that forks on demand; ended when dropped.
 #[derive(Debug)]
 pub struct Forker {
     child: Child,
@@ -38,7 +37,7 @@ pub struct Forker {
 }
 
 impl Forker {
-    /// Starts one with a module imported.
+    /// Starts a forker with a module imported.
     pub fn start(python: &Path, module: &str) -> Result<Self, Failure> {
         let mut child = Command::new(python)
             .args(["-c", FORKER, module])
@@ -60,7 +59,7 @@ impl Forker {
         Ok(line.trim().to_owned())
     }
 
-    /// Forks once; milliseconds to the child's first byte.
+    /// Forks once; returns the milliseconds until the child's first byte.
     pub fn fork(&mut self) -> Result<f64, Failure> {
         self.asked.write_all(b"\n")?;
         Ok(self.hear()?.parse::<f64>()? / 1e6)

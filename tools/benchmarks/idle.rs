@@ -1,4 +1,4 @@
-//! Memory and processor time of a supervisor that has much to keep and nothing to do.
+//! Memory and processor time of a supervisor that holds much and has nothing to do.
 
 use std::fs;
 use std::thread;
@@ -11,25 +11,25 @@ use crate::instance::Instance;
 use crate::memory::Pss;
 use crate::report::Row;
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
-    /// How many functions are deployed
+    /// Number of deployed functions
     #[arg(long, default_value_t = 1000)]
     deployed: usize,
-    /// How many of them are paused
+    /// Number of paused functions among those
     #[arg(long, default_value_t = 300)]
     paused: usize,
-    /// How long it is left alone, in seconds
+    /// Time without requests, in seconds
     #[arg(long, default_value_t = 120)]
     seconds: u64,
 }
 
-/// What it may have, in MiB.
+/// Most memory, in MiB.
 const MEMORY: f64 = 100.0;
-/// What it may take, in percent of one processor.
+/// Most processor time, in percent of one processor.
 const PROCESSOR: f64 = 0.5;
-/// Until this is over there is something to do: zygotes, spares, what is to be written.
+/// Time until all work is done: zygotes, spares, writes.
 const SETTLING: Duration = Duration::from_secs(15);
 
 /// Measures.

@@ -1,4 +1,4 @@
-//! Read-only images of a tree, which peers of the mount are: made by the system's own tools.
+//! Read-only images of a tree, which the mount is compared with, made by the system's own tools.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +15,7 @@ pub fn squashfs(tree: &Path, image: &Path) -> Result<(), Failure> {
     named(succeed(&mut command), "squashfs-tools")
 }
 
-/// Makes an EROFS image of a tree, not compressed: what is fastest when it is warm.
+/// Makes an EROFS image of a tree without compression, the fastest choice for warm reads.
 pub fn erofs(tree: &Path, image: &Path) -> Result<(), Failure> {
     named(succeed(Command::new("mkfs.erofs").arg("--quiet").arg(image).arg(tree)), "erofs-utils")
 }

@@ -1,11 +1,11 @@
-//! A warm import from the mount, against the same files in an ordinary folder.
+//! A warm import from the mount, compared with one of the same files in an ordinary folder.
 
 use crate::Failure;
 use crate::report::{Better, Row};
 use crate::sides::{IMPORTS, Sides, import};
 use crate::statistics::median;
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// Imports on each side

@@ -1,5 +1,5 @@
-//! A cold import from the mount, against the same files in an ordinary folder: nothing of either in
-//! any cache, and the process that serves the mount is new.
+//! A cold import from the mount, compared with one of the same files in an ordinary folder. No
+//! cache holds any of the files, and the server of the mount is new.
 
 use crate::Failure;
 use crate::report::{Better, Row};
@@ -7,7 +7,7 @@ use crate::sides::{IMPORTS, Sides, drop_caches, import};
 use crate::statistics::median;
 use crate::throttle::Throttle;
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// Imports on each side
@@ -27,12 +27,12 @@ pub struct Flags {
     reads: u64,
 }
 
-/// What is read from.
+/// The disk to read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Disk {
     /// The disk as it is.
     Plain,
-    /// As a small volume of a cloud is.
+    /// A disk throttled to the speed of a small cloud volume.
     Throttled,
 }
 
@@ -73,7 +73,7 @@ fn modules(flags: &Flags) -> Vec<&str> {
     known.into_iter().filter(chosen).collect()
 }
 
-/// Medians of both sides. `before` is called once the server is new.
+/// Medians of both sides. `before` is called for each new server.
 fn compare(
     sides: &Sides,
     module: &str,

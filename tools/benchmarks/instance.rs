@@ -1,4 +1,4 @@
-//! A private instance to be measured, and ordinary environments to measure against.
+//! A private instance to measure, and ordinary environments to compare it with.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,12 +18,12 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Starts one with some tiers, such as `paused,zygote,ssd` or `none`.
+    /// Starts an instance with some tiers, such as `paused,zygote,ssd` or `none`.
     pub fn start(tiers: &str) -> Result<Self, Failure> {
         Self::start_with(&["--tiers", tiers], None)
     }
 
-    /// Starts one with flags of `up`, and with a folder for downloads where they are to outlive it.
+    /// Starts an instance with flags of `up`, and with a folder for downloads if they should outlive it.
     pub fn start_with(flags: &[&str], downloads: Option<&Path>) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("pipsqueak-bench-").tempdir()?;
         let instance = Self { folder, downloads: downloads.map(ToOwned::to_owned) };
@@ -36,12 +36,12 @@ impl Instance {
         self.folder.path()
     }
 
-    /// Where its state is.
+    /// The folder of the state.
     pub fn state(&self) -> PathBuf {
         self.folder().join("state")
     }
 
-    /// Where an environment's view is.
+    /// The view of an environment.
     pub fn view(&self, environment: &str) -> PathBuf {
         self.folder().join("packages/envs").join(environment)
     }
@@ -71,13 +71,13 @@ impl Instance {
         self.call(&[&["deploy", name, path], flags].concat())
     }
 
-    /// A request over a connection of its own, as each call of the invoker is.
+    /// Sends a request over a new connection, as each call of the invoker does.
     pub fn request(&self, request: &Request) -> Result<Reply, Failure> {
         let mut client = Client::connect(&self.folder().join("run"))?;
         Ok(client.call(request, &mut |_| {})?)
     }
 
-    /// Invokes a function; what it answered, and how long that took as seen from here.
+    /// Invokes a function; returns the answer, and the time that it took for the caller.
     pub fn invoke(&self, function: &str) -> Result<(Invocation, Duration), Failure> {
         let payload = RawValue::from_string("{}".to_owned())?;
         let request = Request::Invoke { function: function.to_owned(), payload, deadline_ms: None };
@@ -88,7 +88,7 @@ impl Instance {
         }
     }
 
-    /// Why a function starts as it does, in a few words.
+    /// The reason why a function starts as it does, in a few words.
     pub fn explain(&self, function: &str) -> Result<String, Failure> {
         match self.request(&Request::Explain { function: function.to_owned() })? {
             Reply::Explanation(one) => {
@@ -113,7 +113,7 @@ impl Instance {
         Ok(())
     }
 
-    /// What it keeps and does.
+    /// The status of the instance.
     pub fn status(&self) -> Result<Status, Failure> {
         match self.request(&Request::Status)? {
             Reply::Status(status) => Ok(status),
@@ -121,7 +121,7 @@ impl Instance {
         }
     }
 
-    /// The process that serves the mount and those that it has started.
+    /// The server of the mount and its child processes.
     pub fn servers(&self) -> Result<Vec<u32>, Failure> {
         let server = self.status()?.mount.pid.ok_or("nothing serves the mount")?;
         let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"))?;
@@ -129,7 +129,7 @@ impl Instance {
         [Ok(server)].into_iter().chain(children).collect()
     }
 
-    /// Waits until there is a zygote and all are ready.
+    /// Waits until there is at least one zygote and all are ready.
     pub fn await_zygotes(&self) -> Result<(), Failure> {
         let until = Instant::now() + Duration::from_secs(120);
         while Instant::now() < until {
@@ -154,7 +154,7 @@ impl Drop for Instance {
     }
 }
 
-/// The uv that is measured against, with a folder of downloads of its own.
+/// The uv to compare with, with a folder of downloads of its own.
 pub fn uv(downloads: &Path) -> Command {
     let mut uv = Command::new(std::env::var_os("PIPSQUEAK_UV").unwrap_or_else(|| "uv".into()));
     // Whether the user's is on another file system must not matter.
@@ -162,7 +162,7 @@ pub fn uv(downloads: &Path) -> Command {
     uv
 }
 
-/// Runs a command that must succeed; what it said otherwise is the failure.
+/// Runs a command that must succeed; the error holds its other output.
 pub fn succeed(command: &mut Command) -> Result<(), Failure> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
@@ -171,7 +171,7 @@ pub fn succeed(command: &mut Command) -> Result<(), Failure> {
     Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()).into())
 }
 
-/// An ordinary environment of some packages with bytecode, made by uv; its interpreter.
+/// Makes an ordinary environment of some packages with bytecode, by uv; returns its interpreter.
 pub fn plain_environment(folder: &Path, packages: &[&str]) -> Result<PathBuf, Failure> {
     let uv = std::env::var_os("PIPSQUEAK_UV").unwrap_or_else(|| "uv".into());
     let python = folder.join("bin/python");

@@ -1,4 +1,4 @@
-//! The cost of environments and functions that are known and not used: memory, mounts, and the time of `up`.
+//! Cost of unused environments and functions: memory, mounts, and the time of `up`.
 
 use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +10,7 @@ use crate::instance::{Instance, milliseconds};
 use crate::memory::Pss;
 use crate::report::{Better, Row};
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// Number of environments, and of functions: one of each
@@ -39,11 +39,11 @@ const PACKAGES: [&str; 14] = [
     "mdurl",
 ];
 
-/// Memory that an environment with its function may have, in KiB.
+/// Most memory of an environment with its function, in KiB.
 const EACH: f64 = 60.0;
-/// Time that `up` may take, in milliseconds.
+/// Longest time of `up`, in milliseconds.
 const UP: f64 = 2000.0;
-/// After this nothing is under way.
+/// Time until all work is done.
 const REST: Duration = Duration::from_secs(15);
 
 /// Memory and mounts of the programs at one moment.
@@ -119,7 +119,7 @@ fn fill(instance: &Instance, flags: &Flags) -> Result<(), Failure> {
     })
 }
 
-/// Stops the instance and starts it again; how long the start took.
+/// Stops the instance and starts it again; returns the time of the start.
 fn up(instance: &Instance) -> Result<Duration, Failure> {
     instance.call(&["down"])?;
     let began = Instant::now();

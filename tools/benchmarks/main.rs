@@ -1,7 +1,7 @@
-//! Benchmarks. Each is a file here, a variant below, and an arm of the one match.
+//! Benchmarks. Each is a file here, a variant below, and an arm of the only match.
 //!
-//! The two sides of a figure are interleaved in one run, because the machine is never quiet;
-//! medians and ratios are what is told.
+//! The two sides of a figure are interleaved in one run, because the machine is never quiet.
+//! Reports give medians and ratios.
 
 mod density;
 mod disk;
@@ -40,7 +40,7 @@ use clap::{Parser, Subcommand};
 
 use report::Row;
 
-/// What a benchmark can fail with: it tells a person, who reads the message.
+/// The error of a benchmark: a message for a person.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Parser)]
@@ -48,7 +48,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 struct Arguments {
     #[command(subcommand)]
     benchmark: Benchmark,
-    /// Also write the figures there, a JSON object a line
+    /// File for the figures, a JSON object a line
     #[arg(long, global = true)]
     json: Option<PathBuf>,
 }
@@ -65,7 +65,7 @@ enum Benchmark {
     Eviction(eviction::Flags),
     /// A new function's start without a spare, against a fork of the same zygote and a plain import
     Zygote(zygote::Flags),
-    /// The same where a spare waits
+    /// A new function's start with a spare, against a fork of the same zygote and a plain import
     Spares(zygote::Flags),
     /// Starts of new functions a second and their memory, against a forkserver
     Fork(fork::Flags),
@@ -87,13 +87,13 @@ enum Benchmark {
     Memory(memory::Flags),
     /// Memory and processor time of a supervisor that keeps much and does nothing
     Idle(idle::Flags),
-    /// Environments and functions that are known and not used: memory of each, mounts, and `up`
+    /// Unused environments and functions: memory of each, mounts, and `up`
     Known(known::Flags),
     /// A busy function's requests a second, against gunicorn and uvicorn
     Throughput(throughput::Flags),
     /// A quiet function beside one that is flooded, against it alone
     Fairness(fairness::Flags),
-    /// What functions see that have imported distributions, forked from zygotes, against started anew
+    /// Behaviour of imported distributions in functions forked from zygotes, against started anew
     Same(same::Flags),
     /// Starts by a trace from the learned zygotes, against a static tree and OpenLambda's
     Tree(tree::Flags),

@@ -1,4 +1,4 @@
-//! Memory of the process that serves the mount, once everything in many environments was read.
+//! Memory of the process that serves the mount, after all files of many environments were read.
 
 use std::fs;
 use std::io::Read;
@@ -10,10 +10,10 @@ use crate::disk::paths;
 use crate::instance::Instance;
 use crate::report::Row;
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
-    /// How many environments
+    /// Number of environments
     #[arg(long, default_value_t = 50)]
     environments: usize,
     /// Packages in each
@@ -21,7 +21,7 @@ pub struct Flags {
     each: usize,
 }
 
-/// What the environments are made of: each has a few that follow each other.
+/// The packages of the environments; each environment has a few consecutive ones.
 const PACKAGES: [&str; 12] = [
     "numpy",
     "requests",
@@ -37,9 +37,9 @@ const PACKAGES: [&str; 12] = [
     "pyyaml",
 ];
 
-/// What it may have, in MiB.
+/// Most memory, in MiB.
 const FLOOR: f64 = 64.0;
-/// After this nothing is kept that was read ahead.
+/// Time until no data that was read ahead is kept.
 const REST: Duration = Duration::from_secs(15);
 
 /// Measures.
@@ -73,7 +73,7 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     Ok(vec![row("just read", &read), row("at rest", &rest)])
 }
 
-/// Reads every file of an environment; how many bytes that were.
+/// Reads every file of an environment; returns the number of bytes.
 fn read_all(instance: &Instance, environment: &str) -> Result<u64, Failure> {
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;
@@ -92,7 +92,7 @@ fn read_all(instance: &Instance, environment: &str) -> Result<u64, Failure> {
     Ok(bytes)
 }
 
-/// Proportional set size of some processes, in MiB: what they share with others is counted in part.
+/// Proportional set size of some processes, in MiB: shared memory counts in part.
 #[derive(Default)]
 pub struct Pss {
     anonymous: f64,
@@ -100,7 +100,7 @@ pub struct Pss {
 }
 
 impl Pss {
-    /// That of these processes together.
+    /// The PSS of these processes together.
     pub fn of(processes: &[u32]) -> Result<Self, Failure> {
         let mut sum = Self::default();
         for process in processes {
@@ -118,7 +118,7 @@ impl Pss {
         Ok(sum)
     }
 
-    /// That of all memory.
+    /// The PSS of all kinds of memory.
     pub fn total(&self) -> f64 {
         self.anonymous + self.files
     }

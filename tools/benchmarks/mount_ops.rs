@@ -1,9 +1,8 @@
 //! stat, readdir, sequential and random reads of one tree, by 1 and 8 readers, cold and warm: on
 //! the mount, on ext4 and in an EROFS image.
 //!
-//! What the mount costs is told apart: how many requests came to its server, what as many round
-//! trips take that do nothing, and how much processor time the server used, most of it for
-//! decompressing.
+//! The cost of the mount is reported in parts: the requests to its server, the time of as many
+//! empty round trips, and the processor time of the server, most of it for decompressing.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -20,17 +19,17 @@ use crate::instance::{Instance, milliseconds, succeed};
 use crate::report::Row;
 use crate::statistics::{Random, median};
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
-    /// What the tree is made of
+    /// Packages of the tree
     #[arg(
         long,
         num_args = 1..,
         default_values_t = ["requests", "numpy", "pandas", "scikit-learn"].map(ToOwned::to_owned)
     )]
     packages: Vec<String>,
-    /// How often each is measured
+    /// Measurements of each operation
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Random reads in a measurement, of 4 KiB each
@@ -38,7 +37,7 @@ pub struct Flags {
     reads: usize,
 }
 
-/// Files that are large enough to be read at random, in bytes.
+/// Smallest size of files that are read at random, in bytes.
 const LARGE: u64 = 1 << 20;
 const PAGE: usize = 4096;
 /// A tick of `/proc/PID/stat`, in milliseconds: the same on every machine.
@@ -85,7 +84,7 @@ impl Work {
         })
     }
 
-    /// Does one operation on all of a tree, the work shared among readers; milliseconds.
+    /// Does one operation on all of a tree, shared among readers; returns the milliseconds.
     fn time(&self, tree: &Path, operation: Operation, readers: usize) -> Result<f64, Failure> {
         let began = Instant::now();
         thread::scope(|scope| {
@@ -139,10 +138,10 @@ impl Work {
     }
 }
 
-/// What the server counts that is no request.
+/// Counters of the server that do not count requests.
 const NO_REQUESTS: [&str; 3] = ["decoded-frames", "panic", "read-bytes"];
 
-/// What a measurement on the mount has asked of its server.
+/// The requests to the server, and its processor time, in a measurement.
 #[derive(Debug, Clone, Default)]
 struct Asked {
     requests: BTreeMap<String, u64>,
@@ -234,8 +233,8 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// Milliseconds of a request that the server answers without looking at anything: each asks
-/// whether a file is a terminal.
+/// Milliseconds of a request that the server answers without reading anything: the question whether
+/// a file is a terminal.
 fn round_trip(tree: &Path, work: &Work) -> Result<f64, Failure> {
     let file = File::open(tree.join(work.files.first().ok_or("the tree has no file")?))?;
     let times = (0..2000).map(|_| {

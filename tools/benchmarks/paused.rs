@@ -1,5 +1,5 @@
-//! A paused function, against what is left without a supervisor: thaw the control group, send,
-//! receive. Both sides are Python processes that read JSON and answer with it.
+//! A paused function, compared with the same steps without a supervisor: thaw the control group,
+//! send, receive. Both sides are Python processes that read JSON and answer with it.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ use crate::instance::{Instance, milliseconds};
 use crate::report::{Better, Row};
 use crate::statistics::{median, percentile};
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// Round trips of each side

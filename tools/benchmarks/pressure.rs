@@ -1,5 +1,5 @@
-//! A memory hog beside paused sandboxes, within a limit around both: how soon it has its memory, how many
-//! sandboxes that costs, and what it is to invocations meanwhile.
+//! A memory hog beside paused sandboxes, within a limit around both: the time until it has its
+//! memory, the sandboxes that are lost, and the effect on invocations meanwhile.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -17,24 +17,24 @@ use crate::instance::{Instance, milliseconds};
 use crate::report::Row;
 use crate::statistics::{median, percentile};
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// Limit around instance and hog
     #[arg(long, default_value = "3G")]
     memory: String,
-    /// What the hog wants
+    /// Memory that the hog takes
     #[arg(long, default_value = "1G")]
     hog: String,
-    /// How fast it takes that, in MiB a second; 0 for as fast as it can
+    /// Speed of the hog, in MiB a second; 0 for no limit
     #[arg(long, default_value_t = 1024)]
     rate: u32,
-    /// What each function keeps, in MiB; there are as many as fill the limit
+    /// Memory that each function keeps, in MiB; the functions fill the limit
     #[arg(long, default_value_t = 40)]
     each: u32,
 }
 
-/// Takes memory in steps of 8 MiB, and says when it has it.
+/// Takes memory in steps of 8 MiB, and prints a line when it has all.
 const HOG: &str = "
 import sys, time
 want, rate = int(sys.argv[1]), int(sys.argv[2])
@@ -47,14 +47,14 @@ print(flush=True)
 sys.stdin.read()
 ";
 
-/// A process in a group inside of an instance's.
+/// A process in a group inside an instance's group.
 struct Hog {
     group: PathBuf,
     child: Child,
 }
 
 impl Hog {
-    /// Starts it and waits until it has all that it wants; how long that took.
+    /// Starts a hog and waits until it has all its memory; returns the time that it took.
     fn fill(around: &Path, want: u64, rate: u32) -> Result<(Self, f64), Failure> {
         let group = around.join("hog");
         fs::create_dir(&group)?;
@@ -136,10 +136,10 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     ])
 }
 
-/// What an interpreter takes besides what its function keeps, in MiB.
+/// Memory of an interpreter besides that of its function, in MiB.
 const OWN: f64 = 8.0;
 
-/// Starts functions until no more are kept; how many are.
+/// Starts functions until the memory is nearly full; returns the number of kept ones.
 fn fill(instance: &Instance, group: &Path, limit: u64, each: u32) -> Result<usize, Failure> {
     let code = format!("kept = b'x' * ({each} << 20)\n\ndef handler(event):\n    return event\n");
     for number in 0.. {
@@ -162,7 +162,7 @@ fn paused(instance: &Instance) -> Result<usize, Failure> {
     Ok(sandboxes.iter().filter(|one| one.state == SandboxState::Paused).count())
 }
 
-/// Invokes the busy function again and again while something is done; what each took.
+/// Invokes the busy function again and again while `act` runs; returns the time of each invocation.
 fn meanwhile<'scope>(
     instance: &'scope Instance,
     scope: &'scope thread::Scope<'scope, '_>,
@@ -188,7 +188,7 @@ fn meanwhile<'scope>(
     acted.map(|()| times)
 }
 
-/// An instance's group in the hierarchy that limits memory, limited.
+/// Limits the memory of an instance's group; returns the group's path.
 fn limited(name: &str, bytes: u64) -> Result<PathBuf, Failure> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let groups = mounts.lines().filter(|line| line.contains(" cgroup"));

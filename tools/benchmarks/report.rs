@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::Failure;
 
-/// Which way is good.
+/// The direction in which a figure improves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Better {
@@ -20,19 +20,19 @@ pub enum Better {
 /// One figure.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// What was measured.
+    /// The measured quantity.
     pub name: String,
     /// Unit of floor and ours.
     pub unit: &'static str,
-    /// What it is measured against.
+    /// The figure to compare with.
     pub floor: f64,
     /// Our figure.
     pub ours: f64,
-    /// Ours by floor.
+    /// Ours divided by floor.
     pub ratio: f64,
-    /// What the ratio is to keep to; absent where it is told for its own sake.
+    /// The bound of the ratio; absent for figures without one.
     pub budget: Option<f64>,
-    /// Which way is good.
+    /// The direction in which the figure improves.
     pub better: Better,
 }
 
@@ -48,7 +48,7 @@ impl Row {
         Self { name: name.to_owned(), unit, floor, ours, ratio, budget, better }
     }
 
-    /// The budget and whether it is kept, in words.
+    /// The budget and its verdict, in words.
     fn verdict(&self) -> (String, &'static str) {
         let Some(budget) = self.budget else { return ("–".to_owned(), "") };
         let (sign, is_kept) = match self.better {

@@ -1,5 +1,5 @@
-//! Whether functions can tell a zygote's child from an interpreter of their own: for each distribution, what
-//! a process sees of itself when it has imported it, in both.
+//! Comparison of a zygote's child with an interpreter of its own: for each distribution, everything
+//! that a process sees of itself after the import.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use crate::Failure;
 use crate::instance::Instance;
 use crate::report::Row;
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// Distributions by name, or two numbers: the first and the last line of the list
@@ -22,51 +22,51 @@ pub struct Flags {
     /// A list of distributions, one a line, the name last
     #[arg(long)]
     list: Option<PathBuf>,
-    /// The interpreter, where it is not the default one
+    /// The interpreter, if not the default one
     #[arg(long)]
     python: Option<PathBuf>,
-    /// Where each outcome is added, a JSON object a line; what is there already is not tried again
+    /// File for each outcome, a JSON object a line; distributions in it are not tried again
     #[arg(long)]
     results: Option<PathBuf>,
-    /// Distributions after which the instances are begun anew, which bounds their disk space
+    /// Distributions after which the instances are replaced, which bounds their disk space
     #[arg(long, default_value_t = 25)]
     batch: usize,
 }
 
-/// How often a function is invoked until a zygote serves it: each may show that others are needed.
+/// Most invocations until a zygote serves a function; each may show that other imports are needed.
 const ROUNDS: usize = 5;
-/// Longest difference that is told, in names.
+/// Most names of a difference that are reported.
 const SHOWN: usize = 6;
 
-/// What came of one distribution.
+/// The outcome for one distribution.
 #[derive(Debug, Serialize, Deserialize)]
 struct Found {
     distribution: String,
     verdict: Verdict,
-    /// By what they differ, or why it is as it is.
+    /// The differences, or the reason of the verdict.
     details: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Verdict {
-    /// Both see the same.
+    /// Both processes see the same.
     Same,
-    /// They do not.
+    /// The two processes differ.
     Different,
     /// No zygote served it.
     Unforked,
-    /// It is not to be had here, or has no module.
+    /// The distribution cannot be installed here, or has no module.
     Absent,
 }
 
-/// An instance of which every start is an interpreter's, and one with zygotes.
+/// An instance without zygotes, and one with zygotes.
 struct Pair {
     fresh: Instance,
     forking: Instance,
 }
 
-/// Compares each.
+/// Compares each distribution.
 pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     let names = wanted(flags)?;
     let known = flags.results.as_deref().map_or_else(|| Ok(Vec::new()), read)?;
@@ -148,7 +148,7 @@ fn wanted(flags: &Flags) -> Result<Vec<String>, Failure> {
     lines.filter_map(|line| line.map(name).transpose()).map(|name| Ok(name?)).collect()
 }
 
-/// What an earlier run has found.
+/// The outcomes of an earlier run.
 fn read(path: &Path) -> Result<Vec<Found>, Failure> {
     if !path.exists() {
         return Ok(Vec::new());
@@ -208,7 +208,7 @@ impl Pair {
     }
 }
 
-/// What a process of the function has seen and printed, and the tier that its start found.
+/// Everything that a process of the function has seen and printed, and the tier that its start found.
 fn seen(instance: &Instance) -> Result<(Map<String, Value>, Tier), Failure> {
     let Invocation { outcome, result, error, tier, logs, .. } = instance.invoke("same")?.0;
     let mut seen = match (outcome, result) {
@@ -221,7 +221,7 @@ fn seen(instance: &Instance) -> Result<(Map<String, Value>, Tier), Failure> {
     Ok((seen, tier))
 }
 
-/// What a zygote's child sees otherwise than interpreters that see the same as each other.
+/// Differences of a zygote's child from two interpreters, in the points that both interpreters agree on.
 fn differences(fresh: &[Map<String, Value>; 2], forked: &Map<String, Value>) -> Vec<String> {
     let [first, second] = fresh.each_ref().map(flat);
     let forked = flat(forked);
@@ -244,7 +244,7 @@ fn differences(fresh: &[Map<String, Value>; 2], forked: &Map<String, Value>) -> 
     told
 }
 
-/// Each thing that was seen as a set of texts.
+/// Each seen value as a set of texts.
 fn flat(seen: &Map<String, Value>) -> BTreeMap<String, BTreeSet<String>> {
     let texts = |value: &Value| match value {
         Value::Array(all) => all.iter().map(text).collect(),
@@ -271,7 +271,7 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
-/// Names of what a distribution has to be imported, by its list of files.
+/// Names of the modules to import of a distribution, by its list of files.
 fn modules(view: &Path, distribution: &str) -> Result<Vec<String>, Failure> {
     let library =
         fs::read_dir(view.join("lib"))?.next().ok_or("the environment has no library")??;
@@ -293,7 +293,7 @@ fn modules(view: &Path, distribution: &str) -> Result<Vec<String>, Failure> {
     Ok(Vec::new())
 }
 
-/// The top-level module that a file of a distribution is in, if it is code.
+/// The top-level module of a distribution's file, if the file is code.
 fn module(line: &str) -> Option<String> {
     let path = line.trim_start_matches('"').split([',', '"']).next()?;
     let is_code = [".py", ".so"].iter().any(|ending| path.ends_with(ending));

@@ -1,4 +1,4 @@
-//! A new function without a zygote: what its sandbox adds to starting an interpreter.
+//! A new function without a zygote: the time that its sandbox adds to an interpreter's start.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ use crate::instance::{Instance, milliseconds};
 use crate::report::Row;
 use crate::statistics::{median, percentile};
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// New functions started, and interpreters
@@ -45,7 +45,7 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     Ok(vec![row("fresh function / interpreter p50", 0.5), row("the same p99", 0.99)])
 }
 
-/// How long an interpreter takes to its first line, with its end.
+/// Milliseconds until an interpreter has printed its first line and ended.
 fn interpreter(python: &Path) -> Result<f64, Failure> {
     let began = Instant::now();
     let status = Command::new(python)

@@ -1,4 +1,4 @@
-//! The same environment twice: in the mount, and copied out of it to an ordinary folder.
+//! One environment twice: in the mount, and copied out of it to an ordinary folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use crate::Failure;
 use crate::instance::{Instance, milliseconds};
 
-/// What is imported: packages, and the module of each that a program would import.
+/// Packages, each with the module that a program would import.
 pub const IMPORTS: [(&str, &str); 6] = [
     ("requests", "requests"),
     ("flask", "flask"),
@@ -20,7 +20,7 @@ pub const IMPORTS: [(&str, &str); 6] = [
     ("scikit-learn", "sklearn.ensemble"),
 ];
 
-/// The same environment in the mount and in a folder.
+/// An environment in the mount and in a folder.
 #[derive(Debug)]
 pub struct Sides {
     /// The instance that serves the mount.
@@ -55,7 +55,7 @@ impl Sides {
         &self.copied
     }
 
-    /// Ends the process that serves the mount and waits for the one that follows it.
+    /// Ends the server of the mount and waits for the next one.
     pub fn restart_server(&self) -> Result<(), Failure> {
         let before = self.instance.status()?.mount;
         let pid = before.pid.ok_or("nothing serves the mount")?;
@@ -71,7 +71,7 @@ impl Sides {
     }
 }
 
-/// How long an interpreter takes to start, import a module and end, in milliseconds.
+/// Milliseconds that an interpreter takes to start, import a module and end.
 pub fn import(root: &Path, module: &str) -> Result<f64, Failure> {
     let began = Instant::now();
     let code = format!("import {module}");
@@ -83,7 +83,7 @@ pub fn import(root: &Path, module: &str) -> Result<f64, Failure> {
     }
 }
 
-/// Writes back what is not on disk yet and drops all that the kernel caches of files.
+/// Writes all dirty data to disk and drops the kernel's caches of files.
 pub fn drop_caches() -> Result<(), Failure> {
     nix::unistd::sync();
     Ok(std::fs::write("/proc/sys/vm/drop_caches", "3")?)

@@ -1,12 +1,12 @@
-//! A new function for which a spare waits, from the request to the first line of its handler: against
-//! a bare fork of an interpreter with the same packages, and against importing them.
+//! A new function with a spare, from the request to the first line of its handler, compared with a
+//! bare fork of an interpreter with the same packages, and with their import.
 
 use crate::Failure;
 use crate::report::{Better, Row};
 use crate::statistics::{median, percentile};
 use crate::zygote::{self, Flags, Measured};
 
-/// What a start may take, in milliseconds.
+/// Longest time of a start, in milliseconds.
 const LIMIT: f64 = 1.5;
 
 /// Measures.

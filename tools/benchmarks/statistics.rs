@@ -1,6 +1,6 @@
 //! Medians, percentiles, and a generator of random numbers that a seed repeats.
 
-/// The value below which `part` (0 to 1) of all lie; NaN where there are none.
+/// The value below which `part` (0 to 1) of all lie; NaN if there are none.
 pub fn percentile(values: &[f64], part: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);

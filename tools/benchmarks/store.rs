@@ -1,8 +1,8 @@
-//! Bytes on disk of many environments over popular packages in three versions each, against what
-//! else one would do: a virtual environment each, hard links to uv's cache, an image each.
+//! Disk use of many environments of popular packages in three versions each, compared with the
+//! alternatives: a virtual environment each, hard links to uv's cache, an image each.
 //!
-//! All sides hold bytecode. Copies are not made to be measured: a copy of a file takes as many
-//! blocks as the file, so that the trees with hard links tell both.
+//! All sides hold bytecode. Copies are not made: a copy of a file takes as many blocks as the file,
+//! so that the trees with hard links show both.
 
 use std::path::Path;
 use std::time::Instant;
@@ -14,13 +14,13 @@ use crate::instance::{Instance, succeed, uv};
 use crate::report::Row;
 use crate::statistics::Random;
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
-    /// How many environments
+    /// Number of environments
     #[arg(long, default_value_t = 20)]
     environments: usize,
-    /// How many of the packages are in each
+    /// Number of packages in each environment
     #[arg(long, default_value_t = 15)]
     each: usize,
     /// Seed of the choice
@@ -28,7 +28,7 @@ pub struct Flags {
     seed: u64,
 }
 
-/// Popular packages, each in three versions; those of one column go with each other.
+/// Popular packages, each in three versions; those of one column fit together.
 const PACKAGES: [(&str, [&str; 3]); 30] = [
     ("numpy", ["1.26.4", "2.1.3", "2.2.6"]),
     ("pandas", ["2.1.4", "2.2.2", "2.2.3"]),
@@ -105,7 +105,7 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     ])
 }
 
-/// What is in each environment.
+/// The packages of each environment.
 fn choose(flags: &Flags) -> Vec<Vec<String>> {
     let mut random = Random::new(flags.seed);
     let each = |number: usize| {
@@ -117,7 +117,7 @@ fn choose(flags: &Flags) -> Vec<Vec<String>> {
     (0..flags.environments).map(each).collect()
 }
 
-/// Adds all environments; what the store, the catalog and the views take.
+/// Adds all environments; returns the disk use of store, catalog and views.
 fn ours(environments: &[Vec<String>], downloads: &Path) -> Result<u64, Failure> {
     let instance = Instance::start_with(&["--tiers", "ssd"], Some(downloads))?;
     for (number, packages) in environments.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! A slower disk: reads of the processes in a control group, bounded by the kernel.
+//! A slower disk: the kernel bounds the reads of the processes in a control group.
 
 use std::fs;
 use std::io;
@@ -9,8 +9,8 @@ use nix::sys::stat::{major, minor};
 
 use crate::Failure;
 
-/// A control group whose reads are bounded. This process is in it, and so are those that it starts;
-/// dropped, it leaves and removes it.
+/// A control group with bounded reads, which holds this process and the processes that it starts.
+/// Dropping it moves this process out and removes the group.
 #[derive(Debug)]
 pub struct Throttle {
     root: PathBuf,
@@ -51,7 +51,7 @@ impl Drop for Throttle {
     }
 }
 
-/// `major:minor` of the disk that a folder is on; a partition's is that of its disk.
+/// `major:minor` of the disk that holds a folder; that of the whole disk for a partition.
 fn disk_of(folder: &Path) -> Result<String, Failure> {
     let device = fs::metadata(folder)?.dev();
     let of_device = format!("/sys/dev/block/{}:{}", major(device), minor(device));
@@ -66,7 +66,7 @@ fn disk_of(folder: &Path) -> Result<String, Failure> {
 
 type Setting = (&'static str, String);
 
-/// The hierarchy that bounds reads, and what to write where in a group of it.
+/// The hierarchy that bounds reads, and the settings to write in a group of it.
 fn hierarchy(disk: &str, bytes: u64, reads: u64) -> Result<(PathBuf, Vec<Setting>), Failure> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let find = |kind: &str, option: &str| {

@@ -1,6 +1,6 @@
-//! A busy function's requests a second, against the same handler behind gunicorn and behind uvicorn,
-//! each with as many workers as there are clients, over a Unix socket. A client has a connection and
-//! sends one request after the other; gunicorn's plain workers close theirs after each.
+//! Requests a second of a busy function, compared with the same handler behind gunicorn and behind
+//! uvicorn, each with a worker for each client, over a Unix socket. A client has a connection and
+//! sends one request after the other. Gunicorn's plain workers close theirs after each request.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -21,16 +21,16 @@ use crate::instance::{Instance, plain_environment};
 use crate::report::{Better, Row};
 use crate::statistics::median;
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// Clients, workers, and sandboxes at most
     #[arg(long, default_value_t = 2)]
     clients: usize,
-    /// How often each side is measured
+    /// Measurements of each side
     #[arg(long, default_value_t = 8)]
     rounds: usize,
-    /// How long each time, in seconds
+    /// Time of each measurement, in seconds
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
     /// Leave out handlers that are coroutines
@@ -39,7 +39,7 @@ pub struct Flags {
 }
 
 const EVENT: &str = r#"{"name": "Ada", "numbers": [1, 2, 3]}"#;
-/// How long a server may take to listen.
+/// Longest time until a server listens.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const PLAIN: &str = "
@@ -134,7 +134,7 @@ fn compare(
     Ok(Row { better: Better::Higher, ..row })
 }
 
-/// Requests a second of all clients together, each a function that makes one.
+/// Requests a second of all clients together; each client is a function that makes a request.
 fn rate<C>(flags: &Flags, make: impl Fn() -> Result<C, Failure>) -> Result<f64, Failure>
 where
     C: FnMut() -> Result<(), Failure> + Send,
@@ -178,7 +178,7 @@ fn caller(
     })
 }
 
-/// A server that is measured against, in a process group of its own.
+/// A server to compare with, in a process group of its own.
 struct Peer {
     child: Child,
     socket: PathBuf,
@@ -224,7 +224,7 @@ impl Peer {
     }
 }
 
-/// Reads an answer; whether the connection stays.
+/// Reads an answer; returns true if the connection stays open.
 fn answer(stream: &mut BufReader<UnixStream>) -> Result<bool, Failure> {
     let (mut length, mut stays) = (0, true);
     let mut line = String::new();

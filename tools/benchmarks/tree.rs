@@ -1,8 +1,8 @@
-//! Which zygotes to have, by trace: ours, learned from start to start, against trees that stay, one
-//! made with the whole trace known and OpenLambda's default, all within the same memory.
+//! Choice of zygotes, by trace: ours, learned from start to start, compared with fixed trees within
+//! the same memory. One tree is made with the whole trace known, one is OpenLambda's default.
 //!
-//! What functions import is really imported, and what each module takes is measured there; starts are
-//! then added up from that.
+//! Imports of functions are really made, and the time of each module is measured there. The times
+//! of starts are then added up.
 
 mod drivers;
 mod measured;
@@ -17,10 +17,10 @@ use crate::Failure;
 use crate::report::{Better, Row};
 use crate::statistics::{Random, median, percentile};
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
-    /// How many functions
+    /// Number of functions
     #[arg(long, default_value_t = 500)]
     functions: usize,
     /// Length of the trace
@@ -29,31 +29,31 @@ pub struct Flags {
     /// Starts a second, of all functions
     #[arg(long, default_value_t = 2.0)]
     rate: f64,
-    /// How often functions change places in popularity, in minutes
+    /// Time between changes of the functions' popularity, in minutes
     #[arg(long, default_value_t = 30.0)]
     phase: f64,
-    /// The share of functions that do
+    /// The share of functions whose popularity changes
     #[arg(long, default_value_t = 0.5)]
     drift: f64,
-    /// Memory for zygotes, by that of a tree with one for every function
+    /// Memory for zygotes, as a part of that of a tree with a zygote for every function
     #[arg(long, default_value_t = 0.1)]
     memory: f64,
-    /// After which time a start counts half, in minutes; as the policy has it by default
+    /// Half-life of a start's weight, in minutes; the policy's default if absent
     #[arg(long)]
     half_life: Option<f64>,
     /// Seconds from one plan to the next
     #[arg(long, default_value_t = 10.0)]
     every: f64,
-    /// How often the static tree is torn and mended
+    /// Rounds of improving the static tree
     #[arg(long, default_value_t = 200)]
     rounds: usize,
     /// Seed of functions and trace
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Interpreters that import at once; processor time is measured, so they may be many
+    /// Interpreters that import at once; any number does, as processor time is measured
     #[arg(long, default_value_t = 2)]
     workers: usize,
-    /// Import all again, whatever an earlier run has kept
+    /// Import all again, in place of using an earlier run's results
     #[arg(long)]
     again: bool,
 }
@@ -160,7 +160,8 @@ fn compare(
     ]
 }
 
-/// Starts from the best tree of each phase, there from its beginning: what nobody can beat by much.
+/// Starts from the best tree of each phase, which exists from the phase's beginning: a bound that
+/// nothing beats by much.
 fn clairvoyant(
     flags: &Flags,
     world: &World,

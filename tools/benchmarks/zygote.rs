@@ -1,5 +1,6 @@
-//! A new function whose packages a zygote has imported, from the request to the first line of its
-//! handler: against a bare fork of an interpreter with the same packages, and against importing them.
+//! A new function with a zygote that has imported its packages, from the request to the first line
+//! of its handler, compared with a bare fork of an interpreter with the same packages, and with
+//! their import.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,13 +15,13 @@ use crate::instance::{Instance, milliseconds, plain_environment};
 use crate::report::{Better, Row};
 use crate::statistics::{median, percentile};
 
-/// What can be set.
+/// Flags of this benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// The package that functions import
     #[arg(long, default_value = "pandas")]
     package: String,
-    /// What they import of it, where that is called otherwise
+    /// The module that they import, if its name is not the package's
     #[arg(long)]
     module: Option<String>,
     /// New functions started, and forks
@@ -31,7 +32,7 @@ pub struct Flags {
     imports: usize,
 }
 
-/// What was measured, in milliseconds.
+/// Measured times, in milliseconds.
 pub struct Measured {
     /// Bare forks.
     pub forks: Vec<f64>,
@@ -43,9 +44,9 @@ pub struct Measured {
     pub imports: Vec<f64>,
 }
 
-/// How long a start without a spare waits for the one before to be over and done.
+/// Time for the end of the start before, if there are no spares.
 const REST: Duration = Duration::from_millis(150);
-/// How long a spare is waited for.
+/// Longest wait for a spare.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Measures without spares.
@@ -61,7 +62,7 @@ pub fn run(flags: &Flags) -> Result<Vec<Row>, Failure> {
     ])
 }
 
-/// Measures with so many spares at most.
+/// Measures with `spares` spares at most.
 pub fn measure(flags: &Flags, spares: usize) -> Result<Measured, Failure> {
     let module = flags.module.as_ref().unwrap_or(&flags.package);
     let instance = Instance::start_with(&["--spares", &spares.to_string()], None)?;
@@ -102,7 +103,7 @@ pub fn measure(flags: &Flags, spares: usize) -> Result<Measured, Failure> {
     Ok(measured)
 }
 
-/// Waits until a spare is there, and a moment longer: what made it is at rest then.
+/// Waits until a spare is there, and until its maker is at rest.
 fn await_spare(instance: &Instance) -> Result<(), Failure> {
     let until = Instant::now() + PATIENCE;
     while instance.status()?.zygotes.iter().all(|zygote| zygote.spares == 0) {
@@ -115,7 +116,7 @@ fn await_spare(instance: &Instance) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How long an interpreter takes to start, import a module and end, in milliseconds.
+/// Milliseconds that an interpreter takes to start, import a module and end.
 fn import(python: &Path, module: &str) -> Result<f64, Failure> {
     let began = Instant::now();
     let status = Command::new(python).args(["-c", &format!("import {module}")]).status()?;

@@ -1,4 +1,4 @@
-//! Folders, files and archives as somebody may deploy them.
+//! Folders, files and archives that a user may deploy.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -17,10 +17,10 @@ use zip::{CompressionMethod, ZipWriter};
 
 use crate::mutation::{mutate, mutate_text};
 
-/// Content of a file beside what is deployed, to which links lead.
+/// Content of the secret file that links lead to.
 const SECRET: &[u8] = b"hunter2";
 
-/// Names of files and folders, of those that the reader knows included.
+/// Names of files and folders, including those that the reader knows.
 const NAMES: [&[u8]; 16] = [
     b"main.py",
     b"f.py",
@@ -60,11 +60,11 @@ const ENTRIES: [&str; 16] = [
     "C:\\x",
 ];
 
-/// Paths that can be taken.
+/// Paths of archive entries that the reader accepts.
 const SOUND_ENTRIES: [&str; 5] =
     ["handler.py", "pkg/__init__.py", "lib/", "x.data/platlib/p.py", "a/b/c.py"];
 
-/// Code, and what it is damaged with.
+/// Python code, which is then damaged.
 const CODE: &str = "import os, numpy as np\nfrom a.b import (c,\n d)\ndef handler(event, *, x='''\n'''):\n    \
                     return f\"{event!r:>{10}}\"\napp = Flask(__name__)\n";
 const PIECES: [&str; 16] = [
@@ -72,7 +72,7 @@ const PIECES: [&str; 16] = [
     "import ", "é", "\u{feff}",
 ];
 
-/// Deploys something; the error says what must not be.
+/// Deploys a random source; the error names a violation.
 pub fn try_one(state: &Path, random: &mut Rng) -> Result<(), String> {
     let folder = tempfile::tempdir_in(state).map_err(|error| error.to_string())?;
     let made = make(folder.path(), random).map_err(|error| format!("making a source: {error}"))?;
@@ -81,7 +81,7 @@ pub fn try_one(state: &Path, random: &mut Rng) -> Result<(), String> {
     if is_copied { is_plain(&made, &target) } else { Ok(()) }
 }
 
-/// Makes something to deploy, beside a secret.
+/// Makes a random source to deploy, beside a secret.
 fn make(folder: &Path, random: &mut Rng) -> io::Result<PathBuf> {
     let secret = folder.join("secret");
     fs::create_dir(&secret)?;
@@ -107,7 +107,7 @@ fn make(folder: &Path, random: &mut Rng) -> io::Result<PathBuf> {
     }
 }
 
-/// Fills a folder, most often with what can be taken.
+/// Fills a folder, most often with acceptable files.
 fn fill(folder: &Path, secret: &Path, depth: usize, random: &mut Rng) -> io::Result<()> {
     for _ in 0..random.usize(..5) {
         let path = match random.u8(..40) {
@@ -137,7 +137,7 @@ fn fill(folder: &Path, secret: &Path, depth: usize, random: &mut Rng) -> io::Res
     Ok(())
 }
 
-/// What is no plain file, or is too much of one.
+/// Makes a special file, a link, or a file that is too large; returns its path.
 fn something(folder: &Path, secret: &Path, random: &mut Rng) -> io::Result<PathBuf> {
     let path = folder.join(format!("odd{}.py", random.u16(..)));
     if path.symlink_metadata().is_ok() {
@@ -158,7 +158,7 @@ fn something(folder: &Path, secret: &Path, random: &mut Rng) -> io::Result<PathB
     Ok(if path.symlink_metadata().is_ok() { path } else { path.with_extension("txt") })
 }
 
-/// Folders in each other.
+/// Makes nested folders; returns the outermost one.
 fn chain(folder: &Path, depth: usize) -> io::Result<PathBuf> {
     let path = folder.join("deep");
     fs::create_dir_all((0..depth).fold(path.clone(), |path, _| path.join("d")))?;
@@ -209,7 +209,7 @@ fn archive(random: &mut Rng) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What was copied is files and folders for everybody to read, and nothing of what links lead to.
+/// Checks that a copy holds only files and folders that all may read, and no target of a link.
 fn is_plain(source: &Path, target: &Path) -> Result<(), String> {
     let failed = |error: io::Error| format!("{}: {error}", target.display());
     for entry in fs::read_dir(target).map_err(failed)? {
@@ -234,7 +234,7 @@ fn is_plain(source: &Path, target: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// True if the secret itself was put among what is deployed, under another name of the same file.
+/// True if the source itself holds the secret, as another name of the same file.
 fn is_brought(source: &Path) -> bool {
     let Ok(entries) = fs::read_dir(source) else {
         return source.symlink_metadata().is_ok_and(|found| found.is_file() && found.nlink() > 1);

@@ -1,7 +1,7 @@
-//! Damages what the readers of the ssd tier are given, and sees that they notice: no panic, no
-//! wrong byte, no allocation or loop without bound.
+//! Damages the input of the ssd tier's readers, and checks that they notice: no panic, no wrong
+//! byte, no allocation or loop without bound.
 //!
-//! An input is a function of seed and number, so that a failure is repeated by naming both.
+//! Inputs are a function of seed and number, which repeat a failure.
 
 mod deployed;
 mod mutation;
@@ -18,10 +18,10 @@ use nix::sys::resource::{Resource, setrlimit};
 
 use target::{Bench, TARGETS, Target};
 
-/// What the harness itself can fail with.
+/// The error of the harness itself.
 type Failure = Box<dyn std::error::Error>;
 
-/// Most memory that the process may map: an allocation without bound ends it.
+/// Most memory that the process may map, so that an allocation without bound fails.
 const MEMORY: u64 = 4 << 30;
 /// Longest time that one input may take, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether nothing was found.
+/// True if no fault was found.
 fn run(arguments: &Arguments) -> Result<bool, Failure> {
     setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY)?;
     let mut is_clean = true;

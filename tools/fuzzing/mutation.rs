@@ -1,8 +1,8 @@
-//! Changing bytes as disks, crashes and enemies do.
+//! Changes of bytes as made by disks, crashes and enemies.
 
 use fastrand::Rng;
 
-/// Numbers at which readers break.
+/// Numbers that readers fail on most often.
 const ODD: [u64; 10] = [
     0,
     1,
@@ -41,7 +41,7 @@ pub fn mutate(random: &mut Rng, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Changes text: bytes that formats are made of go where they do not belong.
+/// Changes text by putting pieces of the format in wrong places.
 pub fn mutate_text(random: &mut Rng, text: &mut Vec<u8>, pieces: &[&str]) {
     for _ in 0..random.usize(1..=8) {
         let at = random.usize(..=text.len());

@@ -1,4 +1,4 @@
-//! The readers, each with a sound input to begin from and what must hold of any other.
+//! The readers, each with a valid input to begin with and a check for all others.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -29,15 +29,15 @@ pub enum Target {
     Frame,
     /// A segment's file.
     Segment,
-    /// A view's index whose checksum is wrong.
+    /// A view's index with a wrong checksum.
     Index,
-    /// A view's index whose checksum is right although what it says is not.
+    /// A view's index with wrong content and a right checksum.
     Resealed,
-    /// The list of what is published.
+    /// The list of published environments.
     Published,
 }
 
-/// All of them.
+/// All targets.
 pub const TARGETS: [Target; 10] = [
     Target::Record,
     Target::Lock,
@@ -99,11 +99,11 @@ const REQUIREMENT_PIECES: [&str; 20] = [
     "\\",
 ];
 
-/// A reader and its sound input.
+/// A reader, its valid input, and the content that it reads from that.
 pub struct Bench {
     target: Target,
     state: tempfile::TempDir,
-    /// The file that is damaged, where there is one, and what it holds.
+    /// The file to damage, if the target has one, and its valid content.
     file: PathBuf,
     sound: Vec<u8>,
     sample: Found,
@@ -134,7 +134,7 @@ impl Bench {
         Ok(Self { target, state, file: path, sound, sample })
     }
 
-    /// Damages the input and reads it; the error says what must not be.
+    /// Damages the input and reads it; the error names a violation.
     pub fn try_one(&mut self, seed: u64) -> Result<(), String> {
         let mut random = Rng::with_seed(seed);
         if self.target == Target::Deployed {
@@ -171,8 +171,8 @@ impl Bench {
         }
     }
 
-    /// Whatever a wheel is unpacked to is what is told of it, in its folder, and in nobody else's
-    /// metadata.
+    /// Checks that a wheel is unpacked to exactly the reported files, in its folder, and into no
+    /// other distribution's metadata.
     fn wheels_stay_inside(&self, wheel: &[u8]) -> Result<(), String> {
         let folder = tempfile::tempdir_in(self.state.path()).map_err(|error| error.to_string())?;
         let unpacked = fuzzing::unpack_wheel(wheel, folder.path());
@@ -196,8 +196,7 @@ impl Bench {
         there.first().map_or(Ok(()), |path| Err(format!("{path:?} is not told of")))
     }
 
-    /// Reads the state with its damaged file. Whatever can be read must be right, if it `is_known`
-    /// what is.
+    /// Reads the state with its damaged file. All that can be read must be right, if `is_known` is true.
     fn read(&self, input: &[u8], is_known: bool) -> Result<(), String> {
         // A new file: a file system may write out at once what replaces the content of an old one.
         let written = fs::remove_file(&self.file).and_then(|()| fs::write(&self.file, input));
@@ -233,8 +232,7 @@ fn walk(folder: &Path, above: &str, found: &mut BTreeSet<String>) -> std::io::Re
     Ok(())
 }
 
-/// What changes names in an archive and leaves it one: a text of as many bytes in the place of another,
-/// wherever that is.
+/// Replaces names in an archive with texts of the same length, so that it stays an archive.
 fn mutate_wheel(random: &mut Rng, input: &mut Vec<u8>) {
     const NAMES: [(&[u8], &[&[u8]]); 6] = [
         (b"thing/__init__.py", &[b"../../__init__.py", b"/hing/__init__.py", b"six-1.dist-info/x"]),
@@ -278,7 +276,8 @@ fn records_stay_inside(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What is written is one line of printable ASCII, no option, and is read and written as the same again.
+/// Checks that a written requirement is one line of printable ASCII, no option, and unchanged by
+/// another read and write.
 fn lines_stay_one(line: &str) -> Result<(), String> {
     let Some(written) = fuzzing::written_requirement(line) else { return Ok(()) };
     let is_plain = written.bytes().all(|byte| (b' '..=b'~').contains(&byte));

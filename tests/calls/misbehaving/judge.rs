@@ -1,4 +1,4 @@
-//! Whether a call has ended as in a plain process, or as a limit says.
+//! Comparison of a call's end with that in a plain process, or with a known limit.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use super::limits::{self, Told};
 use super::oracle::Case;
 use crate::harness::{Instance, Output};
 
-/// How much of an error's message is told at least, in characters.
+/// Fewest characters of an error's message that are reported.
 const TOLD: usize = 1000;
-/// How much of a call's output is kept, in bytes.
+/// Most bytes of a call's output that are kept.
 const KEPT: usize = 256 << 10;
-/// What is told of an error up to here alone: a stack that is too deep is noticed by one of several checks, each
-/// with an end of its own, and a want of descriptors by whatever is opened next.
+/// Messages that are compared up to here only. Several checks notice a stack that is too deep, each
+/// with an ending of its own; a want of descriptors has the name of a file behind it.
 const WITHOUT_END: [&str; 2] =
     ["maximum recursion depth exceeded", "[Errno 24] Too many open files"];
 
-/// What an invocation was answered.
+/// The answer to an invocation.
 #[derive(Debug)]
 pub struct Answer {
     /// The result as it came.
@@ -55,27 +55,27 @@ impl Answer {
         self.error["errorMessage"].as_str().unwrap_or_default()
     }
 
-    /// Whether the process that was asked has ended instead of answering.
+    /// True if the asked process has ended instead of answering.
     pub fn has_ended(&self) -> bool {
         ["Runtime.ExitError", "Runtime.Timeout", "Runtime.OutOfMemory"].contains(&self.kind())
     }
 
-    /// Whether it is that of a call that behaves well and can print nothing.
+    /// True if a call has answered well that can print nothing.
     pub fn is_well_unprinted(&self) -> bool {
         self.error.is_null() && self.result.contains("\"said\": \"")
     }
 
-    /// Whether it prints what the call after `case` has to.
+    /// True if the output is what the call after `case` must print.
     pub fn prints_well(&self, case: &Case) -> bool {
         self.logs == format!("{} well\n", case.token(1))
     }
 
-    /// Whether there could be no thread for it.
+    /// True if the call has failed for want of a thread.
     pub fn is_without_thread(&self) -> bool {
         self.kind() == "RuntimeError" && self.message() == "can't start new thread"
     }
 
-    /// In short.
+    /// A short text for messages.
     pub fn told(&self) -> String {
         let cut = |text: &str| text.chars().take(300).collect::<String>();
         if self.error.is_null() {
@@ -84,7 +84,7 @@ impl Answer {
         format!("{}: {} [{}]", self.kind(), cut(self.message()), self.tier)
     }
 
-    /// Checks that it is like `outcome`, of a plain process; what differs.
+    /// Compares the answer with `outcome` of a plain process; the error names the difference.
     pub fn differs(&self, outcome: &Value) -> Result<(), String> {
         let differs = if let Some(result) = outcome["result"].as_str() {
             !self.error.is_null() || self.result != result
@@ -110,7 +110,7 @@ impl Answer {
         Err(format!("{}, but in a plain process {outcome}", self.told()))
     }
 
-    /// Whether its message is what an error says, as far as that can be told.
+    /// True if the answer's message is the text of an error, as far as that can be told.
     fn says(&self, text: &Value) -> bool {
         let Some(text) = text.as_str() else {
             return self.message().contains("its text cannot be had");
@@ -128,8 +128,8 @@ impl Answer {
         kept >= TOLD && text.starts_with(begin) && is_count
     }
 
-    /// Checks what is told that a call has printed by itself; what differs. Where several share the process
-    /// that is what its thread prints.
+    /// Compares the reported output of a call with that of a plain process; the error names the
+    /// difference. In a shared process that is the output of the call's thread.
     pub fn prints(&self, case: &Case, number: usize, is_shared: bool) -> Result<(), String> {
         let token = case.token(number);
         // What has no end of line may have another's line behind it.
@@ -185,7 +185,7 @@ fn lines(text: &str) -> Vec<String> {
     text.split('\n').map(ToOwned::to_owned).collect()
 }
 
-/// Checks a misbehaving call; what is wrong.
+/// Checks a misbehaving call; returns the faults.
 pub fn judge(answer: &Answer, case: &Case, is_shared: bool) -> Vec<String> {
     let limit = limits::of(case);
     let differs = match limit.map(|limit| limit.told) {

@@ -1,23 +1,23 @@
-//! Where a function may end otherwise than in a plain process, how, and why.
+//! Acts whose end may differ from that in a plain process: the end and the reason.
 
 use super::oracle::Case;
 
-/// How a call ends.
+/// The end of a call.
 #[derive(Debug, Clone, Copy)]
 pub enum Told {
-    /// It fails with such an error, whose message has this in it.
+    /// A failure with this error type, whose message contains this text.
     Error(&'static str, &'static str),
-    /// It gives this.
+    /// A success with this result.
     Result(&'static str),
 }
 
-/// What an act comes to in a sandbox, where a plain process comes through.
+/// An act that meets a limit in a sandbox, but succeeds in a plain process.
 #[derive(Debug)]
 pub struct Limit {
     act: &'static str,
-    /// How it ends, always.
+    /// The act's end in a sandbox, always.
     pub told: Told,
-    /// Why.
+    /// The reason.
     pub why: &'static str,
 }
 
@@ -54,37 +54,37 @@ const LIMITS: [Limit; 6] = [
     },
 ];
 
-/// After these, what a handler prints in a process of several is told where a plain process cannot print any
-/// more: it goes by the channel, not by a descriptor.
+/// Acts after which a handler in a shared process still prints, unlike one in a plain process: its
+/// output goes by the channel, not by a descriptor.
 const PRINTED_ALL_THE_SAME: [&str; 2] =
     ["printing.closed_descriptors", "printing.other_descriptors"];
 
-/// A timer that a call has left is stopped when it ends, and strikes no later one.
+/// Acts that leave a timer, which is stopped at the end of the call and strikes no later call.
 const TIMERS: [&str; 3] = ["signals.alarm_left", "signals.timer_left", "signals.timer_handled"];
 
-/// While and after these, others in the process may find that there can be no more threads, of which each call
-/// needs one: all in a sandbox share its processes and memory.
+/// Acts during and after which other calls may find no thread. Each call needs one, and all in a
+/// sandbox share its processes and memory.
 const WITHOUT_THREADS: [&str; 3] =
     ["patches.address_space", "threads.too_many", "process.too_many"];
 
-/// The limit that a handler comes to, where the plain process came as far and through: each of these acts is the
+/// The limit that a handler meets, if the plain process came through. Each of these acts is the
 /// last of its handler.
 pub fn of(case: &Case) -> Option<&'static Limit> {
     let is_through = case.outcome["result"].is_string();
     LIMITS.iter().find(|limit| is_through && case.has_begun(limit.act))
 }
 
-/// Whether calls in a process of several print after `case` although none would in a plain process.
+/// True if calls in a shared process print after `case` although none would in a plain process.
 pub fn is_printed_all_the_same(case: &Case) -> bool {
     PRINTED_ALL_THE_SAME.iter().any(|act| case.has_begun(act))
 }
 
-/// Whether a call beside or after `case` may fail for want of a thread.
+/// True if a call beside or after `case` may fail for want of a thread.
 pub fn is_without_threads(case: &Case) -> bool {
     WITHOUT_THREADS.iter().any(|act| case.has_begun(act))
 }
 
-/// Whether the plain process is struck by a timer of `case` in the call after it.
+/// True if a timer of `case` strikes the next call in the plain process.
 pub fn has_left_a_timer(case: &Case) -> bool {
     TIMERS.iter().any(|act| case.has_begun(act)) && !case.then["result"].is_string()
 }

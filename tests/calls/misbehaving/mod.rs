@@ -1,8 +1,8 @@
-//! Random handlers that misbehave, against the oracle of a plain process that calls the same handler: the same
-//! outcome or a limit of which we know, and the next call unharmed.
+//! Random handlers that misbehave, compared with a plain process that calls the same handler. The
+//! outcome must be the same or a known limit, and the next call must be unharmed.
 //!
-//! `PIPSQUEAK_TEST_SEED` repeats the handler that a failure names, `PIPSQUEAK_TEST_ACTS` has acts beside it,
-//! such as `raising.group,process.exits`, and `PIPSQUEAK_TEST_HANDLERS` says how many seeds.
+//! `PIPSQUEAK_TEST_SEED` repeats the handler that a failure names. `PIPSQUEAK_TEST_ACTS` adds acts,
+//! such as `raising.group,process.exits`. `PIPSQUEAK_TEST_HANDLERS` is the number of seeds.
 
 mod judge;
 mod limits;
@@ -27,16 +27,16 @@ tests!(
     many_handlers_at_once_fare_as_in_a_plain_process
 );
 
-/// Functions at the same time.
+/// Functions that run at the same time.
 const FUNCTIONS: u64 = 4;
-/// Calls at the same time in a process of several.
+/// Calls at the same time in a shared process.
 const CALLS: usize = 8;
-/// Of those, misbehaving ones that touch nothing of the others'.
+/// Misbehaving calls among those, which touch nothing of the others.
 const MISBEHAVING: usize = 4;
 const FORKED: &str = "paused,zygote,ssd";
 const FRESH: &str = "paused,ssd";
 
-/// Acts by which something was found, and seeds by which they show it.
+/// Acts that have found a fault, and the seeds that show it.
 const FOUND: [(&str, &str); 15] = [
     // A zygote's streams remembered that its files have places in them, and none could be reconfigured.
     ("printing.reconfigured", "1+4"),
@@ -88,7 +88,7 @@ fn many_handlers_at_once_fare_as_in_a_plain_process() {
     check(CALLS, 1000);
 }
 
-/// Checks handlers of so many seeds, half of them forked from zygotes, the others in interpreters of their own.
+/// Checks `count` handlers, half of them forked from zygotes, the others in interpreters of their own.
 fn check(concurrency: usize, count: u64) {
     let said = |name: &str| std::env::var(name).ok();
     let first = said("PIPSQUEAK_TEST_SEED").map(|seed| seed.parse().unwrap());
@@ -117,7 +117,7 @@ struct Run {
     instance: Instance,
     folder: PathBuf,
     python: PathBuf,
-    /// Whether several share a process.
+    /// True if several calls share a process.
     is_shared: bool,
     tier: &'static str,
     faults: Mutex<Vec<String>>,
@@ -146,7 +146,7 @@ impl Run {
         Self { instance, folder, python, is_shared, tier, faults }
     }
 
-    /// Checks handlers that are named as the oracle wants it; what is wrong.
+    /// Checks handlers, named as the oracle takes them; returns the faults.
     fn check(self, handlers: &[String]) -> Vec<String> {
         let mode = if self.is_shared { "thread" } else { "main" };
         let oracle = Oracle::start(&self.python, &self.folder, mode, handlers);
@@ -178,7 +178,7 @@ impl Run {
         self.faults.lock().unwrap().push(fault);
     }
 
-    /// Checks one after the other, each in a process of its own.
+    /// Checks handlers one after the other, each in a process of its own.
     fn check_each(&self, oracle: &Oracle, function: &str) {
         while let Some(case) = oracle.next() {
             let answer = Answer::of(&self.instance, function, &case.events[0]);
@@ -189,7 +189,7 @@ impl Run {
         }
     }
 
-    /// Checks the calls after that of `case`, to which `answer` is the answer.
+    /// Checks the calls after that of `case`, which was answered with `answer`.
     fn check_next(&self, function: &str, case: &Case, answer: &Answer) {
         let next = Answer::of(&self.instance, function, &case.events[1]);
         let right = well(case.events[1]["call"].as_str().unwrap());
@@ -222,7 +222,7 @@ impl Run {
         self.instance.ok(&["evict", function, "--paused"]);
     }
 
-    /// Checks some at the same time in one process, with others that behave well.
+    /// Checks several handlers at once in one process, beside calls that behave well.
     fn check_several(&self, oracle: &Oracle, function: &str) {
         let mut waiting: Option<Case> = None;
         loop {
@@ -287,7 +287,7 @@ fn name(n: u64) -> String {
     format!("function{n}")
 }
 
-/// How a call goes that behaves well.
+/// The outcome of a call that behaves well.
 fn well(token: &str) -> Value {
     json!({ "result": format!("{{\"well\": \"{token}\", \"sum\": 499500, \"said\": null}}") })
 }

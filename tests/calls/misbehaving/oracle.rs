@@ -1,4 +1,4 @@
-//! Handlers that misbehave, drawn by seeds, and how a plain process fares with each.
+//! Handlers that misbehave, drawn by seeds, and their outcomes in a plain process.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
-/// A handler, and what a plain process makes of it.
+/// A handler, and its outcome in a plain process.
 #[derive(Debug)]
 pub struct Case {
-    /// What it was drawn by.
+    /// The seed that has drawn the handler.
     pub seed: u64,
-    /// The event by which it misbehaves, and one by which it behaves well.
+    /// The event that makes the handler misbehave, and one that makes it behave well.
     pub events: [Value; 2],
-    /// How the plain process fared with it.
+    /// The outcome of the call in the plain process.
     pub outcome: Value,
-    /// How it fared with the call after it.
+    /// The outcome of the call after that in the plain process.
     pub then: Value,
     acts: Vec<String>,
     begun: Vec<String>,
@@ -47,33 +47,33 @@ impl Case {
         }
     }
 
-    /// What it does.
+    /// The names of the handler's acts.
     pub fn acts(&self) -> String {
         self.acts.join(" ")
     }
 
-    /// Whether an act was begun in the plain process.
+    /// True if an act was begun in the plain process.
     pub fn has_begun(&self, act: &str) -> bool {
         self.begun.iter().any(|begun| begun == act)
     }
 
-    /// Whether one of its acts has a trait.
+    /// True if one of the handler's acts has a trait.
     pub fn is(&self, what: &str) -> bool {
         self.traits.iter().any(|one| one == what)
     }
 
-    /// By what lines of the call `number` begin.
+    /// The text that begins the lines of the call `number`.
     pub fn token(&self, number: usize) -> String {
         format!("<{}>", self.events[number]["call"].as_str().unwrap())
     }
 
-    /// What the plain process printed in the call `number`.
+    /// The output of the plain process in the call `number`.
     pub fn printed(&self, number: usize) -> &[String] {
         &self.printed[number]
     }
 }
 
-/// A process that draws them.
+/// A process that draws handlers.
 #[derive(Debug)]
 pub struct Oracle {
     process: Child,
@@ -81,8 +81,8 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// Has handlers called as `mode` says: in the `main` thread of a plain process of `python`, or in another
-    /// `thread`. `folder` has what belongs to it, and says how handlers are named.
+    /// Starts a process that calls handlers as `mode` says: in the `main` thread of a plain process
+    /// of `python`, or in another `thread`. `folder` has the Python code.
     pub fn start(python: &Path, folder: &Path, mode: &str, handlers: &[String]) -> Self {
         let mut command = Command::new(python);
         command.arg(folder.join("oracle.py")).arg(mode).args(handlers);
@@ -91,13 +91,13 @@ impl Oracle {
         Self { process, told }
     }
 
-    /// The next, until there is none.
+    /// The next case, or `None` at the end.
     pub fn next(&self) -> Option<Case> {
         let line = self.told.lock().unwrap().next();
         line.map(|line| Case::read(&line.unwrap()))
     }
 
-    /// Checks that it has come to its end.
+    /// Checks that the process has come to its end.
     pub fn end(mut self) {
         assert!(self.process.wait().unwrap().success(), "the plain processes' caller has failed");
     }
@@ -110,7 +110,7 @@ impl Drop for Oracle {
     }
 }
 
-/// Copies what is Python's into `folder`, which then has bytecode; the copy's place.
+/// Copies the Python code into `folder`, so that its bytecode stays there; returns the copy's path.
 pub fn copy(folder: &Path) -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("calls/misbehaving");
     let done = Command::new("cp").arg("-r").arg(own).arg(folder).status().unwrap();

@@ -7,22 +7,22 @@ use crate::statistics::Random;
 /// A function, as a policy sees it.
 #[derive(Debug, Clone)]
 pub struct Function {
-    /// Its name.
+    /// The function's name.
     pub name: String,
     /// Memory of one of its sandboxes.
     pub bytes: u64,
-    /// What its start takes where no sandbox is paused, in seconds.
+    /// Time of a start without a paused sandbox, in seconds.
     pub start: f64,
-    /// What its handler takes, in seconds.
+    /// Time of the handler, in seconds.
     pub run: f64,
 }
 
 /// A request.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
-    /// When, from the trace's begin, in microseconds.
+    /// Time since the trace's begin, in microseconds.
     pub micros: u64,
-    /// For which function, by its place.
+    /// The index of the requested function.
     pub function: usize,
 }
 
@@ -33,8 +33,8 @@ pub type Draw = fn(&[Function], f64, f64, &mut Random) -> Vec<Arrival>;
 pub const TRACES: [(&str, Draw); 4] =
     [("uniform", uniform), ("zipf, bursts", bursts), ("periodic", periodic), ("mixed", mixed)];
 
-/// Some functions: half have a zygote (10 to 40 ms to start), others import what no zygote may, up to
-/// seconds; from 8 to some hundred MiB.
+/// Some functions. Half have a zygote and start in 10 to 40 ms; the others have imports that no
+/// zygote may hold, of up to seconds. Each takes 8 to some hundred MiB.
 pub fn functions(count: usize, random: &mut Random) -> Vec<Function> {
     let mut draw = |at| {
         let has_zygote = random.unit() < 0.5;
@@ -107,7 +107,7 @@ fn periodic(functions: &[Function], seconds: f64, rate: f64, random: &mut Random
     sorted(trace)
 }
 
-/// Half of the requests of either.
+/// Half of the requests from bursts, half from timers.
 fn mixed(functions: &[Function], seconds: f64, rate: f64, random: &mut Random) -> Vec<Arrival> {
     let mut trace = bursts(functions, seconds, rate / 2.0, random);
     trace.extend(periodic(functions, seconds, rate / 2.0, random));
@@ -119,12 +119,12 @@ fn sorted(mut trace: Vec<Arrival>) -> Vec<Arrival> {
     trace
 }
 
-/// Time to the next of so many a second that do not know of each other.
+/// Time to the next of independent events, so many a second.
 fn gap(rate: f64, random: &mut Random) -> f64 {
     -(1.0 - random.unit()).max(1e-9).ln() / rate
 }
 
-/// Log-normal about a median (Box and Muller).
+/// A log-normal value about a median (Box and Muller).
 fn spread(random: &mut Random, median: f64, deviation: f64) -> f64 {
     let radius = (-2.0 * random.unit().max(1e-9).ln()).sqrt();
     let normal = radius * (std::f64::consts::TAU * random.unit()).cos();

@@ -1,4 +1,4 @@
-//! Who decides which zygotes there are: our policy as it learns, or a tree that stays.
+//! Drivers, which decide which zygotes there are: our policy as it learns, or a fixed tree.
 
 use pipsqueak_policy::zygotes::{
     Imported, Modules, Parent, Plan, Policy, Standing, Zygote, ZygoteId, choose,
@@ -6,17 +6,17 @@ use pipsqueak_policy::zygotes::{
 
 use super::world::{Arrival, World};
 
-/// Zygotes that stand, and from when on each can fork.
+/// Standing zygotes, and the time from which each can fork.
 #[derive(Debug, Clone, Default)]
 pub struct Zygotes {
-    /// As the policy sees them.
+    /// The zygotes as the policy sees them.
     pub standing: Vec<Standing>,
     forking: Vec<(Zygote, f64)>,
     last: u64,
 }
 
 impl Zygotes {
-    /// Carries a plan out. A zygote can fork when its parent could and its imports are done.
+    /// Carries a plan out. A zygote can fork once its parent can and its imports are done.
     pub fn carry_out(&mut self, world: &World, plan: &Plan, now: f64) {
         self.standing.retain(|one| !plan.retire.contains(&one.id));
         self.forking.retain(|(one, _)| !plan.retire.contains(&one.id));
@@ -53,7 +53,7 @@ impl Zygotes {
         }
     }
 
-    /// Those that can fork.
+    /// The zygotes that can fork.
     pub fn ready(&self, now: f64) -> impl Iterator<Item = &Zygote> {
         self.forking.iter().filter(move |(_, ready)| *ready <= now).map(|(zygote, _)| zygote)
     }
@@ -64,7 +64,7 @@ impl Zygotes {
     }
 }
 
-/// What a driver's run has shown.
+/// The result of a driver's run.
 #[derive(Debug, Default)]
 pub struct Run {
     /// Microseconds of each start.
@@ -73,13 +73,13 @@ pub struct Run {
     pub peak: f64,
     /// Zygotes that were started.
     pub started: usize,
-    /// Processor time of these, in seconds.
+    /// Processor time of their starts, in seconds.
     pub work: f64,
     /// Longest time of one plan, in milliseconds.
     pub planning: Vec<f64>,
 }
 
-/// Starts from zygotes that stay as they are, with each function's best.
+/// Starts from fixed zygotes, each function from its best one.
 pub fn fixed(world: &World, zygotes: &Zygotes, trace: &[Arrival]) -> Run {
     let best: Vec<f64> = world
         .clients
@@ -97,8 +97,8 @@ pub fn fixed(world: &World, zygotes: &Zygotes, trace: &[Arrival]) -> Run {
     }
 }
 
-/// Starts from the zygotes of our policy, which knows nothing at first and is asked for a plan so
-/// many seconds after the last.
+/// Starts from the zygotes of our policy, which knows nothing at first and makes a plan every
+/// `every` seconds.
 pub fn learned(world: &World, trace: &[Arrival], budget: f64, every: f64) -> Run {
     let mut policy = world.policy();
     for (place, client) in world.clients.iter().enumerate() {

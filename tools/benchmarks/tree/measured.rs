@@ -1,6 +1,6 @@
-//! Functions, drawn by popularity, and what their imports really bring: each import is measured in an
-//! interpreter of its own, that sees the import's package and all that this requires. What a function
-//! imports is what its imports bring together.
+//! Functions, drawn by popularity, and the modules that their imports bring. Each import is
+//! measured in an interpreter of its own, with only the import's package and its requirements. The
+//! imports of a function bring the union of that.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -21,23 +21,23 @@ use crate::statistics::Random;
 
 const MEASURE: &str = include_str!("measure.py");
 
-/// An import, or all of a function.
+/// An import, or all imports of a function.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Written {
-    /// Packages that it asks for.
+    /// Required packages.
     pub requires: Vec<String>,
-    /// What its code imports.
+    /// Imported modules.
     pub imports: Vec<String>,
 }
 
-/// What an import of a function's modules has shown.
+/// The result of importing some modules.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
-    /// Its packages and all that they require.
+    /// The required packages and all their requirements.
     pub distributions: Vec<String>,
-    /// Modules in order: name, distribution, microseconds and bytes of its own.
+    /// Modules in order: name, distribution, and microseconds and bytes of the module alone.
     pub modules: Vec<(String, Option<String>, f64, f64)>,
-    /// What could not be imported, and why.
+    /// Failed imports, with reasons.
     pub failed: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ pub fn imports() -> Vec<Written> {
     .collect()
 }
 
-/// What a function's imports bring together, in the order in which they do.
+/// The union of what a function's imports bring, in the order of loading.
 pub fn together(function: &Written, measured: &HashMap<Written, Measured>) -> Measured {
     let mut all = Measured { distributions: Vec::new(), modules: Vec::new(), failed: Vec::new() };
     let mut seen = BTreeSet::new();
@@ -105,7 +105,7 @@ pub fn together(function: &Written, measured: &HashMap<Written, Measured>) -> Me
     all
 }
 
-/// Measures imports. What was measured is kept in a file for later runs, from one to the next.
+/// Measures imports. A file keeps the results for later runs.
 pub fn measure(
     written: &[Written],
     again: bool,
@@ -133,7 +133,7 @@ struct Line {
     measured: Measured,
 }
 
-/// Where measurements are kept: those of another way of measuring elsewhere.
+/// The file of results, whose name depends on the measuring program.
 fn kept() -> Result<PathBuf, Failure> {
     let mut hasher = DefaultHasher::new();
     MEASURE.hash(&mut hasher);
@@ -185,7 +185,7 @@ fn import_all(imports: &[&Written], path: &Path, workers: usize) -> Result<(), F
     })
 }
 
-/// An interpreter that runs what is measured in others.
+/// An interpreter that makes imports in processes of their own.
 struct Interpreter {
     child: Child,
     asked: ChildStdin,

@@ -13,7 +13,7 @@ use super::packages::OPENLAMBDA;
 use super::world::{Arrival, World};
 use crate::statistics::Random;
 
-/// How often each function starts in a trace.
+/// The number of starts of each function in a trace.
 pub fn counts(world: &World, trace: &[Arrival]) -> Vec<f64> {
     let mut counts = vec![0.0; world.clients.len()];
     for arrival in trace {
@@ -32,9 +32,9 @@ fn total(world: &World, zygotes: &Zygotes, counts: &[f64]) -> f64 {
     .sum()
 }
 
-/// The best tree for so many starts within a budget that we can find: greedy steps and exchanges from
-/// nothing; then, again and again, a part is torn down at random and made anew, and the outcome is kept
-/// where it is better. Making it costs nothing, and it is there from the beginning.
+/// The best tree that we can find for so many starts within a budget. Greedy steps and exchanges
+/// make a first one; then random parts are torn down and made anew, and a better outcome is kept.
+/// Making it costs nothing, and it is there from the beginning.
 pub fn best(
     world: &World,
     counts: &[f64],
@@ -105,7 +105,7 @@ fn tear(world: &World, zygotes: &mut Zygotes, random: &mut Random) {
     zygotes.carry_out(world, &Plan { retire: gone, start: Vec::new() }, 0.0);
 }
 
-/// What is written to learn what importing a package of OpenLambda's tree brings.
+/// Imports of each package of OpenLambda's tree, to measure them.
 pub fn openlambda_imports() -> Vec<Written> {
     let packages = OPENLAMBDA.iter().map(|(_, package)| *package);
     packages
@@ -124,9 +124,9 @@ fn top(package: &str) -> &str {
     }
 }
 
-/// OpenLambda's default tree, as much of it as a budget holds, in the order in which it was made. Of
-/// packages that no function has nothing is started. A zygote is of the packages that the tree names
-/// alone: whose others are missing, as those that they require, serves all the same.
+/// OpenLambda's default tree, in its order, as far as the budget allows. Packages that no function
+/// has get no zygote. A zygote has only the packages that the tree names, without their
+/// requirements, and serves functions all the same.
 pub fn openlambda(world: &World, measured: &HashMap<Written, Measured>, budget: f64) -> Zygotes {
     let mut policy = world.policy();
     let known = world.clients.iter().map(|client| &client.function.environment.distributions);

@@ -1,16 +1,16 @@
-//! Sixty popular packages, how often they are downloaded, and what functions import of them.
+//! Sixty popular packages, their downloads, and the modules that functions import of them.
 
 /// A package that functions use.
 #[derive(Debug)]
 pub struct Package {
-    /// Its name in the index.
+    /// The package's name in the index.
     pub name: &'static str,
     /// Downloads in 30 days, in millions: Hugo van Kemenade, *Top PyPI Packages*, June 2025
-    /// (`top-pypi-packages.csv`). Those among the first that are tools, or that no function imports
-    /// itself, are left out; so are some of many that are alike.
+    /// (`top-pypi-packages.csv`). The list leaves out tools, packages that no function imports
+    /// itself, and some of many similar ones.
     pub downloads: f64,
-    /// What is imported of it; a function takes some of them. Packages that load their parts late,
-    /// such as scipy, are used by their parts.
+    /// Modules to import; a function takes some of them. Packages that load their parts late, such
+    /// as scipy, are listed with their parts.
     pub imports: &'static [&'static str],
 }
 
@@ -18,7 +18,7 @@ const fn package(name: &'static str, downloads: f64, imports: &'static [&'static
     Package { name, downloads, imports }
 }
 
-/// All of them.
+/// All packages.
 pub const PACKAGES: [Package; 60] = [
     package("boto3", 1399.0, &["boto3", "boto3.dynamodb.conditions", "botocore.config"]),
     package("urllib3", 833.0, &["urllib3"]),
@@ -94,8 +94,8 @@ pub const PACKAGES: [Package; 60] = [
     package("plotly", 27.0, &["plotly.graph_objects", "plotly.io"]),
 ];
 
-/// OpenLambda's default tree, `default-zygotes-40.json`: for each zygote its parent's place, -1 for the
-/// root, and what it imports, in the order in which its makers split them off, the most useful first.
+/// OpenLambda's default tree, `default-zygotes-40.json`, the most useful zygotes first: for each
+/// the index of its parent (-1 for the root), and the package that it imports.
 pub const OPENLAMBDA: [(i32, &str); 39] = [
     (-1, "numpy"),
     (-1, "six"),

@@ -1,4 +1,4 @@
-//! The functions of a trace by number, their modules and what these cost, and when each starts.
+//! The functions of a trace by number, their modules with costs, and the times of their starts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,32 +11,32 @@ use pipsqueak_policy::zygotes::{
 use super::measured::{self, Measured, Written};
 use crate::statistics::{Random, median};
 
-/// A function and what a start of it imports.
+/// A function and the modules of its start.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// As the policy sees it, with what it really imports.
+    /// The function as the policy sees it, with its real imports.
     pub function: Function,
-    /// What its code is seen to import.
+    /// Imports that can be seen in the function's code.
     pub guess: Modules,
-    /// Each module, with what importing it took in this function.
+    /// Each module, with the cost of its import in this function.
     pub modules: Vec<(ModuleId, Cost)>,
 }
 
 /// All functions.
 #[derive(Debug)]
 pub struct World {
-    /// They.
+    /// The functions with their modules.
     pub clients: Vec<Client>,
-    /// What each module costs: the median of all functions.
+    /// The cost of each module: the median over all functions.
     pub costs: Costs,
-    /// What zygotes cost besides.
+    /// Other costs of zygotes.
     pub parameters: Parameters,
     written: Vec<(Written, Measured)>,
     modules: usize,
 }
 
 impl World {
-    /// Functions that were measured.
+    /// Makes the world of measured functions.
     pub fn new(written: &[Written], measured: &HashMap<Written, Measured>) -> Self {
         let written: Vec<(Written, Measured)> =
             written.iter().map(|one| (one.clone(), measured::together(one, measured))).collect();
@@ -61,14 +61,14 @@ impl World {
         world
     }
 
-    /// A policy that knows the names, which have the same numbers in each, and nothing else.
+    /// A policy that knows only the names, whose numbers are the same in every policy.
     pub fn policy(&self) -> Policy {
         let mut policy = Policy::new(self.parameters);
         self.named(&mut policy);
         policy
     }
 
-    /// The realm of all.
+    /// The realm that all functions share.
     pub fn realm(&self) -> Realm {
         self.clients[0].function.realm
     }
@@ -109,7 +109,7 @@ impl World {
         self.parameters.fork_us + self.parameters.fork_us_per_mib * bytes / 1_048_576.0
     }
 
-    /// Microseconds until a function's modules are there.
+    /// Microseconds until a function's modules are loaded.
     pub fn start(&self, client: usize, zygote: Option<&Zygote>) -> f64 {
         let modules = self.clients[client].modules.iter();
         match zygote {
@@ -121,14 +121,14 @@ impl World {
         }
     }
 
-    /// Private memory of a zygote that brings some modules, in bytes.
+    /// Private memory of a zygote that imports some modules, in bytes.
     pub fn bytes(&self, imports: &Modules, is_root: bool) -> f64 {
         let parameters = &self.parameters;
         let interpreter = if is_root { parameters.interpreter_bytes } else { 0.0 };
         parameters.overhead_bytes + interpreter + self.costs.sum(imports).bytes
     }
 
-    /// How many modules, distributions and sorts of functions there are.
+    /// The numbers of functions, distributions and modules, in words.
     pub fn describe(&self) -> String {
         let mut distributions: Vec<usize> = self
             .clients
@@ -146,16 +146,16 @@ impl World {
     }
 }
 
-/// A start: when, in seconds, and of which function.
+/// A start: the time and the function.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
-    /// Since the trace began.
+    /// Seconds since the trace began.
     pub at: f64,
-    /// Which.
+    /// The index of the function.
     pub client: usize,
 }
 
-/// How a trace is made.
+/// Parameters of a trace.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
     /// Length in seconds.
@@ -168,8 +168,8 @@ pub struct Shape {
     pub drift: f64,
 }
 
-/// A trace: starts come at random, those of a function as often as its place in popularity says
-/// (Zipf's law), and functions change places over time.
+/// A trace of random starts. The rate of a function depends on its rank in popularity (Zipf's law),
+/// and ranks change over time.
 pub fn trace(functions: usize, shape: Shape, random: &mut Random) -> Vec<Arrival> {
     let mut ranks: Vec<usize> = (0..functions).collect();
     random.shuffle(&mut ranks);
