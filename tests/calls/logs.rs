@@ -17,6 +17,7 @@ tests!(
     a_flood_of_what_was_left_delays_no_answer,
     failures_are_in_the_logs,
     logs_outlive_the_supervisor_and_go_with_their_function,
+    an_invocation_is_followed_through_the_supervisors_log,
 );
 
 /// Prints, waits, and prints again.
@@ -282,4 +283,24 @@ fn logs_outlive_the_supervisor_and_go_with_their_function() {
     assert_eq!(instance.status()["log_bytes"], 0);
     instance.deploy("kept", "def handler(event): print(event)\n", &[]);
     assert!(logs(&instance, &["kept"]).is_empty());
+}
+
+fn an_invocation_is_followed_through_the_supervisors_log() {
+    let variables = vec![("PIPSQUEAK_LOG_LEVEL", "debug".to_owned())];
+    let instance = Instance::start(&Options { variables, ..Options::default() });
+    instance.deploy("echo", "def handler(event): return event\n", &[]);
+    let answers = [1, 2].map(|number| instance.invoke("echo", &json!(number)));
+    let log = std::fs::read_to_string(instance.run().join("pipsqueakd.log")).unwrap();
+    for answer in answers {
+        let request = answer["request_id"].as_str().unwrap();
+        let of_it: Vec<_> = log.lines().filter(|line| line.contains(request)).collect();
+        assert_eq!(of_it.len(), 2, "{log}");
+        for (line, what) in of_it.iter().zip(["an instance is asked", "answered"]) {
+            assert!(line.contains("function=\"echo\" sandbox="), "{line}");
+            assert!(line.contains(what), "{line}");
+        }
+    }
+    let refused = instance.call(&["up", "--log-level", "loud"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("name error, warn, info or debug"), "{}", refused.stderr);
 }

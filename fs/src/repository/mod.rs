@@ -15,6 +15,7 @@ mod shown;
 mod subset;
 
 use std::collections::{BTreeSet, HashSet};
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -73,18 +74,22 @@ pub enum RepositoryError {
 impl RepositoryError {
     /// True if there was no room on the disk.
     pub(crate) fn is_full(&self) -> bool {
-        let is_full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
-        match self {
-            Self::Catalog(error)
-            | Self::View(ViewError::Catalog(error))
-            | Self::Write(AddError::Catalog(error)) => error.is_full(),
-            Self::Store(StoreError::File { source, .. })
-            | Self::View(ViewError::File { source, .. })
-            | Self::Write(
-                AddError::File { source, .. } | AddError::Store(StoreError::File { source, .. }),
-            ) => is_full(source),
-            _ => false,
+        let is_full = |error: &(dyn Error + 'static)| {
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                return error.kind() == io::ErrorKind::StorageFull;
+            }
+            let database = error.downcast_ref::<rusqlite::Error>();
+            let code = database.and_then(rusqlite::Error::sqlite_error_code);
+            code == Some(rusqlite::ErrorCode::DiskFull)
+        };
+        let mut next = self.source();
+        while let Some(error) = next {
+            if is_full(error) {
+                return true;
+            }
+            next = error.source();
         }
+        false
     }
 }
 
@@ -275,5 +280,26 @@ fn remove(folders: &[PathBuf]) {
         if let Err(error) = fs::remove_dir_all(folder) {
             tracing::warn!(%error, folder = %folder.display(), "what nobody needs stays");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_known_however_deep_it_is_told() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let in_view = |source| ViewError::File { path: "/view".into(), source };
+        for error in [
+            RepositoryError::View(in_view(full())),
+            RepositoryError::Write(AddError::View(in_view(full()))),
+            RepositoryError::Mount(full()),
+        ] {
+            assert!(error.is_full(), "{error}");
+        }
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert!(!RepositoryError::View(in_view(denied)).is_full());
+        assert!(!RepositoryError::Unknown("x".to_owned()).is_full());
     }
 }

@@ -98,7 +98,7 @@ impl Segment {
         let frame =
             |position: u64| u32::try_from(position / FRAME_BYTES as u64).unwrap_or(u32::MAX);
         let mut content = Vec::new();
-        for number in frame(position)..=frame((position + size).saturating_sub(1)) {
+        for number in frame(position)..=frame(location.end().saturating_sub(1)) {
             self.frame(number, &mut content)?;
         }
         let from = usize::try_from(position % FRAME_BYTES as u64).unwrap_or(usize::MAX);

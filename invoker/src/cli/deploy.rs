@@ -131,6 +131,6 @@ mod tests {
     fn what_is_not_there_is_bad_input() {
         assert_eq!(plan(parsed(&["/nowhere"])).unwrap_err().exit(), Exit::BadInput);
         let error = plan(parsed(&["/", "-r", "/nowhere.txt"])).unwrap_err();
-        assert!(error.to_string().starts_with("requirements /nowhere.txt: "), "{error}");
+        assert!(error.to_string().starts_with("cannot read /nowhere.txt: "), "{error}");
     }
 }

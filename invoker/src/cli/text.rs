@@ -41,7 +41,7 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 fn unreadable(path: &Path, reason: &dyn std::error::Error) -> Failure {
-    Failure::Input(format!("requirements {}: {reason}", path.display()))
+    Failure::Input(format!("cannot read {}: {reason}", path.display()))
 }
 
 /// The text, without a byte order mark.
