@@ -62,12 +62,31 @@ pub fn unless_ended(sent: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Result of a send to a process that may have answered before it read the message. The inner error
-/// says that the process has not read it, and counts only if no answer comes.
-pub fn unless_unread(sent: io::Result<()>) -> io::Result<io::Result<()>> {
-    match sent {
-        Err(error) if is_unread(&error) => Ok(Err(error)),
-        sent => Ok(Ok(sent?)),
+/// What became of messages to a process that may have answered before it read them.
+#[derive(Debug)]
+pub enum Sent {
+    /// The process has read them, as far as is known.
+    Whole,
+    /// The process has closed the channel without having read them.
+    Unread(io::Error),
+}
+
+impl Sent {
+    /// The result of a send. Errors if that failed for another reason than that nobody reads.
+    pub fn of(sent: io::Result<()>) -> io::Result<Self> {
+        match sent {
+            Ok(()) => Ok(Self::Whole),
+            Err(error) if is_unread(&error) => Ok(Self::Unread(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The error that counts if no answer has come.
+    pub fn unanswered(self) -> io::Result<()> {
+        match self {
+            Self::Whole => Ok(()),
+            Self::Unread(error) => Err(error),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The end of an invocation in its process, by what the process has answered or done.
 
+use std::io;
 use std::time::Duration;
 
 use pipsqueak::wire::{FunctionError, Outcome};
@@ -7,6 +8,18 @@ use serde_json::value::RawValue;
 
 use super::answered::{Reached, told, within};
 use crate::protocol::Answer;
+
+/// What came of asking a process.
+pub(super) enum Exchanged {
+    /// The process has answered.
+    Answered(Answer, Vec<u8>),
+    /// The process has closed the channel instead.
+    Closed,
+    /// The channel or the sandbox is of no use any more.
+    Broken(io::Error),
+    /// No answer has come within the timeout.
+    Late,
+}
 
 /// The end of an invocation.
 pub(super) struct Ended {

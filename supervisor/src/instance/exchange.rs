@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::unix::pipe;
 
 use super::parts::Parts;
-use crate::channel::{self, Body};
+use crate::channel::{self, Body, Sent};
 use crate::logs::Recording;
 use crate::protocol::{Answer, Failure, FromFunction};
 
@@ -139,7 +139,7 @@ pub async fn exchange(
     let mut buffer = vec![0; PRINTED_BYTES];
     let talk = async {
         // No need to read the answer at the same time: a function answers after it has read the messages.
-        let asked = channel::unless_unread(channel::send(function, messages).await)?;
+        let asked = Sent::of(channel::send(function, messages).await)?;
         sent()?;
         let answered = match parts {
             None => {
@@ -149,7 +149,7 @@ pub async fn exchange(
             Some(parts) => receive_streamed(function, longest, parts).await?,
         };
         if answered.is_none() {
-            asked?;
+            asked.unanswered()?;
         }
         Ok(answered)
     };

@@ -12,7 +12,7 @@ use tokio::io::BufReader;
 use tokio::net::unix::pipe;
 
 use super::answered::{Answered, Reached, told};
-use super::ended::Ended;
+use super::ended::{Ended, Exchanged};
 use super::exchange::{Imported, Logs, exchange};
 use super::parts::{PART_BYTES, Parts, Streams};
 use super::printed::Printed;
@@ -22,7 +22,7 @@ use crate::deployment::Function;
 use crate::environment::Tree;
 use crate::logs::Recording;
 use crate::machine::cgroups::Limits;
-use crate::protocol::{Answer, Invocation, Load, ToFunction, VERSION};
+use crate::protocol::{Invocation, Load, ToFunction, VERSION};
 use crate::sandbox::{End, Exit, Sandbox};
 use crate::stream::Stream;
 use crate::sync::{Mutex, lock};
@@ -36,9 +36,6 @@ const BUFFER_BYTES: usize = 4 << 10;
 
 /// Bytes that a socket takes although nobody reads them: less than the smallest socket buffer.
 const UNREAD_BYTES: usize = 32 << 10;
-
-/// An answer within the timeout; `None` if the process closed the channel instead.
-type Exchanged = Result<io::Result<Option<(Answer, Vec<u8>)>>, tokio::time::error::Elapsed>;
 
 /// An instance that runs.
 #[derive(Debug)]
@@ -160,28 +157,28 @@ impl Instance {
         // The function tells how much of this time its handler took, and may tell anything.
         let took = began.elapsed();
         let ended = match exchanged {
-            Err(_) => {
+            Exchanged::Late => {
                 let limit = info.timeout_ms;
                 let message = format!("no answer within the timeout of {limit} ms");
                 let error = told("Runtime.Timeout", message);
                 Ended { run_us: limit * 1000, ..Ended::failed(error, Outcome::Refused) }
             }
-            Ok(Err(error)) if channel::is_unread(&error) => {
+            Exchanged::Broken(error) if channel::is_unread(&error) => {
                 let (error, outcome) = self.ended().await;
                 // Nobody may be asked again what a stream has brought.
                 let is_asked_again = !streamed && outcome != Outcome::Refused;
                 let reached = if is_asked_again { self.unread() } else { Reached::Handler };
                 Ended { reached, ..Ended::failed(error, outcome) }
             }
-            Ok(Err(error)) => {
+            Exchanged::Broken(error) => {
                 let message = format!("the function's process broke its channel: {error}");
                 Ended::failed(told("Runtime.ProtocolError", message), Outcome::Failed)
             }
-            Ok(Ok(None)) => {
+            Exchanged::Closed => {
                 let (error, outcome) = self.ended().await;
                 Ended::failed(error, outcome)
             }
-            Ok(Ok(Some((mut answer, body)))) => {
+            Exchanged::Answered(mut answer, body) => {
                 lock(&self.imported).note(std::mem::take(&mut answer.imported));
                 Ended::answered(answer, &body, took)
             }
@@ -247,17 +244,23 @@ impl Instance {
                     printed.note(answer.others);
                     Ok(Some((answer, body)))
                 });
-                (exchanged.await, logs)
+                let exchanged = match exchanged.await {
+                    Ok(Ok(Some((answer, body)))) => Exchanged::Answered(answer, body),
+                    Ok(Ok(None)) => Exchanged::Closed,
+                    Ok(Err(error)) => Exchanged::Broken(error),
+                    Err(_) => Exchanged::Late,
+                };
+                (exchanged, logs)
             }
             Wire::Shared(shared) => {
                 let mut call = shared.call(request_id, logs, parts.is_some());
                 let exchange = call.exchange(|| self.load(), message, parts);
                 let exchanged = tokio::time::timeout(timeout, exchange).await;
                 match exchanged {
-                    Ok(Ok(Some((answer, body, logs)))) => (Ok(Ok(Some((answer, body)))), logs),
-                    Ok(Ok(None)) => (Ok(Ok(None)), call.logs()),
-                    Ok(Err(error)) => (Ok(Err(error)), call.logs()),
-                    Err(late) => (Err(late), call.logs()),
+                    Ok(Ok(Some((answer, body, logs)))) => (Exchanged::Answered(answer, body), logs),
+                    Ok(Ok(None)) => (Exchanged::Closed, call.logs()),
+                    Ok(Err(error)) => (Exchanged::Broken(error), call.logs()),
+                    Err(_) => (Exchanged::Late, call.logs()),
                 }
             }
         }

@@ -17,7 +17,7 @@ use self::sending::{Sending, Writer};
 use super::exchange::{Imported, Logs, PRINTED_BYTES, read_printed};
 use super::parts::{Parts, WINDOW};
 use super::printed::{self, Old};
-use crate::channel::{self, Body};
+use crate::channel::{self, Body, Sent};
 use crate::logs::Recording;
 use crate::protocol::{Answer, FromFunction, Said};
 use crate::stream::Stream;
@@ -167,7 +167,7 @@ impl Call<'_> {
             let first = sending.is_first().then(first).transpose()?;
             let messages: Vec<_> = first.into_iter().chain([message]).collect();
             // A process that could not load its handler has said so, and ends without reading more.
-            channel::unless_unread(sending.send(&messages).await)?
+            Sent::of(sending.send(&messages).await)?
         };
         let answered = match (parts, &mut self.said) {
             (Some(mut parts), Some(said)) => {
@@ -190,7 +190,7 @@ impl Call<'_> {
             Err(_) => match lock(&self.shared.calls).ended.clone() {
                 Some(Ended::Broken(reason)) => Err(io::Error::other(reason)),
                 Some(Ended::Unread) => Err(io::ErrorKind::ConnectionReset.into()),
-                _ => sent.map(|()| None),
+                _ => sent.unanswered().map(|()| None),
             },
         }
     }
