@@ -44,6 +44,16 @@ fn whole(body: &[u8]) -> Value {
     frame(u32::try_from(body.len()).unwrap(), body)
 }
 
+/// Kinds of messages, as in the supervisor's `protocol`.
+const ANSWER: u8 = 49;
+const PRINTED: u8 = 50;
+const SAID: u8 = 51;
+
+/// A message of a kind, whole.
+fn message(kind: u8, text: &[u8]) -> Value {
+    whole(&[&[kind], text].concat())
+}
+
 /// The number of descriptors that the supervisor has open.
 fn open_descriptors(attacked: &Attacked) -> usize {
     let pid = attacked.instance.status()["pid"].to_string();
@@ -68,12 +78,24 @@ fn lies_of_a_function_hurt_itself_alone() {
         ("more than comes", json!([frame(6 << 20, b"{}\n")])),
         ("nothing", json!([whole(b"")])),
         ("no header", json!([whole(b"no line")])),
-        ("a header that is none", json!([whole(b"\xff\xfe\n{}")])),
-        ("another header", json!([whole(b"{\"run_us\":-1}\n1")])),
-        ("no JSON", json!([whole(b"{\"run_us\":1}\nnull null")])),
-        ("JSON without a bottom", json!([whole(&nested)])),
-        ("two answers", json!([whole(b"{\"run_us\":1}\n1"), whole(b"{\"run_us\":1}\n2")])),
-        ("an error of a megabyte", json!([whole(format!("{trace}\n").as_bytes())])),
+        ("no kind", json!([whole(b"\n{}")])),
+        ("a kind that there is not", json!([message(200, b"{\"run_us\":1}\n1")])),
+        ("a zygote's kind", json!([message(17, b"{\"run_us\":1}\n1")])),
+        ("the supervisor's kind", json!([message(35, b"{\"request_id\":\"x\"}\n1")])),
+        (
+            "a part of no stream",
+            json!([message(SAID, b"{\"part\":\"head\",\"request_id\":\"x\"}\n1")]),
+        ),
+        ("output of nobody's", json!([message(PRINTED, b"{\"request_id\":\"x\"}\n1")])),
+        ("a header that is none", json!([message(ANSWER, b"\xff\xfe\n{}")])),
+        ("another header", json!([message(ANSWER, b"{\"run_us\":-1}\n1")])),
+        ("no JSON", json!([message(ANSWER, b"{\"run_us\":1}\nnull null")])),
+        ("JSON without a bottom", json!([message(ANSWER, &nested)])),
+        (
+            "two answers",
+            json!([message(ANSWER, b"{\"run_us\":1}\n1"), message(ANSWER, b"{\"run_us\":1}\n2")]),
+        ),
+        ("an error of a megabyte", json!([message(ANSWER, format!("{trace}\n").as_bytes())])),
         ("noise", json!([{ "hex": "a5", "times": 8 << 20 }])),
         ("descriptors", json!([{ "hex": "01", "descriptors": 200 }])),
     ];
@@ -117,7 +139,7 @@ def handler(event, context):
     header = dict(event['header'])
     if header.pop('named', True):
         header['request_id'] = context.aws_request_id
-    message = json.dumps(header).encode() + b'\\n' + b'x' * event['bytes']
+    message = bytes([event['kind']]) + json.dumps(header).encode() + b'\\n' + b'x' * event['bytes']
     channel = socket.socket(fileno=os.dup(3))
     channel.sendall(len(message).to_bytes(4, 'little') + message)
     event_of_lie.set()
@@ -130,19 +152,15 @@ fn lies_of_one_call_of_several_hurt_no_other() {
     let flags = ["--concurrency", "8", "--sandboxes", "1"];
     instance.deploy("several", ONE_OF_SEVERAL, &flags);
     let mut process = None;
-    for (lie, header, bytes, error) in [
-        ("an answer", json!({}), 20 << 20, json!("Function.ResponseSizeTooLarge")),
-        ("output", json!({ "printed": true }), 20 << 20, json!(null)),
-        ("no name", json!({ "named": false }), 1, json!(null)),
-        ("a part", json!({ "part": "result" }), 1, json!(null)),
-        (
-            "a long part",
-            json!({ "part": "result" }),
-            20 << 20,
-            json!("Function.ResponseSizeTooLarge"),
-        ),
+    let part = json!({ "part": "result" });
+    for (lie, kind, header, bytes, error) in [
+        ("an answer", ANSWER, json!({}), 20 << 20, json!("Function.ResponseSizeTooLarge")),
+        ("output", PRINTED, json!({}), 20 << 20, json!(null)),
+        ("no name", ANSWER, json!({ "named": false }), 1, json!(null)),
+        ("a part", SAID, part.clone(), 1, json!(null)),
+        ("a long part", SAID, part, 20 << 20, json!("Function.ResponseSizeTooLarge")),
     ] {
-        let lying = json!({ "lie": lie, "header": header, "bytes": bytes });
+        let lying = json!({ "lie": lie, "kind": kind, "header": header, "bytes": bytes });
         let mut answers: Vec<Value> = std::thread::scope(|scope| {
             let waiting: Vec<_> = (0..7)
                 .map(|_| scope.spawn(|| instance.invoke("several", &json!({ "lie": lie }))))
@@ -168,9 +186,10 @@ import os, sys
 if b'zygote' in open('/proc/self/cmdline', 'rb').read():
     def say(text):
         os.write(3, len(text).to_bytes(4, 'little') + text)
-    say(b'{"ready": {"modules": [], "failed": {}, "hazards": []}}\n')
+    # READY, and FORKED for orders that nobody has given.
+    say(b'\x11{"modules": [], "reads": {}, "tmp_bytes": 0}\n')
     for number in range(100):
-        say(b'{"forked": {"id": %d, "pid": 1}}\n' % number)
+        say(b'\x15{"id": %d, "pid": 1}\n' % number)
     os.write(3, b'\xff' * 100000)
 "#;
     index.add("lies-1.0-py3-none-any.whl", &wheel("lies", lies));

@@ -64,7 +64,7 @@ fn what_a_handler_forks_answers_nobody() {
         "class Forks:\n  def __del__(self): os.fork()\na = Forks()\nreturn 'parent'",
         "import multiprocessing as m\np = m.get_context('fork').Process(target=print, args=['hello'])\np.start()\np.join()\nreturn 'parent'",
         "import ctypes\nctypes.CDLL(None).fork()\nreturn 'parent' if os.getpid() == me else 'child'",
-        "if os.fork() == 0:\n  os.write(3, b'\\x03\\0\\0\\0{}\\n')\n  return 'child'\ntime.sleep(0.2)\nreturn 'parent'",
+        "if os.fork() == 0:\n  os.write(3, b'\\x04\\0\\0\\x001{}\\n')\n  return 'child'\ntime.sleep(0.2)\nreturn 'parent'",
     ];
     for code in children {
         let code = format!("me = os.getpid()\n{code}");
