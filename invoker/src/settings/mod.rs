@@ -1,6 +1,7 @@
 //! Settings: the places of an instance, and the limits of its use.
 
 mod amount;
+mod choice;
 mod count;
 #[macro_use]
 mod define;
@@ -27,10 +28,10 @@ mod tiers;
 mod variables;
 
 pub use error::SettingsError;
-pub use eviction::{Eviction, EvictionError};
+pub use eviction::Eviction;
 pub use explain::{Origin, Setting};
 pub use index::Index;
-pub use log_level::{LogLevel, LogLevelError};
+pub use log_level::LogLevel;
 pub use program::find_program;
 pub use range::{Range, RangeError};
 pub use resolve::run_folder;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::amount::{Payload, Seconds, Size};
+use super::choice::OneOf;
 use super::count::{Queue, Sandboxes, Spares, default_sandboxes};
 use super::error::SettingsError;
 use super::eviction::Eviction;
@@ -79,7 +80,7 @@ table! {
             more: "[What is kept](../guide/load.md#what-is-kept-in-memory).",
         }
         /// Which paused sandbox is dropped first: lru, or greedy-dual, which saves more time
-        eviction: Eviction = Eviction {
+        eviction: Eviction = OneOf<Eviction> {
             flag: "--eviction",
             variable: "PIPSQUEAK_EVICTION",
             default: "lru",
@@ -136,7 +137,7 @@ table! {
         /// Least weight of what the supervisor logs: error, warn, info, or debug
         ///
         /// `debug` tells each step of each invocation.
-        log_level: LogLevel = LogLevel {
+        log_level: LogLevel = OneOf<LogLevel> {
             flag: "--log-level",
             variable: "PIPSQUEAK_LOG_LEVEL",
             default: "info",
