@@ -48,12 +48,13 @@ impl Administration {
     /// Removes an environment that no function names.
     pub async fn remove_environment(&self, name: String) -> Result<(), Fault> {
         let functions = self.resources.functions.list().into_iter();
-        let mut users = functions.filter(|one| one.info.environment.as_ref() == Some(&name));
-        if let Some(function) = users.next() {
+        let users = functions.filter(|one| one.info.environment.as_ref() == Some(&name));
+        let users: Vec<_> = users.map(|one| one.info.name.clone()).collect();
+        if let [first, ..] = users.as_slice() {
             let message = format!(
-                "environment {name} is used by function {0}; remove that first: \
-                 pipsqueak functions rm {0}",
-                function.info.name
+                "environment {name} is used by {}; remove each first, or deploy it with another: \
+                 pipsqueak functions rm {first}",
+                users.join(", "),
             );
             return Err(Fault { kind: FaultKind::BadInput, message });
         }
