@@ -7,8 +7,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use crate::mode::Mode;
 use crate::printed::printed_bytes;
-use crate::watch::{Mode, state, take};
+use crate::watch::{state, take};
 
 /// The logging module.
 const LOGGING: &str = "logging";

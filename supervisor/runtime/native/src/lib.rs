@@ -8,6 +8,7 @@ mod fork;
 mod imports;
 mod kept;
 mod later;
+mod mode;
 mod modules;
 mod names;
 mod owner;

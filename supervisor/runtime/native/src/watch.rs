@@ -14,6 +14,7 @@ use pyo3::types::{PyDict, PyString};
 use crate::beside;
 use crate::kept::{Actor, Kept};
 use crate::later::Types;
+use crate::mode::Mode;
 use crate::modules::Modules;
 use crate::owner::is_elsewhere;
 use crate::printed::printed_bytes;
@@ -47,19 +48,6 @@ pub struct State {
     seen: HashMap<usize, u64>,
     /// The reason for which the version is to have interpreters of its own.
     unlike: Option<String>,
-}
-
-/// The work of the entry points besides importing.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    #[default]
-    Off,
-    /// Note the modules that each import wants.
-    Recording,
-    /// Check each taken module while a handler is loaded.
-    Loading,
-    /// Check each taken module while a handler runs.
-    Running,
 }
 
 /// State of a zygote when it has imported all.
