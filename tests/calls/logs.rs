@@ -295,7 +295,7 @@ fn an_invocation_is_followed_through_the_supervisors_log() {
         let request = answer["request_id"].as_str().unwrap();
         let of_it: Vec<_> = log.lines().filter(|line| line.contains(request)).collect();
         assert_eq!(of_it.len(), 2, "{log}");
-        for (line, what) in of_it.iter().zip(["an instance is asked", "answered"]) {
+        for (line, what) in of_it.iter().zip(["asked", "answered"]) {
             assert!(line.contains("function=\"echo\" sandbox="), "{line}");
             assert!(line.contains(what), "{line}");
         }

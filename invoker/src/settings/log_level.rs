@@ -12,7 +12,7 @@ pub enum LogLevel {
     /// These, and what the supervisor begins and ends.
     #[default]
     Info,
-    /// These, and the steps of each invocation.
+    /// These, and each invocation.
     Debug,
 }
 

@@ -136,7 +136,7 @@ table! {
         }
         /// Least weight of what the supervisor logs: error, warn, info, or debug
         ///
-        /// `debug` tells each step of each invocation.
+        /// `debug` tells of each invocation.
         log_level: LogLevel = OneOf<LogLevel> {
             flag: "--log-level",
             variable: "PIPSQUEAK_LOG_LEVEL",

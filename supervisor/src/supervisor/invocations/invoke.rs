@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 use pipsqueak::wire::{Fault, Invocation, Outcome, Progress, Tier};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::field::Empty;
-use tracing::{Instrument, Span, info_span};
 
 use super::Invocations;
 use super::asked::{Asked, check_length};
@@ -68,27 +66,14 @@ impl Invocations {
         asked: Asked<'_>,
         progress: &UnboundedSender<Progress>,
     ) -> Result<(Invocation, Kept), Fault> {
-        let request = asked.request_id.as_str();
-        let span = info_span!("invocation", request, function = name, sandbox = Empty);
-        self.invoke_noted(name, payload, asked, progress).instrument(span).await
-    }
-
-    async fn invoke_noted(
-        &self,
-        name: &str,
-        payload: &RawValue,
-        asked: Asked<'_>,
-        progress: &UnboundedSender<Progress>,
-    ) -> Result<(Invocation, Kept), Fault> {
         let (arrived, request_id) = (asked.arrived, asked.request_id.clone());
         // Before there is anything to wait for: one that is removed meanwhile gets no new one.
         let log = self.journal.of(&self.functions.get(name)?.info.name);
         let Begun { function, turn, obtained, prepared, at } =
             self.begin(name, payload, &asked, progress).await?;
         let queue_us = micros((at - arrived).saturating_sub(prepared.took));
-        let sandbox = obtained.instance.sandbox().id();
-        Span::current().record("sandbox", sandbox);
-        tracing::debug!(queue_us, tier = ?obtained.tier, "an instance is asked");
+        let (request, sandbox) = (request_id.as_str(), obtained.instance.sandbox().id());
+        tracing::debug!(request, function = name, sandbox, queue_us, tier = ?obtained.tier, "asked");
         let recording = self.journal.record(&log, function.info.version, &request_id);
         let call = Call { request_id: &request_id, payload, streams: asked.streams };
         let (obtained, mut answered) =
@@ -97,7 +82,8 @@ impl Invocations {
         let total_us = micros(arrived.elapsed());
         end_recording(&mut answered, obtained.tier, &function);
         let (run_us, outcome) = (answered.run_us, answered.outcome);
-        tracing::debug!(run_us, ?outcome, "answered");
+        let (request, sandbox) = (request_id.as_str(), obtained.instance.sandbox().id());
+        tracing::debug!(request, function = name, sandbox, run_us, ?outcome, "answered");
         let (result, error) = match answered.result {
             Ok(result) => (Some(result), None),
             Err(error) => (None, Some(error)),
@@ -139,7 +125,9 @@ impl Invocations {
         loop {
             let (function, turn) = self.admit(name, payload, asked, prepared.took).await?;
             let at = Instant::now();
-            if let Some(obtained) = self.serve(&turn, &function, &prepared).await? {
+            if let Some(obtained) =
+                self.serve(&turn, &function, &prepared, &asked.request_id).await?
+            {
                 return Ok(Begun { function, turn, obtained, prepared, at });
             }
             // Another version was deployed meanwhile, or each start makes its own.
@@ -221,15 +209,15 @@ impl Invocations {
             };
             let function = instance.function().clone();
             if answered.reached != Reached::Nobody {
-                let name = &function.info.name;
-                tracing::warn!(function = name, reason, "not loaded in a zygote's child");
+                let (name, request) = (&function.info.name, call.request_id);
+                tracing::warn!(request, function = name, reason, "not loaded in a zygote's child");
                 let reason = shortened(&reason);
                 let line = format!(
                     "[not loaded in a zygote's child, and loaded again without one: {reason}]\n"
                 );
                 again.print(line.as_bytes());
             }
-            let Some(fresh) = self.serve(turn, &function, prepared).await? else {
+            let Some(fresh) = self.serve(turn, &function, prepared, call.request_id).await? else {
                 // The environment was removed meanwhile.
                 answered.recording = Some(again);
                 return Ok((obtained, answered));

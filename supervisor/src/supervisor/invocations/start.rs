@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use pipsqueak::wire::{Fault, Tier};
+use tracing::{Instrument, info_span};
 
 use super::Invocations;
 use super::paused::Before;
@@ -51,12 +52,24 @@ impl Invocations {
         &self,
         function: &Arc<Function>,
         prepared: &Prepared,
+        request: &str,
     ) -> Result<Option<Obtained>, Fault> {
         let began = Instant::now();
         if let Some((instance, tree, before)) = self.resume(function) {
             let (tier, before) = (Tier::Paused, Some(before));
             return Ok(Some(Obtained { instance, tier, tree, zygote: None, began, before }));
         }
+        // Not around what is resumed, of whose time it would be a thirtieth.
+        let span = info_span!("start", request, function = function.info.name);
+        self.start(function, prepared, began).instrument(span).await
+    }
+
+    async fn start(
+        &self,
+        function: &Arc<Function>,
+        prepared: &Prepared,
+        began: Instant,
+    ) -> Result<Option<Obtained>, Fault> {
         let known = self.environments.known(function)?;
         // The request found no environment, so this start is cold.
         let is_cold = prepared.is_for(function);

@@ -59,6 +59,7 @@ impl Invocations {
         turn: &Turn<Serving>,
         function: &Arc<Function>,
         prepared: &Prepared,
+        request: &str,
     ) -> Result<Option<Obtained>, Fault> {
         let mut serving = turn.place().serving().lock().await;
         // Without the paused tier a sandbox serves only one invocation, unless the function lets it
@@ -71,7 +72,9 @@ impl Invocations {
             return Ok(Some(Obtained::running(instance.clone(), tree.clone())));
         }
         *serving = None;
-        let Some(obtained) = self.obtain(function, prepared).await? else { return Ok(None) };
+        let Some(obtained) = self.obtain(function, prepared, request).await? else {
+            return Ok(None);
+        };
         let (instance, tree) = (obtained.instance.clone(), obtained.tree.clone());
         *serving = Some(Serving { instance, tree });
         Ok(Some(obtained))
