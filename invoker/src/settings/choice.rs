@@ -11,7 +11,7 @@ use super::variables::Variables;
 
 /// A value that is one of a few words.
 pub(super) trait Choice: Copy + Eq + 'static {
-    /// What a word names, in messages.
+    /// Noun for the values, in messages.
     const WHAT: &'static str;
     /// The value's name in the help.
     const NAME: &'static str;

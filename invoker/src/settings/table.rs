@@ -38,19 +38,19 @@ const CDI: &str = "/var/run/cdi/pipsqueak.json";
 // A default that is computed may use the settings above it.
 table! {
     flags(Every) {
-        /// Where environments, functions and downloads are kept
+        /// Folder of environments, functions and downloads
         state: PathBuf = Folder {
             flag: "--state",
             variable: "PIPSQUEAK_STATE",
             default: "/var/lib/pipsqueak",
         }
-        /// Where the supervisor's socket and log are
+        /// Folder of the supervisor's socket and log
         run: PathBuf = Folder {
             flag: "--run",
             variable: RUN_VARIABLE,
             default: RUN,
         }
-        /// Where packages are mounted
+        /// Folder at which packages are mounted
         mount: PathBuf = Folder {
             flag: "--mount",
             variable: "PIPSQUEAK_MOUNT",
@@ -58,7 +58,7 @@ table! {
         }
     }
     flags(Start) {
-        /// Where downloads are kept
+        /// Folder of downloads
         cache: PathBuf = Folder {
             flag: "--cache",
             variable: "PIPSQUEAK_CACHE",

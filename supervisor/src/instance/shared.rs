@@ -229,7 +229,7 @@ impl Calls {
             (FromFunction::Answer(mut answer), body) => {
                 self.imported.note(std::mem::take(&mut answer.imported));
                 match body {
-                    body if answer.request_id.is_none() => self.unload(is_first, &answer, body),
+                    body if answer.request_id.is_none() => self.unload(is_first, answer, body),
                     Body::Whole(body) => self.answer(answer, body),
                     Body::Dropped(bytes) => {
                         self.answer(answer.too_long(bytes, longest, true), Vec::new());
@@ -263,7 +263,7 @@ impl Calls {
 
     /// Tells all calls that the handler could not be loaded; the answer names no call. Ignored unless
     /// it is the process's first message, because a later one answers nothing that was asked.
-    fn unload(&mut self, is_first: bool, answer: &Answer, body: Body) {
+    fn unload(&mut self, is_first: bool, answer: Answer, body: Body) {
         let Body::Whole(body) = body else { return };
         if !is_first {
             return;
@@ -274,7 +274,7 @@ impl Calls {
                 let _ = sender.send((answer.clone(), body.clone(), logs));
             }
         }
-        self.unloaded = Some((answer.clone(), body));
+        self.unloaded = Some((answer, body));
     }
 
     fn answer(&mut self, answer: Answer, body: Vec<u8>) {

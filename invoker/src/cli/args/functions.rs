@@ -54,10 +54,10 @@ pub struct Deploy {
     /// Longest event and longest result of an invocation [6M, or what the configuration file says]
     #[arg(long, value_name = "SIZE", value_parser = some_payload)]
     pub payload: Option<u64>,
-    /// What network its sandboxes have
+    /// Network of its sandboxes
     #[arg(long, value_name = "none|host|nat", value_parser = network, default_value = "none")]
     pub network: Network,
-    /// Whose it is: nothing is shared with functions of other tenants but what is stored and read-only
+    /// Tenant that it belongs to: functions of other tenants share with it only what is stored and read-only
     #[arg(long, value_name = "NAME")]
     pub tenant: Option<String>,
     /// An environment variable; can be given again
@@ -121,7 +121,7 @@ pub struct Invoke {
     /// Print the result as it comes, item by item, however long; --json then prints to stderr
     #[arg(long, conflicts_with = "is_async")]
     pub stream: bool,
-    /// What the handler reads while it runs: a file, or - for stdin; means --stream
+    /// File that the handler reads while it runs, or - for stdin; means --stream
     #[arg(long, value_name = "@FILE|-", conflicts_with = "is_async")]
     pub body: Option<OsString>,
     /// Do not wait for it: answer when it is certain that it will run, with the event's number

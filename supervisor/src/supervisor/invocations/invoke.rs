@@ -68,9 +68,10 @@ impl Invocations {
     ) -> Result<(Invocation, Kept), Fault> {
         let (arrived, request_id) = (asked.arrived, asked.request_id.clone());
         // Before there is anything to wait for: one that is removed meanwhile gets no new one.
-        let log = self.journal.of(&self.functions.get(name)?.info.name);
+        let known = self.functions.get(name)?;
+        let log = self.journal.of(name);
         let Begun { function, turn, obtained, prepared, at } =
-            self.begin(name, payload, &asked, progress).await?;
+            self.begin(&known, payload, &asked, progress).await?;
         let queue_us = micros((at - arrived).saturating_sub(prepared.took));
         let (request, sandbox) = (request_id.as_str(), obtained.instance.sandbox().id());
         tracing::debug!(request, function = name, sandbox, queue_us, tier = ?obtained.tier, "asked");
@@ -111,17 +112,17 @@ impl Invocations {
     /// Waits for the environment and the turn of a function, and obtains an instance.
     async fn begin(
         &self,
-        name: &str,
+        known: &Arc<Function>,
         payload: &RawValue,
         asked: &Asked<'_>,
         progress: &UnboundedSender<Progress>,
     ) -> Result<Begun, Fault> {
-        let function = self.functions.get(name)?;
         let mut prepared = Prepared::default();
-        if !self.environments.is_at_hand(&function) {
-            check_length(&function, payload)?;
-            prepared = self.prepare(&function, asked, Duration::ZERO, progress).await?;
+        if !self.environments.is_at_hand(known) {
+            check_length(known, payload)?;
+            prepared = self.prepare(known, asked, Duration::ZERO, progress).await?;
         }
+        let name = &known.info.name;
         loop {
             let (function, turn) = self.admit(name, payload, asked, prepared.took).await?;
             let at = Instant::now();
